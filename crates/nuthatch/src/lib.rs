@@ -1,0 +1,1 @@
+//! Nuthatch, the proxy: sockets, clock and configuration around the engine in `nuthatch-core`.

@@ -1,0 +1,2 @@
+//! The `nuthatch` command.
+fn main() {}

@@ -13,7 +13,7 @@
 use super::command::{Command, Grammar, find};
 use super::meta;
 use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
-use super::{KEY_LEN_MAX, VERSION_KEY};
+use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
     Wire,
@@ -52,6 +52,11 @@ impl<'a> Line<'a> {
     pub(super) fn bytes(&self) -> &'a [u8] {
         &self.input[..self.len]
     }
+
+    /// Whether it ends as we end our lines; a bare line feed is accepted but not sent on.
+    fn ends_well(&self) -> bool {
+        self.len == self.text.len() + LINE_END.len()
+    }
 }
 
 /// Reads the request at the head of `input`, which is not empty.
@@ -59,9 +64,14 @@ impl<'a> Line<'a> {
 /// `searched` bytes of it are known to hold no line end (the last [`Parsed::PartialLine`] said so):
 /// a long line that comes in small pieces is not searched again and again.
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
-    let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched) else {
-        return unfinished_line(input, limits);
-    };
+    if input[0] == BINARY_MAGIC {
+        return lost(b"", Limit::Grammar, input.len());
+    }
+    let end = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched);
+    if is_too_long(&input[..end.unwrap_or(input.len())], limits) {
+        return lost(LINE_TOO_LONG, Limit::Line, input.len());
+    }
+    let Some(end) = end else { return Parsed::PartialLine };
     let text = match &input[..end] {
         [text @ .., b'\r'] => text,
         text => text,
@@ -105,25 +115,19 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
     }
 }
 
-/// Something in front of its line end: wait for it, unless it is too long already.
-fn unfinished_line<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
-    if input[0] == BINARY_MAGIC {
-        return lost(b"", Limit::Grammar, input.len());
-    }
+/// Whether a line is too long, be its end among the bytes or not: what a client gets must not
+/// depend on how its bytes were cut on the way.
+fn is_too_long(line: &[u8], limits: &Limits) -> bool {
     let takes_many_keys = || {
-        let command = Words::new(&input[..SHORT_LINE_MAX]).next().and_then(find);
+        let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
         command.is_some_and(|c| matches!(c.grammar, Grammar::Get | Grammar::GetAndTouch))
     };
-    let too_long = input.len() > SHORT_LINE_MAX && !takes_many_keys();
-    if too_long || input.len() > limits.line_max {
-        return lost(LINE_TOO_LONG, Limit::Line, input.len());
-    }
-    Parsed::PartialLine
+    line.len() > limits.line_max || line.len() > SHORT_LINE_MAX && !takes_many_keys()
 }
 
 /// No command of ours. A browser that was sent here by a malicious page must not get far.
 fn unknown(line: Line<'_>) -> Parsed<'_> {
-    if line.input[0] == BINARY_MAGIC || memchr::memmem::find(line.text, b"HTTP/").is_some() {
+    if memchr::memmem::find(line.text, b"HTTP/").is_some() {
         return lost(b"", Limit::Grammar, line.len);
     }
     refused(line, ERROR)
@@ -149,7 +153,7 @@ pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wir
         bytes += word.len() + 1;
     }
     let all_kept = keep == Keep::All || keep == Keep::First(words);
-    if all_kept && bytes + 1 == line.len {
+    if all_kept && line.ends_well() && bytes == line.text.len() + 1 {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
     Wire::Words { line: line.text, keep, data }
@@ -165,7 +169,7 @@ fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) 
     }
     let quiet = Quiet::No;
     if words.rest().is_empty() {
-        let canonical = head.len() + first.len() + 3 == line.len;
+        let canonical = line.ends_well() && head.len() + 1 + first.len() == line.text.len();
         let wire = if canonical {
             Wire::Verbatim(line.bytes())
         } else {
@@ -285,7 +289,7 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if fourth.is_some() {
         return refusal(ERROR);
     }
-    if key.len() > KEY_LEN_MAX || !is_key(key) {
+    if !is_key(key) {
         return refusal(BAD_LINE);
     }
     let quiet = match (second, third) {

@@ -137,6 +137,17 @@ pub(super) fn lost(error: &'static [u8], limit: Limit, len: usize) -> Parsed<'st
     Parsed::Request(Request::Lost { error, limit }, len)
 }
 
+/// What a client with `noreply` is told of its mistakes: nothing but `ERROR`, like memcached. It
+/// would take the line for the answer to its next request.
+fn told(error: &'static [u8], quiet: Quiet) -> &'static [u8] {
+    if quiet == Quiet::All { b"" } else { error }
+}
+
+/// Whether the last word says that the client wants no reply.
+fn noreply(last: Option<&[u8]>) -> Quiet {
+    if last == Some(b"noreply") { Quiet::All } else { Quiet::No }
+}
+
 pub(super) fn refused<'a>(line: Line<'a>, error: &'static [u8]) -> Parsed<'a> {
     Parsed::Request(refusal(error), line.len)
 }
@@ -169,7 +180,9 @@ fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) 
     }
     let quiet = Quiet::No;
     if words.rest().is_empty() {
-        let canonical = line.ends_well() && head.len() + 1 + first.len() == line.text.len();
+        let canonical = line.ends_well()
+            && head.len() + 1 + first.len() == line.text.len()
+            && !head.windows(2).any(|pair| pair == b"  ");
         let wire = if canonical {
             Wire::Verbatim(line.bytes())
         } else {
@@ -219,20 +232,18 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
     if cas.is_none() || words.next().is_some() {
         return refused_with_data(line, length, ERROR, Limit::Grammar);
     }
+    let quiet = noreply(last);
     if bad_numbers() {
-        return refused_with_data(line, length, BAD_LINE, Limit::Grammar);
+        return refused_with_data(line, length, told(BAD_LINE, quiet), Limit::Grammar);
     }
-    let noreply = last == Some(b"noreply");
     if length > limits.item_size_max {
-        let error = if noreply { b"" } else { TOO_LARGE };
-        return refused_with_data(line, length, error, Limit::ItemSize);
+        return refused_with_data(line, length, told(TOO_LARGE, quiet), Limit::ItemSize);
     }
     let data = match data(line, length) {
         Ok(data) => data,
         Err(other) => return other,
     };
     let wire = verbatim_or(line, data, Keep::First(arity));
-    let quiet = if noreply { Quiet::All } else { Quiet::No };
     let expect = Expect { shape: Shape::Stored, quiet };
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
@@ -271,13 +282,13 @@ fn keyed<'a>(
     if words.next().is_some() {
         return refusal(ERROR);
     }
+    let quiet = noreply(last);
     if !is_key(key) {
-        return refusal(BAD_LINE);
+        return refusal(told(BAD_LINE, quiet));
     }
     if !check(word) {
-        return refusal(error);
+        return refusal(told(error, quiet));
     }
-    let quiet = if last == Some(b"noreply") { Quiet::All } else { Quiet::No };
     let wire = verbatim_or(line, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))
 }
@@ -289,14 +300,17 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if fourth.is_some() {
         return refusal(ERROR);
     }
+    let quiet = noreply(third.or(second));
     if !is_key(key) {
-        return refusal(BAD_LINE);
+        return refusal(told(BAD_LINE, quiet));
     }
-    let quiet = match (second, third) {
-        (None | Some(b"0"), None) => Quiet::No,
-        (Some(b"noreply"), None) | (Some(b"0"), Some(b"noreply")) => Quiet::All,
-        _ => return refusal(BAD_DELETE),
+    let is_usual = match (second, third) {
+        (second, None) => matches!(second, None | Some(b"0" | b"noreply")),
+        (second, third) => second == Some(b"0") && third == Some(b"noreply"),
     };
+    if !is_usual {
+        return refusal(told(BAD_DELETE, quiet));
+    }
     let wire = verbatim_or(line, b"", Keep::First(2));
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
@@ -308,15 +322,15 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if third.is_some() {
         return refusal(ERROR);
     }
-    let (delay, quiet) = match (first, second) {
+    let (delay, last) = match (first, second) {
         (None | Some(b"noreply"), None) => (None, first),
         (delay, last) => (delay, last),
     };
+    let quiet = noreply(last);
     if delay.is_some_and(|delay| !is_exptime(delay)) {
-        return refusal(BAD_EXPTIME);
+        return refusal(told(BAD_EXPTIME, quiet));
     }
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
-    let quiet = if quiet == Some(b"noreply") { Quiet::All } else { Quiet::No };
     let expect = Expect { shape: Shape::Ok, quiet };
     Request::All(All { wire: verbatim_or(line, b"", keep), expect })
 }
@@ -326,7 +340,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
     let [level, second, third] = core::array::from_fn(|_| words.next());
     match (level, second, third) {
         (None, ..) | (.., Some(_)) => refusal(ERROR),
-        (Some(_), Some(b"noreply"), _) => Request::Answer(b""),
+        (Some(b"noreply"), None, _) | (_, Some(b"noreply"), _) => Request::Answer(b""),
         (Some(level), ..) if number(level).is_none() => refusal(BAD_LINE),
         _ => Request::Answer(b"OK\r\n"),
     }

@@ -231,6 +231,7 @@ impl Mux {
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
         self.clients[id.index()].out.consume(count, &mut self.spares);
+        self.account(id);
         self.reconsider(id);
     }
 
@@ -261,7 +262,7 @@ impl Mux {
     fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
-            return;
+            return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
         let used = self.take_requests(id, input.as_slice(), now);

@@ -128,6 +128,7 @@ impl Mux {
             self.release(client_id);
         } else {
             client.held_bytes += written;
+            self.account(client_id);
         }
     }
 

@@ -106,7 +106,8 @@ impl Gather {
         out.extend_from_slice(crate::memcache::LINE_END);
     }
 
-    /// Files a value under its key. False if the fragment did not ask for it.
+    /// Files a value under its key; once the answer is an error, only that it came. False if the
+    /// fragment did not ask for it.
     pub(super) fn add_value(&mut self, number: usize, key: &[u8], block: &[u8]) -> bool {
         let Fragment { first, cursor, .. } = self.fragments[number];
         let found = self.find(cursor, NO_KEY, key).or_else(|| self.find(first, cursor, key));
@@ -115,7 +116,9 @@ impl Gather {
         let entry = &mut self.keys[index as usize];
         entry.value_start = size(self.values.len());
         entry.value_len = size(block.len());
-        self.values.extend_from_slice(block);
+        if self.error.is_empty() {
+            self.values.extend_from_slice(block);
+        }
         true
     }
 

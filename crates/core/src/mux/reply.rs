@@ -64,22 +64,22 @@ impl Mux {
         block: &[u8],
     ) -> bool {
         let max = self.options.limits.client_backlog_max;
-        let client = self.waiting_client(slot).map(|client| &mut self.clients[client.index()]);
+        let client = self.waiting_client(slot);
+        let backlog = client.map_or(max, |client| self.clients[client.index()].backlog());
         let gather = self.gathers.gather(id);
-        let fits = client.as_ref().is_some_and(|client| client.backlog() + block.len() <= max);
-        if gather.has_failed() || fits {
-            let asked = gather.add_value(number, key, block);
-            if let Some(client) = client.filter(|_| asked && fits) {
-                client.held_bytes += block.len();
-            }
-            return asked;
+        let before = gather.held();
+        if !gather.has_failed() && block.len() > max.saturating_sub(backlog) {
+            gather.overflow(memcache::BACKLOG_ERROR);
+            self.stats.limit_client_backlog.add(u64::from(client.is_some()));
         }
-        if let Some(client) = client {
-            client.held_bytes -= gather.held();
-            self.stats.limit_client_backlog.add(1);
+        let asked = gather.add_value(number, key, block);
+        let after = gather.held();
+        if let Some(id) = client {
+            let client = &mut self.clients[id.index()];
+            client.held_bytes = client.held_bytes - before + after;
+            self.account(id);
         }
-        gather.overflow(memcache::BACKLOG_ERROR);
-        true
+        asked
     }
 
     /// The client that waits for a slot, if it is still there.
@@ -106,6 +106,7 @@ impl Mux {
         let client_id = slot.owner.client;
         let client = &mut self.clients[client_id.index()];
         let at_head = client.queue.head() == Some(id);
+        let backlog = client.backlog();
         let out = if at_head {
             client.out.tail(&mut self.spares)
         } else {
@@ -114,7 +115,6 @@ impl Mux {
             &mut slot.reply
         };
         let before = out.len();
-        let backlog = client.held_bytes + before;
         if backlog > 0 && backlog + len > self.options.limits.client_backlog_max {
             self.stats.limit_client_backlog.add(1);
             out.extend_from_slice(memcache::BACKLOG_ERROR);

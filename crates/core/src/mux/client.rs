@@ -346,8 +346,7 @@ impl Mux {
         let client = &self.clients[id.index()];
         let may = match client.hold {
             Hold::Own => self.fits_window(id),
-            Hold::Barrier => client.silent == 0,
-            Hold::No | Hold::Server | Hold::Resumable => false,
+            Hold::No | Hold::Server | Hold::Barrier | Hold::Resumable => false,
         };
         if may {
             self.make_resumable(id);
@@ -422,10 +421,12 @@ impl Mux {
         if client.silent == 0 {
             self.answer_here(id, answer);
         } else {
-            // What is read after it is not looked at before it is answered; so the count of silent
-            // requests is that of those before it.
+            // What comes after it is not looked at before no silent request is on its way; so the
+            // count of these is that of those before it.
             let slot = self.insert_slot(id, 0, State::Barrier);
-            self.slots.slot(slot).reply.extend_from_slice(answer);
+            let mut reply = self.spares.take();
+            reply.extend_from_slice(answer);
+            self.slots.slot(slot).reply = reply;
             self.hold(id, Hold::Barrier);
         }
         Taken::Yes

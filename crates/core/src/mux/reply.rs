@@ -6,6 +6,7 @@
 use super::gather::{Gather, GatherId};
 use super::server::Pending;
 use super::slots::{SlotId, State};
+use super::client::Hold;
 use super::{ClientId, Mux};
 use crate::memcache;
 use crate::protocol::{Outcome, Shape};
@@ -150,10 +151,19 @@ impl Mux {
         let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
         if client.serial == slot.owner.serial {
             client.silent -= 1;
-            if client.silent == 0 {
-                self.release(slot.owner.client);
+            if client.silent == 0 && client.hold == Hold::Barrier {
+                self.pass_barrier(slot.owner.client);
             }
         }
+    }
+
+    /// Answers a client's barrier, which is its last request as long as it is held for it.
+    fn pass_barrier(&mut self, id: ClientId) {
+        let barrier = self.clients[id.index()].queue.tail().expect("a barrier is in the queue");
+        let answer = mem::take(&mut self.slots.slot(barrier).reply);
+        self.answer(barrier, &answer);
+        self.spares.give(answer);
+        self.make_resumable(id);
     }
 
     /// Lets the replies leave whose turn it is.
@@ -161,19 +171,12 @@ impl Mux {
         while let Some(head) = self.clients[id.index()].queue.head() {
             let client = &mut self.clients[id.index()];
             let slot = self.slots.slot(head);
-            let ready = match slot.state {
-                State::Ready => true,
-                State::Barrier => client.silent == 0,
-                State::Waiting | State::Silent | State::Orphan => false,
-            };
-            if !ready {
+            if slot.state != State::Ready {
                 break;
             }
             let reply = mem::take(&mut slot.reply);
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
-            if slot.state == State::Ready {
-                client.held_bytes -= reply.len();
-            }
+            client.held_bytes -= reply.len();
             self.spares.give(reply);
             self.leave_queue(id);
         }

@@ -3,10 +3,10 @@
 //! A reply whose turn it is goes straight to the client's output, and with it those behind it that
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
 
+use super::client::Hold;
 use super::gather::{Gather, GatherId};
 use super::server::Pending;
 use super::slots::{SlotId, State};
-use super::client::Hold;
 use super::{ClientId, Mux};
 use crate::memcache;
 use crate::protocol::{Outcome, Shape};

@@ -1,4 +1,6 @@
 //! Tests of the engine through its public interface, one module per subject.
 
+mod mux;
+mod net;
 mod ring;
 mod vectors;

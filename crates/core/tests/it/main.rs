@@ -3,4 +3,5 @@
 mod mux;
 mod net;
 mod ring;
+mod sim;
 mod vectors;

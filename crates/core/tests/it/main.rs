@@ -4,4 +4,5 @@ mod mux;
 mod net;
 mod ring;
 mod sim;
+mod tidy;
 mod vectors;

@@ -1,1 +1,4 @@
 //! Nuthatch, the proxy: sockets, clock and configuration around the engine in `nuthatch-core`.
+
+pub mod config;
+mod suggest;

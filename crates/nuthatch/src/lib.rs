@@ -1,4 +1,5 @@
 //! Nuthatch, the proxy: sockets, clock and configuration around the engine in `nuthatch-core`.
 
+pub mod args;
 pub mod config;
 mod suggest;

@@ -2,4 +2,6 @@
 
 pub mod args;
 pub mod config;
+pub mod log;
+pub mod process;
 mod suggest;

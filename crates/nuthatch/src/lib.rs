@@ -2,6 +2,9 @@
 
 pub mod args;
 pub mod config;
+pub mod diff;
+mod json;
 pub mod log;
 pub mod process;
+pub mod route;
 mod suggest;

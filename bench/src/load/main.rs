@@ -27,6 +27,7 @@ use conn::Connection;
 use dataset::Dataset;
 use meter::Meter;
 use report::Report;
+use run::Finished;
 
 fn main() -> ExitCode {
     let outcome = match args::parse(lexopt::Parser::from_env()) {
@@ -57,8 +58,9 @@ fn load(options: &Options) -> io::Result<()> {
     let active = run::open_greeted(&options.target, &dataset, options.connection_count)?;
 
     let meter = Meter::start(&options.watch)?;
-    let mut tally = run::run(active, &dataset, &options.plan)?;
+    let Finished { mut tally, connections } = run::run(active, &dataset, &options.plan)?;
     let usage = meter.stop()?;
+    drop(connections);
 
     let kept = idle.into_iter().map(Connection::ends_quietly);
     tally.errors += kept.filter(|kept| !kept).count() as u64;

@@ -225,7 +225,7 @@ mod tests {
             seed: 1,
         };
         let connections = run::open_greeted(&target, &dataset, 3).unwrap();
-        let tally = run::run(connections, &dataset, &plan).unwrap();
+        let tally = run::run(connections, &dataset, &plan).unwrap().tally;
         assert_eq!((tally.requests, tally.bad, tally.miss, tally.errors), (500, 0, 0, 0));
     }
 }

@@ -53,11 +53,19 @@ pub(crate) fn preload(target: &Target, dataset: &Dataset) -> io::Result<()> {
         pipeline: 16,
         seed: 0,
     };
-    let tally = run(vec![Connection::open(target)?], dataset, &plan)?;
+    let Finished { tally, .. } = run(vec![Connection::open(target)?], dataset, &plan)?;
     if tally.bad + tally.errors > 0 {
         return Err(io::Error::other("not every key could be stored"));
     }
     Ok(())
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) tally: Tally,
+    /// Those not lost, still open: closing them is not to be measured.
+    pub(crate) connections: Vec<Connection>,
 }
 
 /// Runs the plan on these connections.
@@ -65,10 +73,11 @@ pub(crate) fn run(
     connections: Vec<Connection>,
     dataset: &Dataset,
     plan: &Plan,
-) -> io::Result<Tally> {
+) -> io::Result<Finished> {
     let mut run = Run::new(connections, dataset, plan)?;
     run.turn_until_over()?;
-    Ok(run.tally)
+    let connections = run.lanes.into_iter().filter_map(|lane| lane.connection).collect();
+    Ok(Finished { tally: run.tally, connections })
 }
 
 struct Run<'a> {
@@ -305,7 +314,7 @@ mod tests {
     fn a_lying_server_is_found_out() {
         let target = start_liar();
         let connections = vec![Connection::open(&target).unwrap()];
-        let tally = run(connections, &Dataset::new(10, 16), &plan(0, 1)).unwrap();
+        let Finished { tally, .. } = run(connections, &Dataset::new(10, 16), &plan(0, 1)).unwrap();
         assert_eq!(tally.requests, 200);
         assert!((140..200).contains(&tally.bad), "{} of 200 lies found", tally.bad);
     }
@@ -314,7 +323,7 @@ mod tests {
     fn an_honest_answer_of_the_same_server_is_believed() {
         let target = start_liar();
         let connections = open_greeted(&target, &Dataset::new(1, 16), 2).unwrap();
-        let tally = run(connections, &Dataset::new(1, 16), &plan(1, 1)).unwrap();
+        let Finished { tally, .. } = run(connections, &Dataset::new(1, 16), &plan(1, 1)).unwrap();
         assert_eq!((tally.requests, tally.bad, tally.miss, tally.errors), (200, 0, 0, 0));
     }
 
@@ -324,7 +333,7 @@ mod tests {
         let target = Target::Tcp(listener.local_addr().unwrap());
         let connections = vec![Connection::open(&target).unwrap()];
         drop(listener.accept().unwrap());
-        let tally = run(connections, &Dataset::new(1, 16), &plan(0, 1)).unwrap();
+        let Finished { tally, .. } = run(connections, &Dataset::new(1, 16), &plan(0, 1)).unwrap();
         assert_eq!((tally.requests, tally.errors), (0, 4));
     }
 }

@@ -17,8 +17,8 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
   --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb, 100kb, 1000-conns, unix-a,
                          unix-b, unix-c, memory, instructions
   --quick                two short repetitions and fewer instructions, to see that it works
-  --reps N               repetitions of each workload (default 3)
-  --seconds S            length of each run (default 1.5)
+  --reps N               repetitions of each workload (default 9)
+  --seconds S            length of each run (default 0.5)
   --cpu N                the CPU everything runs on (default: the last one allowed)
   --out DIR              write DIR/<date>-<machine>/{README.md,summary.md,raw.csv}
   --machine NAME         the machine's name in that path (default: its host name)
@@ -88,7 +88,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error
     }
     let (default_reps, default_seconds) = match effort {
         Effort::Quick => (2, 0.4),
-        Effort::Full => (3, 1.5),
+        Effort::Full => (9, 0.5),
     };
     Ok(Command::Bench(Options {
         reference: Candidate { name: "nutcracker".to_owned(), path: reference },

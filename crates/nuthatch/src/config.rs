@@ -140,7 +140,7 @@ impl fmt::Display for Source {
 
 /// A listener, its servers and how keys are spread over them.
 ///
-/// The fields carry the names of the directives; [`directive::DIRECTIVES`] says what each one means.
+/// The fields carry the names of the directives; [`directive::DIRECTIVES`] says what each does.
 #[derive(Debug, Clone)]
 pub struct Pool {
     /// The name of the pool in the file, its statistics and the log.
@@ -285,7 +285,7 @@ pub enum Listen {
     Unix {
         /// Its path.
         path: PathBuf,
-        /// Its permissions, 0 to 0o777; `None` leaves them to the umask.
+        /// Its permissions, 1 to 0o777; `None` leaves them to the umask.
         mode: Option<u32>,
     },
 }

@@ -209,7 +209,8 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "servers",
         kind: Kind::Servers,
         default: None,
-        doc: "The servers: a list of host:port:weight or /path:weight, each with a name or without.",
+        doc: "The servers: a list of host:port:weight or /path:weight, each with a name or \
+            without.",
     },
     Directive {
         name: "sentinels",

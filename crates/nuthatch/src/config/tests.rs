@@ -193,15 +193,18 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "backlog: many",
-        "4:12: alpha.backlog: \"many\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+        "4:12: alpha.backlog: \"many\": conf: directive \"backlog\" is not a number; write a \
+         whole number from 0 to 2147483647",
     ),
     (
         "backlog: 4294967297",
-        "4:12: alpha.backlog: \"4294967297\": conf: directive \"backlog\" is out of range; write a whole number from 0 to 2147483647",
+        "4:12: alpha.backlog: \"4294967297\": conf: directive \"backlog\" is out of range; write \
+         a whole number from 0 to 2147483647",
     ),
     (
         "backlog:",
-        "4:3: alpha.backlog: \"\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+        "4:3: alpha.backlog: \"\": conf: directive \"backlog\" is not a number; write a whole \
+         number from 0 to 2147483647",
     ),
     (
         "timeout: -5",
@@ -231,7 +234,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "hash: [md5]",
-        "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a list",
+        "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a \
+         list",
     ),
     (
         "hash: \"md5\\t\"",
@@ -240,7 +244,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "server_connections: 0",
-        "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be 0; \
+        "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be \
+         0; \
              write a whole number from 1 to 2147483647",
     ),
     (
@@ -300,7 +305,8 @@ fn a_wrong_address_is_reported_with_its_index() {
     - a:1:1 a
     - b:1:1 a
 ";
-    let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight [name]\" \
+    let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight \
+        [name]\" \
                 format string; write host:port:weight such as 10.0.0.1:11211:1, and a name behind \
                 it if you want one";
     let of = "in \"hostname:port:weight [name]\" format string";
@@ -309,7 +315,8 @@ fn a_wrong_address_is_reported_with_its_index() {
         faults(text),
         [
             format!(
-                "a.yml:3:7: alpha.listen[0]: \"127.0.0.1\": conf: {listen} \"hostname:port\" format \
+                "a.yml:3:7: alpha.listen[0]: \"127.0.0.1\": conf: {listen} \"hostname:port\" \
+                 format \
                  string; write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or \
                  /path/of/a.sock 660"
             ),
@@ -319,17 +326,20 @@ fn a_wrong_address_is_reported_with_its_index() {
                  system choose"
             ),
             format!(
-                "a.yml:5:7: alpha.listen[2]: \"/run/a.sock 999\": conf: {listen} file permission in \
-                 \"socket_path permission\" format string; write the permissions in octal from 1 to \
+                "a.yml:5:7: alpha.listen[2]: \"/run/a.sock 999\": conf: {listen} file permission \
+                 in \
+                 \"socket_path permission\" format string; write the permissions in octal up to \
                  777, such as 660"
             ),
             format!("a.yml:7:7: alpha.servers[0]: \"a:1\": conf: directive \"servers\" {form}"),
             format!(
-                "a.yml:8:7: alpha.servers[1]: \"a:x:1\": conf: directive \"servers\" has an invalid \
+                "a.yml:8:7: alpha.servers[1]: \"a:x:1\": conf: directive \"servers\" has an \
+                 invalid \
                  port {of}; write a port from 1 to 65535"
             ),
             format!(
-                "a.yml:9:7: alpha.servers[2]: \"a:1:x\": conf: directive \"servers\" has an invalid \
+                "a.yml:9:7: alpha.servers[2]: \"a:1:x\": conf: directive \"servers\" has an \
+                 invalid \
                  weight {of}; write a whole number from 1 to 2147483647"
             ),
             format!(

@@ -48,11 +48,6 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line's own bytes with its end.
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        &self.input[..self.len]
-    }
-
     /// Whether it ends as we end our lines; a bare line feed is accepted but not sent on.
     fn ends_well(&self) -> bool {
         self.len == self.text.len() + LINE_END.len()
@@ -156,15 +151,11 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 
-/// The client's own bytes if they are just what we would write: single spaces, the usual end.
-pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
-    let (mut words, mut bytes) = (0, 0);
-    for word in Words::new(line.text) {
-        words += 1;
-        bytes += word.len() + 1;
-    }
-    let all_kept = keep == Keep::All || keep == Keep::First(words);
-    if all_kept && line.ends_well() && bytes == line.text.len() + 1 {
+/// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
+/// just what we would write, with single spaces and the usual end.
+pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
+    let all_kept = keep == Keep::All || keep == Keep::First(words.count_taken());
+    if all_kept && line.ends_well() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
     Wire::Words { line: line.text, keep, data }
@@ -173,31 +164,23 @@ pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wir
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
     let keys = words.rest();
-    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
     let Some(first) = words.next() else { return refused(line, ERROR) };
     if !is_key(first) {
         return refused(line, BAD_LINE);
     }
     let quiet = Quiet::No;
     if words.rest().is_empty() {
-        let canonical = line.ends_well()
-            && head.len() + 1 + first.len() == line.text.len()
-            && !head.windows(2).any(|pair| pair == b"  ");
-        let wire = if canonical {
-            Wire::Verbatim(line.bytes())
-        } else {
-            Wire::Words { line: line.text, keep: Keep::All, data: b"" }
-        };
+        let wire = wire(line, &words, b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
     }
-    let mut count = 1;
-    for key in words {
+    for key in &mut words {
         if !is_key(key) {
             return refused(line, BAD_LINE);
         }
-        count += 1;
     }
+    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
+    let count = words.count_taken() - Words::new(head).count();
     if count > limits.keys_max {
         let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
         return Parsed::Request(refused, line.len);
@@ -243,7 +226,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
         Ok(data) => data,
         Err(other) => return other,
     };
-    let wire = verbatim_or(line, data, Keep::First(arity));
+    let wire = wire(line, &words, data, Keep::First(arity));
     let expect = Expect { shape: Shape::Stored, quiet };
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
@@ -289,7 +272,7 @@ fn keyed<'a>(
     if !check(word) {
         return refusal(told(error, quiet));
     }
-    let wire = verbatim_or(line, b"", Keep::First(3));
+    let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))
 }
 
@@ -311,7 +294,7 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if !is_usual {
         return refusal(told(BAD_DELETE, quiet));
     }
-    let wire = verbatim_or(line, b"", Keep::First(2));
+    let wire = wire(line, &words, b"", Keep::First(2));
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
 }
@@ -332,7 +315,7 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     }
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
     let expect = Expect { shape: Shape::Ok, quiet };
-    Request::All(All { wire: verbatim_or(line, b"", keep), expect })
+    Request::All(All { wire: wire(line, &words, b"", keep), expect })
 }
 
 /// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.

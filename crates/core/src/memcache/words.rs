@@ -9,12 +9,16 @@ pub const KEY_LEN_MAX: usize = 250;
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
+    /// How many words were taken.
+    count: usize,
+    /// Their length, with one byte more for each.
+    taken: usize,
 }
 
 impl<'a> Words<'a> {
     /// The words of `line`, which has no line end.
     pub fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
+        Self { rest: line, count: 0, taken: 0 }
     }
 
     /// What is left of the line, from the next word on.
@@ -23,6 +27,16 @@ impl<'a> Words<'a> {
             self.rest = rest;
         }
         self.rest
+    }
+
+    /// How many words were taken.
+    pub fn count_taken(&self) -> usize {
+        self.count
+    }
+
+    /// Whether `line` is the words taken with one space between them and nothing else.
+    pub fn are_all_of(&self, line: &[u8]) -> bool {
+        self.taken == line.len() + 1
     }
 }
 
@@ -34,11 +48,43 @@ impl<'a> Iterator for Words<'a> {
         if rest.is_empty() {
             return None;
         }
-        let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
+        let mut end = visible_run(rest);
+        while rest.get(end).is_some_and(|&byte| byte != b' ') {
+            end += 1 + visible_run(&rest[end + 1..]);
+        }
         let (word, rest) = rest.split_at(end);
         self.rest = rest;
+        self.count += 1;
+        self.taken += word.len() + 1;
         Some(word)
     }
+}
+
+/// How many bytes at the start are neither control bytes nor spaces.
+///
+/// Looks at eight bytes at a time, as all that clients and servers say is words and there is
+/// nothing else that is done for every byte of them. For a byte `b` of `block`, the top bit of
+/// `(b - 0x21) & !b` is set if `b` is less than 0x21, and that of `(d - 1) & !d`, where `d` is `b`
+/// with 0x7f turned to 0, if `b` is 0x7f; a borrow can only set bits above the first that is set
+/// rightly.
+pub(super) fn visible_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    let mut blocks = bytes.chunks_exact(8);
+    let mut run = 0;
+    for block in &mut blocks {
+        let block = u64::from_le_bytes(block.try_into().expect("a chunk of eight"));
+        let del = block ^ (ONES * 0x7f);
+        let low = block.wrapping_sub(ONES * 0x21) & !block;
+        let found = (low | del.wrapping_sub(ONES) & !del) & TOPS;
+        if found != 0 {
+            return run + found.trailing_zeros() as usize / 8;
+        }
+        run += 8;
+    }
+    let invisible = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+    let rest = blocks.remainder();
+    run + rest.iter().position(invisible).unwrap_or(rest.len())
 }
 
 /// Whether a word may be a key: 1 to 250 bytes, none of them a control byte or a space.
@@ -46,8 +92,7 @@ impl<'a> Iterator for Words<'a> {
 /// protocol.txt, "Keys". memcached itself looks for less; but a line feed or NUL in a key is how
 /// a client makes a server answer twice.
 pub(super) fn is_key(word: &[u8]) -> bool {
-    let bad = word.iter().fold(false, |bad, &byte| bad | (byte <= b' ') | (byte == 0x7f));
-    !bad && !word.is_empty() && word.len() <= KEY_LEN_MAX
+    !word.is_empty() && word.len() <= KEY_LEN_MAX && visible_run(word) == word.len()
 }
 
 /// A decimal number of at most 64 bits, digits only.
@@ -55,13 +100,15 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     if word.is_empty() || word.len() > 20 {
         return None;
     }
-    word.iter().try_fold(0u64, |number, byte| {
+    let mut number = 0u64;
+    for byte in word {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
 }
 
 /// Whether a word is an expiry time: 32 bits with a sign.
@@ -77,9 +124,13 @@ pub(super) fn is_flags(word: &[u8]) -> bool {
     number(word).is_some_and(|n| u32::try_from(n).is_ok())
 }
 
-/// The length of a data block: 31 bits less its line end.
+/// No data block is as long as this: 31 bits less its line end.
+pub(super) const DATA_LEN_END: usize = (1 << 31) - 2;
+
+/// The length of a data block.
 pub(super) fn data_len(word: &[u8]) -> Option<usize> {
-    number(word).filter(|&n| n < (1 << 31) - 2).and_then(|n| usize::try_from(n).ok())
+    let length = usize::try_from(number(word)?).ok()?;
+    (length < DATA_LEN_END).then_some(length)
 }
 
 #[cfg(test)]
@@ -93,6 +144,21 @@ mod tests {
         assert_eq!(words, [&b"get"[..], b"a", b"bc"]);
         assert_eq!(Words::new(b"   ").next(), None);
         assert_eq!(Words::new(b"a\tb").next(), Some(&b"a\tb"[..]));
+    }
+
+    #[test]
+    fn the_visible_run_ends_at_the_first_control_byte_or_space() {
+        for end in 0..40 {
+            for bad in [0, 1, b'\t', b'\n', 0x1f, b' ', 0x7f] {
+                for filler in [0x21, b'a', 0x7e, 0x80, 0xa0, 0xff] {
+                    let mut bytes = [filler; 48];
+                    bytes[end] = bad;
+                    bytes[end + 3] = 0;
+                    assert_eq!(visible_run(&bytes), end, "{bad:#x} after {filler:#x}");
+                    assert_eq!(visible_run(&bytes[..end]), end);
+                }
+            }
+        }
     }
 
     #[test]

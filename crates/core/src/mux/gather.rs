@@ -19,7 +19,7 @@ pub(super) struct GatherId(u32);
 pub(super) struct Gather {
     /// The request's keys in its order.
     keys: Vec<Key>,
-    /// The bytes of the keys.
+    /// The keys' bytes, at least one space before each.
     text: Vec<u8>,
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
@@ -63,13 +63,15 @@ impl Gather {
         keys: &[u8],
         mut conn_of: impl FnMut(&[u8], usize) -> Option<(ConnId, usize)>,
     ) -> Option<()> {
-        for word in Words::new(keys) {
-            let start = size(self.text.len());
-            self.text.extend_from_slice(word);
+        self.text.push(b' ');
+        self.text.extend_from_slice(keys);
+        let mut words = Words::new(keys);
+        loop {
+            let start = size(1 + keys.len() - words.rest().len());
+            let Some(word) = words.next() else { return Some(()) };
             let index = size(self.keys.len());
-            let key =
-                Key { start, len: size(word.len()), next: NO_KEY, value_start: 0, value_len: 0 };
-            self.keys.push(key);
+            let len = size(word.len());
+            self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
             let (conn, number) = conn_of(word, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
@@ -79,7 +81,6 @@ impl Gather {
                 fragment.last = index;
             }
         }
-        Some(())
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
@@ -99,8 +100,8 @@ impl Gather {
         let mut index = self.fragments[number].first;
         while index != NO_KEY {
             let key = &self.keys[index as usize];
-            out.push(b' ');
-            out.extend_from_slice(&self.text[key.start as usize..][..key.len as usize]);
+            // With the space before it.
+            out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
             index = key.next;
         }
         out.extend_from_slice(crate::memcache::LINE_END);

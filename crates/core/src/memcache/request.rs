@@ -12,7 +12,7 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
+use super::words::{Keys, Words, data_len, is_exptime, is_flags, is_key, number};
 use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
@@ -163,30 +163,27 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    let keys = words.rest();
-    let Some(first) = words.next() else { return refused(line, ERROR) };
-    if !is_key(first) {
-        return refused(line, BAD_LINE);
-    }
+    let text = words.rest();
+    let mut keys = Keys::new(words);
+    let Some(first) = keys.next() else { return refused(line, ERROR) };
+    let Some(first) = first else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    if words.rest().is_empty() {
-        let wire = wire(line, &words, b"", Keep::All);
+    let Some(second) = keys.next() else {
+        let wire = wire(line, &keys.into_words(), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
+    };
+    if second.is_none() || keys.any(|key| key.is_none()) {
+        return refused(line, BAD_LINE);
     }
-    for key in &mut words {
-        if !is_key(key) {
-            return refused(line, BAD_LINE);
-        }
-    }
-    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
-    let count = words.count_taken() - Words::new(head).count();
+    let head = line.text[..line.text.len() - text.len()].trim_ascii();
+    let count = keys.into_words().count_taken() - Words::new(head).count();
     if count > limits.keys_max {
         let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
         return Parsed::Request(refused, line.len);
     }
     let expect = Expect { shape: Shape::Values, quiet };
-    let many = Many { head, keys, count, expect, class };
+    let many = Many { head, keys: text, count, expect, class };
     Parsed::Request(Request::Many(many), line.len)
 }
 

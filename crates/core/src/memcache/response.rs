@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{DATA_LEN_END, Words, data_len, number, visible_run};
+use super::words::{Words, data_len, number, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -83,36 +83,36 @@ struct Header {
     length: usize,
 }
 
-/// Reads `VALUE key flags length [cas]`, byte by byte as it stands, or says why not.
+/// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
 fn header(input: &[u8]) -> Result<Header, Response> {
     let key_end = VALUE.len() + visible_run(&input[VALUE.len()..]);
-    let (_, end) = spaced_number(input, key_end)?;
-    let (length, mut end) = spaced_number(input, end)?;
-    if input.get(end) == Some(&b' ') {
-        (_, end) = spaced_number(input, end)?;
-    }
-    let length = usize::try_from(length).ok().filter(|&length| length < DATA_LEN_END);
-    match (input.get(end..end + 2), length) {
-        (Some(b"\r\n"), Some(length)) => Ok(Header { key_end, data: end + 2, length }),
-        (None, Some(_)) => Err(unfinished(input)),
-        _ => Err(Response::Mismatch),
+    let flags_end = spaced_digits(input, key_end)?;
+    let length_end = spaced_digits(input, flags_end)?;
+    let length = data_len(&input[flags_end + 1..length_end]).ok_or(Response::Mismatch)?;
+    let end =
+        if input[length_end] == b' ' { spaced_digits(input, length_end)? } else { length_end };
+    match input.get(end..end + 2) {
+        Some(b"\r\n") => Ok(Header { key_end, data: end + 2, length }),
+        Some(_) => Err(Response::Mismatch),
+        None => Err(unfinished(input)),
     }
 }
 
-/// The number behind the space at `at`, and where it ends.
-fn spaced_number(input: &[u8], at: usize) -> Result<(u64, usize), Response> {
-    match input.get(at) {
-        Some(b' ') => {}
-        Some(_) => return Err(Response::Mismatch),
-        None => return Err(unfinished(input)),
+/// Where the digits end that stand behind the space at `at`: at a byte that is there.
+fn spaced_digits(input: &[u8], at: usize) -> Result<usize, Response> {
+    let mut end = at + 1;
+    while input.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
     }
-    let digits = &input[at + 1..];
-    let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if len == digits.len() {
-        return Err(unfinished(input));
+    if input.get(at).is_some_and(|&byte| byte != b' ') {
+        Err(Response::Mismatch)
+    } else if end >= input.len() {
+        Err(unfinished(input))
+    } else if end == at + 1 {
+        Err(Response::Mismatch)
+    } else {
+        Ok(end)
     }
-    let number = number(&digits[..len]).ok_or(Response::Mismatch)?;
-    Ok((number, at + 1 + len))
 }
 
 /// A line whose end is not here: it may come, if the line is not too long already.

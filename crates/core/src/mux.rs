@@ -129,6 +129,8 @@ pub struct Mux {
     slots: Slots,
     gathers: Gathers,
     spares: Spares,
+    /// Apart from the others, as there are many and they are small.
+    reply_spares: Spares,
     stats: Arc<PoolStats>,
     dirty_clients: Vec<ClientId>,
     dirty_conns: Vec<ConnId>,
@@ -162,6 +164,7 @@ impl Mux {
             slots: Slots::default(),
             gathers: Gathers::default(),
             spares: Spares::default(),
+            reply_spares: Spares::default(),
             stats,
             dirty_clients: Vec::new(),
             dirty_conns: Vec::new(),

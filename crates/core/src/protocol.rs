@@ -138,10 +138,8 @@ pub enum KeyEncoding {
 pub struct Many<'a> {
     /// What each fragment begins with: command and arguments before the keys.
     pub head: &'a [u8],
-    /// The keys with spaces between them, every one of them valid.
+    /// The keys, as words that may turn out not to be keys.
     pub keys: &'a [u8],
-    /// How many they are.
-    pub count: usize,
     /// What each server owes for its fragment.
     pub expect: Expect,
     /// Their kind, for the counters.

@@ -8,8 +8,8 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, VALUES_END, Words};
-use crate::protocol::{Response, Shape};
+use crate::memcache::{self, ALL_OK, Keys, LINE_END, VALUES_END, Words};
+use crate::protocol::Response;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,18 @@ struct Key {
 
 const NO_KEY: u32 = u32::MAX;
 
+/// Why a request can't be split.
+pub(super) enum Unsplit {
+    /// A word is no key.
+    BadKey,
+    /// There are more keys than `keys_max`.
+    TooManyKeys,
+    /// No server is left that could have a key.
+    NoServer,
+    /// The queue of this connection takes no more.
+    Full(ConnId),
+}
+
 /// The part of a request that one server connection answers.
 #[derive(Debug)]
 pub(super) struct Fragment {
@@ -55,25 +67,23 @@ pub(super) struct Fragment {
 }
 
 impl Gather {
-    /// Notes the keys of a request and which connection each goes to.
-    ///
-    /// `conn_of` says the connection and where it may note the number of its fragment.
-    /// None if some key has no connection.
+    /// Notes the keys of a request, checks them, and asks `fragment_of` where each one goes: to
+    /// which connection, and which of its request's fragments that is, the next one for a new one.
     pub(super) fn split(
         &mut self,
         keys: &[u8],
-        mut conn_of: impl FnMut(&[u8], usize) -> Option<(ConnId, usize)>,
-    ) -> Option<()> {
+        mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), Unsplit>,
+    ) -> Result<(), Unsplit> {
         self.text.push(b' ');
         self.text.extend_from_slice(keys);
-        let mut words = Words::new(keys);
-        loop {
-            let start = size(1 + keys.len() - words.rest().len());
-            let Some(word) = words.next() else { return Some(()) };
+        let mut words = Keys::new(Words::new(keys));
+        while let Some(word) = words.next() {
+            let word = word.ok_or(Unsplit::BadKey)?;
+            let start = size(1 + keys.len() - words.unread() - word.len());
             let index = size(self.keys.len());
             let len = size(word.len());
             self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
-            let (conn, number) = conn_of(word, self.fragments.len())?;
+            let (conn, number) = fragment_of(word, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
             } else {
@@ -82,6 +92,11 @@ impl Gather {
                 fragment.last = index;
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
@@ -105,7 +120,7 @@ impl Gather {
             out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
             index = key.next;
         }
-        out.extend_from_slice(crate::memcache::LINE_END);
+        out.extend_from_slice(LINE_END);
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
@@ -113,7 +128,7 @@ impl Gather {
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
         let mut used = 0;
-        while let Response::Value { len, key } = next_value(&bytes[used..]) {
+        while let Response::Value { len, key } = memcache::parse_value(&bytes[used..]) {
             let index = self.find(number, &bytes[used..][key])?;
             let entry = &mut self.keys[index as usize];
             entry.value_start = size(base + used);
@@ -129,21 +144,29 @@ impl Gather {
     /// after the last that was found.
     fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
         let Fragment { first, cursor, .. } = self.fragments[number];
+        if cursor != NO_KEY && self.is_open(cursor, wanted) {
+            return Some(cursor);
+        }
         let found = self.find_between(cursor, NO_KEY, wanted);
         found.or_else(|| self.find_between(first, cursor, wanted))
     }
 
-    /// The first key without a value from `index` to before `end` that equals `wanted`.
+    /// The first key from `index` to before `end` that equals `wanted` and has no value.
     fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
         while index != end && index != NO_KEY {
-            let key = &self.keys[index as usize];
-            let text = &self.text[key.start as usize..][..key.len as usize];
-            if key.value_len == 0 && text == wanted {
+            if self.is_open(index, wanted) {
                 return Some(index);
             }
-            index = key.next;
+            index = self.keys[index as usize].next;
         }
         None
+    }
+
+    /// Whether a key equals `wanted` and has no value.
+    fn is_open(&self, index: u32, wanted: &[u8]) -> bool {
+        let key = &self.keys[index as usize];
+        let text = &self.text[key.start as usize..][..key.len as usize];
+        key.value_len == 0 && text == wanted
     }
 
     /// Bytes of values held.
@@ -212,14 +235,10 @@ impl Gather {
 /// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
 pub(super) fn values_len(bytes: &[u8]) -> usize {
     let mut used = 0;
-    while let Response::Value { len, .. } = next_value(&bytes[used..]) {
+    while let Response::Value { len, .. } = memcache::parse_value(&bytes[used..]) {
         used += len;
     }
     used
-}
-
-fn next_value(bytes: &[u8]) -> Response {
-    memcache::parse_response(bytes, Shape::Values, b"", b"")
 }
 
 /// Offsets here are below 2^32: a line is, and values are below `client_backlog_max`.

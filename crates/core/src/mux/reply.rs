@@ -107,7 +107,7 @@ impl Mux {
             client.out.tail(&mut self.spares)
         } else {
             slot.state = State::Ready;
-            slot.reply = self.spares.take();
+            slot.reply = self.reply_spares.take();
             &mut slot.reply
         };
         let before = out.len();
@@ -170,7 +170,7 @@ impl Mux {
             if slot.state == State::Ready {
                 client.held_bytes -= reply.len();
             }
-            self.spares.give(reply);
+            self.reply_spares.give(reply);
             self.leave_queue(id);
         }
         self.mark_client(id);

@@ -273,18 +273,24 @@ impl Mux {
 
     /// Hop 10 (c): a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        if conn.state != ConnState::Open {
+        if self.conns[id.index()].state != ConnState::Open {
             return;
         }
-        if !conn.input.is_empty() {
-            conn.input.tail(&mut self.spares).extend_from_slice(bytes);
-            return self.handle_server_filled(id, now);
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
+            self.handle_server_filled(id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return;
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
         }
-        let used = self.take_responses(id, bytes, now);
-        if used < bytes.len() {
+        let used = self.take_responses(id, rest, now);
+        if used < rest.len() {
             let input = &mut self.conns[id.index()].input;
-            input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
         }
     }
 

@@ -284,8 +284,8 @@ pub enum Response {
     Value {
         /// The bytes of the value with its header.
         len: usize,
-        /// Where among them its key stands.
-        key: Range<usize>,
+        /// Where among them its key stands; none if it is the one that was looked for.
+        key: Option<Range<usize>>,
     },
     /// Not whole yet: there must be at least this many bytes for another look to be worth it.
     Partial(usize),

@@ -14,11 +14,15 @@ const LINE_MAX: usize = 4096;
 
 /// Reads the answer at the head of `input` to a request that owes `shape` for `key`.
 ///
-/// `key` is the request's key, decoded; for [`Shape::Values`] it is not looked at, as the caller
-/// compares each value's key. `opaque` is the opaque token that a meta reply may repeat.
+/// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value is likely
+/// to come next, and the caller looks at those that are not. `opaque` is the opaque token that a meta reply may repeat.
 pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
     if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
-        return if shape == Shape::Values { parse_value(input) } else { only_value(input, key) };
+        return if shape == Shape::Values {
+            parse_value(input, key)
+        } else {
+            only_value(input, key)
+        };
     }
     let window = &input[..input.len().min(LINE_MAX)];
     let Some(end) = memchr::memchr(b'\n', window) else {
@@ -71,6 +75,8 @@ const VALUE: &[u8] = b"VALUE ";
 
 /// A `VALUE` line.
 struct Header {
+    /// Whether its key is the likely one.
+    is_likely: bool,
     /// Where its key ends, which begins behind [`VALUE`].
     key_end: usize,
     /// Where its data begins.
@@ -98,9 +104,19 @@ impl Unfit {
 }
 
 /// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
+///
+/// To compare a key with the one that is likely is less work than to look for its end.
 #[inline]
-fn header(input: &[u8]) -> Result<Header, Unfit> {
-    let key_end = VALUE.len() + visible_run(&input[VALUE.len()..]);
+fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
+    let likely_end = VALUE.len() + likely_key.len();
+    let is_likely = input.get(likely_end) == Some(&b' ')
+        && &input[VALUE.len()..likely_end] == likely_key
+        && !likely_key.is_empty();
+    let key_end =
+        if is_likely { likely_end } else { VALUE.len() + visible_run(&input[VALUE.len()..]) };
+    if key_end == VALUE.len() && key_end < input.len() {
+        return Err(Unfit::Bad);
+    }
     let (_, flags_end) = spaced_number(input, key_end)?;
     let (length, mut end) = spaced_number(input, flags_end)?;
     let fits = end - flags_end <= "2147483647".len() + 1 && length < DATA_LEN_END;
@@ -108,7 +124,7 @@ fn header(input: &[u8]) -> Result<Header, Unfit> {
         (_, end) = spaced_number(input, end)?;
     }
     match input[end..] {
-        [b'\r', b'\n', ..] if fits => Ok(Header { key_end, data: end + 2, length }),
+        [b'\r', b'\n', ..] if fits => Ok(Header { is_likely, key_end, data: end + 2, length }),
         [b'\r'] if fits => Err(Unfit::Short),
         _ => Err(Unfit::Bad),
     }
@@ -144,13 +160,11 @@ fn unfinished(input: &[u8]) -> Response {
 /// The one value that was asked for, and the end behind it.
 fn only_value(input: &[u8], key: &[u8]) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
-    let header = match header(input) {
-        Ok(header) => header,
+    let header = match header(input, key) {
+        Ok(header) if header.is_likely => header,
+        Ok(_) => return Response::Mismatch,
         Err(unfit) => return unfit.response(input),
     };
-    if &input[VALUE.len()..header.key_end] != key {
-        return Response::Mismatch;
-    }
     let end = header.data + header.length;
     let len = end + END.len();
     match input.get(end..len) {
@@ -160,19 +174,22 @@ fn only_value(input: &[u8], key: &[u8]) -> Response {
     }
 }
 
-/// Reads one value of several, at the head of `input`.
+/// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
 #[inline]
-pub fn parse_value(input: &[u8]) -> Response {
+pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
     if !input.starts_with(VALUE) {
         return Response::Mismatch;
     }
-    let header = match header(input) {
+    let header = match header(input, likely_key) {
         Ok(header) => header,
         Err(unfit) => return unfit.response(input),
     };
     let end = header.data + header.length;
     match input.get(end..end + 2) {
-        Some(b"\r\n") => Response::Value { len: end + 2, key: VALUE.len()..header.key_end },
+        Some(b"\r\n") => {
+            let key = (!header.is_likely).then_some(VALUE.len()..header.key_end);
+            Response::Value { len: end + 2, key }
+        }
         Some(_) => Response::Mismatch,
         None => Response::Partial(end + 2),
     }

@@ -128,8 +128,12 @@ impl Gather {
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
         let mut used = 0;
-        while let Response::Value { len, key } = memcache::parse_value(&bytes[used..]) {
-            let index = self.find(number, &bytes[used..][key])?;
+        loop {
+            let likely = self.fragments[number].cursor;
+            let rest = &bytes[used..];
+            let parsed = memcache::parse_value(rest, self.open_key(likely));
+            let Response::Value { len, key } = parsed else { break };
+            let index = key.map_or(Some(likely), |key| self.find(number, &rest[key]))?;
             let entry = &mut self.keys[index as usize];
             entry.value_start = size(base + used);
             entry.value_len = size(len);
@@ -140,13 +144,9 @@ impl Gather {
         Some(used)
     }
 
-    /// The key of a fragment that equals `wanted` and has no value yet: nearly always the one
-    /// after the last that was found.
+    /// The key of a fragment that equals `wanted` and has no value yet.
     fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
         let Fragment { first, cursor, .. } = self.fragments[number];
-        if cursor != NO_KEY && self.is_open(cursor, wanted) {
-            return Some(cursor);
-        }
         let found = self.find_between(cursor, NO_KEY, wanted);
         found.or_else(|| self.find_between(first, cursor, wanted))
     }
@@ -154,7 +154,7 @@ impl Gather {
     /// The first key from `index` to before `end` that equals `wanted` and has no value.
     fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
         while index != end && index != NO_KEY {
-            if self.is_open(index, wanted) {
+            if self.open_key(index) == wanted {
                 return Some(index);
             }
             index = self.keys[index as usize].next;
@@ -162,11 +162,12 @@ impl Gather {
         None
     }
 
-    /// Whether a key equals `wanted` and has no value.
-    fn is_open(&self, index: u32, wanted: &[u8]) -> bool {
-        let key = &self.keys[index as usize];
-        let text = &self.text[key.start as usize..][..key.len as usize];
-        key.value_len == 0 && text == wanted
+    /// The bytes of a key that has no value yet; of any other, none.
+    fn open_key(&self, index: u32) -> &[u8] {
+        match self.keys.get(index as usize) {
+            Some(key) if key.value_len == 0 => &self.text[key.start as usize..][..key.len as usize],
+            _ => b"",
+        }
     }
 
     /// Bytes of values held.
@@ -235,7 +236,7 @@ impl Gather {
 /// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
 pub(super) fn values_len(bytes: &[u8]) -> usize {
     let mut used = 0;
-    while let Response::Value { len, .. } = memcache::parse_value(&bytes[used..]) {
+    while let Response::Value { len, .. } = memcache::parse_value(&bytes[used..], b"") {
         used += len;
     }
     used

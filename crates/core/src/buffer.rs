@@ -52,8 +52,7 @@ impl Buffer {
     /// # Panics
     /// If fewer than `count` bytes wait.
     pub fn consume(&mut self, count: usize, spares: &mut Spares) {
-        assert!(count <= self.len(), "consumed more than there was");
-        self.start += count;
+        self.advance(count);
         if self.is_empty() {
             self.clear(spares);
         }
@@ -65,11 +64,17 @@ impl Buffer {
         spares.give(mem::take(&mut self.bytes));
     }
 
-    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays.
+    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays, unless it
+    /// is what a burst took.
+    ///
+    /// # Panics
+    /// If fewer than `count` bytes wait.
     pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "consumed more than there was");
         self.start += count;
-        debug_assert!(self.start <= self.bytes.len(), "advanced past the end");
-        if self.is_empty() {
+        if self.is_empty() && self.bytes.capacity() > BURST {
+            *self = Self::default();
+        } else if self.is_empty() {
             self.bytes.clear();
             self.start = 0;
         } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
@@ -108,6 +113,9 @@ const TOP_UP_MIN: usize = 512;
 
 /// A consumed front of this size is worth moving the rest for.
 const COMPACT_AT: usize = 16 * 1024;
+
+/// What no queue keeps once it is empty.
+const BURST: usize = 1 << 20;
 
 /// Emptied buffers kept for the next who needs one, so that steady traffic allocates nothing.
 ///
@@ -203,6 +211,28 @@ mod tests {
         assert_eq!(buffer.top_up(&[2; 30], 2000, &mut spares), 30);
         assert_eq!(buffer.give_back(30, &mut spares), 0);
         assert_eq!(buffer.len(), 130);
+    }
+
+    #[test]
+    fn a_consumed_queue_that_is_never_empty_does_not_grow_for_ever() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        for _ in 0..100_000 {
+            buffer.tail(&mut spares).extend_from_slice(&[1; 20]);
+            if buffer.len() > 100 {
+                buffer.consume(20, &mut spares);
+            }
+        }
+        assert!(buffer.bytes.capacity() < 128 * 1024);
+    }
+
+    #[test]
+    fn an_advanced_queue_gives_back_what_a_burst_took() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(&[1; 2 << 20]);
+        buffer.advance(2 << 20);
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]

@@ -241,6 +241,7 @@ impl Mux {
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
         self.clients[id.index()].out.consume(count, &mut self.spares);
+        self.account(id);
         self.reconsider(id);
     }
 
@@ -271,7 +272,7 @@ impl Mux {
     fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
-            return;
+            return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
         let used = self.take_requests(id, input.as_slice(), now);
@@ -355,8 +356,7 @@ impl Mux {
         let client = &self.clients[id.index()];
         let may = match client.hold {
             Hold::Own => self.fits_window(id),
-            Hold::Barrier => client.silent == 0,
-            Hold::No | Hold::Server | Hold::Resumable => false,
+            Hold::No | Hold::Server | Hold::Barrier | Hold::Resumable => false,
         };
         if may {
             self.make_resumable(id);
@@ -431,10 +431,12 @@ impl Mux {
         if client.silent == 0 {
             self.answer_here(id, answer);
         } else {
-            // What is read after it is not looked at before it is answered; so the count of silent
-            // requests is that of those before it.
+            // What comes after it is not looked at before no silent request is on its way; so the
+            // count of these is that of those before it.
             let slot = self.insert_slot(id, 0, State::Barrier);
-            self.slots.slot(slot).reply.extend_from_slice(answer);
+            let mut reply = self.spares.take();
+            reply.extend_from_slice(answer);
+            self.slots.slot(slot).reply = reply;
             self.hold(id, Hold::Barrier);
         }
         Taken::Yes

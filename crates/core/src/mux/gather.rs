@@ -124,7 +124,7 @@ impl Gather {
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
-    /// its key. Says how many bytes they were; none if the fragment did not ask for one of them.
+    /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
         let mut used = 0;
@@ -140,7 +140,9 @@ impl Gather {
             self.fragments[number].cursor = entry.next;
             used += len;
         }
-        self.values.extend_from_slice(&bytes[..used]);
+        if !self.has_failed() {
+            self.values.extend_from_slice(&bytes[..used]);
+        }
         Some(used)
     }
 

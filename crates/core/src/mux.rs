@@ -92,6 +92,11 @@ pub enum Event {
         /// How many requests were answered with the error.
         requests: usize,
     },
+    /// A connection that was lost answers again.
+    Answers {
+        /// Which server.
+        server: usize,
+    },
     /// A server sent something that was no answer.
     Desync {
         /// Which server.
@@ -124,6 +129,8 @@ pub struct Mux {
     slots: Slots,
     gathers: Gathers,
     spares: Spares,
+    /// Apart from the others, as there are many and they are small.
+    reply_spares: Spares,
     stats: Arc<PoolStats>,
     dirty_clients: Vec<ClientId>,
     dirty_conns: Vec<ConnId>,
@@ -157,6 +164,7 @@ impl Mux {
             slots: Slots::default(),
             gathers: Gathers::default(),
             spares: Spares::default(),
+            reply_spares: Spares::default(),
             stats,
             dirty_clients: Vec::new(),
             dirty_conns: Vec::new(),

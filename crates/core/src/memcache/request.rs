@@ -12,7 +12,7 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
+use super::words::{Keys, Words, data_len, is_exptime, is_flags, is_key, number};
 use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
@@ -20,14 +20,16 @@ use crate::protocol::{
 };
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
-pub(super) const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+/// The answer to a line that can't be read, or to a key that is none.
+pub const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 const BAD_DELETE: &[u8] =
     b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
+/// The answer to a request of more than `keys_max` keys.
+pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long: line_max\r\n";
 
 /// The longest line of a command that takes one key: the key, flags and numbers fit many times.
@@ -48,11 +50,6 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line's own bytes with its end.
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        &self.input[..self.len]
-    }
-
     /// Whether it ends as we end our lines; a bare line feed is accepted but not sent on.
     fn ends_well(&self) -> bool {
         self.len == self.text.len() + LINE_END.len()
@@ -80,13 +77,13 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     let mut words = Words::new(text);
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
     match command.grammar {
-        Grammar::Get => get(line, command.class, words, limits),
+        Grammar::Get => get(line, command.class, words),
         Grammar::Set => storage(line, words, 5, limits),
         Grammar::Cas => storage(line, words, 6, limits),
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::GetAndTouch => match words.next() {
-            Some(exptime) if is_exptime(exptime) => get(line, command.class, words, limits),
+            Some(exptime) if is_exptime(exptime) => get(line, command.class, words),
             Some(_) => refused(line, BAD_EXPTIME),
             None => refused(line, ERROR),
         },
@@ -156,55 +153,37 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 
-/// The client's own bytes if they are just what we would write: single spaces, the usual end.
-pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
-    let (mut words, mut bytes) = (0, 0);
-    for word in Words::new(line.text) {
-        words += 1;
-        bytes += word.len() + 1;
-    }
-    let all_kept = keep == Keep::All || keep == Keep::First(words);
-    if all_kept && line.ends_well() && bytes == line.text.len() + 1 {
+/// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
+/// just what we would write, with single spaces and the usual end.
+pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
+    let all_kept = keep == Keep::All || keep == Keep::First(words.count_taken());
+    if all_kept && line.ends_well() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
     Wire::Words { line: line.text, keep, data }
 }
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
-fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    let keys = words.rest();
-    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
-    let Some(first) = words.next() else { return refused(line, ERROR) };
-    if !is_key(first) {
-        return refused(line, BAD_LINE);
-    }
+///
+/// Of several keys only the first two are looked at here. The others are read once, where each
+/// gets its server.
+fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
+    let text = words.rest();
+    let mut keys = Keys::new(words);
+    let Some(first) = keys.next() else { return refused(line, ERROR) };
+    let Some(first) = first else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    if words.rest().is_empty() {
-        let canonical = line.ends_well()
-            && head.len() + 1 + first.len() == line.text.len()
-            && !head.windows(2).any(|pair| pair == b"  ");
-        let wire = if canonical {
-            Wire::Verbatim(line.bytes())
-        } else {
-            Wire::Words { line: line.text, keep: Keep::All, data: b"" }
-        };
+    let Some(second) = keys.next() else {
+        let wire = wire(line, &keys.into_words(), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
+    };
+    if second.is_none() {
+        return refused(line, BAD_LINE);
     }
-    let mut count = 1;
-    for key in words {
-        if !is_key(key) {
-            return refused(line, BAD_LINE);
-        }
-        count += 1;
-    }
-    if count > limits.keys_max {
-        let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
-        return Parsed::Request(refused, line.len);
-    }
+    let head = line.text[..line.text.len() - text.len()].trim_ascii();
     let expect = Expect { shape: Shape::Values, quiet };
-    let many = Many { head, keys, count, expect, class };
-    Parsed::Request(Request::Many(many), line.len)
+    Parsed::Request(Request::Many(Many { head, keys: text, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.
@@ -243,7 +222,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
         Ok(data) => data,
         Err(other) => return other,
     };
-    let wire = verbatim_or(line, data, Keep::First(arity));
+    let wire = wire(line, &words, data, Keep::First(arity));
     let expect = Expect { shape: Shape::Stored, quiet };
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
@@ -289,7 +268,7 @@ fn keyed<'a>(
     if !check(word) {
         return refusal(told(error, quiet));
     }
-    let wire = verbatim_or(line, b"", Keep::First(3));
+    let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))
 }
 
@@ -311,7 +290,7 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if !is_usual {
         return refusal(told(BAD_DELETE, quiet));
     }
-    let wire = verbatim_or(line, b"", Keep::First(2));
+    let wire = wire(line, &words, b"", Keep::First(2));
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
 }
@@ -332,7 +311,7 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     }
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
     let expect = Expect { shape: Shape::Ok, quiet };
-    Request::All(All { wire: verbatim_or(line, b"", keep), expect })
+    Request::All(All { wire: wire(line, &words, b"", keep), expect })
 }
 
 /// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.

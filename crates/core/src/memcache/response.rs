@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{Words, data_len, number};
+use super::words::{DATA_LEN_END, Words, data_len, number, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -14,25 +14,24 @@ const LINE_MAX: usize = 4096;
 
 /// Reads the answer at the head of `input` to a request that owes `shape` for `key`.
 ///
-/// `key` is the request's key, decoded; for [`Shape::Values`] it is not looked at, as the caller
-/// compares each value's key. `opaque` is the opaque token that a meta reply may repeat.
+/// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value is likely
+/// to come next, and the caller looks at those that are not. `opaque` is the opaque token that a meta reply may repeat.
 pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
+    if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
+        return if shape == Shape::Values {
+            parse_value(input, key)
+        } else {
+            only_value(input, key)
+        };
+    }
     let window = &input[..input.len().min(LINE_MAX)];
     let Some(end) = memchr::memchr(b'\n', window) else {
-        let whole = input.len() < LINE_MAX;
-        return if whole { Response::Partial(input.len() + 1) } else { Response::Mismatch };
+        return unfinished(input);
     };
     let Some(line) = input[..end].strip_suffix(b"\r") else { return Response::Mismatch };
     let len = end + 1;
     let outcome = match shape {
-        Shape::Value => match line.strip_prefix(b"VALUE ") {
-            Some(header) => return value(input, header, len, key),
-            None => (line == b"END").then_some(Outcome::Miss),
-        },
-        Shape::Values => match line.strip_prefix(b"VALUE ") {
-            Some(header) => return values(input, header, len),
-            None => (line == b"END").then_some(Outcome::Miss),
-        },
+        Shape::Value | Shape::Values => (line == b"END").then_some(Outcome::Miss),
         Shape::Stored => stored(line),
         Shape::Number if line == b"NOT_FOUND" => Some(Outcome::Failure),
         Shape::Number => number(line).map(|_| Outcome::Success),
@@ -72,40 +71,127 @@ fn done(line: &[u8], word: &[u8]) -> Option<Outcome> {
     }
 }
 
-/// The key's length and the data's length of a `VALUE` line, whose first word has been taken off.
-fn header(header: &[u8]) -> Option<(usize, usize)> {
-    let key_len = memchr::memchr(b' ', header)?;
-    let mut words = Words::new(&header[key_len..]);
-    number(words.next()?)?;
-    let length = data_len(words.next()?)?;
-    let cas_is_fine = words.next().is_none_or(|cas| number(cas).is_some());
-    (cas_is_fine && words.next().is_none()).then_some((key_len, length))
+const VALUE: &[u8] = b"VALUE ";
+
+/// A `VALUE` line.
+struct Header {
+    /// Whether its key is the likely one.
+    is_likely: bool,
+    /// Where its key ends, which begins behind [`VALUE`].
+    key_end: usize,
+    /// Where its data begins.
+    data: usize,
+    /// How long that is.
+    length: usize,
+}
+
+/// Why bytes are no `VALUE` line.
+enum Unfit {
+    /// They end too early.
+    Short,
+    /// They are something else.
+    Bad,
+}
+
+impl Unfit {
+    #[cold]
+    fn response(self, input: &[u8]) -> Response {
+        match self {
+            Self::Short => unfinished(input),
+            Self::Bad => Response::Mismatch,
+        }
+    }
+}
+
+/// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
+///
+/// To compare a key with the one that is likely is less work than to look for its end.
+#[inline]
+fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
+    let likely_end = VALUE.len() + likely_key.len();
+    let is_likely = input.get(likely_end) == Some(&b' ')
+        && &input[VALUE.len()..likely_end] == likely_key
+        && !likely_key.is_empty();
+    let key_end =
+        if is_likely { likely_end } else { VALUE.len() + visible_run(&input[VALUE.len()..]) };
+    if key_end == VALUE.len() && key_end < input.len() {
+        return Err(Unfit::Bad);
+    }
+    let (_, flags_end) = spaced_number(input, key_end)?;
+    let (length, mut end) = spaced_number(input, flags_end)?;
+    let fits = end - flags_end <= "2147483647".len() + 1 && length < DATA_LEN_END;
+    if input[end] == b' ' {
+        (_, end) = spaced_number(input, end)?;
+    }
+    match input[end..] {
+        [b'\r', b'\n', ..] if fits => Ok(Header { is_likely, key_end, data: end + 2, length }),
+        [b'\r'] if fits => Err(Unfit::Short),
+        _ => Err(Unfit::Bad),
+    }
+}
+
+/// The number of up to twenty digits behind the space at `at`, and where it ends: at a byte that
+/// is there. The number is right if it has less than twenty.
+#[inline]
+fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
+    match input.get(at) {
+        Some(b' ') => {}
+        Some(_) => return Err(Unfit::Bad),
+        None => return Err(Unfit::Short),
+    }
+    let (mut number, mut end) = (0usize, at + 1);
+    while let Some(&byte) = input.get(end) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let fits = (1..=20).contains(&(end - at - 1));
+            return if fits { Ok((number, end)) } else { Err(Unfit::Bad) };
+        }
+        number = number.wrapping_mul(10).wrapping_add(usize::from(digit));
+        end += 1;
+    }
+    Err(Unfit::Short)
+}
+
+/// A line whose end is not here: it may come, if the line is not too long already.
+fn unfinished(input: &[u8]) -> Response {
+    if input.len() < LINE_MAX { Response::Partial(input.len() + 1) } else { Response::Mismatch }
 }
 
 /// The one value that was asked for, and the end behind it.
-fn value(input: &[u8], line: &[u8], line_len: usize, key: &[u8]) -> Response {
+fn only_value(input: &[u8], key: &[u8]) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
-    let Some((key_len, length)) = header(line) else { return Response::Mismatch };
-    if &line[..key_len] != key {
-        return Response::Mismatch;
-    }
-    let len = line_len + length + END.len();
-    match input.get(line_len + length..len) {
+    let header = match header(input, key) {
+        Ok(header) if header.is_likely => header,
+        Ok(_) => return Response::Mismatch,
+        Err(unfit) => return unfit.response(input),
+    };
+    let end = header.data + header.length;
+    let len = end + END.len();
+    match input.get(end..len) {
         Some(END) => Response::Whole { len, outcome: Outcome::Hit },
         Some(_) => Response::Mismatch,
         None => Response::Partial(len),
     }
 }
 
-/// One value of several.
-fn values(input: &[u8], line: &[u8], line_len: usize) -> Response {
-    let Some((key_len, length)) = header(line) else { return Response::Mismatch };
-    let len = line_len + length + 2;
-    let key_start = "VALUE ".len();
-    match input.get(line_len + length..len) {
-        Some(b"\r\n") => Response::Value { len, key: key_start..key_start + key_len },
+/// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
+#[inline]
+pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
+    if !input.starts_with(VALUE) {
+        return Response::Mismatch;
+    }
+    let header = match header(input, likely_key) {
+        Ok(header) => header,
+        Err(unfit) => return unfit.response(input),
+    };
+    let end = header.data + header.length;
+    match input.get(end..end + 2) {
+        Some(b"\r\n") => {
+            let key = (!header.is_likely).then_some(VALUE.len()..header.key_end);
+            Response::Value { len: end + 2, key }
+        }
         Some(_) => Response::Mismatch,
-        None => Response::Partial(len),
+        None => Response::Partial(end + 2),
     }
 }
 

@@ -55,32 +55,34 @@ impl Mux {
         self.answer_with(slot, gather.held(), |out| gather.write_answer(out));
     }
 
-    /// Files a value of a fragment. False if the fragment did not ask for it.
-    pub(super) fn add_value(
+    /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
+    /// if the fragment did not ask for one of them.
+    pub(super) fn gather(
         &mut self,
         slot: SlotId,
         id: GatherId,
         number: usize,
-        key: &[u8],
-        block: &[u8],
-    ) -> bool {
+        bytes: &[u8],
+    ) -> Option<usize> {
         let max = self.options.limits.client_backlog_max;
         let client = self.waiting_client(slot);
-        let backlog = client.map_or(max, |client| self.clients[client.index()].backlog());
         let gather = self.gathers.gather(id);
         let before = gather.held();
-        if !gather.has_failed() && block.len() > max.saturating_sub(backlog) {
-            gather.overflow(memcache::BACKLOG_ERROR);
-            self.stats.limit_client_backlog.add(u64::from(client.is_some()));
-        }
-        let asked = gather.add_value(number, key, block);
+        let taken = gather.take_values(number, bytes)?;
         let after = gather.held();
-        if let Some(id) = client {
-            let client = &mut self.clients[id.index()];
-            client.held_bytes = client.held_bytes - before + after;
-            self.account(id);
+        let Some(id_of_client) = client else {
+            gather.overflow(memcache::BACKLOG_ERROR);
+            return Some(taken);
+        };
+        let client = &mut self.clients[id_of_client.index()];
+        client.held_bytes = client.held_bytes - before + after;
+        if client.backlog() > max && after > 0 {
+            client.held_bytes -= after;
+            gather.overflow(memcache::BACKLOG_ERROR);
+            self.stats.limit_client_backlog.add(1);
         }
-        asked
+        self.account(id_of_client);
+        Some(taken)
     }
 
     /// The client that waits for a slot, if it is still there.
@@ -112,7 +114,7 @@ impl Mux {
             client.out.tail(&mut self.spares)
         } else {
             slot.state = State::Ready;
-            slot.reply = self.spares.take();
+            slot.reply = self.reply_spares.take();
             &mut slot.reply
         };
         let before = out.len();
@@ -177,7 +179,7 @@ impl Mux {
             let reply = mem::take(&mut slot.reply);
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
             client.held_bytes -= reply.len();
-            self.spares.give(reply);
+            self.reply_spares.give(reply);
             self.leave_queue(id);
         }
         self.mark_client(id);

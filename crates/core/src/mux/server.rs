@@ -6,7 +6,7 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::failure::Blame;
-use super::gather::GatherId;
+use super::gather::{GatherId, values_len};
 use super::slots::SlotId;
 use super::{ClientId, Event, Mux};
 use crate::buffer::Buffer;
@@ -80,6 +80,8 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     need: usize,
+    /// Whether it was lost and has not answered since.
+    pub(super) lost: bool,
     /// Whether it should be open although nothing is pending.
     wanted: bool,
     /// Whether its socket has to be closed.
@@ -138,6 +140,7 @@ impl Conn {
             unsent_bytes: 0,
             input: Buffer::default(),
             need: 0,
+            lost: false,
             wanted: false,
             doomed: false,
             dirty: false,
@@ -194,6 +197,7 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Opening;
         conn.wanted = false;
+        self.stats.server_connects.add(1);
         self.stats.servers[conn.server].server_connections.add(1);
     }
 
@@ -277,18 +281,24 @@ impl Mux {
 
     /// Hop 10 (c): a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        if conn.state != ConnState::Open {
+        if self.conns[id.index()].state != ConnState::Open {
             return;
         }
-        if !conn.input.is_empty() {
-            conn.input.tail(&mut self.spares).extend_from_slice(bytes);
-            return self.handle_server_filled(id, now);
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
+            self.handle_server_filled(id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return;
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
         }
-        let used = self.take_responses(id, bytes, now);
-        if used < bytes.len() {
+        let used = self.take_responses(id, rest, now);
+        if used < rest.len() {
             let input = &mut self.conns[id.index()].input;
-            input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
         }
     }
 
@@ -323,16 +333,18 @@ impl Mux {
                     self.finish(id, &pending, outcome, &rest[..len]);
                     used += len;
                 }
-                Response::Value { len, ref key }
-                    if self.file(id, &pending, &rest[key.clone()], &rest[..len]) =>
-                {
-                    used += len;
-                }
+                Response::Value { .. } => match self.take_values(id, &pending, rest) {
+                    Some(len) => used += len,
+                    None => {
+                        self.quarantine(id, Blame::Server, now);
+                        return bytes.len();
+                    }
+                },
                 Response::Partial(need) if need <= self.reply_max() => {
                     self.conns[id.index()].need = need;
                     break;
                 }
-                Response::Partial(_) | Response::Value { .. } | Response::Mismatch => {
+                Response::Partial(_) | Response::Mismatch => {
                     self.quarantine(id, Blame::Server, now);
                     return bytes.len();
                 }
@@ -354,6 +366,9 @@ impl Mux {
         if pending.echo != (0, 0) {
             conn.echo.advance(pending.echo.0 + pending.echo.1);
         }
+        if mem::take(&mut conn.lost) {
+            self.events.push_back(Event::Answers { server: conn.server });
+        }
         let stats = &self.stats.servers[conn.server];
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
@@ -372,16 +387,15 @@ impl Mux {
         self.wake_waiters(id);
     }
 
-    /// Hop 12 for one value of a fragment. False if the fragment did not ask for it.
-    fn file(&mut self, id: ConnId, pending: &Pending, key: &[u8], block: &[u8]) -> bool {
+    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
+    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
+        let taken = match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
+            _ => Some(values_len(bytes)),
+        };
         let server = self.conns[id.index()].server;
-        self.stats.servers[server].response_bytes.add(block.len() as u64);
-        match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, number))) => {
-                self.add_value(slot, gather, number, key, block)
-            }
-            _ => true,
-        }
+        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
+        taken
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.
@@ -448,7 +462,8 @@ impl Mux {
         conn.input.clear(&mut self.spares);
     }
 
-    pub(super) fn mark_conn(&mut self, id: ConnId) {
+    /// Puts a connection on the list of those that need their socket looked after.
+    pub fn mark_conn(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if !conn.dirty {
             conn.dirty = true;

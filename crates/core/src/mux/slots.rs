@@ -38,7 +38,7 @@ pub(super) struct Slot {
     /// How many keys it asks for; what it counts in its client's window.
     pub(super) keys: usize,
     pub(super) state: State,
-    /// The reply, if it is here before its turn. Its memory is the spares'.
+    /// The reply, if it is here before its turn. Its memory is of the spare replies.
     pub(super) reply: Vec<u8>,
 }
 

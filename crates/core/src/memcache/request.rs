@@ -12,7 +12,7 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Keys, Words, data_len, is_exptime, is_flags, is_key, number};
+use super::words::{Words, data_len, is_exptime, is_flags, is_key, next_key, number};
 use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
@@ -165,25 +165,23 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
 ///
-/// Of several keys only the first two are looked at here. The others are read once, where each
+/// Of several keys only the first is looked at here. The others are read once, where each
 /// gets its server.
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
-    let text = words.rest();
-    let mut keys = Keys::new(words);
-    let Some(first) = keys.next() else { return refused(line, ERROR) };
-    let Some(first) = first else { return refused(line, BAD_LINE) };
+    let keys = words.rest();
+    if keys.is_empty() {
+        return refused(line, ERROR);
+    }
+    let Some((first, others)) = next_key(keys) else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    let Some(second) = keys.next() else {
-        let wire = wire(line, &keys.into_words(), b"", Keep::All);
+    if others.is_empty() {
+        let wire = wire(line, &words.with_last(first), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
-    };
-    if second.is_none() {
-        return refused(line, BAD_LINE);
     }
-    let head = line.text[..line.text.len() - text.len()].trim_ascii();
+    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
     let expect = Expect { shape: Shape::Values, quiet };
-    Parsed::Request(Request::Many(Many { head, keys: text, expect, class }), line.len)
+    Parsed::Request(Request::Many(Many { head, keys, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.

@@ -95,13 +95,8 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
 fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
-        Grammar::Arith => {
-            let delta = |word: &[u8]| number(word).is_some();
-            keyed(line, words, Shape::Number, Class::Arith, (delta, BAD_DELTA))
-        }
-        Grammar::Touch => {
-            keyed(line, words, Shape::Touched, Class::Touch, (is_exptime, BAD_EXPTIME))
-        }
+        Grammar::Arith => keyed(line, words, Shape::Number, Class::Arith, &DELTA),
+        Grammar::Touch => keyed(line, words, Shape::Touched, Class::Touch, &EXPTIME),
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
         Grammar::Version => version(),
@@ -246,13 +241,22 @@ pub(super) fn refused_with_data<'a>(
     Parsed::Request(Request::Refused { error, skip, limit }, line.len)
 }
 
-/// `incr`, `decr`, `touch`: a key, a word that must pass `check`, perhaps `noreply`.
+/// What a word must be, and what is said if it is not.
+struct Check {
+    passes: fn(&[u8]) -> bool,
+    error: &'static [u8],
+}
+
+const DELTA: Check = Check { passes: |word| number(word).is_some(), error: BAD_DELTA };
+const EXPTIME: Check = Check { passes: is_exptime, error: BAD_EXPTIME };
+
+/// `incr`, `decr`, `touch`: a key, a second word, perhaps `noreply`.
 fn keyed<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
     shape: Shape,
     class: Class,
-    (check, error): (fn(&[u8]) -> bool, &'static [u8]),
+    second: &Check,
 ) -> Request<'a> {
     let (Some(key), Some(word)) = (words.next(), words.next()) else { return refusal(ERROR) };
     let last = words.next();
@@ -263,8 +267,8 @@ fn keyed<'a>(
     if !is_key(key) {
         return refusal(told(BAD_LINE, quiet));
     }
-    if !check(word) {
-        return refusal(told(error, quiet));
+    if !(second.passes)(word) {
+        return refusal(told(second.error, quiet));
     }
     let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))

@@ -228,7 +228,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
     } else {
         0
     };
-    if !repeats(words, key, opaque) {
+    if !repeats(&words, key, opaque) {
         return Response::Mismatch;
     }
     let len = line_len + data;
@@ -240,7 +240,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
 }
 
 /// Whether a meta reply repeats the key and the opaque token of its request, where it has any.
-fn repeats(flags: Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
+fn repeats(flags: &Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
     let encoded = || flags.clone().any(|flag| flag == b"b");
     flags.clone().all(|flag| match flag[0] {
         b'k' => same_key(&flag[1..], key, encoded()),

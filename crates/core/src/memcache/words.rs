@@ -126,7 +126,7 @@ fn is_invisible(block: u64) -> u64 {
 /// numbers below ten thousand, and those the number.
 #[inline]
 pub(super) fn number_in_block(block: u64) -> Option<(u64, usize)> {
-    let not_digits = ((block ^ (ONES * 0x30)) & !TOPS) + ONES * 0x76 | block;
+    let not_digits = (((block ^ (ONES * 0x30)) & !TOPS) + ONES * 0x76) | block;
     if not_digits & TOPS == 0 {
         return None;
     }
@@ -228,7 +228,11 @@ mod tests {
         for (last, byte) in [b' ', b'/', b':', 0, 0x7f, 0x80, 0xb0, 0xff].into_iter().enumerate() {
             let mut text = *b"70000000";
             text[last] = byte;
-            let number = if last == 0 { 0 } else { 7 * 10u64.pow(last as u32 - 1) };
+            let number = if last == 0 {
+                0
+            } else {
+                [7, 70, 700, 7000, 70_000, 700_000, 7_000_000][last - 1]
+            };
             assert_eq!(read(&text), Some((number, last)), "{byte:#x} ends it");
         }
     }

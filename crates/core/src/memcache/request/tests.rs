@@ -170,7 +170,8 @@ fn meta_requests_ask_aloud_and_remember_what_to_hide() {
 fn meta_flags_that_concern_us_are_read() {
     const TOKEN: &[u8] = &[b'O'; 32];
     let long = [b"mg k ", TOKEN, b"\r\n"].concat();
-    let table: &[(&[u8], &[u8], KeyEncoding, &[u8])] = &[
+    type Row = (&'static [u8], &'static [u8], KeyEncoding, &'static [u8]);
+    let table: &[Row] = &[
         (b"mg k\r\n", b"k", PLAIN, b""),
         (b"mg k O\r\n", b"k", PLAIN, b"O"),
         (b"mg k v Oabc t\r\n", b"k", PLAIN, b"Oabc"),
@@ -189,7 +190,8 @@ fn meta_flags_that_concern_us_are_read() {
 
 #[test]
 fn reads_of_several_keys() {
-    let table: &[(&[u8], &[u8], &[u8], Class)] = &[
+    type Row = (&'static [u8], &'static [u8], &'static [u8], Class);
+    let table: &[Row] = &[
         (b"get a b\r\n", b"get", b"a b", Class::Get),
         (b"gets a b a\r\n", b"gets", b"a b a", Class::Get),
         (b"  get  a   b \r\n", b"get", b"a   b ", Class::Get),

@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{DATA_LEN_END, Words, data_len, number, visible_run};
+use super::words::{DATA_LEN_END, Words, data_len, number, number_in_block, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -139,6 +139,18 @@ fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
         Some(_) => return Err(Unfit::Bad),
         None => return Err(Unfit::Short),
     }
+    let digits = &input[at + 1..];
+    if let Some(block) = digits.first_chunk::<8>()
+        && let Some((number, count)) = number_in_block(u64::from_le_bytes(*block))
+    {
+        let number = usize::try_from(number).map_err(|_| Unfit::Bad)?;
+        return if count > 0 { Ok((number, at + 1 + count)) } else { Err(Unfit::Bad) };
+    }
+    long_number(input, at)
+}
+
+/// As [`spaced_number`], for numbers of eight digits or at the end of what is here.
+fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     let (mut number, mut end) = (0usize, at + 1);
     while let Some(&byte) = input.get(end) {
         let digit = byte.wrapping_sub(b'0');
@@ -216,7 +228,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
     } else {
         0
     };
-    if !repeats(words, key, opaque) {
+    if !repeats(&words, key, opaque) {
         return Response::Mismatch;
     }
     let len = line_len + data;
@@ -228,7 +240,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
 }
 
 /// Whether a meta reply repeats the key and the opaque token of its request, where it has any.
-fn repeats(flags: Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
+fn repeats(flags: &Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
     let encoded = || flags.clone().any(|flag| flag == b"b");
     flags.clone().all(|flag| match flag[0] {
         b'k' => same_key(&flag[1..], key, encoded()),

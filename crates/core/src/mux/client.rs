@@ -352,13 +352,9 @@ impl Mux {
     }
 
     /// Lets a client go on that was held for its own sake, if it may now.
+    #[inline]
     pub(super) fn reconsider(&mut self, id: ClientId) {
-        let client = &self.clients[id.index()];
-        let may = match client.hold {
-            Hold::Own => self.fits_window(id),
-            Hold::No | Hold::Server | Hold::Barrier | Hold::Resumable => false,
-        };
-        if may {
+        if self.clients[id.index()].hold == Hold::Own && self.fits_window(id) {
             self.make_resumable(id);
         }
     }
@@ -443,6 +439,7 @@ impl Mux {
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
+    #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
         match one.encoding {
             KeyEncoding::Plain => self.send_one(id, one, one.key, now),
@@ -455,6 +452,7 @@ impl Mux {
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
+    #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Taken {
         let Some(conn) = self.conn_of(id, key, now) else {
             self.fail_here(id, one.expect, ServerError::NoServers);
@@ -553,11 +551,13 @@ impl Mux {
 
     /// The connection for a client's key: always the same one to a server, so that what a client
     /// asks of one server stays in order whatever `server_connections` is.
+    #[inline]
     fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
         let server = self.pool.route(key, now)?;
         Some(self.lane(id, server))
     }
 
+    #[inline]
     fn lane(&self, id: ClientId, server: usize) -> ConnId {
         let lanes = self.options.server_connections;
         ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })

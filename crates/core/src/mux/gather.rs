@@ -8,7 +8,7 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, Keys, LINE_END, VALUES_END, Words};
+use crate::memcache::{self, ALL_OK, LINE_END, VALUES_END};
 use crate::protocol::Response;
 use alloc::vec::Vec;
 
@@ -76,14 +76,15 @@ impl Gather {
     ) -> Result<(), Unsplit> {
         self.text.push(b' ');
         self.text.extend_from_slice(keys);
-        let mut words = Keys::new(Words::new(keys));
-        while let Some(word) = words.next() {
-            let word = word.ok_or(Unsplit::BadKey)?;
-            let start = size(1 + keys.len() - words.unread() - word.len());
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let start = size(1 + keys.len() - rest.len());
+            let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
+            rest = others;
             let index = size(self.keys.len());
-            let len = size(word.len());
+            let len = size(key.len());
             self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
-            let (conn, number) = fragment_of(word, self.fragments.len())?;
+            let (conn, number) = fragment_of(key, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
             } else {

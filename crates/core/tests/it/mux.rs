@@ -4,6 +4,7 @@ use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Options};
 use nuthatch_core::pool::Ejection;
 use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::time::Instant;
 use std::time::Duration;
 
 const TIMED_OUT: &str = "SERVER_ERROR Connection timed out\r\n";
@@ -998,7 +999,9 @@ fn large_values_are_read_to_where_they_are_kept() {
     assert_eq!(net.asked(0), request + "get k\r\n");
     let reply = hit("k", &data);
     let (start, rest) = reply.split_at(1000);
+    let (next, rest) = rest.split_at(1000);
     net.answer(0, &("STORED\r\n".to_owned() + start));
+    net.mux.handle_server_bytes(ConnId::new(0), next.as_bytes(), Instant::default());
     assert!(net.mux.conn_input(ConnId::new(0)).is_some());
     net.answer(0, rest);
     assert_eq!(net.got(client), "STORED\r\n".to_owned() + &reply);

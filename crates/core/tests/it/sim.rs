@@ -16,7 +16,7 @@ use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
 use nuthatch_core::protocol::{Limits, ServerError};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::PoolStats;
+use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
 use random::Random;
 use std::cmp::Reverse;
@@ -92,7 +92,8 @@ const TINY: Limits = Limits {
     memory_max: 8000,
 };
 
-const TIMEOUT: Duration = Duration::from_millis(50);
+const TIMEOUT_MS: u64 = 50;
+const TIMEOUT: Duration = Duration::from_millis(TIMEOUT_MS);
 
 /// What happens next. A connection's events are of one epoch of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -363,15 +364,14 @@ impl World {
         if self.people.iter().all(|person| person.left == 0) {
             return;
         }
-        let server = usize::try_from(self.random.below(self.plan.servers as u64)).unwrap();
-        let timeout = TIMEOUT.as_nanos() as u64;
+        let server = self.random.index(self.plan.servers);
         if self.random.chance(self.plan.faults.hang) {
             self.failed[server] = true;
-            self.hung_until[server] = self.now + self.random.below(3 * timeout);
+            self.hung_until[server] = self.now + self.random.below(3_000_000 * TIMEOUT_MS);
         }
         if self.random.chance(self.plan.faults.die) {
             self.failed[server] = true;
-            self.down_until[server] = self.now + self.random.below(2 * timeout);
+            self.down_until[server] = self.now + self.random.below(2_000_000 * TIMEOUT_MS);
             if self.random.chance(500) {
                 self.servers[server].flush();
             }
@@ -427,7 +427,7 @@ impl World {
             return;
         }
         if self.now < self.hung_until[server] {
-            return self.at(TIMEOUT.as_micros() as u64, Event::Serve(conn, epoch));
+            return self.at(1000 * TIMEOUT_MS, Event::Serve(conn, epoch));
         }
         let faults = self.plan.faults;
         let wire = &mut self.wires[conn];
@@ -569,7 +569,7 @@ impl World {
             assert!(queued <= limits.server_buffer_max + self.plan.size_max + 300, "{queued}");
         }
         let stats = self.mux.stats();
-        for (name, counter) in stats.servers.iter().flat_map(|server| server.all()) {
+        for (name, counter) in stats.servers.iter().flat_map(ServerStats::all) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
     }
@@ -608,8 +608,8 @@ impl Drop for Replay {
 fn run(test: &'static str, plan: Plan, seeds: u64) -> Vec<World> {
     let given = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let fresh = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let fresh = fresh.as_nanos() as u64 % 1_000_000_007;
-    let seeds = given.map_or((1..seeds).chain([fresh]).collect(), |seed| vec![seed]);
+    let fresh = fresh.as_secs() * 1000 + u64::from(fresh.subsec_millis());
+    let seeds = given.map_or_else(|| (1..seeds).chain([fresh]).collect(), |seed| vec![seed]);
     let run = |seed| {
         let _replay = Replay { test, seed };
         println!("{test}: seed {seed}");

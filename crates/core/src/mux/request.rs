@@ -211,13 +211,13 @@ impl Mux {
 
     /// The connection for a client's key: always the same one to a server, so that what a client
     /// asks of one server stays in order whatever `server_connections` is.
-    #[inline]
+    #[inline(always)]
     fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
         let server = self.pool.route(key, now)?;
         Some(self.lane(id, server))
     }
 
-    #[inline]
+    #[inline(always)]
     fn lane(&self, id: ClientId, server: usize) -> ConnId {
         let lanes = self.options.server_connections;
         ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })

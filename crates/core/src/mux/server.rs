@@ -295,6 +295,9 @@ impl Mux {
             }
             rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
         }
+        if rest.is_empty() {
+            return;
+        }
         let used = self.take_responses(id, rest, now);
         if used < rest.len() {
             let input = &mut self.conns[id.index()].input;

@@ -169,8 +169,8 @@ fn meta_requests_ask_aloud_and_remember_what_to_hide() {
 #[test]
 fn meta_flags_that_concern_us_are_read() {
     const TOKEN: &[u8] = &[b'O'; 32];
-    let long = [b"mg k ", TOKEN, b"\r\n"].concat();
     type Row<'a> = (&'a [u8], &'a [u8], KeyEncoding, &'a [u8]);
+    let long = [b"mg k ", TOKEN, b"\r\n"].concat();
     let table: &[Row<'_>] = &[
         (b"mg k\r\n", b"k", PLAIN, b""),
         (b"mg k O\r\n", b"k", PLAIN, b"O"),

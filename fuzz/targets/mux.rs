@@ -68,7 +68,9 @@ fuzz_target!(|script: &[u8]| {
                 script = rest;
                 world.say(who, bytes);
             }
-            5 => world.say(who, format!("set c 0 0 {}\r\n{}", what * 2, "x".repeat(what)).as_bytes()),
+            5 => {
+                world.say(who, format!("set c 0 0 {}\r\n{}", what * 2, "x".repeat(what)).as_bytes())
+            }
             6..=8 => world.answer(who, what),
             9 => {
                 let (bytes, rest) = script.split_at((what % 64).min(script.len()));
@@ -218,7 +220,8 @@ impl World {
             }
             self.settle();
             let servers = &self.mux.stats().servers;
-            let is_owed = |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
+            let is_owed =
+                |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
             if self.mux.requests_in_flight() == 0 && !servers.iter().any(is_owed) {
                 break;
             }
@@ -244,7 +247,8 @@ fn answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
     let end = inbox.iter().position(|&byte| byte == b'\n')?;
     let line = inbox[..end - 1].to_vec();
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-    let number = |word: &[u8]| -> usize { String::from_utf8_lossy(word).parse().expect("a number") };
+    let number =
+        |word: &[u8]| -> usize { String::from_utf8_lossy(word).parse().expect("a number") };
     let data = match words[0] {
         b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => number(words[4]) + 2,
         b"ms" => number(words[2]) + 2,

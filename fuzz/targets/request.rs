@@ -4,9 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nuthatch_core::memcache::{KEY_LEN_MAX, KeyRoom, Words, decode_key, parse_request, write_wire};
-use nuthatch_core::protocol::{
-    Keep, KeyEncoding, Limits, Many, One, Parsed, Quiet, Request, Wire,
-};
+use nuthatch_core::protocol::{Keep, KeyEncoding, Limits, Many, One, Parsed, Quiet, Request, Wire};
 
 fuzz_target!(|input: &[u8]| {
     if input.is_empty() {

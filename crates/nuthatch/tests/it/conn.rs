@@ -103,6 +103,27 @@ impl Conn {
         self.read_until(b"\r\n")
     }
 
+    /// One whole reply of memcached: a line, or all VALUE blocks with their END, or a VA block.
+    pub(crate) fn read_reply(&mut self) -> Result<Vec<u8>, Broken> {
+        let mut reply = Vec::new();
+        loop {
+            let line = self.read_line()?;
+            let words: Vec<_> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
+            let len = match words[..] {
+                [b"VALUE", _, _, len, ..] | [b"VA", len, ..] => number(len),
+                _ => None,
+            };
+            let more = line.starts_with(b"VALUE ") || line.starts_with(b"STAT ");
+            reply.extend(&line);
+            if let Some(len) = len {
+                reply.extend(self.read_exact(len + 2)?);
+            }
+            if !more {
+                return Ok(reply);
+            }
+        }
+    }
+
     /// Whatever comes until nothing came for `quiet`, or the peer closes.
     pub(crate) fn read_until_quiet(&mut self, quiet: Duration) -> Vec<u8> {
         while self.receive(quiet) > 0 {}
@@ -193,6 +214,10 @@ impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Conn({:?})", self.stream)
     }
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Bytes as one reads them in a transcript, long ones cut.

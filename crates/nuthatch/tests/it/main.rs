@@ -14,5 +14,7 @@
 mod conn;
 mod fake;
 mod harness;
+mod isolation;
+mod random;
 mod routing;
 mod transcripts;

@@ -72,6 +72,10 @@ impl Conn {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Whether the peer was seen to close.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed

@@ -257,7 +257,7 @@ impl Proxy {
 
 /// The text of one pool, named after its port.
 pub(crate) fn pool(port: u16, settings: &str, servers: &[String]) -> String {
-    let mut text = format!("pool{port}:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n");
+    let mut text = format!("pool{port}:\n  listen: 127.0.0.1:{port}\n");
     for line in settings.lines().map(str::trim).filter(|line| !line.is_empty()) {
         writeln!(text, "  {line}").unwrap();
     }

@@ -65,7 +65,7 @@ fn attack(program: Program, server_connections: usize, quota: usize) -> Tally {
     let seed = Random::seed();
     let servers = Memcached::start_many(2);
     let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
-    let settings = format!("timeout: 2000\nserver_connections: {server_connections}");
+    let settings = format!("hash: md5\ntimeout: 2000\nserver_connections: {server_connections}");
     let proxy = Proxy::with_pool(program, &settings, &entries);
     let commands = match program {
         Program::Nutcracker => Commands::Classic,

@@ -12,6 +12,8 @@
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 
 mod conn;
+mod differential;
+mod failures;
 mod fake;
 mod harness;
 mod isolation;

@@ -157,8 +157,10 @@ impl List {
             let ports: Vec<_> = pools.iter().map(|_| free_port()).collect();
             let config = ports.iter().zip(pools).map(|(&port, (distribution, hash, (_, tag)))| {
                 let eject = if self.refusing.is_some() { EJECT_AT_ONCE } else { "" };
-                let settings = format!("distribution: {distribution}\ntimeout: 4000\n{tag}{eject}");
-                pool(port, &settings, entries).replace("hash: fnv1a_64", &format!("hash: {hash}"))
+                let settings = format!(
+                    "hash: {hash}\ndistribution: {distribution}\ntimeout: 4000\n{tag}{eject}"
+                );
+                pool(port, &settings, entries)
             });
             let proxy = Proxy::start(Program::UnderTest, &config.collect::<String>(), &ports);
             for (port, (distribution, hash, (tag, _))) in ports.iter().zip(pools) {

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -40,6 +41,8 @@ impl TempDir {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("nuthatch-it.{}.{count}", process::id()));
         fs::create_dir_all(&path).unwrap();
+        // A memcached that gave up being root makes its socket here.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         Self(path)
     }
 
@@ -255,9 +258,14 @@ impl Proxy {
     }
 }
 
-/// The text of one pool, named after its port.
+/// The text of one pool that listens on 127.0.0.1, named after its port.
 pub(crate) fn pool(port: u16, settings: &str, servers: &[String]) -> String {
-    let mut text = format!("pool{port}:\n  listen: 127.0.0.1:{port}\n");
+    pool_on(&format!("pool{port}"), &format!("127.0.0.1:{port}"), settings, servers)
+}
+
+/// The text of one pool that listens wherever it is told to.
+pub(crate) fn pool_on(name: &str, listen: &str, settings: &str, servers: &[String]) -> String {
+    let mut text = format!("{name}:\n  listen: {listen}\n");
     for line in settings.lines().map(str::trim).filter(|line| !line.is_empty()) {
         writeln!(text, "  {line}").unwrap();
     }

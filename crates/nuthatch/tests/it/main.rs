@@ -17,6 +17,8 @@ mod failures;
 mod fake;
 mod harness;
 mod isolation;
+mod memory;
+mod process;
 mod random;
 mod routing;
 mod transcripts;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conn::{Broken, Conn, show};
-use crate::fake::{FakeServer, RefusingPort, UnansweringPort, reset};
+use crate::fake::{FakeServer, RefusingPort, UnansweringPort, answer_every_line, reset};
 use crate::harness::{Memcached, Program, Proxy};
 
 const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
@@ -77,13 +77,9 @@ fn a_name_that_does_not_resolve_is_a_host_that_is_down() {
 
 #[test]
 fn a_silent_server_times_out() {
-    let server = FakeServer::start(|mut conn, nth| match nth {
+    let server = FakeServer::start(|conn, nth| match nth {
         0 => thread::sleep(Duration::from_secs(5)),
-        _ => {
-            while conn.read_line().is_ok() {
-                conn.send("END\r\n")
-            }
-        }
+        _ => answer_every_line(conn, "END\r\n"),
     });
     let proxy = proxy("timeout: 400", &[server.entry()]);
     let mut client = proxy.conn();
@@ -286,7 +282,7 @@ fn replies_keep_their_order_around_a_silent_server() {
     assert_takes(Duration::ZERO, || client.expect("END\r\n"));
     // Other clients of the living server don't wait.
     assert_takes(Duration::ZERO, || {
-        pool.proxy.conn().ask(format!("get {GOOD_KEY}\r\n"), "END\r\n")
+        pool.proxy.conn().ask(format!("get {GOOD_KEY}\r\n"), "END\r\n");
     });
     client.expect(format!("{TIMED_OUT}NOT_FOUND\r\n"));
 }
@@ -398,11 +394,7 @@ fn a_silent_server_is_ejected_too() {
 fn with_all_servers_ejected_every_request_is_refused_at_once() {
     let silent = FakeServer::start(|mut conn, nth| match nth {
         0 | 1 => drop(conn.read_line()),
-        _ => {
-            while conn.read_line().is_ok() {
-                conn.send("END\r\n")
-            }
-        }
+        _ => answer_every_line(conn, "END\r\n"),
     });
     let proxy = proxy(&eject_after(2), &[silent.entry()]);
     let mut client = proxy.conn();

@@ -85,11 +85,7 @@ impl FakeServer {
 
     /// One that answers every line with the same bytes.
     pub(crate) fn answering(reply: &'static str) -> Self {
-        Self::start(move |mut conn, _| {
-            while conn.read_line().is_ok() {
-                conn.send(reply);
-            }
-        })
+        Self::start(move |conn, _| answer_every_line(conn, reply))
     }
 
     pub(crate) fn entry(&self) -> String {
@@ -99,6 +95,13 @@ impl FakeServer {
     /// How many connections it was given so far.
     pub(crate) fn connection_count(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// Sends `reply` for each line until the other side is gone.
+pub(crate) fn answer_every_line(mut conn: Conn, reply: &str) {
+    while conn.read_line().is_ok() {
+        conn.send(reply);
     }
 }
 

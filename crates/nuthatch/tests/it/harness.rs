@@ -142,7 +142,7 @@ impl Memcached {
                 .args(arguments),
         );
         let mut server = Self { process, port };
-        wait_until(&mut server.process, "memcached", || accepts(port));
+        wait_until(&mut server.process, || "memcached".to_owned(), || accepts(port));
         server
     }
 
@@ -151,7 +151,7 @@ impl Memcached {
         let mut process = Process::spawn(
             as_user(&mut Command::new("memcached")).args(["-t", "1", "-a", "666", "-s"]).arg(path),
         );
-        wait_until(&mut process, "memcached", || UnixStream::connect(path).is_ok());
+        wait_until(&mut process, || "memcached".to_owned(), || UnixStream::connect(path).is_ok());
         process
     }
 
@@ -242,19 +242,18 @@ impl Proxy {
         );
         let mut proxy = Self { process, stats_port, port: ports[0], dir };
         let log = proxy.dir.join("log");
+        let story = || {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            format!("{program:?} with the configuration\n{config}\nlogged\n{log}")
+        };
         for &port in ports {
-            let name = format!("{program:?}, which writes to {}", log.display());
-            wait_until(&mut proxy.process, &name, || accepts(port));
+            wait_until(&mut proxy.process, story, || accepts(port));
         }
         proxy
     }
 
     pub(crate) fn conn(&self) -> Conn {
         Conn::tcp((Ipv4Addr::LOCALHOST, self.port))
-    }
-
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 }
 
@@ -276,14 +275,18 @@ pub(crate) fn pool_on(name: &str, listen: &str, settings: &str, servers: &[Strin
     text
 }
 
-/// Waits until `ready`, and panics with the reason when the process ends first.
-pub(crate) fn wait_until(process: &mut Process, name: &str, mut ready: impl FnMut() -> bool) {
+/// Waits until `ready`; panics with the `story` when the process ends first or time runs out.
+pub(crate) fn wait_until(
+    process: &mut Process,
+    story: impl Fn() -> String,
+    mut ready: impl FnMut() -> bool,
+) {
     let deadline = Instant::now() + PATIENCE;
     while !ready() {
         if let Some(status) = process.wait(Duration::from_millis(10)) {
-            panic!("ended at its start with {status}: {name}");
+            panic!("ended at its start with {status}: {}", story());
         }
-        assert!(Instant::now() < deadline, "did not get ready: {name}");
+        assert!(Instant::now() < deadline, "did not get ready: {}", story());
     }
 }
 

@@ -11,6 +11,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 
+mod clients;
 mod conn;
 mod differential;
 mod failures;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::conn::{Broken, Conn, PATIENCE, show};
-use crate::fake::FakeServer;
+use crate::fake::{FakeServer, answer_every_line};
 use crate::harness::{
     Memcached, Program, Proxy, TempDir, accepts, free_port, pool, pool_on, wait_until,
 };
@@ -98,7 +98,7 @@ fn sighup_reopens_the_log() {
     let (log, moved) = (proxy.dir.join("log"), proxy.dir.join("log.1"));
     fs::rename(&log, &moved).unwrap();
     proxy.process.signal(Signal::HUP);
-    wait_until(&mut proxy.process, "a new log after SIGHUP", || log.exists());
+    wait_until(&mut proxy.process, || "no new log after SIGHUP".to_owned(), || log.exists());
     proxy.conn().ask("get k\r\n", "END\r\n");
 }
 
@@ -206,12 +206,8 @@ fn ipv6_addresses_are_listened_on_and_connected_to() {
     let server_port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut conn = Conn::over(stream.expect("an open listener accepts"));
-            thread::spawn(move || {
-                while conn.read_line().is_ok() {
-                    conn.send("END\r\n")
-                }
-            });
+            let conn = Conn::over(stream.expect("an open listener accepts"));
+            thread::spawn(move || answer_every_line(conn, "END\r\n"));
         }
     });
     for host in ["::1", "[::1]"] {

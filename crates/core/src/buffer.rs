@@ -1,0 +1,176 @@
+//! Bytes on their way: a queue that is filled at the end and emptied at the front.
+//!
+//! The one rule: `start <= bytes.len()`; what lies before `start` is consumed. An empty buffer
+//! holds no memory of its own: it gave it back to the [`Spares`], so that five thousand idle
+//! clients cost nothing here, and takes some from there when bytes come.
+
+use alloc::vec::Vec;
+use core::mem;
+
+/// A queue of bytes.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// The bytes that are still to be consumed.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    /// Where to append. Memory comes from `spares` if the buffer has none.
+    pub fn tail(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spares.take();
+        }
+        &mut self.bytes
+    }
+
+    /// Makes room for `extra` more bytes at the end, first by forgetting consumed ones.
+    pub fn reserve(&mut self, extra: usize) {
+        if self.start > 0 && self.bytes.capacity() - self.bytes.len() < extra {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.reserve(extra);
+    }
+
+    /// Takes `count` bytes from the front; gives the memory back when nothing is left.
+    ///
+    /// # Panics
+    /// If fewer than `count` bytes wait.
+    pub fn consume(&mut self, count: usize, spares: &mut Spares) {
+        assert!(count <= self.len(), "consumed more than there was");
+        self.start += count;
+        if self.is_empty() {
+            self.clear(spares);
+        }
+    }
+
+    /// Forgets all bytes and gives the memory back.
+    pub fn clear(&mut self, spares: &mut Spares) {
+        self.start = 0;
+        spares.give(mem::take(&mut self.bytes));
+    }
+
+    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays.
+    pub fn advance(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.bytes.len(), "advanced past the end");
+        if self.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Cuts the end off, so that `len` bytes wait.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(self.start + len);
+    }
+}
+
+/// A consumed front of this size is worth moving the rest for.
+const COMPACT_AT: usize = 16 * 1024;
+
+/// Emptied buffers kept for the next who needs one, so that steady traffic allocates nothing.
+///
+/// Bounded in both ways: no more than `COUNT_MAX` are kept, none with more than `CAPACITY_MAX`
+/// bytes, so what a burst of large values took goes back to the system.
+#[derive(Debug, Default)]
+pub struct Spares {
+    spare: Vec<Vec<u8>>,
+}
+
+const COUNT_MAX: usize = 1024;
+const CAPACITY_MAX: usize = 64 * 1024;
+const CAPACITY_MIN: usize = 256;
+
+impl Spares {
+    /// An empty buffer with some capacity.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY_MIN))
+    }
+
+    /// Takes a buffer back, whatever it holds.
+    pub fn give(&mut self, mut bytes: Vec<u8>) {
+        let kept = (CAPACITY_MIN..=CAPACITY_MAX).contains(&bytes.capacity());
+        if kept && self.spare.len() < COUNT_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_the_order_they_came() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(b"hello world");
+        buffer.consume(6, &mut spares);
+        assert_eq!(buffer.as_slice(), b"world");
+        buffer.tail(&mut spares).extend_from_slice(b"!");
+        assert_eq!(buffer.as_slice(), b"world!");
+        assert_eq!(buffer.len(), 6);
+    }
+
+    #[test]
+    fn an_empty_buffer_holds_no_memory() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(b"x");
+        buffer.consume(1, &mut spares);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(spares.spare.len(), 1);
+    }
+
+    #[test]
+    fn huge_buffers_go_back_to_the_system() {
+        let mut spares = Spares::default();
+        spares.give(Vec::with_capacity(CAPACITY_MAX + 1));
+        spares.give(Vec::new());
+        assert_eq!(spares.spare.len(), 0);
+    }
+
+    #[test]
+    fn reserving_forgets_what_was_consumed_before_it_grows() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(&[7; 200]);
+        buffer.advance(150);
+        buffer.reserve(300);
+        assert_eq!(buffer.start, 0);
+        assert_eq!(buffer.as_slice(), [7; 50]);
+    }
+
+    #[test]
+    fn an_advanced_queue_does_not_grow_for_ever() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        for _ in 0..100_000 {
+            buffer.tail(&mut spares).extend_from_slice(&[1; 20]);
+            if buffer.len() > 100 {
+                buffer.advance(20);
+            }
+        }
+        assert!(buffer.bytes.capacity() < 128 * 1024);
+    }
+}

@@ -1,0 +1,94 @@
+//! The commands, as data.
+//!
+//! To add a command is to add a line here, one in `docs/protocol.md` (a test looks for it) and,
+//! if no other command has its shape, a function in `request.rs`.
+
+use crate::protocol::{Class, Quiet, Shape};
+
+/// One command.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Its name, as clients write it.
+    pub name: &'static [u8],
+    /// How its line is read.
+    pub(super) grammar: Grammar,
+    /// Its kind, for the counters.
+    pub(super) class: Class,
+}
+
+/// How a command's line is read. Brackets mean optional, `*` any number, `+` at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grammar {
+    /// `key+`
+    Get,
+    /// `exptime key+`
+    GetAndTouch,
+    /// `key flags exptime length [noreply]` and data
+    Set,
+    /// `key flags exptime length cas [noreply]` and data
+    Cas,
+    /// `key delta [noreply]`
+    Arith,
+    /// `key [0] [noreply]`
+    Delete,
+    /// `key exptime [noreply]`
+    Touch,
+    /// `key flag*`; and which replies fit, and which of them `q` hides
+    Meta(Shape, Quiet),
+    /// `key length flag*` and data
+    MetaSet,
+    /// anything
+    Noop,
+    /// anything
+    Version,
+    /// `level [noreply]`
+    Verbosity,
+    /// `[what]`
+    Stats,
+    /// `[delay] [noreply]`
+    FlushAll,
+    /// anything
+    Quit,
+    /// Not for a pool: always this answer.
+    Never(&'static [u8]),
+}
+
+/// Every command that is not answered with a plain `ERROR`, the frequent ones first.
+pub const COMMANDS: &[Command] = &[
+    command(b"get", Grammar::Get, Class::Get),
+    command(b"set", Grammar::Set, Class::Set),
+    command(b"mg", Grammar::Meta(Shape::MetaGet, Quiet::Misses), Class::MetaGet),
+    command(b"ms", Grammar::MetaSet, Class::MetaSet),
+    command(b"gets", Grammar::Get, Class::Get),
+    command(b"delete", Grammar::Delete, Class::Delete),
+    command(b"incr", Grammar::Arith, Class::Arith),
+    command(b"decr", Grammar::Arith, Class::Arith),
+    command(b"add", Grammar::Set, Class::Set),
+    command(b"cas", Grammar::Cas, Class::Set),
+    command(b"replace", Grammar::Set, Class::Set),
+    command(b"append", Grammar::Set, Class::Set),
+    command(b"prepend", Grammar::Set, Class::Set),
+    command(b"touch", Grammar::Touch, Class::Touch),
+    command(b"gat", Grammar::GetAndTouch, Class::GetAndTouch),
+    command(b"gats", Grammar::GetAndTouch, Class::GetAndTouch),
+    command(b"md", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaDelete),
+    command(b"ma", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaArith),
+    command(b"me", Grammar::Meta(Shape::MetaDebug, Quiet::No), Class::Other),
+    command(b"mn", Grammar::Noop, Class::Other),
+    command(b"version", Grammar::Version, Class::Other),
+    command(b"verbosity", Grammar::Verbosity, Class::Other),
+    command(b"stats", Grammar::Stats, Class::Other),
+    command(b"flush_all", Grammar::FlushAll, Class::Other),
+    command(b"quit", Grammar::Quit, Class::Other),
+    command(b"bget", Grammar::Get, Class::Get),
+    command(b"shutdown", Grammar::Never(b"ERROR: shutdown not enabled\r\n"), Class::Other),
+];
+
+const fn command(name: &'static [u8], grammar: Grammar, class: Class) -> Command {
+    Command { name, grammar, class }
+}
+
+/// The command of this name. Names are lower case, as memcached has them.
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}

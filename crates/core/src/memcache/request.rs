@@ -1,0 +1,338 @@
+//! Hop 4 of the walk: what does this client want?
+//!
+//! A request is a line, and for storage a data block behind it. The line is split into words, the
+//! first word is looked up among the [`COMMANDS`](super::COMMANDS), and one short function reads
+//! the rest. Three things can be wrong with it, and they differ in what is certain:
+//!
+//! - *not whole yet*: [`Parsed::PartialLine`] or [`Parsed::Partial`];
+//! - *wrong, but it is clear where the next request begins*: [`Request::Refused`] with memcached's
+//!   own error text, the data block skipped, and the connection lives;
+//! - *wrong, and that is not clear* (a length that can't be read, a data block that does not end
+//!   where it should): [`Request::Lost`], one error line and the end of the connection.
+
+use super::command::{Command, Grammar, find};
+use super::meta;
+use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
+use super::{KEY_LEN_MAX, VERSION_KEY};
+use crate::protocol::{
+    All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
+    Wire,
+};
+
+pub(super) const ERROR: &[u8] = b"ERROR\r\n";
+pub(super) const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
+const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
+const BAD_DELETE: &[u8] =
+    b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
+pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
+pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
+const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long: line_max\r\n";
+
+/// The longest line of a command that takes one key: the key, flags and numbers fit many times.
+const SHORT_LINE_MAX: usize = 2048;
+
+/// The first byte of a request of memcached's binary protocol, which we don't speak.
+const BINARY_MAGIC: u8 = 0x80;
+
+/// A line and where it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    /// All bytes that the client sent and we have not used, from the line's first on.
+    pub(super) input: &'a [u8],
+    /// The line without its end.
+    pub(super) text: &'a [u8],
+    /// Its length with its end.
+    pub(super) len: usize,
+}
+
+impl<'a> Line<'a> {
+    /// The line's own bytes with its end.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        &self.input[..self.len]
+    }
+}
+
+/// Reads the request at the head of `input`, which is not empty.
+///
+/// `searched` bytes of it are known to hold no line end (the last [`Parsed::PartialLine`] said so):
+/// a long line that comes in small pieces is not searched again and again.
+pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
+    let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched) else {
+        return unfinished_line(input, limits);
+    };
+    let text = match &input[..end] {
+        [text @ .., b'\r'] => text,
+        text => text,
+    };
+    let line = Line { input, text, len: end + 1 };
+    let mut words = Words::new(text);
+    let Some(command) = words.next().and_then(find) else { return unknown(line) };
+    match command.grammar {
+        Grammar::Get => get(line, command.class, words, limits),
+        Grammar::Set => storage(line, words, 5, limits),
+        Grammar::Cas => storage(line, words, 6, limits),
+        Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
+        Grammar::MetaSet => meta::set(line, words, limits),
+        Grammar::GetAndTouch => match words.next() {
+            Some(exptime) if is_exptime(exptime) => get(line, command.class, words, limits),
+            Some(_) => refused(line, BAD_EXPTIME),
+            None => refused(line, ERROR),
+        },
+        _ => Parsed::Request(short(line, command, words), line.len),
+    }
+}
+
+/// The commands that are a line of few words.
+fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request<'a> {
+    match command.grammar {
+        Grammar::Delete => delete(line, words),
+        Grammar::Arith => {
+            let delta = |word: &[u8]| number(word).is_some();
+            keyed(line, words, Shape::Number, Class::Arith, (delta, BAD_DELTA))
+        }
+        Grammar::Touch => {
+            keyed(line, words, Shape::Touched, Class::Touch, (is_exptime, BAD_EXPTIME))
+        }
+        Grammar::FlushAll => flush_all(line, words),
+        Grammar::Verbosity => verbosity(words),
+        Grammar::Version => version(),
+        Grammar::Stats => Request::Stats(words.rest()),
+        Grammar::Noop => Request::Barrier(b"MN\r\n"),
+        Grammar::Never(answer) => Request::Answer(answer),
+        _ => Request::Quit,
+    }
+}
+
+/// Something in front of its line end: wait for it, unless it is too long already.
+fn unfinished_line<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+    if input[0] == BINARY_MAGIC {
+        return lost(b"", Limit::Grammar, input.len());
+    }
+    let takes_many_keys = || {
+        let command = Words::new(&input[..SHORT_LINE_MAX]).next().and_then(find);
+        command.is_some_and(|c| matches!(c.grammar, Grammar::Get | Grammar::GetAndTouch))
+    };
+    let too_long = input.len() > SHORT_LINE_MAX && !takes_many_keys();
+    if too_long || input.len() > limits.line_max {
+        return lost(LINE_TOO_LONG, Limit::Line, input.len());
+    }
+    Parsed::PartialLine
+}
+
+/// No command of ours. A browser that was sent here by a malicious page must not get far.
+fn unknown(line: Line<'_>) -> Parsed<'_> {
+    if line.input[0] == BINARY_MAGIC || memchr::memmem::find(line.text, b"HTTP/").is_some() {
+        return lost(b"", Limit::Grammar, line.len);
+    }
+    refused(line, ERROR)
+}
+
+pub(super) fn lost(error: &'static [u8], limit: Limit, len: usize) -> Parsed<'static> {
+    Parsed::Request(Request::Lost { error, limit }, len)
+}
+
+pub(super) fn refused<'a>(line: Line<'a>, error: &'static [u8]) -> Parsed<'a> {
+    Parsed::Request(refusal(error), line.len)
+}
+
+fn refusal(error: &'static [u8]) -> Request<'static> {
+    Request::Refused { error, skip: 0, limit: Limit::Grammar }
+}
+
+/// The client's own bytes if they are just what we would write: single spaces, the usual end.
+pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
+    let (mut words, mut bytes) = (0, 0);
+    for word in Words::new(line.text) {
+        words += 1;
+        bytes += word.len() + 1;
+    }
+    let all_kept = keep == Keep::All || keep == Keep::First(words);
+    if all_kept && bytes + 1 == line.len {
+        return Wire::Verbatim(&line.input[..line.len + data.len()]);
+    }
+    Wire::Words { line: line.text, keep, data }
+}
+
+/// `get`, `gets`, and behind their exptime `gat`, `gats`.
+fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+    let keys = words.rest();
+    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
+    let Some(first) = words.next() else { return refused(line, ERROR) };
+    if !is_key(first) {
+        return refused(line, BAD_LINE);
+    }
+    let quiet = Quiet::No;
+    if words.rest().is_empty() {
+        let canonical = head.len() + first.len() + 3 == line.len;
+        let wire = if canonical {
+            Wire::Verbatim(line.bytes())
+        } else {
+            Wire::Words { line: line.text, keep: Keep::All, data: b"" }
+        };
+        let expect = Expect { shape: Shape::Value, quiet };
+        return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
+    }
+    let mut count = 1;
+    for key in words {
+        if !is_key(key) {
+            return refused(line, BAD_LINE);
+        }
+        count += 1;
+    }
+    if count > limits.keys_max {
+        let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
+        return Parsed::Request(refused, line.len);
+    }
+    let expect = Expect { shape: Shape::Values, quiet };
+    let many = Many { head, keys, count, expect, class };
+    Parsed::Request(Request::Many(many), line.len)
+}
+
+/// A request of one plain key without opaque token.
+fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'a> {
+    One { key, encoding: KeyEncoding::Plain, opaque: b"", wire, expect, class }
+}
+
+/// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has `arity` words, then perhaps
+/// `noreply`, or one word that memcached ignores.
+fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limits) -> Parsed<'a> {
+    let [key, flags, exptime, length] = core::array::from_fn(|_| words.next());
+    let (Some(key), Some(flags), Some(exptime), Some(length)) = (key, flags, exptime, length)
+    else {
+        return lost(ERROR, Limit::Grammar, line.len);
+    };
+    let Some(length) = data_len(length) else {
+        return lost(BAD_LINE, Limit::Grammar, line.len);
+    };
+    let cas = if arity == 6 { words.next() } else { Some(&b"0"[..]) };
+    let last = words.next();
+    let bad_numbers = || {
+        let numbers = is_flags(flags) && is_exptime(exptime) && cas.is_some_and(is_cas);
+        !numbers || !is_key(key)
+    };
+    if cas.is_none() || words.next().is_some() {
+        return refused_with_data(line, length, ERROR, Limit::Grammar);
+    }
+    if bad_numbers() {
+        return refused_with_data(line, length, BAD_LINE, Limit::Grammar);
+    }
+    let noreply = last == Some(b"noreply");
+    if length > limits.item_size_max {
+        let error = if noreply { b"" } else { TOO_LARGE };
+        return refused_with_data(line, length, error, Limit::ItemSize);
+    }
+    let data = match data(line, length) {
+        Ok(data) => data,
+        Err(other) => return other,
+    };
+    let wire = verbatim_or(line, data, Keep::First(arity));
+    let quiet = if noreply { Quiet::All } else { Quiet::No };
+    let expect = Expect { shape: Shape::Stored, quiet };
+    Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
+}
+
+fn is_cas(word: &[u8]) -> bool {
+    number(word).is_some()
+}
+
+/// The data block behind a line with its line end, or what to say instead.
+pub(super) fn data(line: Line<'_>, length: usize) -> Result<&[u8], Parsed<'_>> {
+    let whole = line.len + length + 2;
+    let Some(data) = line.input.get(line.len..whole) else { return Err(Parsed::Partial(whole)) };
+    if data.ends_with(b"\r\n") { Ok(data) } else { Err(lost(BAD_DATA, Limit::Grammar, line.len)) }
+}
+
+pub(super) fn refused_with_data<'a>(
+    line: Line<'a>,
+    length: usize,
+    error: &'static [u8],
+    limit: Limit,
+) -> Parsed<'a> {
+    let skip = length as u64 + 2;
+    Parsed::Request(Request::Refused { error, skip, limit }, line.len)
+}
+
+/// `incr`, `decr`, `touch`: a key, a word that must pass `check`, perhaps `noreply`.
+fn keyed<'a>(
+    line: Line<'a>,
+    mut words: Words<'a>,
+    shape: Shape,
+    class: Class,
+    (check, error): (fn(&[u8]) -> bool, &'static [u8]),
+) -> Request<'a> {
+    let (Some(key), Some(word)) = (words.next(), words.next()) else { return refusal(ERROR) };
+    let last = words.next();
+    if words.next().is_some() {
+        return refusal(ERROR);
+    }
+    if !is_key(key) {
+        return refusal(BAD_LINE);
+    }
+    if !check(word) {
+        return refusal(error);
+    }
+    let quiet = if last == Some(b"noreply") { Quiet::All } else { Quiet::No };
+    let wire = verbatim_or(line, b"", Keep::First(3));
+    Request::One(one(key, wire, Expect { shape, quiet }, class))
+}
+
+/// `delete`: a key, perhaps the `0` of old clients, perhaps `noreply`.
+fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
+    let [key, second, third, fourth] = core::array::from_fn(|_| words.next());
+    let Some(key) = key else { return refusal(ERROR) };
+    if fourth.is_some() {
+        return refusal(ERROR);
+    }
+    if key.len() > KEY_LEN_MAX || !is_key(key) {
+        return refusal(BAD_LINE);
+    }
+    let quiet = match (second, third) {
+        (None | Some(b"0"), None) => Quiet::No,
+        (Some(b"noreply"), None) | (Some(b"0"), Some(b"noreply")) => Quiet::All,
+        _ => return refusal(BAD_DELETE),
+    };
+    let wire = verbatim_or(line, b"", Keep::First(2));
+    let expect = Expect { shape: Shape::Deleted, quiet };
+    Request::One(one(key, wire, expect, Class::Delete))
+}
+
+/// `flush_all`, whose delay may be left out.
+fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
+    let [first, second, third] = core::array::from_fn(|_| words.next());
+    if third.is_some() {
+        return refusal(ERROR);
+    }
+    let (delay, quiet) = match (first, second) {
+        (None | Some(b"noreply"), None) => (None, first),
+        (delay, last) => (delay, last),
+    };
+    if delay.is_some_and(|delay| !is_exptime(delay)) {
+        return refusal(BAD_EXPTIME);
+    }
+    let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
+    let quiet = if quiet == Some(b"noreply") { Quiet::All } else { Quiet::No };
+    let expect = Expect { shape: Shape::Ok, quiet };
+    Request::All(All { wire: verbatim_or(line, b"", keep), expect })
+}
+
+/// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.
+fn verbosity(mut words: Words<'_>) -> Request<'static> {
+    let [level, second, third] = core::array::from_fn(|_| words.next());
+    match (level, second, third) {
+        (None, ..) | (.., Some(_)) => refusal(ERROR),
+        (Some(_), Some(b"noreply"), _) => Request::Answer(b""),
+        (Some(level), ..) if number(level).is_none() => refusal(BAD_LINE),
+        _ => Request::Answer(b"OK\r\n"),
+    }
+}
+
+/// `version` is asked of a server, so that clients learn what the servers can.
+fn version() -> Request<'static> {
+    let expect = Expect { shape: Shape::Version, quiet: Quiet::No };
+    Request::One(one(VERSION_KEY, Wire::Verbatim(b"version\r\n"), expect, Class::Other))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The multiplexer: many clients over few server connections, and no reply to the wrong client.
+//!
+//! ```text
+//!              requests (a)                         (b) requests
+//!   client ──► queue ──┐      ┌──► conn: pending ──► server
+//!   client ──► queue ──┼─slots┼──► conn: pending ──► server
+//!   client ◄── queue ──┘      └─── conn: pending ◄── server
+//!              replies (d)                          (c) replies
+//! ```
+//!
+//! A request of a client is a *slot*. It stands in two queues at once: in its client's, which says
+//! in which order replies leave (hop 13), and as a [`Pending`](server::Pending) in a server
+//! connection's, which says whose reply comes next (hop 12). A request of several keys is one slot
+//! and one pending per fragment. That is the whole of it; the rest is what happens when something
+//! fails, is too much, or goes away.
+//!
+//! # The contract
+//!
+//! **After any `handle_*` or `resume`, drain [`Mux::next_dirty_client`] and
+//! [`Mux::next_dirty_conn`] before you wait.** A dirty client has bytes to be written, or no longer
+//! wants to be read, or is to be closed; a dirty connection has bytes to be written, or is to be
+//! opened or closed. Nothing here blocks, calls back, reads a clock or knows a socket.
+
+mod client;
+mod failure;
+mod gather;
+mod reply;
+mod server;
+mod slots;
+
+pub use client::ClientId;
+pub use server::{ConnId, ConnState};
+
+use crate::buffer::Spares;
+use crate::pool::Pool;
+use crate::protocol::{Limits, ServerError};
+use crate::stats::PoolStats;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use client::Client;
+use core::time::Duration;
+use gather::Gathers;
+use server::Conn;
+use slots::Slots;
+
+/// What a pool's multiplexer is told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a request may take from when it is queued; none for as long as it likes.
+    pub timeout: Option<Duration>,
+    /// Connections to each server, at least 1.
+    pub server_connections: usize,
+    /// Whether `flush_all` is carried out.
+    pub allow_flush: bool,
+    /// Bounds.
+    pub limits: Limits,
+    /// What `stats` says of the process.
+    pub identity: Identity,
+}
+
+/// What the `stats` command tells of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The process id.
+    pub pid: u32,
+    /// The version.
+    pub version: &'static str,
+    /// Seconds of the wall clock at [`Instant`] zero.
+    pub epoch_seconds: u64,
+    /// The figures of this pool in every worker, this one included.
+    pub workers: Arc<[Arc<PoolStats>]>,
+}
+
+impl Identity {
+    /// Microseconds of the wall clock.
+    fn epoch_micros(&self, now: Instant) -> u64 {
+        self.epoch_seconds * 1_000_000 + now.as_nanos() / 1000
+    }
+}
+
+/// Something an operator wants to know, with the server it is about, in the pool's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection was lost, and so many requests with it.
+    ConnLost {
+        /// Which server.
+        server: usize,
+        /// Why.
+        error: ServerError,
+        /// How many requests were answered with the error.
+        requests: usize,
+    },
+    /// A server sent something that was no answer.
+    Desync {
+        /// Which server.
+        server: usize,
+    },
+    /// A server left the ring.
+    Ejected {
+        /// Which server.
+        server: usize,
+        /// Its last failure.
+        error: ServerError,
+    },
+    /// A server is on the ring again.
+    Returned {
+        /// Which server.
+        server: usize,
+    },
+}
+
+/// A rest of at least this size is read straight to where it is kept.
+const LARGE: usize = 16 * 1024;
+
+/// One worker's engine for one pool.
+#[derive(Debug)]
+pub struct Mux {
+    pool: Pool,
+    options: Options,
+    clients: slab::Slab<Client>,
+    conns: Vec<Conn>,
+    slots: Slots,
+    gathers: Gathers,
+    spares: Spares,
+    stats: Arc<PoolStats>,
+    dirty_clients: Vec<ClientId>,
+    dirty_conns: Vec<ConnId>,
+    events: VecDeque<Event>,
+    /// Clients whose waiting requests may be taken now.
+    resumable: Vec<ClientId>,
+    /// No request runs out of time before this.
+    next_expiry: Option<Instant>,
+    /// Counts up: tells a client from an earlier one with the same id.
+    next_serial: u64,
+    /// Bytes held for clients, as of each client's last turn.
+    memory: usize,
+    /// For lines that are put together here.
+    line: Vec<u8>,
+}
+
+impl Mux {
+    /// An engine for `pool` that counts in `stats`.
+    ///
+    /// # Panics
+    /// If `stats` is not for as many servers as the pool has.
+    pub fn new(pool: Pool, options: Options, stats: Arc<PoolStats>) -> Self {
+        assert_eq!(pool.servers(), stats.servers.len(), "a block of figures for every server");
+        let count = pool.servers() * options.server_connections;
+        let conns = (0..count).map(|index| Conn::new(index / options.server_connections));
+        Self {
+            conns: conns.collect(),
+            pool,
+            options,
+            clients: slab::Slab::new(),
+            slots: Slots::default(),
+            gathers: Gathers::default(),
+            spares: Spares::default(),
+            stats,
+            dirty_clients: Vec::new(),
+            dirty_conns: Vec::new(),
+            events: VecDeque::new(),
+            resumable: Vec::new(),
+            next_expiry: None,
+            next_serial: 0,
+            memory: 0,
+            line: Vec::new(),
+        }
+    }
+
+    /// The pool, to look at.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The figures that this engine counts in.
+    pub fn stats(&self) -> &PoolStats {
+        &self.stats
+    }
+
+    /// How many server connections there can be: `server_connections` for every server, in order.
+    pub fn conn_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// How many clients are connected.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Requests that wait for a server; what a drain waits for.
+    pub fn requests_in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The next client that needs its socket looked after.
+    pub fn next_dirty_client(&mut self) -> Option<ClientId> {
+        let id = self.dirty_clients.pop()?;
+        if let Some(client) = self.clients.get_mut(id.index()) {
+            client.dirty = false;
+        }
+        self.account(id);
+        Some(id)
+    }
+
+    /// The next server connection that needs its socket looked after.
+    pub fn next_dirty_conn(&mut self) -> Option<ConnId> {
+        let id = self.dirty_conns.pop()?;
+        self.conns[id.index()].dirty = false;
+        Some(id)
+    }
+
+    /// The next thing to tell the operator.
+    pub fn next_event(&mut self) -> Option<Event> {
+        let returned = self.pool.next_returned().map(|server| Event::Returned { server });
+        returned.or_else(|| self.events.pop_front())
+    }
+
+    /// When [`Mux::handle_timeout`] should be called at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.next_expiry
+    }
+}

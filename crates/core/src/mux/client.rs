@@ -1,0 +1,638 @@
+//! Hops 3 to 7 of the walk: a client's bytes become requests in servers' queues.
+//!
+//! A client is read from as long as its own things are few: requests in flight, bytes of replies
+//! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
+//! and nobody else notices. A request is either queued whole, for all its servers, or not at all.
+
+use super::gather::Gather;
+use super::server::{ConnId, Pending};
+use super::slots::{Owner, Queue, SlotId, State};
+use super::{LARGE, Mux};
+use crate::buffer::Buffer;
+use crate::memcache::{self, KeyRoom};
+use crate::protocol::{
+    All, Class, Expect, KeyEncoding, Limit, Many, One, Parsed, Quiet, Request, ServerError, Shape,
+};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::mem;
+
+/// A client of one [`Mux`]. The id is free for another client after [`Mux::close_client`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId(u32);
+
+impl ClientId {
+    /// The id as an index: small, dense, for tables beside the engine's.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The id of an index.
+    ///
+    /// # Panics
+    /// If the index is not one that [`ClientId::index`] gives.
+    pub fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).expect("a process has fewer than 2^32 descriptors"))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) serial: u64,
+    /// Its requests, in the order their replies leave.
+    pub(super) queue: Queue,
+    /// How many they are.
+    pub(super) requests: usize,
+    /// How many keys they ask for.
+    pub(super) keys: usize,
+    /// Its bytes that are not requests yet.
+    input: Buffer,
+    /// With fewer bytes than this in `input`, another look at it is vain.
+    need: usize,
+    /// This many of them are known to hold no line end.
+    searched: usize,
+    /// Bytes of a refused data block that are still to come.
+    skip: u64,
+    /// Replies that may leave.
+    pub(super) out: Buffer,
+    /// Bytes of replies that wait for their turn.
+    pub(super) held_bytes: usize,
+    /// What a key's reply weighs, by experience: what decides how many may be in flight.
+    pub(super) reply_guess: usize,
+    /// Requests without a reply that are still on their way.
+    pub(super) silent: usize,
+    pub(super) hold: Hold,
+    pub(super) input_ended: bool,
+    pub(super) doomed: bool,
+    pub(super) dirty: bool,
+    /// What `Mux::memory` counts for it.
+    accounted: usize,
+}
+
+/// Why a client's next request has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    No,
+    /// It has too much in flight or unread.
+    Own,
+    /// A server it wants has a full queue.
+    Server,
+    /// It asked for a barrier, and requests without a reply are on their way.
+    Barrier,
+    /// It may go on, and stands in the list of those.
+    Resumable,
+}
+
+/// What became of a request.
+#[derive(PartialEq)]
+enum Taken {
+    Yes,
+    /// It must come again; the client is held.
+    Held,
+    /// The client's input has ended.
+    Last,
+}
+
+/// The first guess of a reply's size: a new client gets a small window until its replies show
+/// that they are small.
+const FIRST_REPLY_GUESS: usize = 64 * 1024;
+
+const FLUSH_REFUSED: &[u8] =
+    b"CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n";
+
+impl Client {
+    fn new(serial: u64) -> Self {
+        Self {
+            serial,
+            queue: Queue::default(),
+            requests: 0,
+            keys: 0,
+            input: Buffer::default(),
+            need: 0,
+            searched: 0,
+            skip: 0,
+            out: Buffer::default(),
+            held_bytes: 0,
+            reply_guess: FIRST_REPLY_GUESS,
+            silent: 0,
+            hold: Hold::No,
+            input_ended: false,
+            doomed: false,
+            dirty: false,
+            accounted: 0,
+        }
+    }
+
+    /// Bytes of replies kept for it.
+    pub(super) fn backlog(&self) -> usize {
+        self.out.len() + self.held_bytes
+    }
+
+    /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
+    pub(super) fn learn(&mut self, reply_bytes: usize) {
+        self.reply_guess = reply_bytes.max(self.reply_guess - self.reply_guess / 8);
+    }
+}
+
+impl Mux {
+    /// A new client.
+    pub fn open_client(&mut self) -> ClientId {
+        self.next_serial += 1;
+        self.stats.client_connections.add(1);
+        self.stats.client_accepts.add(1);
+        ClientId::from_index(self.clients.insert(Client::new(self.next_serial)))
+    }
+
+    /// Whether the client's socket should be read.
+    pub fn wants_read(&self, id: ClientId) -> bool {
+        let client = &self.clients[id.index()];
+        client.hold == Hold::No && !client.input_ended && !client.doomed
+    }
+
+    /// Whether the client has had all its replies and can be closed.
+    pub fn is_done(&self, id: ClientId) -> bool {
+        let client = &self.clients[id.index()];
+        let answered = client.input_ended && client.queue.head().is_none() && client.out.is_empty();
+        client.doomed || answered
+    }
+
+    /// Whether the client has requests in flight whose replies will follow what it has now.
+    pub fn expects_more(&self, id: ClientId) -> bool {
+        self.clients[id.index()].queue.head().is_some()
+    }
+
+    /// The bytes to be written to the client.
+    pub fn client_output(&self, id: ClientId) -> &[u8] {
+        self.clients[id.index()].out.as_slice()
+    }
+
+    /// Where the rest of a large request may be read to, past what is there: it has room for the
+    /// whole. None if the client is not in the middle of one.
+    pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
+        let client = &mut self.clients[id.index()];
+        let missing = client.need.saturating_sub(client.input.len());
+        if client.input.is_empty() || missing < LARGE {
+            return None;
+        }
+        client.input.reserve(missing);
+        Some(client.input.tail(&mut self.spares))
+    }
+
+    /// Hop 3 (a): a client's bytes.
+    pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
+        self.stats.request_bytes.add(bytes.len() as u64);
+        let client = &mut self.clients[id.index()];
+        if client.input_ended {
+            return;
+        }
+        if !client.input.is_empty() {
+            client.input.tail(&mut self.spares).extend_from_slice(bytes);
+            return self.take_input(id, now);
+        }
+        let used = self.take_requests(id, bytes, now);
+        let client = &mut self.clients[id.index()];
+        if used < bytes.len() && !client.input_ended {
+            client.input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+            self.mark_client(id);
+        }
+    }
+
+    /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.
+    pub fn handle_client_filled(&mut self, id: ClientId, count: usize, now: Instant) {
+        self.stats.request_bytes.add(count as u64);
+        self.take_input(id, now);
+    }
+
+    /// The client will send no more; its replies still leave.
+    pub fn handle_client_eof(&mut self, id: ClientId) {
+        self.stats.client_eof.add(1);
+        self.end_input(id);
+    }
+
+    /// Takes the requests of clients that were held and need not be any longer.
+    pub fn resume(&mut self, now: Instant) {
+        for _ in 0..self.resumable.len() {
+            let Some(id) = self.resumable.pop() else { break };
+            let Some(client) = self.clients.get_mut(id.index()) else { continue };
+            if client.hold == Hold::Resumable {
+                client.hold = Hold::No;
+                self.take_input(id, now);
+                self.mark_client(id);
+            }
+        }
+    }
+
+    /// Whether [`Mux::resume`] has something to do.
+    pub fn has_resumable(&self) -> bool {
+        !self.resumable.is_empty()
+    }
+
+    /// Notes that `count` bytes of the output were written.
+    pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
+        self.stats.response_bytes.add(count as u64);
+        self.clients[id.index()].out.consume(count, &mut self.spares);
+        self.reconsider(id);
+    }
+
+    /// The client is gone, for whatever reason. What it asked for is thrown away when it comes.
+    pub fn close_client(&mut self, id: ClientId) {
+        let mut client = self.clients.remove(id.index());
+        while let Some(slot) = self.slots.pop(&mut client.queue) {
+            match self.slots.slot(slot).state {
+                State::Waiting => self.slots.slot(slot).state = State::Orphan,
+                _ => self.spares.give(self.slots.remove(slot).reply),
+            }
+        }
+        client.input.clear(&mut self.spares);
+        client.out.clear(&mut self.spares);
+        self.memory -= client.accounted;
+        self.stats.client_connections.sub(1);
+    }
+
+    /// No more requests from this client.
+    fn end_input(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.index()];
+        client.input_ended = true;
+        client.input.clear(&mut self.spares);
+        self.mark_client(id);
+    }
+
+    /// Takes requests from what the client sent before.
+    fn take_input(&mut self, id: ClientId, now: Instant) {
+        let client = &mut self.clients[id.index()];
+        if client.input.len() < client.need || client.hold != Hold::No {
+            return;
+        }
+        let mut input = mem::take(&mut client.input);
+        let used = self.take_requests(id, input.as_slice(), now);
+        input.consume(used, &mut self.spares);
+        let client = &mut self.clients[id.index()];
+        if client.input_ended {
+            input.clear(&mut self.spares);
+        }
+        client.input = input;
+        self.mark_client(id);
+    }
+
+    /// Takes the requests at the head of `bytes`. Says how many bytes they were.
+    fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
+        let mut used = 0;
+        let client = &mut self.clients[id.index()];
+        let mut searched = mem::take(&mut client.searched);
+        client.need = 0;
+        loop {
+            used += self.skip(id, bytes.len() - used);
+            if used == bytes.len() || !self.may_take(id) {
+                return used;
+            }
+            let rest = &bytes[used..];
+            match memcache::parse_request(rest, searched, &self.options.limits) {
+                Parsed::Request(request, len) => match self.take(id, &request, now) {
+                    Taken::Yes => used += len,
+                    Taken::Held => return used,
+                    Taken::Last => return bytes.len(),
+                },
+                Parsed::PartialLine => {
+                    self.clients[id.index()].searched = rest.len();
+                    return used;
+                }
+                Parsed::Partial(need) => {
+                    self.clients[id.index()].need = need;
+                    return used;
+                }
+            }
+            searched = 0;
+        }
+    }
+
+    /// How many of the next `available` bytes belong to a refused data block.
+    fn skip(&mut self, id: ClientId, available: usize) -> usize {
+        let client = &mut self.clients[id.index()];
+        let skipped = client.skip.min(available as u64);
+        client.skip -= skipped;
+        usize::try_from(skipped).expect("not more than available")
+    }
+
+    /// Whether the client may have another request in flight; if not, it is held.
+    fn may_take(&mut self, id: ClientId) -> bool {
+        if self.clients[id.index()].hold != Hold::No {
+            return false;
+        }
+        if self.fits_window(id) {
+            return true;
+        }
+        self.stats.limit_client_paused.add(1);
+        self.hold(id, Hold::Own);
+        false
+    }
+
+    fn fits_window(&self, id: ClientId) -> bool {
+        let client = &self.clients[id.index()];
+        let limits = &self.options.limits;
+        let coming = client.keys.saturating_mul(client.reply_guess);
+        client.requests == 0 && client.out.len() < limits.client_buffer_max
+            || client.requests < limits.client_requests_max
+                && client.backlog().saturating_add(coming) < limits.client_buffer_max
+    }
+
+    fn hold(&mut self, id: ClientId, why: Hold) {
+        self.clients[id.index()].hold = why;
+        self.mark_client(id);
+    }
+
+    /// Lets a client go on that was held for its own sake, if it may now.
+    pub(super) fn reconsider(&mut self, id: ClientId) {
+        let client = &self.clients[id.index()];
+        let may = match client.hold {
+            Hold::Own => self.fits_window(id),
+            Hold::Barrier => client.silent == 0,
+            Hold::No | Hold::Server | Hold::Resumable => false,
+        };
+        if may {
+            self.make_resumable(id);
+        }
+    }
+
+    pub(super) fn make_resumable(&mut self, id: ClientId) {
+        self.clients[id.index()].hold = Hold::Resumable;
+        self.resumable.push(id);
+    }
+
+    /// Lets a client go on that waited for a server's queue.
+    pub(super) fn end_wait(&mut self, id: ClientId) {
+        if self.clients.get(id.index()).is_some_and(|client| client.hold == Hold::Server) {
+            self.make_resumable(id);
+        }
+    }
+
+    /// Acts on one request.
+    fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Taken {
+        let taken = match request {
+            Request::One(one) => self.take_one(id, one, now),
+            Request::Many(many) => self.take_many(id, many, now),
+            Request::All(all) => self.take_all(id, all, now),
+            Request::Barrier(answer) => self.take_barrier(id, answer),
+            Request::Answer(answer) => self.answer_at_once(id, answer),
+            Request::Stats(what) => {
+                let mut reply = Vec::new();
+                memcache::write_stats(what, &self.options, now, &mut reply);
+                self.answer_at_once(id, &reply)
+            }
+            Request::Refused { error, skip, limit } => {
+                self.clients[id.index()].skip = *skip;
+                self.count_refusal(*limit);
+                self.answer_at_once(id, error)
+            }
+            Request::Lost { error, limit } => {
+                self.stats.client_framing_lost.add(1);
+                self.count_refusal(*limit);
+                self.answer_here(id, error);
+                self.end_input(id);
+                Taken::Last
+            }
+            Request::Quit => {
+                self.end_input(id);
+                Taken::Last
+            }
+        };
+        if taken != Taken::Held {
+            self.stats.requests.add(1);
+        }
+        taken
+    }
+
+    fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Taken {
+        self.answer_here(id, reply);
+        Taken::Yes
+    }
+
+    fn count_refusal(&self, limit: Limit) {
+        let counter = match limit {
+            Limit::Grammar => &self.stats.client_request_errors,
+            Limit::ItemSize => &self.stats.limit_item_size,
+            Limit::Keys => &self.stats.limit_keys,
+            Limit::Line => &self.stats.limit_line,
+        };
+        counter.add(1);
+    }
+
+    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
+        let client = &mut self.clients[id.index()];
+        if client.silent == 0 {
+            self.answer_here(id, answer);
+        } else {
+            // What is read after it is not looked at before it is answered; so the count of silent
+            // requests is that of those before it.
+            let slot = self.insert_slot(id, 0, State::Barrier);
+            self.slots.slot(slot).reply.extend_from_slice(answer);
+            self.hold(id, Hold::Barrier);
+        }
+        Taken::Yes
+    }
+
+    /// Hop 6 and 7 (b) for a request with one key.
+    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
+        let mut room: KeyRoom = [0; 192];
+        let key = match one.encoding {
+            KeyEncoding::Plain => one.key,
+            KeyEncoding::Base64 => {
+                memcache::decode_key(one.key, &mut room).expect("the parser decoded it")
+            }
+        };
+        let Some(conn) = self.conn_of(id, key, now) else {
+            self.fail_here(id, one.expect, ServerError::NoServers);
+            return Taken::Yes;
+        };
+        if self.is_full(conn) {
+            return self.wait_for(id, conn);
+        }
+        self.count_request(one.class, 1);
+        let slot = self.new_slot(id, 1, one.expect);
+        let echo = match one.expect.shape {
+            Shape::Value | Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => {
+                (key, one.opaque)
+            }
+            _ => (&b""[..], &b""[..]),
+        };
+        let pending = Pending::one(slot, one.expect);
+        self.send(conn, pending, echo, now, |out| memcache::write_wire(&one.wire, out));
+        Taken::Yes
+    }
+
+    /// Hops 5 to 7 (b) for a request with several keys.
+    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Taken {
+        let mut gather = self.gathers.begin();
+        self.next_serial += 1;
+        let request = self.next_serial;
+        let mut full = None;
+        let routed = gather.split(many.keys, |key, next_number| {
+            let conn = self.conn_of(id, key, now)?;
+            if self.is_full(conn) {
+                full = Some(conn);
+                return None;
+            }
+            Some((conn, self.conns[conn.index()].fragment_in(request, next_number)))
+        });
+        if routed.is_none() {
+            self.gathers.reuse(gather);
+            if let Some(conn) = full {
+                return self.wait_for(id, conn);
+            }
+            self.fail_here(id, many.expect, ServerError::NoServers);
+            return Taken::Yes;
+        }
+        self.count_request(many.class, many.count);
+        let slot = self.new_slot(id, many.count, many.expect);
+        self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
+            gather.write_fragment(number, many.head, out);
+        });
+        Taken::Yes
+    }
+
+    /// Hops 5 to 7 (b) for a request to all servers.
+    fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Taken {
+        if !self.options.allow_flush {
+            let silent = all.expect.quiet == Quiet::All;
+            return self.answer_at_once(id, if silent { b"" } else { FLUSH_REFUSED });
+        }
+        let mut gather = self.gathers.begin();
+        for server in 0..self.pool.servers() {
+            let conn = self.lane(id, server);
+            if self.is_full(conn) {
+                self.gathers.reuse(gather);
+                return self.wait_for(id, conn);
+            }
+            gather.add_keyless(conn);
+        }
+        self.stats.cmd_flush.add(1);
+        let slot = self.new_slot(id, 1, all.expect);
+        self.send_fragments(slot, all.expect, gather, now, |_, _, out| {
+            memcache::write_wire(&all.wire, out);
+        });
+        Taken::Yes
+    }
+
+    fn send_fragments(
+        &mut self,
+        slot: SlotId,
+        expect: Expect,
+        gather: Gather,
+        now: Instant,
+        write: impl Fn(&Gather, usize, &mut Vec<u8>),
+    ) {
+        self.stats.fragments.add(gather.fragments.len() as u64);
+        let id = self.gathers.next_id();
+        for (number, fragment) in gather.fragments.iter().enumerate() {
+            let pending = Pending::fragment(slot, expect, id, number);
+            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));
+        }
+        self.gathers.insert(gather);
+    }
+
+    /// The connection for a client's key: always the same one to a server, so that what a client
+    /// asks of one server stays in order whatever `server_connections` is.
+    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
+        let server = self.pool.route(key, now)?;
+        Some(self.lane(id, server))
+    }
+
+    fn lane(&self, id: ClientId, server: usize) -> ConnId {
+        let lanes = self.options.server_connections;
+        ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })
+    }
+
+    fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Taken {
+        self.stats.limit_server_queue.add(1);
+        self.conns[conn.index()].waiters.push(id);
+        self.hold(id, Hold::Server);
+        Taken::Held
+    }
+
+    /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
+    /// wants no reply.
+    pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
+        let silent = expect.quiet == Quiet::All;
+        self.insert_slot(id, keys, if silent { State::Silent } else { State::Waiting })
+    }
+
+    pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
+        let client = &mut self.clients[id.index()];
+        let owner = Owner { client: id, serial: client.serial };
+        let slot = self.slots.insert(owner, keys, state);
+        if state == State::Silent {
+            client.silent += 1;
+        } else {
+            client.requests += 1;
+            client.keys += keys;
+            self.slots.push(&mut client.queue, slot);
+        }
+        slot
+    }
+
+    fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
+        self.stats.forward_error.add(1);
+        if expect.quiet == Quiet::All {
+            return;
+        }
+        let mut line = mem::take(&mut self.line);
+        line.clear();
+        memcache::write_server_error(error, &mut line);
+        self.answer_here(id, &line);
+        self.line = line;
+    }
+
+    fn count_request(&self, class: Class, keys: usize) {
+        let stats = &self.stats;
+        let (counter, meta) = match class {
+            Class::Get => (&stats.cmd_get, false),
+            Class::GetAndTouch => {
+                stats.cmd_touch.add(keys as u64);
+                (&stats.cmd_get, false)
+            }
+            Class::Set => (&stats.cmd_set, false),
+            Class::Delete => (&stats.cmd_delete, false),
+            Class::Arith => (&stats.cmd_arith, false),
+            Class::Touch => (&stats.cmd_touch, false),
+            Class::MetaGet => (&stats.cmd_get, true),
+            Class::MetaSet => (&stats.cmd_set, true),
+            Class::MetaDelete => (&stats.cmd_delete, true),
+            Class::MetaArith => (&stats.cmd_arith, true),
+            Class::Other => return,
+        };
+        counter.add(keys as u64);
+        if meta {
+            stats.cmd_meta.add(1);
+        }
+    }
+
+    /// Brings `Mux::memory` up to date with one client; sheds the greediest if it is too much.
+    pub(super) fn account(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id.index()).filter(|c| !c.doomed) else { return };
+        let held = client.backlog() + client.input.len();
+        self.memory = self.memory - client.accounted + held;
+        client.accounted = held;
+        if self.memory > self.options.limits.memory_max {
+            self.shed();
+        }
+    }
+
+    /// Gives up the client that holds most. It alone has to bear it.
+    fn shed(&mut self) {
+        let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
+        let Some((index, _)) = greediest else { return };
+        let client = &mut self.clients[index];
+        client.doomed = true;
+        self.memory -= client.accounted;
+        client.accounted = 0;
+        self.stats.limit_memory.add(1);
+        self.mark_client(ClientId::from_index(index));
+    }
+
+    pub(super) fn mark_client(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.index()];
+        if !client.dirty {
+            client.dirty = true;
+            self.dirty_clients.push(id);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Hop 12 when there is no reply: a server refuses, hangs, closes or lies.
+//!
+//! Every request that waits on a lost connection is answered with the reason. Whether the server is
+//! to blame is asked apart: an idle connection that it closes, or a stray byte, is no failure of
+//! it, or a healthy server would be ejected for it.
+//!
+//! A request that runs out of time is answered on its own; its neighbours keep their time. Its
+//! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
+//! the time is given up.
+
+use super::server::{ConnId, ConnState, Pending};
+use super::{Event, Mux};
+use crate::memcache;
+use crate::protocol::{Outcome, ServerError};
+use crate::time::Instant;
+use core::mem;
+
+/// Whether a failure counts against the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    Server,
+    Nobody,
+}
+
+impl Mux {
+    /// The connection is closed, or could not be opened.
+    pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
+        let conn = &self.conns[id.index()];
+        let stats = &self.stats.servers[conn.server()];
+        let idle = conn.state == ConnState::Open && conn.pending.is_empty();
+        match error {
+            ServerError::Closed => stats.server_eof.add(1),
+            _ => stats.server_err.add(1),
+        }
+        self.lose_conn(id, error, if idle { Blame::Nobody } else { Blame::Server }, now);
+    }
+
+    /// Answers what waits on a connection that is no more.
+    pub(super) fn lose_conn(&mut self, id: ConnId, error: ServerError, blame: Blame, now: Instant) {
+        let server = self.conns[id.index()].server();
+        let requests = self.conns[id.index()].pending.len();
+        if requests > 0 || blame == Blame::Server {
+            self.events.push_back(Event::ConnLost { server, error, requests });
+        }
+        if blame == Blame::Server {
+            self.count_failure(server, error, now);
+        }
+        let pending = mem::take(&mut self.conns[id.index()].pending);
+        for pending in &pending {
+            self.fail(pending, error);
+        }
+        self.conns[id.index()].pending = pending;
+        self.clear_conn(id);
+        for client in mem::take(&mut self.conns[id.index()].waiters) {
+            self.end_wait(client);
+        }
+        self.mark_conn(id);
+    }
+
+    fn count_failure(&mut self, server: usize, error: ServerError, now: Instant) {
+        if self.pool.failure(server, now) {
+            let micros = self.options.identity.epoch_micros(now);
+            self.stats.server_ejects.add(1);
+            self.stats.servers[server].server_ejected_at.set(micros);
+            self.events.push_back(Event::Ejected { server, error });
+        }
+    }
+
+    /// Answers a request with an error of its server.
+    fn fail(&mut self, pending: &Pending, error: ServerError) {
+        if pending.slot().is_none() {
+            return;
+        }
+        self.stats.forward_error.add(1);
+        let mut line = mem::take(&mut self.line);
+        line.clear();
+        memcache::write_server_error(error, &mut line);
+        self.settle(pending, Outcome::Error, &line);
+        self.line = line;
+    }
+
+    /// Answers the requests that have run out of time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.next_expiry.is_none_or(|at| now < at) {
+            return;
+        }
+        self.next_expiry = None;
+        for index in 0..self.conns.len() {
+            self.expire(ConnId::new(index), now);
+            let conn = &self.conns[index];
+            let next = conn.pending.get(conn.expired).map(Pending::deadline);
+            let last = conn.pending.front().filter(|_| conn.expired > 0);
+            let last = last.map(|oldest| self.grace_end(oldest));
+            self.next_expiry = [self.next_expiry, next, last].into_iter().flatten().min();
+        }
+    }
+
+    fn expire(&mut self, id: ConnId, now: Instant) {
+        let before = self.conns[id.index()].expired;
+        loop {
+            let conn = &mut self.conns[id.index()];
+            let late = conn.pending.get_mut(conn.expired).filter(|late| late.deadline() <= now);
+            let Some(late) = late else { break };
+            let late = late.abandon();
+            conn.expired += 1;
+            self.fail(&late, ServerError::TimedOut);
+        }
+        let conn = &self.conns[id.index()];
+        let (server, expired) = (conn.server(), conn.expired);
+        if expired > before {
+            self.stats.servers[server].server_timedout.add(1);
+            if before == 0 {
+                self.count_failure(server, ServerError::TimedOut, now);
+            }
+        }
+        let oldest = self.conns[id.index()].pending.front().filter(|_| expired > 0);
+        if oldest.is_some_and(|oldest| self.grace_end(oldest) <= now) {
+            self.abort_conn(id, ServerError::TimedOut, Blame::Server, now);
+        }
+    }
+
+    /// When a connection is given up whose oldest request has run out of time.
+    fn grace_end(&self, oldest: &Pending) -> Instant {
+        oldest.deadline().after(self.options.timeout.unwrap_or_default())
+    }
+}

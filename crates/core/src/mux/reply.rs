@@ -1,0 +1,191 @@
+//! Hop 13 of the walk: replies leave in the order their client asked.
+//!
+//! A reply whose turn it is goes straight to the client's output, and with it those behind it that
+//! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
+
+use super::gather::{Gather, GatherId};
+use super::server::Pending;
+use super::slots::{SlotId, State};
+use super::{ClientId, Mux};
+use crate::memcache;
+use crate::protocol::{Outcome, Shape};
+use alloc::vec::Vec;
+use core::mem;
+
+impl Mux {
+    /// Hop 12 ends here: what a server owed is known.
+    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: &[u8]) {
+        let Some(slot) = pending.slot() else { return };
+        if let Some((gather, _)) = pending.gather() {
+            return self.settle_fragment(slot, gather, outcome, reply);
+        }
+        let expect = pending.expect();
+        if matches!(expect.shape, Shape::Value | Shape::MetaGet) {
+            match outcome {
+                Outcome::Hit => self.stats.get_hits.add(1),
+                Outcome::Miss => self.stats.get_misses.add(1),
+                _ => {}
+            }
+        }
+        if expect.quiet.hides(outcome) { self.answer(slot, b"") } else { self.answer(slot, reply) }
+    }
+
+    fn settle_fragment(&mut self, slot: SlotId, id: GatherId, outcome: Outcome, reply: &[u8]) {
+        let gather = self.gathers.gather(id);
+        if outcome == Outcome::Error {
+            gather.fail(reply);
+        }
+        if gather.finish_fragment() {
+            let gather = self.gathers.remove(id);
+            self.answer_gather(slot, &gather);
+            self.gathers.reuse(gather);
+        }
+    }
+
+    fn answer_gather(&mut self, slot: SlotId, gather: &Gather) {
+        if !gather.has_failed() {
+            let (asked, found) = gather.hits();
+            self.stats.get_hits.add(found as u64);
+            self.stats.get_misses.add((asked - found) as u64);
+        }
+        if let Some(client) = self.waiting_client(slot) {
+            self.clients[client.index()].held_bytes -= gather.held();
+        }
+        self.answer_with(slot, gather.held(), |out| gather.write_answer(out));
+    }
+
+    /// Files a value of a fragment. False if the fragment did not ask for it.
+    pub(super) fn add_value(
+        &mut self,
+        slot: SlotId,
+        id: GatherId,
+        number: usize,
+        key: &[u8],
+        block: &[u8],
+    ) -> bool {
+        let max = self.options.limits.client_backlog_max;
+        let client = self.waiting_client(slot).map(|client| &mut self.clients[client.index()]);
+        let gather = self.gathers.gather(id);
+        let fits = client.as_ref().is_some_and(|client| client.backlog() + block.len() <= max);
+        if gather.has_failed() || fits {
+            let asked = gather.add_value(number, key, block);
+            if let Some(client) = client.filter(|_| asked && fits) {
+                client.held_bytes += block.len();
+            }
+            return asked;
+        }
+        if let Some(client) = client {
+            client.held_bytes -= gather.held();
+            self.stats.limit_client_backlog.add(1);
+        }
+        gather.overflow(memcache::BACKLOG_ERROR);
+        true
+    }
+
+    /// The client that waits for a slot, if it is still there.
+    fn waiting_client(&mut self, slot: SlotId) -> Option<ClientId> {
+        let slot = self.slots.slot(slot);
+        (slot.state == State::Waiting).then_some(slot.owner.client)
+    }
+
+    /// Answers a request.
+    pub(super) fn answer(&mut self, slot: SlotId, reply: &[u8]) {
+        self.answer_with(slot, reply.len(), |out| out.extend_from_slice(reply));
+    }
+
+    fn answer_with(&mut self, id: SlotId, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let slot = self.slots.slot(id);
+        match slot.state {
+            State::Silent => return self.end_silence(id),
+            State::Orphan => {
+                self.slots.remove(id);
+                return;
+            }
+            State::Waiting | State::Ready | State::Barrier => {}
+        }
+        let client_id = slot.owner.client;
+        let client = &mut self.clients[client_id.index()];
+        let at_head = client.queue.head() == Some(id);
+        let out = if at_head {
+            client.out.tail(&mut self.spares)
+        } else {
+            slot.state = State::Ready;
+            slot.reply = self.spares.take();
+            &mut slot.reply
+        };
+        let before = out.len();
+        let backlog = client.held_bytes + before;
+        if backlog > 0 && backlog + len > self.options.limits.client_backlog_max {
+            self.stats.limit_client_backlog.add(1);
+            out.extend_from_slice(memcache::BACKLOG_ERROR);
+        } else {
+            write(out);
+        }
+        let written = out.len() - before;
+        client.learn(written / slot.keys.max(1));
+        if at_head {
+            self.leave_queue(client_id);
+            self.release(client_id);
+        } else {
+            client.held_bytes += written;
+        }
+    }
+
+    /// Answers a request that needs no server, in its turn.
+    pub(super) fn answer_here(&mut self, id: ClientId, reply: &[u8]) {
+        let client = &mut self.clients[id.index()];
+        if client.queue.head().is_none() {
+            client.out.tail(&mut self.spares).extend_from_slice(reply);
+            self.mark_client(id);
+        } else if !reply.is_empty() {
+            let slot = self.insert_slot(id, 0, State::Waiting);
+            self.answer(slot, reply);
+        }
+    }
+
+    /// A request without reply is done.
+    fn end_silence(&mut self, id: SlotId) {
+        let slot = self.slots.remove(id);
+        let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
+        if client.serial == slot.owner.serial {
+            client.silent -= 1;
+            if client.silent == 0 {
+                self.release(slot.owner.client);
+            }
+        }
+    }
+
+    /// Lets the replies leave whose turn it is.
+    fn release(&mut self, id: ClientId) {
+        while let Some(head) = self.clients[id.index()].queue.head() {
+            let client = &mut self.clients[id.index()];
+            let slot = self.slots.slot(head);
+            let ready = match slot.state {
+                State::Ready => true,
+                State::Barrier => client.silent == 0,
+                State::Waiting | State::Silent | State::Orphan => false,
+            };
+            if !ready {
+                break;
+            }
+            let reply = mem::take(&mut slot.reply);
+            client.out.tail(&mut self.spares).extend_from_slice(&reply);
+            if slot.state == State::Ready {
+                client.held_bytes -= reply.len();
+            }
+            self.spares.give(reply);
+            self.leave_queue(id);
+        }
+        self.mark_client(id);
+        self.reconsider(id);
+    }
+
+    /// Takes the head of a client's queue, which is answered, out of the world.
+    fn leave_queue(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.index()];
+        let head = self.slots.pop(&mut client.queue).expect("the answered request is the head");
+        let slot = self.slots.remove(head);
+        client.requests -= 1;
+        client.keys -= slot.keys;
+    }
+}

@@ -1,0 +1,115 @@
+//! Rendezvous, or highest random weight: every live server bids for the key, the best bid has it.
+//!
+//! A bid depends on the key, the server's name and its weight, and on nothing else. So when a
+//! server goes, only its own keys move, each to its second best bidder; when one comes, it only
+//! takes keys. No table, no order of servers; the price is a bid per server for every key, which
+//! small pools don't feel.
+//!
+//! The bid is exact and the same on every machine. With h = mix(xxh3_64(name) ⊕ hash of the key)
+//! and u = (⌊h / 2¹²⌋ + ½) / 2⁵², which is even in (0, 1), the server with the least
+//! `-ln(u) / weight` wins, the first in pool order among equals. The logarithm is computed below
+//! from IEEE 754 additions, multiplications and divisions in a fixed order.
+
+use alloc::vec::Vec;
+use core::f64::consts::{LN_2, SQRT_2};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Member;
+use super::random::mix;
+
+#[derive(Debug, Clone)]
+pub(super) struct Rendezvous {
+    bidders: Vec<Bidder>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bidder {
+    seed: u64,
+    weight: f64,
+    member: u32,
+}
+
+impl Rendezvous {
+    /// Those `members` that are `live` bid; there must be one.
+    pub(super) fn new(members: &[Member], live: &[bool]) -> Self {
+        let bidders = (0..).zip(members).zip(live).filter(|(_, live)| **live);
+        let bidders = bidders.map(|((member, Member { name, weight }), _)| Bidder {
+            seed: xxh3_64(name),
+            weight: f64::from(*weight),
+            member,
+        });
+        Self { bidders: bidders.collect() }
+    }
+
+    /// The member that has `hash`.
+    pub(super) fn member_of(&self, hash: u32) -> usize {
+        let mut best = (f64::INFINITY, 0);
+        for bidder in &self.bidders {
+            let cost = bidder.cost(hash);
+            if cost < best.0 {
+                best = (cost, bidder.member);
+            }
+        }
+        best.1 as usize
+    }
+}
+
+impl Bidder {
+    fn cost(&self, hash: u32) -> f64 {
+        -ln(unit(mix(self.seed ^ u64::from(hash)))) / self.weight
+    }
+}
+
+/// A number in (0, 1) from the upper 52 bits of `x`, without rounding.
+fn unit(x: u64) -> f64 {
+    ((x >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
+}
+
+/// The natural logarithm of a normal number above 0, to within a few units of the last place.
+///
+/// The standard library's is the platform's, and platforms differ in the last place; `core` has
+/// none. With `x = m · 2ᵉ` and m in (√½, √2], ln x = e · ln 2 + 2 artanh((m - 1) / (m + 1)).
+fn ln(x: f64) -> f64 {
+    let exponent_bits = i32::try_from(x.to_bits() >> 52).expect("12 bits, the sign is 0");
+    let mantissa = f64::from_bits(x.to_bits() & ((1 << 52) - 1) | 1.0_f64.to_bits());
+    let (m, exponent) = if mantissa > SQRT_2 {
+        (mantissa / 2.0, exponent_bits - 1022)
+    } else {
+        (mantissa, exponent_bits - 1023)
+    };
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    // artanh(s) / s = 1 + s²/3 + s⁴/5 + …; |s| < 0.172, so the tenth term is below 2⁻⁵⁰ of it.
+    let series = (0..11).rev().fold(0.0, |sum, k| sum * square + 1.0 / f64::from(2 * k + 1));
+    f64::from(exponent) * LN_2 + 2.0 * s * series
+}
+
+#[cfg(test)]
+mod tests {
+    use core::f64::consts::LN_10;
+
+    use super::*;
+
+    #[test]
+    fn the_logarithm_is_the_natural_one() {
+        let near = |x: f64, expected: f64| {
+            let error = (ln(x) - expected).abs();
+            assert!(error <= expected.abs() * 1e-15, "ln {x} is {}", ln(x));
+        };
+        near(1.0, 0.0);
+        near(0.5, -LN_2);
+        near(0.1, -LN_10);
+        near(1.0 / 1024.0, -10.0 * LN_2);
+        near(1.0 - f64::EPSILON, -f64::EPSILON);
+        near(0.75, -0.287_682_072_451_780_9);
+        near(0.7, -0.356_674_943_938_732_4);
+    }
+
+    #[test]
+    fn the_unit_never_reaches_its_ends() {
+        assert!(unit(0) > 0.0);
+        assert!(unit(u64::MAX) < 1.0);
+        assert_eq!(unit(1 << 63), 0.5 + f64::EPSILON / 2.0);
+    }
+}

@@ -1,0 +1,162 @@
+//! What is counted: one block of numbers per pool and one per server of it.
+//!
+//! A worker writes its own block and anybody may read it at any time. Each number has one writer,
+//! so counting is a load and a store, never a locked instruction, and a reader sees each number
+//! whole, if not all of one instant. A figure for the whole process is the sum over the workers.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number with one writer and any readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Subtracts `n`; for gauges. Only the owning worker may call this.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// Sets the number. Only the owning worker may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number now.
+    pub fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Declares a block of counters with a list of their names, so that those who print them all
+/// can't forget one.
+macro_rules! counters {
+    ($(#[$about:meta])* $block:ident { $($(#[$doc:meta])* $name:ident,)* } $($extra:tt)*) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub struct $block {
+            $($(#[$doc])* pub $name: Counter,)*
+            $($extra)*
+        }
+
+        impl $block {
+            /// Every counter with its name, in order.
+            pub fn all(&self) -> impl Iterator<Item = (&'static str, &Counter)> {
+                [$((stringify!($name), &self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// The figures of one pool in one worker. The first six are twemproxy's.
+    PoolStats {
+        /// Clients that closed their connection.
+        client_eof,
+        /// Client connections that ended with an error.
+        client_err,
+        /// Clients connected now.
+        client_connections,
+        /// Times a server was ejected.
+        server_ejects,
+        /// Error replies made here because a server could not answer.
+        forward_error,
+        /// Parts into which requests with several keys were split.
+        fragments,
+        /// Client connections accepted since the start.
+        client_accepts,
+        /// Clients turned away because `client_connections` were there already.
+        client_rejects,
+        /// Requests read from clients, each once, however many keys it has.
+        requests,
+        /// Bytes read from clients.
+        request_bytes,
+        /// Bytes written to clients.
+        response_bytes,
+        /// Keys asked for by reading requests.
+        cmd_get,
+        /// Storage requests.
+        cmd_set,
+        /// Deletions.
+        cmd_delete,
+        /// `incr`, `decr` and `ma`.
+        cmd_arith,
+        /// `touch`, and keys of `gat`.
+        cmd_touch,
+        /// `flush_all` requests that were carried out.
+        cmd_flush,
+        /// Meta requests (these count in their kind above, too).
+        cmd_meta,
+        /// Keys that were found.
+        get_hits,
+        /// Keys that were not found.
+        get_misses,
+        /// Requests refused because they broke the protocol.
+        client_request_errors,
+        /// Clients closed because one could not tell where their next request begins.
+        client_framing_lost,
+        /// Server connections closed because a reply did not fit its request.
+        desync_total,
+        /// Replies replaced by an error because their client had `client_backlog_max` waiting.
+        limit_client_backlog,
+        /// Storage requests refused for `item_size_max`.
+        limit_item_size,
+        /// Requests refused for `keys_max`.
+        limit_keys,
+        /// Clients closed for `line_max`.
+        limit_line,
+        /// Times a client was held because its own replies or requests were too many.
+        limit_client_paused,
+        /// Times a client was held because a server's queue was full.
+        limit_server_queue,
+        /// Clients closed because the worker's buffers reached `memory_max`.
+        limit_memory,
+    }
+    /// One block a server, in the pool's order.
+    pub servers: Box<[ServerStats]>,
+}
+
+counters! {
+    /// The figures of one server in one worker: twemproxy's thirteen.
+    ServerStats {
+        /// Connections that the server closed.
+        server_eof,
+        /// Connections that ended with an error.
+        server_err,
+        /// Times requests ran out of time.
+        server_timedout,
+        /// Connections open now.
+        server_connections,
+        /// When the server was last ejected: microseconds of the wall clock, 0 for never.
+        server_ejected_at,
+        /// Requests and fragments queued for the server.
+        requests,
+        /// Bytes of them.
+        request_bytes,
+        /// Replies received.
+        responses,
+        /// Bytes of them.
+        response_bytes,
+        /// Requests not yet written.
+        in_queue,
+        /// Bytes of them.
+        in_queue_bytes,
+        /// Requests written and not yet answered.
+        out_queue,
+        /// Bytes of them.
+        out_queue_bytes,
+    }
+}
+
+impl PoolStats {
+    /// A block for a pool of `servers` servers.
+    pub fn new(servers: usize) -> Self {
+        let servers = (0..servers).map(|_| ServerStats::default()).collect();
+        Self { servers, ..Self::default() }
+    }
+}

@@ -1,0 +1,33 @@
+//! Time as a number that is handed in.
+//!
+//! The engine never reads a clock: every call that needs the time gets `now`. So a simulation can
+//! move time as it likes, and a worker reads the clock once per turn of its loop.
+
+use core::time::Duration;
+
+/// Nanoseconds since some start that the embedder chose. Never goes backwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The moment `nanos` nanoseconds after the embedder's start.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the embedder's start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment plus `wait`; 584 years is the end of time.
+    pub fn after(self, wait: Duration) -> Self {
+        let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}

@@ -19,6 +19,7 @@ mod fake;
 mod harness;
 mod isolation;
 mod memory;
+mod multiget;
 mod process;
 mod random;
 mod routing;

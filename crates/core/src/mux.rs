@@ -92,6 +92,11 @@ pub enum Event {
         /// How many requests were answered with the error.
         requests: usize,
     },
+    /// A connection that was lost answers again.
+    Answers {
+        /// Which server.
+        server: usize,
+    },
     /// A server sent something that was no answer.
     Desync {
         /// Which server.

@@ -1,8 +1,8 @@
 //! Which server has this key.
 //!
 //! A ring answers that one question and never sees more of a request than its key. The way there:
-//! the part of the key inside the hash tag, if there is one ([`HashTag`]); its [`Hash`], 32 bits;
-//! the member that a [`Distribution`] gives these bits to.
+//! the part of the key inside the hash tag, if there is one ([`HashTag`]); 32 bits made from it
+//! ([`enum@Hash`]); the member to whom a [`Distribution`] gives these bits.
 //!
 //! The rule kept here: with twemproxy's hashes and distributions every key goes where twemproxy
 //! 0.5.0 sends it, whatever the weights and whoever is ejected, so that a fleet can change its

@@ -72,6 +72,8 @@ counters! {
         client_accepts,
         /// Clients turned away because `client_connections` were there already.
         client_rejects,
+        /// Connections to servers begun since the start.
+        server_connects,
         /// Requests read from clients, each once, however many keys it has.
         requests,
         /// Bytes read from clients.

@@ -1,1 +1,27 @@
 //! Nuthatch, the proxy: sockets, clock and configuration around the engine in `nuthatch-core`.
+//!
+//! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
+//! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
+//! about a configuration without serving it.
+
+pub mod args;
+mod client;
+pub mod config;
+pub mod diff;
+mod inbox;
+mod json;
+mod listener;
+pub mod log;
+mod poll;
+pub mod process;
+mod resolve;
+pub mod route;
+mod run;
+mod server;
+mod stats_port;
+mod suggest;
+pub mod verdict;
+mod watch;
+mod worker;
+
+pub use run::{Proxy, run};

@@ -161,6 +161,12 @@ impl Mux {
         self.clients[id.index()].queue.head().is_some()
     }
 
+    /// Whether the client has neither asked nor got anything that is not finished.
+    pub fn is_idle(&self, id: ClientId) -> bool {
+        let client = &self.clients[id.index()];
+        client.queue.head().is_none() && client.out.is_empty() && client.input.is_empty()
+    }
+
     /// The bytes to be written to the client.
     pub fn client_output(&self, id: ClientId) -> &[u8] {
         self.clients[id.index()].out.as_slice()

@@ -40,6 +40,7 @@ impl Mux {
         let server = self.conns[id.index()].server();
         let requests = self.conns[id.index()].pending.len();
         if requests > 0 || blame == Blame::Server {
+            self.conns[id.index()].lost = true;
             self.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {

@@ -79,6 +79,8 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     need: usize,
+    /// Whether it was lost and has not answered since.
+    pub(super) lost: bool,
     /// Whether it should be open although nothing is pending.
     wanted: bool,
     /// Whether its socket has to be closed.
@@ -136,6 +138,7 @@ impl Conn {
             unsent: 0,
             input: Buffer::default(),
             need: 0,
+            lost: false,
             wanted: false,
             doomed: false,
             dirty: false,
@@ -192,6 +195,7 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Opening;
         conn.wanted = false;
+        self.stats.server_connects.add(1);
         self.stats.servers[conn.server].server_connections.add(1);
     }
 
@@ -346,6 +350,9 @@ impl Mux {
         if pending.echo != (0, 0) {
             conn.echo.advance(pending.echo.0 + pending.echo.1);
         }
+        if mem::take(&mut conn.lost) {
+            self.events.push_back(Event::Answers { server: conn.server });
+        }
         let stats = &self.stats.servers[conn.server];
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
@@ -432,7 +439,8 @@ impl Mux {
         conn.input.clear(&mut self.spares);
     }
 
-    pub(super) fn mark_conn(&mut self, id: ConnId) {
+    /// Puts a connection on the list of those that need their socket looked after.
+    pub fn mark_conn(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if !conn.dirty {
             conn.dirty = true;

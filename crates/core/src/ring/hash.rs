@@ -172,20 +172,55 @@ mod tests {
     fn twemproxys_hashes_are_twemproxys_to_the_bit() {
         let keys: [&[u8]; 6] =
             [b"a", b"apple", b"key:1000", b"\xc3\xa9", b"abcdefghijklm", b"ab\x80"];
-        #[rustfmt::skip]
         let golden = [
-            (Hash::OneAtATime, [0xca2e_9442, 0x88f0_8ef3, 0x5ab4_5434, 0x0191_48ae, 0x6d99_f6dc, 0xc8dd_56b0]),
-            (Hash::Md5, [0xb975_c10c, 0xbe70_381f, 0xd5c3_2507, 0x97cd_dd66, 0xd1bd_ae22, 0x610b_a2d6]),
-            (Hash::Crc16, [0x0000_7c87, 0xda52_5bb4, 0x15d4_7aaa, 0x00e9_67c4, 0x72b7_9537, 0x7c74_509b]),
-            (Hash::Crc32, [0x0000_68b7, 0x0000_292e, 0x0000_63f2, 0x0000_0e04, 0x0000_5df4, 0x0000_0c27]),
-            (Hash::Crc32a, [0xe8b7_be43, 0xa92e_d050, 0x63f2_80e3, 0x0e04_8d3e, 0xddf4_6ea2, 0x0c27_f200]),
-            (Hash::Fnv1_64, [0x8601_b7be, 0x1c34_7217, 0x42fc_2127, 0xb4eb_783d, 0x3df1_e6a2, 0x9450_5228]),
-            (Hash::Fnv1a_64, [0x8601_ec8c, 0x58be_fdbf, 0x48c2_2013, 0xb4cc_3001, 0x398b_c308, 0xfabe_929e]),
-            (Hash::Fnv1_32, [0x050c_5d7e, 0x0401_0657, 0x3d84_11e7, 0x1676_9ffd, 0xe589_b522, 0xbc63_d0a8]),
-            (Hash::Fnv1a_32, [0xe40c_292c, 0x10bc_2abf, 0x1665_e7d3, 0x3cfa_68c1, 0x3b83_56e8, 0xd8b8_027e]),
-            (Hash::Hsieh, [0x9364_2e87, 0xdeda_533e, 0x7d8a_da98, 0xbeea_177b, 0x70ce_5414, 0x584d_72a3]),
-            (Hash::Murmur, [0x4b41_757c, 0xf6e6_8f62, 0xc579_bcc9, 0x7ddc_1147, 0x2987_d8bb, 0xbf8a_58ae]),
-            (Hash::Jenkins, [0xe0a3_8690, 0x55f9_f550, 0xb19c_4037, 0x37ac_74de, 0xb621_e85f, 0x6dd4_4e68]),
+            (
+                Hash::OneAtATime,
+                [0xca2e_9442, 0x88f0_8ef3, 0x5ab4_5434, 0x0191_48ae, 0x6d99_f6dc, 0xc8dd_56b0],
+            ),
+            (
+                Hash::Md5,
+                [0xb975_c10c, 0xbe70_381f, 0xd5c3_2507, 0x97cd_dd66, 0xd1bd_ae22, 0x610b_a2d6],
+            ),
+            (
+                Hash::Crc16,
+                [0x0000_7c87, 0xda52_5bb4, 0x15d4_7aaa, 0x00e9_67c4, 0x72b7_9537, 0x7c74_509b],
+            ),
+            (
+                Hash::Crc32,
+                [0x0000_68b7, 0x0000_292e, 0x0000_63f2, 0x0000_0e04, 0x0000_5df4, 0x0000_0c27],
+            ),
+            (
+                Hash::Crc32a,
+                [0xe8b7_be43, 0xa92e_d050, 0x63f2_80e3, 0x0e04_8d3e, 0xddf4_6ea2, 0x0c27_f200],
+            ),
+            (
+                Hash::Fnv1_64,
+                [0x8601_b7be, 0x1c34_7217, 0x42fc_2127, 0xb4eb_783d, 0x3df1_e6a2, 0x9450_5228],
+            ),
+            (
+                Hash::Fnv1a_64,
+                [0x8601_ec8c, 0x58be_fdbf, 0x48c2_2013, 0xb4cc_3001, 0x398b_c308, 0xfabe_929e],
+            ),
+            (
+                Hash::Fnv1_32,
+                [0x050c_5d7e, 0x0401_0657, 0x3d84_11e7, 0x1676_9ffd, 0xe589_b522, 0xbc63_d0a8],
+            ),
+            (
+                Hash::Fnv1a_32,
+                [0xe40c_292c, 0x10bc_2abf, 0x1665_e7d3, 0x3cfa_68c1, 0x3b83_56e8, 0xd8b8_027e],
+            ),
+            (
+                Hash::Hsieh,
+                [0x9364_2e87, 0xdeda_533e, 0x7d8a_da98, 0xbeea_177b, 0x70ce_5414, 0x584d_72a3],
+            ),
+            (
+                Hash::Murmur,
+                [0x4b41_757c, 0xf6e6_8f62, 0xc579_bcc9, 0x7ddc_1147, 0x2987_d8bb, 0xbf8a_58ae],
+            ),
+            (
+                Hash::Jenkins,
+                [0xe0a3_8690, 0x55f9_f550, 0xb19c_4037, 0x37ac_74de, 0xb621_e85f, 0x6dd4_4e68],
+            ),
         ];
         for (hash, values) in golden {
             for (key, value) in keys.into_iter().zip(values) {

@@ -45,19 +45,17 @@ impl Rendezvous {
     /// The member that has `hash`.
     pub(super) fn member_of(&self, hash: u32) -> usize {
         let mut best = (f64::INFINITY, 0);
-        for bidder in &self.bidders {
-            let cost = bidder.cost(hash);
-            if cost < best.0 {
-                best = (cost, bidder.member);
+        for &Bidder { seed, weight, member } in &self.bidders {
+            let u = unit(mix(seed ^ u64::from(hash)));
+            // As -ln(u) > 1 - u, most lose before it comes to a logarithm.
+            if 1.0 - u < best.0 * weight {
+                let cost = -ln(u) / weight;
+                if cost < best.0 {
+                    best = (cost, member);
+                }
             }
         }
         best.1 as usize
-    }
-}
-
-impl Bidder {
-    fn cost(&self, hash: u32) -> f64 {
-        -ln(unit(mix(self.seed ^ u64::from(hash)))) / self.weight
     }
 }
 

@@ -1,0 +1,177 @@
+//! Command lines and what they mean.
+
+use super::*;
+
+fn read(line: &str) -> Result<Command, UsageError> {
+    parse(["nuthatch"].into_iter().chain(line.split_whitespace()).map(OsString::from))
+}
+
+fn options(line: &str) -> Options {
+    match read(line) {
+        Ok(Command::Serve(options)) => options,
+        other => panic!("{line:?} gave {other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> String {
+    read(line).expect_err(line).to_string()
+}
+
+#[test]
+fn without_flags_the_proxy_runs_as_twemproxy_would() {
+    let options = options("");
+    assert_eq!(options.file, None);
+    assert_eq!(options.output, None);
+    assert_eq!(options.verbosity, 5);
+    assert_eq!(options.stats_port, 22222);
+    assert_eq!(options.stats_addr, "0.0.0.0");
+    assert_eq!(options.stats_interval, 30_000);
+    assert_eq!(options.pid_file, None);
+    assert!(!options.daemonize);
+    assert_eq!(options.workers.get(), 1);
+}
+
+#[test]
+fn every_flag_is_read_short_long_and_glued() {
+    let options = options(
+        "-d -v6 -o log --conf-file=a.yml -s 1 --stats-addr /tmp/s -i 5 -p pid -m 512 --workers 3",
+    );
+    assert!(options.daemonize);
+    assert_eq!(options.verbosity, 6);
+    assert_eq!(options.output, Some("log".into()));
+    assert_eq!(options.file, Some("a.yml".into()));
+    assert_eq!(options.stats_port, 1);
+    assert_eq!(options.stats_addr, "/tmp/s");
+    assert_eq!(options.stats_interval, 5);
+    assert_eq!(options.pid_file, Some("pid".into()));
+    assert_eq!(options.mbuf_size, Some(512));
+    assert_eq!(options.workers.get(), 3);
+}
+
+#[test]
+fn every_flag_and_command_of_the_tables_is_read() {
+    for flag in FLAGS {
+        let argument = match flag.argument {
+            "" => "",
+            "N" | "N|auto" | "PORT" | "MS" => " 7",
+            "BYTES" => " 4096",
+            _ => " x",
+        };
+        assert!(read(&format!("--{}{argument}", flag.long)).is_ok(), "--{}", flag.long);
+        for letter in flag.short.chars() {
+            assert!(read(&format!("-{letter}{argument}")).is_ok(), "-{letter}");
+        }
+    }
+    for command in COMMANDS {
+        assert_eq!(read(&format!("{} --help", command.name)), Ok(Command::Help));
+    }
+}
+
+#[test]
+fn a_log_level_beyond_the_last_is_the_last() {
+    assert_eq!(options("-v 0").verbosity, 0);
+    assert_eq!(options("-v 11").verbosity, 11);
+    assert_eq!(options("-v 4000").verbosity, 11);
+}
+
+#[test]
+fn long_flags_may_be_cut_while_they_are_unique() {
+    assert_eq!(options("--conf=a").file, Some("a".into()));
+    assert_eq!(read("--stats-p"), Err(UsageError("option -s requires a number".into())));
+    assert!(refusal("--stats 1").starts_with("invalid option -- '--stats'"));
+}
+
+#[test]
+fn help_goes_before_version_before_statistics_before_the_test() {
+    assert_eq!(read("-t -D -V -h"), Ok(Command::Help));
+    assert_eq!(read("-t -D -V"), Ok(Command::Version));
+    assert_eq!(read("-t -D"), Ok(Command::DescribeStats));
+    assert_eq!(read("-t -c a.yml"), Ok(Command::Test(Some("a.yml".into()))));
+    assert_eq!(read("-?"), Ok(Command::Help));
+}
+
+#[test]
+fn refusals_are_in_twemproxys_words() {
+    for (line, words) in [
+        ("-z", "invalid option -- 'z'"),
+        ("-h -z", "invalid option -- 'z'"),
+        ("-v", "option -v requires a number"),
+        ("-v x", "option -v requires a number"),
+        ("-v -1", "option -v requires a number"),
+        ("-v 4294967296", "option -v requires a number"),
+        ("-s", "option -s requires a number"),
+        ("-s x", "option -s requires a number"),
+        ("-s 0", "option -s value 0 is not a valid port"),
+        ("-s 65536", "option -s value 65536 is not a valid port"),
+        ("-i x", "option -i requires a number"),
+        ("-m 0", "option -m requires a non-zero number"),
+        ("-m x", "option -m requires a non-zero number"),
+        ("-m 511", "mbuf chunk size must be between 512 and 16777216 bytes"),
+        ("-m 16777217", "mbuf chunk size must be between 512 and 16777216 bytes"),
+        ("-c", "option -c requires a file name"),
+        ("-o", "option -o requires a file name"),
+        ("-p", "option -p requires a file name"),
+        ("-a", "option -a requires a string"),
+    ] {
+        assert_eq!(refusal(line), words, "{line}");
+    }
+}
+
+#[test]
+fn a_slip_is_answered_with_the_word_that_was_meant() {
+    assert_eq!(
+        refusal("--stat-port 1"),
+        "invalid option -- '--stat-port'; did you mean '--stats-port'?"
+    );
+    assert_eq!(refusal("rotue k"), "unexpected argument 'rotue'; did you mean 'route'?");
+    assert_eq!(refusal("hello"), "unexpected argument 'hello'");
+    assert_eq!(refusal("-c a.yml demo"), "the command comes first: nuthatch demo [--once]");
+}
+
+#[test]
+fn workers_are_a_number_or_what_is_granted() {
+    assert_eq!(options("--workers auto").workers, cpus::granted());
+    for line in ["--workers", "--workers 0", "--workers -1", "--workers 1025", "--workers many"] {
+        assert_eq!(
+            refusal(line),
+            "option --workers requires a number from 1 to 1024, or auto",
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn commands_have_flags_of_their_own() {
+    assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
+    assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
+    let node = |listen: &str, memory| Ok(Command::Node { listen: listen.into(), memory });
+    assert_eq!(read("node"), node("127.0.0.1:11211", 64));
+    assert_eq!(read("node -l [::1]:5 --memory 128"), node("[::1]:5", 128));
+    let route = Route {
+        file: Some("a.yml".into()),
+        pool: Some("alpha".into()),
+        json: true,
+        keys: vec!["k1".into(), "-k2".into()],
+    };
+    assert_eq!(read("route -c a.yml -p alpha --json k1 -- -k2"), Ok(Command::Route(route)));
+    let diff =
+        Diff { old: "a".into(), new: "b".into(), pool: None, keys: Some("k".into()), json: false };
+    assert_eq!(read("diff a b --keys k"), Ok(Command::Diff(diff)));
+    assert_eq!(refusal("diff a"), "diff compares two files: nuthatch diff OLD NEW");
+    assert_eq!(refusal("demo now"), "unexpected argument 'now'");
+}
+
+#[test]
+fn the_help_names_every_flag_command_and_variable() {
+    let help = help();
+    for flag in FLAGS.iter().chain(COMMANDS.iter().flat_map(|command| command.flags)) {
+        assert!(help.contains(&format!("--{}", flag.long)), "{}", flag.long);
+    }
+    for command in COMMANDS {
+        assert!(help.contains(&format!("nuthatch {}", command.name)), "{}", command.name);
+    }
+    for variable in crate::config::environment::VARIABLES {
+        assert!(help.contains(&format!("  {} ", variable.name)), "{}", variable.name);
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 100));
+}

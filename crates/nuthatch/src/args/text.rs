@@ -1,0 +1,126 @@
+//! What the command line can say about itself: usage, help, version, and the statistics.
+
+use std::fmt::Write as _;
+
+use super::{COMMANDS, FLAGS, Flag};
+use crate::config::environment::VARIABLES;
+
+/// The version, in the two lines that twemproxy has for it.
+#[must_use]
+pub fn version() -> String {
+    concat!("This is nuthatch-", env!("CARGO_PKG_VERSION"), "\nasync event backend: epoll\n\n")
+        .into()
+}
+
+/// How to call the program, in a few lines.
+#[must_use]
+pub fn usage() -> String {
+    let mut text = String::from(
+        "\
+Usage: nuthatch [-?hVdDt] [-v verbosity level] [-o output file]
+                [-c conf file] [-s stats port] [-a stats addr]
+                [-i stats interval] [-p pid file] [-m mbuf size]
+                [--workers N|auto]
+",
+    );
+    for command in COMMANDS {
+        let _ = writeln!(text, "       nuthatch {} {}", command.name, command.usage);
+    }
+    text
+}
+
+/// All help.
+#[must_use]
+pub fn help() -> String {
+    let mut text = usage();
+    text.push_str(
+        "
+Nuthatch is a sharding proxy for memcached. It listens where clients expect a
+memcached server, and sends every key to the one of its servers that has it, in
+the place where twemproxy (nutcracker) would look for it. It reads twemproxy's
+configuration and takes its flags.
+
+Options:
+",
+    );
+    FLAGS.iter().for_each(|flag| describe(&mut text, flag));
+    text.push_str("\nCommands:\n");
+    for command in COMMANDS {
+        let _ = writeln!(text, "  {:<23}: {}", command.name, command.doc);
+        for flag in command.flags.iter().filter(|flag| flag.long != "help") {
+            describe(&mut text, flag);
+        }
+    }
+    text.push_str(
+        "
+Environment, in place of a configuration file (for a pool named memcached):
+",
+    );
+    for variable in VARIABLES {
+        let default = variable.default.map_or(String::new(), |text| format!(" [{text}]"));
+        let _ = writeln!(text, "  {:<23}: {}{default}", variable.name, variable.doc);
+    }
+    text.push_str(
+        "
+Examples:
+  nuthatch -c cache.yml                 serve the pools of cache.yml
+  nuthatch -t -c cache.yml              check cache.yml and warn of traps
+  SERVERS=a:11211:1,b:11211:1 nuthatch  serve two servers on 127.0.0.1:11211
+  nuthatch route -c cache.yml user:42   which server has this key?
+  nuthatch diff old.yml new.yml         how many keys would move?
+  nuthatch demo                         see it work
+
+docs/config.md explains every directive, flag and variable.
+",
+    );
+    text
+}
+
+fn describe(text: &mut String, flag: &Flag) {
+    let short = match flag.short.chars().next() {
+        Some(letter) => format!("-{letter}, "),
+        None => "    ".into(),
+    };
+    let argument = if flag.argument.is_empty() { "" } else { "=" };
+    let names = format!("{short}--{}{argument}{}", flag.long, flag.argument);
+    let _ = writeln!(text, "  {names:<23}: {}", flag.doc);
+}
+
+/// What the statistics mean, laid out as twemproxy's `-D`.
+#[must_use]
+pub fn describe_stats() -> String {
+    let mut text = String::from("pool stats:\n");
+    for (name, meaning) in POOL_STATS {
+        let _ = writeln!(text, "  {name:<19} \"{meaning}\"");
+    }
+    text.push_str("\nserver stats:\n");
+    for (name, meaning) in SERVER_STATS {
+        let _ = writeln!(text, "  {name:<19} \"{meaning}\"");
+    }
+    text
+}
+
+const POOL_STATS: &[(&str, &str)] = &[
+    ("client_eof", "clients that closed their connection"),
+    ("client_err", "client connections that ended with an error"),
+    ("client_connections", "clients connected now"),
+    ("server_ejects", "how often a server was taken off the ring"),
+    ("forward_error", "requests that the proxy had to answer with an error"),
+    ("fragments", "parts into which requests for several servers were cut"),
+];
+
+const SERVER_STATS: &[(&str, &str)] = &[
+    ("server_eof", "connections that the server closed"),
+    ("server_err", "server connections that ended with an error"),
+    ("server_timedout", "requests that took longer than the timeout"),
+    ("server_connections", "connections to the server now"),
+    ("server_ejected_at", "when the server was last taken off the ring, microseconds since 1970"),
+    ("requests", "requests sent"),
+    ("request_bytes", "bytes of requests sent"),
+    ("responses", "responses received"),
+    ("response_bytes", "bytes of responses received"),
+    ("in_queue", "requests waiting to be sent"),
+    ("in_queue_bytes", "bytes of requests waiting to be sent"),
+    ("out_queue", "requests sent that wait for their response"),
+    ("out_queue_bytes", "bytes of requests sent that wait for their response"),
+];

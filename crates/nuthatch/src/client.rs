@@ -1,0 +1,106 @@
+//! Hops 2 and 14 of the walk: a client's socket.
+//!
+//! Write first, and ask to be told of room only when the kernel has none: asking costs a system
+//! call, and nearly always there is room.
+
+use crate::poll::{Interest, Poll, Token};
+use nuthatch_core::mux::{ClientId, Mux};
+use nuthatch_core::time::Instant;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::{self, Errno};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// A client's socket and what it is watched for.
+#[derive(Debug)]
+pub(crate) struct ClientSocket {
+    fd: OwnedFd,
+    interest: Interest,
+    /// Its replies wait for the next turn of the loop, as more are expected.
+    pub(crate) corked: bool,
+}
+
+/// Whether a socket goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Lives,
+    /// It has had all its replies, or can't be written to.
+    Ends,
+}
+
+impl ClientSocket {
+    /// Takes an accepted socket into the loop.
+    pub(crate) fn new(fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
+        poll.add(&fd, token, Interest::READ)?;
+        Ok(Self { fd, interest: Interest::READ, corked: false })
+    }
+
+    /// Hop 2: one read, by way of the worker's scratch buffer; a large rest goes straight to where
+    /// it is kept.
+    pub(crate) fn read(
+        &self,
+        id: ClientId,
+        mux: &mut Mux,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Fate {
+        let read = match mux.client_input(id) {
+            Some(input) => recv_onto(&self.fd, input).inspect(|&count| {
+                if count > 0 {
+                    mux.handle_client_filled(id, count, now);
+                }
+            }),
+            None => recv_into(&self.fd, scratch).inspect(|&count| {
+                if count > 0 {
+                    mux.handle_client_bytes(id, &scratch[..count], now);
+                }
+            }),
+        };
+        match read {
+            Ok(0) => mux.handle_client_eof(id),
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                mux.stats().client_err.add(1);
+                return Fate::Ends;
+            }
+        }
+        Fate::Lives
+    }
+
+    /// Hop 14: writes what there is, and watches for what is wanted next.
+    pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
+        self.corked = false;
+        while !mux.client_output(id).is_empty() {
+            match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
+                Ok(count) => mux.handle_client_written(id, count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => {
+                    mux.stats().client_err.add(1);
+                    return Fate::Ends;
+                }
+            }
+        }
+        if mux.is_done(id) {
+            return Fate::Ends;
+        }
+        let write = !mux.client_output(id).is_empty();
+        let interest = Interest { read: mux.wants_read(id), write };
+        if interest != self.interest {
+            self.interest = interest;
+            if poll.modify(&self.fd, token, interest).is_err() {
+                return Fate::Ends;
+            }
+        }
+        Fate::Lives
+    }
+}
+
+/// One read into a buffer that is all room.
+pub(crate) fn recv_into(fd: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
+    recv(fd, room, RecvFlags::empty()).map(|(count, _)| count)
+}
+
+/// One read to the end of a buffer that has room.
+pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty()).map(|(count, _)| count)
+}

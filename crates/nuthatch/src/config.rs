@@ -1,0 +1,285 @@
+//! The configuration: which pools there are, and how each one listens, spreads keys and fails.
+//!
+//! The one rule: a [`Config`] that exists is right. Nothing outside this module can make one; all
+//! ways in (a twemproxy file, the environment) end in the same checks, and the checks find every
+//! fault before they give up, so that an operator repairs a file once.
+//!
+//! ```text
+//! file ─ yaml ─┐
+//!              ├─ raw (text and its place) ─ check (table of directives) ─ Config ─ lint
+//! environment ─┘
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
+
+mod address;
+mod check;
+pub mod cpus;
+pub mod directive;
+pub mod environment;
+mod finding;
+pub mod lint;
+mod raw;
+mod value;
+mod yaml;
+
+pub use finding::{ConfigErrors, Finding, Mark};
+pub use nuthatch_core::protocol::Limits;
+
+/// The file that is read when `-c` names none, if it is there (twemproxy `NC_CONF_PATH`).
+pub const DEFAULT_FILE: &str = "conf/nutcracker.yml";
+
+/// A checked configuration with at least one pool.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The pools, shorter names first and then by bytes, as twemproxy's statistics list them.
+    pub pools: Vec<Pool>,
+    /// Where the configuration was read from.
+    pub source: Source,
+    /// What was accepted but is worth a word, such as a directive that does nothing.
+    pub notes: Vec<Finding>,
+    _checked: Checked,
+}
+
+/// Proof that the checks ran: only this module and its parts can name a value of it.
+#[derive(Debug, Clone, Copy)]
+struct Checked;
+
+impl Config {
+    /// Finds the configuration as the command line asks for it: the chosen file, else
+    /// [`DEFAULT_FILE`] if it exists, else the environment.
+    ///
+    /// # Errors
+    /// All faults of what was found, or that the chosen file can't be read.
+    pub fn find(
+        chosen: Option<&Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigErrors> {
+        match chosen {
+            Some(path) => Self::load(path),
+            None if Path::new(DEFAULT_FILE).is_file() => Self::load(Path::new(DEFAULT_FILE)),
+            None => Self::from_environment(variable),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All faults of the file, or that it can't be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(path, &bytes),
+            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
+        }
+    }
+
+    /// Reads the text of a file; `path` is only the name that messages show.
+    ///
+    /// # Errors
+    /// All faults of the text.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigErrors> {
+        check::config(Source::File(path.to_owned()), |report| raw::from_yaml(text, report))
+    }
+
+    /// Reads the one pool that the environment describes (see [`environment::VARIABLES`]).
+    ///
+    /// # Errors
+    /// All faults of the variables.
+    pub fn from_environment(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigErrors> {
+        check::config(Source::Environment, |_| vec![environment::pool(variable)])
+    }
+
+    /// The pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// The pool of that name, or the only one if no name is given.
+    ///
+    /// # Errors
+    /// Which pools there are, if there is no such pool or no only one.
+    pub fn choose(&self, name: Option<&str>) -> Result<&Pool, String> {
+        let names = || {
+            let names = self.pools.iter().map(|pool| pool.name.as_str());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        match (name, &self.pools[..]) {
+            (None, [pool]) => Ok(pool),
+            (None, _) => Err(format!("{}: choose a pool with -p: {}", self.source, names())),
+            (Some(name), _) => self.pool(name).ok_or_else(|| {
+                format!("{}: there is no pool '{name}', only {}", self.source, names())
+            }),
+        }
+    }
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, under the name it was given.
+    File(PathBuf),
+    /// The environment of the process.
+    Environment,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(out, "{}", path.display()),
+            Self::Environment => out.write_str("environment"),
+        }
+    }
+}
+
+/// A listener, its servers and how keys are spread over them.
+///
+/// The fields carry the names of the directives; [`directive::DIRECTIVES`] says what each one means.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// The name of the pool in the file, its statistics and the log.
+    pub name: String,
+    /// Where clients connect; at least one.
+    pub listen: Vec<Listen>,
+    /// How a key becomes a number.
+    pub hash: Hash,
+    /// The part of a key that is hashed, if only a part is.
+    pub hash_tag: Option<HashTag>,
+    /// How a number becomes a server.
+    pub distribution: Distribution,
+    /// How long a server may take to connect or to answer; `None` waits for ever.
+    pub timeout: Option<Duration>,
+    /// Connections that the kernel holds before they are accepted.
+    pub backlog: usize,
+    /// Clients at one time; 0 is no limit but that of open files.
+    pub client_connections: usize,
+    /// Whether connections are probed while they are idle (`SO_KEEPALIVE`).
+    pub tcpkeepalive: bool,
+    /// Whether several processes may listen on the same port (`SO_REUSEPORT`).
+    pub reuseport: bool,
+    /// Whether servers are connected to at the start, before the first request.
+    pub preconnect: bool,
+    /// Whether a failing server leaves the ring for a while.
+    pub auto_eject_hosts: bool,
+    /// Connections to each server, at least 1.
+    pub server_connections: usize,
+    /// How long an ejected server is left alone.
+    pub server_retry_timeout: Duration,
+    /// Failures in a row that eject a server, at least 1.
+    pub server_failure_limit: usize,
+    /// Whether the pool speaks Redis; always false in this version.
+    pub redis: bool,
+    /// The password of a Redis pool.
+    pub redis_auth: Option<String>,
+    /// The database of a Redis pool.
+    pub redis_db: usize,
+    /// The servers in the order of the ring: shorter names first, then by bytes. At least one.
+    pub servers: Vec<Server>,
+    /// Whether clients may empty all servers with `flush_all`.
+    pub allow_flush: bool,
+    /// How much memory and how many requests the pool may hold.
+    pub limits: Limits,
+    _checked: Checked,
+}
+
+impl Pool {
+    /// The ring of this pool with every server on it; `seed` feeds the distribution `random` only.
+    #[must_use]
+    pub fn ring(&self, seed: u64) -> Ring {
+        let members = self
+            .servers
+            .iter()
+            .map(|server| Member { name: server.name.as_bytes().into(), weight: server.weight })
+            .collect();
+        Ring::new(self.distribution, self.hash, self.hash_tag, members, seed)
+    }
+
+    /// The part of `key` that this pool hashes.
+    #[must_use]
+    pub fn hashed_part<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        self.hash_tag.as_ref().map_or(key, |tag| tag.part(key))
+    }
+}
+
+/// One server of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The name on the ring and in the statistics: the given name, else `host:port`, else only
+    /// `host` on port 11211, else `/path:` (twemproxy `conf_add_server`).
+    pub name: String,
+    /// Where it is connected to.
+    pub address: Address,
+    /// Its share of the keys against the other servers, at least 1.
+    pub weight: u32,
+    /// The text of the configuration without the name, such as `host:port:weight`.
+    pub configured: String,
+    /// Whether the name was given rather than derived from the address.
+    pub named: bool,
+    /// Its place in the list of the configuration, from 0.
+    pub index: usize,
+}
+
+/// Where a server is. A host is resolved when it is connected to, never here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A host name or IP address (IPv6 without brackets) and a port from 1.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write_host_port(out, host, *port),
+            Self::Unix(path) => write!(out, "{}", path.display()),
+        }
+    }
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A host name or IP address (IPv6 without brackets) and a port; the kernel chooses for port 0.
+    Tcp {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions, 0 to 0o777; `None` leaves them to the umask.
+        mode: Option<u32>,
+    },
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write_host_port(out, host, *port),
+            Self::Unix { path, .. } => write!(out, "{}", path.display()),
+        }
+    }
+}
+
+fn write_host_port(out: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') { write!(out, "[{host}]:{port}") } else { write!(out, "{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests;

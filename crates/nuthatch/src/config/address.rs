@@ -1,0 +1,243 @@
+//! The addresses of the configuration: what a pool listens on, and its servers.
+//!
+//! The one rule: an address is read from its end, as twemproxy does (`conf_set_listen`,
+//! `conf_add_server`), so that a host may hold colons; brackets around an IPv6 address are taken
+//! off and change nothing, not even the name on the ring.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use super::value::{Fault, digits};
+use super::{Address, Listen, Server};
+
+/// Reads `host:port`, or `/path` with octal permissions behind a space.
+pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
+    if text.starts_with('/') {
+        return listen_unix(text);
+    }
+    let form = "has an invalid \"hostname:port\" format string";
+    let (host, port) = host_port(text).ok_or_else(|| Fault::new(form, LISTEN_FORM))?;
+    let port = digits(port).and_then(|port| u16::try_from(port).ok()).ok_or_else(|| {
+        let wrong = "has an invalid port in \"hostname:port\" format string";
+        Fault::new(wrong, "write a port from 1 to 65535, or 0 to let the system choose")
+    })?;
+    Ok(Listen::Tcp { host: host.into(), port })
+}
+
+fn listen_unix(text: &str) -> Result<Listen, Fault> {
+    let (path, mode) = match text.rsplit_once(' ') {
+        Some((path, mode)) => (path.trim_end(), Some(permissions(mode)?)),
+        None => (text, None),
+    };
+    Ok(Listen::Unix { path: socket_path(path)?, mode })
+}
+
+fn permissions(text: &str) -> Result<u32, Fault> {
+    let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.filter(|mode| *mode > 0).ok_or_else(|| {
+        let wrong = "has an invalid file permission in \"socket_path permission\" format string";
+        Fault::new(wrong, "write the permissions in octal from 1 to 777, such as 660")
+    })
+}
+
+/// Reads `host:port:weight` or `/path:weight`, with a name behind a space. The index is left 0.
+pub(super) fn server(text: &str) -> Result<Server, Fault> {
+    let form = || {
+        let wrong = "has an invalid \"hostname:port:weight [name]\"or \
+                     \"/path/unix_socket:weight [name]\" format string";
+        Fault::new(wrong, SERVER_FORM)
+    };
+    let (configured, name) = match text.rsplit_once(' ') {
+        Some((configured, name)) if !name.is_empty() => (configured.trim_end(), Some(name)),
+        _ => (text.trim_end(), None),
+    };
+    let (place, weight) = configured.rsplit_once(':').ok_or_else(form)?;
+    let address = if place.starts_with('/') {
+        Address::Unix(socket_path(place)?)
+    } else {
+        let (host, port) = host_port(place).ok_or_else(form)?;
+        Address::Tcp { host: host.into(), port: server_port(port)? }
+    };
+    Ok(Server {
+        name: name.map_or_else(|| ring_name(&address), str::to_owned),
+        weight: server_weight(weight)?,
+        address,
+        configured: configured.into(),
+        named: name.is_some(),
+        index: 0,
+    })
+}
+
+fn server_port(text: &str) -> Result<u16, Fault> {
+    let port = digits(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    port.ok_or_else(|| {
+        let wrong = "has an invalid port in \"hostname:port:weight [name]\" format string";
+        Fault::new(wrong, "write a port from 1 to 65535")
+    })
+}
+
+fn server_weight(text: &str) -> Result<u32, Fault> {
+    match digits(text).map(u32::try_from) {
+        Some(Ok(0)) => {
+            let wrong = "has a zero weight in \"hostname:port:weight [name]\" format string";
+            Err(Fault::new(wrong, "write a weight from 1, or take the server out of the list"))
+        }
+        Some(Ok(weight)) if weight <= WEIGHT_MAX => Ok(weight),
+        _ => {
+            let wrong = "has an invalid weight in \"hostname:port:weight [name]\" format string";
+            Err(Fault::new(wrong, format!("write a whole number from 1 to {WEIGHT_MAX}")))
+        }
+    }
+}
+
+/// The name of a server that was given none (twemproxy `conf_add_server`): without the port on
+/// 11211, because libmemcached's clients hash it so, and with the colon behind a path.
+fn ring_name(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port: 11211 } => host.clone(),
+        Address::Tcp { host, port } => format!("{host}:{port}"),
+        Address::Unix(path) => format!("{}:", path.display()),
+    }
+}
+
+/// Splits at the last colon; a host in brackets is an IPv6 address and loses them.
+fn host_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(host) => host.strip_suffix(']').filter(|host| is_ipv6(host))?,
+        None => host,
+    };
+    let is_host =
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "[]/".contains(c));
+    is_host.then_some((host, port))
+}
+
+/// Whether this is an IPv6 address, with or without a zone such as `%eth0`.
+fn is_ipv6(text: &str) -> bool {
+    text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+    if text.len() <= SOCKET_PATH_MAX {
+        return Ok(text.into());
+    }
+    let right = format!("a unix socket's path has at most {SOCKET_PATH_MAX} bytes");
+    Err(Fault::new("has an invalid value", right))
+}
+
+/// The greatest weight, as in twemproxy, whose numbers are signed 32 bits.
+pub(super) const WEIGHT_MAX: u32 = i32::MAX as u32;
+
+/// `sun_path` holds 108 bytes on Linux, one of them the final zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+const LISTEN_FORM: &str =
+    "write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or /path/of/a.sock 660";
+const SERVER_FORM: &str =
+    "write host:port:weight such as 10.0.0.1:11211:1, and a name behind it if you want one";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(text: &str) -> (String, String, u32, String) {
+        let server = server(text).unwrap();
+        (server.name, server.address.to_string(), server.weight, server.configured)
+    }
+
+    fn row(name: &str, address: &str, weight: u32, pname: &str) -> (String, String, u32, String) {
+        (name.into(), address.into(), weight, pname.into())
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_name_or_by_its_address() {
+        assert_eq!(tcp("a:21211:1"), row("a:21211", "a:21211", 1, "a:21211:1"));
+        assert_eq!(tcp("a:11211:1"), row("a", "a:11211", 1, "a:11211:1"));
+        assert_eq!(tcp("a:11211:7 beta"), row("beta", "a:11211", 7, "a:11211:7"));
+        assert_eq!(tcp("a:11211:7   beta"), row("beta", "a:11211", 7, "a:11211:7"));
+        assert_eq!(
+            tcp("/tmp/mc.sock:2"),
+            row("/tmp/mc.sock:", "/tmp/mc.sock", 2, "/tmp/mc.sock:2")
+        );
+        assert_eq!(tcp("/tmp/mc.sock:2 x"), row("x", "/tmp/mc.sock", 2, "/tmp/mc.sock:2"));
+        assert_eq!(tcp("a:1:2147483647").2, 2_147_483_647);
+    }
+
+    #[test]
+    fn brackets_around_an_ipv6_address_change_no_name() {
+        assert_eq!(tcp("::1:21211:1"), row("::1:21211", "[::1]:21211", 1, "::1:21211:1"));
+        assert_eq!(tcp("[::1]:21211:1"), row("::1:21211", "[::1]:21211", 1, "[::1]:21211:1"));
+        assert_eq!(tcp("[fe80::1%eth0]:11211:1").0, "fe80::1%eth0");
+    }
+
+    #[test]
+    fn a_server_without_its_three_parts_is_refused_in_twemproxys_words() {
+        let form = "has an invalid \"hostname:port:weight [name]\"or \
+                    \"/path/unix_socket:weight [name]\" format string";
+        let port = "has an invalid port in \"hostname:port:weight [name]\" format string";
+        let weight = "has an invalid weight in \"hostname:port:weight [name]\" format string";
+        let zero = "has a zero weight in \"hostname:port:weight [name]\" format string";
+        for (text, wrong) in [
+            ("", form),
+            ("a", form),
+            ("a:11211", form),
+            (":11211:1", form),
+            ("[a]:11211:1", form),
+            ("[::1:11211:1", form),
+            ("a b:1:1 c", form),
+            ("a::1", port),
+            ("a:0:1", port),
+            ("a:65536:1", port),
+            ("a:4294978507:1", port),
+            ("a:x:1", port),
+            ("a:1:", weight),
+            ("a:1:x", weight),
+            ("a:1:-1", weight),
+            ("a:1:2147483648", weight),
+            ("a:1:4294967297", weight),
+            ("a:1:0", zero),
+            ("/tmp/s:0", zero),
+            ("/tmp/s", form),
+        ] {
+            assert_eq!(server(text).unwrap_err().wrong, wrong, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_listens_on_a_port_or_on_a_path_with_permissions() {
+        let tcp = |host: &str, port| Listen::Tcp { host: host.into(), port };
+        assert_eq!(listen("127.0.0.1:11211"), Ok(tcp("127.0.0.1", 11211)));
+        assert_eq!(listen("localhost:0"), Ok(tcp("localhost", 0)));
+        assert_eq!(listen("::1:1234"), Ok(tcp("::1", 1234)));
+        assert_eq!(listen("[::1]:1234"), Ok(tcp("::1", 1234)));
+        let unix = |mode| Listen::Unix { path: "/run/n.sock".into(), mode };
+        assert_eq!(listen("/run/n.sock"), Ok(unix(None)));
+        assert_eq!(listen("/run/n.sock 0660"), Ok(unix(Some(0o660))));
+        assert_eq!(listen("/run/n.sock 777"), Ok(unix(Some(0o777))));
+    }
+
+    #[test]
+    fn a_listen_address_is_refused_in_twemproxys_words() {
+        let form = "has an invalid \"hostname:port\" format string";
+        let port = "has an invalid port in \"hostname:port\" format string";
+        let mode = "has an invalid file permission in \"socket_path permission\" format string";
+        for (text, wrong) in [
+            ("", form),
+            ("localhost", form),
+            (":11211", form),
+            ("a:", port),
+            ("a:65536", port),
+            ("a:-1", port),
+            ("/run/n.sock 1000", mode),
+            ("/run/n.sock 9999", mode),
+            ("/run/n.sock rw", mode),
+            ("/run/n.sock 0", mode),
+            ("/run/n.sock +7", mode),
+        ] {
+            assert_eq!(listen(text).unwrap_err().wrong, wrong, "{text:?}");
+        }
+        let long = format!("/{}", "x".repeat(107));
+        assert_eq!(listen(&long).unwrap_err().wrong, "has an invalid value");
+    }
+}

@@ -1,0 +1,295 @@
+//! From text to meaning: raw pools become pools, or findings.
+//!
+//! The one rule: no check stops another. A fault is reported where it stands and the rest of the
+//! pool is still read, so a run shows every fault; the half-read pool never leaves this module.
+
+use std::time::Duration;
+
+use nuthatch_core::ring::{Distribution, Hash, pool_order};
+
+use super::directive::{DIRECTIVES, Directive, Kind};
+use super::finding::{ConfigErrors, Finding, Report};
+use super::raw::{Entry, RawPool, Scalar, Value};
+use super::value::Fault;
+use super::{Checked, Config, Limits, Listen, Pool, Source};
+use crate::suggest;
+
+/// Reads a source and checks all of it.
+pub(super) fn config(
+    source: Source,
+    read: impl FnOnce(&mut Report) -> Vec<RawPool>,
+) -> Result<Config, ConfigErrors> {
+    let mut report = Report::new(source);
+    let raw = read(&mut report);
+    let mut checks = Checks { report, pools: Vec::new() };
+    for pool in &raw {
+        checks.pool(pool);
+    }
+    checks.finish()
+}
+
+struct Checks {
+    report: Report,
+    /// The pools so far; the last one is being read.
+    pools: Vec<Pool>,
+}
+
+impl Checks {
+    fn finish(self) -> Result<Config, ConfigErrors> {
+        let Self { mut report, mut pools } = self;
+        if pools.is_empty() && report.errors.is_empty() {
+            report.errors.push(Finding {
+                mark: None,
+                path: String::new(),
+                value: None,
+                wrong: format!("conf: '{}' has no pools", report.source),
+                right: "write a pool: its name and a colon, then its directives, indented".into(),
+            });
+        }
+        if !report.errors.is_empty() {
+            report.errors.sort_by_key(|finding| finding.mark);
+            return Err(ConfigErrors { source: report.source, findings: report.errors });
+        }
+        for pool in &mut pools {
+            pool.servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+        }
+        pools.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+        Ok(Config { pools, source: report.source, notes: report.notes, _checked: Checked })
+    }
+
+    fn pool(&mut self, raw: &RawPool) {
+        self.pool_name(&raw.name);
+        self.pools.push(blank(&raw.name.text));
+        let mut seen: Vec<&Scalar> = Vec::new();
+        for entry in &raw.entries {
+            match seen.iter().find(|first| first.text == entry.directive.text) {
+                Some(first) => self.duplicate(&entry.directive, first),
+                None => self.entry(entry),
+            }
+            seen.push(&entry.directive);
+        }
+        self.required(raw, "listen");
+        self.required(raw, "servers");
+        self.combinations(raw);
+    }
+
+    fn pool_name(&mut self, name: &Scalar) {
+        if name.text.is_empty() || name.text.contains(char::is_control) {
+            let wrong = "the pool has no printable name".into();
+            self.error(name.is_wrong(wrong, "write a name such as memcached"));
+        }
+        if self.pools.iter().any(|pool| pool.name == name.text) {
+            let wrong =
+                format!("conf: '{}' has pools with same name {}", self.report.source, name.text);
+            self.error(name.remark(wrong, "rename one of them"));
+        }
+    }
+
+    fn duplicate(&mut self, directive: &Scalar, first: &Scalar) {
+        let wrong = format!("conf: directive \"{}\" is a duplicate", directive.text);
+        let right = match first.mark {
+            Some(mark) => format!("the first is in line {}, keep one of them", mark.line),
+            None => "keep one of them".into(),
+        };
+        self.error(directive.remark(wrong, right));
+    }
+
+    /// Reads one directive into the last pool.
+    fn entry(&mut self, Entry { directive: name, value }: &Entry) {
+        let Some(directive) = Directive::find(&name.text) else {
+            return self.unknown(name);
+        };
+        match value {
+            _ if directive.is_ignored() => {
+                let wrong =
+                    format!("directive \"{}\" does nothing, nor did it in twemproxy", name.text);
+                self.report.notes.push(name.remark(wrong, "remove it"));
+            }
+            Value::One(one) if directive.takes_list() && one.text.is_empty() => {}
+            Value::One(one) if one.text.is_empty() => {
+                // An empty value has no place of its own: the directive stands for it.
+                self.value(directive, &Scalar { mark: name.mark, ..one.clone() });
+            }
+            Value::One(one) => self.value(directive, one),
+            Value::Many(all) if directive.takes_list() => {
+                for one in all {
+                    self.value(directive, one);
+                }
+            }
+            Value::Many(_) => {
+                let wrong = format!("conf: directive \"{}\" has an invalid value", name.text);
+                self.error(name.remark(wrong, "write one value, not a list"));
+            }
+        }
+    }
+
+    fn unknown(&mut self, name: &Scalar) {
+        let wrong = format!("conf: directive \"{}\" is unknown", name.text);
+        let right = match suggest::nearest(&name.text, DIRECTIVES.iter().map(|known| known.name)) {
+            Some(known) => format!("did you mean \"{known}\"?"),
+            None => "remove it; docs/config.md lists all directives".into(),
+        };
+        self.error(name.remark(wrong, right));
+    }
+
+    fn value(&mut self, directive: &Directive, value: &Scalar) {
+        let pool = self.pools.last_mut().expect("the pool of an entry was pushed before it");
+        let set = if value.text.contains(char::is_control) {
+            Err(Fault::new("has an invalid value", "remove the control character"))
+        } else {
+            directive.set(pool, &value.text)
+        };
+        let fault = match (set, directive.kind) {
+            (Err(fault), _) => {
+                let wrong = format!("conf: directive \"{}\" {}", directive.name, fault.wrong);
+                Some((wrong, fault.right))
+            }
+            (Ok(()), Kind::Listen) => self.listen_clash(),
+            (Ok(()), Kind::Servers) => self.server_clash(),
+            (Ok(()), _) => None,
+        };
+        if let Some((wrong, right)) = fault {
+            self.error(value.is_wrong(wrong, right));
+        }
+    }
+
+    /// Whether the address that was just read is listened on already. Port 0 never clashes.
+    fn listen_clash(&self) -> Option<(String, String)> {
+        let (pool, earlier) = self.pools.split_last()?;
+        let (new, own) = pool.listen.split_last()?;
+        if matches!(new, Listen::Tcp { port: 0, .. }) {
+            return None;
+        }
+        let is_new = |old: &Listen| same(old, new);
+        let holder = earlier.iter().find(|other| other.listen.iter().any(is_new));
+        let holder = holder.or_else(|| own.iter().any(is_new).then_some(pool))?;
+        let wrong = format!(
+            "conf: pools '{}' and '{}' have the same listen address '{new}'",
+            holder.name, pool.name
+        );
+        Some((wrong, "give each its own port or path".into()))
+    }
+
+    /// Whether the server that was just read has the name of an earlier one.
+    fn server_clash(&self) -> Option<(String, String)> {
+        let pool = self.pools.last()?;
+        let (new, earlier) = pool.servers.split_last()?;
+        if earlier.iter().all(|server| server.name != new.name) {
+            return None;
+        }
+        let wrong = format!("conf: pool '{}' has servers with same name '{}'", pool.name, new.name);
+        Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    /// Checks that `listen` or `servers` was given, well or badly.
+    fn required(&mut self, raw: &RawPool, name: &str) {
+        let entry = raw.entry(name);
+        let is_given = entry.is_some_and(|entry| match &entry.value {
+            Value::One(one) => !one.text.is_empty(),
+            Value::Many(all) => !all.is_empty(),
+        });
+        if is_given {
+            return;
+        }
+        let wrong = match name {
+            "servers" => format!("conf: pool '{}' has no servers", raw.name.text),
+            _ => format!("conf: directive \"{name}:\" is missing"),
+        };
+        let right = match (name, &self.report.source) {
+            (_, Source::Environment) => {
+                "set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+            }
+            ("servers", _) => "write servers: and below it one - host:port:weight a line",
+            _ => "write one such as listen: 127.0.0.1:11211",
+        };
+        let place = entry.map_or(&raw.name, |entry| &entry.directive);
+        self.error(place.remark(wrong, right));
+    }
+
+    /// Checks what depends on more than one directive.
+    fn combinations(&mut self, raw: &RawPool) {
+        let pool = self.pools.last_mut().expect("the pool was pushed before its combinations");
+        // Twemproxy counts first and compares then, so its 0 ejects on the first failure as 1 does.
+        pool.server_failure_limit = pool.server_failure_limit.max(1);
+        let limits = pool.limits;
+        let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
+        if pool.redis {
+            let wrong = "redis pools are not served, this version speaks memcached only".into();
+            self.about(raw, "redis", wrong, "keep twemproxy for this pool, or remove the pool");
+        } else if pool.redis_auth.is_some() {
+            let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
+            self.about(raw, "redis_auth", wrong, "remove it");
+        }
+        if limits.client_backlog_max < limits.client_buffer_max {
+            let wrong = format!("is less than client_buffer_max, {}", limits.client_buffer_max);
+            let right = "raise client_backlog_max, or lower client_buffer_max";
+            self.about(raw, "client_backlog_max", wrong, right);
+        }
+        if u32::try_from(total).is_err() {
+            let wrong = format!("the weights add up to {total}, more than 32 bits");
+            self.about(raw, "servers", wrong, "divide all weights by the same number");
+        }
+    }
+
+    /// Reports a fault of a directive that need not have been given.
+    fn about(&mut self, raw: &RawPool, name: &str, wrong: String, right: &str) {
+        let place = raw.entry(name).map_or(&raw.name, |entry| &entry.directive);
+        self.error(place.remark(wrong, right));
+    }
+
+    fn error(&mut self, finding: Finding) {
+        self.report.errors.push(finding);
+    }
+}
+
+/// Whether both are one place to listen on, whatever its permissions.
+fn same(a: &Listen, b: &Listen) -> bool {
+    match (a, b) {
+        (Listen::Unix { path: a, .. }, Listen::Unix { path: b, .. }) => a == b,
+        _ => a == b,
+    }
+}
+
+/// A pool in which every directive has its default.
+fn blank(name: &str) -> Pool {
+    let mut pool = Pool {
+        name: name.into(),
+        listen: Vec::new(),
+        hash: Hash::Fnv1a_64,
+        hash_tag: None,
+        distribution: Distribution::Ketama,
+        timeout: None,
+        backlog: 0,
+        client_connections: 0,
+        tcpkeepalive: false,
+        reuseport: false,
+        preconnect: false,
+        auto_eject_hosts: false,
+        server_connections: 0,
+        server_retry_timeout: Duration::ZERO,
+        server_failure_limit: 0,
+        redis: false,
+        redis_auth: None,
+        redis_db: 0,
+        servers: Vec::new(),
+        allow_flush: false,
+        limits: Limits {
+            item_size_max: 0,
+            keys_max: 0,
+            line_max: 0,
+            client_requests_max: 0,
+            client_buffer_max: 0,
+            client_backlog_max: 0,
+            server_requests_max: 0,
+            server_buffer_max: 0,
+            memory_max: 0,
+        },
+        _checked: Checked,
+    };
+    for directive in DIRECTIVES {
+        if let Some(default) = directive.default {
+            directive.set(&mut pool, default).expect("a test reads every default of the table");
+        }
+    }
+    pool
+}

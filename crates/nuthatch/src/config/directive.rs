@@ -1,0 +1,280 @@
+//! The directives of a pool, as data.
+//!
+//! The one rule: a directive exists once, in [`DIRECTIVES`]. Its default is a text like any other
+//! and goes through the same reader, so what the table says is what happens; unknown directives
+//! are compared with it, and a test compares the documentation with it.
+
+use std::time::Duration;
+
+use super::value::{self, Bounds, Fault};
+use super::{Pool, address};
+
+/// One directive of a pool.
+#[derive(Debug)]
+pub struct Directive {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it takes, and the field of the pool that it sets.
+    pub kind: Kind,
+    /// The text that stands for it when the file leaves it out; `None` if nothing does.
+    pub default: Option<&'static str>,
+    /// What it does, in one sentence.
+    pub doc: &'static str,
+}
+
+/// What a directive takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Addresses to listen on: one, or a list.
+    Listen,
+    /// The servers: a list.
+    Servers,
+    /// The name of a hash.
+    Hash,
+    /// The name of a distribution.
+    Distribution,
+    /// Two characters.
+    HashTag,
+    /// `true` or `false`.
+    Flag(Slot<bool>),
+    /// A whole number.
+    Count(Slot<usize>, Bounds),
+    /// A number of bytes, perhaps with a unit.
+    Size(Slot<usize>, Bounds),
+    /// Milliseconds, where 0 and -1 are for ever.
+    Timeout(Slot<Option<Duration>>),
+    /// Milliseconds.
+    Milliseconds(Slot<Duration>),
+    /// A text.
+    Text(Slot<Option<String>>),
+    /// Anything: twemproxy documents the directive, but it never did anything.
+    Ignored,
+}
+
+/// The field of a pool that a directive sets.
+pub type Slot<T> = fn(&mut Pool) -> &mut T;
+
+impl Directive {
+    /// The directive of that name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        DIRECTIVES.iter().find(|directive| directive.name == name)
+    }
+
+    /// Whether it may be given several values.
+    #[must_use]
+    pub const fn takes_list(&self) -> bool {
+        matches!(self.kind, Kind::Listen | Kind::Servers | Kind::Ignored)
+    }
+
+    /// Whether it does nothing.
+    #[must_use]
+    pub const fn is_ignored(&self) -> bool {
+        matches!(self.kind, Kind::Ignored)
+    }
+
+    /// Reads one value into `pool`; a further value of a list is added to the earlier ones.
+    pub(super) fn set(&self, pool: &mut Pool, text: &str) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Listen => pool.listen.push(address::listen(text)?),
+            Kind::Servers => {
+                let index = pool.servers.len();
+                pool.servers.push(super::Server { index, ..address::server(text)? });
+            }
+            Kind::Hash => pool.hash = value::hash(text)?,
+            Kind::Distribution => pool.distribution = value::distribution(text)?,
+            Kind::HashTag => pool.hash_tag = Some(value::hash_tag(text)?),
+            Kind::Flag(slot) => *slot(pool) = value::flag(text)?,
+            Kind::Count(slot, bounds) => *slot(pool) = value::count(text, bounds)?,
+            Kind::Size(slot, bounds) => *slot(pool) = value::size(text, bounds)?,
+            Kind::Timeout(slot) => *slot(pool) = value::timeout(text)?,
+            Kind::Milliseconds(slot) => *slot(pool) = value::milliseconds(text)?,
+            Kind::Text(slot) => *slot(pool) = Some(value::text(text)?),
+            Kind::Ignored => {}
+        }
+        Ok(())
+    }
+}
+
+const INT: Bounds = Bounds::new(0, i32::MAX as u64);
+const FROM_ONE: Bounds = Bounds::new(1, i32::MAX as u64);
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Every directive, first twemproxy's, then ours.
+pub static DIRECTIVES: &[Directive] = &[
+    Directive {
+        name: "listen",
+        kind: Kind::Listen,
+        default: None,
+        doc: "Where clients connect: host:port, or /path and octal permissions, or a list.",
+    },
+    Directive {
+        name: "hash",
+        kind: Kind::Hash,
+        default: Some("fnv1a_64"),
+        doc: "How a key becomes a number.",
+    },
+    Directive {
+        name: "hash_tag",
+        kind: Kind::HashTag,
+        default: None,
+        doc: "Two characters; only what stands between them in a key is hashed.",
+    },
+    Directive {
+        name: "distribution",
+        kind: Kind::Distribution,
+        default: Some("ketama"),
+        doc: "How a number becomes a server.",
+    },
+    Directive {
+        name: "timeout",
+        kind: Kind::Timeout(|pool| &mut pool.timeout),
+        default: Some("-1"),
+        doc: "How long a server may take to connect or to answer; -1 or 0 is for ever.",
+    },
+    Directive {
+        name: "backlog",
+        kind: Kind::Count(|pool| &mut pool.backlog, INT),
+        default: Some("512"),
+        doc: "Connections that the kernel holds before they are accepted.",
+    },
+    Directive {
+        name: "client_connections",
+        kind: Kind::Count(|pool| &mut pool.client_connections, INT),
+        default: Some("0"),
+        doc: "Clients at one time; 0 is as many as files may be open.",
+    },
+    Directive {
+        name: "redis",
+        kind: Kind::Flag(|pool| &mut pool.redis),
+        default: Some("false"),
+        doc: "Whether the pool speaks Redis; this version speaks memcached only.",
+    },
+    Directive {
+        name: "tcpkeepalive",
+        kind: Kind::Flag(|pool| &mut pool.tcpkeepalive),
+        default: Some("false"),
+        doc: "Probe idle connections, so that a vanished peer is noticed.",
+    },
+    Directive {
+        name: "reuseport",
+        kind: Kind::Flag(|pool| &mut pool.reuseport),
+        default: Some("false"),
+        doc: "Let several processes listen on the same port.",
+    },
+    Directive {
+        name: "redis_auth",
+        kind: Kind::Text(|pool| &mut pool.redis_auth),
+        default: None,
+        doc: "The password of a Redis pool.",
+    },
+    Directive {
+        name: "redis_db",
+        kind: Kind::Count(|pool| &mut pool.redis_db, INT),
+        default: Some("0"),
+        doc: "The database of a Redis pool.",
+    },
+    Directive {
+        name: "preconnect",
+        kind: Kind::Flag(|pool| &mut pool.preconnect),
+        default: Some("false"),
+        doc: "Connect to the servers at the start, before the first request.",
+    },
+    Directive {
+        name: "auto_eject_hosts",
+        kind: Kind::Flag(|pool| &mut pool.auto_eject_hosts),
+        default: Some("false"),
+        doc: "Take a failing server off the ring for server_retry_timeout.",
+    },
+    Directive {
+        name: "server_connections",
+        kind: Kind::Count(|pool| &mut pool.server_connections, FROM_ONE),
+        default: Some("1"),
+        doc: "Connections to each server.",
+    },
+    Directive {
+        name: "server_retry_timeout",
+        kind: Kind::Milliseconds(|pool| &mut pool.server_retry_timeout),
+        default: Some("30000"),
+        doc: "How long an ejected server is left alone.",
+    },
+    Directive {
+        name: "server_failure_limit",
+        kind: Kind::Count(|pool| &mut pool.server_failure_limit, INT),
+        default: Some("2"),
+        doc: "Failures in a row that eject a server.",
+    },
+    Directive {
+        name: "servers",
+        kind: Kind::Servers,
+        default: None,
+        doc: "The servers: a list of host:port:weight or /path:weight, each with a name or without.",
+    },
+    Directive {
+        name: "sentinels",
+        kind: Kind::Ignored,
+        default: None,
+        doc: "Nothing: twemproxy's notes name it, but it was never made.",
+    },
+    Directive {
+        name: "allow_flush",
+        kind: Kind::Flag(|pool| &mut pool.allow_flush),
+        default: Some("false"),
+        doc: "Let clients empty all servers with flush_all.",
+    },
+    Directive {
+        name: "item_size_max",
+        kind: Kind::Size(|pool| &mut pool.limits.item_size_max, Bounds::new(1, GIB)),
+        default: Some("67108864"),
+        doc: "Bytes of one value.",
+    },
+    Directive {
+        name: "keys_max",
+        kind: Kind::Count(|pool| &mut pool.limits.keys_max, Bounds::new(1, 16 * MIB)),
+        default: Some("65536"),
+        doc: "Keys in one request.",
+    },
+    Directive {
+        name: "line_max",
+        kind: Kind::Size(|pool| &mut pool.limits.line_max, Bounds::new(512, GIB)),
+        default: Some("4194304"),
+        doc: "Bytes of one command line.",
+    },
+    Directive {
+        name: "client_requests_max",
+        kind: Kind::Count(|pool| &mut pool.limits.client_requests_max, Bounds::new(1, MIB)),
+        default: Some("1024"),
+        doc: "Requests of one client in flight.",
+    },
+    Directive {
+        name: "client_buffer_max",
+        kind: Kind::Size(|pool| &mut pool.limits.client_buffer_max, Bounds::new(1, GIB)),
+        default: Some("1048576"),
+        doc: "Bytes of replies waiting for one client beyond which nothing more is read from it.",
+    },
+    Directive {
+        name: "client_backlog_max",
+        kind: Kind::Size(|pool| &mut pool.limits.client_backlog_max, Bounds::new(1, 16 * GIB)),
+        default: Some("67108864"),
+        doc: "Bytes of replies held for one client beyond which a reply becomes an error.",
+    },
+    Directive {
+        name: "server_requests_max",
+        kind: Kind::Count(|pool| &mut pool.limits.server_requests_max, Bounds::new(1, 16 * MIB)),
+        default: Some("16384"),
+        doc: "Requests waiting on one server connection.",
+    },
+    Directive {
+        name: "server_buffer_max",
+        kind: Kind::Size(|pool| &mut pool.limits.server_buffer_max, Bounds::new(1, 16 * GIB)),
+        default: Some("16777216"),
+        doc: "Bytes queued to one server connection.",
+    },
+    Directive {
+        name: "memory_max",
+        kind: Kind::Size(|pool| &mut pool.limits.memory_max, Bounds::new(MIB, 1024 * GIB)),
+        default: Some("536870912"),
+        doc: "Bytes that one worker holds in buffers.",
+    },
+];

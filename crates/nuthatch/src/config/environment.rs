@@ -1,0 +1,132 @@
+//! The pool that the environment describes, for a container without a configuration file.
+//!
+//! The one rule: a variable only spells a directive. What the variables say becomes the same raw
+//! pool that a file would, and the same checks read it; only the defaults are others, those of a
+//! cache that may lose a server without its clients noticing.
+
+use super::raw::{Entry, RawPool, Scalar, Value};
+
+/// The name of the pool that the environment describes.
+pub const POOL: &str = "memcached";
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// The text that stands for it when it is unset or empty; `None` leaves it to the directive.
+    pub default: Option<&'static str>,
+    /// What it sets, in one sentence.
+    pub doc: &'static str,
+    /// The directive that takes its text as it is; three variables are put together instead.
+    directive: Option<&'static str>,
+}
+
+const fn plain(
+    name: &'static str,
+    directive: &'static str,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Variable {
+    Variable { name, default, doc, directive: Some(directive) }
+}
+
+const fn composed(
+    name: &'static str,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Variable {
+    Variable { name, default, doc, directive: None }
+}
+
+/// Every variable that is read.
+pub static VARIABLES: &[Variable] = &[
+    composed("SERVERS", None, "The servers, separated by commas: host:port[:weight] [name]."),
+    composed("LISTEN_HOST", Some("127.0.0.1"), "The address to listen on."),
+    composed("LISTEN_PORT", Some("11211"), "The port to listen on."),
+    composed("LISTEN_SOCKET", None, "A unix socket to listen on as well: /path [permissions]."),
+    plain("HASH", "hash", Some("fnv1a_64"), "How a key becomes a number."),
+    plain("HASH_TAG", "hash_tag", None, "Two characters around the part of a key to hash."),
+    plain("DISTRIBUTION", "distribution", Some("ketama"), "How a number becomes a server."),
+    plain("AUTO_EJECT_HOSTS", "auto_eject_hosts", Some("true"), "Take failing servers out."),
+    plain("TIMEOUT", "timeout", Some("2000"), "Milliseconds that a server may take."),
+    plain(
+        "SERVER_RETRY_TIMEOUT",
+        "server_retry_timeout",
+        Some("2000"),
+        "Milliseconds that an ejected server is left alone.",
+    ),
+    plain(
+        "SERVER_FAILURE_LIMIT",
+        "server_failure_limit",
+        Some("1"),
+        "Failures in a row that eject a server.",
+    ),
+    plain("SERVER_CONNECTIONS", "server_connections", None, "Connections to each server."),
+    plain("PRECONNECT", "preconnect", None, "Connect to the servers at the start."),
+    plain("REDIS", "redis", None, "Whether the pool speaks Redis; not in this version."),
+];
+
+/// The raw pool; `variable` looks a variable up by its name.
+pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
+    let text = |known: &Variable| {
+        let given = variable(known.name).filter(|text| !text.trim().is_empty());
+        given.or_else(|| known.default.map(Into::into))
+    };
+    let value = |name: &str| VARIABLES.iter().find(|known| known.name == name).and_then(text);
+
+    let host = value("LISTEN_HOST").unwrap_or_default();
+    let port = value("LISTEN_PORT").unwrap_or_default();
+    let mut listen = vec![scalar("LISTEN_HOST:LISTEN_PORT", host_port(&host, &port))];
+    listen.extend(value("LISTEN_SOCKET").map(|path| scalar("LISTEN_SOCKET", path)));
+    let servers = value("SERVERS").unwrap_or_default();
+
+    let mut entries = vec![
+        Entry { directive: scalar("listen", "listen".into()), value: Value::Many(listen) },
+        Entry {
+            directive: scalar("SERVERS", "servers".into()),
+            value: Value::Many(split_servers(&servers)),
+        },
+    ];
+    for known in VARIABLES {
+        if let (Some(directive), Some(text)) = (known.directive, text(known)) {
+            let value = Value::One(scalar(known.name, text));
+            entries.push(Entry { directive: scalar(known.name, directive.into()), value });
+        }
+    }
+    RawPool { name: scalar("", POOL.into()), entries }
+}
+
+fn scalar(label: &str, text: String) -> Scalar {
+    Scalar { text, label: label.into(), mark: None }
+}
+
+fn host_port(host: &str, port: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The servers of a comma list; empty places, as a last comma leaves one, are passed over.
+fn split_servers(text: &str) -> Vec<Scalar> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.enumerate().map(|(i, item)| scalar(&format!("SERVERS[{i}]"), with_weight(item))).collect()
+}
+
+/// `host:port` and `/path`, which have no weight, with the weight 1.
+fn with_weight(server: &str) -> String {
+    let (address, name) = match server.split_once(' ') {
+        Some((address, name)) => (address, Some(name)),
+        None => (server, None),
+    };
+    // Behind the bracket of an IPv6 address the colons count as behind a host.
+    let colons = address.rsplit(']').next().unwrap_or_default().matches(':').count();
+    let is_weighted = colons > usize::from(!address.starts_with('/'));
+    match (is_weighted, name) {
+        (true, _) => server.into(),
+        (false, Some(name)) => format!("{address}:1 {name}"),
+        (false, None) => format!("{address}:1"),
+    }
+}

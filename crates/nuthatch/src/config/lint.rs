@@ -1,0 +1,344 @@
+//! Warnings: what is right to the checks and still likely not what was meant.
+//!
+//! The one rule: a warning says what will happen, with numbers of this pool's own ring where there
+//! are any, and what to do about it. Nothing that many good configurations do gets one.
+
+use std::fmt;
+
+use nuthatch_core::ring::{Distribution, Hash};
+
+use super::{Address, Config, Pool, Server};
+
+/// One trap in one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The pool.
+    pub pool: String,
+    /// What will happen.
+    pub trap: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {} {}", self.pool, self.trap, self.advice)
+    }
+}
+
+/// The traps of all pools, in the order of the pools.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<Warning> {
+    let check = |pool: &Pool| {
+        let found = LINTS.iter().filter_map(|lint| lint(pool));
+        let warn = |(trap, advice)| Warning { pool: pool.name.clone(), trap, advice };
+        found.map(warn).collect::<Vec<_>>()
+    };
+    config.pools.iter().flat_map(check).collect()
+}
+
+/// What will happen and what to do about it.
+type Trap = (String, String);
+
+const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
+    crc32_with_ketama,
+    clustered_keys,
+    no_points,
+    random_keys,
+    ejection_with_modula,
+    order_of_modula,
+    no_timeout,
+    named_by_address,
+    named_by_port,
+    one_address_twice,
+];
+
+fn crc32_with_ketama(pool: &Pool) -> Option<Trap> {
+    if pool.hash != Hash::Crc32 || pool.distribution != Distribution::Ketama || is_single(pool) {
+        return None;
+    }
+    let counts = keys_by_server(pool, SAMPLE);
+    let most = counts.iter().max()?;
+    let server = &pool.servers[counts.iter().position(|count| count == most)?].name;
+    Some((
+        format!(
+            "hash crc32 has only 15 bits, and ketama needs 32: of 1000 keys {most} go to {server}."
+        ),
+        "Use crc32a, which has 32; nearly every key moves once.".into(),
+    ))
+}
+
+/// Keys that differ in their last characters only stay close together under `fnv1a_64`, which in
+/// twemproxy has 32 bits and no final mixing.
+fn clustered_keys(pool: &Pool) -> Option<Trap> {
+    if pool.hash != Hash::Fnv1a_64 || pool.distribution != Distribution::Ketama {
+        return None;
+    }
+    let servers = pool.servers.len();
+    let used = used(pool);
+    if used >= servers.min(10) {
+        return None;
+    }
+    let better = |hash: &Hash| self::used(&Pool { hash: *hash, ..pool.clone() });
+    let other = [Hash::Jenkins, Hash::Md5, Hash::Murmur].into_iter().max_by_key(better)?;
+    Some((
+        format!(
+            "hash fnv1a_64 keeps short keys that count up close together: \
+             the 100 keys k0 to k99 use only {used} of your {servers} servers."
+        ),
+        format!(
+            "With hash {} they use {}; in a cache that is in use nearly every key moves once.",
+            other.name(),
+            better(&other)
+        ),
+    ))
+}
+
+/// How many servers have at least one of the keys k0 to k99.
+fn used(pool: &Pool) -> usize {
+    keys_by_server(pool, CLUSTER).iter().filter(|count| **count > 0).count()
+}
+
+fn no_points(pool: &Pool) -> Option<Trap> {
+    if pool.distribution != Distribution::Ketama {
+        return None;
+    }
+    let ring = pool.ring(0);
+    let empty = (0..pool.servers.len()).filter(|i| ring.points_of(*i) == 0);
+    let names = list(empty.map(|i| &pool.servers[i]))?;
+    Some((
+        format!(
+            "The weight of {names} is so small against the others that it rounds to nothing: no key goes there."
+        ),
+        "Raise it, or take the server out of the list.".into(),
+    ))
+}
+
+fn random_keys(pool: &Pool) -> Option<Trap> {
+    if pool.distribution != Distribution::Random || is_single(pool) {
+        return None;
+    }
+    Some((
+        "distribution random sends each request to any server, so what was set is mostly not found."
+            .into(),
+        "Use ketama, unless all servers hold the same items.".into(),
+    ))
+}
+
+fn ejection_with_modula(pool: &Pool) -> Option<Trap> {
+    if pool.distribution != Distribution::Modula || !pool.auto_eject_hosts || is_single(pool) {
+        return None;
+    }
+    Some((
+        "With modula the ejection of one server moves nearly all keys of all servers, and so does \
+         its return."
+            .into(),
+        "Use ketama, or set auto_eject_hosts: false.".into(),
+    ))
+}
+
+fn order_of_modula(pool: &Pool) -> Option<Trap> {
+    let is_sorted = pool.servers.is_sorted_by_key(|server| server.index);
+    if pool.distribution != Distribution::Modula || is_sorted {
+        return None;
+    }
+    let order = list(pool.servers.iter())?;
+    Some((
+        format!(
+            "modula counts the servers by name, short names first, not as in the list: {order}."
+        ),
+        "Write the list in this order, so that nobody is misled.".into(),
+    ))
+}
+
+fn no_timeout(pool: &Pool) -> Option<Trap> {
+    if pool.timeout.is_some() {
+        return None;
+    }
+    Some((
+        "Without a timeout a server that hangs holds its clients for ever, and is never ejected \
+         for it."
+            .into(),
+        "Set one in milliseconds, such as timeout: 400.".into(),
+    ))
+}
+
+/// Only IP addresses: a host name is as stable as a name on the ring.
+fn named_by_address(pool: &Pool) -> Option<Trap> {
+    let is_ip = |server: &&Server| match &server.address {
+        Address::Tcp { host, .. } => {
+            host.parse::<std::net::Ipv4Addr>().is_ok() || host.contains(':')
+        }
+        Address::Unix(_) => false,
+    };
+    let unnamed = pool.servers.iter().filter(|server| !server.named).filter(is_ip);
+    let first = unnamed.clone().next()?;
+    if is_single(pool) {
+        return None;
+    }
+    let count = match (unnamed.count(), pool.servers.len()) {
+        (unnamed, all) if unnamed == all => "Servers".to_owned(),
+        (unnamed, all) => format!("{unnamed} of {all} servers"),
+    };
+    Some((
+        format!("{count} are on the ring by IP address: when one gets another, its keys move."),
+        format!(
+            "Give them names, as in \"{} {}\". That name is the present one and moves nothing; \
+             any other moves keys once.",
+            first.configured, first.name
+        ),
+    ))
+}
+
+fn named_by_port(pool: &Pool) -> Option<Trap> {
+    let port = |server: &&Server| match server.address {
+        Address::Tcp { port, .. } if !server.named => Some(port),
+        _ => None,
+    };
+    let short = pool.servers.iter().find(|server| port(server) == Some(11211))?;
+    let long = pool.servers.iter().find(|server| port(server).is_some_and(|port| port != 11211))?;
+    Some((
+        format!(
+            "On the ring a server on port 11211 is its host alone ({}), one on another port has \
+             it in its name ({}): a change of the port to or from 11211 moves keys.",
+            short.name, long.name
+        ),
+        "Give the servers names of their own.".into(),
+    ))
+}
+
+fn one_address_twice(pool: &Pool) -> Option<Trap> {
+    let servers = &pool.servers;
+    let twice = servers.iter().enumerate().find_map(|(i, server)| {
+        let other = servers[..i].iter().find(|other| other.address == server.address)?;
+        Some((other, server))
+    });
+    let (first, second) = twice?;
+    Some((
+        format!("{} and {} are the same server, {}.", first.name, second.name, first.address),
+        "If it shall have more keys, list it once with a greater weight.".into(),
+    ))
+}
+
+fn is_single(pool: &Pool) -> bool {
+    pool.servers.len() == 1
+}
+
+/// The names of `servers`, or `None` if there are none.
+fn list<'s>(servers: impl Iterator<Item = &'s Server>) -> Option<String> {
+    let names: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// How many of the keys each server has.
+fn keys_by_server(pool: &Pool, keys: Keys) -> Vec<usize> {
+    let mut ring = pool.ring(0);
+    let mut counts = vec![0; pool.servers.len()];
+    for i in 0..keys.count {
+        counts[ring.route(format!("{}{i}", keys.prefix).as_bytes())] += 1;
+    }
+    counts
+}
+
+#[derive(Clone, Copy)]
+struct Keys {
+    prefix: &'static str,
+    count: usize,
+}
+
+const SAMPLE: Keys = Keys { prefix: "user:", count: 1000 };
+const CLUSTER: Keys = Keys { prefix: "k", count: 100 };
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The traps of a pool with these directives, each as one line.
+    fn traps(directives: &str) -> Vec<String> {
+        let text = format!("p: {{listen: \"h:1\", timeout: 400, {directives}}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        warnings(&config).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_good_pool_has_no_traps() {
+        let none = Vec::<String>::new();
+        assert_eq!(traps("hash: murmur, servers: [a:11211:1, b:11211:1, c:11211:2]"), none);
+        assert_eq!(traps("hash: md5, servers: [10.0.0.1:1:1 a, 10.0.0.2:1:1 b]"), none);
+        assert_eq!(traps("servers: [10.0.0.1:1:1]"), none);
+        assert_eq!(traps("hash: crc32, servers: [a:1:1]"), none);
+        let many: Vec<_> = (1..=25).map(|i| format!("s{i}:11211:1")).collect();
+        assert_eq!(traps(&format!("hash: md5, servers: [{}]", many.join(", "))), none);
+    }
+
+    #[test]
+    fn each_trap_is_told_with_what_happens_and_what_to_do() {
+        for (directives, trap) in [
+            (
+                "hash: crc32, servers: [a:1:1, b:1:1]",
+                "p: hash crc32 has only 15 bits, and ketama needs 32: of 1000 keys 1000 go to b:1. \
+                 Use crc32a, which has 32; nearly every key moves once.",
+            ),
+            (
+                "servers: [a:11211:1, b:11211:1, c:11211:1]",
+                "p: hash fnv1a_64 keeps short keys that count up close together: the 100 keys k0 \
+                 to k99 use only 2 of your 3 servers. With hash murmur they use 3; in a cache that \
+                 is in use nearly every key moves once.",
+            ),
+            (
+                "hash: md5, servers: [a:1:100000, b:1:1]",
+                "p: The weight of b:1 is so small against the others that it rounds to nothing: no \
+                 key goes there. Raise it, or take the server out of the list.",
+            ),
+            (
+                "distribution: random, servers: [a:1:1, b:1:1]",
+                "p: distribution random sends each request to any server, so what was set is \
+                 mostly not found. Use ketama, unless all servers hold the same items.",
+            ),
+            (
+                "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",
+                "p: With modula the ejection of one server moves nearly all keys of all servers, \
+                 and so does its return. Use ketama, or set auto_eject_hosts: false.",
+            ),
+            (
+                "distribution: modula, servers: [\"h:1:2 aaa\", \"h:2:1 zz\"]",
+                "p: modula counts the servers by name, short names first, not as in the list: zz, \
+                 aaa. Write the list in this order, so that nobody is misled.",
+            ),
+            (
+                "hash: md5, servers: [10.0.0.1:1:1, \"10.0.0.2:1:1 b\"]",
+                "p: 1 of 2 servers are on the ring by IP address: when one gets another, its keys \
+                 move. Give them names, as in \"10.0.0.1:1:1 10.0.0.1:1\". That name is the \
+                 present one and moves nothing; any other moves keys once.",
+            ),
+            (
+                "hash: md5, servers: [a:11211:1, b:11212:1]",
+                "p: On the ring a server on port 11211 is its host alone (a), one on another port \
+                 has it in its name (b:11212): a change of the port to or from 11211 moves keys. \
+                 Give the servers names of their own.",
+            ),
+            (
+                "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",
+                "p: a and b are the same server, h:1. If it shall have more keys, list it once \
+                 with a greater weight.",
+            ),
+        ] {
+            assert_eq!(traps(directives), [trap], "{directives}");
+        }
+    }
+
+    #[test]
+    fn a_pool_without_a_timeout_is_told_of_it() {
+        let text = b"p: {listen: \"h:1\", servers: [a:1:1]}\n";
+        let config = Config::parse(Path::new("a.yml"), text).unwrap();
+        let warnings: Vec<_> = warnings(&config).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            ["p: Without a timeout a server that hangs holds its clients for ever, and is never \
+              ejected for it. Set one in milliseconds, such as timeout: 400."]
+        );
+    }
+}

@@ -1,0 +1,639 @@
+//! Whole configurations: what they mean, and every way in which one can be wrong.
+
+use std::collections::HashMap;
+
+use super::directive::{DIRECTIVES, Kind};
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(Path::new("a.yml"), text.as_bytes())
+}
+
+fn read(text: &str) -> Config {
+    parse(text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// The lines of the errors of `text`.
+fn faults(text: &str) -> Vec<String> {
+    let errors = parse(text).expect_err("the configuration is wrong");
+    errors.to_string().lines().map(Into::into).collect()
+}
+
+fn environment(variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    Config::from_environment(|name| variables.get(name).map(|text| (*text).to_owned()))
+}
+
+/// A good pool with one more directive in line 4.
+fn with(directive: &str) -> String {
+    format!("alpha:\n  listen: 127.0.0.1:1\n  servers: [a:1:1]\n  {directive}\n")
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp { host: host.into(), port }
+}
+
+#[test]
+fn a_pool_with_only_what_it_must_have_gets_twemproxys_defaults() {
+    let config = read("alpha:\n  listen: 127.0.0.1:22121\n  servers:\n   - 127.0.0.1:11211:1\n");
+    let pool = config.pool("alpha").unwrap();
+    assert_eq!(pool.listen, [Listen::Tcp { host: "127.0.0.1".into(), port: 22121 }]);
+    assert_eq!(pool.hash, Hash::Fnv1a_64);
+    assert_eq!(pool.hash_tag, None);
+    assert_eq!(pool.distribution, Distribution::Ketama);
+    assert_eq!(pool.timeout, None);
+    assert_eq!(pool.backlog, 512);
+    assert_eq!(pool.client_connections, 0);
+    assert!(!pool.tcpkeepalive && !pool.reuseport && !pool.preconnect && !pool.auto_eject_hosts);
+    assert_eq!(pool.server_connections, 1);
+    assert_eq!(pool.server_retry_timeout, Duration::from_secs(30));
+    assert_eq!(pool.server_failure_limit, 2);
+    assert!(!pool.redis && !pool.allow_flush);
+    assert_eq!(
+        pool.limits,
+        Limits {
+            item_size_max: 67_108_864,
+            keys_max: 65536,
+            line_max: 4_194_304,
+            client_requests_max: 1024,
+            client_buffer_max: 1_048_576,
+            client_backlog_max: 67_108_864,
+            server_requests_max: 16384,
+            server_buffer_max: 16_777_216,
+            memory_max: 536_870_912,
+        }
+    );
+    assert_eq!(config.source, Source::File("a.yml".into()));
+    assert!(config.notes.is_empty());
+}
+
+#[test]
+fn every_directive_is_read_into_its_field() {
+    let config = read(
+        "alpha:
+  listen: [\"[::1]:1\", /run/a.sock 0660]
+  hash: murmur
+  hash_tag: \"{}\"
+  distribution: modula
+  timeout: 400
+  backlog: 1024
+  client_connections: 99
+  redis: false
+  tcpkeepalive: true
+  reuseport: true
+  redis_db: 0
+  preconnect: true
+  auto_eject_hosts: true
+  server_connections: 3
+  server_retry_timeout: 2000
+  server_failure_limit: 5
+  allow_flush: true
+  item_size_max: 1m
+  keys_max: 100
+  line_max: 64k
+  client_requests_max: 16
+  client_buffer_max: 2k
+  client_backlog_max: 2m
+  server_requests_max: 32
+  server_buffer_max: 3m
+  memory_max: 1G
+  servers:
+   - b:11211:2 beta
+   - /tmp/s:1
+",
+    );
+    let pool = &config.pools[0];
+    assert_eq!(
+        pool.listen,
+        [
+            Listen::Tcp { host: "::1".into(), port: 1 },
+            Listen::Unix { path: "/run/a.sock".into(), mode: Some(0o660) }
+        ]
+    );
+    assert_eq!(pool.hash, Hash::Murmur);
+    assert_eq!(pool.hash_tag, Some(HashTag::new(b'{', b'}')));
+    assert_eq!(pool.distribution, Distribution::Modula);
+    assert_eq!(pool.timeout, Some(Duration::from_millis(400)));
+    assert_eq!((pool.backlog, pool.client_connections), (1024, 99));
+    assert!(pool.tcpkeepalive && pool.reuseport && pool.preconnect && pool.auto_eject_hosts);
+    assert_eq!((pool.server_connections, pool.server_failure_limit), (3, 5));
+    assert_eq!(pool.server_retry_timeout, Duration::from_secs(2));
+    assert!(pool.allow_flush);
+    let limits = pool.limits;
+    assert_eq!((limits.item_size_max, limits.keys_max, limits.line_max), (1 << 20, 100, 65536));
+    assert_eq!((limits.client_requests_max, limits.client_buffer_max), (16, 2048));
+    assert_eq!((limits.client_backlog_max, limits.server_requests_max), (2 << 20, 32));
+    assert_eq!((limits.server_buffer_max, limits.memory_max), (3 << 20, 1 << 30));
+    let server = |name: &str, address, weight, configured: &str, named, index| Server {
+        name: name.into(),
+        address,
+        weight,
+        configured: configured.into(),
+        named,
+        index,
+    };
+    assert_eq!(
+        pool.servers,
+        [
+            server("beta", tcp("b", 11211), 2, "b:11211:2", true, 0),
+            server("/tmp/s:", Address::Unix("/tmp/s".into()), 1, "/tmp/s:1", false, 1),
+        ]
+    );
+}
+
+#[test]
+fn servers_and_pools_stand_in_twemproxys_order() {
+    let config = read(
+        "mcdns: {listen: \"a:1\", servers: [a:1:1]}
+rd: {listen: \"a:2\", servers: [\"b:1:1 zz\", \"b:2:2 aaa\", b:3:1 m]}
+mc: {listen: \"a:3\", servers: [a:1:1]}
+",
+    );
+    let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+    assert_eq!(names, ["mc", "rd", "mcdns"]);
+    let servers = &config.pool("rd").unwrap().servers;
+    let servers: Vec<_> = servers.iter().map(|s| (s.name.as_str(), s.index)).collect();
+    assert_eq!(servers, [("m", 2), ("zz", 0), ("aaa", 1)]);
+}
+
+#[test]
+fn scalars_may_be_quoted() {
+    let config = read(
+        "memcached:
+  listen: 127.0.0.1:11211
+  hash: \"fnv1a_64\"
+  distribution: \"ketama\"
+  auto_eject_hosts: \"true\"
+  timeout: \"2000\"
+  server_retry_timeout: \"2000\"
+  server_failure_limit: \"1\"
+  servers:
+    - memcached-cluster-0.memcached-cluster:11211:1
+    - memcached-cluster-1.memcached-cluster:11211:1
+",
+    );
+    let pool = &config.pools[0];
+    assert!(pool.auto_eject_hosts);
+    assert_eq!(pool.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(pool.servers[0].name, "memcached-cluster-0.memcached-cluster");
+}
+
+/// One wrong line each, and how its message begins, place and all.
+const WRONG_VALUES: &[(&str, &str)] = &[
+    ("hsah: md5", "4:3: alpha.hsah: conf: directive \"hsah\" is unknown; did you mean \"hash\"?"),
+    (
+        "upstream: x",
+        "4:3: alpha.upstream: conf: directive \"upstream\" is unknown; \
+             remove it; docs/config.md lists all directives",
+    ),
+    (
+        "servers: [b:1:1]",
+        "4:3: alpha.servers: conf: directive \"servers\" is a duplicate; \
+             the first is in line 3, keep one of them",
+    ),
+    (
+        "backlog: many",
+        "4:12: alpha.backlog: \"many\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+    ),
+    (
+        "backlog: 4294967297",
+        "4:12: alpha.backlog: \"4294967297\": conf: directive \"backlog\" is out of range; write a whole number from 0 to 2147483647",
+    ),
+    (
+        "backlog:",
+        "4:3: alpha.backlog: \"\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+    ),
+    (
+        "timeout: -5",
+        "4:12: alpha.timeout: \"-5\": conf: directive \"timeout\" is not a number; \
+             write milliseconds from 0 to 2147483647",
+    ),
+    (
+        "preconnect: yes",
+        "4:15: alpha.preconnect: \"yes\": conf: directive \"preconnect\" \
+             is not \"true\" or \"false\"; write true or false",
+    ),
+    ("hash: sha1", "4:9: alpha.hash: \"sha1\": conf: directive \"hash\" is not a valid hash; "),
+    (
+        "distribution: ketma",
+        "4:17: alpha.distribution: \"ketma\": conf: directive \"distribution\" \
+             is not a valid distribution; did you mean ketama? It is one of ketama, modula, random",
+    ),
+    (
+        "hash_tag: \"{\"",
+        "4:13: alpha.hash_tag: \"{\": conf: directive \"hash_tag\" is not a valid hash tag \
+             string with two characters; write the opening and the closing character in quotes",
+    ),
+    (
+        "redis_auth: \"\"",
+        "4:3: alpha.redis_auth: \"\": conf: directive \"redis_auth\" has an invalid value; \
+             write a text, or leave the directive out",
+    ),
+    (
+        "hash: [md5]",
+        "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a list",
+    ),
+    (
+        "hash: \"md5\\t\"",
+        "4:9: alpha.hash: \"md5\\t\": conf: directive \"hash\" has an invalid value; \
+             remove the control character",
+    ),
+    (
+        "server_connections: 0",
+        "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be 0; \
+             write a whole number from 1 to 2147483647",
+    ),
+    (
+        "redis_auth: secret",
+        "4:3: alpha.redis_auth: conf: directive \"redis_auth:\" is only valid for a redis pool; \
+             remove it",
+    ),
+    (
+        "redis: true",
+        "4:3: alpha.redis: redis pools are not served, this version speaks memcached only; \
+             keep twemproxy for this pool, or remove the pool",
+    ),
+    (
+        "item_size_max: 2g",
+        "4:18: alpha.item_size_max: \"2g\": conf: directive \"item_size_max\" is out of range; \
+             write a number of bytes from 1 to 1073741824, or one with k, m or g such as 64k",
+    ),
+    (
+        "client_backlog_max: 1k",
+        "4:3: alpha.client_backlog_max: is less than client_buffer_max, 1048576; \
+             raise client_backlog_max, or lower client_buffer_max",
+    ),
+    (
+        "hash: {a: {b: c}}",
+        "4:9: alpha.hash: conf: 'a.yml' has a depth greater than 2; \
+             write one value, or a list of plain values",
+    ),
+    (
+        "hash: [[a]]",
+        "4:9: alpha.hash: conf: 'a.yml' has a depth greater than 2; \
+             write one value, or a list of plain values",
+    ),
+];
+
+#[test]
+fn a_wrong_value_is_reported_in_twemproxys_words_at_its_place() {
+    for (directive, message) in WRONG_VALUES {
+        let faults = faults(&with(directive));
+        assert_eq!(faults.len(), 1, "{directive}: {faults:#?}");
+        let message = format!("a.yml:{message}");
+        assert!(faults[0].starts_with(&message), "\n{}\n{message}", faults[0]);
+    }
+}
+
+#[test]
+fn a_wrong_address_is_reported_with_its_index() {
+    let text = "alpha:
+  listen:
+    - 127.0.0.1
+    - 127.0.0.1:x
+    - /run/a.sock 999
+  servers:
+    - a:1
+    - a:x:1
+    - a:1:x
+    - a:1:0
+    - a:1:1 a
+    - b:1:1 a
+";
+    let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight [name]\" \
+                format string; write host:port:weight such as 10.0.0.1:11211:1, and a name behind \
+                it if you want one";
+    let of = "in \"hostname:port:weight [name]\" format string";
+    let listen = "directive \"listen\" has an invalid";
+    assert_eq!(
+        faults(text),
+        [
+            format!(
+                "a.yml:3:7: alpha.listen[0]: \"127.0.0.1\": conf: {listen} \"hostname:port\" format \
+                 string; write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or \
+                 /path/of/a.sock 660"
+            ),
+            format!(
+                "a.yml:4:7: alpha.listen[1]: \"127.0.0.1:x\": conf: {listen} port in \
+                 \"hostname:port\" format string; write a port from 1 to 65535, or 0 to let the \
+                 system choose"
+            ),
+            format!(
+                "a.yml:5:7: alpha.listen[2]: \"/run/a.sock 999\": conf: {listen} file permission in \
+                 \"socket_path permission\" format string; write the permissions in octal from 1 to \
+                 777, such as 660"
+            ),
+            format!("a.yml:7:7: alpha.servers[0]: \"a:1\": conf: directive \"servers\" {form}"),
+            format!(
+                "a.yml:8:7: alpha.servers[1]: \"a:x:1\": conf: directive \"servers\" has an invalid \
+                 port {of}; write a port from 1 to 65535"
+            ),
+            format!(
+                "a.yml:9:7: alpha.servers[2]: \"a:1:x\": conf: directive \"servers\" has an invalid \
+                 weight {of}; write a whole number from 1 to 2147483647"
+            ),
+            format!(
+                "a.yml:10:7: alpha.servers[3]: \"a:1:0\": conf: directive \"servers\" has a zero \
+                 weight {of}; write a weight from 1, or take the server out of the list"
+            ),
+            "a.yml:12:7: alpha.servers[5]: \"b:1:1 a\": conf: pool 'alpha' has servers with same \
+             name 'a'; keep one of them, or give them different names"
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_or_double_is_reported_at_the_pool() {
+    let no_servers = "write servers: and below it one - host:port:weight a line";
+    for (text, message) in [
+        ("", "a.yml: conf: 'a.yml' has no pools; write a pool: its name and a colon".to_owned()),
+        (
+            "# nothing\n",
+            "a.yml: conf: 'a.yml' has no pools; write a pool: its name and a colon".to_owned(),
+        ),
+        (
+            "\nalpha:\n  servers: [a:1:1]\n",
+            "a.yml:2:1: alpha: conf: directive \"listen:\" is missing; \
+             write one such as listen: 127.0.0.1:11211"
+                .to_owned(),
+        ),
+        (
+            "alpha:\n  listen: a:1\n",
+            format!("a.yml:1:1: alpha: conf: pool 'alpha' has no servers; {no_servers}"),
+        ),
+        (
+            "alpha:\n  listen: a:1\n  servers:\n",
+            format!("a.yml:3:3: alpha.servers: conf: pool 'alpha' has no servers; {no_servers}"),
+        ),
+        (
+            "alpha:\n  listen: a:1\n  servers: []\n",
+            format!("a.yml:3:3: alpha.servers: conf: pool 'alpha' has no servers; {no_servers}"),
+        ),
+        (
+            "a: {listen: \"a:1\", servers: [a:1:1]}\na: {listen: \"a:2\", servers: [a:1:1]}\n",
+            "a.yml:2:1: a: conf: 'a.yml' has pools with same name a; rename one of them".to_owned(),
+        ),
+        (
+            "a: {listen: \"h:1\", servers: [a:1:1]}\nb: {listen: \"h:1\", servers: [a:1:1]}\n",
+            "a.yml:2:13: b.listen: \"h:1\": conf: pools 'a' and 'b' have the same listen address \
+             'h:1'; give each its own port or path"
+                .to_owned(),
+        ),
+        (
+            "a: {listen: [/s 600, /s 660], servers: [a:1:1]}\n",
+            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pools 'a' and 'a' have the same listen \
+             address '/s'; give each its own port or path"
+                .to_owned(),
+        ),
+        (
+            "a: {listen: \"h:1\", servers: [a:1:2147483647, b:1:2147483647, c:1:2]}\n",
+            "a.yml:1:20: a.servers: the weights add up to 4294967296, more than 32 bits; \
+             divide all weights by the same number"
+                .to_owned(),
+        ),
+    ] {
+        let faults = faults(text);
+        assert_eq!(faults.len(), 1, "{text}: {faults:#?}");
+        assert!(faults[0].starts_with(&message), "\n{}\n{message}", faults[0]);
+    }
+}
+
+#[test]
+fn a_file_of_another_shape_is_no_configuration() {
+    for (text, message) in [
+        ("a: {listen: x\n", "a.yml:"),
+        ("alpha:\n\tlisten: a:1\n", "a.yml:2:"),
+        ("- a\n- b\n", "a.yml:1:1: is no list of pools; a pool is its name and a colon"),
+        ("alpha\n", "a.yml:1:1: is no list of pools; "),
+        ("alpha: x\n", "a.yml:1:8: alpha: the pool has no directives; "),
+        ("alpha: [x]\n", "a.yml:1:8: alpha: the pool has no directives; "),
+        ("[a]: {}\n", "a.yml:1:1: the name of a pool is no plain text; "),
+        (
+            "\"\": {listen: \"a:1\", servers: [a:1:1]}\n",
+            "a.yml:1:1: \"\": the pool has no printable name",
+        ),
+        (
+            "a: {listen: \"a:1\", servers: [a:1:1]}\n---\nb: {}\n",
+            "a.yml:3:1: conf: 'a.yml' must contain only 1 document; found 2 documents; ",
+        ),
+        (
+            "a: &x {listen: \"a:1\", servers: [a:1:1]}\nb: *x\n",
+            "a.yml:2:4: is no YAML: an alias is not followed, write the value itself; ",
+        ),
+        ("a:\n  listen: [::1]:1\n", "a.yml:2:"),
+    ] {
+        let faults = faults(text);
+        assert_eq!(faults.len(), 1, "{text}: {faults:#?}");
+        assert!(faults[0].starts_with(message), "\n{}\n{message}", faults[0]);
+    }
+    let quotes = "put an address with brackets in quotes: \"[::1]:11211:1\"";
+    assert!(faults("a:\n  listen: [::1]:1\n")[0].ends_with(quotes));
+    let latin1 = Config::parse(Path::new("a.yml"), b"a:\n  hash: \xe9\n").unwrap_err();
+    assert_eq!(latin1.to_string(), "a.yml:2:9: is not UTF-8; save the file as UTF-8");
+}
+
+#[test]
+fn all_faults_of_all_pools_come_at_once_in_the_order_of_the_file() {
+    let text = "alpha:
+  listen: x
+  hsah: md5
+  timeout: soon
+beta:
+  listen: 127.0.0.1:1
+  servers:
+  - a:0:1
+";
+    let places: Vec<_> = faults(text)
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "a.yml:1:1 alpha",
+            "a.yml:2:11 alpha.listen",
+            "a.yml:3:3 alpha.hsah",
+            "a.yml:4:12 alpha.timeout",
+            "a.yml:8:5 beta.servers[0]",
+        ]
+    );
+}
+
+#[test]
+fn a_nest_of_any_depth_is_an_error_and_no_overflow() {
+    let text = format!("a:\n  listen: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(parse(&text).is_err());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let errors = Config::load(Path::new("/nonexistent/a.yml")).unwrap_err();
+    assert!(
+        errors.to_string().starts_with(
+            "/nonexistent/a.yml: conf: failed to open configuration '/nonexistent/a.yml': \
+             No such file or directory"
+        ),
+        "{errors}"
+    );
+}
+
+#[test]
+fn sentinels_are_passed_over_with_a_note() {
+    for value in ["", "[a:1:1]", "{a: {b: c}}"] {
+        let config = read(&with(&format!("sentinels: {value}")));
+        assert_eq!(config.notes.len(), 1);
+        assert_eq!(
+            config.notes[0].located(&config.source).to_string(),
+            "a.yml:4:3: alpha.sentinels: directive \"sentinels\" does nothing, nor did it in \
+             twemproxy; remove it"
+        );
+    }
+}
+
+#[test]
+fn minus_one_is_no_timeout_and_a_failure_limit_of_zero_is_one() {
+    assert_eq!(read(&with("timeout: -1")).pools[0].timeout, None);
+    assert_eq!(read(&with("timeout: 0")).pools[0].timeout, None);
+    assert_eq!(read(&with("server_failure_limit: 0")).pools[0].server_failure_limit, 1);
+}
+
+#[test]
+fn plain_yaml_is_taken_where_twemproxy_wants_one_style_only() {
+    let config = read("---\n# one\nalpha: {listen: 'h:1', servers: ['a:1:1 x', b:1:1]}\n...\n");
+    assert_eq!(config.pools[0].servers.len(), 2);
+    assert_eq!(read(&with("timeout: &t 5")).pools[0].timeout, Some(Duration::from_millis(5)));
+    let one = read("alpha:\n  listen: h:1\n  servers: a:1:1 x\n");
+    assert_eq!(one.pools[0].servers[0].name, "x");
+    let ports = read("a: {listen: [\"h:0\", \"h:0\"], servers: [a:1:1]}\n");
+    assert_eq!(ports.pools[0].listen.len(), 2);
+}
+
+#[test]
+fn the_environment_describes_one_pool() {
+    let config = environment(&[("SERVERS", "m-0.m:11211:1,m-1.m:11211:1")]).unwrap();
+    assert_eq!(config.source, Source::Environment);
+    let [pool] = &config.pools[..] else { panic!("one pool") };
+    assert_eq!(pool.name, "memcached");
+    assert_eq!(pool.listen, [Listen::Tcp { host: "127.0.0.1".into(), port: 11211 }]);
+    assert_eq!(pool.hash, Hash::Fnv1a_64);
+    assert_eq!(pool.distribution, Distribution::Ketama);
+    assert!(pool.auto_eject_hosts);
+    assert_eq!(pool.timeout, Some(Duration::from_secs(2)));
+    assert_eq!(pool.server_retry_timeout, Duration::from_secs(2));
+    assert_eq!(pool.server_failure_limit, 1);
+    assert_eq!((pool.server_connections, pool.preconnect, pool.backlog), (1, false, 512));
+    let names: Vec<_> = pool.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["m-0.m", "m-1.m"]);
+}
+
+#[test]
+fn every_variable_is_read() {
+    let config = environment(&[
+        ("SERVERS", " a:1 , b:2:3 beta,c:4 gamma,, [::1]:5,[::1]:6:7,/tmp/s,/tmp/t:8 , "),
+        ("LISTEN_HOST", "::1"),
+        ("LISTEN_PORT", "5"),
+        ("LISTEN_SOCKET", "/run/n.sock 660"),
+        ("HASH", "murmur"),
+        ("HASH_TAG", "{}"),
+        ("DISTRIBUTION", "modula"),
+        ("AUTO_EJECT_HOSTS", "false"),
+        ("TIMEOUT", "0"),
+        ("SERVER_RETRY_TIMEOUT", "7"),
+        ("SERVER_FAILURE_LIMIT", "3"),
+        ("SERVER_CONNECTIONS", "4"),
+        ("PRECONNECT", "true"),
+        ("REDIS", "false"),
+    ]);
+    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+    let pool = &config.pools[0];
+    assert_eq!(
+        pool.listen,
+        [
+            Listen::Tcp { host: "::1".into(), port: 5 },
+            Listen::Unix { path: "/run/n.sock".into(), mode: Some(0o660) }
+        ]
+    );
+    assert_eq!((pool.hash, pool.distribution), (Hash::Murmur, Distribution::Modula));
+    assert_eq!(pool.hash_tag, Some(HashTag::new(b'{', b'}')));
+    assert_eq!((pool.auto_eject_hosts, pool.preconnect, pool.timeout), (false, true, None));
+    assert_eq!(pool.server_retry_timeout, Duration::from_millis(7));
+    assert_eq!((pool.server_failure_limit, pool.server_connections), (3, 4));
+    let mut servers: Vec<_> = pool.servers.iter().collect();
+    servers.sort_by_key(|server| server.index);
+    let servers: Vec<_> = servers.iter().map(|s| (s.name.as_str(), s.weight)).collect();
+    assert_eq!(
+        servers,
+        [
+            ("a:1", 1),
+            ("beta", 3),
+            ("gamma", 1),
+            ("::1:5", 1),
+            ("::1:6", 7),
+            ("/tmp/s:", 1),
+            ("/tmp/t:", 8)
+        ]
+    );
+}
+
+#[test]
+fn faults_of_the_environment_name_the_variable() {
+    let errors = environment(&[
+        ("SERVERS", "a:1:1,b:x:1"),
+        ("LISTEN_PORT", "http"),
+        ("HASH", "md4"),
+        ("TIMEOUT", "2s"),
+        ("REDIS", "true"),
+    ]);
+    let errors = errors.unwrap_err().to_string();
+    let starts: Vec<_> =
+        errors.lines().map(|line| line.split(": conf: ").next().unwrap()).collect();
+    assert_eq!(
+        starts,
+        [
+            "environment: LISTEN_HOST:LISTEN_PORT: \"127.0.0.1:http\"",
+            "environment: SERVERS[1]: \"b:x:1\"",
+            "environment: HASH: \"md4\"",
+            "environment: TIMEOUT: \"2s\"",
+            "environment: REDIS: redis pools are not served, this version speaks memcached only; \
+             keep twemproxy for this pool, or remove the pool",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_variable_is_an_unset_one() {
+    let empty = environment(&[("SERVERS", "a:1:1"), ("HASH", ""), ("TIMEOUT", " ")]).unwrap();
+    assert_eq!(empty.pools[0].hash, Hash::Fnv1a_64);
+    assert_eq!(empty.pools[0].timeout, Some(Duration::from_secs(2)));
+    for variables in [&[("SERVERS", "")][..], &[("SERVERS", ",")], &[]] {
+        assert_eq!(
+            environment(variables).unwrap_err().to_string(),
+            "environment: SERVERS: conf: pool 'memcached' has no servers; \
+             set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+        );
+    }
+}
+
+#[test]
+fn every_default_of_the_tables_is_read() {
+    let config = read("a: {listen: \"h:1\", servers: [a:1:1]}\n");
+    let mut pool = config.pools[0].clone();
+    for directive in DIRECTIVES {
+        if let Some(default) = directive.default {
+            assert_eq!(directive.set(&mut pool, default), Ok(()), "{}", directive.name);
+        }
+        assert!(directive.doc.ends_with('.'), "{}", directive.name);
+    }
+    assert_eq!(DIRECTIVES.iter().filter(|d| matches!(d.kind, Kind::Ignored)).count(), 1);
+}
+
+#[test]
+fn a_pool_is_chosen_by_name_or_because_it_is_alone() {
+    let two =
+        read("a: {listen: \"h:1\", servers: [a:1:1]}\nb: {listen: \"h:2\", servers: [a:1:1]}\n");
+    assert_eq!(two.choose(Some("b")).unwrap().name, "b");
+    assert_eq!(two.choose(None).unwrap_err(), "a.yml: choose a pool with -p: a, b");
+    assert_eq!(two.choose(Some("c")).unwrap_err(), "a.yml: there is no pool 'c', only a, b");
+    assert_eq!(read(&with("timeout: 1")).choose(None).unwrap().name, "alpha");
+}

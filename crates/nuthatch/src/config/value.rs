@@ -1,0 +1,232 @@
+//! The plain values of directives: numbers, sizes, times, names.
+//!
+//! The one rule: a text means one thing or it is a [`Fault`]. Nothing wraps, nothing is cut, and
+//! what twemproxy would silently read as 0 is refused.
+
+use std::time::Duration;
+
+use nuthatch_core::ring::{Distribution, Hash, HashTag};
+
+/// Why a text is not what its directive takes. `wrong` continues `conf: directive "X" …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) wrong: String,
+    pub(super) right: String,
+}
+
+impl Fault {
+    pub(super) fn new(wrong: &str, right: impl Into<String>) -> Self {
+        Self { wrong: wrong.into(), right: right.into() }
+    }
+}
+
+/// The least and the greatest value of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The least value.
+    pub min: u64,
+    /// The greatest value.
+    pub max: u64,
+}
+
+impl Bounds {
+    /// From `min` to `max`, both included.
+    #[must_use]
+    pub const fn new(min: u64, max: u64) -> Self {
+        Self { min, max }
+    }
+
+    /// `number` as a `usize`, if it is inside.
+    fn take(self, number: u64) -> Option<usize> {
+        let inside = self.min <= number && number <= self.max;
+        usize::try_from(number).ok().filter(|_| inside)
+    }
+}
+
+/// A decimal number without sign, or `None` if other characters than digits are in it. A number
+/// beyond 64 bits is the greatest one, which no bounds admit.
+pub(super) fn digits(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+pub(super) fn flag(text: &str) -> Result<bool, Fault> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Fault::new("is not \"true\" or \"false\"", "write true or false")),
+    }
+}
+
+pub(super) fn count(text: &str, bounds: Bounds) -> Result<usize, Fault> {
+    let right = || format!("write a whole number from {} to {}", bounds.min, bounds.max);
+    let number = digits(text).ok_or_else(|| Fault::new("is not a number", right()))?;
+    bounds.take(number).ok_or_else(|| match number {
+        0 => Fault::new("cannot be 0", right()),
+        _ => Fault::new("is out of range", right()),
+    })
+}
+
+/// A number of bytes: digits, then `k`, `m` or `g` for powers of 1024.
+pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
+    let right = || {
+        let Bounds { min, max } = bounds;
+        format!("write a number of bytes from {min} to {max}, or one with k, m or g such as 64k")
+    };
+    let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
+        Some(b'k') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number = digits(number).ok_or_else(|| Fault::new("is not a number of bytes", right()))?;
+    let bytes = number.checked_mul(unit).and_then(|bytes| bounds.take(bytes));
+    bytes.ok_or_else(|| Fault::new("is out of range", right()))
+}
+
+/// A time in milliseconds, at most [`MILLISECONDS_MAX`].
+pub(super) fn milliseconds(text: &str) -> Result<Duration, Fault> {
+    let right = || format!("write milliseconds from 0 to {MILLISECONDS_MAX}");
+    let number = digits(text).ok_or_else(|| Fault::new("is not a number", right()))?;
+    let inside = number <= MILLISECONDS_MAX;
+    inside
+        .then(|| Duration::from_millis(number))
+        .ok_or_else(|| Fault::new("is out of range", right()))
+}
+
+/// A time in milliseconds; 0 and -1 are none, as for twemproxy's `timeout`.
+pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
+    match text {
+        "-1" => Ok(None),
+        _ => milliseconds(text).map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero())),
+    }
+}
+
+pub(super) fn hash(text: &str) -> Result<Hash, Fault> {
+    let names = Hash::ALL.iter().map(|hash| hash.name());
+    Hash::from_name(text).ok_or_else(|| Fault::new("is not a valid hash", one_of(text, names)))
+}
+
+pub(super) fn distribution(text: &str) -> Result<Distribution, Fault> {
+    let names = Distribution::ALL.iter().map(|distribution| distribution.name());
+    Distribution::from_name(text)
+        .ok_or_else(|| Fault::new("is not a valid distribution", one_of(text, names)))
+}
+
+pub(super) fn hash_tag(text: &str) -> Result<HashTag, Fault> {
+    match *text.as_bytes() {
+        [open, close] => Ok(HashTag::new(open, close)),
+        _ => Err(Fault::new(
+            "is not a valid hash tag string with two characters",
+            "write the opening and the closing character in quotes, such as \"{}\"",
+        )),
+    }
+}
+
+/// A text that is not empty.
+pub(super) fn text(text: &str) -> Result<String, Fault> {
+    match text {
+        "" => Err(Fault::new("has an invalid value", "write a text, or leave the directive out")),
+        _ => Ok(text.into()),
+    }
+}
+
+fn one_of(text: &str, names: impl Iterator<Item = &'static str> + Clone) -> String {
+    let list = names.clone().collect::<Vec<_>>().join(", ");
+    match crate::suggest::nearest(text, names) {
+        Some(name) => format!("did you mean {name}? It is one of {list}"),
+        None => format!("write one of {list}"),
+    }
+}
+
+/// The longest time: what fits in twemproxy's signed 32 bits, nearly 25 days.
+pub(super) const MILLISECONDS_MAX: u64 = i32::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Bounds = Bounds::new(1, 100);
+
+    #[test]
+    fn numbers_are_digits_inside_their_bounds() {
+        assert_eq!(count("1", SMALL), Ok(1));
+        assert_eq!(count("100", SMALL), Ok(100));
+        assert_eq!(count("007", SMALL), Ok(7));
+        for (text, wrong) in [
+            ("0", "cannot be 0"),
+            ("101", "is out of range"),
+            ("4294967297", "is out of range"),
+            ("99999999999999999999999", "is out of range"),
+            ("", "is not a number"),
+            ("-1", "is not a number"),
+            ("+1", "is not a number"),
+            ("1 ", "is not a number"),
+            ("0x10", "is not a number"),
+            ("१", "is not a number"),
+        ] {
+            assert_eq!(count(text, SMALL).unwrap_err().wrong, wrong, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_take_units_of_1024_in_either_case() {
+        let bounds = Bounds::new(1, 1 << 30);
+        for (text, bytes) in
+            [("1", 1), ("64k", 65536), ("64K", 65536), ("2m", 2 << 20), ("1g", 1 << 30)]
+        {
+            assert_eq!(size(text, bounds), Ok(bytes), "{text:?}");
+        }
+        for (text, wrong) in [
+            ("0", "is out of range"),
+            ("0k", "is out of range"),
+            ("2g", "is out of range"),
+            ("18014398509481985k", "is out of range"),
+            ("k", "is not a number of bytes"),
+            ("", "is not a number of bytes"),
+            ("1kb", "is not a number of bytes"),
+            ("1.5m", "is not a number of bytes"),
+            ("-1", "is not a number of bytes"),
+        ] {
+            assert_eq!(size(text, bounds).unwrap_err().wrong, wrong, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_of_zero_or_minus_one_is_none() {
+        assert_eq!(timeout("0"), Ok(None));
+        assert_eq!(timeout("-1"), Ok(None));
+        assert_eq!(timeout("400"), Ok(Some(Duration::from_millis(400))));
+        assert_eq!(timeout("2147483647"), Ok(Some(Duration::from_millis(2_147_483_647))));
+        assert_eq!(timeout("2147483648").unwrap_err().wrong, "is out of range");
+        assert_eq!(timeout("-2").unwrap_err().wrong, "is not a number");
+        assert_eq!(milliseconds("-1").unwrap_err().wrong, "is not a number");
+    }
+
+    #[test]
+    fn flags_are_lower_case_words() {
+        assert_eq!(flag("true"), Ok(true));
+        assert_eq!(flag("false"), Ok(false));
+        for text in ["yes", "True", "1", "", "on"] {
+            assert_eq!(flag(text).unwrap_err().wrong, "is not \"true\" or \"false\"");
+        }
+    }
+
+    #[test]
+    fn a_hash_tag_is_two_bytes() {
+        assert!(hash_tag("{}").is_ok());
+        assert!(hash_tag("$$").is_ok());
+        for text in ["", "{", "{}}", "«»"] {
+            assert!(hash_tag(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_nearest_one() {
+        let fault = hash("fnv1a-64").unwrap_err();
+        assert_eq!(fault.wrong, "is not a valid hash");
+        assert!(fault.right.starts_with("did you mean fnv1a_64? It is one of "), "{}", fault.right);
+        let fault = distribution("round robin").unwrap_err();
+        assert!(fault.right.starts_with("write one of ketama, modula, random"), "{}", fault.right);
+    }
+}

@@ -1,0 +1,253 @@
+//! `nuthatch diff`: which keys move when one configuration replaces another.
+//!
+//! The one rule: a key moves when its server's address changes. A server that only gets another
+//! name keeps what it holds, so only the keys that its new name takes from it or gives it count.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::path::Path;
+
+use crate::config::{Config, Pool, Server};
+use crate::json;
+use crate::route::for_each_key;
+use crate::{args, config::Address};
+
+/// Compares the pools that have the same name in both, or the one that was asked for.
+///
+/// # Errors
+/// When the file of keys can't be read or `output` not written.
+pub fn run(
+    question: &args::Diff,
+    old: &Config,
+    new: &Config,
+    output: impl Write,
+) -> io::Result<()> {
+    let mut out = io::BufWriter::new(output);
+    let keys = Keys { file: question.keys.as_deref() };
+    for pair in pairs(question, old, new)? {
+        let (before, after) = match pair {
+            Pair::Both(before, after) => (before, after),
+            Pair::OnlyIn(pool, place) if !question.json => {
+                writeln!(out, "pool {}: only in {place}", pool.name)?;
+                continue;
+            }
+            Pair::OnlyIn(..) => continue,
+        };
+        let change = Change::measure(before, after, &keys)?;
+        if question.json {
+            change.write_json(&mut out)?;
+        } else {
+            out.write_all(change.text(&keys).as_bytes())?;
+        }
+    }
+    out.flush()
+}
+
+enum Pair<'c> {
+    Both(&'c Pool, &'c Pool),
+    OnlyIn(&'c Pool, String),
+}
+
+/// Which pools to compare. Two pools that are alone in their files are a pair by any name.
+fn pairs<'c>(question: &args::Diff, old: &'c Config, new: &'c Config) -> io::Result<Vec<Pair<'c>>> {
+    if let Some(name) = &question.pool {
+        let (before, after) = (old.choose(Some(name)), new.choose(Some(name)));
+        return Ok(vec![Pair::Both(
+            before.map_err(io::Error::other)?,
+            after.map_err(io::Error::other)?,
+        )]);
+    }
+    if let ([before], [after]) = (&old.pools[..], &new.pools[..]) {
+        return Ok(vec![Pair::Both(before, after)]);
+    }
+    let both_or_old = old.pools.iter().map(|before| match new.pool(&before.name) {
+        Some(after) => Pair::Both(before, after),
+        None => Pair::OnlyIn(before, old.source.to_string()),
+    });
+    let only_new = new.pools.iter().filter(|after| old.pool(&after.name).is_none());
+    let only_new = only_new.map(|after| Pair::OnlyIn(after, new.source.to_string()));
+    Ok(both_or_old.chain(only_new).collect())
+}
+
+/// The keys to compare: lines of a file, or generated ones.
+struct Keys<'k> {
+    file: Option<&'k Path>,
+}
+
+impl Keys<'_> {
+    fn for_each(&self, mut f: impl FnMut(&[u8])) -> io::Result<()> {
+        if let Some(path) = self.file {
+            let file = File::open(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+            let mut lines = BufReader::with_capacity(1 << 16, file);
+            return for_each_key(&mut lines, |key| {
+                f(key);
+                Ok(())
+            });
+        }
+        let mut key = String::new();
+        for i in 0..GENERATED {
+            key.clear();
+            generate(i, &mut key);
+            f(key.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn origin(&self) -> String {
+        match self.file {
+            Some(path) => format!("keys of {}", path.display()),
+            None => "generated keys, such as user:0 and session:9e3779b97f4a7c15".into(),
+        }
+    }
+}
+
+/// The `i`th generated key: the shapes that keys usually have, the same in every run.
+fn generate(i: u64, key: &mut String) {
+    let random = mix(i);
+    // Writing to a string can't fail.
+    let _ = match i % 5 {
+        0 => write!(key, "user:{i}"),
+        1 => write!(key, "session:{random:016x}"),
+        2 => write!(key, "{:016x}{random:016x}", mix(random)),
+        3 => write!(key, "product/{}/price", random % 1_000_000_007),
+        _ => write!(key, "app.v2.page_{i}.{}", random % 1000),
+    };
+}
+
+/// Splitmix64: a number that looks random for each `i`.
+const fn mix(i: u64) -> u64 {
+    let x = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// What happens to the keys of one pool.
+struct Change<'c> {
+    pool: &'c str,
+    places: Vec<Place<'c>>,
+    /// Keys by place before and place after, `places.len()` squared.
+    flows: Vec<u64>,
+}
+
+/// An address that holds keys, before or after or both.
+struct Place<'c> {
+    address: &'c Address,
+    label: String,
+}
+
+impl<'c> Change<'c> {
+    fn measure(old: &'c Pool, new: &'c Pool, keys: &Keys<'_>) -> io::Result<Self> {
+        let mut places = Vec::new();
+        let places_before: Vec<usize> = old.servers.iter().map(|s| place(&mut places, s)).collect();
+        let places_after: Vec<usize> = new.servers.iter().map(|s| place(&mut places, s)).collect();
+        let (mut before, mut after) = (old.ring(0), new.ring(0));
+        let mut flows = vec![0; places.len() * places.len()];
+        keys.for_each(|key| {
+            let from = places_before[before.route(key)];
+            let to = places_after[after.route(key)];
+            flows[from * places.len() + to] += 1;
+        })?;
+        Ok(Self { pool: &new.name, places, flows })
+    }
+
+    fn keys(&self) -> u64 {
+        self.flows.iter().sum()
+    }
+
+    /// The flows that lead somewhere else, the greatest first.
+    fn moves(&self) -> Vec<(&Place<'c>, &Place<'c>, u64)> {
+        let n = self.places.len();
+        let flows = self.flows.iter().enumerate();
+        let moved = flows.filter(|(i, keys)| i / n != i % n && **keys > 0);
+        let mut moves: Vec<_> =
+            moved.map(|(i, keys)| (&self.places[i / n], &self.places[i % n], *keys)).collect();
+        moves.sort_by_key(|(_, _, keys)| std::cmp::Reverse(*keys));
+        moves
+    }
+
+    /// Each place with its keys before and after.
+    fn holdings(&self) -> impl Iterator<Item = (&Place<'c>, u64, u64)> {
+        let n = self.places.len();
+        self.places.iter().enumerate().map(move |(i, place)| {
+            let before = self.flows[i * n..(i + 1) * n].iter().sum();
+            let after = self.flows.iter().skip(i).step_by(n).sum();
+            (place, before, after)
+        })
+    }
+
+    fn text(&self, keys: &Keys<'_>) -> String {
+        let moves = self.moves();
+        let moved: u64 = moves.iter().map(|(_, _, keys)| keys).sum();
+        let (total, origin) = (self.keys(), keys.origin());
+        let mut text = format!(
+            "pool {}: {moved} of {total} keys move ({:.1} %), measured with {origin}\n",
+            self.pool,
+            percent(moved, total)
+        );
+        let width = self.places.iter().map(|place| place.label.chars().count()).max();
+        let width = width.unwrap_or(0).max("server".len());
+        // Writing to a string can't fail.
+        if !moves.is_empty() {
+            let _ = writeln!(text, "\n  {:width$}  {:width$}  {:>9}", "from", "to", "keys");
+        }
+        for (from, to, keys) in moves {
+            let share = percent(keys, total);
+            let (from, to) = (&from.label, &to.label);
+            let _ = writeln!(text, "  {from:width$}  {to:width$}  {keys:>9}  {share:>5.1} %");
+        }
+        let _ = writeln!(text, "\n  {:width$}  {:>9}  {:>9}", "server", "before", "after");
+        for (place, before, after) in self.holdings() {
+            let _ = writeln!(text, "  {:width$}  {before:>9}  {after:>9}", place.label);
+        }
+        text.push('\n');
+        text
+    }
+
+    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let moves = self.moves();
+        let moved: u64 = moves.iter().map(|(_, _, keys)| keys).sum();
+        out.write_all(b"{\"pool\":")?;
+        json::write_string(out, self.pool.as_bytes())?;
+        write!(out, ",\"keys\":{},\"moved\":{moved},\"moves\":[", self.keys())?;
+        for (i, (from, to, keys)) in moves.into_iter().enumerate() {
+            out.write_all(if i == 0 { b"{\"from\":" } else { b",{\"from\":" })?;
+            json::write_string(out, from.label.as_bytes())?;
+            out.write_all(b",\"to\":")?;
+            json::write_string(out, to.label.as_bytes())?;
+            write!(out, ",\"keys\":{keys}}}")?;
+        }
+        out.write_all(b"],\"servers\":[")?;
+        for (i, (place, before, after)) in self.holdings().enumerate() {
+            out.write_all(if i == 0 { b"{\"server\":" } else { b",{\"server\":" })?;
+            json::write_string(out, place.label.as_bytes())?;
+            write!(out, ",\"before\":{before},\"after\":{after}}}")?;
+        }
+        out.write_all(b"]}\n")
+    }
+}
+
+/// The index of the server's address in `places`, where it is put if it is new.
+fn place<'c>(places: &mut Vec<Place<'c>>, server: &'c Server) -> usize {
+    let known = places.iter().position(|place| *place.address == server.address);
+    known.unwrap_or_else(|| {
+        let address = &server.address;
+        let label = match server.named {
+            true => format!("{} ({address})", server.name),
+            false => address.to_string(),
+        };
+        places.push(Place { address, label });
+        places.len() - 1
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of keys, shown with one decimal")]
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / (whole.max(1) as f64)
+}
+
+/// How many keys are compared when no file of keys is given.
+const GENERATED: u64 = 100_000;

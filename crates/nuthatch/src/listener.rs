@@ -1,0 +1,137 @@
+//! Hop 1 of the walk: where clients come in.
+
+use crate::config::{Listen, Pool};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::{self as sys, Errno};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
+    socket_with, sockopt,
+};
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// A listening socket of a pool.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    fd: OwnedFd,
+    /// Which pool it is of.
+    pub(crate) pool: usize,
+    is_tcp: bool,
+    keepalive: bool,
+}
+
+/// What a client reads that comes when there are `client_connections` already: memcached's words.
+pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
+
+impl Listener {
+    /// Accepts one client. None if nobody is there any longer.
+    pub(crate) fn accept(&self) -> sys::Result<Option<OwnedFd>> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = match accept_with(&self.fd, flags) {
+            Ok(fd) => fd,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if self.is_tcp {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+            if self.keepalive {
+                sockopt::set_socket_keepalive(&fd, true)?;
+            }
+        }
+        Ok(Some(fd))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Opens the listeners of a pool: for each worker a list, with a socket for each address.
+///
+/// TCP sockets are one per worker, between which the kernel deals the clients; a unix socket is
+/// one that all workers hold.
+pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<Vec<Listener>>> {
+    let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+    let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
+    for address in &pool.listen {
+        let named = |error: io::Error| {
+            let text = format!("pool '{}' can't listen on {address}: {error}", pool.name);
+            io::Error::new(error.kind(), text)
+        };
+        let is_tcp = matches!(address, Listen::Tcp { .. });
+        let sockets = match address {
+            Listen::Tcp { host, port } => tcp(host, *port, backlog, pool.reuseport, workers),
+            Listen::Unix { path, mode } => unix(path, *mode, backlog, workers),
+        };
+        for (list, fd) in lists.iter_mut().zip(sockets.map_err(named)?) {
+            list.push(Listener { fd, pool: index, is_tcp, keepalive: pool.tcpkeepalive });
+        }
+    }
+    Ok(lists)
+}
+
+fn tcp(
+    host: &str,
+    port: u16,
+    backlog: i32,
+    reuseport: bool,
+    workers: usize,
+) -> io::Result<Vec<OwnedFd>> {
+    let mut address = (host, port)
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other("the name has no address"))?;
+    if workers > 1 && !reuseport {
+        // Sockets that share a port would share it with another process, too, and half of our
+        // clients would be its. So the port must be free for one that does not share.
+        drop(tcp_socket(address, false)?);
+    }
+    let mut sockets = Vec::new();
+    for _ in 0..workers {
+        let fd = tcp_socket(address, reuseport || workers > 1)?;
+        listen(&fd, backlog)?;
+        if address.port() == 0 {
+            address = SocketAddr::try_from(getsockname(&fd)?)?;
+        }
+        sockets.push(fd);
+    }
+    Ok(sockets)
+}
+
+fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if shared {
+        sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    bind(&fd, &address)?;
+    Ok(fd)
+}
+
+fn unix(path: &Path, mode: Option<u32>, backlog: i32, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    // What an earlier run left is in the way; anything else is not ours to remove.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    bind(&fd, &SocketAddrUnix::new(path)?)?;
+    if let Some(mode) = mode.filter(|mode| *mode != 0) {
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
+    }
+    listen(&fd, backlog)?;
+    let mut sockets = Vec::new();
+    for _ in 1..workers {
+        sockets.push(fd.try_clone()?);
+    }
+    sockets.push(fd);
+    Ok(sockets)
+}

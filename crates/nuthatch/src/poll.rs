@@ -1,0 +1,152 @@
+//! Readiness: which sockets have something for us.
+//!
+//! A thin layer over level-triggered epoll. Level-triggered, because then a socket that was not
+//! read to its end, or that was closed with bytes still in it, is simply reported again; nothing
+//! can be missed (twemproxy's edge-triggered loop hangs on a reply that comes together with the
+//! end of its connection).
+
+use nuthatch_core::mux::{ClientId, ConnId};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::Timespec;
+use rustix::io;
+use std::time::Duration;
+
+/// The sockets of one worker.
+pub(crate) struct Poll {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// Somebody put a message into the worker's inbox.
+    Inbox,
+    /// A listener, by its place in the worker's list.
+    Listener(usize),
+    /// A client of a pool.
+    Client(usize, ClientId),
+    /// A server connection of a pool.
+    Conn(usize, ConnId),
+}
+
+/// What a socket is watched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Interest {
+    pub(crate) const READ: Self = Self { read: true, write: false };
+    pub(crate) const WRITE: Self = Self { read: false, write: true };
+
+    fn flags(self) -> EventFlags {
+        let mut flags = EventFlags::empty();
+        flags.set(EventFlags::IN, self.read);
+        flags.set(EventFlags::OUT, self.write);
+        flags
+    }
+}
+
+/// What a socket is ready for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    /// There is something to read, if only an error.
+    pub(crate) read: bool,
+    /// There is room to write.
+    pub(crate) write: bool,
+    /// The other side is gone in both directions. This is reported whatever is watched for.
+    pub(crate) gone: bool,
+}
+
+/// As many events as one turn takes; the rest is reported in the next.
+const EVENTS_MAX: usize = 1024;
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
+    }
+
+    pub(crate) fn add(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        epoll::add(&self.epoll, fd, token.pack(), interest.flags())
+    }
+
+    pub(crate) fn modify(&self, fd: impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        epoll::modify(&self.epoll, fd, token.pack(), interest.flags())
+    }
+
+    /// Waits until something is ready, or for `timeout`, rounded up to milliseconds. Says how many
+    /// sockets are ready.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        let timeout = timeout.map(|timeout| {
+            let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
+            let millis = i64::try_from(millis).unwrap_or(i64::from(i32::MAX));
+            Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
+        });
+        self.events.clear();
+        let room = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, room, timeout.as_ref()) {
+            Ok(count) => Ok(count),
+            Err(io::Errno::INTR) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One of the sockets that the last wait found.
+    pub(crate) fn ready(&self, index: usize) -> Ready {
+        let epoll::Event { data, flags } = self.events[index];
+        let gone = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        Ready {
+            token: Token::unpack(data.u64()),
+            read: gone || flags.contains(EventFlags::IN),
+            write: flags.contains(EventFlags::OUT),
+            gone,
+        }
+    }
+}
+
+/// The kind in the top byte, the pool in the next three, the index in the lower half.
+impl Token {
+    fn pack(self) -> EventData {
+        let (kind, pool, index) = match self {
+            Self::Inbox => (0, 0, 0),
+            Self::Listener(index) => (1, 0, index),
+            Self::Client(pool, id) => (2, pool, id.index()),
+            Self::Conn(pool, id) => (3, pool, id.index()),
+        };
+        EventData::new_u64(kind << 56 | (pool as u64) << 32 | index as u64)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let pool = usize::try_from(packed >> 32 & 0xff_ffff).expect("24 bits");
+        let index = usize::try_from(packed & 0xffff_ffff).expect("32 bits");
+        match packed >> 56 {
+            0 => Self::Inbox,
+            1 => Self::Listener(index),
+            2 => Self::Client(pool, ClientId::from_index(index)),
+            _ => Self::Conn(pool, ConnId::new(index)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        let tokens = [
+            Token::Inbox,
+            Token::Listener(7),
+            Token::Client(3, ClientId::from_index(70_000)),
+            Token::Conn(0xff_ffff, ConnId::new(0xffff_fffe)),
+        ];
+        for token in tokens {
+            assert_eq!(Token::unpack(token.pack().u64()), token);
+        }
+    }
+}

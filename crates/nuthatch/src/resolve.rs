@@ -1,0 +1,48 @@
+//! From a host name to addresses, without holding up a worker.
+//!
+//! The system's resolver knows `/etc/hosts`, search lists and the rest, but it blocks; so every
+//! look-up has a short-lived thread of its own. Look-ups are rare: one for each new connection to
+//! a server that has a name, so that a new connection follows a name that has moved.
+
+use crate::inbox::{Inbox, Message};
+use nuthatch_core::mux::ConnId;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+
+/// The answer to a look-up.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) pool: usize,
+    pub(crate) conn: ConnId,
+    /// Which attempt to connect it is for; a later one has its own.
+    pub(crate) attempt: u64,
+    /// Empty if the name has no address.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+/// The address, if the host is one already.
+pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
+}
+
+/// Looks a name up and leaves the answer in the inbox.
+pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<Inbox>) {
+    let host = host.to_owned();
+    let for_thread = Arc::clone(inbox);
+    let attempt = (answer.pool, answer.conn, answer.attempt);
+    let thread = thread::Builder::new().name("resolve".into()).stack_size(STACK_BYTES);
+    let spawned = thread.spawn(move || {
+        answer.addresses =
+            (host.as_str(), port).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+        for_thread.send(Message::Resolved(answer));
+    });
+    if let Err(error) = spawned {
+        log::error!("no thread for a name look-up: {error}");
+        let (pool, conn, attempt) = attempt;
+        inbox.send(Message::Resolved(Resolved { pool, conn, attempt, addresses: Vec::new() }));
+    }
+}
+
+/// Enough for the system's resolver.
+const STACK_BYTES: usize = 256 * 1024;

@@ -1,0 +1,180 @@
+//! The proxy at work: starts the workers and waits for their end.
+//!
+//! The main thread listens to signals; each worker has a thread; the statistics port has one. A
+//! worker that fails ends the process: half a proxy is worse than one that is started again.
+
+use crate::args::Options;
+use crate::config::{Config, Pool};
+use crate::inbox::{Inbox, Message};
+use crate::listener::{self, Listener};
+use crate::log as logging;
+use crate::process::{ProcessEvent, Ready, Signals};
+use crate::stats_port::{self, Figures};
+use crate::worker::{PoolSockets, Worker};
+use nuthatch_core::mux::{self, Identity, Mux};
+use nuthatch_core::pool::{self, Ejection};
+use nuthatch_core::stats::PoolStats;
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What all workers have in common of one pool.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedPool {
+    pub(crate) pool: Arc<Pool>,
+    /// Its figures, one block a worker.
+    pub(crate) workers: Arc<[Arc<PoolStats>]>,
+}
+
+/// Serves the pools of `config` until a signal ends it; announces `ready` once it listens.
+///
+/// # Errors
+/// When a pool can't listen, or a worker's loop fails.
+pub fn run(
+    config: Config,
+    options: &Options,
+    mut signals: Signals,
+    ready: Ready,
+) -> io::Result<()> {
+    let workers = options.workers.get();
+    let proxy = Proxy::start(config.pools, workers)?;
+    let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
+    stats_port::start(&options.stats_addr, options.stats_port, figures)?;
+    log::info!("nuthatch {} serves with {workers} worker(s)", env!("CARGO_PKG_VERSION"));
+    ready.announce()?;
+
+    let inboxes = proxy.inboxes.clone();
+    let wake_up = signals.wake_up();
+    let joiner = thread::spawn(move || {
+        let outcome = proxy.join();
+        wake_up.close();
+        outcome
+    });
+    let mut draining = false;
+    while let Some(event) = signals.wait() {
+        if event == ProcessEvent::Drain && draining {
+            log::warn!("asked to end a second time: ending now");
+            process::exit(1);
+        }
+        draining |= event == ProcessEvent::Drain;
+        handle(event, &inboxes);
+    }
+    joiner.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+}
+
+fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
+    match event {
+        ProcessEvent::Drain => {
+            log::info!("draining: taking no new clients, answering what was asked");
+            inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
+        }
+        ProcessEvent::ReopenLog => match logging::reopen() {
+            Ok(()) => log::info!("log file reopened"),
+            Err(error) => log::error!("{error}"),
+        },
+        ProcessEvent::RaiseLogLevel => log::info!("log level is {}", logging::raise()),
+        ProcessEvent::LowerLogLevel => log::info!("log level is {}", logging::lower()),
+        ProcessEvent::User(signal) => log::info!("signal {signal} has no effect"),
+    }
+}
+
+/// Running workers.
+#[derive(Debug)]
+pub struct Proxy {
+    start: Instant,
+    pools: Vec<SharedPool>,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    listeners: usize,
+}
+
+impl Proxy {
+    /// Listens for `pools` and starts `workers` workers.
+    ///
+    /// # Errors
+    /// When a pool can't listen or the system has no room for a worker.
+    #[expect(clippy::disallowed_methods, reason = "the moment that all workers count from")]
+    pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
+        let start = Instant::now();
+        let share = |pool: Pool| SharedPool {
+            workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
+            pool: Arc::new(pool),
+        };
+        let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
+        let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, shared) in pools.iter().enumerate() {
+            let opened = listener::open(&shared.pool, index, workers)?;
+            lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
+        }
+        let listeners = lists.iter().map(Vec::len).sum();
+        let mut proxy = Self { start, pools, inboxes: Vec::new(), threads: Vec::new(), listeners };
+        for (number, listeners) in lists.into_iter().enumerate() {
+            proxy.start_worker(number, listeners)?;
+        }
+        Ok(proxy)
+    }
+
+    fn start_worker(&mut self, number: usize, listeners: Vec<Listener>) -> io::Result<()> {
+        let inbox = Arc::new(Inbox::new()?);
+        let engine = |shared: &SharedPool| {
+            let stats = Arc::clone(&shared.workers[number]);
+            let mux = engine(shared, stats, number as u64);
+            PoolSockets::new(mux, Arc::clone(&shared.pool), Arc::clone(&shared.workers))
+        };
+        let pools = self.pools.iter().map(engine).collect();
+        self.inboxes.push(Arc::clone(&inbox));
+        let start = self.start;
+        let thread = thread::Builder::new().name(format!("worker {number}"));
+        let thread = thread.spawn(move || {
+            Worker::new(start, inbox, listeners, pools)?.run()?;
+            Ok(())
+        });
+        self.threads.push(thread?);
+        Ok(())
+    }
+
+    /// Asks all workers to answer what they have and end.
+    pub fn drain(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
+    }
+
+    /// Waits for the end of all workers.
+    ///
+    /// # Errors
+    /// When the loop of one failed.
+    pub fn join(self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for thread in self.threads {
+            let ended = thread.join().map_err(|_| io::Error::other("a worker panicked"));
+            outcome = outcome.and(ended.and_then(|ended| ended));
+        }
+        outcome
+    }
+}
+
+/// A pool's engine for one worker.
+fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
+    let config = &shared.pool;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ejection = config.auto_eject_hosts.then(|| Ejection {
+        failure_limit: u32::try_from(config.server_failure_limit).unwrap_or(u32::MAX),
+        retry_timeout: config.server_retry_timeout,
+    });
+    let ring = config.ring(since_epoch.as_secs() ^ number << 32);
+    let pool = pool::Pool::new(ring, config.servers.len(), ejection);
+    let options = mux::Options {
+        timeout: config.timeout,
+        server_connections: config.server_connections,
+        allow_flush: config.allow_flush,
+        limits: config.limits,
+        identity: Identity {
+            pid: process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            epoch_seconds: since_epoch.as_secs(),
+            workers: Arc::clone(&shared.workers),
+        },
+    };
+    Mux::new(pool, options, stats)
+}

@@ -1,0 +1,222 @@
+//! Hops 8 and 9 of the walk: a socket to a server.
+//!
+//! A connection is opened when the first request wants it. Looking its name up and connecting take
+//! their time without holding up the loop; requests queue meanwhile, and the time counts.
+
+use crate::client::{recv_into, recv_onto};
+use crate::config::Address;
+use crate::inbox::Inbox;
+use crate::poll::{Interest, Poll, Ready, Token};
+use crate::resolve::{self, Resolved};
+use nuthatch_core::mux::{ConnId, ConnState, Mux};
+use nuthatch_core::protocol::ServerError;
+use nuthatch_core::time::Instant;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
+    sockopt,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A socket to a server, or the lack of one.
+#[derive(Debug)]
+pub(crate) struct ServerSocket {
+    fd: Option<OwnedFd>,
+    interest: Interest,
+    /// Counts attempts to connect, so that a late look-up is known for one.
+    attempt: u64,
+    /// Whether to set `SO_KEEPALIVE`.
+    keepalive: bool,
+}
+
+/// What a socket works with.
+pub(crate) struct Place<'a> {
+    pub(crate) pool: usize,
+    pub(crate) id: ConnId,
+    pub(crate) mux: &'a mut Mux,
+    pub(crate) poll: &'a Poll,
+    pub(crate) inbox: &'a Arc<Inbox>,
+    pub(crate) now: Instant,
+}
+
+impl ServerSocket {
+    /// None yet.
+    pub(crate) fn new(keepalive: bool) -> Self {
+        Self { fd: None, interest: Interest::default(), attempt: 0, keepalive }
+    }
+
+    /// Hop 8: opens or closes the socket as the multiplexer wants it, and writes what there is.
+    pub(crate) fn sync(&mut self, place: &mut Place<'_>, address: &Address) {
+        if place.mux.take_doomed(place.id) {
+            self.close();
+        }
+        if place.mux.wants_open(place.id) {
+            self.open(place, address);
+        }
+        if place.mux.conn_state(place.id) == ConnState::Open {
+            self.write(place);
+        }
+    }
+
+    /// Forgets the socket. The kernel takes it out of the loop.
+    fn close(&mut self) {
+        self.fd = None;
+        self.attempt += 1;
+    }
+
+    fn open(&mut self, place: &mut Place<'_>, address: &Address) {
+        place.mux.handle_conn_opening(place.id);
+        self.attempt += 1;
+        match address {
+            Address::Unix(path) => match SocketAddrUnix::new(path) {
+                Ok(path) => self.connect(place, AddressFamily::UNIX, &path),
+                Err(error) => self.fail(place, server_error(error)),
+            },
+            Address::Tcp { host, port } => match resolve::literal(host, *port) {
+                Some(address) => self.connect_tcp(place, address),
+                None => {
+                    let (pool, conn, attempt) = (place.pool, place.id, self.attempt);
+                    let answer = Resolved { pool, conn, attempt, addresses: Vec::new() };
+                    resolve::look_up(host, *port, answer, place.inbox);
+                }
+            },
+        }
+    }
+
+    /// A look-up is done.
+    pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: &Resolved) {
+        if answer.attempt != self.attempt {
+            return;
+        }
+        // With several addresses each attempt takes the next one.
+        let turn = usize::try_from(self.attempt).unwrap_or_default();
+        match answer.addresses.len() {
+            0 => self.fail(place, ServerError::HostDown),
+            count => self.connect_tcp(place, answer.addresses[(turn - 1) % count]),
+        }
+    }
+
+    fn connect_tcp(&mut self, place: &mut Place<'_>, address: SocketAddr) {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        self.connect(place, family, &address);
+    }
+
+    fn connect(
+        &mut self,
+        place: &mut Place<'_>,
+        family: AddressFamily,
+        address: &impl rustix::net::addr::SocketAddrArg,
+    ) {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let connected = socket_with(family, SocketType::STREAM, flags, None).and_then(|fd| {
+            if family != AddressFamily::UNIX {
+                sockopt::set_tcp_nodelay(&fd, true)?;
+            }
+            sockopt::set_socket_keepalive(&fd, self.keepalive)?;
+            let state = connect(&fd, address);
+            place.poll.add(&fd, Token::Conn(place.pool, place.id), Interest::WRITE)?;
+            self.interest = Interest::WRITE;
+            self.fd = Some(fd);
+            state
+        });
+        match connected {
+            Ok(()) => self.opened(place),
+            Err(Errno::INPROGRESS) => {}
+            Err(error) => self.fail(place, server_error(error)),
+        }
+    }
+
+    fn opened(&mut self, place: &mut Place<'_>) {
+        place.mux.handle_conn_open(place.id);
+        self.watch(place, Interest::READ);
+    }
+
+    fn fail(&mut self, place: &mut Place<'_>, error: ServerError) {
+        self.close();
+        place.mux.handle_conn_closed(place.id, error, place.now);
+    }
+
+    fn watch(&mut self, place: &mut Place<'_>, interest: Interest) {
+        let Some(fd) = self.fd.as_ref().filter(|_| interest != self.interest) else { return };
+        self.interest = interest;
+        if let Err(error) = place.poll.modify(fd, Token::Conn(place.pool, place.id), interest) {
+            self.fail(place, server_error(error));
+        }
+    }
+
+    /// The socket is ready for something.
+    pub(crate) fn ready(&mut self, place: &mut Place<'_>, ready: Ready, scratch: &mut [u8]) {
+        let Some(fd) = &self.fd else { return };
+        match place.mux.conn_state(place.id) {
+            ConnState::Opening => match sockopt::socket_error(fd) {
+                Ok(Ok(())) => self.opened(place),
+                Ok(Err(error)) | Err(error) => self.fail(place, server_error(error)),
+            },
+            ConnState::Open => {
+                if ready.write {
+                    // The rest is written with what this turn adds to it.
+                    place.mux.mark_conn(place.id);
+                }
+                if ready.read {
+                    self.read(place, scratch);
+                }
+            }
+            // It was given up in this very turn.
+            ConnState::Closed => {}
+        }
+    }
+
+    /// Hop 9: one read.
+    fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
+        let Some(fd) = &self.fd else { return };
+        let (id, now) = (place.id, place.now);
+        let read = match place.mux.conn_input(id) {
+            Some(input) => recv_onto(fd, input).inspect(|&count| {
+                if count > 0 {
+                    place.mux.handle_server_filled(id, now);
+                }
+            }),
+            None => recv_into(fd, scratch).inspect(|&count| {
+                if count > 0 {
+                    place.mux.handle_server_bytes(id, &scratch[..count], now);
+                }
+            }),
+        };
+        match read {
+            Ok(0) => self.fail(place, ServerError::Closed),
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => self.fail(place, server_error(error)),
+        }
+    }
+
+    fn write(&mut self, place: &mut Place<'_>) {
+        let Some(fd) = &self.fd else { return };
+        while !place.mux.conn_output(place.id).is_empty() {
+            match send(fd, place.mux.conn_output(place.id), SendFlags::NOSIGNAL) {
+                Ok(count) => place.mux.handle_conn_written(place.id, count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    return self.watch(place, Interest { read: true, write: true });
+                }
+                // What it said before it closed may still be read.
+                Err(Errno::PIPE) => return self.watch(place, Interest::READ),
+                Err(error) => return self.fail(place, server_error(error)),
+            }
+        }
+        self.watch(place, Interest::READ);
+    }
+}
+
+fn server_error(error: Errno) -> ServerError {
+    match error {
+        Errno::CONNREFUSED => ServerError::Refused,
+        Errno::CONNRESET | Errno::PIPE => ServerError::Reset,
+        Errno::TIMEDOUT => ServerError::TimedOut,
+        Errno::HOSTUNREACH | Errno::NETUNREACH => ServerError::Unreachable,
+        Errno::HOSTDOWN => ServerError::HostDown,
+        Errno::NOENT => ServerError::NoSocket,
+        _ => ServerError::Other,
+    }
+}

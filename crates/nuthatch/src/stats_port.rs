@@ -1,0 +1,144 @@
+//! The statistics port: twemproxy's JSON to whoever connects, byte for byte in form.
+//!
+//! Exporters for twemproxy connect, read one line and see the end (`nc_stats.c`). Spaces stand
+//! where twemproxy has them. The figures are those of the moment, summed over the workers.
+
+use crate::run::SharedPool;
+use nuthatch_core::stats::{PoolStats, ServerStats};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where the figures are.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pools: Vec<SharedPool>,
+    start: Instant,
+    listeners: usize,
+    host: String,
+}
+
+/// How long a reader may take.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Listens and answers on a thread of its own. An address that begins with `/` is a unix socket.
+pub(crate) fn start(address: &str, port: u16, figures: Figures) -> io::Result<()> {
+    let named = |error: io::Error| {
+        let text = format!("the statistics can't listen on {address} port {port}: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    let thread = thread::Builder::new().name("stats".into());
+    if address.starts_with('/') {
+        let _ = fs::remove_file(address);
+        let listener = UnixListener::bind(address).map_err(named)?;
+        thread.spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = stream.set_write_timeout(Some(READER_PATIENCE));
+                let _ = (&stream).write_all(figures.json().as_bytes());
+            }
+        })?;
+    } else {
+        let listener = TcpListener::bind((address, port)).map_err(named)?;
+        thread.spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = stream.set_write_timeout(Some(READER_PATIENCE));
+                let _ = (&stream).write_all(figures.json().as_bytes());
+            }
+        })?;
+    }
+    Ok(())
+}
+
+impl Figures {
+    pub(crate) fn new(pools: Vec<SharedPool>, start: Instant, listeners: usize) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { pools, start, listeners, host }
+    }
+
+    fn json(&self) -> String {
+        let all = || self.pools.iter().flat_map(|shared| shared.workers.iter());
+        let sum = |read: fn(&PoolStats) -> u64| all().map(|stats| read(stats)).sum::<u64>();
+        let open: fn(&PoolStats) -> u64 = |stats| {
+            let servers = stats.servers.iter().map(|server| server.server_connections.read());
+            stats.client_connections.read() + servers.sum::<u64>()
+        };
+        let begun: fn(&PoolStats) -> u64 =
+            |stats| stats.client_accepts.read() + stats.server_connects.read();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut json = String::with_capacity(4096);
+        let mut line = || -> std::fmt::Result {
+            write!(json, "{{\"service\":\"nutcracker\", \"source\":\"{}\"", Escaped(&self.host))?;
+            write!(json, ", \"version\":\"{}\"", env!("CARGO_PKG_VERSION"))?;
+            write!(json, ", \"uptime\":{}, \"timestamp\":{now}", self.start.elapsed().as_secs())?;
+            let listeners = self.listeners as u64;
+            write!(json, ", \"total_connections\":{}", sum(begun) + listeners)?;
+            write!(json, ", \"curr_connections\":{}, ", sum(open) + listeners)?;
+            for (index, shared) in self.pools.iter().enumerate() {
+                json.push_str(if index > 0 { "," } else { "" });
+                write_pool(&mut json, shared)?;
+            }
+            Ok(())
+        };
+        line().expect("a string takes all");
+        json.push_str("}\n");
+        json
+    }
+}
+
+/// The first figures of a pool are twemproxy's; the form has no place for more.
+const POOL_FIGURES: usize = 6;
+
+fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {
+    write!(json, "\"{}\": {{", Escaped(&shared.pool.name))?;
+    let sum = |index: usize| -> u64 {
+        let value = |stats: &PoolStats| stats.all().nth(index).map_or(0, |(_, c)| c.read());
+        shared.workers.iter().map(|stats| value(stats)).sum()
+    };
+    let names = PoolStats::default();
+    for (index, (name, _)) in names.all().take(POOL_FIGURES).enumerate() {
+        write!(json, "\"{name}\":{}, ", sum(index))?;
+    }
+    for (number, server) in shared.pool.servers.iter().enumerate() {
+        json.push_str(if number > 0 { "," } else { "" });
+        write!(json, "\"{}\": {{", Escaped(&server.name))?;
+        write_server(json, shared, number)?;
+    }
+    json.push('}');
+    Ok(())
+}
+
+fn write_server(json: &mut String, shared: &SharedPool, number: usize) -> std::fmt::Result {
+    let names = ServerStats::default();
+    for (index, (name, _)) in names.all().enumerate() {
+        let value = |stats: &PoolStats| {
+            stats.servers[number].all().nth(index).map_or(0, |(_, counter)| counter.read())
+        };
+        let values = shared.workers.iter().map(|stats| value(stats));
+        let value =
+            if name == "server_ejected_at" { values.max().unwrap_or(0) } else { values.sum() };
+        let comma = if index > 0 { ", " } else { "" };
+        write!(json, "{comma}\"{name}\":{value}")?;
+    }
+    json.push('}');
+    Ok(())
+}
+
+/// A string inside JSON's quotes.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c < ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! What the operator is told about a configuration: that it is right, with its traps, or all that
+//! is wrong with it.
+//!
+//! The one rule: the first word of a line says how bad it is, and colour only repeats it.
+
+use std::fmt::Write as _;
+
+use crate::config::{Config, ConfigErrors, Source, lint};
+
+/// Whether lines may be coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// For a terminal.
+    Ansi,
+    /// For anything else.
+    Plain,
+}
+
+/// That the configuration is right, in twemproxy's words, then a line for each trap in it.
+#[must_use]
+pub fn accepted(config: &Config, colour: Colour) -> String {
+    let mut text = format!("nuthatch: {} syntax is ok\n", subject(&config.source));
+    let warning = colour.paint("warning", "33");
+    // Writing to a string can't fail.
+    for note in &config.notes {
+        let _ = writeln!(text, "{warning}: {}", note.located(&config.source));
+    }
+    for trap in lint::warnings(config) {
+        let _ = writeln!(text, "{warning}: {trap}");
+    }
+    text
+}
+
+/// All that is wrong, then the verdict in twemproxy's words.
+#[must_use]
+pub fn refused(errors: &ConfigErrors, colour: Colour) -> String {
+    let mut text = String::new();
+    let error = colour.paint("error", "31");
+    for finding in &errors.findings {
+        let _ = writeln!(text, "{error}: {}", finding.located(&errors.source));
+    }
+    let _ = writeln!(text, "nuthatch: {} syntax is invalid", subject(&errors.source));
+    text
+}
+
+fn subject(source: &Source) -> String {
+    match source {
+        Source::File(path) => format!("configuration file '{}'", path.display()),
+        Source::Environment => "configuration from the environment:".into(),
+    }
+}
+
+impl Colour {
+    fn paint(self, word: &str, code: &str) -> String {
+        match self {
+            Self::Ansi => format!("\x1b[1;{code}m{word}\x1b[0m"),
+            Self::Plain => word.into(),
+        }
+    }
+}

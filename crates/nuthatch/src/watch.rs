@@ -1,0 +1,69 @@
+//! What the operator is told of servers: each change of state, once, with its reason.
+//!
+//! A server that is down fails every request; the log has one line for it, and one for its return.
+
+use crate::config::Pool;
+use nuthatch_core::mux::{Event, Mux};
+use std::sync::Arc;
+
+/// What was last said of each server of a pool.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pool: Arc<Pool>,
+    down: Box<[bool]>,
+}
+
+impl Watch {
+    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        let down = vec![false; pool.servers.len()].into();
+        Self { pool, down }
+    }
+
+    /// Writes down what has happened since the last time.
+    pub(crate) fn tell(&mut self, mux: &mut Mux) {
+        while let Some(event) = mux.next_event() {
+            self.tell_event(event);
+        }
+    }
+
+    fn tell_event(&mut self, event: Event) {
+        let pool = &self.pool.name;
+        let name = |server: usize| &self.pool.servers[server].configured;
+        match event {
+            Event::ConnLost { server, error, requests } => {
+                let (name, text) = (name(server), error.text());
+                if self.down[server] {
+                    log::debug!("server still down pool={pool} server={name} reason=\"{text}\"");
+                } else {
+                    log::warn!(
+                        "server down pool={pool} server={name} reason=\"{text}\" \
+                         requests_failed={requests}"
+                    );
+                }
+                self.down[server] = true;
+            }
+            Event::Answers { server } => {
+                if self.down[server] {
+                    log::warn!("server up pool={pool} server={}", name(server));
+                }
+                self.down[server] = false;
+            }
+            Event::Desync { server } => {
+                let name = name(server);
+                log::error!(
+                    "server connection quarantined pool={pool} server={name} reason=\"its reply did not fit the request\""
+                );
+            }
+            Event::Ejected { server, error } => {
+                let (name, text) = (name(server), error.text());
+                let wait = self.pool.server_retry_timeout.as_millis();
+                log::warn!(
+                    "server ejected pool={pool} server={name} reason=\"{text}\" retry_ms={wait}"
+                );
+            }
+            Event::Returned { server } => {
+                log::warn!("server back on the ring pool={pool} server={}", name(server));
+            }
+        }
+    }
+}

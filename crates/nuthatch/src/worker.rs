@@ -1,0 +1,368 @@
+//! The event loop: one thread with its own everything.
+//!
+//! A turn of the loop is five steps: wait, look at the clock, read, expire, flush. What is read in
+//! a turn is written at its end, with one write for each socket: that decides the speed, as nearly
+//! all of a request's cost is system calls. Workers share nothing but figures that one writes and
+//! others read.
+
+use crate::client::{ClientSocket, Fate};
+use crate::config::Pool;
+use crate::inbox::{Inbox, Message};
+use crate::listener::{Listener, TOO_MANY_CLIENTS};
+use crate::poll::{Interest, Poll, Ready, Token};
+use crate::server::{Place, ServerSocket};
+use crate::watch::Watch;
+use nuthatch_core::mux::{ClientId, ConnId, Mux};
+use nuthatch_core::stats::PoolStats;
+use nuthatch_core::time::Instant;
+use rustix::fd::OwnedFd;
+use rustix::io;
+use rustix::net::{SendFlags, send};
+use std::mem;
+use std::sync::Arc;
+use std::time::{self, Duration};
+
+/// A worker.
+pub(crate) struct Worker {
+    poll: Poll,
+    start: time::Instant,
+    /// When this turn began.
+    now: Instant,
+    inbox: Arc<Inbox>,
+    listeners: Vec<Listener>,
+    /// When listeners are watched again that were left alone for want of descriptors.
+    accept_again: Option<Instant>,
+    pools: Vec<PoolSockets>,
+    /// When it ends at the latest, once it drains.
+    drained_by: Option<Instant>,
+    scratch: Box<[u8]>,
+}
+
+/// One pool's engine and the sockets around it.
+#[derive(Debug)]
+pub(crate) struct PoolSockets {
+    pub(crate) mux: Mux,
+    pub(crate) pool: Arc<Pool>,
+    /// The figures of this pool in all workers.
+    pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    clients: Vec<Option<ClientSocket>>,
+    conns: Vec<ServerSocket>,
+    /// Clients whose replies wait for the next turn.
+    corked: Vec<ClientId>,
+    watch: Watch,
+}
+
+/// One read takes at most so much.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// With so many bytes ready, waiting for more saves nothing.
+const CORK_MAX: usize = 32 * 1024;
+
+/// How long a worker lets its listeners be when there are no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a drain may take.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How often a draining worker looks for clients that it can close.
+const DRAIN_TURN: Duration = Duration::from_millis(20);
+
+impl PoolSockets {
+    /// The sockets of a pool, none of them open.
+    pub(crate) fn new(mux: Mux, pool: Arc<Pool>, workers: Arc<[Arc<PoolStats>]>) -> Self {
+        let keepalive = pool.tcpkeepalive;
+        let conns = (0..mux.conn_count()).map(|_| ServerSocket::new(keepalive)).collect();
+        let watch = Watch::new(Arc::clone(&pool));
+        Self { mux, pool, workers, clients: Vec::new(), conns, corked: Vec::new(), watch }
+    }
+
+    fn has(&self, id: ClientId) -> bool {
+        matches!(self.clients.get(id.index()), Some(Some(_)))
+    }
+
+    /// Whether there are as many clients as the pool allows, over all workers.
+    fn is_full(&self) -> bool {
+        let max = self.pool.client_connections as u64;
+        let count = || self.workers.iter().map(|stats| stats.client_connections.read()).sum();
+        max != 0 && max <= count()
+    }
+}
+
+impl Worker {
+    /// A worker that listens and has not begun. Its time began at `start`.
+    pub(crate) fn new(
+        start: time::Instant,
+        inbox: Arc<Inbox>,
+        listeners: Vec<Listener>,
+        pools: Vec<PoolSockets>,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(&*inbox, Token::Inbox, Interest::READ)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            poll.add(listener, Token::Listener(index), Interest::READ)?;
+        }
+        let scratch = vec![0; SCRATCH_BYTES].into();
+        Ok(Self {
+            poll,
+            start,
+            now: Instant::default(),
+            inbox,
+            listeners,
+            accept_again: None,
+            pools,
+            drained_by: None,
+            scratch,
+        })
+    }
+
+    /// Works until it is drained.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        for pool in &mut self.pools {
+            if pool.pool.preconnect {
+                pool.mux.preconnect();
+            }
+        }
+        self.flush(self.now);
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn of the loop. False when the worker is done.
+    fn turn(&mut self) -> io::Result<bool> {
+        let ready = self.poll.wait(self.patience())?;
+        self.now = self.read_clock();
+        let now = self.now;
+        self.read(ready, now);
+        self.expire(now);
+        self.flush(now);
+        Ok(!self.is_drained(now))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]
+    fn read_clock(&self) -> Instant {
+        let elapsed = time::Instant::now().duration_since(self.start);
+        Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// How long the next wait may be.
+    fn patience(&self) -> Option<Duration> {
+        let busy = |pool: &PoolSockets| !pool.corked.is_empty() || pool.mux.has_resumable();
+        if self.pools.iter().any(busy) {
+            return Some(Duration::ZERO);
+        }
+        let now = self.now;
+        let timeouts = self.pools.iter().filter_map(|pool| pool.mux.next_timeout());
+        let next = timeouts.chain(self.accept_again).map(|at| at.since(now)).min();
+        let drain_turn = self.drained_by.map(|_| DRAIN_TURN);
+        next.into_iter().chain(drain_turn).min()
+    }
+
+    /// Hops 1, 2 and 9: takes what has come in.
+    fn read(&mut self, ready: usize, now: Instant) {
+        for index in 0..ready {
+            let ready = self.poll.ready(index);
+            match ready.token {
+                Token::Client(pool, id) => self.client_ready(pool, id, ready, now),
+                Token::Conn(pool, id) => self.conn_ready(pool, id, ready, now),
+                Token::Listener(index) => self.accept(index, now),
+                Token::Inbox => self.read_inbox(now),
+            }
+        }
+    }
+
+    fn client_ready(&mut self, pool: usize, id: ClientId, ready: Ready, now: Instant) {
+        if ready.write {
+            self.write_client(pool, id);
+        }
+        if ready.read {
+            self.read_client(pool, id, now);
+        }
+        // One that is gone while it is held will never be read again, nor wait for its replies.
+        let sockets = &self.pools[pool];
+        if ready.gone && sockets.has(id) && !sockets.mux.wants_read(id) {
+            self.close_client(pool, id);
+        }
+    }
+
+    fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
+        let pool = &mut self.pools[index];
+        let Some(Some(socket)) = pool.clients.get(id.index()) else { return };
+        if pool.mux.wants_read(id)
+            && socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends
+        {
+            self.close_client(index, id);
+        }
+    }
+
+    fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
+        let pool = &mut self.pools[index];
+        let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
+        let mut place = Place { pool: index, id, mux, poll, inbox, now };
+        pool.conns[id.index()].ready(&mut place, ready, &mut self.scratch);
+    }
+
+    fn read_inbox(&mut self, now: Instant) {
+        for message in self.inbox.take() {
+            match message {
+                Message::Drain => self.drain(now),
+                Message::Resolved(answer) => {
+                    let pool = &mut self.pools[answer.pool];
+                    let (mux, poll, inbox, id) =
+                        (&mut pool.mux, &self.poll, &self.inbox, answer.conn);
+                    let mut place = Place { pool: answer.pool, id, mux, poll, inbox, now };
+                    pool.conns[id.index()].resolved(&mut place, &answer);
+                }
+            }
+        }
+    }
+
+    /// Hop 1: one client for each turn and listener, so that other workers get theirs.
+    fn accept(&mut self, index: usize, now: Instant) {
+        let Some(listener) = self.listeners.get(index) else { return };
+        match listener.accept() {
+            Ok(Some(fd)) => self.admit(listener.pool, fd),
+            Ok(None) => {}
+            Err(error) => {
+                log::error!("accepting clients pauses for {ACCEPT_PAUSE:?}: {error}");
+                self.watch_listeners(Interest::default());
+                self.accept_again = Some(now.after(ACCEPT_PAUSE));
+            }
+        }
+    }
+
+    fn admit(&mut self, index: usize, fd: OwnedFd) {
+        let pool = &mut self.pools[index];
+        if pool.is_full() {
+            pool.mux.stats().client_rejects.add(1);
+            // It is closed in any case; a client that does not take the word has its end.
+            let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
+            return;
+        }
+        let id = pool.mux.open_client();
+        match ClientSocket::new(fd, &self.poll, Token::Client(index, id)) {
+            Ok(socket) => {
+                let places = pool.clients.len().max(id.index() + 1);
+                pool.clients.resize_with(places, || None);
+                pool.clients[id.index()] = Some(socket);
+            }
+            Err(error) => {
+                log::error!("a client was dropped: {error}");
+                pool.mux.close_client(id);
+            }
+        }
+    }
+
+    fn watch_listeners(&self, interest: Interest) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            if let Err(error) = self.poll.modify(listener, Token::Listener(index), interest) {
+                log::error!("a listener is lost: {error}");
+            }
+        }
+    }
+
+    /// Answers what has waited too long, and lets those go on that were held.
+    fn expire(&mut self, now: Instant) {
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+            self.watch_listeners(Interest::READ);
+        }
+        for pool in &mut self.pools {
+            pool.mux.handle_timeout(now);
+            pool.mux.resume(now);
+        }
+    }
+
+    /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
+    /// work to begin.
+    fn flush(&mut self, now: Instant) {
+        for index in 0..self.pools.len() {
+            self.flush_conns(index, now);
+            let corked = mem::take(&mut self.pools[index].corked);
+            while let Some(id) = self.pools[index].mux.next_dirty_client() {
+                self.flush_client(index, id);
+            }
+            for id in &corked {
+                let pool = &self.pools[index];
+                let socket = pool.clients.get(id.index()).and_then(Option::as_ref);
+                if socket.is_some_and(|socket| socket.corked) && !pool.corked.contains(id) {
+                    self.write_client(index, *id);
+                }
+            }
+            // Writing made room: those who waited for it have sent more to the servers.
+            self.flush_conns(index, now);
+            let pool = &mut self.pools[index];
+            pool.watch.tell(&mut pool.mux);
+        }
+    }
+
+    fn flush_conns(&mut self, index: usize, now: Instant) {
+        let pool = &mut self.pools[index];
+        while let Some(id) = pool.mux.next_dirty_conn() {
+            let address = &pool.pool.servers[pool.mux.server_of(id)].address;
+            let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
+            let mut place = Place { pool: index, id, mux, poll, inbox, now };
+            pool.conns[id.index()].sync(&mut place, address);
+        }
+    }
+
+    /// Writes to a client, unless more of its replies will be here in the next turn: then they
+    /// leave together. A client waits for one turn at most, and the turn does not wait.
+    fn flush_client(&mut self, index: usize, id: ClientId) {
+        let pool = &mut self.pools[index];
+        let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
+        let ready = pool.mux.client_output(id).len();
+        let worth_waiting = (1..CORK_MAX).contains(&ready) && pool.mux.expects_more(id);
+        if worth_waiting && !socket.corked {
+            socket.corked = true;
+            pool.corked.push(id);
+        } else {
+            self.write_client(index, id);
+        }
+    }
+
+    fn write_client(&mut self, index: usize, id: ClientId) {
+        let pool = &mut self.pools[index];
+        let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
+        if socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) == Fate::Ends {
+            self.close_client(index, id);
+        }
+    }
+
+    fn close_client(&mut self, index: usize, id: ClientId) {
+        let pool = &mut self.pools[index];
+        pool.clients[id.index()] = None;
+        pool.mux.close_client(id);
+    }
+
+    /// Takes no new clients from now on, and ends when those that are there have their replies.
+    fn drain(&mut self, now: Instant) {
+        if self.drained_by.is_none() {
+            self.listeners.clear();
+            self.accept_again = None;
+            self.drained_by = Some(now.after(DRAIN_MAX));
+        }
+    }
+
+    /// Whether a draining worker has no client left, or no time. Closes clients that have had all
+    /// their replies and have not sent anything since.
+    fn is_drained(&mut self, now: Instant) -> bool {
+        let Some(by) = self.drained_by else { return false };
+        for index in 0..self.pools.len() {
+            for client in 0..self.pools[index].clients.len() {
+                let id = ClientId::from_index(client);
+                if self.is_idle(index, id, now) {
+                    self.close_client(index, id);
+                }
+            }
+        }
+        self.flush(now);
+        by <= now || self.pools.iter().all(|pool| pool.mux.client_count() == 0)
+    }
+
+    /// Whether a client wants nothing. What it sent in the last moment is read.
+    fn is_idle(&mut self, index: usize, id: ClientId, now: Instant) -> bool {
+        self.read_client(index, id, now);
+        let pool = &self.pools[index];
+        pool.has(id) && pool.mux.is_idle(id)
+    }
+}

@@ -320,9 +320,9 @@ impl Innocent {
     fn meta_get(&mut self, i: usize) -> Question {
         let key = self.key(i);
         self.version += 1;
-        let reply = self.meta_value(i, self.version);
-        let request = format!("mg {key} k O{} v\r\n", self.version);
-        ask(request, reply.unwrap_or_else(|| b"EN\r\n".to_vec()))
+        let miss = || format!("EN k{key} O{}\r\n", self.version).into_bytes();
+        let reply = self.meta_value(i, self.version).unwrap_or_else(miss);
+        ask(format!("mg {key} k O{} v\r\n", self.version), reply)
     }
 
     /// A quiet get says nothing when it misses; the no-op behind it shows where it ends.

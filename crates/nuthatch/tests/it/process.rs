@@ -140,15 +140,12 @@ fn statistics_have_nutcrackers_form_to_the_byte() {
 
 /// The JSON with its numbers as `N`, and without what names the program and the machine.
 fn form(json: &str) -> String {
-    let mut form = String::new();
-    for (i, part) in json.split('"').enumerate() {
-        // The quoted parts are names, and then the values of three of them.
-        let named_before = form.strip_suffix("\":\"").and_then(|head| head.rsplit('"').next());
-        let hidden = ["service", "source", "version"].map(Some).contains(&named_before);
-        let outside = i % 2 == 0;
-        form.push_str(if i == 0 { "" } else { "\"" });
-        let text = if outside { number_free(part) } else { part.to_owned() };
-        form.push_str(if hidden { "" } else { &text });
+    let mut form = number_free(json);
+    for name in ["service", "source", "version"] {
+        let before = format!("\"{name}\":\"");
+        let start = form.find(&before).expect("the JSON names its program") + before.len();
+        let len = form[start..].find('"').expect("a string ends");
+        form.replace_range(start..start + len, "");
     }
     form
 }

@@ -47,24 +47,19 @@ fn compare<const N: usize>(settings: &str, names: [Option<&str>; N]) {
     let mut random = Random::new(Random::seed());
     let mut theirs = Side::start(Program::Nutcracker, settings, &names);
     let mut ours = Side::start(Program::UnderTest, settings, &names);
-    let mut cas_ids = [None, None];
     for round in 0..ROUNDS {
         let batch: Vec<_> = (0..=random.below(20)).map(|_| Request::random(&mut random)).collect();
         let cuts: Vec<_> = (0..random.below(4)).map(|_| random.below(2000)).collect();
-        for (side, cas) in [&mut theirs, &mut ours].into_iter().zip(&cas_ids) {
-            let bytes: Vec<_> = batch.iter().map(|request| request.bytes(*cas)).collect();
+        for side in [&mut theirs, &mut ours] {
+            let bytes: Vec<_> = batch.iter().map(|request| request.bytes(&side.cas_ids)).collect();
             side.send(&bytes.concat(), &cuts);
         }
         for request in batch.iter().filter(|request| request.is_answered()) {
             let (their, our) = (theirs.reply(request), ours.reply(request));
-            for (reply, cas) in [&their, &our].into_iter().zip(&mut cas_ids) {
-                *cas = first_cas_id(reply).or(*cas);
-            }
             let (their, our) = (request.comparable(&their), request.comparable(&our));
-            let text = show(&request.bytes(None));
             assert!(
                 their == our,
-                "round {round}: {text}\n  nutcracker {}\n  ours {}",
+                "round {round}: {request:?}\n  nutcracker {}\n  ours {}",
                 show(&their.concat()),
                 show(&our.concat())
             );
@@ -81,6 +76,8 @@ fn compare<const N: usize>(settings: &str, names: [Option<&str>; N]) {
 struct Side {
     conn: Conn,
     servers: Vec<Memcached>,
+    /// The one seen last for each key.
+    cas_ids: BTreeMap<String, String>,
     _proxy: Proxy,
 }
 
@@ -92,7 +89,7 @@ impl Side {
             None => server.entry(),
         });
         let proxy = Proxy::with_pool(program, settings, &entries.collect::<Vec<_>>());
-        Self { conn: proxy.conn(), servers, _proxy: proxy }
+        Self { conn: proxy.conn(), servers, cas_ids: BTreeMap::new(), _proxy: proxy }
     }
 
     /// Sends in pieces, cut at the places in `cuts` that lie within.
@@ -110,10 +107,12 @@ impl Side {
     }
 
     fn reply(&mut self, request: &Request) -> Vec<u8> {
-        match self.conn.read_reply() {
-            Ok(reply) => reply,
-            Err(broken) => panic!("{}: {broken:?}", show(&request.bytes(None))),
+        let reply =
+            self.conn.read_reply().unwrap_or_else(|broken| panic!("{request:?}: {broken:?}"));
+        for value in blocks(&reply) {
+            self.cas_ids.extend(value.cas_id.map(|id| (value.key, id)));
         }
+        reply
     }
 
     /// What each server holds, by key.
@@ -143,6 +142,7 @@ fn key(i: usize) -> String {
 }
 
 /// A request that nutcracker understands.
+#[derive(Debug)]
 struct Request {
     /// `CAS` stands for the id seen last.
     text: String,
@@ -193,8 +193,8 @@ impl Request {
         Self { text, keys, noreply }
     }
 
-    fn bytes(&self, cas: Option<u64>) -> Vec<u8> {
-        let id = cas.unwrap_or(1).to_string();
+    fn bytes(&self, cas_ids: &BTreeMap<String, String>) -> Vec<u8> {
+        let id = cas_ids.get(&self.keys[0]).map_or("1", String::as_str);
         self.text.replacen(" CAS", &format!(" {id}"), 1).into_bytes()
     }
 
@@ -202,44 +202,43 @@ impl Request {
         !self.noreply
     }
 
-    /// The reply in blocks, without cas ids; those of a multiget in the order of the request.
+    /// The reply in pieces, without cas ids; the values of a multiget in the order of the request.
     fn comparable(&self, reply: &[u8]) -> Vec<Vec<u8>> {
-        let mut blocks = blocks(reply);
-        if self.keys.len() > 1 {
-            let place = |block: &Vec<u8>| {
-                self.keys
-                    .iter()
-                    .position(|key| block.starts_with(format!("VALUE {key} ").as_bytes()))
-            };
-            let places: Vec<_> = blocks.iter().map(place).collect();
-            assert!(!places[..places.len() - 1].contains(&None), "a key that was not asked for");
-            blocks.sort_by_key(|block| place(block).unwrap_or(usize::MAX));
-        }
-        blocks
+        let mut values = blocks(reply);
+        let place = |value: &Block| self.keys.iter().position(|key| *key == value.key);
+        assert!(values.iter().all(|value| place(value).is_some()), "a key that nobody asked for");
+        values.sort_by_key(place);
+        let values = values.into_iter().map(|value| value.text);
+        values.chain([last_line(reply).to_vec()]).collect()
     }
 }
 
-/// VALUE blocks one by one, without their cas ids, and the line at the end.
-fn blocks(mut reply: &[u8]) -> Vec<Vec<u8>> {
+/// One value of a reply.
+struct Block {
+    key: String,
+    cas_id: Option<String>,
+    /// All of it but the cas id.
+    text: Vec<u8>,
+}
+
+fn blocks(mut reply: &[u8]) -> Vec<Block> {
     let mut blocks = Vec::new();
-    while let Some(value) = reply.strip_prefix(b"VALUE ") {
-        let end = value.iter().position(|&byte| byte == b'\r').unwrap();
-        let head = str::from_utf8(&value[..end]).unwrap();
-        let words: Vec<_> = head.split(' ').collect();
-        let len: usize = words[2].parse().unwrap();
-        let (data, rest) = value[end..].split_at(len + 4);
-        blocks.push([b"VALUE ", words[..3].join(" ").as_bytes(), data].concat());
+    while reply.starts_with(b"VALUE ") {
+        let end = reply.iter().position(|&byte| byte == b'\r').unwrap();
+        let head: Vec<_> = str::from_utf8(&reply[..end]).unwrap().split(' ').collect();
+        let len: usize = head[3].parse().unwrap();
+        let (data, rest) = reply[end..].split_at(len + 4);
+        blocks.push(Block {
+            key: head[1].to_owned(),
+            cas_id: head.get(4).map(|id| (*id).to_owned()),
+            text: [head[..4].join(" ").as_bytes(), data].concat(),
+        });
         reply = rest;
     }
-    blocks.push(reply.to_vec());
     blocks
 }
 
-fn first_cas_id(reply: &[u8]) -> Option<u64> {
-    let line = reply.split(|&byte| byte == b'\r').next()?;
-    let words: Vec<_> = str::from_utf8(line).ok()?.split(' ').collect();
-    match words[..] {
-        ["VALUE", _, _, _, id] => id.parse().ok(),
-        _ => None,
-    }
+fn last_line(reply: &[u8]) -> &[u8] {
+    let before = reply[..reply.len() - 2].iter().rposition(|&byte| byte == b'\n');
+    &reply[before.map_or(0, |at| at + 1)..]
 }

@@ -141,7 +141,7 @@ impl fmt::Display for Source {
 
 /// A listener, its servers and how keys are spread over them.
 ///
-/// The fields carry the names of the directives; [`directive::DIRECTIVES`] says what each one means.
+/// The fields carry the names of the directives; [`directive::DIRECTIVES`] says what each does.
 #[derive(Debug, Clone)]
 pub struct Pool {
     /// The name of the pool in the file, its statistics and the log.
@@ -160,7 +160,7 @@ pub struct Pool {
     pub backlog: usize,
     /// Clients at one time; 0 is no limit but that of open files.
     pub client_connections: usize,
-    /// Whether connections are probed while they are idle (`SO_KEEPALIVE`).
+    /// Whether client connections are probed while they are idle (`SO_KEEPALIVE`).
     pub tcpkeepalive: bool,
     /// Whether several processes may listen on the same port (`SO_REUSEPORT`).
     pub reuseport: bool,
@@ -263,7 +263,7 @@ pub enum Listen {
     Unix {
         /// Its path.
         path: PathBuf,
-        /// Its permissions, 0 to 0o777; `None` leaves them to the umask.
+        /// Its permissions, 1 to 0o777; `None` leaves them to the umask.
         mode: Option<u32>,
     },
 }

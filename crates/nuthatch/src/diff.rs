@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 
-use crate::config::{Config, Pool, Server};
+use crate::args;
+use crate::config::{Address, Config, Pool, Server};
 use crate::json;
 use crate::route::for_each_key;
-use crate::{args, config::Address};
 
 /// Compares the pools that have the same name in both, or the one that was asked for.
 ///
@@ -235,10 +235,8 @@ fn place<'c>(places: &mut Vec<Place<'c>>, server: &'c Server) -> usize {
     let known = places.iter().position(|place| *place.address == server.address);
     known.unwrap_or_else(|| {
         let address = &server.address;
-        let label = match server.named {
-            true => format!("{} ({address})", server.name),
-            false => address.to_string(),
-        };
+        let label =
+            if server.named { format!("{} ({address})", server.name) } else { address.to_string() };
         places.push(Place { address, label });
         places.len() - 1
     })

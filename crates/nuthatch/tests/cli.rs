@@ -241,8 +241,11 @@ fn route_explains_itself_as_json() {
     assert_eq!(
         answer,
         said(
-            "{\"key\":\"{a}:\\\"1\\\"\",\"hashed\":\"a\",\"hash\":\"b975c10c\",\"point\":\"bd27e182\",\
-             \"server\":\"a\",\"address\":\"a:11211\",\"next\":[\"b\"]}\n",
+            concat!(
+                r#"{"key":"{a}:\"1\"","hashed":"a","hash":"b975c10c","point":"bd27e182","#,
+                r#""server":"a","address":"a:11211","next":["b"]}"#,
+                "\n"
+            ),
             "",
             0
         )
@@ -291,15 +294,25 @@ pool alpha: 3 of 12 keys move (25.0 %), measured with keys of keys
 
 ";
 
-const MOVED_JSON: &str = r#"{"pool":"alpha","keys":12,"moved":3,"moves":[{"from":"a:11211","to":"c:11211","keys":2},{"from":"b:11211","to":"c:11211","keys":1}],"servers":[{"server":"a:11211","before":8,"after":6},{"server":"b:11211","before":4,"after":3},{"server":"c:11211","before":0,"after":3}]}
-"#;
+const MOVED_JSON: &str = concat!(
+    r#"{"pool":"alpha","keys":12,"moved":3,"#,
+    r#""moves":[{"from":"a:11211","to":"c:11211","keys":2},"#,
+    r#"{"from":"b:11211","to":"c:11211","keys":1}],"#,
+    r#""servers":[{"server":"a:11211","before":8,"after":6},"#,
+    r#"{"server":"b:11211","before":4,"after":3},"#,
+    r#"{"server":"c:11211","before":0,"after":3}]}"#,
+    "\n"
+);
 
 #[test]
 fn diff_counts_the_keys_that_change_their_address() {
     let place = Place::new("diff");
     place.file("old.yml", TWO).file("new.yml", &format!("{TWO}   - c:11211:1\n"));
     let same = place.run(&["diff", "old.yml", "old.yml"]);
-    assert!(same.out.starts_with("pool alpha: 0 of 100000 keys move (0.0 %), measured with generated keys, such as user:0 and session:"));
+    assert!(same.out.starts_with(
+        "pool alpha: 0 of 100000 keys move (0.0 %), measured with \
+        generated keys, such as user:0 and session:"
+    ));
     assert_eq!((same.err.as_str(), same.code), ("", Some(0)));
 
     let keys: String = (0..12).map(|i| format!("key:{i}\n")).collect();

@@ -6,7 +6,7 @@
 //! [`FLAGS_MAX`] flags before it has the data block, so more are refused here.
 
 use super::request::{
-    BAD_LINE, ERROR, Line, TOO_LARGE, data, lost, refused, refused_with_data, verbatim_or,
+    BAD_LINE, ERROR, Line, TOO_LARGE, data, lost, refused, refused_with_data, wire,
 };
 use super::words::{Words, data_len, is_key};
 use super::{KeyRoom, decode_key};
@@ -34,7 +34,7 @@ struct Flags<'a> {
 }
 
 impl<'a> Flags<'a> {
-    fn read(words: Words<'a>) -> Result<Self, &'static [u8]> {
+    fn read(words: &mut Words<'a>) -> Result<Self, &'static [u8]> {
         let mut flags = Self { quiet: false, encoding: KeyEncoding::Plain, opaque: b"", count: 0 };
         for flag in words {
             flags.count += 1;
@@ -74,11 +74,11 @@ pub(super) fn with_key<'a>(
     kind: (Class, Shape, Quiet),
 ) -> Parsed<'a> {
     let Some(key) = words.next() else { return refused(line, ERROR) };
-    let flags = match Flags::read(words).and_then(|flags| flags.check(key).map(|()| flags)) {
+    let flags = match Flags::read(&mut words).and_then(|flags| flags.check(key).map(|()| flags)) {
         Ok(flags) => flags,
         Err(error) => return refused(line, error),
     };
-    let one = request(line, key, &flags, b"", kind);
+    let one = request((line, &words), key, &flags, b"", kind);
     Parsed::Request(Request::One(one), line.len)
 }
 
@@ -88,7 +88,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     let Some(length) = words.next().and_then(data_len) else {
         return lost(BAD_LINE, Limit::Grammar, line.len);
     };
-    let flags = match Flags::read(words).and_then(|flags| flags.check(key).map(|()| flags)) {
+    let flags = match Flags::read(&mut words).and_then(|flags| flags.check(key).map(|()| flags)) {
         Ok(flags) => flags,
         Err(error) => return refused_with_data(line, length, error, Limit::Grammar),
     };
@@ -98,7 +98,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     match data(line, length) {
         Ok(data) => {
             let kind = (Class::MetaSet, Shape::MetaStored, Quiet::Success);
-            let one = request(line, key, &flags, data, kind);
+            let one = request((line, &words), key, &flags, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
         }
         Err(other) => other,
@@ -106,7 +106,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
 }
 
 fn request<'a>(
-    line: Line<'a>,
+    (line, words): (Line<'a>, &Words<'a>),
     key: &'a [u8],
     flags: &Flags<'a>,
     data: &'a [u8],
@@ -117,7 +117,7 @@ fn request<'a>(
         key,
         encoding: flags.encoding,
         opaque: flags.opaque,
-        wire: verbatim_or(line, data, keep),
+        wire: wire(line, words, data, keep),
         expect: Expect { shape, quiet: if flags.quiet { hides } else { Quiet::No } },
         class,
     }

@@ -12,8 +12,8 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
-use super::{KEY_LEN_MAX, VERSION_KEY};
+use super::words::{Keys, Words, data_len, is_exptime, is_flags, is_key, number};
+use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
     Wire,
@@ -48,9 +48,9 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line's own bytes with its end.
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        &self.input[..self.len]
+    /// Whether it ends as we end our lines; a bare line feed is accepted but not sent on.
+    fn ends_well(&self) -> bool {
+        self.len == self.text.len() + LINE_END.len()
     }
 }
 
@@ -59,9 +59,14 @@ impl<'a> Line<'a> {
 /// `searched` bytes of it are known to hold no line end (the last [`Parsed::PartialLine`] said so):
 /// a long line that comes in small pieces is not searched again and again.
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
-    let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched) else {
-        return unfinished_line(input, limits);
-    };
+    if input[0] == BINARY_MAGIC {
+        return lost(b"", Limit::Grammar, input.len());
+    }
+    let end = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched);
+    if is_too_long(&input[..end.unwrap_or(input.len())], limits) {
+        return lost(LINE_TOO_LONG, Limit::Line, input.len());
+    }
+    let Some(end) = end else { return Parsed::PartialLine };
     let text = match &input[..end] {
         [text @ .., b'\r'] => text,
         text => text,
@@ -105,25 +110,19 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
     }
 }
 
-/// Something in front of its line end: wait for it, unless it is too long already.
-fn unfinished_line<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
-    if input[0] == BINARY_MAGIC {
-        return lost(b"", Limit::Grammar, input.len());
-    }
+/// Whether a line is too long, be its end among the bytes or not: what a client gets must not
+/// depend on how its bytes were cut on the way.
+fn is_too_long(line: &[u8], limits: &Limits) -> bool {
     let takes_many_keys = || {
-        let command = Words::new(&input[..SHORT_LINE_MAX]).next().and_then(find);
+        let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
         command.is_some_and(|c| matches!(c.grammar, Grammar::Get | Grammar::GetAndTouch))
     };
-    let too_long = input.len() > SHORT_LINE_MAX && !takes_many_keys();
-    if too_long || input.len() > limits.line_max {
-        return lost(LINE_TOO_LONG, Limit::Line, input.len());
-    }
-    Parsed::PartialLine
+    line.len() > limits.line_max || line.len() > SHORT_LINE_MAX && !takes_many_keys()
 }
 
 /// No command of ours. A browser that was sent here by a malicious page must not get far.
 fn unknown(line: Line<'_>) -> Parsed<'_> {
-    if line.input[0] == BINARY_MAGIC || memchr::memmem::find(line.text, b"HTTP/").is_some() {
+    if memchr::memmem::find(line.text, b"HTTP/").is_some() {
         return lost(b"", Limit::Grammar, line.len);
     }
     refused(line, ERROR)
@@ -131,6 +130,17 @@ fn unknown(line: Line<'_>) -> Parsed<'_> {
 
 pub(super) fn lost(error: &'static [u8], limit: Limit, len: usize) -> Parsed<'static> {
     Parsed::Request(Request::Lost { error, limit }, len)
+}
+
+/// What a client with `noreply` is told of its mistakes: nothing but `ERROR`, like memcached. It
+/// would take the line for the answer to its next request.
+fn told(error: &'static [u8], quiet: Quiet) -> &'static [u8] {
+    if quiet == Quiet::All { b"" } else { error }
+}
+
+/// Whether the last word says that the client wants no reply.
+fn noreply(last: Option<&[u8]>) -> Quiet {
+    if last == Some(b"noreply") { Quiet::All } else { Quiet::No }
 }
 
 pub(super) fn refused<'a>(line: Line<'a>, error: &'static [u8]) -> Parsed<'a> {
@@ -141,15 +151,11 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 
-/// The client's own bytes if they are just what we would write: single spaces, the usual end.
-pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
-    let (mut words, mut bytes) = (0, 0);
-    for word in Words::new(line.text) {
-        words += 1;
-        bytes += word.len() + 1;
-    }
-    let all_kept = keep == Keep::All || keep == Keep::First(words);
-    if all_kept && bytes + 1 == line.len {
+/// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
+/// just what we would write, with single spaces and the usual end.
+pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
+    let all_kept = keep == Keep::All || keep == Keep::First(words.count_taken());
+    if all_kept && line.ends_well() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
     Wire::Words { line: line.text, keep, data }
@@ -157,36 +163,27 @@ pub(super) fn verbatim_or<'a>(line: Line<'a>, data: &'a [u8], keep: Keep) -> Wir
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
-    let keys = words.rest();
-    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
-    let Some(first) = words.next() else { return refused(line, ERROR) };
-    if !is_key(first) {
-        return refused(line, BAD_LINE);
-    }
+    let text = words.rest();
+    let mut keys = Keys::new(words);
+    let Some(first) = keys.next() else { return refused(line, ERROR) };
+    let Some(first) = first else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    if words.rest().is_empty() {
-        let canonical = head.len() + first.len() + 3 == line.len;
-        let wire = if canonical {
-            Wire::Verbatim(line.bytes())
-        } else {
-            Wire::Words { line: line.text, keep: Keep::All, data: b"" }
-        };
+    let Some(second) = keys.next() else {
+        let wire = wire(line, &keys.into_words(), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
+    };
+    if second.is_none() || keys.any(|key| key.is_none()) {
+        return refused(line, BAD_LINE);
     }
-    let mut count = 1;
-    for key in words {
-        if !is_key(key) {
-            return refused(line, BAD_LINE);
-        }
-        count += 1;
-    }
+    let head = line.text[..line.text.len() - text.len()].trim_ascii();
+    let count = keys.into_words().count_taken() - Words::new(head).count();
     if count > limits.keys_max {
         let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
         return Parsed::Request(refused, line.len);
     }
     let expect = Expect { shape: Shape::Values, quiet };
-    let many = Many { head, keys, count, expect, class };
+    let many = Many { head, keys: text, count, expect, class };
     Parsed::Request(Request::Many(many), line.len)
 }
 
@@ -215,20 +212,18 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
     if cas.is_none() || words.next().is_some() {
         return refused_with_data(line, length, ERROR, Limit::Grammar);
     }
+    let quiet = noreply(last);
     if bad_numbers() {
-        return refused_with_data(line, length, BAD_LINE, Limit::Grammar);
+        return refused_with_data(line, length, told(BAD_LINE, quiet), Limit::Grammar);
     }
-    let noreply = last == Some(b"noreply");
     if length > limits.item_size_max {
-        let error = if noreply { b"" } else { TOO_LARGE };
-        return refused_with_data(line, length, error, Limit::ItemSize);
+        return refused_with_data(line, length, told(TOO_LARGE, quiet), Limit::ItemSize);
     }
     let data = match data(line, length) {
         Ok(data) => data,
         Err(other) => return other,
     };
-    let wire = verbatim_or(line, data, Keep::First(arity));
-    let quiet = if noreply { Quiet::All } else { Quiet::No };
+    let wire = wire(line, &words, data, Keep::First(arity));
     let expect = Expect { shape: Shape::Stored, quiet };
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
@@ -267,14 +262,14 @@ fn keyed<'a>(
     if words.next().is_some() {
         return refusal(ERROR);
     }
+    let quiet = noreply(last);
     if !is_key(key) {
-        return refusal(BAD_LINE);
+        return refusal(told(BAD_LINE, quiet));
     }
     if !check(word) {
-        return refusal(error);
+        return refusal(told(error, quiet));
     }
-    let quiet = if last == Some(b"noreply") { Quiet::All } else { Quiet::No };
-    let wire = verbatim_or(line, b"", Keep::First(3));
+    let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))
 }
 
@@ -285,15 +280,18 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if fourth.is_some() {
         return refusal(ERROR);
     }
-    if key.len() > KEY_LEN_MAX || !is_key(key) {
-        return refusal(BAD_LINE);
+    let quiet = noreply(third.or(second));
+    if !is_key(key) {
+        return refusal(told(BAD_LINE, quiet));
     }
-    let quiet = match (second, third) {
-        (None | Some(b"0"), None) => Quiet::No,
-        (Some(b"noreply"), None) | (Some(b"0"), Some(b"noreply")) => Quiet::All,
-        _ => return refusal(BAD_DELETE),
+    let is_usual = match (second, third) {
+        (second, None) => matches!(second, None | Some(b"0" | b"noreply")),
+        (second, third) => second == Some(b"0") && third == Some(b"noreply"),
     };
-    let wire = verbatim_or(line, b"", Keep::First(2));
+    if !is_usual {
+        return refusal(told(BAD_DELETE, quiet));
+    }
+    let wire = wire(line, &words, b"", Keep::First(2));
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
 }
@@ -304,17 +302,17 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if third.is_some() {
         return refusal(ERROR);
     }
-    let (delay, quiet) = match (first, second) {
+    let (delay, last) = match (first, second) {
         (None | Some(b"noreply"), None) => (None, first),
         (delay, last) => (delay, last),
     };
+    let quiet = noreply(last);
     if delay.is_some_and(|delay| !is_exptime(delay)) {
-        return refusal(BAD_EXPTIME);
+        return refusal(told(BAD_EXPTIME, quiet));
     }
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
-    let quiet = if quiet == Some(b"noreply") { Quiet::All } else { Quiet::No };
     let expect = Expect { shape: Shape::Ok, quiet };
-    Request::All(All { wire: verbatim_or(line, b"", keep), expect })
+    Request::All(All { wire: wire(line, &words, b"", keep), expect })
 }
 
 /// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.
@@ -322,7 +320,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
     let [level, second, third] = core::array::from_fn(|_| words.next());
     match (level, second, third) {
         (None, ..) | (.., Some(_)) => refusal(ERROR),
-        (Some(_), Some(b"noreply"), _) => Request::Answer(b""),
+        (Some(b"noreply"), None, _) | (_, Some(b"noreply"), _) => Request::Answer(b""),
         (Some(level), ..) if number(level).is_none() => refusal(BAD_LINE),
         _ => Request::Answer(b"OK\r\n"),
     }

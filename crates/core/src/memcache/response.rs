@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{Words, data_len, number};
+use super::words::{Words, data_len, number, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -17,22 +17,21 @@ const LINE_MAX: usize = 4096;
 /// `key` is the request's key, decoded; for [`Shape::Values`] it is not looked at, as the caller
 /// compares each value's key. `opaque` is the opaque token that a meta reply may repeat.
 pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
+    if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
+        return match header(input) {
+            Ok(header) if shape == Shape::Values => values(input, &header),
+            Ok(header) => value(input, &header, key),
+            Err(response) => response,
+        };
+    }
     let window = &input[..input.len().min(LINE_MAX)];
     let Some(end) = memchr::memchr(b'\n', window) else {
-        let whole = input.len() < LINE_MAX;
-        return if whole { Response::Partial(input.len() + 1) } else { Response::Mismatch };
+        return unfinished(input);
     };
     let Some(line) = input[..end].strip_suffix(b"\r") else { return Response::Mismatch };
     let len = end + 1;
     let outcome = match shape {
-        Shape::Value => match line.strip_prefix(b"VALUE ") {
-            Some(header) => return value(input, header, len, key),
-            None => (line == b"END").then_some(Outcome::Miss),
-        },
-        Shape::Values => match line.strip_prefix(b"VALUE ") {
-            Some(header) => return values(input, header, len),
-            None => (line == b"END").then_some(Outcome::Miss),
-        },
+        Shape::Value | Shape::Values => (line == b"END").then_some(Outcome::Miss),
         Shape::Stored => stored(line),
         Shape::Number if line == b"NOT_FOUND" => Some(Outcome::Failure),
         Shape::Number => number(line).map(|_| Outcome::Success),
@@ -72,25 +71,64 @@ fn done(line: &[u8], word: &[u8]) -> Option<Outcome> {
     }
 }
 
-/// The key's length and the data's length of a `VALUE` line, whose first word has been taken off.
-fn header(header: &[u8]) -> Option<(usize, usize)> {
-    let key_len = memchr::memchr(b' ', header)?;
-    let mut words = Words::new(&header[key_len..]);
-    number(words.next()?)?;
-    let length = data_len(words.next()?)?;
-    let cas_is_fine = words.next().is_none_or(|cas| number(cas).is_some());
-    (cas_is_fine && words.next().is_none()).then_some((key_len, length))
+const VALUE: &[u8] = b"VALUE ";
+
+/// A `VALUE` line.
+struct Header {
+    /// Where its key ends, which begins behind [`VALUE`].
+    key_end: usize,
+    /// Where its data begins.
+    data: usize,
+    /// How long that is.
+    length: usize,
+}
+
+/// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
+fn header(input: &[u8]) -> Result<Header, Response> {
+    let key_end = VALUE.len() + visible_run(&input[VALUE.len()..]);
+    let flags_end = spaced_digits(input, key_end)?;
+    let length_end = spaced_digits(input, flags_end)?;
+    let length = data_len(&input[flags_end + 1..length_end]).ok_or(Response::Mismatch)?;
+    let end =
+        if input[length_end] == b' ' { spaced_digits(input, length_end)? } else { length_end };
+    match input.get(end..end + 2) {
+        Some(b"\r\n") => Ok(Header { key_end, data: end + 2, length }),
+        Some(_) => Err(Response::Mismatch),
+        None => Err(unfinished(input)),
+    }
+}
+
+/// Where the digits end that stand behind the space at `at`: at a byte that is there.
+fn spaced_digits(input: &[u8], at: usize) -> Result<usize, Response> {
+    let mut end = at + 1;
+    while input.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    if input.get(at).is_some_and(|&byte| byte != b' ') {
+        Err(Response::Mismatch)
+    } else if end >= input.len() {
+        Err(unfinished(input))
+    } else if end == at + 1 {
+        Err(Response::Mismatch)
+    } else {
+        Ok(end)
+    }
+}
+
+/// A line whose end is not here: it may come, if the line is not too long already.
+fn unfinished(input: &[u8]) -> Response {
+    if input.len() < LINE_MAX { Response::Partial(input.len() + 1) } else { Response::Mismatch }
 }
 
 /// The one value that was asked for, and the end behind it.
-fn value(input: &[u8], line: &[u8], line_len: usize, key: &[u8]) -> Response {
+fn value(input: &[u8], header: &Header, key: &[u8]) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
-    let Some((key_len, length)) = header(line) else { return Response::Mismatch };
-    if &line[..key_len] != key {
+    if &input[VALUE.len()..header.key_end] != key {
         return Response::Mismatch;
     }
-    let len = line_len + length + END.len();
-    match input.get(line_len + length..len) {
+    let end = header.data + header.length;
+    let len = end + END.len();
+    match input.get(end..len) {
         Some(END) => Response::Whole { len, outcome: Outcome::Hit },
         Some(_) => Response::Mismatch,
         None => Response::Partial(len),
@@ -98,12 +136,11 @@ fn value(input: &[u8], line: &[u8], line_len: usize, key: &[u8]) -> Response {
 }
 
 /// One value of several.
-fn values(input: &[u8], line: &[u8], line_len: usize) -> Response {
-    let Some((key_len, length)) = header(line) else { return Response::Mismatch };
-    let len = line_len + length + 2;
-    let key_start = "VALUE ".len();
-    match input.get(line_len + length..len) {
-        Some(b"\r\n") => Response::Value { len, key: key_start..key_start + key_len },
+fn values(input: &[u8], header: &Header) -> Response {
+    let end = header.data + header.length;
+    let len = end + 2;
+    match input.get(end..len) {
+        Some(b"\r\n") => Response::Value { len, key: VALUE.len()..header.key_end },
         Some(_) => Response::Mismatch,
         None => Response::Partial(len),
     }

@@ -9,12 +9,16 @@ pub const KEY_LEN_MAX: usize = 250;
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
+    /// How many words were taken.
+    count: usize,
+    /// Their length, with one byte more for each.
+    taken: usize,
 }
 
 impl<'a> Words<'a> {
     /// The words of `line`, which has no line end.
     pub fn new(line: &'a [u8]) -> Self {
-        Self { rest: line }
+        Self { rest: line, count: 0, taken: 0 }
     }
 
     /// What is left of the line, from the next word on.
@@ -24,21 +28,116 @@ impl<'a> Words<'a> {
         }
         self.rest
     }
+
+    /// How many words were taken.
+    pub fn count_taken(&self) -> usize {
+        self.count
+    }
+
+    /// Whether `line` is the words taken with one space between them and nothing else.
+    pub fn are_all_of(&self, line: &[u8]) -> bool {
+        self.taken == line.len() + 1
+    }
 }
 
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest();
         if rest.is_empty() {
             return None;
         }
-        let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
-        let (word, rest) = rest.split_at(end);
+        let (word, rest) = rest.split_at(run_without(rest, is_space, |byte| byte == b' '));
         self.rest = rest;
+        self.count += 1;
+        self.taken += word.len() + 1;
         Some(word)
     }
+}
+
+/// The keys of a line, each checked.
+#[derive(Clone, Debug)]
+pub(super) struct Keys<'a>(Words<'a>);
+
+impl<'a> Keys<'a> {
+    /// The keys that `words` has still to give.
+    pub(super) fn new(words: Words<'a>) -> Self {
+        Self(words)
+    }
+
+    /// The words as far as they are keys.
+    pub(super) fn into_words(self) -> Words<'a> {
+        self.0
+    }
+}
+
+impl<'a> Iterator for Keys<'a> {
+    /// A key, or nothing where there is a word that is none.
+    type Item = Option<&'a [u8]>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Option<&'a [u8]>> {
+        let rest = self.0.rest();
+        if rest.is_empty() {
+            return None;
+        }
+        let len = visible_run(rest);
+        let ends = len == rest.len() || rest[len] == b' ';
+        if len == 0 || len > KEY_LEN_MAX || !ends {
+            return Some(None);
+        }
+        self.0.rest = &rest[len..];
+        self.0.count += 1;
+        self.0.taken += len + 1;
+        Some(Some(&rest[..len]))
+    }
+}
+
+/// How many bytes at the start are neither control bytes nor spaces.
+#[inline]
+pub(super) fn visible_run(bytes: &[u8]) -> usize {
+    run_without(bytes, is_invisible, |byte| byte <= b' ' || byte == 0x7f)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = ONES << 7;
+
+/// How many bytes at the start are not what `in_block` and `alone` look for.
+///
+/// Looks at eight bytes at a time, as there is hardly anything else that is done for every byte
+/// of all that clients and servers say. `in_block` sets the top bit of the bytes that it looks
+/// for; what it sets above the first such byte does not matter.
+#[inline]
+fn run_without(bytes: &[u8], in_block: impl Fn(u64) -> u64, alone: impl Fn(u8) -> bool) -> usize {
+    let mut run = 0;
+    while let Some(block) = bytes[run..].first_chunk::<8>() {
+        let found = in_block(u64::from_le_bytes(*block));
+        if found != 0 {
+            return run + found.trailing_zeros() as usize / 8;
+        }
+        run += 8;
+    }
+    while run < bytes.len() && !alone(bytes[run]) {
+        run += 1;
+    }
+    run
+}
+
+/// The top bits of the bytes that are spaces: of `(d - 1) & !d`, where `d` is zero for a space.
+#[inline]
+fn is_space(block: u64) -> u64 {
+    let diff = block ^ (ONES * 0x20);
+    diff.wrapping_sub(ONES) & !diff & TOPS
+}
+
+/// The top bits of the bytes that are control bytes or spaces: less than 0x21, or 0x7f.
+#[inline]
+fn is_invisible(block: u64) -> u64 {
+    let low = block.wrapping_sub(ONES * 0x21) & !block;
+    let diff = block ^ (ONES * 0x7f);
+    (low | diff.wrapping_sub(ONES) & !diff) & TOPS
 }
 
 /// Whether a word may be a key: 1 to 250 bytes, none of them a control byte or a space.
@@ -46,8 +145,7 @@ impl<'a> Iterator for Words<'a> {
 /// protocol.txt, "Keys". memcached itself looks for less; but a line feed or NUL in a key is how
 /// a client makes a server answer twice.
 pub(super) fn is_key(word: &[u8]) -> bool {
-    let bad = word.iter().fold(false, |bad, &byte| bad | (byte <= b' ') | (byte == 0x7f));
-    !bad && !word.is_empty() && word.len() <= KEY_LEN_MAX
+    !word.is_empty() && word.len() <= KEY_LEN_MAX && visible_run(word) == word.len()
 }
 
 /// A decimal number of at most 64 bits, digits only.
@@ -55,14 +153,19 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
     if word.is_empty() || word.len() > 20 {
         return None;
     }
-    word.iter().try_fold(0u64, |number, byte| {
+    let mut number = 0u64;
+    for byte in word {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    // Nineteen digits always fit. Twenty that wrapped around are less than twenty digits can be.
+    (word.len() < 20 || word[0] == b'1' && number >= SMALLEST_OF_TWENTY_DIGITS).then_some(number)
 }
+
+const SMALLEST_OF_TWENTY_DIGITS: u64 = 10_000_000_000_000_000_000;
 
 /// Whether a word is an expiry time: 32 bits with a sign.
 pub(super) fn is_exptime(word: &[u8]) -> bool {
@@ -77,9 +180,13 @@ pub(super) fn is_flags(word: &[u8]) -> bool {
     number(word).is_some_and(|n| u32::try_from(n).is_ok())
 }
 
-/// The length of a data block: 31 bits less its line end.
+/// No data block is as long as this: 31 bits less its line end.
+const DATA_LEN_END: usize = (1 << 31) - 2;
+
+/// The length of a data block.
 pub(super) fn data_len(word: &[u8]) -> Option<usize> {
-    number(word).filter(|&n| n < (1 << 31) - 2).and_then(|n| usize::try_from(n).ok())
+    let length = usize::try_from(number(word)?).ok()?;
+    (length < DATA_LEN_END).then_some(length)
 }
 
 #[cfg(test)]
@@ -96,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn the_visible_run_ends_at_the_first_control_byte_or_space() {
+        for end in 0..40 {
+            for bad in [0, 1, b'\t', b'\n', 0x1f, b' ', 0x7f] {
+                for filler in [0x21, b'a', 0x7e, 0x80, 0xa0, 0xff] {
+                    let mut bytes = [filler; 48];
+                    bytes[end] = bad;
+                    bytes[end + 3] = 0;
+                    assert_eq!(visible_run(&bytes), end, "{bad:#x} after {filler:#x}");
+                    assert_eq!(visible_run(&bytes[..end]), end);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn keys_are_short_and_visible() {
         assert!(is_key(b"a"));
         assert!(is_key(&[b'k'; 250]));
@@ -107,9 +229,22 @@ mod tests {
 
     #[test]
     fn numbers_are_digits_that_fit() {
+        assert_eq!(number(b"9999999999999999999"), Some(9_999_999_999_999_999_999));
+        assert_eq!(number(b"10000000000000000000"), Some(10_000_000_000_000_000_000));
+        assert_eq!(number(b"00000000000000000001"), None, "twenty digits, and a small number");
         assert_eq!(number(b"0003"), Some(3));
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
-        for bad in [&b""[..], b"18446744073709551616", b"-1", b"+1", b"1x", b"0x1", b" 1"] {
+        for bad in [
+            &b""[..],
+            b"18446744073709551616",
+            b"19999999999999999999",
+            b"99999999999999999999",
+            b"-1",
+            b"+1",
+            b"1x",
+            b"0x1",
+            b" 1",
+        ] {
             assert_eq!(number(bad), None, "{bad:?}");
         }
     }

@@ -438,13 +438,18 @@ impl Mux {
 
     /// Hop 6 and 7 (b) for a request with one key.
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
-        let mut room: KeyRoom = [0; 192];
-        let key = match one.encoding {
-            KeyEncoding::Plain => one.key,
+        match one.encoding {
+            KeyEncoding::Plain => self.send_one(id, one, one.key, now),
             KeyEncoding::Base64 => {
-                memcache::decode_key(one.key, &mut room).expect("the parser decoded it")
+                let mut room: KeyRoom = [0; 192];
+                let key = memcache::decode_key(one.key, &mut room).expect("the parser decoded it");
+                self.send_one(id, one, key, now)
             }
-        };
+        }
+    }
+
+    /// Sends a request to the server of its key, whose bytes are `key` however they are written.
+    fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Taken {
         let Some(conn) = self.conn_of(id, key, now) else {
             self.fail_here(id, one.expect, ServerError::NoServers);
             return Taken::Yes;

@@ -8,7 +8,8 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{ALL_OK, VALUES_END, Words};
+use crate::memcache::{self, ALL_OK, VALUES_END, Words};
+use crate::protocol::{Response, Shape};
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(super) struct GatherId(u32);
 pub(super) struct Gather {
     /// The request's keys in its order.
     keys: Vec<Key>,
-    /// The bytes of the keys.
+    /// The keys' bytes, at least one space before each.
     text: Vec<u8>,
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
@@ -63,13 +64,15 @@ impl Gather {
         keys: &[u8],
         mut conn_of: impl FnMut(&[u8], usize) -> Option<(ConnId, usize)>,
     ) -> Option<()> {
-        for word in Words::new(keys) {
-            let start = size(self.text.len());
-            self.text.extend_from_slice(word);
+        self.text.push(b' ');
+        self.text.extend_from_slice(keys);
+        let mut words = Words::new(keys);
+        loop {
+            let start = size(1 + keys.len() - words.rest().len());
+            let Some(word) = words.next() else { return Some(()) };
             let index = size(self.keys.len());
-            let key =
-                Key { start, len: size(word.len()), next: NO_KEY, value_start: 0, value_len: 0 };
-            self.keys.push(key);
+            let len = size(word.len());
+            self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
             let (conn, number) = conn_of(word, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
@@ -79,7 +82,6 @@ impl Gather {
                 fragment.last = index;
             }
         }
-        Some(())
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
@@ -99,28 +101,40 @@ impl Gather {
         let mut index = self.fragments[number].first;
         while index != NO_KEY {
             let key = &self.keys[index as usize];
-            out.push(b' ');
-            out.extend_from_slice(&self.text[key.start as usize..][..key.len as usize]);
+            // With the space before it.
+            out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
             index = key.next;
         }
         out.extend_from_slice(crate::memcache::LINE_END);
     }
 
-    /// Files a value under its key. False if the fragment did not ask for it.
-    pub(super) fn add_value(&mut self, number: usize, key: &[u8], block: &[u8]) -> bool {
+    /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
+    /// its key. Says how many bytes they were; none if the fragment did not ask for one of them.
+    pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
+        let base = self.values.len();
+        let mut used = 0;
+        while let Response::Value { len, key } = next_value(&bytes[used..]) {
+            let index = self.find(number, &bytes[used..][key])?;
+            let entry = &mut self.keys[index as usize];
+            entry.value_start = size(base + used);
+            entry.value_len = size(len);
+            self.fragments[number].cursor = entry.next;
+            used += len;
+        }
+        self.values.extend_from_slice(&bytes[..used]);
+        Some(used)
+    }
+
+    /// The key of a fragment that equals `wanted` and has no value yet: nearly always the one
+    /// after the last that was found.
+    fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
         let Fragment { first, cursor, .. } = self.fragments[number];
-        let found = self.find(cursor, NO_KEY, key).or_else(|| self.find(first, cursor, key));
-        let Some(index) = found else { return false };
-        self.fragments[number].cursor = self.keys[index as usize].next;
-        let entry = &mut self.keys[index as usize];
-        entry.value_start = size(self.values.len());
-        entry.value_len = size(block.len());
-        self.values.extend_from_slice(block);
-        true
+        let found = self.find_between(cursor, NO_KEY, wanted);
+        found.or_else(|| self.find_between(first, cursor, wanted))
     }
 
     /// The first key without a value from `index` to before `end` that equals `wanted`.
-    fn find(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
+    fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
         while index != end && index != NO_KEY {
             let key = &self.keys[index as usize];
             let text = &self.text[key.start as usize..][..key.len as usize];
@@ -193,6 +207,19 @@ impl Gather {
     fn is_small(&self) -> bool {
         self.values.capacity() <= 64 * 1024 && self.keys.capacity() <= 1024
     }
+}
+
+/// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
+pub(super) fn values_len(bytes: &[u8]) -> usize {
+    let mut used = 0;
+    while let Response::Value { len, .. } = next_value(&bytes[used..]) {
+        used += len;
+    }
+    used
+}
+
+fn next_value(bytes: &[u8]) -> Response {
+    memcache::parse_response(bytes, Shape::Values, b"", b"")
 }
 
 /// Offsets here are below 2^32: a line is, and values are below `client_backlog_max`.

@@ -54,32 +54,29 @@ impl Mux {
         self.answer_with(slot, gather.held(), |out| gather.write_answer(out));
     }
 
-    /// Files a value of a fragment. False if the fragment did not ask for it.
-    pub(super) fn add_value(
+    /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
+    /// if the fragment did not ask for one of them.
+    pub(super) fn gather(
         &mut self,
         slot: SlotId,
         id: GatherId,
         number: usize,
-        key: &[u8],
-        block: &[u8],
-    ) -> bool {
-        let max = self.options.limits.client_backlog_max;
+        bytes: &[u8],
+    ) -> Option<usize> {
         let client = self.waiting_client(slot).map(|client| &mut self.clients[client.index()]);
         let gather = self.gathers.gather(id);
-        let fits = client.as_ref().is_some_and(|client| client.backlog() + block.len() <= max);
-        if gather.has_failed() || fits {
-            let asked = gather.add_value(number, key, block);
-            if let Some(client) = client.filter(|_| asked && fits) {
-                client.held_bytes += block.len();
-            }
-            return asked;
+        let held = gather.held();
+        let taken = gather.take_values(number, bytes)?;
+        let max = self.options.limits.client_backlog_max;
+        let fits = client.as_ref().is_some_and(|client| client.backlog() + taken <= max);
+        if !fits {
+            self.stats.limit_client_backlog.add(u64::from(client.is_some()));
+            gather.overflow(memcache::BACKLOG_ERROR);
         }
         if let Some(client) = client {
-            client.held_bytes -= gather.held();
-            self.stats.limit_client_backlog.add(1);
+            client.held_bytes = client.held_bytes - held + gather.held();
         }
-        gather.overflow(memcache::BACKLOG_ERROR);
-        true
+        Some(taken)
     }
 
     /// The client that waits for a slot, if it is still there.

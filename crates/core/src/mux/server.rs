@@ -6,7 +6,7 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::failure::Blame;
-use super::gather::GatherId;
+use super::gather::{GatherId, values_len};
 use super::slots::SlotId;
 use super::{ClientId, Event, Mux};
 use crate::buffer::Buffer;
@@ -319,16 +319,18 @@ impl Mux {
                     self.finish(id, &pending, outcome, &rest[..len]);
                     used += len;
                 }
-                Response::Value { len, ref key }
-                    if self.file(id, &pending, &rest[key.clone()], &rest[..len]) =>
-                {
-                    used += len;
-                }
+                Response::Value { .. } => match self.take_values(id, &pending, rest) {
+                    Some(len) => used += len,
+                    None => {
+                        self.quarantine(id, Blame::Server, now);
+                        return bytes.len();
+                    }
+                },
                 Response::Partial(need) if need <= self.reply_max() => {
                     self.conns[id.index()].need = need;
                     break;
                 }
-                Response::Partial(_) | Response::Value { .. } | Response::Mismatch => {
+                Response::Partial(_) | Response::Mismatch => {
                     self.quarantine(id, Blame::Server, now);
                     return bytes.len();
                 }
@@ -363,16 +365,15 @@ impl Mux {
         self.wake_waiters(id);
     }
 
-    /// Hop 12 for one value of a fragment. False if the fragment did not ask for it.
-    fn file(&mut self, id: ConnId, pending: &Pending, key: &[u8], block: &[u8]) -> bool {
+    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
+    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
+        let taken = match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
+            _ => Some(values_len(bytes)),
+        };
         let server = self.conns[id.index()].server;
-        self.stats.servers[server].response_bytes.add(block.len() as u64);
-        match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, number))) => {
-                self.add_value(slot, gather, number, key, block)
-            }
-            _ => true,
-        }
+        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
+        taken
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.

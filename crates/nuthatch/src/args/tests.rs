@@ -175,3 +175,24 @@ fn the_help_names_every_flag_command_and_variable() {
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100));
 }
+
+#[test]
+fn every_flag_and_command_stands_in_the_documentation() {
+    let documentation = include_str!("../../../../docs/config.md");
+    let names = |flag: &Flag| {
+        let letters = flag.short.chars().map(|letter| format!("`-{letter}`"));
+        let argument = if flag.argument.is_empty() { "" } else { "=" };
+        let long = format!("`--{}{argument}{}`", flag.long, flag.argument.replace('|', "\\|"));
+        letters.chain([long]).collect::<Vec<_>>().join(", ")
+    };
+    for flag in FLAGS {
+        let row = format!("\n| {} | {} |\n", names(flag), flag.doc);
+        assert!(documentation.contains(&row), "{row}");
+    }
+    for command in COMMANDS {
+        let flags = command.flags.iter().filter(|flag| flag.long != "help").map(names);
+        let flags = flags.collect::<Vec<_>>().join(", ");
+        let row = format!("\n| `nuthatch {}` | {flags} | {} |\n", command.name, command.doc);
+        assert!(documentation.contains(&row), "{row}");
+    }
+}

@@ -26,19 +26,21 @@ pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
 
 fn listen_unix(text: &str) -> Result<Listen, Fault> {
     let (path, mode) = match text.rsplit_once(' ') {
-        Some((path, mode)) => (path.trim_end(), Some(permissions(mode)?)),
+        Some((path, mode)) => (path.trim_end(), permissions(mode)?),
         None => (text, None),
     };
     Ok(Listen::Unix { path: socket_path(path)?, mode })
 }
 
-fn permissions(text: &str) -> Result<u32, Fault> {
+/// Octal digits; 0 leaves the permissions to the umask, as it does in twemproxy.
+fn permissions(text: &str) -> Result<Option<u32>, Fault> {
     let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
-    mode.filter(|mode| *mode > 0).ok_or_else(|| {
+    let mode = mode.ok_or_else(|| {
         let wrong = "has an invalid file permission in \"socket_path permission\" format string";
-        Fault::new(wrong, "write the permissions in octal from 1 to 777, such as 660")
-    })
+        Fault::new(wrong, "write the permissions in octal up to 777, such as 660")
+    })?;
+    Ok(Some(mode).filter(|mode| *mode > 0))
 }
 
 /// Reads `host:port:weight` or `/path:weight`, with a name behind a space. The index is left 0.
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(listen("/run/n.sock"), Ok(unix(None)));
         assert_eq!(listen("/run/n.sock 0660"), Ok(unix(Some(0o660))));
         assert_eq!(listen("/run/n.sock 777"), Ok(unix(Some(0o777))));
+        assert_eq!(listen("/run/n.sock 0"), Ok(unix(None)));
     }
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
             ("/run/n.sock 1000", mode),
             ("/run/n.sock 9999", mode),
             ("/run/n.sock rw", mode),
-            ("/run/n.sock 0", mode),
+            ("/run/n.sock ", mode),
             ("/run/n.sock +7", mode),
         ] {
             assert_eq!(listen(text).unwrap_err().wrong, wrong, "{text:?}");

@@ -155,7 +155,7 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "tcpkeepalive",
         kind: Kind::Flag(|pool| &mut pool.tcpkeepalive),
         default: Some("false"),
-        doc: "Probe idle connections, so that a vanished peer is noticed.",
+        doc: "Probe idle client connections, so that a vanished client is noticed.",
     },
     Directive {
         name: "reuseport",
@@ -209,7 +209,8 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "servers",
         kind: Kind::Servers,
         default: None,
-        doc: "The servers: a list of host:port:weight or /path:weight, each with a name or without.",
+        doc: "The servers: a list of host:port:weight or /path:weight, each with a name or \
+            without.",
     },
     Directive {
         name: "sentinels",
@@ -226,7 +227,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "item_size_max",
         kind: Kind::Size(|pool| &mut pool.limits.item_size_max, Bounds::new(1, GIB)),
-        default: Some("67108864"),
+        default: Some("64m"),
         doc: "Bytes of one value.",
     },
     Directive {
@@ -238,7 +239,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "line_max",
         kind: Kind::Size(|pool| &mut pool.limits.line_max, Bounds::new(512, GIB)),
-        default: Some("4194304"),
+        default: Some("4m"),
         doc: "Bytes of one command line.",
     },
     Directive {
@@ -250,13 +251,13 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "client_buffer_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_buffer_max, Bounds::new(1, GIB)),
-        default: Some("1048576"),
+        default: Some("1m"),
         doc: "Bytes of replies waiting for one client beyond which nothing more is read from it.",
     },
     Directive {
         name: "client_backlog_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_backlog_max, Bounds::new(1, 16 * GIB)),
-        default: Some("67108864"),
+        default: Some("64m"),
         doc: "Bytes of replies held for one client beyond which a reply becomes an error.",
     },
     Directive {
@@ -268,13 +269,13 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "server_buffer_max",
         kind: Kind::Size(|pool| &mut pool.limits.server_buffer_max, Bounds::new(1, 16 * GIB)),
-        default: Some("16777216"),
+        default: Some("16m"),
         doc: "Bytes queued to one server connection.",
     },
     Directive {
         name: "memory_max",
         kind: Kind::Size(|pool| &mut pool.limits.memory_max, Bounds::new(MIB, 1024 * GIB)),
-        default: Some("536870912"),
+        default: Some("512m"),
         doc: "Bytes that one worker holds in buffers.",
     },
 ];

@@ -14,7 +14,7 @@ pub const POOL: &str = "memcached";
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// The text that stands for it when it is unset or empty; `None` leaves it to the directive.
+    /// The text that stands for it when it is unset or empty; `None` if nothing does.
     pub default: Option<&'static str>,
     /// What it sets, in one sentence.
     pub doc: &'static str,
@@ -62,9 +62,9 @@ pub static VARIABLES: &[Variable] = &[
         Some("1"),
         "Failures in a row that eject a server.",
     ),
-    plain("SERVER_CONNECTIONS", "server_connections", None, "Connections to each server."),
-    plain("PRECONNECT", "preconnect", None, "Connect to the servers at the start."),
-    plain("REDIS", "redis", None, "Whether the pool speaks Redis; not in this version."),
+    plain("SERVER_CONNECTIONS", "server_connections", Some("1"), "Connections to each server."),
+    plain("PRECONNECT", "preconnect", Some("false"), "Connect to the servers at the start."),
+    plain("REDIS", "redis", Some("false"), "Whether the pool speaks Redis; not in this version."),
 ];
 
 /// The raw pool; `variable` looks a variable up by its name.

@@ -108,7 +108,8 @@ fn no_points(pool: &Pool) -> Option<Trap> {
     let names = list(empty.map(|i| &pool.servers[i]))?;
     Some((
         format!(
-            "The weight of {names} is so small against the others that it rounds to nothing: no key goes there."
+            "The weight of {names} is so small against the others that it rounds to nothing: no \
+             key goes there."
         ),
         "Raise it, or take the server out of the list.".into(),
     ))

@@ -193,15 +193,18 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "backlog: many",
-        "4:12: alpha.backlog: \"many\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+        "4:12: alpha.backlog: \"many\": conf: directive \"backlog\" is not a number; write a \
+         whole number from 0 to 2147483647",
     ),
     (
         "backlog: 4294967297",
-        "4:12: alpha.backlog: \"4294967297\": conf: directive \"backlog\" is out of range; write a whole number from 0 to 2147483647",
+        "4:12: alpha.backlog: \"4294967297\": conf: directive \"backlog\" is out of range; write \
+         a whole number from 0 to 2147483647",
     ),
     (
         "backlog:",
-        "4:3: alpha.backlog: \"\": conf: directive \"backlog\" is not a number; write a whole number from 0 to 2147483647",
+        "4:3: alpha.backlog: \"\": conf: directive \"backlog\" is not a number; write a whole \
+         number from 0 to 2147483647",
     ),
     (
         "timeout: -5",
@@ -231,7 +234,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "hash: [md5]",
-        "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a list",
+        "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a \
+         list",
     ),
     (
         "hash: \"md5\\t\"",
@@ -240,7 +244,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "server_connections: 0",
-        "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be 0; \
+        "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be \
+         0; \
              write a whole number from 1 to 2147483647",
     ),
     (
@@ -300,7 +305,8 @@ fn a_wrong_address_is_reported_with_its_index() {
     - a:1:1 a
     - b:1:1 a
 ";
-    let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight [name]\" \
+    let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight \
+        [name]\" \
                 format string; write host:port:weight such as 10.0.0.1:11211:1, and a name behind \
                 it if you want one";
     let of = "in \"hostname:port:weight [name]\" format string";
@@ -309,7 +315,8 @@ fn a_wrong_address_is_reported_with_its_index() {
         faults(text),
         [
             format!(
-                "a.yml:3:7: alpha.listen[0]: \"127.0.0.1\": conf: {listen} \"hostname:port\" format \
+                "a.yml:3:7: alpha.listen[0]: \"127.0.0.1\": conf: {listen} \"hostname:port\" \
+                 format \
                  string; write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or \
                  /path/of/a.sock 660"
             ),
@@ -319,17 +326,20 @@ fn a_wrong_address_is_reported_with_its_index() {
                  system choose"
             ),
             format!(
-                "a.yml:5:7: alpha.listen[2]: \"/run/a.sock 999\": conf: {listen} file permission in \
-                 \"socket_path permission\" format string; write the permissions in octal from 1 to \
+                "a.yml:5:7: alpha.listen[2]: \"/run/a.sock 999\": conf: {listen} file permission \
+                 in \
+                 \"socket_path permission\" format string; write the permissions in octal up to \
                  777, such as 660"
             ),
             format!("a.yml:7:7: alpha.servers[0]: \"a:1\": conf: directive \"servers\" {form}"),
             format!(
-                "a.yml:8:7: alpha.servers[1]: \"a:x:1\": conf: directive \"servers\" has an invalid \
+                "a.yml:8:7: alpha.servers[1]: \"a:x:1\": conf: directive \"servers\" has an \
+                 invalid \
                  port {of}; write a port from 1 to 65535"
             ),
             format!(
-                "a.yml:9:7: alpha.servers[2]: \"a:1:x\": conf: directive \"servers\" has an invalid \
+                "a.yml:9:7: alpha.servers[2]: \"a:1:x\": conf: directive \"servers\" has an \
+                 invalid \
                  weight {of}; write a whole number from 1 to 2147483647"
             ),
             format!(
@@ -636,4 +646,90 @@ fn a_pool_is_chosen_by_name_or_because_it_is_alone() {
     assert_eq!(two.choose(None).unwrap_err(), "a.yml: choose a pool with -p: a, b");
     assert_eq!(two.choose(Some("c")).unwrap_err(), "a.yml: there is no pool 'c', only a, b");
     assert_eq!(read(&with("timeout: 1")).choose(None).unwrap().name, "alpha");
+}
+
+const DOCUMENTATION: &str = include_str!("../../../../docs/config.md");
+
+/// The row of the documentation whose first cell is `name`, cell by cell.
+fn documented(name: &str) -> Vec<&'static str> {
+    let start = format!("| `{name}` | ");
+    let mut rows = DOCUMENTATION.lines().filter(|line| line.starts_with(&start));
+    let row = rows.next().unwrap_or_else(|| panic!("{name} stands in docs/config.md"));
+    assert_eq!(rows.next(), None, "{name} stands there once");
+    row.trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+/// A number of bytes in the greatest unit that divides it.
+fn in_units(bytes: u64) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 30) => format!("{}g", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
+        _ => bytes.to_string(),
+    }
+}
+
+#[test]
+fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
+    for directive in DIRECTIVES {
+        let cells = documented(directive.name);
+        let takes = match directive.kind {
+            Kind::Listen => "an address or a list".into(),
+            Kind::Servers => "a list".into(),
+            Kind::Hash | Kind::Distribution => "a name".into(),
+            Kind::HashTag => "two characters".into(),
+            Kind::Flag(_) => "true or false".into(),
+            Kind::Count(_, bounds) => format!("{} to {}", bounds.min, bounds.max),
+            Kind::Size(_, bounds) => {
+                format!("{} to {}", in_units(bounds.min), in_units(bounds.max))
+            }
+            Kind::Timeout(_) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
+            Kind::Text(_) => "a text".into(),
+            Kind::Ignored => "anything".into(),
+        };
+        let default = match directive.default {
+            Some(default) => format!("`{default}`"),
+            None if ["listen", "servers"].contains(&directive.name) => "required".into(),
+            None => "none".into(),
+        };
+        assert_eq!(cells[1..4], [takes.as_str(), &default, directive.doc], "{}", directive.name);
+    }
+    let rows = DOCUMENTATION.lines().filter(|line| line.matches(" | ").count() == 4);
+    assert_eq!(rows.count(), DIRECTIVES.len() + 2, "no other directives stand there");
+}
+
+#[test]
+fn every_variable_stands_in_the_documentation_with_its_default() {
+    for variable in environment::VARIABLES {
+        let default = match variable.default {
+            Some(default) => format!("`{default}`"),
+            None if variable.name == "SERVERS" => "required".into(),
+            None => "none".into(),
+        };
+        assert_eq!(documented(variable.name)[1..], [default.as_str(), variable.doc]);
+    }
+}
+
+#[test]
+fn every_hash_and_distribution_stands_in_the_documentation() {
+    let hashes = Hash::ALL.iter().map(|hash| hash.name());
+    let distributions = Distribution::ALL.iter().map(|distribution| distribution.name());
+    let lists: Vec<_> = DOCUMENTATION
+        .lines()
+        .filter(|line| line.starts_with("Hashes: ") || line.starts_with("Distributions: "))
+        .collect();
+    assert_eq!(lists.len(), 2);
+    for name in hashes.chain(distributions) {
+        assert!(lists.iter().any(|list| list.contains(&format!("`{name}`"))), "{name}");
+    }
+}
+
+#[test]
+fn the_example_of_the_documentation_is_a_good_one() {
+    let example = DOCUMENTATION.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let config = read(example.unwrap());
+    assert_eq!(lint::warnings(&config), []);
+    let pool = &config.pools[0];
+    let server = &pool.servers[pool.ring(0).route(b"user:42")].name;
+    let answer = format!("user:42\t{:08x}\t{server}\n", pool.hash.hash(b"user:42"));
+    assert!(DOCUMENTATION.contains(&answer), "{answer}");
 }

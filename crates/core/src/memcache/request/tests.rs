@@ -1,1 +1,526 @@
+//! What clients write and what becomes of it, as tables. Texts and arities are those of memcached
+//! 1.6.18, asked directly; where we differ on purpose, the table says so.
 
+use super::super::{COMMANDS, write_wire};
+use super::*;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+const PLAIN: KeyEncoding = KeyEncoding::Plain;
+const LOUD: Quiet = Quiet::No;
+const SILENT: Quiet = Quiet::All;
+
+fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+    parse_request(input, 0, limits)
+}
+
+/// What the first request of `input` is, and that it ends where `input` ends, whatever follows.
+fn request(input: &[u8]) -> Request<'_> {
+    let limits = Limits::default();
+    let Parsed::Request(request, len) = parse(input, &limits) else {
+        panic!("{} is a request", show(input));
+    };
+    assert_eq!(len, input.len(), "{}", show(input));
+    let more = [input, b"get next\r\n"].concat();
+    let Parsed::Request(same, len) = parse(&more, &limits) else { panic!("{}", show(input)) };
+    assert_eq!((format!("{same:?}"), len), (format!("{request:?}"), input.len()));
+    request
+}
+
+fn show(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+fn written(wire: &Wire<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_wire(wire, &mut out);
+    out
+}
+
+/// A line of a table: input, key, what is owed, what is hidden, kind, and what a server gets if
+/// not the input itself.
+type Single<'a> = (&'a [u8], &'a [u8], Shape, Quiet, Class, Option<&'a [u8]>);
+
+fn check_singles(table: &[Single<'_>]) {
+    for &(input, key, shape, quiet, class, wire) in table {
+        let Request::One(one) = request(input) else { panic!("{} has one key", show(input)) };
+        assert_eq!(one.key, key, "{}", show(input));
+        assert_eq!(one.expect, Expect { shape, quiet }, "{}", show(input));
+        assert_eq!(one.class, class, "{}", show(input));
+        match wire {
+            None => assert_eq!(one.wire, Wire::Verbatim(input), "{}", show(input)),
+            Some(wire) => {
+                assert!(matches!(one.wire, Wire::Words { .. }), "{}", show(input));
+                assert_eq!(show(&written(&one.wire)), show(wire), "{}", show(input));
+            }
+        }
+    }
+}
+
+#[test]
+fn reads_of_one_key() {
+    use Class::{Get, GetAndTouch};
+    use Shape::Value;
+    check_singles(&[
+        (b"get k\r\n", b"k", Value, LOUD, Get, None),
+        (b"gets k\r\n", b"k", Value, LOUD, Get, None),
+        (b"bget k\r\n", b"k", Value, LOUD, Get, None),
+        (b"gat 0 k\r\n", b"k", Value, LOUD, GetAndTouch, None),
+        (b"gats -1 k\r\n", b"k", Value, LOUD, GetAndTouch, None),
+        (b"gat 2147483647 k\r\n", b"k", Value, LOUD, GetAndTouch, None),
+        (b"get \xff\x80\r\n", b"\xff\x80", Value, LOUD, Get, None),
+        (b"get k\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b" get k\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b"get  k\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b"get k \n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b"  get   k  \r\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b"gat 0  k\r\n", b"k", Value, LOUD, GetAndTouch, Some(b"gat 0 k\r\n")),
+        (b"gat  0 k\r\n", b"k", Value, LOUD, GetAndTouch, Some(b"gat 0 k\r\n")),
+        (b" gat 0 k\n", b"k", Value, LOUD, GetAndTouch, Some(b"gat 0 k\r\n")),
+    ]);
+}
+
+#[test]
+fn storage() {
+    use Class::Set;
+    use Shape::Stored;
+    const FLAT: Option<&[u8]> = Some(b"set k 1 2 3\r\nabc\r\n");
+    check_singles(&[
+        (b"set k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"add k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"replace k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"append k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"prepend k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 0 0 0\r\n\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 0 0 4\r\n\r\n\r\n\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 0 0 0003\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 4294967295 2147483647 1\r\na\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 0 -2147483648 1\r\na\r\n", b"k", Stored, LOUD, Set, None),
+        (b"set k 1 2 3 noreply\r\nabc\r\n", b"k", Stored, SILENT, Set, FLAT),
+        (b"set k 1 2 3 noreply \r\nabc\r\n", b"k", Stored, SILENT, Set, FLAT),
+        (b"set k 1 2 3 NOREPLY\r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
+        (b"set k 1 2 3 0\r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
+        (b" set  k 1 2 3 \r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
+        (b"set k 1 2 3\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
+        (b"cas k 1 2 3 9\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
+        (b"cas k 1 2 1 18446744073709551615\r\na\r\n", b"k", Stored, LOUD, Set, None),
+        (
+            b"cas k 1 2 3 9 noreply\r\nabc\r\n",
+            b"k",
+            Stored,
+            SILENT,
+            Set,
+            Some(b"cas k 1 2 3 9\r\nabc\r\n"),
+        ),
+        (b"cas k 1 2 1 9 x\r\na\r\n", b"k", Stored, LOUD, Set, Some(b"cas k 1 2 1 9\r\na\r\n")),
+    ]);
+}
+
+#[test]
+fn commands_of_a_few_words() {
+    use Class::{Arith, Delete, Touch};
+    use Shape::{Deleted, Number, Touched};
+    check_singles(&[
+        (b"delete k\r\n", b"k", Deleted, LOUD, Delete, None),
+        (b"delete k 0\r\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
+        (b"delete k noreply\r\n", b"k", Deleted, SILENT, Delete, Some(b"delete k\r\n")),
+        (b"delete k 0 noreply\r\n", b"k", Deleted, SILENT, Delete, Some(b"delete k\r\n")),
+        (b"delete k\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
+        (b" delete k\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
+        (b"delete  k \r\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
+        (b"incr k 1\r\n", b"k", Number, LOUD, Arith, None),
+        (b"decr k 18446744073709551615\r\n", b"k", Number, LOUD, Arith, None),
+        (b"incr k 1 noreply\r\n", b"k", Number, SILENT, Arith, Some(b"incr k 1\r\n")),
+        (b"incr k 1 2\r\n", b"k", Number, LOUD, Arith, Some(b"incr k 1\r\n")),
+        (b"touch k -1\r\n", b"k", Touched, LOUD, Touch, None),
+        (b"touch k 0 noreply\r\n", b"k", Touched, SILENT, Touch, Some(b"touch k 0\r\n")),
+        (b"touch k 0 foo\r\n", b"k", Touched, LOUD, Touch, Some(b"touch k 0\r\n")),
+    ]);
+}
+
+#[test]
+fn meta_requests_ask_aloud_and_remember_what_to_hide() {
+    use Class::{MetaArith, MetaDelete, MetaGet as Get, MetaSet, Other};
+    use Quiet::{Misses, Success};
+    use Shape::{MetaDebug, MetaGet, MetaStored};
+    check_singles(&[
+        (b"mg k\r\n", b"k", MetaGet, LOUD, Get, None),
+        (b"mg k v t O1 k\r\n", b"k", MetaGet, LOUD, Get, None),
+        (b"mg k q\r\n", b"k", MetaGet, Misses, Get, Some(b"mg k\r\n")),
+        (b"mg k v q k\r\n", b"k", MetaGet, Misses, Get, Some(b"mg k v k\r\n")),
+        (b"mg q q\r\n", b"q", MetaGet, Misses, Get, Some(b"mg q\r\n")),
+        (b"mg  k  v \r\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
+        (b"mg k v\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
+        (b"ms k 2\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
+        (b"ms k 0\r\n\r\n", b"k", MetaStored, LOUD, MetaSet, None),
+        (b"ms k 2 T0 F1 I\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
+        (b"ms k 2 q\r\nhi\r\n", b"k", MetaStored, Success, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
+        (b"ms k 2\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
+        (b"md k\r\n", b"k", MetaStored, LOUD, MetaDelete, None),
+        (b"md k q C5\r\n", b"k", MetaStored, Success, MetaDelete, Some(b"md k C5\r\n")),
+        (b"ma k N0 J13 v\r\n", b"k", MetaStored, LOUD, MetaArith, None),
+        (b"ma k q\r\n", b"k", MetaStored, Success, MetaArith, Some(b"ma k\r\n")),
+        (b"me k\r\n", b"k", MetaDebug, LOUD, Other, None),
+        (b"me k q\r\n", b"k", MetaDebug, LOUD, Other, Some(b"me k\r\n")),
+    ]);
+}
+
+#[test]
+fn meta_flags_that_concern_us_are_read() {
+    const TOKEN: &[u8] = &[b'O'; 32];
+    let long = [b"mg k ", TOKEN, b"\r\n"].concat();
+    let table: &[(&[u8], &[u8], KeyEncoding, &[u8])] = &[
+        (b"mg k\r\n", b"k", PLAIN, b""),
+        (b"mg k O\r\n", b"k", PLAIN, b"O"),
+        (b"mg k v Oabc t\r\n", b"k", PLAIN, b"Oabc"),
+        (&long, b"k", PLAIN, TOKEN),
+        (b"mg aGk= b\r\n", b"aGk=", KeyEncoding::Base64, b""),
+        (b"mg aGk= v bar\r\n", b"aGk=", KeyEncoding::Base64, b""),
+        (b"mg aGk=\r\n", b"aGk=", PLAIN, b""),
+        (b"ms aGk= 1 b O9\r\nx\r\n", b"aGk=", KeyEncoding::Base64, b"O9"),
+        (b"mg k a c d e f g h i j l m n o p r s\r\n", b"k", PLAIN, b""),
+    ];
+    for &(input, key, encoding, opaque) in table {
+        let Request::One(one) = request(input) else { panic!("{}", show(input)) };
+        assert_eq!((one.key, one.encoding, one.opaque), (key, encoding, opaque), "{}", show(input));
+    }
+}
+
+#[test]
+fn reads_of_several_keys() {
+    let table: &[(&[u8], &[u8], &[u8], usize, Class)] = &[
+        (b"get a b\r\n", b"get", b"a b", 2, Class::Get),
+        (b"gets a b a\r\n", b"gets", b"a b a", 3, Class::Get),
+        (b"  get  a   b \r\n", b"get", b"a   b ", 2, Class::Get),
+        (b"get a b\n", b"get", b"a b", 2, Class::Get),
+        (b"gat 10 a b\r\n", b"gat 10", b"a b", 2, Class::GetAndTouch),
+        (b"gats 0 noreply b\r\n", b"gats 0", b"noreply b", 2, Class::GetAndTouch),
+    ];
+    for &(input, head, keys, count, class) in table {
+        let expect = Expect { shape: Shape::Values, quiet: LOUD };
+        let many = Many { head, keys, count, expect, class };
+        assert_eq!(request(input), Request::Many(many), "{}", show(input));
+    }
+}
+
+#[test]
+fn flush_all_goes_to_all() {
+    let table: &[(&[u8], Quiet, &[u8])] = &[
+        (b"flush_all\r\n", LOUD, b"flush_all\r\n"),
+        (b"flush_all 0\r\n", LOUD, b"flush_all 0\r\n"),
+        (b"flush_all -1\r\n", LOUD, b"flush_all -1\r\n"),
+        (b"flush_all 10 x\r\n", LOUD, b"flush_all 10\r\n"),
+        (b"flush_all noreply\r\n", SILENT, b"flush_all\r\n"),
+        (b"flush_all 10 noreply\r\n", SILENT, b"flush_all 10\r\n"),
+    ];
+    for &(input, quiet, wire) in table {
+        let Request::All(all) = request(input) else { panic!("{}", show(input)) };
+        assert_eq!(all.expect, Expect { shape: Shape::Ok, quiet }, "{}", show(input));
+        assert_eq!(show(&written(&all.wire)), show(wire), "{}", show(input));
+    }
+}
+
+#[test]
+fn what_needs_no_server_or_any() {
+    const VERSION: &[u8] = b"version\r\n";
+    let table: &[(&[u8], Request<'_>)] = &[
+        (b"mn\r\n", Request::Barrier(b"MN\r\n")),
+        (b"mn foo q\r\n", Request::Barrier(b"MN\r\n")),
+        (b"verbosity 1\r\n", Request::Answer(b"OK\r\n")),
+        (b"verbosity 1 2\r\n", Request::Answer(b"OK\r\n")),
+        (b"verbosity 1 noreply\r\n", Request::Answer(b"")),
+        (b"verbosity abc noreply\r\n", Request::Answer(b"")),
+        (b"verbosity noreply\r\n", Request::Answer(b"")),
+        (b"stats\r\n", Request::Stats(b"")),
+        (b"stats  settings \r\n", Request::Stats(b"settings ")),
+        (b"shutdown\r\n", Request::Answer(b"ERROR: shutdown not enabled\r\n")),
+        (b"shutdown now\r\n", Request::Answer(b"ERROR: shutdown not enabled\r\n")),
+        (b"quit\r\n", Request::Quit),
+        (b" quit now\n", Request::Quit),
+    ];
+    for (input, expected) in table {
+        assert_eq!(&request(input), expected, "{}", show(input));
+    }
+    for input in [VERSION, b"version x y\r\n", b" version\n"] {
+        let Request::One(one) = request(input) else { panic!("{}", show(input)) };
+        assert_eq!((one.key, one.wire), (VERSION_KEY, Wire::Verbatim(VERSION)));
+        assert_eq!(one.expect, Expect { shape: Shape::Version, quiet: LOUD });
+    }
+}
+
+fn check_refusals(table: &[(&[u8], &[u8], u64)]) {
+    for &(input, error, skip) in table {
+        let Request::Refused { error: found, skip: skipped, .. } = request(input) else {
+            panic!("{} is refused", show(input));
+        };
+        assert_eq!((show(found), skipped), (show(error), skip), "{}", show(input));
+    }
+}
+
+const KEY_251: &[u8] = &[b'k'; 251];
+
+fn with_long_key(before: &str, after: &str) -> Vec<u8> {
+    [before.as_bytes(), b" ", KEY_251, after.as_bytes(), b"\r\n"].concat()
+}
+
+#[test]
+fn unknown_commands_and_wrong_arities_are_errors() {
+    const LINES: &[&[u8]] = &[
+        b"\r\n",
+        b"\n",
+        b"   \r\n",
+        b"GET k\r\n",
+        b"\tget k\r\n",
+        b"getx\r\n",
+        b"foo bar baz\r\n",
+        b"cache_memlimit 64\r\n",
+        b"get\r\n",
+        b"gets \r\n",
+        b"gat\r\n",
+        b"gat 1\r\n", // memcached: END
+        b"incr\r\n",
+        b"incr k\r\n",
+        b"incr k 1 noreply x\r\n",
+        b"touch k\r\n",
+        b"touch k 0 noreply x\r\n",
+        b"delete\r\n",
+        b"delete k 0 noreply x\r\n",
+        b"flush_all 0 noreply x\r\n",
+        b"verbosity\r\n",
+        b"verbosity 1 2 3\r\n",
+        b"verbosity 1 noreply x\r\n",
+        b"mg\r\n",
+        b"md\r\n",
+        b"ma \r\n",
+        b"me\r\n", // memcached: CLIENT_ERROR bad command line format
+    ];
+    check_refusals(&LINES.iter().map(|&line| (line, ERROR, 0)).collect::<Vec<_>>());
+}
+
+#[test]
+fn bad_words_are_refused_with_memcacheds_texts() {
+    check_refusals(&[
+        (&with_long_key("get", ""), BAD_LINE, 0),
+        (&with_long_key("get k", ""), BAD_LINE, 0),
+        (&with_long_key("gat 0", ""), BAD_LINE, 0),
+        (&with_long_key("incr", " 1"), BAD_LINE, 0),
+        (&with_long_key("touch", " 0"), BAD_LINE, 0),
+        (&with_long_key("delete", ""), BAD_LINE, 0),
+        (&with_long_key("mg", " q"), BAD_LINE, 0),
+        (b"gat abc k\r\n", BAD_EXPTIME, 0),
+        (b"gat abc\r\n", BAD_EXPTIME, 0),
+        (b"incr k abc\r\n", BAD_DELTA, 0),
+        (b"incr k -1\r\n", BAD_DELTA, 0),
+        (b"decr k 18446744073709551616\r\n", BAD_DELTA, 0),
+        (b"touch k abc\r\n", BAD_EXPTIME, 0),
+        (b"delete k 1\r\n", BAD_DELETE, 0),
+        (b"delete a b\r\n", BAD_DELETE, 0),
+        (b"delete k 0 0\r\n", BAD_DELETE, 0),
+        (b"delete k noreply 0\r\n", BAD_DELETE, 0),
+        (b"flush_all abc\r\n", BAD_EXPTIME, 0),
+        (b"flush_all noreply x\r\n", BAD_EXPTIME, 0),
+        (b"verbosity abc\r\n", BAD_LINE, 0),
+        (b"verbosity -1\r\n", BAD_LINE, 0),
+    ]);
+}
+
+#[test]
+fn times_and_control_bytes_that_memcached_lets_pass_are_refused() {
+    check_refusals(&[
+        (b"touch k 2147483648\r\n", BAD_EXPTIME, 0),
+        (b"gat 2147483648 k\r\n", BAD_EXPTIME, 0),
+        (b"flush_all 2147483648\r\n", BAD_EXPTIME, 0),
+        (b"get a\x01b\r\n", BAD_LINE, 0),
+        (b"get a\0b\r\n", BAD_LINE, 0),
+        (b"get k a\rb\r\n", BAD_LINE, 0),
+        (b"get k\r\r\n", BAD_LINE, 0),
+        (b"delete a\x7f\r\n", BAD_LINE, 0),
+        (b"mg a\tb\r\n", BAD_LINE, 0),
+    ]);
+}
+
+#[test]
+fn bad_storage_lines_are_refused_together_with_their_data() {
+    check_refusals(&[
+        (&with_long_key("set", " 0 0 3"), BAD_LINE, 5),
+        (b"set a\x01b 0 0 3\r\n", BAD_LINE, 5),
+        (b"set k x 0 3\r\n", BAD_LINE, 5),
+        (b"set k -1 0 3\r\n", BAD_LINE, 5),
+        (b"set k 4294967296 0 3\r\n", BAD_LINE, 5),
+        (b"set k 0 x 3\r\n", BAD_LINE, 5),
+        (b"set k 0 2147483648 3\r\n", BAD_LINE, 5),
+        (b"set k 0 -2147483649 3\r\n", BAD_LINE, 5),
+        (b"cas k 0 0 3 x\r\n", BAD_LINE, 5),
+        (b"cas k 0 0 3 -1\r\n", BAD_LINE, 5),
+        (b"cas k 0 0 3 18446744073709551616\r\n", BAD_LINE, 5),
+        (b"cas k 0 0 3\r\n", ERROR, 5),
+        (b"set k 0 0 3 noreply x\r\n", ERROR, 5),
+        (b"cas k 0 0 3 1 noreply x\r\n", ERROR, 5),
+        (b"set k 0 0 67108865\r\n", TOO_LARGE, 67_108_867),
+        (b"set k 0 0 2147483645\r\n", TOO_LARGE, 2_147_483_647),
+        (b"ms k 67108865\r\n", TOO_LARGE, 67_108_867),
+    ]);
+}
+
+#[test]
+fn whoever_wants_no_reply_is_told_of_no_mistake_but_arity() {
+    check_refusals(&[
+        (b"set k x 0 3 noreply\r\n", b"", 5),
+        (&with_long_key("set", " 0 0 3 noreply"), b"", 5),
+        (b"set k 0 0 67108865 noreply\r\n", b"", 67_108_867),
+        (b"cas k 0 0 3 x noreply\r\n", b"", 5),
+        (b"incr k abc noreply\r\n", b"", 0),
+        (&with_long_key("incr", " 1 noreply"), b"", 0),
+        (b"touch k abc noreply\r\n", b"", 0),
+        (b"delete k 1 noreply\r\n", b"", 0),
+        (b"flush_all abc noreply\r\n", b"", 0),
+    ]);
+}
+
+#[test]
+fn bad_meta_requests_are_refused_also_quiet_ones() {
+    check_refusals(&[
+        (b"mg !! b q\r\n", b"CLIENT_ERROR error decoding key\r\n", 0),
+        (b"mg aGk b\r\n", b"CLIENT_ERROR error decoding key\r\n", 0),
+        (b"mg = b\r\n", b"CLIENT_ERROR error decoding key\r\n", 0),
+        (b"ms !! 3 b\r\n", b"CLIENT_ERROR error decoding key\r\n", 5),
+        (
+            b"mg k Oxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+            b"CLIENT_ERROR opaque token too long\r\n",
+            0,
+        ),
+        (
+            b"ms k 3 Oxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+            b"CLIENT_ERROR opaque token too long\r\n",
+            5,
+        ),
+        (b"mg k \x01\r\n", b"CLIENT_ERROR invalid flag\r\n", 0),
+        (b"ms k 3 \xff\r\n", b"CLIENT_ERROR invalid flag\r\n", 5),
+        (
+            b"ms k 3 a c d e f g h i j l m n o p r s t\r\n",
+            b"CLIENT_ERROR options flags are too long\r\n",
+            5,
+        ),
+        (&with_long_key("ms", " 3 q"), BAD_LINE, 5),
+    ]);
+}
+
+#[test]
+fn without_a_readable_length_the_framing_is_lost() {
+    let table: &[(&[u8], &[u8])] = &[
+        (b"set\r\n", ERROR),
+        (b"set k 0 0\r\n", ERROR),
+        (b"ms\r\n", ERROR),
+        (b"ms k\r\n", BAD_LINE),
+        (b"set k 0 0 x\r\n", BAD_LINE),
+        (b"set k 0 0 -1\r\n", BAD_LINE),
+        (b"set k 0 0 +1\r\n", BAD_LINE),
+        (b"set k 0 0 2147483646\r\n", BAD_LINE),
+        (b"set k 0 0 99999999999999999999\r\n", BAD_LINE),
+        (b"cas k 0 0 x 1\r\n", BAD_LINE),
+        (b"ms k S3\r\n", BAD_LINE),
+        (b"ms aGk= b 3\r\n", BAD_LINE),
+    ];
+    for &(input, error) in table {
+        let expected = Request::Lost { error, limit: Limit::Grammar };
+        assert_eq!(request(input), expected, "{}", show(input));
+    }
+}
+
+#[test]
+fn a_data_block_ends_where_it_should_or_the_framing_is_lost() {
+    const INPUTS: [&[u8]; 6] = [
+        b"set k 0 0 1\r\nabc\r\n",
+        b"set k 0 0 3\r\nabcd\r\n",
+        b"set k 0 0 5\r\nabc\r\nget k\r\n",
+        b"set k 0 0 1\r\n7\n\n",
+        b"set k 0 0 1 noreply\r\nabc\r\n",
+        b"ms k 1 q\r\nabc\r\n",
+    ];
+    let lost = Request::Lost { error: BAD_DATA, limit: Limit::Grammar };
+    for input in INPUTS {
+        let Parsed::Request(request, _) = parse(input, &Limits::default()) else {
+            panic!("{}", show(input));
+        };
+        assert_eq!(request, lost, "{}", show(input));
+    }
+}
+
+#[test]
+fn browsers_and_the_binary_protocol_are_left_without_a_word() {
+    const INPUTS: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\n",
+        b"POST /x HTTP/1.0\n",
+        b"\x80\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x80",
+    ];
+    for input in INPUTS {
+        let Parsed::Request(request, _) = parse(input, &Limits::default()) else {
+            panic!("{}", show(input));
+        };
+        assert_eq!(request, Request::Lost { error: b"", limit: Limit::Grammar }, "{input:?}");
+    }
+}
+
+#[test]
+fn what_is_not_whole_waits_and_says_for_how_much() {
+    let limits = Limits::default();
+    for command in COMMANDS {
+        for end in 1..=command.name.len() {
+            assert_eq!(parse(&command.name[..end], &limits), Parsed::PartialLine);
+        }
+    }
+    let set = b"set key 1 2 10\r\n0123456789\r\n";
+    for end in 1..16 {
+        assert_eq!(parse(&set[..end], &limits), Parsed::PartialLine, "{end}");
+    }
+    for end in 16..set.len() {
+        assert_eq!(parse(&set[..end], &limits), Parsed::Partial(set.len()), "{end}");
+    }
+    assert_eq!(parse(b"ms k 67108864 q\r\n", &limits), Parsed::Partial(67_108_883));
+}
+
+#[test]
+fn what_was_searched_is_not_searched_again() {
+    let limits = Limits::default();
+    let line = b"get k\r\n";
+    for searched in 0..6 {
+        let Parsed::Request(_, len) = parse_request(line, searched, &limits) else { panic!() };
+        assert_eq!(len, 7);
+    }
+}
+
+#[test]
+fn lines_are_as_long_as_their_commands_need() {
+    let limits = Limits { line_max: 5000, ..Limits::default() };
+    let lost = |input: &[u8]| {
+        let expected = Request::Lost { error: LINE_TOO_LONG, limit: Limit::Line };
+        matches!(parse(input, &limits), Parsed::Request(found, _) if found == expected)
+    };
+    for (command, longest) in [("delete", 2048), ("foo", 2048), ("get", 5000), ("gat 1", 5000)] {
+        let mut line = command.as_bytes().to_vec();
+        line.resize(longest, b' ');
+        assert_eq!(parse(&line, &limits), Parsed::PartialLine, "{command}");
+        assert!(!lost(&[&line, &b"\n"[..]].concat()), "{command}");
+        line.push(b' ');
+        assert!(lost(&line), "{command}");
+        assert!(lost(&[&line, &b"\n"[..]].concat()), "{command}, with its end");
+    }
+    assert!(lost(&[b' '; 2049]), "no command in sight");
+}
+
+#[test]
+fn limits_are_inclusive_and_say_which_they_are() {
+    let limits = Limits { item_size_max: 3, keys_max: 2, ..Limits::default() };
+    let refused = |input: &'static [u8]| match parse(input, &limits) {
+        Parsed::Request(Request::Refused { error, limit, .. }, _) => Some((error, limit)),
+        _ => None,
+    };
+    assert_eq!(refused(b"set k 0 0 3\r\nabc\r\n"), None);
+    assert_eq!(refused(b"set k 0 0 4\r\nabcd\r\n"), Some((TOO_LARGE, Limit::ItemSize)));
+    assert_eq!(refused(b"ms k 4\r\nabcd\r\n"), Some((TOO_LARGE, Limit::ItemSize)));
+    assert_eq!(refused(b"get a b\r\n"), None);
+    assert_eq!(refused(b"get a b c\r\n"), Some((TOO_MANY_KEYS, Limit::Keys)));
+    assert_eq!(refused(b"gat 0 a b c\r\n"), Some((TOO_MANY_KEYS, Limit::Keys)));
+}

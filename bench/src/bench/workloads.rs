@@ -1,0 +1,171 @@
+//! The workloads and their targets: ratios to nutcracker 0.5.0 that Nuthatch is to stay below.
+
+/// How candidates are reached; nutcracker, the reference, always over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Tcp,
+    Unix,
+}
+
+/// Whether one memcached is measured too, without a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direct {
+    Measured,
+    Skipped,
+}
+
+/// What is asked of a proxy and how much less than nutcracker's the answer may cost.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// Options of `load` that choose keys and values.
+    pub(crate) dataset: &'static [&'static str],
+    /// Options of `load` that choose the requests.
+    pub(crate) requests: &'static [&'static str],
+    pub(crate) link: Link,
+    pub(crate) direct: Direct,
+    /// Of CPU time per request.
+    pub(crate) cpu_target: Option<f64>,
+    /// Of the median and the 99th percentile; meaningful in an open loop only.
+    pub(crate) latency_target: Option<f64>,
+}
+
+const PIPELINED: &[&str] = &["--pipeline", "16"];
+const MULTIGET: &[&str] = &["--ratio", "0:1", "--keys-per-get", "100"];
+
+const UNPIPELINED: Workload = Workload {
+    name: "a",
+    title: "50 connections",
+    dataset: &[],
+    requests: &[],
+    link: Link::Tcp,
+    direct: Direct::Skipped,
+    cpu_target: None,
+    latency_target: None,
+};
+
+/// All workloads, in the order in which they are run.
+pub(crate) const ALL: [Workload; 10] = [
+    Workload { direct: Direct::Measured, cpu_target: Some(0.80), ..UNPIPELINED },
+    Workload {
+        name: "b",
+        title: "50 connections, pipeline 16",
+        requests: PIPELINED,
+        direct: Direct::Measured,
+        cpu_target: Some(0.45),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "c",
+        title: "gets of 100 keys",
+        requests: MULTIGET,
+        cpu_target: Some(0.35),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "fixed-rate",
+        title: "50 connections, 10,000 requests/s",
+        requests: &["--rate", "10000"],
+        cpu_target: Some(0.85),
+        latency_target: Some(1.0),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "10kb",
+        title: "values of 10 KB",
+        dataset: &["--size", "10240"],
+        cpu_target: Some(0.80),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "100kb",
+        title: "values of 100 KB",
+        dataset: &["--size", "102400", "--keys", "1000"],
+        cpu_target: Some(0.95),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "1000-conns",
+        title: "1000 connections",
+        requests: &["--connections", "1000"],
+        cpu_target: Some(0.60),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "unix-a",
+        title: "50 connections, unix socket (nutcracker: TCP)",
+        link: Link::Unix,
+        cpu_target: Some(0.42),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "unix-b",
+        title: "pipeline 16, unix socket (nutcracker: TCP)",
+        requests: PIPELINED,
+        link: Link::Unix,
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "unix-c",
+        title: "gets of 100 keys, unix socket (nutcracker: TCP)",
+        requests: MULTIGET,
+        link: Link::Unix,
+        ..UNPIPELINED
+    },
+];
+
+/// A workload whose user instructions per request are counted: as the difference of two runs
+/// of different length, so that start and set-up do not count.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) title: &'static str,
+    pub(crate) requests: &'static [&'static str],
+    pub(crate) short_run: u64,
+    pub(crate) long_run: u64,
+    pub(crate) target: f64,
+}
+
+/// All counted workloads.
+pub(crate) const COUNTED: [Counted; 3] = [
+    Counted {
+        title: "(a) instructions",
+        requests: &[],
+        short_run: 2000,
+        long_run: 22_000,
+        target: 0.25,
+    },
+    Counted {
+        title: "(b) instructions",
+        requests: PIPELINED,
+        short_run: 4000,
+        long_run: 44_000,
+        target: 0.15,
+    },
+    Counted {
+        title: "(c) instructions",
+        requests: MULTIGET,
+        short_run: 200,
+        long_run: 1700,
+        target: 0.35,
+    },
+];
+
+/// A workload after which the memory of a proxy that has done nothing else is read.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) title: &'static str,
+    pub(crate) requests: &'static [&'static str],
+    pub(crate) target: f64,
+}
+
+/// All weighed workloads.
+pub(crate) const WEIGHED: [Weighed; 3] = [
+    Weighed {
+        title: "memory, 5000 idle connections and 50 at 5000 requests/s",
+        requests: &["--idle", "5000", "--rate", "5000"],
+        target: 1.2,
+    },
+    Weighed { title: "memory after (b)", requests: PIPELINED, target: 0.15 },
+    Weighed { title: "memory after (c)", requests: MULTIGET, target: 0.1 },
+];

@@ -19,9 +19,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::conn::{Conn, PATIENCE};
 
+/// Held while a program is started or a port looked for. A child holds copies of our sockets until
+/// it has become the other program, and for that moment a free port would seem to be listened on.
+static STARTING: Mutex<()> = Mutex::new(());
+
 /// A port of 127.0.0.1 that nobody listens on and that this process was not given before.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let _starting = STARTING.lock().unwrap();
     loop {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -68,10 +73,11 @@ impl Process {
     /// Starts `command` with its input and output closed.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match child.spawn() {
-            Ok(child) => Self(child),
-            Err(error) => panic!("{command:?}: {error}: run \"make deps\""),
-        }
+        let child = {
+            let _starting = STARTING.lock().unwrap();
+            child.spawn()
+        };
+        Self(child.unwrap_or_else(|error| panic!("{command:?}: {error}: run \"make deps\"")))
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -87,9 +87,11 @@ impl Pool {
 
     /// Notes that a server failed. Says whether it was ejected for it.
     pub fn failure(&mut self, server: usize, now: Instant) -> bool {
-        let Some(ejection) = self.ejection else { return false };
+        let Some(ejection) = self.ejection.filter(|_| !self.is_ejected(server)) else {
+            return false;
+        };
         self.failures[server] += 1;
-        if self.failures[server] < ejection.failure_limit || self.is_ejected(server) {
+        if self.failures[server] < ejection.failure_limit {
             return false;
         }
         self.failures[server] = 0;
@@ -167,6 +169,17 @@ mod tests {
         assert!(!pool.failure(0, at_ms(100)));
         pool.route(b"x", at_ms(1500));
         assert!(!pool.is_ejected(0), "the later failure must not keep it away longer");
+    }
+
+    #[test]
+    fn what_fails_while_a_server_is_away_does_not_count_when_it_is_back() {
+        let mut pool = pool(2);
+        for ms in 0..9 {
+            pool.failure(0, at_ms(ms));
+        }
+        pool.route(b"x", at_ms(1501));
+        assert!(!pool.failure(0, at_ms(1502)));
+        assert!(pool.failure(0, at_ms(1503)));
     }
 
     #[test]

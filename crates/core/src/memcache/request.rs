@@ -20,14 +20,16 @@ use crate::protocol::{
 };
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
-pub(super) const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+/// The answer to a line that can't be read, or to a key that is none.
+pub const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 const BAD_DELETE: &[u8] =
     b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
+/// The answer to a request of more than `keys_max` keys.
+pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long: line_max\r\n";
 
 /// The longest line of a command that takes one key: the key, flags and numbers fit many times.
@@ -75,13 +77,13 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     let mut words = Words::new(text);
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
     match command.grammar {
-        Grammar::Get => get(line, command.class, words, limits),
+        Grammar::Get => get(line, command.class, words),
         Grammar::Set => storage(line, words, 5, limits),
         Grammar::Cas => storage(line, words, 6, limits),
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::GetAndTouch => match words.next() {
-            Some(exptime) if is_exptime(exptime) => get(line, command.class, words, limits),
+            Some(exptime) if is_exptime(exptime) => get(line, command.class, words),
             Some(_) => refused(line, BAD_EXPTIME),
             None => refused(line, ERROR),
         },
@@ -162,7 +164,10 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 }
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
-fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+///
+/// Of several keys only the first two are looked at here. The others are read once, where each
+/// gets its server.
+fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
     let text = words.rest();
     let mut keys = Keys::new(words);
     let Some(first) = keys.next() else { return refused(line, ERROR) };
@@ -173,18 +178,12 @@ fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) 
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
     };
-    if second.is_none() || keys.any(|key| key.is_none()) {
+    if second.is_none() {
         return refused(line, BAD_LINE);
     }
     let head = line.text[..line.text.len() - text.len()].trim_ascii();
-    let count = keys.into_words().count_taken() - Words::new(head).count();
-    if count > limits.keys_max {
-        let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
-        return Parsed::Request(refused, line.len);
-    }
     let expect = Expect { shape: Shape::Values, quiet };
-    let many = Many { head, keys: text, count, expect, class };
-    Parsed::Request(Request::Many(many), line.len)
+    Parsed::Request(Request::Many(Many { head, keys: text, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.

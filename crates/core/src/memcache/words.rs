@@ -59,17 +59,22 @@ impl<'a> Iterator for Words<'a> {
 
 /// The keys of a line, each checked.
 #[derive(Clone, Debug)]
-pub(super) struct Keys<'a>(Words<'a>);
+pub struct Keys<'a>(Words<'a>);
 
 impl<'a> Keys<'a> {
     /// The keys that `words` has still to give.
-    pub(super) fn new(words: Words<'a>) -> Self {
+    pub fn new(words: Words<'a>) -> Self {
         Self(words)
     }
 
-    /// The words as far as they are keys.
-    pub(super) fn into_words(self) -> Words<'a> {
+    /// The words from which the keys so far were taken.
+    pub fn into_words(self) -> Words<'a> {
         self.0
+    }
+
+    /// How many bytes of the line there are behind the last key.
+    pub fn unread(&self) -> usize {
+        self.0.rest.len()
     }
 }
 
@@ -181,7 +186,7 @@ pub(super) fn is_flags(word: &[u8]) -> bool {
 }
 
 /// No data block is as long as this: 31 bits less its line end.
-const DATA_LEN_END: usize = (1 << 31) - 2;
+pub(super) const DATA_LEN_END: usize = (1 << 31) - 2;
 
 /// The length of a data block.
 pub(super) fn data_len(word: &[u8]) -> Option<usize> {

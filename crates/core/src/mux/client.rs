@@ -4,7 +4,7 @@
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
 //! and nobody else notices. A request is either queued whole, for all its servers, or not at all.
 
-use super::gather::Gather;
+use super::gather::{Gather, Unsplit};
 use super::server::{ConnId, Pending};
 use super::slots::{Owner, Queue, SlotId, State};
 use super::{LARGE, Mux};
@@ -187,18 +187,22 @@ impl Mux {
     /// Hop 3 (a): a client's bytes.
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.stats.request_bytes.add(bytes.len() as u64);
-        let client = &mut self.clients[id.index()];
-        if client.input_ended {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.clients[id.index()].input.is_empty() {
+            let client = &mut self.clients[id.index()];
+            let count = client.input.top_up(rest, client.need, &mut self.spares);
+            self.take_input(id, now);
+            let client = &mut self.clients[id.index()];
+            let back = client.input.give_back(count, &mut self.spares);
+            rest = &rest[count - back..];
+        }
+        if rest.is_empty() || self.clients[id.index()].input_ended {
             return;
         }
-        if !client.input.is_empty() {
-            client.input.tail(&mut self.spares).extend_from_slice(bytes);
-            return self.take_input(id, now);
-        }
-        let used = self.take_requests(id, bytes, now);
+        let used = self.take_requests(id, rest, now);
         let client = &mut self.clients[id.index()];
-        if used < bytes.len() && !client.input_ended {
-            client.input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+        if used < rest.len() && !client.input_ended {
+            client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
     }
@@ -237,6 +241,7 @@ impl Mux {
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
         self.clients[id.index()].out.consume(count, &mut self.spares);
+        self.account(id);
         self.reconsider(id);
     }
 
@@ -246,7 +251,7 @@ impl Mux {
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
                 State::Waiting => self.slots.slot(slot).state = State::Orphan,
-                _ => self.spares.give(self.slots.remove(slot).reply),
+                _ => self.reply_spares.give(self.slots.remove(slot).reply),
             }
         }
         client.input.clear(&mut self.spares);
@@ -267,7 +272,7 @@ impl Mux {
     fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
-            return;
+            return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
         let used = self.take_requests(id, input.as_slice(), now);
@@ -351,8 +356,7 @@ impl Mux {
         let client = &self.clients[id.index()];
         let may = match client.hold {
             Hold::Own => self.fits_window(id),
-            Hold::Barrier => client.silent == 0,
-            Hold::No | Hold::Server | Hold::Resumable => false,
+            Hold::No | Hold::Server | Hold::Barrier | Hold::Resumable => false,
         };
         if may {
             self.make_resumable(id);
@@ -386,13 +390,12 @@ impl Mux {
             }
             Request::Refused { error, skip, limit } => {
                 self.clients[id.index()].skip = *skip;
-                self.count_refusal(*limit);
-                self.answer_at_once(id, error)
+                self.refuse(id, error, *limit);
+                Taken::Yes
             }
             Request::Lost { error, limit } => {
                 self.stats.client_framing_lost.add(1);
-                self.count_refusal(*limit);
-                self.answer_here(id, error);
+                self.refuse(id, error, *limit);
                 self.end_input(id);
                 Taken::Last
             }
@@ -412,7 +415,7 @@ impl Mux {
         Taken::Yes
     }
 
-    fn count_refusal(&self, limit: Limit) {
+    fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
         let counter = match limit {
             Limit::Grammar => &self.stats.client_request_errors,
             Limit::ItemSize => &self.stats.limit_item_size,
@@ -420,6 +423,7 @@ impl Mux {
             Limit::Line => &self.stats.limit_line,
         };
         counter.add(1);
+        self.answer_here(id, error);
     }
 
     fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
@@ -427,10 +431,12 @@ impl Mux {
         if client.silent == 0 {
             self.answer_here(id, answer);
         } else {
-            // What is read after it is not looked at before it is answered; so the count of silent
-            // requests is that of those before it.
+            // What comes after it is not looked at before no silent request is on its way; so the
+            // count of these is that of those before it.
             let slot = self.insert_slot(id, 0, State::Barrier);
-            self.slots.slot(slot).reply.extend_from_slice(answer);
+            let mut reply = self.spares.take();
+            reply.extend_from_slice(answer);
+            self.slots.slot(slot).reply = reply;
             self.hold(id, Hold::Barrier);
         }
         Taken::Yes
@@ -475,28 +481,33 @@ impl Mux {
         let mut gather = self.gathers.begin();
         self.next_serial += 1;
         let request = self.next_serial;
-        let mut full = None;
-        let routed = gather.split(many.keys, |key, next_number| {
-            let conn = self.conn_of(id, key, now)?;
-            if self.is_full(conn) {
-                full = Some(conn);
-                return None;
+        let split = gather.split(many.keys, |key, next_number| {
+            let conn = self.conn_of(id, key, now).ok_or(Unsplit::NoServer)?;
+            let number = self.conns[conn.index()].fragment_in(request, next_number);
+            if number == next_number && self.is_full(conn) {
+                return Err(Unsplit::Full(conn));
             }
-            Some((conn, self.conns[conn.index()].fragment_in(request, next_number)))
+            Ok((conn, number))
         });
-        if routed.is_none() {
-            self.gathers.reuse(gather);
-            if let Some(conn) = full {
-                return self.wait_for(id, conn);
+        let error = match split {
+            Ok(()) if gather.key_count() <= self.options.limits.keys_max => {
+                self.count_request(many.class, gather.key_count());
+                let slot = self.new_slot(id, gather.key_count(), many.expect);
+                self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
+                    gather.write_fragment(number, many.head, out);
+                });
+                return Taken::Yes;
             }
-            self.fail_here(id, many.expect, ServerError::NoServers);
-            return Taken::Yes;
+            Ok(()) => Unsplit::TooManyKeys,
+            Err(error) => error,
+        };
+        self.gathers.reuse(gather);
+        match error {
+            Unsplit::Full(conn) => return self.wait_for(id, conn),
+            Unsplit::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
+            Unsplit::BadKey => self.refuse(id, memcache::BAD_LINE, Limit::Grammar),
+            Unsplit::TooManyKeys => self.refuse(id, memcache::TOO_MANY_KEYS, Limit::Keys),
         }
-        self.count_request(many.class, many.count);
-        let slot = self.new_slot(id, many.count, many.expect);
-        self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
-            gather.write_fragment(number, many.head, out);
-        });
         Taken::Yes
     }
 

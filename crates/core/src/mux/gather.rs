@@ -8,8 +8,8 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, VALUES_END, Words};
-use crate::protocol::{Response, Shape};
+use crate::memcache::{self, ALL_OK, Keys, LINE_END, VALUES_END, Words};
+use crate::protocol::Response;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,18 @@ struct Key {
 
 const NO_KEY: u32 = u32::MAX;
 
+/// Why a request can't be split.
+pub(super) enum Unsplit {
+    /// A word is no key.
+    BadKey,
+    /// There are more keys than `keys_max`.
+    TooManyKeys,
+    /// No server is left that could have a key.
+    NoServer,
+    /// The queue of this connection takes no more.
+    Full(ConnId),
+}
+
 /// The part of a request that one server connection answers.
 #[derive(Debug)]
 pub(super) struct Fragment {
@@ -55,25 +67,23 @@ pub(super) struct Fragment {
 }
 
 impl Gather {
-    /// Notes the keys of a request and which connection each goes to.
-    ///
-    /// `conn_of` says the connection and where it may note the number of its fragment.
-    /// None if some key has no connection.
+    /// Notes the keys of a request, checks them, and asks `fragment_of` where each one goes: to
+    /// which connection, and which of its request's fragments that is, the next one for a new one.
     pub(super) fn split(
         &mut self,
         keys: &[u8],
-        mut conn_of: impl FnMut(&[u8], usize) -> Option<(ConnId, usize)>,
-    ) -> Option<()> {
+        mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), Unsplit>,
+    ) -> Result<(), Unsplit> {
         self.text.push(b' ');
         self.text.extend_from_slice(keys);
-        let mut words = Words::new(keys);
-        loop {
-            let start = size(1 + keys.len() - words.rest().len());
-            let Some(word) = words.next() else { return Some(()) };
+        let mut words = Keys::new(Words::new(keys));
+        while let Some(word) = words.next() {
+            let word = word.ok_or(Unsplit::BadKey)?;
+            let start = size(1 + keys.len() - words.unread() - word.len());
             let index = size(self.keys.len());
             let len = size(word.len());
             self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
-            let (conn, number) = conn_of(word, self.fragments.len())?;
+            let (conn, number) = fragment_of(word, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
             } else {
@@ -82,6 +92,11 @@ impl Gather {
                 fragment.last = index;
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
@@ -105,45 +120,56 @@ impl Gather {
             out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
             index = key.next;
         }
-        out.extend_from_slice(crate::memcache::LINE_END);
+        out.extend_from_slice(LINE_END);
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
-    /// its key. Says how many bytes they were; none if the fragment did not ask for one of them.
+    /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
         let mut used = 0;
-        while let Response::Value { len, key } = next_value(&bytes[used..]) {
-            let index = self.find(number, &bytes[used..][key])?;
+        loop {
+            let likely = self.fragments[number].cursor;
+            let rest = &bytes[used..];
+            let parsed = memcache::parse_value(rest, self.open_key(likely));
+            let Response::Value { len, key } = parsed else { break };
+            let index = key.map_or(Some(likely), |key| self.find(number, &rest[key]))?;
             let entry = &mut self.keys[index as usize];
             entry.value_start = size(base + used);
             entry.value_len = size(len);
             self.fragments[number].cursor = entry.next;
             used += len;
         }
-        self.values.extend_from_slice(&bytes[..used]);
+        if !self.has_failed() {
+            self.values.extend_from_slice(&bytes[..used]);
+        }
         Some(used)
     }
 
-    /// The key of a fragment that equals `wanted` and has no value yet: nearly always the one
-    /// after the last that was found.
+    /// The key of a fragment that equals `wanted` and has no value yet.
     fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
         let Fragment { first, cursor, .. } = self.fragments[number];
         let found = self.find_between(cursor, NO_KEY, wanted);
         found.or_else(|| self.find_between(first, cursor, wanted))
     }
 
-    /// The first key without a value from `index` to before `end` that equals `wanted`.
+    /// The first key from `index` to before `end` that equals `wanted` and has no value.
     fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
         while index != end && index != NO_KEY {
-            let key = &self.keys[index as usize];
-            let text = &self.text[key.start as usize..][..key.len as usize];
-            if key.value_len == 0 && text == wanted {
+            if self.open_key(index) == wanted {
                 return Some(index);
             }
-            index = key.next;
+            index = self.keys[index as usize].next;
         }
         None
+    }
+
+    /// The bytes of a key that has no value yet; of any other, none.
+    fn open_key(&self, index: u32) -> &[u8] {
+        match self.keys.get(index as usize) {
+            Some(key) if key.value_len == 0 => &self.text[key.start as usize..][..key.len as usize],
+            _ => b"",
+        }
     }
 
     /// Bytes of values held.
@@ -212,14 +238,10 @@ impl Gather {
 /// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
 pub(super) fn values_len(bytes: &[u8]) -> usize {
     let mut used = 0;
-    while let Response::Value { len, .. } = next_value(&bytes[used..]) {
+    while let Response::Value { len, .. } = memcache::parse_value(&bytes[used..], b"") {
         used += len;
     }
     used
-}
-
-fn next_value(bytes: &[u8]) -> Response {
-    memcache::parse_response(bytes, Shape::Values, b"", b"")
 }
 
 /// Offsets here are below 2^32: a line is, and values are below `client_backlog_max`.

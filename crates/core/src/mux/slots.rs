@@ -38,7 +38,7 @@ pub(super) struct Slot {
     /// How many keys it asks for; what it counts in its client's window.
     pub(super) keys: usize,
     pub(super) state: State,
-    /// The reply, if it is here before its turn. Its memory is the spares'.
+    /// The reply, if it is here before its turn. Its memory is of the spare replies.
     pub(super) reply: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum State {
     Waiting,
     /// Has its reply, and waits for its turn.
     Ready,
-    /// Waits for all that its client asked before; nobody else knows of it.
+    /// Waits for its client's silent requests; nobody else knows of it.
     Barrier,
     /// In no client's queue: the client wants no reply.
     Silent,
@@ -77,6 +77,10 @@ impl Default for Queue {
 impl Queue {
     pub(super) fn head(&self) -> Option<SlotId> {
         self.head.some()
+    }
+
+    pub(super) fn tail(&self) -> Option<SlotId> {
+        self.tail.some()
     }
 }
 

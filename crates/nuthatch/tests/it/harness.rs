@@ -3,15 +3,15 @@
 //! The rule: whoever holds the guard owns the process; dropping it ends the process by its id,
 //! SIGTERM first and SIGKILL when that is not heeded.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -24,13 +24,19 @@ use crate::conn::{Conn, PATIENCE};
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// A port of 127.0.0.1 that nobody listens on and that this process was not given before.
+///
+/// It lies below those that the kernel gives to outgoing connections: between this look and the
+/// moment a program listens, thousands of them may be made by the tests beside this one.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    const PORTS: Range<u32> = 22_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     let _starting = STARTING.lock().unwrap();
+    // Test programs that run side by side begin far from each other.
+    let first = process::id().wrapping_mul(7919);
     loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
+        let nth = first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + nth % (PORTS.end - PORTS.start)).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
@@ -223,7 +229,8 @@ impl Proxy {
         Self::start(program, &pool(port, settings, servers), &[port])
     }
 
-    /// Starts a proxy with a whole configuration and waits until it accepts on all of `ports`.
+    /// Starts a proxy with a whole configuration and waits until it accepts on all of `ports` and
+    /// on the port of its statistics.
     pub(crate) fn start(program: Program, config: &str, ports: &[u16]) -> Self {
         Self::start_with(program, config, ports, &[])
     }
@@ -252,7 +259,7 @@ impl Proxy {
             let log = fs::read_to_string(&log).unwrap_or_default();
             format!("{program:?} with the configuration\n{config}\nlogged\n{log}")
         };
-        for &port in ports {
+        for &port in ports.iter().chain([&stats_port]) {
             wait_until(&mut proxy.process, story, || accepts(port));
         }
         proxy

@@ -1,7 +1,7 @@
 //! The proxy from outside: every test starts the `nuthatch` program, real memcacheds or fake
 //! servers, and speaks to it as a client would. Nothing here knows how the proxy is built.
 //!
-//! The rule: loopback only, ports the kernel gave, processes ended by their own id, every wait
+//! The rule: loopback only, free ports, processes ended by their own id, every wait
 //! bounded. `memcached` and `nutcracker` must be installed (`make deps`): a test that can't find
 //! them fails, it never passes by having looked at nothing.
 //!

@@ -54,12 +54,13 @@ fn a_server_that_does_not_read_costs_little_memory_and_the_others_nothing() {
     // With these names "plum" belongs to the server that hangs and "apple" to the other.
     let servers = [format!("{} good", healthy.entry()), format!("{} bad", hanging.entry())];
     let proxy = Proxy::with_pool(Program::UnderTest, "server_connections: 1", &servers);
-    thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| offer_large_sets(proxy.port));
-        }
-        assert_prompt(&mut proxy.conn(), "apple", 300);
+    let stuck: Vec<_> = thread::scope(|scope| {
+        let offers: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| offer_large_sets(proxy.port))).collect();
+        offers.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    assert_prompt(&mut proxy.conn(), "apple", 300);
+    drop(stuck);
     let peak = proxy.process.memory_bytes("VmHWM");
     assert!(peak < 256 * MIB, "held {} MiB for a server that does not read", peak / MIB);
 }
@@ -74,7 +75,7 @@ fn large_reply(i: usize) -> Vec<u8> {
 }
 
 /// Writes up to 32 sets of 1 MB each, until the proxy has taken nothing for half a second.
-fn offer_large_sets(port: u16) {
+fn offer_large_sets(port: u16) -> TcpStream {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let request = format!("set plum 0 0 {VALUE_LEN}\r\n{}\r\n", "x".repeat(VALUE_LEN));
@@ -84,8 +85,7 @@ fn offer_large_sets(port: u16) {
             break;
         }
     }
-    // Stay connected until the last look at the memory.
-    thread::sleep(Duration::from_secs(2));
+    stream
 }
 
 /// Panics unless 99 of 100 requests, spread over some seconds, are answered promptly.

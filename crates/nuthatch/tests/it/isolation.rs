@@ -95,10 +95,9 @@ fn attack(program: Program, server_connections: usize, quota: usize) -> Tally {
                 })
             })
             .collect();
-        let tallies = innocents.into_iter().map(|thread| thread.join().unwrap());
-        let tally = tallies.fold(Tally::default(), Tally::add);
+        let tallies: Vec<_> = innocents.into_iter().map(|thread| thread.join()).collect();
         over.store(true, Ordering::Relaxed);
-        tally
+        tallies.into_iter().map(Result::unwrap).fold(Tally::default(), Tally::add)
     });
     assert!(tally.asked >= quota, "too slow to mean anything: {tally:#?}");
     eprintln!("{program:?}: {} requests, {} wrong answers", tally.asked, tally.wrong);

@@ -25,6 +25,7 @@ mod client;
 mod failure;
 mod gather;
 mod reply;
+mod request;
 mod server;
 mod slots;
 

@@ -73,6 +73,7 @@ impl Pool {
     }
 
     /// The server that has `key`; none while all are ejected.
+    #[inline(always)]
     pub fn route(&mut self, key: &[u8], now: Instant) -> Option<usize> {
         if self.next_return.is_some_and(|at| at <= now) {
             self.return_servers(now);

@@ -12,7 +12,7 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Keys, Words, data_len, is_exptime, is_flags, is_key, number};
+use super::words::{Words, data_len, is_exptime, is_flags, is_key, next_key, number};
 use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
@@ -95,13 +95,8 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
 fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
-        Grammar::Arith => {
-            let delta = |word: &[u8]| number(word).is_some();
-            keyed(line, words, Shape::Number, Class::Arith, (delta, BAD_DELTA))
-        }
-        Grammar::Touch => {
-            keyed(line, words, Shape::Touched, Class::Touch, (is_exptime, BAD_EXPTIME))
-        }
+        Grammar::Arith => keyed(line, words, Shape::Number, Class::Arith, &DELTA),
+        Grammar::Touch => keyed(line, words, Shape::Touched, Class::Touch, &EXPTIME),
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
         Grammar::Version => version(),
@@ -165,25 +160,23 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
 ///
-/// Of several keys only the first two are looked at here. The others are read once, where each
+/// Of several keys only the first is looked at here. The others are read once, where each
 /// gets its server.
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
-    let text = words.rest();
-    let mut keys = Keys::new(words);
-    let Some(first) = keys.next() else { return refused(line, ERROR) };
-    let Some(first) = first else { return refused(line, BAD_LINE) };
+    let keys = words.rest();
+    if keys.is_empty() {
+        return refused(line, ERROR);
+    }
+    let Some((first, others)) = next_key(keys) else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    let Some(second) = keys.next() else {
-        let wire = wire(line, &keys.into_words(), b"", Keep::All);
+    if others.is_empty() {
+        let wire = wire(line, &words.with_last(first), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
-    };
-    if second.is_none() {
-        return refused(line, BAD_LINE);
     }
-    let head = line.text[..line.text.len() - text.len()].trim_ascii();
+    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
     let expect = Expect { shape: Shape::Values, quiet };
-    Parsed::Request(Request::Many(Many { head, keys: text, expect, class }), line.len)
+    Parsed::Request(Request::Many(Many { head, keys, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.
@@ -248,13 +241,22 @@ pub(super) fn refused_with_data<'a>(
     Parsed::Request(Request::Refused { error, skip, limit }, line.len)
 }
 
-/// `incr`, `decr`, `touch`: a key, a word that must pass `check`, perhaps `noreply`.
+/// What a word must be, and what is said if it is not.
+struct Check {
+    passes: fn(&[u8]) -> bool,
+    error: &'static [u8],
+}
+
+const DELTA: Check = Check { passes: |word| number(word).is_some(), error: BAD_DELTA };
+const EXPTIME: Check = Check { passes: is_exptime, error: BAD_EXPTIME };
+
+/// `incr`, `decr`, `touch`: a key, a second word, perhaps `noreply`.
 fn keyed<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
     shape: Shape,
     class: Class,
-    (check, error): (fn(&[u8]) -> bool, &'static [u8]),
+    second: &Check,
 ) -> Request<'a> {
     let (Some(key), Some(word)) = (words.next(), words.next()) else { return refusal(ERROR) };
     let last = words.next();
@@ -265,8 +267,8 @@ fn keyed<'a>(
     if !is_key(key) {
         return refusal(told(BAD_LINE, quiet));
     }
-    if !check(word) {
-        return refusal(told(error, quiet));
+    if !(second.passes)(word) {
+        return refusal(told(second.error, quiet));
     }
     let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))

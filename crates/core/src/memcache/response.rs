@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{DATA_LEN_END, Words, data_len, number, visible_run};
+use super::words::{DATA_LEN_END, Words, data_len, number, number_in_block, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -106,7 +106,7 @@ impl Unfit {
 /// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
 ///
 /// To compare a key with the one that is likely is less work than to look for its end.
-#[inline]
+#[inline(always)]
 fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     let likely_end = VALUE.len() + likely_key.len();
     let is_likely = input.get(likely_end) == Some(&b' ')
@@ -132,13 +132,26 @@ fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
 
 /// The number of up to twenty digits behind the space at `at`, and where it ends: at a byte that
 /// is there. The number is right if it has less than twenty.
-#[inline]
+#[inline(always)]
 fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     match input.get(at) {
         Some(b' ') => {}
         Some(_) => return Err(Unfit::Bad),
         None => return Err(Unfit::Short),
     }
+    let digits = &input[at + 1..];
+    if let Some(block) = digits.first_chunk::<8>()
+        && let Some((number, count)) = number_in_block(u64::from_le_bytes(*block))
+    {
+        let number = usize::try_from(number).map_err(|_| Unfit::Bad)?;
+        return if count > 0 { Ok((number, at + 1 + count)) } else { Err(Unfit::Bad) };
+    }
+    long_number(input, at)
+}
+
+/// As [`spaced_number`], for numbers of eight digits or at the end of what is here.
+#[inline(never)]
+fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     let (mut number, mut end) = (0usize, at + 1);
     while let Some(&byte) = input.get(end) {
         let digit = byte.wrapping_sub(b'0');
@@ -175,7 +188,7 @@ fn only_value(input: &[u8], key: &[u8]) -> Response {
 }
 
 /// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
-#[inline]
+#[inline(always)]
 pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
     if !input.starts_with(VALUE) {
         return Response::Mismatch;
@@ -216,7 +229,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
     } else {
         0
     };
-    if !repeats(words, key, opaque) {
+    if !repeats(&words, key, opaque) {
         return Response::Mismatch;
     }
     let len = line_len + data;
@@ -228,7 +241,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
 }
 
 /// Whether a meta reply repeats the key and the opaque token of its request, where it has any.
-fn repeats(flags: Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
+fn repeats(flags: &Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
     let encoded = || flags.clone().any(|flag| flag == b"b");
     flags.clone().all(|flag| match flag[0] {
         b'k' => same_key(&flag[1..], key, encoded()),

@@ -29,6 +29,11 @@ impl<'a> Words<'a> {
         self.rest
     }
 
+    /// As if `word`, which is the rest, had been taken.
+    pub(super) fn with_last(self, word: &[u8]) -> Self {
+        Self { rest: b"", count: self.count + 1, taken: self.taken + word.len() + 1 }
+    }
+
     /// How many words were taken.
     pub fn count_taken(&self) -> usize {
         self.count
@@ -57,47 +62,17 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The keys of a line, each checked.
-#[derive(Clone, Debug)]
-pub struct Keys<'a>(Words<'a>);
-
-impl<'a> Keys<'a> {
-    /// The keys that `words` has still to give.
-    pub fn new(words: Words<'a>) -> Self {
-        Self(words)
+/// The key at the start of `text` and what stands behind it and its spaces; none if there is none.
+#[inline]
+pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (key, mut rest) = text.split_at(visible_run(text));
+    if key.is_empty() || key.len() > KEY_LEN_MAX || !matches!(rest, [] | [b' ', ..]) {
+        return None;
     }
-
-    /// The words from which the keys so far were taken.
-    pub fn into_words(self) -> Words<'a> {
-        self.0
+    while let [b' ', behind @ ..] = rest {
+        rest = behind;
     }
-
-    /// How many bytes of the line there are behind the last key.
-    pub fn unread(&self) -> usize {
-        self.0.rest.len()
-    }
-}
-
-impl<'a> Iterator for Keys<'a> {
-    /// A key, or nothing where there is a word that is none.
-    type Item = Option<&'a [u8]>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Option<&'a [u8]>> {
-        let rest = self.0.rest();
-        if rest.is_empty() {
-            return None;
-        }
-        let len = visible_run(rest);
-        let ends = len == rest.len() || rest[len] == b' ';
-        if len == 0 || len > KEY_LEN_MAX || !ends {
-            return Some(None);
-        }
-        self.0.rest = &rest[len..];
-        self.0.count += 1;
-        self.0.taken += len + 1;
-        Some(Some(&rest[..len]))
-    }
+    Some((key, rest))
 }
 
 /// How many bytes at the start are neither control bytes nor spaces.
@@ -143,6 +118,26 @@ fn is_invisible(block: u64) -> u64 {
     let low = block.wrapping_sub(ONES * 0x21) & !block;
     let diff = block ^ (ONES * 0x7f);
     (low | diff.wrapping_sub(ONES) & !diff) & TOPS
+}
+
+/// The number at the start of a block and how many digits it has; none for a block of digits.
+///
+/// All eight digits at once: adjacent ones become numbers below a hundred, adjacent ones of those
+/// numbers below ten thousand, and those the number.
+#[inline]
+pub(super) fn number_in_block(block: u64) -> Option<(u64, usize)> {
+    let not_digits = (((block ^ (ONES * 0x30)) & !TOPS) + ONES * 0x76) | block;
+    if not_digits & TOPS == 0 {
+        return None;
+    }
+    let count = (not_digits & TOPS).trailing_zeros() as usize / 8;
+    if count == 0 {
+        return Some((0, 0));
+    }
+    let digits = block << (64 - 8 * count) & (ONES * 0x0f);
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32, count))
 }
 
 /// Whether a word may be a key: 1 to 250 bytes, none of them a control byte or a space.
@@ -219,6 +214,26 @@ mod tests {
                     assert_eq!(visible_run(&bytes[..end]), end);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_block_is_read_at_once() {
+        let read = |text: &[u8; 8]| number_in_block(u64::from_le_bytes(*text));
+        assert_eq!(read(b"0\r\n99999"), Some((0, 1)));
+        assert_eq!(read(b"42 99999"), Some((42, 2)));
+        assert_eq!(read(b"1048576 "), Some((1_048_576, 7)));
+        assert_eq!(read(b"9999999\r"), Some((9_999_999, 7)));
+        assert_eq!(read(b"12345678"), None);
+        for (last, byte) in [b' ', b'/', b':', 0, 0x7f, 0x80, 0xb0, 0xff].into_iter().enumerate() {
+            let mut text = *b"70000000";
+            text[last] = byte;
+            let number = if last == 0 {
+                0
+            } else {
+                [7, 70, 700, 7000, 70_000, 700_000, 7_000_000][last - 1]
+            };
+            assert_eq!(read(&text), Some((number, last)), "{byte:#x} ends it");
         }
     }
 

@@ -8,12 +8,12 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, Keys, LINE_END, VALUES_END, Words};
+use crate::memcache::{self, ALL_OK, LINE_END, VALUES_END};
 use crate::protocol::Response;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GatherId(u32);
+pub(super) struct GatherId(usize);
 
 /// One request's answers as they come in.
 #[derive(Debug, Default)]
@@ -33,16 +33,19 @@ pub(super) struct Gather {
 
 #[derive(Debug)]
 struct Key {
-    start: u32,
-    len: u32,
+    start: usize,
+    len: usize,
     /// The fragment's next key.
-    next: u32,
-    value_start: u32,
+    next: usize,
+    value_start: usize,
     /// 0: no value.
-    value_len: u32,
+    value_len: usize,
 }
 
-const NO_KEY: u32 = u32::MAX;
+/// Small values are copied together, but not so many that the copy needs a run-up.
+const COPY_BYTES: usize = 1024;
+
+const NO_KEY: usize = usize::MAX;
 
 /// Why a request can't be split.
 pub(super) enum Unsplit {
@@ -60,10 +63,10 @@ pub(super) enum Unsplit {
 #[derive(Debug)]
 pub(super) struct Fragment {
     pub(super) conn: ConnId,
-    first: u32,
-    last: u32,
+    first: usize,
+    last: usize,
     /// Where the next value is looked for first.
-    cursor: u32,
+    cursor: usize,
 }
 
 impl Gather {
@@ -76,19 +79,20 @@ impl Gather {
     ) -> Result<(), Unsplit> {
         self.text.push(b' ');
         self.text.extend_from_slice(keys);
-        let mut words = Keys::new(Words::new(keys));
-        while let Some(word) = words.next() {
-            let word = word.ok_or(Unsplit::BadKey)?;
-            let start = size(1 + keys.len() - words.unread() - word.len());
-            let index = size(self.keys.len());
-            let len = size(word.len());
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let start = 1 + keys.len() - rest.len();
+            let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
+            rest = others;
+            let index = self.keys.len();
+            let len = key.len();
             self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
-            let (conn, number) = fragment_of(word, self.fragments.len())?;
+            let (conn, number) = fragment_of(key, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
             } else {
                 let fragment = &mut self.fragments[number];
-                self.keys[fragment.last as usize].next = index;
+                self.keys[fragment.last].next = index;
                 fragment.last = index;
             }
         }
@@ -100,7 +104,7 @@ impl Gather {
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
-    fn add_fragment(&mut self, conn: ConnId, first: u32) {
+    fn add_fragment(&mut self, conn: ConnId, first: usize) {
         self.fragments.push(Fragment { conn, first, last: first, cursor: first });
         self.waiting += 1;
     }
@@ -115,9 +119,9 @@ impl Gather {
         out.extend_from_slice(head);
         let mut index = self.fragments[number].first;
         while index != NO_KEY {
-            let key = &self.keys[index as usize];
+            let key = &self.keys[index];
             // With the space before it.
-            out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
+            out.extend_from_slice(&self.text[key.start - 1..][..key.len + 1]);
             index = key.next;
         }
         out.extend_from_slice(LINE_END);
@@ -127,47 +131,55 @@ impl Gather {
     /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
-        let mut used = 0;
+        let (mut used, mut copied) = (0, 0);
         loop {
             let likely = self.fragments[number].cursor;
             let rest = &bytes[used..];
             let parsed = memcache::parse_value(rest, self.open_key(likely));
             let Response::Value { len, key } = parsed else { break };
             let index = key.map_or(Some(likely), |key| self.find(number, &rest[key]))?;
-            let entry = &mut self.keys[index as usize];
-            entry.value_start = size(base + used);
-            entry.value_len = size(len);
+            let entry = &mut self.keys[index];
+            entry.value_start = base + used;
+            entry.value_len = len;
             self.fragments[number].cursor = entry.next;
             used += len;
+            if used - copied >= COPY_BYTES {
+                self.keep(&bytes[copied..used]);
+                copied = used;
+            }
         }
-        if !self.has_failed() {
-            self.values.extend_from_slice(&bytes[..used]);
-        }
+        self.keep(&bytes[copied..used]);
         Some(used)
     }
 
+    fn keep(&mut self, values: &[u8]) {
+        if !self.has_failed() {
+            self.values.extend_from_slice(values);
+        }
+    }
+
     /// The key of a fragment that equals `wanted` and has no value yet.
-    fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
+    fn find(&self, number: usize, wanted: &[u8]) -> Option<usize> {
         let Fragment { first, cursor, .. } = self.fragments[number];
         let found = self.find_between(cursor, NO_KEY, wanted);
         found.or_else(|| self.find_between(first, cursor, wanted))
     }
 
     /// The first key from `index` to before `end` that equals `wanted` and has no value.
-    fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
+    fn find_between(&self, mut index: usize, end: usize, wanted: &[u8]) -> Option<usize> {
         while index != end && index != NO_KEY {
             if self.open_key(index) == wanted {
                 return Some(index);
             }
-            index = self.keys[index as usize].next;
+            index = self.keys[index].next;
         }
         None
     }
 
     /// The bytes of a key that has no value yet; of any other, none.
-    fn open_key(&self, index: u32) -> &[u8] {
-        match self.keys.get(index as usize) {
-            Some(key) if key.value_len == 0 => &self.text[key.start as usize..][..key.len as usize],
+    fn open_key(&self, index: usize) -> &[u8] {
+        match self.keys.get(index) {
+            Some(key) if key.value_len == 0 => &self.text[key.start..][..key.len],
             _ => b"",
         }
     }
@@ -209,7 +221,7 @@ impl Gather {
         } else {
             out.reserve(self.values.len() + VALUES_END.len());
             for key in self.keys.iter().filter(|key| key.value_len > 0) {
-                let block = &self.values[key.value_start as usize..][..key.value_len as usize];
+                let block = &self.values[key.value_start..][..key.value_len];
                 out.extend_from_slice(block);
             }
             out.extend_from_slice(VALUES_END);
@@ -244,11 +256,6 @@ pub(super) fn values_len(bytes: &[u8]) -> usize {
     used
 }
 
-/// Offsets here are below 2^32: a line is, and values are below `client_backlog_max`.
-fn size(n: usize) -> u32 {
-    u32::try_from(n).expect("line_max and client_backlog_max are below 4 GiB")
-}
-
 /// All gathers, and finished ones kept for the next, so that steady traffic allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Gathers {
@@ -266,8 +273,7 @@ impl Gathers {
 
     /// The id that the next gather gets.
     pub(super) fn next_id(&self) -> GatherId {
-        let index = self.slab.vacant_key();
-        GatherId(u32::try_from(index).expect("no more gathers than requests in flight"))
+        GatherId(self.slab.vacant_key())
     }
 
     /// Keeps it until its answers are in, under [`Gathers::next_id`].
@@ -276,12 +282,12 @@ impl Gathers {
     }
 
     pub(super) fn gather(&mut self, id: GatherId) -> &mut Gather {
-        &mut self.slab[id.0 as usize]
+        &mut self.slab[id.0]
     }
 
     /// Takes one out that is answered.
     pub(super) fn remove(&mut self, id: GatherId) -> Gather {
-        self.slab.remove(id.0 as usize)
+        self.slab.remove(id.0)
     }
 
     /// Gives one back for the next request.

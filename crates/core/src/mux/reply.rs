@@ -187,6 +187,7 @@ impl Mux {
     }
 
     /// Takes the head of a client's queue, which is answered, out of the world.
+    #[inline]
     fn leave_queue(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         let head = self.slots.pop(&mut client.queue).expect("the answered request is the head");

@@ -427,11 +427,14 @@ impl Mux {
     }
 
     /// Lets clients go on that waited for this queue, once half of it is free.
+    #[inline]
     fn wake_waiters(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
+        if conn.waiters.is_empty() {
+            return;
+        }
         let limits = &self.options.limits;
-        if conn.waiters.is_empty()
-            || conn.pending.len() > limits.server_requests_max / 2
+        if conn.pending.len() > limits.server_requests_max / 2
             || conn.out.len() > limits.server_buffer_max / 2
         {
             return;

@@ -95,10 +95,12 @@ impl Slots {
         SlotId(u32::try_from(index).expect("the limits keep requests in flight below 2^32"))
     }
 
+    #[inline]
     pub(super) fn slot(&mut self, id: SlotId) -> &mut Slot {
         &mut self.slab[id.index()]
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, id: SlotId) -> Slot {
         self.slab.remove(id.index())
     }
@@ -112,6 +114,7 @@ impl Slots {
     }
 
     /// Takes the first slot out of the queue; it stays in the slab.
+    #[inline]
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<SlotId> {
         let head = queue.head.some()?;
         queue.head = self.slab[head.index()].next;

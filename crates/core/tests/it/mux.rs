@@ -112,6 +112,32 @@ fn a_multi_get_is_split_and_merged_in_the_order_of_its_keys() {
 }
 
 #[test]
+fn one_word_that_is_no_key_refuses_a_whole_multi_get() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    let long = "k".repeat(251);
+    for keys in [format!("a {long} b"), format!("{long} a"), "a b\x01 c".into(), "a b\x7f".into()] {
+        net.say(client, &format!("get {keys}\r\n"));
+        assert_eq!(net.got(client), "CLIENT_ERROR bad command line format\r\n");
+    }
+    assert_eq!(net.asked(0) + &net.asked(1), "", "nothing was sent for the keys before it");
+    net.check_idle();
+}
+
+#[test]
+fn more_keys_than_the_limit_are_refused() {
+    let limits = Limits { keys_max: 2, ..Limits::default() };
+    let mut net = Net::with(engine(2, Options { limits, ..options() }, None));
+    let client = net.client();
+    net.say(client, "get a b c\r\n");
+    let error = "CLIENT_ERROR too many keys in one request: keys_max\r\n";
+    assert_eq!(net.got(client), error);
+    net.say(client, "get a b\r\n");
+    assert_eq!(net.asked(0) + &net.asked(1), "get a\r\nget b\r\n");
+    assert_eq!(net.mux.stats().limit_keys.read(), 1);
+}
+
+#[test]
 fn values_of_a_fragment_may_come_in_any_order() {
     let mut net = Net::new(1);
     let client = net.client();

@@ -7,7 +7,7 @@
 //! that the test can fail.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::conn::{Broken, Conn, show};
@@ -95,7 +95,7 @@ fn attack(program: Program, server_connections: usize, quota: usize) -> Tally {
                 })
             })
             .collect();
-        let tallies: Vec<_> = innocents.into_iter().map(|thread| thread.join()).collect();
+        let tallies: Vec<_> = innocents.into_iter().map(ScopedJoinHandle::join).collect();
         over.store(true, Ordering::Relaxed);
         tallies.into_iter().map(Result::unwrap).fold(Tally::default(), Tally::add)
     });

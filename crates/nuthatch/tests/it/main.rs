@@ -10,6 +10,7 @@
 //! tests that fail are those whose subject is a difference between the two.
 
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
+#![expect(clippy::disallowed_methods, reason = "a test measures how long it waited")]
 
 mod clients;
 mod conn;

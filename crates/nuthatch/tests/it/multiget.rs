@@ -17,10 +17,10 @@ fn ten_thousand_keys_with_misses_and_repeats_come_back_in_their_order() {
     let mut client = proxy.conn();
     fill(&mut client);
     // Every second key is there, and every fifth is asked for once more behind its neighbour.
-    let repeat = |i: usize| (i % 5 == 0).then_some(i / 2);
+    let repeat = |i: usize| i.is_multiple_of(5).then_some(i / 2);
     let asked: Vec<_> = (0..KEYS).flat_map(|i| [Some(i), repeat(i)]).flatten().collect();
     let request: String = asked.iter().map(|i| format!(" key{i}")).collect();
-    let hits = asked.iter().filter(|&&i| i % 2 == 0);
+    let hits = asked.iter().filter(|i| i.is_multiple_of(2));
     let reply: String = hits.map(|i| format!("VALUE key{i} 0 {}\r\n{i}\r\n", digits(*i))).collect();
     let started = Instant::now();
     client.ask(format!("get{request}\r\n"), format!("{reply}END\r\n"));

@@ -2,7 +2,7 @@
 //!
 //! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it.
+//! about a configuration without serving it; [`node`] is a small memcached server.
 
 pub mod args;
 mod client;
@@ -12,6 +12,7 @@ mod inbox;
 mod json;
 mod listener;
 pub mod log;
+pub mod node;
 mod poll;
 pub mod process;
 mod resolve;

@@ -2,11 +2,13 @@
 //!
 //! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it; [`node`] is a small memcached server.
+//! about a configuration without serving it; [`demo`] shows the proxy at work, over three
+//! [`node`]s of its own.
 
 pub mod args;
 mod client;
 pub mod config;
+pub mod demo;
 pub mod diff;
 mod inbox;
 mod json;

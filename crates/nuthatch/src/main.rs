@@ -1,7 +1,7 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
 //! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`. The exit code is 0, or 1 with a reason.
+//! answers of `route` and `diff`, and what `demo` shows. The exit code is 0, or 1 with a reason.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +13,7 @@ use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
 use nuthatch::process::{self, Daemon, PidFile, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, node, route};
+use nuthatch::{demo, diff, log, node, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -49,8 +49,8 @@ fn execute(command: Command) -> Outcome {
             eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour(&io::stderr())));
         }
         Command::Serve(options) => return serve(&options),
-        Command::Demo { .. } => {
-            return Err("this command is not built into this binary yet".into());
+        Command::Demo { once } => {
+            return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
         }
         Command::Node { listen, memory } => {
             log::init(Options::default().verbosity, None)?;

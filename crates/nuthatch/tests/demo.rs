@@ -1,10 +1,11 @@
-//! `nuthatch node` against a real memcached.
+//! `nuthatch node` against a real memcached, and `nuthatch demo` as a newcomer sees it.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't run its program has failed")]
 
 use std::env;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -470,6 +471,65 @@ fn any_sequence_of_requests_leaves_a_node_where_it_leaves_memcached() {
         let last = &history[history.len().saturating_sub(12)..];
         assert!(same(&ours, &theirs), "{last:#?}\n  ours   {ours:?}\n  theirs {theirs:?}");
     }
+}
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuthatch"));
+    command.arg("demo").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_demo_once_shows_a_table_and_that_every_answer_was_right() {
+    // Where it would listen is taken, by us or by somebody else.
+    let _taken = TcpListener::bind("127.0.0.1:11211");
+    let output = demo(&["--once"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("\nPort 11211 is taken, so the proxy is on 112"), "{text}");
+    assert!(text.contains("\n    distribution: ketama\n"), "{text}");
+    assert!(text.contains("\n24,400 requests in "), "{text}");
+    assert!(text.ends_with("\nEvery answer was right, to the byte.\n"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+
+    // Names decide who has a key, and so the table is always the same but for the ports.
+    let rows = text.lines().filter(|line| line.starts_with("  memcached-cluster-"));
+    let words = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let rows: Vec<_> = words.map(|words| [&words[..1], &words[2..]].concat().join(" ")).collect();
+    assert_eq!(
+        rows,
+        [
+            "memcached-cluster-0 3,141 3,141 7,762 31.4 %",
+            "memcached-cluster-1 3,825 3,825 9,451 38.2 %",
+            "memcached-cluster-2 3,034 3,034 7,474 30.3 %",
+        ]
+    );
+}
+
+#[test]
+fn a_demo_can_be_tried_until_ctrl_c_and_leaves_nothing_behind() {
+    let mut running = Running(demo(&[]).spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut line = |begin: &str| lines.find(|line| line.trim().starts_with(begin)).unwrap();
+    let nc = line("printf 'set greeting");
+    let port: u16 = nc.rsplit(' ').next().unwrap().parse().unwrap();
+    let route = line(env!("CARGO_BIN_EXE_nuthatch"));
+    let file = route.split(' ').find(|word| word.ends_with(".yml")).unwrap();
+    line("Ctrl-C ends it.");
+
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(b"set greeting 0 0 5\r\nhello\r\nget greeting\r\nquit\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "STORED\r\nVALUE greeting 0 5\r\nhello\r\nEND\r\n");
+    let mut route = Command::new(env!("CARGO_BIN_EXE_nuthatch"));
+    let routed = route.args(["route", "-c", file, "greeting"]).output().unwrap();
+    let routed = String::from_utf8(routed.stdout).unwrap();
+    assert_eq!(routed, "greeting\ta0b52af6\tmemcached-cluster-2\n");
+
+    assert_eq!(running.end(Signal::INT), Some(0));
+    assert!(!Path::new(file).exists());
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]

@@ -52,8 +52,7 @@ impl Buffer {
     /// # Panics
     /// If fewer than `count` bytes wait.
     pub fn consume(&mut self, count: usize, spares: &mut Spares) {
-        assert!(count <= self.len(), "consumed more than there was");
-        self.start += count;
+        self.advance(count);
         if self.is_empty() {
             self.clear(spares);
         }
@@ -65,11 +64,17 @@ impl Buffer {
         spares.give(mem::take(&mut self.bytes));
     }
 
-    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays.
+    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays, unless it
+    /// is what a burst took.
+    ///
+    /// # Panics
+    /// If fewer than `count` bytes wait.
     pub fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "consumed more than there was");
         self.start += count;
-        debug_assert!(self.start <= self.bytes.len(), "advanced past the end");
-        if self.is_empty() {
+        if self.is_empty() && self.bytes.capacity() > BURST {
+            *self = Self::default();
+        } else if self.is_empty() {
             self.bytes.clear();
             self.start = 0;
         } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
@@ -78,14 +83,39 @@ impl Buffer {
         }
     }
 
-    /// Cuts the end off, so that `len` bytes wait.
-    pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(self.start + len);
+    /// Appends what of `bytes` completes `need` of them, and a little more if that is little. Says
+    /// how many bytes it took.
+    ///
+    /// A read seldom ends where a message does. The rest is kept here; of the next read only what
+    /// belongs to it is copied to it, and the others are used where they are.
+    pub fn top_up(&mut self, bytes: &[u8], need: usize, spares: &mut Spares) -> usize {
+        let count = need.saturating_sub(self.len()).max(TOP_UP_MIN).min(bytes.len());
+        self.tail(spares).extend_from_slice(&bytes[..count]);
+        count
+    }
+
+    /// Drops the waiting bytes if they are all of the last `count` that came. Says how many they
+    /// were: the caller has them still.
+    pub fn give_back(&mut self, count: usize, spares: &mut Spares) -> usize {
+        let left = self.len();
+        if left > count {
+            return 0;
+        }
+        if left > 0 {
+            self.clear(spares);
+        }
+        left
     }
 }
 
+/// As many bytes as any line has that is not a list of keys, nearly always.
+const TOP_UP_MIN: usize = 512;
+
 /// A consumed front of this size is worth moving the rest for.
 const COMPACT_AT: usize = 16 * 1024;
+
+/// What no queue keeps once it is empty.
+const BURST: usize = 1 << 20;
 
 /// Emptied buffers kept for the next who needs one, so that steady traffic allocates nothing.
 ///
@@ -159,6 +189,50 @@ mod tests {
         buffer.reserve(300);
         assert_eq!(buffer.start, 0);
         assert_eq!(buffer.as_slice(), [7; 50]);
+    }
+
+    #[test]
+    fn only_what_completes_a_message_is_copied() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(&[1; 100]);
+        let read = [2; 5000];
+        assert_eq!(buffer.top_up(&read, 2000, &mut spares), 1900);
+        buffer.consume(1950, &mut spares);
+        assert_eq!(buffer.give_back(1900, &mut spares), 50, "these are still in `read`");
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn bytes_that_came_before_the_last_read_are_kept() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(&[1; 100]);
+        assert_eq!(buffer.top_up(&[2; 30], 2000, &mut spares), 30);
+        assert_eq!(buffer.give_back(30, &mut spares), 0);
+        assert_eq!(buffer.len(), 130);
+    }
+
+    #[test]
+    fn a_consumed_queue_that_is_never_empty_does_not_grow_for_ever() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        for _ in 0..100_000 {
+            buffer.tail(&mut spares).extend_from_slice(&[1; 20]);
+            if buffer.len() > 100 {
+                buffer.consume(20, &mut spares);
+            }
+        }
+        assert!(buffer.bytes.capacity() < 128 * 1024);
+    }
+
+    #[test]
+    fn an_advanced_queue_gives_back_what_a_burst_took() {
+        let mut spares = Spares::default();
+        let mut buffer = Buffer::default();
+        buffer.tail(&mut spares).extend_from_slice(&[1; 2 << 20]);
+        buffer.advance(2 << 20);
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]

@@ -16,10 +16,10 @@ mod stats;
 mod words;
 
 pub use command::{COMMANDS, Command};
-pub use request::parse_request;
-pub use response::parse_response;
+pub use request::{BAD_LINE, TOO_MANY_KEYS, parse_request};
+pub use response::{parse_response, parse_value};
 pub use stats::write_stats;
-pub use words::{KEY_LEN_MAX, Words};
+pub use words::{KEY_LEN_MAX, Words, next_key};
 
 use crate::protocol::{Keep, ServerError, Wire};
 use alloc::vec::Vec;

@@ -25,6 +25,7 @@ mod client;
 mod failure;
 mod gather;
 mod reply;
+mod request;
 mod server;
 mod slots;
 
@@ -129,6 +130,8 @@ pub struct Mux {
     slots: Slots,
     gathers: Gathers,
     spares: Spares,
+    /// Apart from the others, as there are many and they are small.
+    reply_spares: Spares,
     stats: Arc<PoolStats>,
     dirty_clients: Vec<ClientId>,
     dirty_conns: Vec<ConnId>,
@@ -139,7 +142,7 @@ pub struct Mux {
     next_expiry: Option<Instant>,
     /// Counts up: tells a client from an earlier one with the same id.
     next_serial: u64,
-    /// Bytes held for clients, as of each client's last turn.
+    /// Bytes held for clients.
     memory: usize,
     /// For lines that are put together here.
     line: Vec<u8>,
@@ -162,6 +165,7 @@ impl Mux {
             slots: Slots::default(),
             gathers: Gathers::default(),
             spares: Spares::default(),
+            reply_spares: Spares::default(),
             stats,
             dirty_clients: Vec::new(),
             dirty_conns: Vec::new(),
@@ -194,6 +198,11 @@ impl Mux {
         self.clients.len()
     }
 
+    /// Bytes held for clients: their unfinished requests, and replies that they have not taken.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// Requests that wait for a server; what a drain waits for.
     pub fn requests_in_flight(&self) -> usize {
         self.slots.len()
@@ -201,12 +210,14 @@ impl Mux {
 
     /// The next client that needs its socket looked after.
     pub fn next_dirty_client(&mut self) -> Option<ClientId> {
-        let id = self.dirty_clients.pop()?;
-        if let Some(client) = self.clients.get_mut(id.index()) {
-            client.dirty = false;
+        loop {
+            let id = self.dirty_clients.pop()?;
+            self.account(id);
+            if let Some(client) = self.clients.get_mut(id.index()) {
+                client.dirty = false;
+                return Some(id);
+            }
         }
-        self.account(id);
-        Some(id)
     }
 
     /// The next server connection that needs its socket looked after.

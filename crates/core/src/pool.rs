@@ -73,8 +73,21 @@ impl Pool {
     }
 
     /// The server that has `key`; none while all are ejected.
+    #[inline(always)]
     pub fn route(&mut self, key: &[u8], now: Instant) -> Option<usize> {
-        if self.next_return.is_some_and(|at| at <= now) {
+        match self.next_return {
+            None => Some(self.ring.route(key)),
+            Some(at) => self.route_without_ejected(key, at, now),
+        }
+    }
+
+    fn route_without_ejected(
+        &mut self,
+        key: &[u8],
+        next_return: Instant,
+        now: Instant,
+    ) -> Option<usize> {
+        if next_return <= now {
             self.return_servers(now);
         }
         if self.all_away { None } else { Some(self.ring.route(key)) }
@@ -87,9 +100,11 @@ impl Pool {
 
     /// Notes that a server failed. Says whether it was ejected for it.
     pub fn failure(&mut self, server: usize, now: Instant) -> bool {
-        let Some(ejection) = self.ejection else { return false };
+        let Some(ejection) = self.ejection.filter(|_| !self.is_ejected(server)) else {
+            return false;
+        };
         self.failures[server] += 1;
-        if self.failures[server] < ejection.failure_limit || self.is_ejected(server) {
+        if self.failures[server] < ejection.failure_limit {
             return false;
         }
         self.failures[server] = 0;
@@ -167,6 +182,17 @@ mod tests {
         assert!(!pool.failure(0, at_ms(100)));
         pool.route(b"x", at_ms(1500));
         assert!(!pool.is_ejected(0), "the later failure must not keep it away longer");
+    }
+
+    #[test]
+    fn what_fails_while_a_server_is_away_does_not_count_when_it_is_back() {
+        let mut pool = pool(2);
+        for ms in 0..9 {
+            pool.failure(0, at_ms(ms));
+        }
+        pool.route(b"x", at_ms(1501));
+        assert!(!pool.failure(0, at_ms(1502)));
+        assert!(pool.failure(0, at_ms(1503)));
     }
 
     #[test]

@@ -138,10 +138,8 @@ pub enum KeyEncoding {
 pub struct Many<'a> {
     /// What each fragment begins with: command and arguments before the keys.
     pub head: &'a [u8],
-    /// The keys with spaces between them, every one of them valid.
+    /// The keys, as words that may turn out not to be keys.
     pub keys: &'a [u8],
-    /// How many they are.
-    pub count: usize,
     /// What each server owes for its fragment.
     pub expect: Expect,
     /// Their kind, for the counters.
@@ -286,8 +284,8 @@ pub enum Response {
     Value {
         /// The bytes of the value with its header.
         len: usize,
-        /// Where among them its key stands.
-        key: Range<usize>,
+        /// Where among them its key stands; none if it is the one that was looked for.
+        key: Option<Range<usize>>,
     },
     /// Not whole yet: there must be at least this many bytes for another look to be worth it.
     Partial(usize),

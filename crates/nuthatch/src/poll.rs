@@ -83,8 +83,8 @@ impl Poll {
     /// sockets are ready.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout = timeout.map(|timeout| {
-            let millis = timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128);
-            let millis = i64::try_from(millis).unwrap_or(i64::from(i32::MAX));
+            let millis = timeout.as_nanos().div_ceil(1_000_000);
+            let millis = i64::from(i32::try_from(millis).unwrap_or(i32::MAX));
             Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
         });
         self.events.clear();

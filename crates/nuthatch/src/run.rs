@@ -147,8 +147,9 @@ impl Proxy {
     pub fn join(self) -> io::Result<()> {
         let mut outcome = Ok(());
         for thread in self.threads {
-            let ended = thread.join().map_err(|_| io::Error::other("a worker panicked"));
-            outcome = outcome.and(ended.and_then(|ended| ended));
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+            outcome = outcome.and(ended);
         }
         outcome
     }

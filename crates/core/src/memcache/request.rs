@@ -12,7 +12,7 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Words, data_len, is_exptime, is_flags, is_key, number};
+use super::words::{Words, data_len, is_exptime, is_flags, is_key, next_key, number};
 use super::{LINE_END, VERSION_KEY};
 use crate::protocol::{
     All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
@@ -20,14 +20,16 @@ use crate::protocol::{
 };
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
-pub(super) const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
+/// The answer to a line that can't be read, or to a key that is none.
+pub const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 const BAD_DELETE: &[u8] =
     b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
+/// The answer to a request of more than `keys_max` keys.
+pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long: line_max\r\n";
 
 /// The longest line of a command that takes one key: the key, flags and numbers fit many times.
@@ -75,13 +77,13 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     let mut words = Words::new(text);
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
     match command.grammar {
-        Grammar::Get => get(line, command.class, words, limits),
+        Grammar::Get => get(line, command.class, words),
         Grammar::Set => storage(line, words, 5, limits),
         Grammar::Cas => storage(line, words, 6, limits),
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::GetAndTouch => match words.next() {
-            Some(exptime) if is_exptime(exptime) => get(line, command.class, words, limits),
+            Some(exptime) if is_exptime(exptime) => get(line, command.class, words),
             Some(_) => refused(line, BAD_EXPTIME),
             None => refused(line, ERROR),
         },
@@ -93,13 +95,8 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
 fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
-        Grammar::Arith => {
-            let delta = |word: &[u8]| number(word).is_some();
-            keyed(line, words, Shape::Number, Class::Arith, (delta, BAD_DELTA))
-        }
-        Grammar::Touch => {
-            keyed(line, words, Shape::Touched, Class::Touch, (is_exptime, BAD_EXPTIME))
-        }
+        Grammar::Arith => keyed(line, words, Shape::Number, Class::Arith, &DELTA),
+        Grammar::Touch => keyed(line, words, Shape::Touched, Class::Touch, &EXPTIME),
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
         Grammar::Version => version(),
@@ -162,32 +159,24 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 }
 
 /// `get`, `gets`, and behind their exptime `gat`, `gats`.
-fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
+///
+/// Of several keys only the first is looked at here. The others are read once, where each
+/// gets its server.
+fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
     let keys = words.rest();
-    let Some(first) = words.next() else { return refused(line, ERROR) };
-    if !is_key(first) {
-        return refused(line, BAD_LINE);
+    if keys.is_empty() {
+        return refused(line, ERROR);
     }
+    let Some((first, others)) = next_key(keys) else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
-    if words.rest().is_empty() {
-        let wire = wire(line, &words, b"", Keep::All);
+    if others.is_empty() {
+        let wire = wire(line, &words.with_last(first), b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
     }
-    for key in &mut words {
-        if !is_key(key) {
-            return refused(line, BAD_LINE);
-        }
-    }
     let head = line.text[..line.text.len() - keys.len()].trim_ascii();
-    let count = words.count_taken() - Words::new(head).count();
-    if count > limits.keys_max {
-        let refused = Request::Refused { error: TOO_MANY_KEYS, skip: 0, limit: Limit::Keys };
-        return Parsed::Request(refused, line.len);
-    }
     let expect = Expect { shape: Shape::Values, quiet };
-    let many = Many { head, keys, count, expect, class };
-    Parsed::Request(Request::Many(many), line.len)
+    Parsed::Request(Request::Many(Many { head, keys, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.
@@ -252,13 +241,22 @@ pub(super) fn refused_with_data<'a>(
     Parsed::Request(Request::Refused { error, skip, limit }, line.len)
 }
 
-/// `incr`, `decr`, `touch`: a key, a word that must pass `check`, perhaps `noreply`.
+/// What a word must be, and what is said if it is not.
+struct Check {
+    passes: fn(&[u8]) -> bool,
+    error: &'static [u8],
+}
+
+const DELTA: Check = Check { passes: |word| number(word).is_some(), error: BAD_DELTA };
+const EXPTIME: Check = Check { passes: is_exptime, error: BAD_EXPTIME };
+
+/// `incr`, `decr`, `touch`: a key, a second word, perhaps `noreply`.
 fn keyed<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
     shape: Shape,
     class: Class,
-    (check, error): (fn(&[u8]) -> bool, &'static [u8]),
+    second: &Check,
 ) -> Request<'a> {
     let (Some(key), Some(word)) = (words.next(), words.next()) else { return refusal(ERROR) };
     let last = words.next();
@@ -269,8 +267,8 @@ fn keyed<'a>(
     if !is_key(key) {
         return refusal(told(BAD_LINE, quiet));
     }
-    if !check(word) {
-        return refusal(told(error, quiet));
+    if !(second.passes)(word) {
+        return refusal(told(second.error, quiet));
     }
     let wire = wire(line, &words, b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))

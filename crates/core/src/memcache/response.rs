@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{DATA_LEN_END, Words, data_len, number, visible_run};
+use super::words::{DATA_LEN_END, Words, data_len, number, number_in_block, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
@@ -14,14 +14,14 @@ const LINE_MAX: usize = 4096;
 
 /// Reads the answer at the head of `input` to a request that owes `shape` for `key`.
 ///
-/// `key` is the request's key, decoded; for [`Shape::Values`] it is not looked at, as the caller
-/// compares each value's key. `opaque` is the opaque token that a meta reply may repeat.
+/// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value is likely
+/// to come next, and the caller looks at those that are not. `opaque` is the opaque token that a meta reply may repeat.
 pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
     if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
-        return match header(input) {
-            Ok(header) if shape == Shape::Values => values(input, &header),
-            Ok(header) => value(input, &header, key),
-            Err(response) => response,
+        return if shape == Shape::Values {
+            parse_value(input, key)
+        } else {
+            only_value(input, key)
         };
     }
     let window = &input[..input.len().min(LINE_MAX)];
@@ -75,6 +75,8 @@ const VALUE: &[u8] = b"VALUE ";
 
 /// A `VALUE` line.
 struct Header {
+    /// Whether its key is the likely one.
+    is_likely: bool,
     /// Where its key ends, which begins behind [`VALUE`].
     key_end: usize,
     /// Where its data begins.
@@ -83,36 +85,84 @@ struct Header {
     length: usize,
 }
 
-/// Reads `VALUE key flags length [cas]`, byte by byte as it stands, or says why not.
-fn header(input: &[u8]) -> Result<Header, Response> {
-    let key_end = VALUE.len() + visible_run(&input[VALUE.len()..]);
-    let (_, end) = spaced_number(input, key_end)?;
-    let (length, mut end) = spaced_number(input, end)?;
-    if input.get(end) == Some(&b' ') {
-        (_, end) = spaced_number(input, end)?;
-    }
-    let length = usize::try_from(length).ok().filter(|&length| length < DATA_LEN_END);
-    match (input.get(end..end + 2), length) {
-        (Some(b"\r\n"), Some(length)) => Ok(Header { key_end, data: end + 2, length }),
-        (None, Some(_)) => Err(unfinished(input)),
-        _ => Err(Response::Mismatch),
+/// Why bytes are no `VALUE` line.
+enum Unfit {
+    /// They end too early.
+    Short,
+    /// They are something else.
+    Bad,
+}
+
+impl Unfit {
+    #[cold]
+    fn response(self, input: &[u8]) -> Response {
+        match self {
+            Self::Short => unfinished(input),
+            Self::Bad => Response::Mismatch,
+        }
     }
 }
 
-/// The number behind the space at `at`, and where it ends.
-fn spaced_number(input: &[u8], at: usize) -> Result<(u64, usize), Response> {
+/// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
+///
+/// To compare a key with the one that is likely is less work than to look for its end.
+#[inline(always)]
+fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
+    let likely_end = VALUE.len() + likely_key.len();
+    let is_likely = input.get(likely_end) == Some(&b' ')
+        && &input[VALUE.len()..likely_end] == likely_key
+        && !likely_key.is_empty();
+    let key_end =
+        if is_likely { likely_end } else { VALUE.len() + visible_run(&input[VALUE.len()..]) };
+    if key_end == VALUE.len() && key_end < input.len() {
+        return Err(Unfit::Bad);
+    }
+    let (_, flags_end) = spaced_number(input, key_end)?;
+    let (length, mut end) = spaced_number(input, flags_end)?;
+    let fits = end - flags_end <= "2147483647".len() + 1 && length < DATA_LEN_END;
+    if input[end] == b' ' {
+        (_, end) = spaced_number(input, end)?;
+    }
+    match input[end..] {
+        [b'\r', b'\n', ..] if fits => Ok(Header { is_likely, key_end, data: end + 2, length }),
+        [b'\r'] if fits => Err(Unfit::Short),
+        _ => Err(Unfit::Bad),
+    }
+}
+
+/// The number of up to twenty digits behind the space at `at`, and where it ends: at a byte that
+/// is there. The number is right if it has less than twenty.
+#[inline(always)]
+fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     match input.get(at) {
         Some(b' ') => {}
-        Some(_) => return Err(Response::Mismatch),
-        None => return Err(unfinished(input)),
+        Some(_) => return Err(Unfit::Bad),
+        None => return Err(Unfit::Short),
     }
     let digits = &input[at + 1..];
-    let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if len == digits.len() {
-        return Err(unfinished(input));
+    if let Some(block) = digits.first_chunk::<8>()
+        && let Some((number, count)) = number_in_block(u64::from_le_bytes(*block))
+    {
+        let number = usize::try_from(number).map_err(|_| Unfit::Bad)?;
+        return if count > 0 { Ok((number, at + 1 + count)) } else { Err(Unfit::Bad) };
     }
-    let number = number(&digits[..len]).ok_or(Response::Mismatch)?;
-    Ok((number, at + 1 + len))
+    long_number(input, at)
+}
+
+/// As [`spaced_number`], for numbers of eight digits or at the end of what is here.
+#[inline(never)]
+fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
+    let (mut number, mut end) = (0usize, at + 1);
+    while let Some(&byte) = input.get(end) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let fits = (1..=20).contains(&(end - at - 1));
+            return if fits { Ok((number, end)) } else { Err(Unfit::Bad) };
+        }
+        number = number.wrapping_mul(10).wrapping_add(usize::from(digit));
+        end += 1;
+    }
+    Err(Unfit::Short)
 }
 
 /// A line whose end is not here: it may come, if the line is not too long already.
@@ -121,11 +171,13 @@ fn unfinished(input: &[u8]) -> Response {
 }
 
 /// The one value that was asked for, and the end behind it.
-fn value(input: &[u8], header: &Header, key: &[u8]) -> Response {
+fn only_value(input: &[u8], key: &[u8]) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
-    if &input[VALUE.len()..header.key_end] != key {
-        return Response::Mismatch;
-    }
+    let header = match header(input, key) {
+        Ok(header) if header.is_likely => header,
+        Ok(_) => return Response::Mismatch,
+        Err(unfit) => return unfit.response(input),
+    };
     let end = header.data + header.length;
     let len = end + END.len();
     match input.get(end..len) {
@@ -135,14 +187,24 @@ fn value(input: &[u8], header: &Header, key: &[u8]) -> Response {
     }
 }
 
-/// One value of several.
-fn values(input: &[u8], header: &Header) -> Response {
+/// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
+#[inline(always)]
+pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
+    if !input.starts_with(VALUE) {
+        return Response::Mismatch;
+    }
+    let header = match header(input, likely_key) {
+        Ok(header) => header,
+        Err(unfit) => return unfit.response(input),
+    };
     let end = header.data + header.length;
-    let len = end + 2;
-    match input.get(end..len) {
-        Some(b"\r\n") => Response::Value { len, key: VALUE.len()..header.key_end },
+    match input.get(end..end + 2) {
+        Some(b"\r\n") => {
+            let key = (!header.is_likely).then_some(VALUE.len()..header.key_end);
+            Response::Value { len: end + 2, key }
+        }
         Some(_) => Response::Mismatch,
-        None => Response::Partial(len),
+        None => Response::Partial(end + 2),
     }
 }
 
@@ -167,7 +229,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
     } else {
         0
     };
-    if !repeats(words, key, opaque) {
+    if !repeats(&words, key, opaque) {
         return Response::Mismatch;
     }
     let len = line_len + data;
@@ -179,7 +241,7 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
 }
 
 /// Whether a meta reply repeats the key and the opaque token of its request, where it has any.
-fn repeats(flags: Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
+fn repeats(flags: &Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
     let encoded = || flags.clone().any(|flag| flag == b"b");
     flags.clone().all(|flag| match flag[0] {
         b'k' => same_key(&flag[1..], key, encoded()),

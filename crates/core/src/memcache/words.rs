@@ -29,6 +29,11 @@ impl<'a> Words<'a> {
         self.rest
     }
 
+    /// As if `word`, which is the rest, had been taken.
+    pub(super) fn with_last(self, word: &[u8]) -> Self {
+        Self { rest: b"", count: self.count + 1, taken: self.taken + word.len() + 1 }
+    }
+
     /// How many words were taken.
     pub fn count_taken(&self) -> usize {
         self.count
@@ -43,16 +48,13 @@ impl<'a> Words<'a> {
 impl<'a> Iterator for Words<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest();
         if rest.is_empty() {
             return None;
         }
-        let mut end = visible_run(rest);
-        while rest.get(end).is_some_and(|&byte| byte != b' ') {
-            end += 1 + visible_run(&rest[end + 1..]);
-        }
-        let (word, rest) = rest.split_at(end);
+        let (word, rest) = rest.split_at(run_without(rest, is_space, |byte| byte == b' '));
         self.rest = rest;
         self.count += 1;
         self.taken += word.len() + 1;
@@ -60,31 +62,82 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
+/// The key at the start of `text` and what stands behind it and its spaces; none if there is none.
+#[inline]
+pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (key, mut rest) = text.split_at(visible_run(text));
+    if key.is_empty() || key.len() > KEY_LEN_MAX || !matches!(rest, [] | [b' ', ..]) {
+        return None;
+    }
+    while let [b' ', behind @ ..] = rest {
+        rest = behind;
+    }
+    Some((key, rest))
+}
+
 /// How many bytes at the start are neither control bytes nor spaces.
-///
-/// Looks at eight bytes at a time, as all that clients and servers say is words and there is
-/// nothing else that is done for every byte of them. For a byte `b` of `block`, the top bit of
-/// `(b - 0x21) & !b` is set if `b` is less than 0x21, and that of `(d - 1) & !d`, where `d` is `b`
-/// with 0x7f turned to 0, if `b` is 0x7f; a borrow can only set bits above the first that is set
-/// rightly.
+#[inline]
 pub(super) fn visible_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = ONES << 7;
-    let mut blocks = bytes.chunks_exact(8);
+    run_without(bytes, is_invisible, |byte| byte <= b' ' || byte == 0x7f)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = ONES << 7;
+
+/// How many bytes at the start are not what `in_block` and `alone` look for.
+///
+/// Looks at eight bytes at a time, as there is hardly anything else that is done for every byte
+/// of all that clients and servers say. `in_block` sets the top bit of the bytes that it looks
+/// for; what it sets above the first such byte does not matter.
+#[inline]
+fn run_without(bytes: &[u8], in_block: impl Fn(u64) -> u64, alone: impl Fn(u8) -> bool) -> usize {
     let mut run = 0;
-    for block in &mut blocks {
-        let block = u64::from_le_bytes(block.try_into().expect("a chunk of eight"));
-        let del = block ^ (ONES * 0x7f);
-        let low = block.wrapping_sub(ONES * 0x21) & !block;
-        let found = (low | del.wrapping_sub(ONES) & !del) & TOPS;
+    while let Some(block) = bytes[run..].first_chunk::<8>() {
+        let found = in_block(u64::from_le_bytes(*block));
         if found != 0 {
             return run + found.trailing_zeros() as usize / 8;
         }
         run += 8;
     }
-    let invisible = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
-    let rest = blocks.remainder();
-    run + rest.iter().position(invisible).unwrap_or(rest.len())
+    while run < bytes.len() && !alone(bytes[run]) {
+        run += 1;
+    }
+    run
+}
+
+/// The top bits of the bytes that are spaces: of `(d - 1) & !d`, where `d` is zero for a space.
+#[inline]
+fn is_space(block: u64) -> u64 {
+    let diff = block ^ (ONES * 0x20);
+    diff.wrapping_sub(ONES) & !diff & TOPS
+}
+
+/// The top bits of the bytes that are control bytes or spaces: less than 0x21, or 0x7f.
+#[inline]
+fn is_invisible(block: u64) -> u64 {
+    let low = block.wrapping_sub(ONES * 0x21) & !block;
+    let diff = block ^ (ONES * 0x7f);
+    (low | diff.wrapping_sub(ONES) & !diff) & TOPS
+}
+
+/// The number at the start of a block and how many digits it has; none for a block of digits.
+///
+/// All eight digits at once: adjacent ones become numbers below a hundred, adjacent ones of those
+/// numbers below ten thousand, and those the number.
+#[inline]
+pub(super) fn number_in_block(block: u64) -> Option<(u64, usize)> {
+    let not_digits = (((block ^ (ONES * 0x30)) & !TOPS) + ONES * 0x76) | block;
+    if not_digits & TOPS == 0 {
+        return None;
+    }
+    let count = (not_digits & TOPS).trailing_zeros() as usize / 8;
+    if count == 0 {
+        return Some((0, 0));
+    }
+    let digits = block << (64 - 8 * count) & (ONES * 0x0f);
+    let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32, count))
 }
 
 /// Whether a word may be a key: 1 to 250 bytes, none of them a control byte or a space.
@@ -106,10 +159,13 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
         if digit > 9 {
             return None;
         }
-        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
-    Some(number)
+    // Nineteen digits always fit. Twenty that wrapped around are less than twenty digits can be.
+    (word.len() < 20 || word[0] == b'1' && number >= SMALLEST_OF_TWENTY_DIGITS).then_some(number)
 }
+
+const SMALLEST_OF_TWENTY_DIGITS: u64 = 10_000_000_000_000_000_000;
 
 /// Whether a word is an expiry time: 32 bits with a sign.
 pub(super) fn is_exptime(word: &[u8]) -> bool {
@@ -162,6 +218,26 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_read_at_once() {
+        let read = |text: &[u8; 8]| number_in_block(u64::from_le_bytes(*text));
+        assert_eq!(read(b"0\r\n99999"), Some((0, 1)));
+        assert_eq!(read(b"42 99999"), Some((42, 2)));
+        assert_eq!(read(b"1048576 "), Some((1_048_576, 7)));
+        assert_eq!(read(b"9999999\r"), Some((9_999_999, 7)));
+        assert_eq!(read(b"12345678"), None);
+        for (last, byte) in [b' ', b'/', b':', 0, 0x7f, 0x80, 0xb0, 0xff].into_iter().enumerate() {
+            let mut text = *b"70000000";
+            text[last] = byte;
+            let number = if last == 0 {
+                0
+            } else {
+                [7, 70, 700, 7000, 70_000, 700_000, 7_000_000][last - 1]
+            };
+            assert_eq!(read(&text), Some((number, last)), "{byte:#x} ends it");
+        }
+    }
+
+    #[test]
     fn keys_are_short_and_visible() {
         assert!(is_key(b"a"));
         assert!(is_key(&[b'k'; 250]));
@@ -173,9 +249,22 @@ mod tests {
 
     #[test]
     fn numbers_are_digits_that_fit() {
+        assert_eq!(number(b"9999999999999999999"), Some(9_999_999_999_999_999_999));
+        assert_eq!(number(b"10000000000000000000"), Some(10_000_000_000_000_000_000));
+        assert_eq!(number(b"00000000000000000001"), None, "twenty digits, and a small number");
         assert_eq!(number(b"0003"), Some(3));
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
-        for bad in [&b""[..], b"18446744073709551616", b"-1", b"+1", b"1x", b"0x1", b" 1"] {
+        for bad in [
+            &b""[..],
+            b"18446744073709551616",
+            b"19999999999999999999",
+            b"99999999999999999999",
+            b"-1",
+            b"+1",
+            b"1x",
+            b"0x1",
+            b" 1",
+        ] {
             assert_eq!(number(bad), None, "{bad:?}");
         }
     }

@@ -1,18 +1,15 @@
-//! Hops 3 to 7 of the walk: a client's bytes become requests in servers' queues.
+//! Hop 3 of the walk: a client's bytes, and whether it may have more of them taken.
 //!
 //! A client is read from as long as its own things are few: requests in flight, bytes of replies
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
-//! and nobody else notices. A request is either queued whole, for all its servers, or not at all.
+//! and nobody else notices.
 
-use super::gather::Gather;
-use super::server::{ConnId, Pending};
-use super::slots::{Owner, Queue, SlotId, State};
+use super::request::Taken;
+use super::slots::{Queue, State};
 use super::{LARGE, Mux};
 use crate::buffer::Buffer;
-use crate::memcache::{self, KeyRoom};
-use crate::protocol::{
-    All, Class, Expect, KeyEncoding, Limit, Many, One, Parsed, Quiet, Request, ServerError, Shape,
-};
+use crate::memcache;
+use crate::protocol::Parsed;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -52,7 +49,7 @@ pub(super) struct Client {
     /// This many of them are known to hold no line end.
     searched: usize,
     /// Bytes of a refused data block that are still to come.
-    skip: u64,
+    pub(super) skip: u64,
     /// Replies that may leave.
     pub(super) out: Buffer,
     /// Bytes of replies that wait for their turn.
@@ -83,22 +80,9 @@ pub(super) enum Hold {
     Resumable,
 }
 
-/// What became of a request.
-#[derive(PartialEq)]
-enum Taken {
-    Yes,
-    /// It must come again; the client is held.
-    Held,
-    /// The client's input has ended.
-    Last,
-}
-
 /// The first guess of a reply's size: a new client gets a small window until its replies show
 /// that they are small.
 const FIRST_REPLY_GUESS: usize = 64 * 1024;
-
-const FLUSH_REFUSED: &[u8] =
-    b"CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n";
 
 impl Client {
     fn new(serial: u64) -> Self {
@@ -187,18 +171,22 @@ impl Mux {
     /// Hop 3 (a): a client's bytes.
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.stats.request_bytes.add(bytes.len() as u64);
-        let client = &mut self.clients[id.index()];
-        if client.input_ended {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.clients[id.index()].input.is_empty() {
+            let client = &mut self.clients[id.index()];
+            let count = client.input.top_up(rest, client.need, &mut self.spares);
+            self.take_input(id, now);
+            let client = &mut self.clients[id.index()];
+            let back = client.input.give_back(count, &mut self.spares);
+            rest = &rest[count - back..];
+        }
+        if rest.is_empty() || self.clients[id.index()].input_ended {
             return;
         }
-        if !client.input.is_empty() {
-            client.input.tail(&mut self.spares).extend_from_slice(bytes);
-            return self.take_input(id, now);
-        }
-        let used = self.take_requests(id, bytes, now);
+        let used = self.take_requests(id, rest, now);
         let client = &mut self.clients[id.index()];
-        if used < bytes.len() && !client.input_ended {
-            client.input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+        if used < rest.len() && !client.input_ended {
+            client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
     }
@@ -237,6 +225,7 @@ impl Mux {
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
         self.clients[id.index()].out.consume(count, &mut self.spares);
+        self.account(id);
         self.reconsider(id);
     }
 
@@ -246,7 +235,7 @@ impl Mux {
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
                 State::Waiting => self.slots.slot(slot).state = State::Orphan,
-                _ => self.spares.give(self.slots.remove(slot).reply),
+                _ => self.reply_spares.give(self.slots.remove(slot).reply),
             }
         }
         client.input.clear(&mut self.spares);
@@ -256,7 +245,7 @@ impl Mux {
     }
 
     /// No more requests from this client.
-    fn end_input(&mut self, id: ClientId) {
+    pub(super) fn end_input(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         client.input_ended = true;
         client.input.clear(&mut self.spares);
@@ -267,7 +256,7 @@ impl Mux {
     fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
-            return;
+            return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
         let used = self.take_requests(id, input.as_slice(), now);
@@ -341,20 +330,15 @@ impl Mux {
                 && client.backlog().saturating_add(coming) < limits.client_buffer_max
     }
 
-    fn hold(&mut self, id: ClientId, why: Hold) {
+    pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
         self.clients[id.index()].hold = why;
         self.mark_client(id);
     }
 
     /// Lets a client go on that was held for its own sake, if it may now.
+    #[inline]
     pub(super) fn reconsider(&mut self, id: ClientId) {
-        let client = &self.clients[id.index()];
-        let may = match client.hold {
-            Hold::Own => self.fits_window(id),
-            Hold::Barrier => client.silent == 0,
-            Hold::No | Hold::Server | Hold::Resumable => false,
-        };
-        if may {
+        if self.clients[id.index()].hold == Hold::Own && self.fits_window(id) {
             self.make_resumable(id);
         }
     }
@@ -368,251 +352,6 @@ impl Mux {
     pub(super) fn end_wait(&mut self, id: ClientId) {
         if self.clients.get(id.index()).is_some_and(|client| client.hold == Hold::Server) {
             self.make_resumable(id);
-        }
-    }
-
-    /// Acts on one request.
-    fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Taken {
-        let taken = match request {
-            Request::One(one) => self.take_one(id, one, now),
-            Request::Many(many) => self.take_many(id, many, now),
-            Request::All(all) => self.take_all(id, all, now),
-            Request::Barrier(answer) => self.take_barrier(id, answer),
-            Request::Answer(answer) => self.answer_at_once(id, answer),
-            Request::Stats(what) => {
-                let mut reply = Vec::new();
-                memcache::write_stats(what, &self.options, now, &mut reply);
-                self.answer_at_once(id, &reply)
-            }
-            Request::Refused { error, skip, limit } => {
-                self.clients[id.index()].skip = *skip;
-                self.count_refusal(*limit);
-                self.answer_at_once(id, error)
-            }
-            Request::Lost { error, limit } => {
-                self.stats.client_framing_lost.add(1);
-                self.count_refusal(*limit);
-                self.answer_here(id, error);
-                self.end_input(id);
-                Taken::Last
-            }
-            Request::Quit => {
-                self.end_input(id);
-                Taken::Last
-            }
-        };
-        if taken != Taken::Held {
-            self.stats.requests.add(1);
-        }
-        taken
-    }
-
-    fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Taken {
-        self.answer_here(id, reply);
-        Taken::Yes
-    }
-
-    fn count_refusal(&self, limit: Limit) {
-        let counter = match limit {
-            Limit::Grammar => &self.stats.client_request_errors,
-            Limit::ItemSize => &self.stats.limit_item_size,
-            Limit::Keys => &self.stats.limit_keys,
-            Limit::Line => &self.stats.limit_line,
-        };
-        counter.add(1);
-    }
-
-    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
-        let client = &mut self.clients[id.index()];
-        if client.silent == 0 {
-            self.answer_here(id, answer);
-        } else {
-            // What is read after it is not looked at before it is answered; so the count of silent
-            // requests is that of those before it.
-            let slot = self.insert_slot(id, 0, State::Barrier);
-            self.slots.slot(slot).reply.extend_from_slice(answer);
-            self.hold(id, Hold::Barrier);
-        }
-        Taken::Yes
-    }
-
-    /// Hop 6 and 7 (b) for a request with one key.
-    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
-        match one.encoding {
-            KeyEncoding::Plain => self.send_one(id, one, one.key, now),
-            KeyEncoding::Base64 => {
-                let mut room: KeyRoom = [0; 192];
-                let key = memcache::decode_key(one.key, &mut room).expect("the parser decoded it");
-                self.send_one(id, one, key, now)
-            }
-        }
-    }
-
-    /// Sends a request to the server of its key, whose bytes are `key` however they are written.
-    fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Taken {
-        let Some(conn) = self.conn_of(id, key, now) else {
-            self.fail_here(id, one.expect, ServerError::NoServers);
-            return Taken::Yes;
-        };
-        if self.is_full(conn) {
-            return self.wait_for(id, conn);
-        }
-        self.count_request(one.class, 1);
-        let slot = self.new_slot(id, 1, one.expect);
-        let echo = match one.expect.shape {
-            Shape::Value | Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => {
-                (key, one.opaque)
-            }
-            _ => (&b""[..], &b""[..]),
-        };
-        let pending = Pending::one(slot, one.expect);
-        self.send(conn, pending, echo, now, |out| memcache::write_wire(&one.wire, out));
-        Taken::Yes
-    }
-
-    /// Hops 5 to 7 (b) for a request with several keys.
-    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Taken {
-        let mut gather = self.gathers.begin();
-        self.next_serial += 1;
-        let request = self.next_serial;
-        let mut full = None;
-        let routed = gather.split(many.keys, |key, next_number| {
-            let conn = self.conn_of(id, key, now)?;
-            if self.is_full(conn) {
-                full = Some(conn);
-                return None;
-            }
-            Some((conn, self.conns[conn.index()].fragment_in(request, next_number)))
-        });
-        if routed.is_none() {
-            self.gathers.reuse(gather);
-            if let Some(conn) = full {
-                return self.wait_for(id, conn);
-            }
-            self.fail_here(id, many.expect, ServerError::NoServers);
-            return Taken::Yes;
-        }
-        self.count_request(many.class, many.count);
-        let slot = self.new_slot(id, many.count, many.expect);
-        self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
-            gather.write_fragment(number, many.head, out);
-        });
-        Taken::Yes
-    }
-
-    /// Hops 5 to 7 (b) for a request to all servers.
-    fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Taken {
-        if !self.options.allow_flush {
-            let silent = all.expect.quiet == Quiet::All;
-            return self.answer_at_once(id, if silent { b"" } else { FLUSH_REFUSED });
-        }
-        let mut gather = self.gathers.begin();
-        for server in 0..self.pool.servers() {
-            let conn = self.lane(id, server);
-            if self.is_full(conn) {
-                self.gathers.reuse(gather);
-                return self.wait_for(id, conn);
-            }
-            gather.add_keyless(conn);
-        }
-        self.stats.cmd_flush.add(1);
-        let slot = self.new_slot(id, 1, all.expect);
-        self.send_fragments(slot, all.expect, gather, now, |_, _, out| {
-            memcache::write_wire(&all.wire, out);
-        });
-        Taken::Yes
-    }
-
-    fn send_fragments(
-        &mut self,
-        slot: SlotId,
-        expect: Expect,
-        gather: Gather,
-        now: Instant,
-        write: impl Fn(&Gather, usize, &mut Vec<u8>),
-    ) {
-        self.stats.fragments.add(gather.fragments.len() as u64);
-        let id = self.gathers.next_id();
-        for (number, fragment) in gather.fragments.iter().enumerate() {
-            let pending = Pending::fragment(slot, expect, id, number);
-            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));
-        }
-        self.gathers.insert(gather);
-    }
-
-    /// The connection for a client's key: always the same one to a server, so that what a client
-    /// asks of one server stays in order whatever `server_connections` is.
-    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
-        let server = self.pool.route(key, now)?;
-        Some(self.lane(id, server))
-    }
-
-    fn lane(&self, id: ClientId, server: usize) -> ConnId {
-        let lanes = self.options.server_connections;
-        ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })
-    }
-
-    fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Taken {
-        self.stats.limit_server_queue.add(1);
-        self.conns[conn.index()].waiters.push(id);
-        self.hold(id, Hold::Server);
-        Taken::Held
-    }
-
-    /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
-    /// wants no reply.
-    pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
-        let silent = expect.quiet == Quiet::All;
-        self.insert_slot(id, keys, if silent { State::Silent } else { State::Waiting })
-    }
-
-    pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
-        let client = &mut self.clients[id.index()];
-        let owner = Owner { client: id, serial: client.serial };
-        let slot = self.slots.insert(owner, keys, state);
-        if state == State::Silent {
-            client.silent += 1;
-        } else {
-            client.requests += 1;
-            client.keys += keys;
-            self.slots.push(&mut client.queue, slot);
-        }
-        slot
-    }
-
-    fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
-        self.stats.forward_error.add(1);
-        if expect.quiet == Quiet::All {
-            return;
-        }
-        let mut line = mem::take(&mut self.line);
-        line.clear();
-        memcache::write_server_error(error, &mut line);
-        self.answer_here(id, &line);
-        self.line = line;
-    }
-
-    fn count_request(&self, class: Class, keys: usize) {
-        let stats = &self.stats;
-        let (counter, meta) = match class {
-            Class::Get => (&stats.cmd_get, false),
-            Class::GetAndTouch => {
-                stats.cmd_touch.add(keys as u64);
-                (&stats.cmd_get, false)
-            }
-            Class::Set => (&stats.cmd_set, false),
-            Class::Delete => (&stats.cmd_delete, false),
-            Class::Arith => (&stats.cmd_arith, false),
-            Class::Touch => (&stats.cmd_touch, false),
-            Class::MetaGet => (&stats.cmd_get, true),
-            Class::MetaSet => (&stats.cmd_set, true),
-            Class::MetaDelete => (&stats.cmd_delete, true),
-            Class::MetaArith => (&stats.cmd_arith, true),
-            Class::Other => return,
-        };
-        counter.add(keys as u64);
-        if meta {
-            stats.cmd_meta.add(1);
         }
     }
 

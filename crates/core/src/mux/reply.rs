@@ -3,6 +3,7 @@
 //! A reply whose turn it is goes straight to the client's output, and with it those behind it that
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
 
+use super::client::Hold;
 use super::gather::{Gather, GatherId};
 use super::server::Pending;
 use super::slots::{SlotId, State};
@@ -54,32 +55,34 @@ impl Mux {
         self.answer_with(slot, gather.held(), |out| gather.write_answer(out));
     }
 
-    /// Files a value of a fragment. False if the fragment did not ask for it.
-    pub(super) fn add_value(
+    /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
+    /// if the fragment did not ask for one of them.
+    pub(super) fn gather(
         &mut self,
         slot: SlotId,
         id: GatherId,
         number: usize,
-        key: &[u8],
-        block: &[u8],
-    ) -> bool {
+        bytes: &[u8],
+    ) -> Option<usize> {
         let max = self.options.limits.client_backlog_max;
-        let client = self.waiting_client(slot).map(|client| &mut self.clients[client.index()]);
+        let client = self.waiting_client(slot);
         let gather = self.gathers.gather(id);
-        let fits = client.as_ref().is_some_and(|client| client.backlog() + block.len() <= max);
-        if gather.has_failed() || fits {
-            let asked = gather.add_value(number, key, block);
-            if let Some(client) = client.filter(|_| asked && fits) {
-                client.held_bytes += block.len();
-            }
-            return asked;
-        }
-        if let Some(client) = client {
-            client.held_bytes -= gather.held();
+        let before = gather.held();
+        let taken = gather.take_values(number, bytes)?;
+        let after = gather.held();
+        let Some(id_of_client) = client else {
+            gather.overflow(memcache::BACKLOG_ERROR);
+            return Some(taken);
+        };
+        let client = &mut self.clients[id_of_client.index()];
+        client.held_bytes = client.held_bytes - before + after;
+        if client.backlog() > max && after > 0 {
+            client.held_bytes -= after;
+            gather.overflow(memcache::BACKLOG_ERROR);
             self.stats.limit_client_backlog.add(1);
         }
-        gather.overflow(memcache::BACKLOG_ERROR);
-        true
+        self.account(id_of_client);
+        Some(taken)
     }
 
     /// The client that waits for a slot, if it is still there.
@@ -106,15 +109,15 @@ impl Mux {
         let client_id = slot.owner.client;
         let client = &mut self.clients[client_id.index()];
         let at_head = client.queue.head() == Some(id);
+        let backlog = client.backlog();
         let out = if at_head {
             client.out.tail(&mut self.spares)
         } else {
             slot.state = State::Ready;
-            slot.reply = self.spares.take();
+            slot.reply = self.reply_spares.take();
             &mut slot.reply
         };
         let before = out.len();
-        let backlog = client.held_bytes + before;
         if backlog > 0 && backlog + len > self.options.limits.client_backlog_max {
             self.stats.limit_client_backlog.add(1);
             out.extend_from_slice(memcache::BACKLOG_ERROR);
@@ -128,6 +131,7 @@ impl Mux {
             self.release(client_id);
         } else {
             client.held_bytes += written;
+            self.account(client_id);
         }
     }
 
@@ -149,10 +153,19 @@ impl Mux {
         let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
         if client.serial == slot.owner.serial {
             client.silent -= 1;
-            if client.silent == 0 {
-                self.release(slot.owner.client);
+            if client.silent == 0 && client.hold == Hold::Barrier {
+                self.pass_barrier(slot.owner.client);
             }
         }
+    }
+
+    /// Answers a client's barrier, which is its last request as long as it is held for it.
+    fn pass_barrier(&mut self, id: ClientId) {
+        let barrier = self.clients[id.index()].queue.tail().expect("a barrier is in the queue");
+        let answer = mem::take(&mut self.slots.slot(barrier).reply);
+        self.answer(barrier, &answer);
+        self.spares.give(answer);
+        self.make_resumable(id);
     }
 
     /// Lets the replies leave whose turn it is.
@@ -160,20 +173,13 @@ impl Mux {
         while let Some(head) = self.clients[id.index()].queue.head() {
             let client = &mut self.clients[id.index()];
             let slot = self.slots.slot(head);
-            let ready = match slot.state {
-                State::Ready => true,
-                State::Barrier => client.silent == 0,
-                State::Waiting | State::Silent | State::Orphan => false,
-            };
-            if !ready {
+            if slot.state != State::Ready {
                 break;
             }
             let reply = mem::take(&mut slot.reply);
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
-            if slot.state == State::Ready {
-                client.held_bytes -= reply.len();
-            }
-            self.spares.give(reply);
+            client.held_bytes -= reply.len();
+            self.reply_spares.give(reply);
             self.leave_queue(id);
         }
         self.mark_client(id);
@@ -181,6 +187,7 @@ impl Mux {
     }
 
     /// Takes the head of a client's queue, which is answered, out of the world.
+    #[inline]
     fn leave_queue(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         let head = self.slots.pop(&mut client.queue).expect("the answered request is the head");

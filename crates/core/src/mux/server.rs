@@ -6,12 +6,12 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::failure::Blame;
-use super::gather::GatherId;
+use super::gather::{GatherId, values_len};
 use super::slots::SlotId;
 use super::{ClientId, Event, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
-use crate::protocol::{Expect, Outcome, Response, ServerError};
+use crate::protocol::{Expect, Outcome, Response, ServerError, Shape};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -74,8 +74,9 @@ pub(super) struct Conn {
     pub(super) echo: Buffer,
     /// Requests to be written.
     pub(super) out: Buffer,
-    /// How many of the pending requests are in `out`, for the figures.
+    /// How many of the newest pending requests are not wholly written, and their bytes.
     unsent: usize,
+    unsent_bytes: usize,
     /// The start of a reply.
     pub(super) input: Buffer,
     need: usize,
@@ -136,6 +137,7 @@ impl Conn {
             echo: Buffer::default(),
             out: Buffer::default(),
             unsent: 0,
+            unsent_bytes: 0,
             input: Buffer::default(),
             need: 0,
             lost: false,
@@ -215,12 +217,17 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         conn.out.advance(count);
         let stats = &self.stats.servers[conn.server];
-        stats.in_queue_bytes.sub(count as u64);
-        stats.out_queue_bytes.add(count as u64);
-        if conn.out.is_empty() {
-            stats.in_queue.sub(conn.unsent as u64);
-            stats.out_queue.add(conn.unsent as u64);
-            conn.unsent = 0;
+        while conn.unsent > 0 {
+            let oldest = conn.pending[conn.pending.len() - conn.unsent].bytes;
+            if conn.unsent_bytes - oldest < conn.out.len() {
+                break;
+            }
+            conn.unsent -= 1;
+            conn.unsent_bytes -= oldest;
+            stats.in_queue.sub(1);
+            stats.in_queue_bytes.sub(oldest as u64);
+            stats.out_queue.add(1);
+            stats.out_queue_bytes.add(oldest as u64);
         }
         self.wake_waiters(id);
     }
@@ -255,6 +262,7 @@ impl Mux {
         stats.in_queue.add(1);
         stats.in_queue_bytes.add(pending.bytes as u64);
         conn.unsent += 1;
+        conn.unsent_bytes += pending.bytes;
         conn.pending.push_back(pending);
         self.mark_conn(id);
     }
@@ -273,18 +281,27 @@ impl Mux {
 
     /// Hop 10 (c): a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        if conn.state != ConnState::Open {
+        if self.conns[id.index()].state != ConnState::Open {
             return;
         }
-        if !conn.input.is_empty() {
-            conn.input.tail(&mut self.spares).extend_from_slice(bytes);
-            return self.handle_server_filled(id, now);
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
+            self.handle_server_filled(id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return;
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
         }
-        let used = self.take_responses(id, bytes, now);
-        if used < bytes.len() {
+        if rest.is_empty() {
+            return;
+        }
+        let used = self.take_responses(id, rest, now);
+        if used < rest.len() {
             let input = &mut self.conns[id.index()].input;
-            input.tail(&mut self.spares).extend_from_slice(&bytes[used..]);
+            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
         }
     }
 
@@ -306,22 +323,23 @@ impl Mux {
         let mut used = 0;
         self.conns[id.index()].need = 0;
         while used < bytes.len() {
-            let rest = &bytes[used..];
-            let conn = &mut self.conns[id.index()];
-            let Some(&pending) = conn.pending.front() else {
+            let Some(&pending) = self.conns[id.index()].pending.front() else {
                 self.quarantine(id, Blame::Nobody, now);
                 return bytes.len();
             };
-            let (key, opaque) = conn.echo.as_slice().split_at(pending.echo.0);
+            if pending.expect.shape == Shape::Values {
+                let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
+                    self.quarantine(id, Blame::Server, now);
+                    return bytes.len();
+                };
+                used += len;
+            }
+            let rest = &bytes[used..];
+            let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
             let opaque = &opaque[..pending.echo.1];
             match memcache::parse_response(rest, pending.expect.shape, key, opaque) {
                 Response::Whole { len, outcome } => {
                     self.finish(id, &pending, outcome, &rest[..len]);
-                    used += len;
-                }
-                Response::Value { len, ref key }
-                    if self.file(id, &pending, &rest[key.clone()], &rest[..len]) =>
-                {
                     used += len;
                 }
                 Response::Partial(need) if need <= self.reply_max() => {
@@ -356,23 +374,30 @@ impl Mux {
         let stats = &self.stats.servers[conn.server];
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
-        stats.out_queue.sub(1);
-        stats.out_queue_bytes.sub(pending.bytes as u64);
+        // A server may refuse a large value before it has all of it.
+        if conn.unsent > conn.pending.len() {
+            conn.unsent -= 1;
+            conn.unsent_bytes -= pending.bytes;
+            stats.in_queue.sub(1);
+            stats.in_queue_bytes.sub(pending.bytes as u64);
+        } else {
+            stats.out_queue.sub(1);
+            stats.out_queue_bytes.sub(pending.bytes as u64);
+        }
         self.pool.success(conn.server);
         self.settle(pending, outcome, reply);
         self.wake_waiters(id);
     }
 
-    /// Hop 12 for one value of a fragment. False if the fragment did not ask for it.
-    fn file(&mut self, id: ConnId, pending: &Pending, key: &[u8], block: &[u8]) -> bool {
+    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
+    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
+        let taken = match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
+            _ => Some(values_len(bytes)),
+        };
         let server = self.conns[id.index()].server;
-        self.stats.servers[server].response_bytes.add(block.len() as u64);
-        match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, number))) => {
-                self.add_value(slot, gather, number, key, block)
-            }
-            _ => true,
-        }
+        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
+        taken
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.
@@ -404,11 +429,14 @@ impl Mux {
     }
 
     /// Lets clients go on that waited for this queue, once half of it is free.
+    #[inline]
     fn wake_waiters(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
+        if conn.waiters.is_empty() {
+            return;
+        }
         let limits = &self.options.limits;
-        if conn.waiters.is_empty()
-            || conn.pending.len() > limits.server_requests_max / 2
+        if conn.pending.len() > limits.server_requests_max / 2
             || conn.out.len() > limits.server_buffer_max / 2
         {
             return;
@@ -423,16 +451,16 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         let stats = &self.stats.servers[conn.server];
         let pending: usize = conn.pending.iter().map(|pending| pending.bytes).sum();
-        let unsent = conn.out.len();
         stats.in_queue.sub(conn.unsent as u64);
-        stats.in_queue_bytes.sub(unsent as u64);
+        stats.in_queue_bytes.sub(conn.unsent_bytes as u64);
         stats.out_queue.sub((conn.pending.len() - conn.unsent) as u64);
-        stats.out_queue_bytes.sub((pending - unsent) as u64);
+        stats.out_queue_bytes.sub((pending - conn.unsent_bytes) as u64);
         stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
         conn.state = ConnState::Closed;
         conn.pending.clear();
         conn.expired = 0;
         conn.unsent = 0;
+        conn.unsent_bytes = 0;
         conn.need = 0;
         conn.echo.clear(&mut self.spares);
         conn.out.clear(&mut self.spares);

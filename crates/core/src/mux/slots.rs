@@ -38,7 +38,7 @@ pub(super) struct Slot {
     /// How many keys it asks for; what it counts in its client's window.
     pub(super) keys: usize,
     pub(super) state: State,
-    /// The reply, if it is here before its turn. Its memory is the spares'.
+    /// The reply, if it is here before its turn. Its memory is of the spare replies.
     pub(super) reply: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum State {
     Waiting,
     /// Has its reply, and waits for its turn.
     Ready,
-    /// Waits for all that its client asked before; nobody else knows of it.
+    /// Waits for its client's silent requests; nobody else knows of it.
     Barrier,
     /// In no client's queue: the client wants no reply.
     Silent,
@@ -78,6 +78,10 @@ impl Queue {
     pub(super) fn head(&self) -> Option<SlotId> {
         self.head.some()
     }
+
+    pub(super) fn tail(&self) -> Option<SlotId> {
+        self.tail.some()
+    }
 }
 
 impl Slots {
@@ -91,10 +95,12 @@ impl Slots {
         SlotId(u32::try_from(index).expect("the limits keep requests in flight below 2^32"))
     }
 
+    #[inline]
     pub(super) fn slot(&mut self, id: SlotId) -> &mut Slot {
         &mut self.slab[id.index()]
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, id: SlotId) -> Slot {
         self.slab.remove(id.index())
     }
@@ -108,6 +114,7 @@ impl Slots {
     }
 
     /// Takes the first slot out of the queue; it stays in the slab.
+    #[inline]
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<SlotId> {
         let head = queue.head.some()?;
         queue.head = self.slab[head.index()].next;

@@ -1,4 +1,9 @@
 //! Tests of the engine through its public interface, one module per subject.
 
+mod mux;
+mod net;
 mod ring;
+mod sim;
+mod split;
+mod tidy;
 mod vectors;

@@ -150,8 +150,8 @@ fn once_the_length_is_known_the_whole_is_asked_for() {
 #[test]
 fn values_of_a_fragment_come_one_by_one_with_their_keys() {
     let input = b"VALUE one 0 2\r\nhi\r\nVALUE two 1 0 9\r\n\r\nEND\r\n";
-    assert_eq!(parse(input, Shape::Values), Response::Value { len: 19, key: 6..9 });
-    assert_eq!(parse(&input[19..], Shape::Values), Response::Value { len: 19, key: 6..9 });
+    assert_eq!(parse(input, Shape::Values), Response::Value { len: 19, key: Some(6..9) });
+    assert_eq!(parse(&input[19..], Shape::Values), Response::Value { len: 19, key: Some(6..9) });
     assert_eq!(
         parse(&input[38..], Shape::Values),
         Response::Whole { len: 5, outcome: Outcome::Miss }

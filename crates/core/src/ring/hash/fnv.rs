@@ -44,8 +44,13 @@ fn multiply_then_xor(key: &[u8], start: u32, prime: u32) -> u32 {
     key.iter().fold(start, |hash, &byte| hash.wrapping_mul(prime) ^ signed_char(byte))
 }
 
+/// Four bytes a round: the multiplications have to wait for each other, the loop's own steps don't
+/// have to be paid for each byte.
 fn xor_then_multiply(key: &[u8], start: u32, prime: u32) -> u32 {
-    key.iter().fold(start, |hash, &byte| (hash ^ signed_char(byte)).wrapping_mul(prime))
+    let step = |hash: u32, byte: u8| (hash ^ signed_char(byte)).wrapping_mul(prime);
+    let (rounds, rest) = key.as_chunks::<4>();
+    let hash = rounds.iter().fold(start, |hash, round| round.iter().copied().fold(hash, step));
+    rest.iter().copied().fold(hash, step)
 }
 
 #[cfg(test)]

@@ -1,0 +1,291 @@
+//! Hops 5 to 7 of the walk: a request gets its servers and is queued for them.
+//!
+//! A request is either queued whole, for all its servers, or not at all. What a client asks of one
+//! server always takes the same connection, so it stays in order there whatever
+//! `server_connections` is.
+
+use super::Mux;
+use super::client::{ClientId, Hold};
+use super::gather::{Gather, Unsplit};
+use super::server::{ConnId, Pending};
+use super::slots::{Owner, SlotId, State};
+use crate::memcache::{self, KeyRoom};
+use crate::protocol::{
+    All, Class, Expect, KeyEncoding, Limit, Many, One, Quiet, Request, ServerError, Shape,
+};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::mem;
+
+/// What became of a request.
+#[derive(PartialEq)]
+pub(super) enum Taken {
+    Yes,
+    /// It must come again; the client is held.
+    Held,
+    /// The client's input has ended.
+    Last,
+}
+
+const FLUSH_REFUSED: &[u8] =
+    b"CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n";
+
+impl Mux {
+    /// Acts on one request.
+    pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Taken {
+        let taken = match request {
+            Request::One(one) => self.take_one(id, one, now),
+            Request::Many(many) => self.take_many(id, many, now),
+            Request::All(all) => self.take_all(id, all, now),
+            Request::Barrier(answer) => self.take_barrier(id, answer),
+            Request::Answer(answer) => self.answer_at_once(id, answer),
+            Request::Stats(what) => {
+                let mut reply = Vec::new();
+                memcache::write_stats(what, &self.options, now, &mut reply);
+                self.answer_at_once(id, &reply)
+            }
+            Request::Refused { error, skip, limit } => {
+                self.clients[id.index()].skip = *skip;
+                self.refuse(id, error, *limit);
+                Taken::Yes
+            }
+            Request::Lost { error, limit } => {
+                self.stats.client_framing_lost.add(1);
+                self.refuse(id, error, *limit);
+                self.end_input(id);
+                Taken::Last
+            }
+            Request::Quit => {
+                self.end_input(id);
+                Taken::Last
+            }
+        };
+        if taken != Taken::Held {
+            self.stats.requests.add(1);
+        }
+        taken
+    }
+
+    fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Taken {
+        self.answer_here(id, reply);
+        Taken::Yes
+    }
+
+    fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
+        let counter = match limit {
+            Limit::Grammar => &self.stats.client_request_errors,
+            Limit::ItemSize => &self.stats.limit_item_size,
+            Limit::Keys => &self.stats.limit_keys,
+            Limit::Line => &self.stats.limit_line,
+        };
+        counter.add(1);
+        self.answer_here(id, error);
+    }
+
+    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
+        let client = &mut self.clients[id.index()];
+        if client.silent == 0 {
+            self.answer_here(id, answer);
+        } else {
+            // What comes after it is not looked at before no silent request is on its way; so the
+            // count of these is that of those before it.
+            let slot = self.insert_slot(id, 0, State::Barrier);
+            let mut reply = self.spares.take();
+            reply.extend_from_slice(answer);
+            self.slots.slot(slot).reply = reply;
+            self.hold(id, Hold::Barrier);
+        }
+        Taken::Yes
+    }
+
+    /// Hop 6 and 7 (b) for a request with one key.
+    #[inline]
+    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
+        match one.encoding {
+            KeyEncoding::Plain => self.send_one(id, one, one.key, now),
+            KeyEncoding::Base64 => {
+                let mut room: KeyRoom = [0; 192];
+                let key = memcache::decode_key(one.key, &mut room).expect("the parser decoded it");
+                self.send_one(id, one, key, now)
+            }
+        }
+    }
+
+    /// Sends a request to the server of its key, whose bytes are `key` however they are written.
+    #[inline]
+    fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Taken {
+        let Some(conn) = self.conn_of(id, key, now) else {
+            self.fail_here(id, one.expect, ServerError::NoServers);
+            return Taken::Yes;
+        };
+        if self.is_full(conn) {
+            return self.wait_for(id, conn);
+        }
+        self.count_request(one.class, 1);
+        let slot = self.new_slot(id, 1, one.expect);
+        let echo = match one.expect.shape {
+            Shape::Value | Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => {
+                (key, one.opaque)
+            }
+            _ => (&b""[..], &b""[..]),
+        };
+        let pending = Pending::one(slot, one.expect);
+        self.send(conn, pending, echo, now, |out| memcache::write_wire(&one.wire, out));
+        Taken::Yes
+    }
+
+    /// Hops 5 to 7 (b) for a request with several keys.
+    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Taken {
+        let mut gather = self.gathers.begin();
+        self.next_serial += 1;
+        let request = self.next_serial;
+        let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
+        let split = gather.split(many.keys, |key, next_number| {
+            let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
+            let conn = ConnId::new(server * lanes + lane);
+            let number = self.conns[conn.index()].fragment_in(request, next_number);
+            if number == next_number && self.is_full(conn) {
+                return Err(Unsplit::Full(conn));
+            }
+            Ok((conn, number))
+        });
+        let error = match split {
+            Ok(()) if gather.key_count() <= self.options.limits.keys_max => {
+                self.count_request(many.class, gather.key_count());
+                let slot = self.new_slot(id, gather.key_count(), many.expect);
+                self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
+                    gather.write_fragment(number, many.head, out);
+                });
+                return Taken::Yes;
+            }
+            Ok(()) => Unsplit::TooManyKeys,
+            Err(error) => error,
+        };
+        self.gathers.reuse(gather);
+        match error {
+            Unsplit::Full(conn) => return self.wait_for(id, conn),
+            Unsplit::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
+            Unsplit::BadKey => self.refuse(id, memcache::BAD_LINE, Limit::Grammar),
+            Unsplit::TooManyKeys => self.refuse(id, memcache::TOO_MANY_KEYS, Limit::Keys),
+        }
+        Taken::Yes
+    }
+
+    /// Hops 5 to 7 (b) for a request to all servers.
+    fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Taken {
+        if !self.options.allow_flush {
+            let silent = all.expect.quiet == Quiet::All;
+            return self.answer_at_once(id, if silent { b"" } else { FLUSH_REFUSED });
+        }
+        let mut gather = self.gathers.begin();
+        for server in 0..self.pool.servers() {
+            let conn = self.lane(id, server);
+            if self.is_full(conn) {
+                self.gathers.reuse(gather);
+                return self.wait_for(id, conn);
+            }
+            gather.add_keyless(conn);
+        }
+        self.stats.cmd_flush.add(1);
+        let slot = self.new_slot(id, 1, all.expect);
+        self.send_fragments(slot, all.expect, gather, now, |_, _, out| {
+            memcache::write_wire(&all.wire, out);
+        });
+        Taken::Yes
+    }
+
+    fn send_fragments(
+        &mut self,
+        slot: SlotId,
+        expect: Expect,
+        gather: Gather,
+        now: Instant,
+        write: impl Fn(&Gather, usize, &mut Vec<u8>),
+    ) {
+        self.stats.fragments.add(gather.fragments.len() as u64);
+        let id = self.gathers.next_id();
+        for (number, fragment) in gather.fragments.iter().enumerate() {
+            let pending = Pending::fragment(slot, expect, id, number);
+            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));
+        }
+        self.gathers.insert(gather);
+    }
+
+    /// The connection for a client's key: always the same one to a server, so that what a client
+    /// asks of one server stays in order whatever `server_connections` is.
+    #[inline(always)]
+    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
+        let server = self.pool.route(key, now)?;
+        Some(self.lane(id, server))
+    }
+
+    #[inline(always)]
+    fn lane(&self, id: ClientId, server: usize) -> ConnId {
+        let lanes = self.options.server_connections;
+        ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })
+    }
+
+    fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Taken {
+        self.stats.limit_server_queue.add(1);
+        self.conns[conn.index()].waiters.push(id);
+        self.hold(id, Hold::Server);
+        Taken::Held
+    }
+
+    /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
+    /// wants no reply.
+    pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
+        let silent = expect.quiet == Quiet::All;
+        self.insert_slot(id, keys, if silent { State::Silent } else { State::Waiting })
+    }
+
+    pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
+        let client = &mut self.clients[id.index()];
+        let owner = Owner { client: id, serial: client.serial };
+        let slot = self.slots.insert(owner, keys, state);
+        if state == State::Silent {
+            client.silent += 1;
+        } else {
+            client.requests += 1;
+            client.keys += keys;
+            self.slots.push(&mut client.queue, slot);
+        }
+        slot
+    }
+
+    fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
+        self.stats.forward_error.add(1);
+        if expect.quiet == Quiet::All {
+            return;
+        }
+        let mut line = mem::take(&mut self.line);
+        line.clear();
+        memcache::write_server_error(error, &mut line);
+        self.answer_here(id, &line);
+        self.line = line;
+    }
+
+    fn count_request(&self, class: Class, keys: usize) {
+        let stats = &self.stats;
+        let (counter, meta) = match class {
+            Class::Get => (&stats.cmd_get, false),
+            Class::GetAndTouch => {
+                stats.cmd_touch.add(keys as u64);
+                (&stats.cmd_get, false)
+            }
+            Class::Set => (&stats.cmd_set, false),
+            Class::Delete => (&stats.cmd_delete, false),
+            Class::Arith => (&stats.cmd_arith, false),
+            Class::Touch => (&stats.cmd_touch, false),
+            Class::MetaGet => (&stats.cmd_get, true),
+            Class::MetaSet => (&stats.cmd_set, true),
+            Class::MetaDelete => (&stats.cmd_delete, true),
+            Class::MetaArith => (&stats.cmd_arith, true),
+            Class::Other => return,
+        };
+        counter.add(keys as u64);
+        if meta {
+            stats.cmd_meta.add(1);
+        }
+    }
+}

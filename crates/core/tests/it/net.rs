@@ -1,0 +1,263 @@
+//! A pool's engine with hand-moved clients and servers around it.
+//!
+//! Every test says what clients write and what servers answer, and looks at what came out on the
+//! other side. Keys are letters: with two servers `a`, `c`, `e`, … live on server 0 and `b`, `d`,
+//! `f`, … on server 1.
+
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Options};
+use nuthatch_core::pool::{Ejection, Pool};
+use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::stats::PoolStats;
+use nuthatch_core::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every request may take in these tests.
+pub(crate) const TIMEOUT_MS: u64 = 400;
+
+pub(crate) fn options() -> Options {
+    Options {
+        timeout: Some(Duration::from_millis(TIMEOUT_MS)),
+        server_connections: 1,
+        allow_flush: true,
+        limits: Limits::default(),
+        identity: Identity { version: "test", ..Identity::default() },
+    }
+}
+
+pub(crate) fn engine(servers: usize, options: Options, ejection: Option<Ejection>) -> Mux {
+    let member = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
+    let members = (0..servers).map(member).collect();
+    let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
+    let stats = Arc::new(PoolStats::new(servers));
+    Mux::new(Pool::new(ring, servers, ejection), options, stats)
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    received: Vec<u8>,
+    reads: bool,
+    open: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) mux: Mux,
+    pub(crate) events: Vec<Event>,
+    now: Instant,
+    clients: Vec<Peer>,
+    servers: Vec<Peer>,
+    /// Whether connections to servers open as soon as they are wanted.
+    pub(crate) accepts: bool,
+}
+
+impl Net {
+    pub(crate) fn new(servers: usize) -> Self {
+        Self::with(engine(servers, options(), None))
+    }
+
+    pub(crate) fn with_limits(servers: usize, limits: Limits) -> Self {
+        Self::with(engine(servers, Options { limits, ..options() }, None))
+    }
+
+    pub(crate) fn with(mux: Mux) -> Self {
+        let peer = || Peer { reads: true, ..Peer::default() };
+        let servers = (0..mux.conn_count()).map(|_| peer()).collect();
+        let now = Instant::default();
+        Self { mux, events: Vec::new(), now, clients: Vec::new(), servers, accepts: true }
+    }
+
+    pub(crate) fn client(&mut self) -> ClientId {
+        let id = self.mux.open_client();
+        if self.clients.len() <= id.index() {
+            self.clients.resize_with(id.index() + 1, Peer::default);
+        }
+        self.clients[id.index()] = Peer { reads: true, open: true, ..Peer::default() };
+        id
+    }
+
+    pub(crate) fn say(&mut self, client: ClientId, bytes: &str) {
+        self.say_bytes(client, bytes.as_bytes());
+    }
+
+    pub(crate) fn say_bytes(&mut self, client: ClientId, mut bytes: &[u8]) {
+        assert!(self.is_open(client), "the client was closed");
+        if let Some(input) = self.mux.client_input(client) {
+            let count = bytes.len().min(input.capacity() - input.len());
+            input.extend_from_slice(&bytes[..count]);
+            self.mux.handle_client_filled(client, count, self.now);
+            bytes = &bytes[count..];
+        }
+        if !bytes.is_empty() {
+            self.mux.handle_client_bytes(client, bytes, self.now);
+        }
+        self.settle();
+    }
+
+    /// The client says no more, but goes on reading.
+    pub(crate) fn half_close(&mut self, client: ClientId) {
+        self.mux.handle_client_eof(client);
+        self.settle();
+    }
+
+    pub(crate) fn leave(&mut self, client: ClientId) {
+        self.clients[client.index()].open = false;
+        self.mux.close_client(client);
+        self.settle();
+    }
+
+    pub(crate) fn is_open(&self, client: ClientId) -> bool {
+        self.clients[client.index()].open
+    }
+
+    pub(crate) fn set_reading(&mut self, client: ClientId, reads: bool) {
+        self.clients[client.index()].reads = reads;
+        if reads {
+            self.look_after_client(client);
+        }
+        self.settle();
+    }
+
+    /// What the client has received since this was asked last.
+    pub(crate) fn got(&mut self, client: ClientId) -> String {
+        let bytes = std::mem::take(&mut self.clients[client.index()].received);
+        String::from_utf8(bytes).expect("tests write text")
+    }
+
+    /// What the server has received on its connection since this was asked last.
+    pub(crate) fn asked(&mut self, conn: usize) -> String {
+        let bytes = std::mem::take(&mut self.servers[conn].received);
+        String::from_utf8(bytes).expect("tests write text")
+    }
+
+    pub(crate) fn answer(&mut self, conn: usize, bytes: &str) {
+        let (id, mut bytes) = (ConnId::new(conn), bytes.as_bytes());
+        if let Some(input) = self.mux.conn_input(id) {
+            let count = bytes.len().min(input.capacity() - input.len());
+            input.extend_from_slice(&bytes[..count]);
+            self.mux.handle_server_filled(id, self.now);
+            bytes = &bytes[count..];
+        }
+        if !bytes.is_empty() {
+            self.mux.handle_server_bytes(id, bytes, self.now);
+        }
+        self.settle();
+    }
+
+    /// The server reads this many more bytes of what is queued for it, though it reads no longer.
+    pub(crate) fn server_reads(&mut self, conn: usize, count: usize) {
+        let id = ConnId::new(conn);
+        self.servers[conn].received.extend_from_slice(&self.mux.conn_output(id)[..count]);
+        self.mux.handle_conn_written(id, count);
+        self.settle();
+    }
+
+    pub(crate) fn set_server_reading(&mut self, conn: usize, reads: bool) {
+        self.servers[conn].reads = reads;
+        self.look_after_conn(ConnId::new(conn));
+        self.settle();
+    }
+
+    pub(crate) fn close_server(&mut self, conn: usize, error: ServerError) {
+        self.servers[conn].open = false;
+        self.mux.handle_conn_closed(ConnId::new(conn), error, self.now);
+        self.settle();
+    }
+
+    pub(crate) fn open_server(&mut self, conn: usize) {
+        self.servers[conn].open = true;
+        self.mux.handle_conn_open(ConnId::new(conn));
+        self.settle();
+    }
+
+    pub(crate) fn is_connected(&self, conn: usize) -> bool {
+        self.servers[conn].open
+    }
+
+    pub(crate) fn later(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+        self.mux.handle_timeout(self.now);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        loop {
+            while let Some(id) = self.mux.next_dirty_client() {
+                self.look_after_client(id);
+            }
+            while let Some(id) = self.mux.next_dirty_conn() {
+                self.look_after_conn(id);
+            }
+            self.check_figures();
+            if !self.mux.has_resumable() {
+                break;
+            }
+            self.mux.resume(self.now);
+        }
+        self.events.extend(std::iter::from_fn(|| self.mux.next_event()));
+    }
+
+    fn look_after_client(&mut self, id: ClientId) {
+        let peer = &mut self.clients[id.index()];
+        assert!(peer.open, "a closed client is nobody's business");
+        let output = self.mux.client_output(id);
+        if peer.reads && !output.is_empty() {
+            peer.received.extend_from_slice(output);
+            let count = output.len();
+            self.mux.handle_client_written(id, count);
+        }
+        if self.mux.is_done(id) {
+            peer.open = false;
+            self.mux.close_client(id);
+        }
+    }
+
+    fn look_after_conn(&mut self, id: ConnId) {
+        let peer = &mut self.servers[id.index()];
+        if self.mux.take_doomed(id) {
+            peer.open = false;
+        }
+        if self.mux.wants_open(id) {
+            self.mux.handle_conn_opening(id);
+            if self.accepts {
+                peer.open = true;
+                self.mux.handle_conn_open(id);
+            }
+        }
+        let output = self.mux.conn_output(id);
+        if self.mux.conn_state(id) == ConnState::Open && peer.reads && !output.is_empty() {
+            peer.received.extend_from_slice(output);
+            let count = output.len();
+            self.mux.handle_conn_written(id, count);
+        }
+    }
+
+    /// A figure below zero would be a huge one.
+    fn check_figures(&self) {
+        let stats = self.mux.stats();
+        let servers = stats.servers.iter().flat_map(|server| server.all());
+        for (name, counter) in stats.all().chain(servers) {
+            assert!(counter.read() < 1 << 60, "{name} is below zero");
+        }
+        assert!(self.mux.memory() < 1 << 60, "memory is below zero");
+    }
+
+    /// Nothing is on its way: no request, no byte, no figure that says so.
+    pub(crate) fn check_idle(&self) {
+        self.check_figures();
+        assert_eq!(self.mux.requests_in_flight(), 0);
+        assert_eq!(self.mux.memory(), 0);
+        assert!(!self.mux.has_resumable());
+        for server in &self.mux.stats().servers {
+            for gauge in [
+                &server.in_queue,
+                &server.in_queue_bytes,
+                &server.out_queue,
+                &server.out_queue_bytes,
+            ] {
+                assert_eq!(gauge.read(), 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,672 @@
+//! A pool, its clients and its servers in one random but repeatable world.
+//!
+//! Clients ask for anything, right or wrong, in pieces, and read slowly or not; servers answer in
+//! pieces and late, hang, die, lie. Time is a number. Whatever happens, every client gets its own
+//! replies in its own order or an error in the place of one, nothing that is read was never
+//! written, nothing is older than what its reader has seen or written before, and in the end
+//! nothing is left of it all.
+
+mod client;
+pub(crate) mod memcached;
+mod random;
+
+use client::{Client, Truth};
+use memcached::Memcached;
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
+use nuthatch_core::pool::{Ejection, Pool};
+use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::stats::PoolStats;
+use nuthatch_core::time::Instant;
+use random::Random;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How often a server does what it should not, in 1000 replies or turns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    hang: u64,
+    die: u64,
+    garbage: u64,
+    surplus: u64,
+    /// Two replies change places.
+    swap: u64,
+    /// A value is that of another key: no proxy can see that.
+    lie: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    clients: usize,
+    servers: usize,
+    server_connections: usize,
+    requests: u32,
+    size_max: usize,
+    limits: Limits,
+    ejects: bool,
+    faults: Faults,
+    /// Whether an error may come in the place of a reply.
+    errors: bool,
+}
+
+const CALM: Plan = Plan {
+    clients: 6,
+    servers: 3,
+    server_connections: 1,
+    requests: 250,
+    size_max: 40_000,
+    limits: Limits {
+        item_size_max: 64 << 20,
+        keys_max: 65_536,
+        line_max: 4 << 20,
+        client_requests_max: 1024,
+        client_buffer_max: 1 << 20,
+        client_backlog_max: 64 << 20,
+        server_requests_max: 16_384,
+        server_buffer_max: 16 << 20,
+        memory_max: 512 << 20,
+    },
+    ejects: false,
+    faults: Faults { hang: 0, die: 0, garbage: 0, surplus: 0, swap: 0, lie: 0 },
+    errors: false,
+};
+
+const STORMY: Plan = Plan {
+    ejects: true,
+    faults: Faults { hang: 150, die: 150, garbage: 3, surplus: 3, swap: 20, lie: 0 },
+    errors: true,
+    ..CALM
+};
+
+const TINY: Limits = Limits {
+    item_size_max: 3000,
+    keys_max: 16,
+    line_max: 4096,
+    client_requests_max: 2,
+    client_buffer_max: 100,
+    client_backlog_max: 3000,
+    server_requests_max: 2,
+    server_buffer_max: 100,
+    memory_max: 8000,
+};
+
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+/// What happens next. A connection's events are of one epoch of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Timeout,
+    Fault,
+    /// A person thinks of something to ask.
+    Ask(usize),
+    /// A person's bytes arrive.
+    Say(usize),
+    /// A person reads.
+    Listen(usize),
+    Open(usize, u64),
+    /// A server's socket takes bytes.
+    Write(usize, u64),
+    Serve(usize, u64),
+    /// A server's bytes arrive.
+    Read(usize, u64),
+}
+
+/// Who is a client, and when it has gone another.
+#[derive(Debug)]
+struct Person {
+    client: Client,
+    id: Option<ClientId>,
+    /// Requests that it will still think of.
+    left: u32,
+    /// Microseconds that it may take to read.
+    slowness: u64,
+    says: bool,
+    listens: bool,
+    said_all: bool,
+}
+
+/// A connection as its server sees it.
+#[derive(Debug, Default)]
+struct Wire {
+    epoch: u64,
+    open: bool,
+    inbox: Vec<u8>,
+    replies: Vec<memcached::Reply>,
+    outbox: Vec<u8>,
+    writes: bool,
+    reads: bool,
+}
+
+struct World {
+    plan: Plan,
+    random: Random,
+    mux: Mux,
+    ring: Ring,
+    now: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    count: u64,
+    next_timeout: Option<u64>,
+    people: Vec<Person>,
+    /// The person of each client id.
+    person_of: Vec<usize>,
+    wires: Vec<Wire>,
+    servers: Vec<Memcached>,
+    failed: Vec<bool>,
+    hung_until: Vec<u64>,
+    down_until: Vec<u64>,
+}
+
+impl World {
+    fn new(plan: Plan, seed: u64) -> Self {
+        let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
+        let members = (0..plan.servers).map(name).collect();
+        let ring = Ring::new(Distribution::Rendezvous, Hash::Fnv1a_64, None, members, 1);
+        let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
+        let pool = Pool::new(ring.clone(), plan.servers, plan.ejects.then_some(ejection));
+        let options = Options {
+            timeout: plan.errors.then_some(TIMEOUT),
+            server_connections: plan.server_connections,
+            allow_flush: true,
+            limits: plan.limits,
+            identity: Default::default(),
+        };
+        let mux = Mux::new(pool, options, Arc::new(PoolStats::new(plan.servers)));
+        let mut world = Self {
+            random: Random(seed),
+            ring,
+            now: 0,
+            events: BinaryHeap::new(),
+            count: 0,
+            next_timeout: None,
+            people: Vec::new(),
+            person_of: Vec::new(),
+            wires: (0..mux.conn_count()).map(|_| Wire::default()).collect(),
+            servers: (0..plan.servers).map(|_| Memcached::default()).collect(),
+            failed: vec![false; plan.servers],
+            hung_until: vec![0; plan.servers],
+            down_until: vec![0; plan.servers],
+            mux,
+            plan,
+        };
+        for person in 0..plan.clients {
+            world.enter(person);
+        }
+        world.at(1000, Event::Fault);
+        world
+    }
+
+    /// A new person comes.
+    fn enter(&mut self, person: usize) {
+        let slowness = self.random.pick(&[10, 100, 5000]);
+        self.people.push(Person {
+            client: Client::default(),
+            id: None,
+            left: self.plan.requests,
+            slowness,
+            says: false,
+            listens: false,
+            said_all: false,
+        });
+        self.connect(person);
+    }
+
+    /// A person connects, for the first time or again.
+    fn connect(&mut self, person: usize) {
+        let id = self.mux.open_client();
+        if self.person_of.len() <= id.index() {
+            self.person_of.resize(id.index() + 1, usize::MAX);
+        }
+        self.person_of[id.index()] = person;
+        let may_be_quiet = self.plan.limits != TINY;
+        let person_now = &mut self.people[person];
+        person_now.client = Client::new(may_be_quiet);
+        person_now.id = Some(id);
+        person_now.said_all = false;
+        self.at(100, Event::Ask(person));
+    }
+
+    /// Lets `event` happen within `within` microseconds.
+    fn at(&mut self, within: u64, event: Event) {
+        let time = self.now + 1000 * self.random.below(within);
+        self.count += 1;
+        assert!(self.count < 5_000_000, "this never ends");
+        self.events.push(Reverse((time, self.count, event)));
+    }
+
+    fn run(&mut self) {
+        while let Some(Reverse((time, _, event))) = self.events.pop() {
+            self.now = time;
+            match event {
+                Event::Timeout => {
+                    self.next_timeout = None;
+                    self.mux.handle_timeout(Instant::from_nanos(time));
+                }
+                Event::Fault => self.fault(),
+                Event::Ask(person) => self.ask(person),
+                Event::Say(person) => self.say(person),
+                Event::Listen(person) => self.listen(person),
+                Event::Open(conn, epoch) => self.open(conn, epoch),
+                Event::Write(conn, epoch) => self.write(conn, epoch),
+                Event::Serve(conn, epoch) => self.serve(conn, epoch),
+                Event::Read(conn, epoch) => self.read(conn, epoch),
+            }
+            self.settle();
+        }
+        self.check_idle();
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.now)
+    }
+
+    // People.
+
+    fn ask(&mut self, person: usize) {
+        let this = &mut self.people[person];
+        let Some(id) = this.id else { return };
+        if self.plan.errors && self.random.chance(10) {
+            self.mux.close_client(id);
+            return self.reconnect(person);
+        }
+        let this = &mut self.people[person];
+        for _ in 0..self.random.length(20) {
+            if this.left == 0 || this.client.ended {
+                break;
+            }
+            this.left -= 1;
+            self.count += 1;
+            this.client.ask_anything(&mut self.random, self.count, self.plan.size_max);
+        }
+        self.start_saying(person);
+        if self.people[person].left > 0 && !self.people[person].client.ended {
+            self.at(3000, Event::Ask(person));
+        }
+        self.maybe_say_all(person);
+    }
+
+    fn start_saying(&mut self, person: usize) {
+        let this = &mut self.people[person];
+        if !this.says && !this.client.outbox.is_empty() {
+            this.says = true;
+            self.at(50, Event::Say(person));
+        }
+    }
+
+    fn say(&mut self, person: usize) {
+        let this = &mut self.people[person];
+        this.says = false;
+        let Some(id) = this.id else { return };
+        if this.client.outbox.is_empty() || !self.mux.wants_read(id) {
+            return;
+        }
+        let now = Instant::from_nanos(self.now);
+        let most = this.client.outbox.len().min(20_000);
+        let count = self.random.length(most);
+        let mut bytes: Vec<u8> = this.client.outbox.drain(..count).collect();
+        if let Some(input) = self.mux.client_input(id) {
+            let direct = bytes.len().min(input.capacity() - input.len());
+            input.extend(bytes.drain(..direct));
+            self.mux.handle_client_filled(id, direct, now);
+        }
+        if !bytes.is_empty() {
+            self.mux.handle_client_bytes(id, &bytes, now);
+        }
+        if self.mux.wants_read(id) {
+            self.start_saying(person);
+        }
+        self.maybe_say_all(person);
+    }
+
+    fn listen(&mut self, person: usize) {
+        let this = &mut self.people[person];
+        this.listens = false;
+        let Some(id) = this.id else { return };
+        let output = self.mux.client_output(id);
+        if output.is_empty() {
+            return;
+        }
+        let count = self.random.length(output.len());
+        let bytes = output[..count].to_vec();
+        self.mux.handle_client_written(id, count);
+        let home = |key: &str| {
+            let home = self.ring.clone().route(key.as_bytes());
+            (!self.failed[home]).then_some(home)
+        };
+        let truth = Truth { servers: &self.servers, home: &home, errors: self.plan.errors };
+        self.people[person].client.receive(&bytes, &truth);
+        self.look_after_client(id);
+        self.maybe_say_all(person);
+    }
+
+    /// Who has asked everything and got everything says so.
+    fn maybe_say_all(&mut self, person: usize) {
+        let this = &mut self.people[person];
+        let Some(id) = this.id else { return };
+        if this.left == 0 && this.client.is_satisfied() && !this.said_all {
+            this.said_all = true;
+            self.mux.handle_client_eof(id);
+        }
+    }
+
+    fn reconnect(&mut self, person: usize) {
+        self.people[person].id = None;
+        if self.people[person].left > 0 {
+            self.connect(person);
+        }
+    }
+
+    // Servers.
+
+    fn fault(&mut self) {
+        if self.people.iter().all(|person| person.left == 0) {
+            return;
+        }
+        let server = usize::try_from(self.random.below(self.plan.servers as u64)).unwrap();
+        let timeout = TIMEOUT.as_nanos() as u64;
+        if self.random.chance(self.plan.faults.hang) {
+            self.failed[server] = true;
+            self.hung_until[server] = self.now + self.random.below(3 * timeout);
+        }
+        if self.random.chance(self.plan.faults.die) {
+            self.failed[server] = true;
+            self.down_until[server] = self.now + self.random.below(2 * timeout);
+            if self.random.chance(500) {
+                self.servers[server].flush();
+            }
+            let lanes = self.plan.server_connections;
+            for conn in server * lanes..(server + 1) * lanes {
+                if self.wires[conn].open {
+                    self.drop_wire(conn);
+                    let error = self.random.pick(&[ServerError::Reset, ServerError::Closed]);
+                    self.mux.handle_conn_closed(ConnId::new(conn), error, self.now());
+                }
+            }
+        }
+        self.at(20_000, Event::Fault);
+    }
+
+    fn drop_wire(&mut self, conn: usize) {
+        let epoch = self.wires[conn].epoch + 1;
+        self.wires[conn] = Wire { epoch, ..Wire::default() };
+    }
+
+    fn open(&mut self, conn: usize, epoch: u64) {
+        let id = ConnId::new(conn);
+        if self.wires[conn].epoch != epoch {
+            return;
+        }
+        if self.now < self.down_until[self.mux.server_of(id)] {
+            self.drop_wire(conn);
+            return self.mux.handle_conn_closed(id, ServerError::Refused, self.now());
+        }
+        self.wires[conn].open = true;
+        self.mux.handle_conn_open(id);
+    }
+
+    fn write(&mut self, conn: usize, epoch: u64) {
+        if self.wires[conn].epoch != epoch {
+            return;
+        }
+        self.wires[conn].writes = false;
+        let output = self.mux.conn_output(ConnId::new(conn));
+        if output.is_empty() {
+            return;
+        }
+        let count = self.random.length(output.len());
+        self.wires[conn].inbox.extend_from_slice(&output[..count]);
+        self.mux.handle_conn_written(ConnId::new(conn), count);
+        self.at(200, Event::Serve(conn, epoch));
+        self.look_after_conn(ConnId::new(conn));
+    }
+
+    fn serve(&mut self, conn: usize, epoch: u64) {
+        let server = self.mux.server_of(ConnId::new(conn));
+        if self.wires[conn].epoch != epoch {
+            return;
+        }
+        if self.now < self.hung_until[server] {
+            return self.at(TIMEOUT.as_micros() as u64, Event::Serve(conn, epoch));
+        }
+        let faults = self.plan.faults;
+        let wire = &mut self.wires[conn];
+        while let Some(mut reply) = self.servers[server].serve(&mut wire.inbox) {
+            if self.random.chance(faults.garbage) {
+                self.failed[server] = true;
+                reply = memcached::Reply { bytes: b"gar bage\r\n".to_vec(), hit: None };
+            }
+            if let Some(key) = reply.hit.as_ref().filter(|_| self.random.chance(faults.lie)) {
+                let lie = format!("VALUE {key} 0 5\r\nd9:1:\r\nEND\r\n");
+                reply = memcached::Reply { bytes: lie.into_bytes(), hit: None };
+            }
+            wire.replies.push(reply);
+            if self.random.chance(faults.surplus) {
+                self.failed[server] = true;
+                let bytes = b"STORED\r\n".to_vec();
+                wire.replies.push(memcached::Reply { bytes, hit: None });
+            }
+            if let [.., one, two] = &mut wire.replies[..]
+                && one.hit.is_some()
+                && two.hit.is_some()
+                && one.hit != two.hit
+                && self.random.chance(faults.swap)
+            {
+                self.failed[server] = true;
+                std::mem::swap(one, two);
+            }
+        }
+        for reply in wire.replies.drain(..) {
+            wire.outbox.extend_from_slice(&reply.bytes);
+        }
+        self.start_reading(conn);
+    }
+
+    fn start_reading(&mut self, conn: usize) {
+        let wire = &mut self.wires[conn];
+        if !wire.reads && !wire.outbox.is_empty() {
+            wire.reads = true;
+            let epoch = wire.epoch;
+            self.at(200, Event::Read(conn, epoch));
+        }
+    }
+
+    fn read(&mut self, conn: usize, epoch: u64) {
+        let (id, now) = (ConnId::new(conn), self.now());
+        let wire = &mut self.wires[conn];
+        if wire.epoch != epoch {
+            return;
+        }
+        wire.reads = false;
+        let count = self.random.length(wire.outbox.len());
+        let mut bytes: Vec<u8> = wire.outbox.drain(..count).collect();
+        if let Some(input) = self.mux.conn_input(id) {
+            let direct = bytes.len().min(input.capacity() - input.len());
+            input.extend(bytes.drain(..direct));
+            self.mux.handle_server_filled(id, now);
+        }
+        if !bytes.is_empty() {
+            self.mux.handle_server_bytes(id, &bytes, now);
+        }
+        self.start_reading(conn);
+    }
+
+    // What an embedder does after every turn.
+
+    fn settle(&mut self) {
+        loop {
+            while let Some(id) = self.mux.next_dirty_client() {
+                self.look_after_client(id);
+            }
+            while let Some(id) = self.mux.next_dirty_conn() {
+                self.look_after_conn(id);
+            }
+            if !self.mux.has_resumable() {
+                break;
+            }
+            self.mux.resume(self.now());
+        }
+        while self.mux.next_event().is_some() {}
+        let due = self.mux.next_timeout().map(|at| at.as_nanos().max(self.now));
+        if let Some(due) = due.filter(|&due| self.next_timeout.is_none_or(|at| due < at)) {
+            self.next_timeout = Some(due);
+            self.count += 1;
+            self.events.push(Reverse((due, self.count, Event::Timeout)));
+        }
+        self.check_bounds();
+    }
+
+    fn look_after_client(&mut self, id: ClientId) {
+        let person = self.person_of[id.index()];
+        if self.mux.is_done(id) {
+            let this = &self.people[person];
+            let shed = self.mux.stats().limit_memory.read() > 0;
+            assert!(shed || this.said_all || this.client.expects_end(), "closed for no reason");
+            self.mux.close_client(id);
+            return self.reconnect(person);
+        }
+        if self.mux.wants_read(id) {
+            self.start_saying(person);
+        }
+        let this = &mut self.people[person];
+        if !this.listens && !self.mux.client_output(id).is_empty() {
+            this.listens = true;
+            let slowness = this.slowness;
+            self.at(slowness, Event::Listen(person));
+        }
+    }
+
+    fn look_after_conn(&mut self, id: ConnId) {
+        if self.mux.take_doomed(id) {
+            self.drop_wire(id.index());
+        }
+        let epoch = self.wires[id.index()].epoch;
+        if self.mux.wants_open(id) {
+            self.mux.handle_conn_opening(id);
+            self.at(500, Event::Open(id.index(), epoch));
+        }
+        let is_open = self.mux.conn_state(id) == ConnState::Open;
+        let wire = &mut self.wires[id.index()];
+        assert!(!is_open || wire.open, "a connection is open that is not");
+        if is_open && !wire.writes && !self.mux.conn_output(id).is_empty() {
+            wire.writes = true;
+            self.at(100, Event::Write(id.index(), epoch));
+        }
+    }
+
+    // What always holds.
+
+    fn check_bounds(&self) {
+        let limits = &self.plan.limits;
+        assert!(self.mux.memory() <= limits.memory_max, "{} bytes", self.mux.memory());
+        let reply_max = self.plan.size_max + 5000;
+        for person in &self.people {
+            let kept = person.id.map_or(0, |id| self.mux.client_output(id).len());
+            assert!(kept <= limits.client_backlog_max + reply_max, "{kept} bytes for a client");
+        }
+        for conn in 0..self.mux.conn_count() {
+            let queued = self.mux.conn_output(ConnId::new(conn)).len();
+            assert!(queued <= limits.server_buffer_max + self.plan.size_max + 300, "{queued}");
+        }
+        let stats = self.mux.stats();
+        for (name, counter) in stats.servers.iter().flat_map(|server| server.all()) {
+            assert!(counter.read() < 1 << 60, "{name} is below zero");
+        }
+    }
+
+    fn check_idle(&self) {
+        assert!(self.people.iter().all(|person| person.id.is_none()), "somebody still waits");
+        assert_eq!(self.mux.client_count(), 0);
+        assert_eq!(self.mux.requests_in_flight(), 0);
+        assert_eq!(self.mux.memory(), 0);
+        let stats = self.mux.stats();
+        assert_eq!(stats.client_connections.read(), 0);
+        for server in &stats.servers {
+            let queues = [&server.in_queue, &server.in_queue_bytes];
+            let queues = queues.into_iter().chain([&server.out_queue, &server.out_queue_bytes]);
+            assert!(queues.into_iter().all(|gauge| gauge.read() == 0), "{server:?}");
+        }
+    }
+}
+
+/// Says how to repeat a run that failed.
+struct Replay {
+    test: &'static str,
+    seed: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { test, seed } = self;
+            eprintln!("replay: SIM_SEED={seed} cargo test -p nuthatch-core --test it {test}");
+        }
+    }
+}
+
+/// Runs a plan with some seeds, or with the one of the environment.
+fn run(test: &'static str, plan: Plan, seeds: u64) -> Vec<World> {
+    let given = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let fresh = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let fresh = fresh.as_nanos() as u64 % 1_000_000_007;
+    let seeds = given.map_or((1..seeds).chain([fresh]).collect(), |seed| vec![seed]);
+    let run = |seed| {
+        let _replay = Replay { test, seed };
+        println!("{test}: seed {seed}");
+        let mut world = World::new(plan, seed);
+        world.run();
+        world
+    };
+    seeds.into_iter().map(run).collect()
+}
+
+fn sum(worlds: &[World], read: fn(&PoolStats) -> u64) -> u64 {
+    worlds.iter().map(|world| read(world.mux.stats())).sum()
+}
+
+#[test]
+fn in_calm_weather_everything_is_answered_and_nothing_is_stale() {
+    let worlds = run("sim::in_calm", CALM, 6);
+    assert_eq!(sum(&worlds, |stats| stats.forward_error.read() + stats.desync_total.read()), 0);
+    assert!(sum(&worlds, |stats| stats.get_hits.read()) > 1000);
+}
+
+#[test]
+fn several_connections_to_a_server_change_nothing() {
+    let plan = Plan { server_connections: 3, clients: 8, ..CALM };
+    let worlds = run("sim::several", plan, 4);
+    assert_eq!(sum(&worlds, |stats| stats.forward_error.read()), 0);
+}
+
+#[test]
+fn in_stormy_weather_every_reply_is_right_or_an_error() {
+    let worlds = run("sim::in_stormy", STORMY, 10);
+    assert!(sum(&worlds, |stats| stats.server_ejects.read()) > 0);
+    assert!(sum(&worlds, |stats| stats.desync_total.read()) > 0);
+    assert!(sum(&worlds, |stats| stats.servers[0].server_timedout.read()) > 0);
+}
+
+#[test]
+fn under_the_tiniest_limits_everything_still_moves() {
+    let plan = Plan { limits: TINY, size_max: 2000, errors: true, ..CALM };
+    let worlds = run("sim::under", plan, 6);
+    assert!(sum(&worlds, |stats| stats.limit_server_queue.read()) > 0);
+    assert!(sum(&worlds, |stats| stats.limit_client_paused.read()) > 0);
+    let stormy = Plan { faults: STORMY.faults, server_connections: 2, ..plan };
+    run("sim::under", stormy, 4);
+}
+
+#[test]
+fn swapped_replies_are_found_out_and_never_believed() {
+    let faults = Faults { swap: 500, ..Faults::default() };
+    let worlds = run("sim::swapped", Plan { faults, errors: true, ..CALM }, 4);
+    assert!(sum(&worlds, |stats| stats.desync_total.read()) > 10);
+}
+
+/// Proves that these tests would notice a wrong answer.
+#[test]
+#[should_panic(expected = "is not of")]
+fn a_value_of_another_key_is_noticed() {
+    let faults = Faults { lie: 100, ..Faults::default() };
+    run("sim::a_value", Plan { faults, ..CALM }, 2);
+}

@@ -164,6 +164,7 @@ impl Ring {
     ///
     /// On the request path, once per key: no allocation. An only member has every key, and nothing
     /// is hashed. `random` draws, hence `&mut`.
+    #[inline(always)]
     pub fn route(&mut self, key: &[u8]) -> usize {
         if self.members.len() == 1 {
             return 0;
@@ -290,6 +291,7 @@ impl Ring {
         &self.live
     }
 
+    #[inline]
     fn part_of<'k>(&self, key: &'k [u8]) -> &'k [u8] {
         self.tag.map_or(key, |tag| tag.part(key))
     }

@@ -106,7 +106,7 @@ impl Unfit {
 /// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
 ///
 /// To compare a key with the one that is likely is less work than to look for its end.
-#[inline]
+#[inline(always)]
 fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     let likely_end = VALUE.len() + likely_key.len();
     let is_likely = input.get(likely_end) == Some(&b' ')
@@ -132,7 +132,7 @@ fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
 
 /// The number of up to twenty digits behind the space at `at`, and where it ends: at a byte that
 /// is there. The number is right if it has less than twenty.
-#[inline]
+#[inline(always)]
 fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     match input.get(at) {
         Some(b' ') => {}
@@ -150,6 +150,7 @@ fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
 }
 
 /// As [`spaced_number`], for numbers of eight digits or at the end of what is here.
+#[inline(never)]
 fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     let (mut number, mut end) = (0usize, at + 1);
     while let Some(&byte) = input.get(end) {
@@ -187,7 +188,7 @@ fn only_value(input: &[u8], key: &[u8]) -> Response {
 }
 
 /// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
-#[inline]
+#[inline(always)]
 pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
     if !input.starts_with(VALUE) {
         return Response::Mismatch;

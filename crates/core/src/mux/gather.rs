@@ -13,7 +13,7 @@ use crate::protocol::Response;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GatherId(u32);
+pub(super) struct GatherId(usize);
 
 /// One request's answers as they come in.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Gather {
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
     values: Vec<u8>,
+    /// How many keys have a value.
+    found: usize,
     /// Fragments that are not answered yet.
     waiting: usize,
     /// The first error line among the answers.
@@ -33,16 +35,19 @@ pub(super) struct Gather {
 
 #[derive(Debug)]
 struct Key {
-    start: u32,
-    len: u32,
+    start: usize,
+    end: usize,
     /// The fragment's next key.
-    next: u32,
-    value_start: u32,
+    next: usize,
+    value_start: usize,
     /// 0: no value.
-    value_len: u32,
+    value_end: usize,
 }
 
-const NO_KEY: u32 = u32::MAX;
+/// Small values are copied together, but not so many that the copy needs a run-up.
+const COPY_BYTES: usize = 1024;
+
+const NO_KEY: usize = usize::MAX;
 
 /// Why a request can't be split.
 pub(super) enum Unsplit {
@@ -60,10 +65,10 @@ pub(super) enum Unsplit {
 #[derive(Debug)]
 pub(super) struct Fragment {
     pub(super) conn: ConnId,
-    first: u32,
-    last: u32,
+    first: usize,
+    last: usize,
     /// Where the next value is looked for first.
-    cursor: u32,
+    cursor: usize,
 }
 
 impl Gather {
@@ -78,18 +83,18 @@ impl Gather {
         self.text.extend_from_slice(keys);
         let mut rest = keys;
         while !rest.is_empty() {
-            let start = size(1 + keys.len() - rest.len());
+            let start = 1 + keys.len() - rest.len();
             let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
             rest = others;
-            let index = size(self.keys.len());
-            let len = size(key.len());
-            self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
+            let index = self.keys.len();
+            let end = start + key.len();
+            self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let (conn, number) = fragment_of(key, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
             } else {
                 let fragment = &mut self.fragments[number];
-                self.keys[fragment.last as usize].next = index;
+                self.keys[fragment.last].next = index;
                 fragment.last = index;
             }
         }
@@ -101,7 +106,7 @@ impl Gather {
     }
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
-    fn add_fragment(&mut self, conn: ConnId, first: u32) {
+    fn add_fragment(&mut self, conn: ConnId, first: usize) {
         self.fragments.push(Fragment { conn, first, last: first, cursor: first });
         self.waiting += 1;
     }
@@ -116,9 +121,9 @@ impl Gather {
         out.extend_from_slice(head);
         let mut index = self.fragments[number].first;
         while index != NO_KEY {
-            let key = &self.keys[index as usize];
+            let key = &self.keys[index];
             // With the space before it.
-            out.extend_from_slice(&self.text[key.start as usize - 1..][..key.len as usize + 1]);
+            out.extend_from_slice(&self.text[key.start - 1..key.end]);
             index = key.next;
         }
         out.extend_from_slice(LINE_END);
@@ -128,47 +133,59 @@ impl Gather {
     /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
-        let mut used = 0;
+        let (mut used, mut copied) = (0, 0);
+        let mut likely = self.fragments[number].cursor;
         loop {
-            let likely = self.fragments[number].cursor;
             let rest = &bytes[used..];
             let parsed = memcache::parse_value(rest, self.open_key(likely));
             let Response::Value { len, key } = parsed else { break };
-            let index = key.map_or(Some(likely), |key| self.find(number, &rest[key]))?;
-            let entry = &mut self.keys[index as usize];
-            entry.value_start = size(base + used);
-            entry.value_len = size(len);
-            self.fragments[number].cursor = entry.next;
+            if let Some(key) = key {
+                likely = self.find(number, likely, &rest[key])?;
+            }
+            let entry = &mut self.keys[likely];
+            entry.value_start = base + used;
             used += len;
+            entry.value_end = base + used;
+            likely = entry.next;
+            self.found += 1;
+            if used - copied >= COPY_BYTES {
+                self.keep(&bytes[copied..used]);
+                copied = used;
+            }
         }
-        if !self.has_failed() {
-            self.values.extend_from_slice(&bytes[..used]);
-        }
+        self.fragments[number].cursor = likely;
+        self.keep(&bytes[copied..used]);
         Some(used)
     }
 
+    fn keep(&mut self, values: &[u8]) {
+        if !self.has_failed() {
+            self.values.extend_from_slice(values);
+        }
+    }
+
     /// The key of a fragment that equals `wanted` and has no value yet.
-    fn find(&self, number: usize, wanted: &[u8]) -> Option<u32> {
-        let Fragment { first, cursor, .. } = self.fragments[number];
-        let found = self.find_between(cursor, NO_KEY, wanted);
-        found.or_else(|| self.find_between(first, cursor, wanted))
+    /// It is sought from `likely` on, and around.
+    fn find(&self, number: usize, likely: usize, wanted: &[u8]) -> Option<usize> {
+        let found = self.find_between(likely, NO_KEY, wanted);
+        found.or_else(|| self.find_between(self.fragments[number].first, likely, wanted))
     }
 
     /// The first key from `index` to before `end` that equals `wanted` and has no value.
-    fn find_between(&self, mut index: u32, end: u32, wanted: &[u8]) -> Option<u32> {
+    fn find_between(&self, mut index: usize, end: usize, wanted: &[u8]) -> Option<usize> {
         while index != end && index != NO_KEY {
             if self.open_key(index) == wanted {
                 return Some(index);
             }
-            index = self.keys[index as usize].next;
+            index = self.keys[index].next;
         }
         None
     }
 
     /// The bytes of a key that has no value yet; of any other, none.
-    fn open_key(&self, index: u32) -> &[u8] {
-        match self.keys.get(index as usize) {
-            Some(key) if key.value_len == 0 => &self.text[key.start as usize..][..key.len as usize],
+    fn open_key(&self, index: usize) -> &[u8] {
+        match self.keys.get(index) {
+            Some(key) if key.value_end == 0 => &self.text[key.start..key.end],
             _ => b"",
         }
     }
@@ -209,8 +226,8 @@ impl Gather {
             out.extend_from_slice(ALL_OK);
         } else {
             out.reserve(self.values.len() + VALUES_END.len());
-            for key in self.keys.iter().filter(|key| key.value_len > 0) {
-                let block = &self.values[key.value_start as usize..][..key.value_len as usize];
+            for key in self.keys.iter().filter(|key| key.value_end > 0) {
+                let block = &self.values[key.value_start..key.value_end];
                 out.extend_from_slice(block);
             }
             out.extend_from_slice(VALUES_END);
@@ -219,7 +236,7 @@ impl Gather {
 
     /// How many keys were asked for and how many had a value.
     pub(super) fn hits(&self) -> (usize, usize) {
-        (self.keys.len(), self.keys.iter().filter(|key| key.value_len > 0).count())
+        (self.keys.len(), self.found)
     }
 
     fn clear(&mut self) {
@@ -228,6 +245,7 @@ impl Gather {
         self.fragments.clear();
         self.values.clear();
         self.error.clear();
+        self.found = 0;
         self.waiting = 0;
     }
 
@@ -243,11 +261,6 @@ pub(super) fn values_len(bytes: &[u8]) -> usize {
         used += len;
     }
     used
-}
-
-/// Offsets here are below 2^32: a line is, and values are below `client_backlog_max`.
-fn size(n: usize) -> u32 {
-    u32::try_from(n).expect("line_max and client_backlog_max are below 4 GiB")
 }
 
 /// All gathers, and finished ones kept for the next, so that steady traffic allocates nothing.
@@ -267,8 +280,7 @@ impl Gathers {
 
     /// The id that the next gather gets.
     pub(super) fn next_id(&self) -> GatherId {
-        let index = self.slab.vacant_key();
-        GatherId(u32::try_from(index).expect("no more gathers than requests in flight"))
+        GatherId(self.slab.vacant_key())
     }
 
     /// Keeps it until its answers are in, under [`Gathers::next_id`].
@@ -277,12 +289,12 @@ impl Gathers {
     }
 
     pub(super) fn gather(&mut self, id: GatherId) -> &mut Gather {
-        &mut self.slab[id.0 as usize]
+        &mut self.slab[id.0]
     }
 
     /// Takes one out that is answered.
     pub(super) fn remove(&mut self, id: GatherId) -> Gather {
-        self.slab.remove(id.0 as usize)
+        self.slab.remove(id.0)
     }
 
     /// Gives one back for the next request.

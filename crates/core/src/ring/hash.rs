@@ -103,7 +103,13 @@ impl Hash {
 
     /// The 32-bit hash of `key`, of any length.
     #[must_use]
+    #[inline]
     pub fn hash(self, key: &[u8]) -> u32 {
+        // The default of twemproxy, in line: it is short, and most keys are hashed by it.
+        if self == Self::Fnv1a_64 { fnv::fnv1a_low_64(key) } else { self.hash_apart(key) }
+    }
+
+    fn hash_apart(self, key: &[u8]) -> u32 {
         match self {
             Self::OneAtATime => jenkins::one_at_a_time(key),
             Self::Md5 => md5(key),
@@ -119,11 +125,19 @@ impl Hash {
             Self::Jenkins => jenkins::lookup3(key),
             Self::Murmur3_32 => murmur::murmur3_32(key),
             Self::Fnv1a => fold(fnv::fnv1a_64(key)),
-            Self::Xxh3_64 => fold(xxh3_64(key)),
+            Self::Xxh3_64 => folded_xxh3(key),
         }
     }
 }
 
+/// Apart like MD5.
+#[inline(never)]
+fn folded_xxh3(key: &[u8]) -> u32 {
+    fold(xxh3_64(key))
+}
+
+/// Apart, so that the other hashes don't pay for its stack.
+#[inline(never)]
 fn md5(key: &[u8]) -> u32 {
     let [a, b, c, d, ..] = <[u8; 16]>::from(Md5::digest(key));
     u32::from_le_bytes([a, b, c, d])

@@ -73,11 +73,13 @@ impl Ketama {
     }
 
     /// The member that has `hash`.
+    #[inline]
     pub(super) fn member_of(&self, hash: u32) -> usize {
         self.points[self.find(hash)].member as usize
     }
 
     /// Which point `hash` belongs to: the first at or after it, or else the first of all.
+    #[inline]
     pub(super) fn find(&self, hash: u32) -> usize {
         let start = self.starts[(hash >> self.shift) as usize] as usize;
         let steps = self.points[start..].iter().position(|point| point.value >= hash);

@@ -75,7 +75,19 @@ impl Pool {
     /// The server that has `key`; none while all are ejected.
     #[inline(always)]
     pub fn route(&mut self, key: &[u8], now: Instant) -> Option<usize> {
-        if self.next_return.is_some_and(|at| at <= now) {
+        match self.next_return {
+            None => Some(self.ring.route(key)),
+            Some(at) => self.route_without_ejected(key, at, now),
+        }
+    }
+
+    fn route_without_ejected(
+        &mut self,
+        key: &[u8],
+        next_return: Instant,
+        now: Instant,
+    ) -> Option<usize> {
+        if next_return <= now {
             self.return_servers(now);
         }
         if self.all_away { None } else { Some(self.ring.route(key)) }

@@ -25,6 +25,8 @@ pub(super) struct Gather {
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
     values: Vec<u8>,
+    /// How many keys have a value.
+    found: usize,
     /// Fragments that are not answered yet.
     waiting: usize,
     /// The first error line among the answers.
@@ -34,12 +36,12 @@ pub(super) struct Gather {
 #[derive(Debug)]
 struct Key {
     start: usize,
-    len: usize,
+    end: usize,
     /// The fragment's next key.
     next: usize,
     value_start: usize,
     /// 0: no value.
-    value_len: usize,
+    value_end: usize,
 }
 
 /// Small values are copied together, but not so many that the copy needs a run-up.
@@ -85,8 +87,8 @@ impl Gather {
             let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
             rest = others;
             let index = self.keys.len();
-            let len = key.len();
-            self.keys.push(Key { start, len, next: NO_KEY, value_start: 0, value_len: 0 });
+            let end = start + key.len();
+            self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let (conn, number) = fragment_of(key, self.fragments.len())?;
             if number == self.fragments.len() {
                 self.add_fragment(conn, index);
@@ -121,7 +123,7 @@ impl Gather {
         while index != NO_KEY {
             let key = &self.keys[index];
             // With the space before it.
-            out.extend_from_slice(&self.text[key.start - 1..][..key.len + 1]);
+            out.extend_from_slice(&self.text[key.start - 1..key.end]);
             index = key.next;
         }
         out.extend_from_slice(LINE_END);
@@ -132,22 +134,26 @@ impl Gather {
     pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
         let base = self.values.len();
         let (mut used, mut copied) = (0, 0);
+        let mut likely = self.fragments[number].cursor;
         loop {
-            let likely = self.fragments[number].cursor;
             let rest = &bytes[used..];
             let parsed = memcache::parse_value(rest, self.open_key(likely));
             let Response::Value { len, key } = parsed else { break };
-            let index = key.map_or(Some(likely), |key| self.find(number, &rest[key]))?;
-            let entry = &mut self.keys[index];
+            if let Some(key) = key {
+                likely = self.find(number, likely, &rest[key])?;
+            }
+            let entry = &mut self.keys[likely];
             entry.value_start = base + used;
-            entry.value_len = len;
-            self.fragments[number].cursor = entry.next;
             used += len;
+            entry.value_end = base + used;
+            likely = entry.next;
+            self.found += 1;
             if used - copied >= COPY_BYTES {
                 self.keep(&bytes[copied..used]);
                 copied = used;
             }
         }
+        self.fragments[number].cursor = likely;
         self.keep(&bytes[copied..used]);
         Some(used)
     }
@@ -159,10 +165,10 @@ impl Gather {
     }
 
     /// The key of a fragment that equals `wanted` and has no value yet.
-    fn find(&self, number: usize, wanted: &[u8]) -> Option<usize> {
-        let Fragment { first, cursor, .. } = self.fragments[number];
-        let found = self.find_between(cursor, NO_KEY, wanted);
-        found.or_else(|| self.find_between(first, cursor, wanted))
+    /// It is sought from `likely` on, and around.
+    fn find(&self, number: usize, likely: usize, wanted: &[u8]) -> Option<usize> {
+        let found = self.find_between(likely, NO_KEY, wanted);
+        found.or_else(|| self.find_between(self.fragments[number].first, likely, wanted))
     }
 
     /// The first key from `index` to before `end` that equals `wanted` and has no value.
@@ -179,7 +185,7 @@ impl Gather {
     /// The bytes of a key that has no value yet; of any other, none.
     fn open_key(&self, index: usize) -> &[u8] {
         match self.keys.get(index) {
-            Some(key) if key.value_len == 0 => &self.text[key.start..][..key.len],
+            Some(key) if key.value_end == 0 => &self.text[key.start..key.end],
             _ => b"",
         }
     }
@@ -220,8 +226,8 @@ impl Gather {
             out.extend_from_slice(ALL_OK);
         } else {
             out.reserve(self.values.len() + VALUES_END.len());
-            for key in self.keys.iter().filter(|key| key.value_len > 0) {
-                let block = &self.values[key.value_start..][..key.value_len];
+            for key in self.keys.iter().filter(|key| key.value_end > 0) {
+                let block = &self.values[key.value_start..key.value_end];
                 out.extend_from_slice(block);
             }
             out.extend_from_slice(VALUES_END);
@@ -230,7 +236,7 @@ impl Gather {
 
     /// How many keys were asked for and how many had a value.
     pub(super) fn hits(&self) -> (usize, usize) {
-        (self.keys.len(), self.keys.iter().filter(|key| key.value_len > 0).count())
+        (self.keys.len(), self.found)
     }
 
     fn clear(&mut self) {
@@ -239,11 +245,13 @@ impl Gather {
         self.fragments.clear();
         self.values.clear();
         self.error.clear();
+        self.found = 0;
         self.waiting = 0;
     }
 
     fn is_small(&self) -> bool {
-        self.values.capacity() <= 64 * 1024 && self.keys.capacity() <= 1024
+        self.values.capacity().max(self.text.capacity()) <= 64 * 1024
+            && self.keys.capacity() <= 1024
     }
 }
 

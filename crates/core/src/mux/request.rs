@@ -139,8 +139,10 @@ impl Mux {
         let mut gather = self.gathers.begin();
         self.next_serial += 1;
         let request = self.next_serial;
+        let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
         let split = gather.split(many.keys, |key, next_number| {
-            let conn = self.conn_of(id, key, now).ok_or(Unsplit::NoServer)?;
+            let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
+            let conn = ConnId::new(server * lanes + lane);
             let number = self.conns[conn.index()].fragment_in(request, next_number);
             if number == next_number && self.is_full(conn) {
                 return Err(Unsplit::Full(conn));

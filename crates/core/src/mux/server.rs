@@ -11,7 +11,7 @@ use super::slots::SlotId;
 use super::{ClientId, Event, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
-use crate::protocol::{Expect, Outcome, Response, ServerError};
+use crate::protocol::{Expect, Outcome, Response, ServerError, Shape};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -295,6 +295,9 @@ impl Mux {
             }
             rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
         }
+        if rest.is_empty() {
+            return;
+        }
         let used = self.take_responses(id, rest, now);
         if used < rest.len() {
             let input = &mut self.conns[id.index()].input;
@@ -320,31 +323,30 @@ impl Mux {
         let mut used = 0;
         self.conns[id.index()].need = 0;
         while used < bytes.len() {
-            let rest = &bytes[used..];
-            let conn = &mut self.conns[id.index()];
-            let Some(&pending) = conn.pending.front() else {
+            let Some(&pending) = self.conns[id.index()].pending.front() else {
                 self.quarantine(id, Blame::Nobody, now);
                 return bytes.len();
             };
-            let (key, opaque) = conn.echo.as_slice().split_at(pending.echo.0);
+            if pending.expect.shape == Shape::Values {
+                let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
+                    self.quarantine(id, Blame::Server, now);
+                    return bytes.len();
+                };
+                used += len;
+            }
+            let rest = &bytes[used..];
+            let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
             let opaque = &opaque[..pending.echo.1];
             match memcache::parse_response(rest, pending.expect.shape, key, opaque) {
                 Response::Whole { len, outcome } => {
                     self.finish(id, &pending, outcome, &rest[..len]);
                     used += len;
                 }
-                Response::Value { .. } => match self.take_values(id, &pending, rest) {
-                    Some(len) => used += len,
-                    None => {
-                        self.quarantine(id, Blame::Server, now);
-                        return bytes.len();
-                    }
-                },
                 Response::Partial(need) if need <= self.reply_max() => {
                     self.conns[id.index()].need = need;
                     break;
                 }
-                Response::Partial(_) | Response::Mismatch => {
+                Response::Partial(_) | Response::Value { .. } | Response::Mismatch => {
                     self.quarantine(id, Blame::Server, now);
                     return bytes.len();
                 }

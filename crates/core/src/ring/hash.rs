@@ -103,7 +103,13 @@ impl Hash {
 
     /// The 32-bit hash of `key`, of any length.
     #[must_use]
+    #[inline]
     pub fn hash(self, key: &[u8]) -> u32 {
+        // The default of twemproxy, in line: it is short, and most keys are hashed by it.
+        if self == Self::Fnv1a_64 { fnv::fnv1a_low_64(key) } else { self.hash_apart(key) }
+    }
+
+    fn hash_apart(self, key: &[u8]) -> u32 {
         match self {
             Self::OneAtATime => jenkins::one_at_a_time(key),
             Self::Md5 => md5(key),

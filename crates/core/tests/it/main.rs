@@ -4,4 +4,6 @@ mod mux;
 mod net;
 mod ring;
 mod sim;
+mod split;
+mod tidy;
 mod vectors;

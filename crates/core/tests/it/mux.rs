@@ -4,6 +4,7 @@ use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Options};
 use nuthatch_core::pool::Ejection;
 use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::time::Instant;
 use std::time::Duration;
 
 const TIMED_OUT: &str = "SERVER_ERROR Connection timed out\r\n";
@@ -224,6 +225,18 @@ fn a_barrier_waits_for_the_silent_requests_before_it_and_not_for_those_after() {
 }
 
 #[test]
+fn a_barrier_waits_for_silent_requests_to_all_servers() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    net.say(client, "delete a noreply\r\ndelete b noreply\r\ndelete c noreply\r\nmn\r\n");
+    net.answer(0, "DELETED\r\nNOT_FOUND\r\n");
+    assert_eq!(net.got(client), "");
+    net.answer(1, "DELETED\r\n");
+    assert_eq!(net.got(client), "MN\r\n");
+    net.check_idle();
+}
+
+#[test]
 fn a_barrier_behind_a_slow_read_is_not_kept_by_later_silent_requests() {
     let mut net = Net::new(2);
     let client = net.client();
@@ -352,6 +365,23 @@ fn a_connection_is_given_up_after_twice_the_time() {
     net.answer(0, "END\r\n");
     assert_eq!(net.got(client), "END\r\n", "over a new connection");
     net.check_idle();
+    net.say(client, "get d\r\n");
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), TIMED_OUT, "which has its own times");
+}
+
+#[test]
+fn after_a_late_reply_the_next_request_has_its_own_time() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(TIMEOUT_MS);
+    net.answer(0, "END\r\n");
+    net.say(client, "get b\r\n");
+    net.later(TIMEOUT_MS - 1);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
 }
 
 #[test]
@@ -969,7 +999,9 @@ fn large_values_are_read_to_where_they_are_kept() {
     assert_eq!(net.asked(0), request + "get k\r\n");
     let reply = hit("k", &data);
     let (start, rest) = reply.split_at(1000);
+    let (next, rest) = rest.split_at(1000);
     net.answer(0, &("STORED\r\n".to_owned() + start));
+    net.mux.handle_server_bytes(ConnId::new(0), next.as_bytes(), Instant::default());
     assert!(net.mux.conn_input(ConnId::new(0)).is_some());
     net.answer(0, rest);
     assert_eq!(net.got(client), "STORED\r\n".to_owned() + &reply);

@@ -7,7 +7,7 @@
 //! nothing is left of it all.
 
 mod client;
-mod memcached;
+pub(crate) mod memcached;
 mod random;
 
 use client::{Client, Truth};

@@ -50,8 +50,8 @@ enum Expected {
 #[derive(Debug)]
 struct Expectation {
     reply: Expected,
-    /// The key and value that a success says are stored.
-    wrote: Option<(&'static str, Vec<u8>)>,
+    /// The keys and values that a success says are stored.
+    wrote: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// What the simulation knows and a client may ask.
@@ -69,6 +69,8 @@ pub(crate) struct Client {
     pub(crate) outbox: VecDeque<u8>,
     inbox: Vec<u8>,
     expected: VecDeque<Expectation>,
+    /// What it has set without reply since the last barrier.
+    unheard: Vec<(&'static str, Vec<u8>)>,
     /// The place in its key's history of the last value seen or written.
     floors: BTreeMap<&'static str, usize>,
     /// Whether it asks quietly. Where any reply may be replaced by an error, it could not tell
@@ -123,8 +125,12 @@ impl Client {
 
     fn ask(&mut self, request: &str, reply: Expected) {
         self.outbox.extend(request.as_bytes());
+        let wrote = match request {
+            "mn\r\n" => std::mem::take(&mut self.unheard),
+            _ => Vec::new(),
+        };
         if !matches!(reply, Expected::Exactly("")) {
-            self.expected.push_back(Expectation { reply, wrote: None });
+            self.expected.push_back(Expectation { reply, wrote });
         }
     }
 
@@ -146,7 +152,7 @@ impl Client {
             96 if random.chance(300) => {
                 let (request, answer) = random.pick(ENDS);
                 self.ask(request, Expected::Exactly(answer));
-                self.expected.push_back(Expectation { reply: Expected::End, wrote: None });
+                self.expected.push_back(Expectation { reply: Expected::End, wrote: Vec::new() });
                 self.ended = true;
             }
             _ => self.ask("version\r\n", Expected::Line(&["VERSION 1.6.18"])),
@@ -186,9 +192,12 @@ impl Client {
         self.outbox.extend(line.as_bytes());
         self.outbox.extend(data.as_bytes());
         self.outbox.extend(b"\r\n");
+        let wrote = (key, data.into_bytes());
         if !noreply {
-            let wrote = Some((key, data.into_bytes()));
-            self.expected.push_back(Expectation { reply: Expected::Line(STORAGE), wrote });
+            let reply = Expected::Line(STORAGE);
+            self.expected.push_back(Expectation { reply, wrote: vec![wrote] });
+        } else if command == "set" {
+            self.unheard.push(wrote);
         }
     }
 
@@ -230,14 +239,14 @@ impl Client {
         let (written, b) = if random.chance(200) { (encoded, " b") } else { (key, "") };
         let id = format!("O{number}");
         let q = if quiet { " q" } else { "" };
-        let mut wrote = None;
+        let mut wrote = Vec::new();
         let request = match random.below(5) {
             0..3 => format!("mg {written} v k{q}{b} {id}\r\n"),
             3 => {
                 let data = format!("{key}:{}:", number + (1 << 40));
                 let size = data.len();
                 let request = format!("ms {written} {size} k{b}{q} {id}\r\n{data}\r\n");
-                wrote = Some((key, data.into_bytes()));
+                wrote.push((key, data.into_bytes()));
                 request
             }
             _ => format!("md {written}{q} k {id}{b}\r\n"),
@@ -276,14 +285,15 @@ impl Client {
         match &front.reply {
             Expected::Exactly(answer) => {
                 assert_eq!(&format!("{line}\r\n"), answer);
-                self.expected.pop_front();
+                let front = self.expected.pop_front().expect("it was looked at");
+                self.note_writes(front.wrote, truth);
                 Some(end + 1)
             }
             Expected::Line(answers) => {
                 assert!(answers.contains(&line), "{line:?} is none of {answers:?}");
                 let front = self.expected.pop_front().expect("it was looked at");
                 if line == "STORED" {
-                    self.note_write(front.wrote, truth);
+                    self.note_writes(front.wrote, truth);
                 }
                 Some(end + 1)
             }
@@ -350,6 +360,7 @@ impl Client {
                     panic!("{line:?} answers {:?}", front.reply);
                 };
                 assert_eq!(format!("{line}\r\n"), answer);
+                self.note_writes(front.wrote, truth);
                 return Some(len);
             };
             if quiet && !words.contains(&&id[..]) {
@@ -361,7 +372,7 @@ impl Client {
             match words[0] {
                 "VA" => self.check_read(key, Some(&inbox[line.len() + 2..len - 2]), truth),
                 "EN" => self.check_read(key, None, truth),
-                "HD" => self.note_write(front.wrote, truth),
+                "HD" => self.note_writes(front.wrote, truth),
                 "NF" | "NS" | "EX" => {}
                 code => panic!("{code} is no code of memcached"),
             }
@@ -369,13 +380,14 @@ impl Client {
         }
     }
 
-    /// A write was acknowledged: so it was done, and nothing older may be read from now on.
-    fn note_write(&mut self, wrote: Option<(&'static str, Vec<u8>)>, truth: &Truth<'_>) {
-        let Some((key, data)) = wrote else { return };
-        let Some(home) = (truth.home)(key) else { return };
-        let history = truth.servers[home].history.get(key).map_or(&[][..], |history| history);
-        let place = history.iter().rposition(|value| value.as_deref() == Some(&data[..]));
-        self.raise_floor(key, place.expect("an acknowledged write was done"));
+    /// Writes were acknowledged: so they were done, and nothing older may be read from now on.
+    fn note_writes(&mut self, wrote: Vec<(&'static str, Vec<u8>)>, truth: &Truth<'_>) {
+        for (key, data) in wrote {
+            let Some(home) = (truth.home)(key) else { continue };
+            let history = truth.servers[home].history.get(key).map_or(&[][..], |history| history);
+            let place = history.iter().rposition(|value| value.as_deref() == Some(&data[..]));
+            self.raise_floor(key, place.expect("an acknowledged write was done"));
+        }
     }
 
     fn raise_floor(&mut self, key: &'static str, place: usize) {

@@ -1,0 +1,206 @@
+//! Steady traffic allocates nothing: what was taken while warming up is used again and again.
+//!
+//! The count is that of the thread that runs the test, so the tests do not disturb each other.
+#![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
+
+use nuthatch_core::mux::{ClientId, ConnId, Identity, Mux, Options};
+use nuthatch_core::pool::Pool;
+use nuthatch_core::protocol::Limits;
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::stats::PoolStats;
+use nuthatch_core::time::Instant;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it is; counting allocates nothing, for the
+// count is a constant-initialised number without destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// An engine, a client, and what its servers answer to the one thing the client says.
+struct Traffic {
+    mux: Mux,
+    client: ClientId,
+    request: Vec<u8>,
+    replies: Vec<Vec<u8>>,
+    now: Instant,
+    written: usize,
+}
+
+impl Traffic {
+    fn new(servers: usize, request: &str) -> Self {
+        let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
+        let members = (0..servers).map(name).collect();
+        let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 1);
+        let options = Options {
+            timeout: Some(Duration::from_millis(400)),
+            server_connections: 1,
+            allow_flush: false,
+            limits: Limits::default(),
+            identity: Identity::default(),
+        };
+        let pool = Pool::new(ring, servers, None);
+        let mut mux = Mux::new(pool, options, Arc::new(PoolStats::new(servers)));
+        let client = mux.open_client();
+        let request = request.as_bytes().to_vec();
+        let replies = vec![Vec::new(); servers];
+        Self { mux, client, request, replies, now: Instant::default(), written: 0 }
+    }
+
+    /// The client asks, the servers answer, the client reads.
+    fn turn(&mut self) {
+        self.now = self.now.after(Duration::from_micros(50));
+        self.mux.handle_timeout(self.now);
+        self.mux.handle_client_bytes(self.client, &self.request, self.now);
+        self.look_after_all();
+        for (conn, reply) in self.replies.iter().enumerate().filter(|(_, reply)| !reply.is_empty())
+        {
+            self.mux.handle_server_bytes(ConnId::new(conn), reply, self.now);
+        }
+        self.look_after_all();
+    }
+
+    fn look_after_all(&mut self) {
+        while let Some(id) = self.mux.next_dirty_conn() {
+            if self.mux.wants_open(id) {
+                self.mux.handle_conn_opening(id);
+                self.mux.handle_conn_open(id);
+            }
+            let output = self.mux.conn_output(id);
+            if self.replies[id.index()].is_empty() {
+                self.replies[id.index()] = answers(output);
+            }
+            let count = output.len();
+            self.mux.handle_conn_written(id, count);
+        }
+        while let Some(id) = self.mux.next_dirty_client() {
+            let count = self.mux.client_output(id).len();
+            self.written += count;
+            if count > 0 {
+                self.mux.handle_client_written(id, count);
+            }
+        }
+        self.mux.resume(self.now);
+    }
+
+    /// How many allocations `turns` turns take once all is warm. Every turn must give the client
+    /// as many bytes as the first.
+    fn allocations(&mut self, turns: usize) -> u64 {
+        for _ in 0..200 {
+            self.turn();
+        }
+        self.written = 0;
+        self.turn();
+        let expected = self.written;
+        let before = ALLOCATIONS.get();
+        for _ in 0..turns {
+            self.written = 0;
+            self.turn();
+            assert_eq!(self.written, expected);
+        }
+        assert_eq!(self.mux.requests_in_flight(), 0);
+        ALLOCATIONS.get() - before
+    }
+}
+
+/// What a server answers to these requests.
+fn answers(requests: &[u8]) -> Vec<u8> {
+    let mut replies = String::new();
+    for line in std::str::from_utf8(requests).expect("text").split_terminator("\r\n") {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[0] {
+            "get" => {
+                for key in &words[1..] {
+                    replies += &format!("VALUE {key} 0 5\r\nhello\r\n");
+                }
+                replies += "END\r\n";
+            }
+            "set" => replies += "STORED\r\n",
+            "delete" => replies += "NOT_FOUND\r\n",
+            "mg" => replies += "VA 5\r\nhello\r\n",
+            "ms" => replies += "HD\r\n",
+            data => assert_eq!(data, "hello"),
+        }
+    }
+    replies.into_bytes()
+}
+
+#[test]
+fn the_count_counts() {
+    let before = ALLOCATIONS.get();
+    let bytes = std::hint::black_box(Vec::<u8>::with_capacity(1000));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+    drop(bytes);
+}
+
+#[test]
+fn gets_and_sets_allocate_nothing() {
+    let mut traffic = Traffic::new(1, "get key\r\n");
+    assert_eq!(traffic.allocations(100_000), 0);
+    let mut traffic = Traffic::new(1, "set key 0 0 5\r\nhello\r\n");
+    assert_eq!(traffic.allocations(100_000), 0);
+}
+
+#[test]
+fn a_pipeline_over_four_servers_allocates_nothing() {
+    let line = |index: u32| match index % 3 {
+        0 => format!("set key:{index} 0 0 5\r\nhello\r\n"),
+        1 => format!("delete key:{index}\r\n"),
+        _ => format!("get key:{index}\r\n"),
+    };
+    let mut traffic = Traffic::new(4, &(0..16).map(line).collect::<String>());
+    assert_eq!(traffic.allocations(100_000 / 16), 0);
+}
+
+#[test]
+fn multi_gets_of_a_hundred_keys_allocate_nothing() {
+    let keys: Vec<String> = (0..100).map(|index| format!("key:{index}")).collect();
+    let mut traffic = Traffic::new(4, &format!("get {}\r\n", keys.join(" ")));
+    assert_eq!(traffic.allocations(1000), 0);
+}
+
+#[test]
+fn noreply_sets_allocate_nothing() {
+    let mut traffic = Traffic::new(2, &"set key 0 0 5 noreply\r\nhello\r\n".repeat(10));
+    assert_eq!(traffic.allocations(10_000), 0);
+}
+
+#[test]
+fn meta_requests_allocate_nothing() {
+    let lines = "mg key v\r\nmg a2V5 b v\r\nms key 5\r\nhello\r\nms other 5 q\r\nhello\r\nmn\r\n";
+    let mut traffic = Traffic::new(2, lines);
+    assert_eq!(traffic.allocations(25_000), 0);
+}
+
+#[test]
+fn barriers_behind_noreply_allocate_nothing() {
+    let mut traffic = Traffic::new(1, "set key 0 0 5 noreply\r\nhello\r\nmn\r\n");
+    assert_eq!(traffic.allocations(10_000), 0);
+}

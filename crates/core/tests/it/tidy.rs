@@ -1,0 +1,120 @@
+//! Rules of this project that no linter knows, checked on the text of all its sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file: its path from the root of the workspace, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+const LINES_MAX: usize = 500;
+
+const VAGUE_NAMES: [&str; 4] = ["util", "common", "helpers", "types"];
+
+/// A file under `path` that says one of `words` breaks the map of who may know whom.
+const FORBIDDEN: [(&str, &[&str]); 6] = [
+    ("crates/core/src/ring", &["crate::mux", "crate::pool", "crate::memcache", "crate::protocol"]),
+    ("crates/core/src/ring", &["crate::buffer", "crate::stats", "crate::time"]),
+    ("crates/core/src/protocol", &["crate::mux", "crate::pool", "crate::memcache", "super::"]),
+    ("crates/core/src/memcache", &["crate::mux", "crate::pool"]),
+    ("crates/core/src/pool", &["crate::protocol", "crate::memcache", "crate::mux"]),
+    ("crates/core/src", &["std::"]),
+];
+
+/// Who may break it all the same: `stats` tells what the engine was told.
+const ALLOWED: [(&str, &str); 1] = [("crates/core/src/memcache/stats.rs", "crate::mux::Options")];
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let crates = fs::read_dir(root.join("crates")).expect("crates are in crates/");
+    let mut folders: Vec<PathBuf> =
+        crates.map(|entry| entry.expect("a crate").path().join("src")).collect();
+    folders.push(root.join("bench/src"));
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are text");
+                let path = path.strip_prefix(&root).expect("below the root");
+                found.push(Source { path: path.to_string_lossy().into_owned(), text });
+            }
+        }
+    }
+    assert!(found.len() > 20, "the sources were found");
+    found
+}
+
+impl Source {
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+    }
+
+    /// The lines that are not a test module's.
+    fn production(&self) -> impl Iterator<Item = &str> {
+        let lines = self.text.lines();
+        lines.take_while(|line| *line != "mod tests {" && *line != "mod tests;")
+    }
+
+    /// The production lines without their comments.
+    fn code(&self) -> impl Iterator<Item = &str> {
+        self.production().map(|line| line.split("//").next().unwrap_or_default())
+    }
+}
+
+/// The files that break a rule, as an empty list if all is well.
+fn breakers(breaks: impl Fn(&Source) -> bool) -> Vec<String> {
+    sources().into_iter().filter(breaks).map(|source| source.path).collect()
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    assert_eq!(breakers(|source| !source.text.starts_with("//! ")), NONE);
+}
+
+#[test]
+fn no_file_is_long() {
+    let is_long = |source: &Source| !source.is_test() && source.production().count() > LINES_MAX;
+    assert_eq!(breakers(is_long), NONE);
+}
+
+#[test]
+fn no_file_has_a_vague_name() {
+    let is_vague = |source: &Source| {
+        let mut parts = source.path.split(['/', '.', '_']);
+        parts.any(|part| VAGUE_NAMES.contains(&part))
+    };
+    assert_eq!(breakers(is_vague), NONE);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = ["TODO", "FIXME", "XXX"];
+    assert_eq!(breakers(|source| marks.iter().any(|mark| source.text.contains(mark))), NONE);
+}
+
+#[test]
+fn modules_know_only_what_they_may() {
+    let breaks = |source: &Source| {
+        let mut rules = FORBIDDEN.iter().filter(|(path, _)| {
+            source.path.strip_prefix(path).is_some_and(|rest| rest.starts_with(['/', '.']))
+        });
+        rules.any(|(_, words)| words.iter().any(|word| mentions(source, word)))
+    };
+    assert_eq!(breakers(breaks), NONE);
+}
+
+/// Whether the code says `word`, apart from where it may.
+fn mentions(source: &Source, word: &str) -> bool {
+    let allowed = ALLOWED.iter().find(|(path, _)| *path == source.path);
+    source.code().any(|line| match allowed {
+        Some((_, exception)) => line.replace(exception, "").contains(word),
+        None => line.contains(word),
+    })
+}

@@ -1,0 +1,287 @@
+//! Any script of clients and servers against a whole engine under tight limits: nothing panics, no
+//! figure goes below zero, memory stays within its limit, and once all is answered nothing is left.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Identity, Mux, Options};
+use nuthatch_core::pool::{Ejection, Pool};
+use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::stats::{PoolStats, ServerStats};
+use nuthatch_core::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SERVERS: usize = 2;
+const CLIENTS: usize = 3;
+const TIMEOUT: Duration = Duration::from_millis(100);
+
+const LIMITS: Limits = Limits {
+    item_size_max: 500,
+    keys_max: 8,
+    line_max: 2500,
+    client_requests_max: 4,
+    client_buffer_max: 300,
+    client_backlog_max: 600,
+    server_requests_max: 4,
+    server_buffer_max: 300,
+    memory_max: 2000,
+};
+
+const REQUESTS: [&[u8]; 16] = [
+    b"get a\r\n",
+    b"get a b c d a\r\n",
+    b"gets b c\r\n",
+    b"gat 0 a b\r\n",
+    b"set a 0 0 3\r\nabc\r\n",
+    b"set b 0 0 3 noreply\r\nabc\r\n",
+    b"set b x 0 3\r\nabc\r\n",
+    b"delete a noreply\r\n",
+    b"incr b 1\r\n",
+    b"mg a v k O1 q\r\n",
+    b"ms YQ== 3 b q\r\nabc\r\n",
+    b"mn\r\n",
+    b"flush_all\r\n",
+    b"flush_all noreply\r\n",
+    b"stats\r\n",
+    b"quit\r\n",
+];
+
+struct World {
+    mux: Mux,
+    now: Instant,
+    clients: [Option<ClientId>; CLIENTS],
+    /// What each server has received and not answered.
+    inboxes: Vec<Vec<u8>>,
+}
+
+fuzz_target!(|script: &[u8]| {
+    let Some((&lanes, mut script)) = script.split_first() else { return };
+    let mut world = World::new(1 + usize::from(lanes % 2));
+    while let [step, argument, rest @ ..] = script {
+        script = rest;
+        let (who, what) = (usize::from(step / 16), usize::from(*argument));
+        match step % 16 {
+            0..=3 => world.say(who, REQUESTS[what % REQUESTS.len()]),
+            4 => {
+                let (bytes, rest) = script.split_at(what.min(script.len()));
+                script = rest;
+                world.say(who, bytes);
+            }
+            5 => world.say(who, format!("set c 0 0 {}\r\n{}", what * 2, "x".repeat(what)).as_bytes()),
+            6..=8 => world.answer(who, what),
+            9 => {
+                let (bytes, rest) = script.split_at((what % 64).min(script.len()));
+                script = rest;
+                world.hear(who, bytes);
+            }
+            10 => world.lose(who),
+            11 => world.read(who, what),
+            12 => world.leave(who),
+            13 => world.end_input(who),
+            14 => world.write(who, what),
+            _ => world.wait(what as u64),
+        }
+        world.settle();
+    }
+    world.finish();
+});
+
+impl World {
+    fn new(lanes: usize) -> Self {
+        let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
+        let members = (0..SERVERS).map(name).collect();
+        let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
+        let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
+        let options = Options {
+            timeout: Some(TIMEOUT),
+            server_connections: lanes,
+            allow_flush: true,
+            limits: LIMITS,
+            identity: Identity::default(),
+        };
+        let pool = Pool::new(ring, SERVERS, Some(ejection));
+        let mux = Mux::new(pool, options, Arc::new(PoolStats::new(SERVERS)));
+        let inboxes = vec![Vec::new(); mux.conn_count()];
+        Self { mux, now: Instant::default(), clients: [None; CLIENTS], inboxes }
+    }
+
+    fn say(&mut self, who: usize, bytes: &[u8]) {
+        let client = &mut self.clients[who % CLIENTS];
+        let id = *client.get_or_insert_with(|| self.mux.open_client());
+        if self.mux.wants_read(id) {
+            self.mux.handle_client_bytes(id, bytes, self.now);
+        }
+    }
+
+    fn read(&mut self, who: usize, count: usize) {
+        let Some(id) = self.clients[who % CLIENTS] else { return };
+        let count = count.min(self.mux.client_output(id).len());
+        self.mux.handle_client_written(id, count);
+    }
+
+    fn leave(&mut self, who: usize) {
+        if let Some(id) = self.clients[who % CLIENTS].take() {
+            self.mux.close_client(id);
+        }
+    }
+
+    fn end_input(&mut self, who: usize) {
+        if let Some(id) = self.clients[who % CLIENTS].filter(|&id| self.mux.wants_read(id)) {
+            self.mux.handle_client_eof(id);
+        }
+    }
+
+    fn conn(&self, who: usize) -> ConnId {
+        ConnId::new(who % self.mux.conn_count())
+    }
+
+    fn write(&mut self, who: usize, count: usize) {
+        let id = self.conn(who);
+        if self.mux.conn_state(id) == ConnState::Open {
+            let output = self.mux.conn_output(id);
+            let count = count.min(output.len());
+            self.inboxes[id.index()].extend_from_slice(&output[..count]);
+            self.mux.handle_conn_written(id, count);
+        }
+    }
+
+    fn answer(&mut self, who: usize, kind: usize) {
+        let id = self.conn(who);
+        if let Some(reply) = answer(&mut self.inboxes[id.index()], kind) {
+            self.hear(who, &reply);
+        }
+    }
+
+    fn hear(&mut self, who: usize, bytes: &[u8]) {
+        let id = self.conn(who);
+        if !bytes.is_empty() {
+            self.mux.handle_server_bytes(id, bytes, self.now);
+        }
+    }
+
+    fn lose(&mut self, who: usize) {
+        let id = self.conn(who);
+        if self.mux.conn_state(id) != ConnState::Closed {
+            self.inboxes[id.index()].clear();
+            self.mux.handle_conn_closed(id, ServerError::Reset, self.now);
+        }
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+        self.mux.handle_timeout(self.now);
+        assert!(self.mux.next_timeout().is_none_or(|at| at > self.now), "it was looked after");
+    }
+
+    fn settle(&mut self) {
+        loop {
+            while let Some(id) = self.mux.next_dirty_client() {
+                if self.mux.is_done(id) {
+                    let client = self.clients.iter_mut().find(|client| **client == Some(id));
+                    *client.expect("only open clients are dirty") = None;
+                    self.mux.close_client(id);
+                }
+            }
+            while let Some(id) = self.mux.next_dirty_conn() {
+                if self.mux.take_doomed(id) {
+                    self.inboxes[id.index()].clear();
+                }
+                if self.mux.wants_open(id) {
+                    self.mux.handle_conn_opening(id);
+                    self.mux.handle_conn_open(id);
+                }
+            }
+            if !self.mux.has_resumable() {
+                break;
+            }
+            self.mux.resume(self.now);
+        }
+        while self.mux.next_event().is_some() {}
+        assert!(self.mux.memory() <= LIMITS.memory_max);
+        let stats = self.mux.stats();
+        let servers = stats.servers.iter().flat_map(|server| server.all());
+        for (name, counter) in stats.all().chain(servers) {
+            assert!(counter.read() < 1 << 60, "{name} is below zero");
+        }
+    }
+
+    /// Everything is written, answered and read, and then nothing is left.
+    fn finish(&mut self) {
+        for _ in 0..10_000 {
+            for who in 0..self.mux.conn_count() {
+                self.write(who, usize::MAX);
+                self.answer(who, 0);
+            }
+            for who in 0..CLIENTS {
+                self.read(who, usize::MAX);
+            }
+            self.settle();
+            let servers = &self.mux.stats().servers;
+            let is_owed = |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
+            if self.mux.requests_in_flight() == 0 && !servers.iter().any(is_owed) {
+                break;
+            }
+            self.wait(1);
+        }
+        assert_eq!(self.mux.requests_in_flight(), 0, "all is answered");
+        for who in 0..CLIENTS {
+            self.read(who, usize::MAX);
+            self.leave(who);
+        }
+        self.settle();
+        assert_eq!((self.mux.memory(), self.mux.client_count()), (0, 0));
+        for server in &self.mux.stats().servers {
+            assert_eq!(server.in_queue.read() + server.out_queue.read(), 0);
+            assert_eq!(server.in_queue_bytes.read() + server.out_queue_bytes.read(), 0);
+        }
+    }
+}
+
+/// The answer to the first whole request of `inbox`, which is taken away. A `kind` of 0 is a miss
+/// or a success, others are hits, failures and errors.
+fn answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
+    let end = inbox.iter().position(|&byte| byte == b'\n')?;
+    let line = inbox[..end - 1].to_vec();
+    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    let number = |word: &[u8]| -> usize { String::from_utf8_lossy(word).parse().expect("a number") };
+    let data = match words[0] {
+        b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => number(words[4]) + 2,
+        b"ms" => number(words[2]) + 2,
+        _ => 0,
+    };
+    if inbox.len() < end + 1 + data {
+        return None;
+    }
+    inbox.drain(..end + 1 + data);
+    if kind % 16 == 15 {
+        return Some(b"SERVER_ERROR out of memory\r\n".to_vec());
+    }
+    let keys = match words[0] {
+        b"get" | b"gets" | b"bget" => &words[1..],
+        b"gat" | b"gats" => &words[2..],
+        _ => &[],
+    };
+    let mut reply = Vec::new();
+    for key in keys.iter().filter(|_| kind > 0) {
+        let data = vec![b'x'; kind];
+        let header = format!(" 0 {kind}\r\n");
+        reply.extend_from_slice(&[b"VALUE ", *key, header.as_bytes(), &data, b"\r\n"].concat());
+    }
+    reply.extend_from_slice(match (words[0], kind % 2) {
+        (b"get" | b"gets" | b"bget" | b"gat" | b"gats", _) => b"END\r\n",
+        (b"delete", 0) => b"DELETED\r\n",
+        (b"touch", 0) => b"TOUCHED\r\n",
+        (b"incr" | b"decr", 0) => b"17\r\n",
+        (b"delete" | b"touch" | b"incr" | b"decr", _) => b"NOT_FOUND\r\n",
+        (b"flush_all", _) => b"OK\r\n",
+        (b"version", _) => b"VERSION 1\r\n",
+        (b"mg", 0) | (b"me", _) => b"EN\r\n",
+        (b"mg", _) => b"VA 2\r\nhi\r\n",
+        (b"ms" | b"md" | b"ma", 0) => b"HD\r\n",
+        (b"ms" | b"md" | b"ma", _) => b"NF\r\n",
+        (_, 0) => b"STORED\r\n",
+        (_, _) => b"NOT_STORED\r\n",
+    });
+    Some(reply)
+}

@@ -4,6 +4,7 @@ use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Options};
 use nuthatch_core::pool::Ejection;
 use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::stats::Counter;
 use nuthatch_core::time::Instant;
 use std::time::Duration;
 
@@ -461,7 +462,7 @@ fn a_connection_may_be_lost_in_the_middle_of_a_pipeline() {
     let figures = |net: &Net| {
         let server = &net.mux.stats().servers[0];
         [&server.in_queue, &server.in_queue_bytes, &server.out_queue, &server.out_queue_bytes]
-            .map(|gauge| gauge.read())
+            .map(Counter::read)
     };
     assert_eq!(figures(&net), [1, 7, 2, 14]);
     net.answer(0, "END\r\nEND\r\n");
@@ -523,6 +524,23 @@ fn a_failing_server_is_ejected_and_returns() {
     assert_eq!(net.asked(0), "get a\r\n");
     net.answer(0, "END\r\n");
     assert_eq!(net.mux.stats().server_ejects.read(), 1);
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_hangs_fails_once_until_its_connection_is_given_up() {
+    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(100);
+    net.say(client, "get c\r\n");
+    net.later(TIMEOUT_MS - 100);
+    net.later(100);
+    assert_eq!(net.got(client), TIMED_OUT.repeat(2));
+    assert_eq!(net.mux.stats().server_ejects.read(), 0);
+    net.later(TIMEOUT_MS - 100);
+    assert!(net.events.contains(&Event::Ejected { server: 0, error: ServerError::TimedOut }));
     net.check_idle();
 }
 
@@ -1067,7 +1085,7 @@ fn every_request_is_counted_once() {
         &stats.cmd_meta,
         &stats.client_request_errors,
     ]
-    .map(|counter| counter.read());
+    .map(Counter::read);
     assert_eq!(counted, [13, 6, 2, 2, 2, 2, 4, 1]);
 }
 

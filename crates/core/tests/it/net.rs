@@ -8,7 +8,7 @@ use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Opti
 use nuthatch_core::pool::{Ejection, Pool};
 use nuthatch_core::protocol::{Limits, ServerError};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::PoolStats;
+use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,7 +236,7 @@ impl Net {
     /// A figure below zero would be a huge one.
     fn check_figures(&self) {
         let stats = self.mux.stats();
-        let servers = stats.servers.iter().flat_map(|server| server.all());
+        let servers = stats.servers.iter().flat_map(ServerStats::all);
         for (name, counter) in stats.all().chain(servers) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }

@@ -16,7 +16,7 @@ use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
 use nuthatch_core::protocol::{Limits, ServerError};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::PoolStats;
+use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
 use random::Random;
 use std::cmp::Reverse;
@@ -92,7 +92,8 @@ const TINY: Limits = Limits {
     memory_max: 8000,
 };
 
-const TIMEOUT: Duration = Duration::from_millis(50);
+const TIMEOUT_MS: u64 = 50;
+const TIMEOUT: Duration = Duration::from_millis(TIMEOUT_MS);
 
 /// What happens next. A connection's events are of one epoch of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -281,7 +282,7 @@ impl World {
         }
         self.start_saying(person);
         if self.people[person].left > 0 && !self.people[person].client.ended {
-            self.at(3000, Event::Ask(person));
+            self.at(20_000, Event::Ask(person));
         }
         self.maybe_say_all(person);
     }
@@ -363,15 +364,14 @@ impl World {
         if self.people.iter().all(|person| person.left == 0) {
             return;
         }
-        let server = usize::try_from(self.random.below(self.plan.servers as u64)).unwrap();
-        let timeout = TIMEOUT.as_nanos() as u64;
+        let server = self.random.index(self.plan.servers);
         if self.random.chance(self.plan.faults.hang) {
             self.failed[server] = true;
-            self.hung_until[server] = self.now + self.random.below(3 * timeout);
+            self.hung_until[server] = self.now + self.random.below(3_000_000 * TIMEOUT_MS);
         }
         if self.random.chance(self.plan.faults.die) {
             self.failed[server] = true;
-            self.down_until[server] = self.now + self.random.below(2 * timeout);
+            self.down_until[server] = self.now + self.random.below(2_000_000 * TIMEOUT_MS);
             if self.random.chance(500) {
                 self.servers[server].flush();
             }
@@ -384,7 +384,7 @@ impl World {
                 }
             }
         }
-        self.at(20_000, Event::Fault);
+        self.at(10_000, Event::Fault);
     }
 
     fn drop_wire(&mut self, conn: usize) {
@@ -427,7 +427,7 @@ impl World {
             return;
         }
         if self.now < self.hung_until[server] {
-            return self.at(TIMEOUT.as_micros() as u64, Event::Serve(conn, epoch));
+            return self.at(1000 * TIMEOUT_MS, Event::Serve(conn, epoch));
         }
         let faults = self.plan.faults;
         let wire = &mut self.wires[conn];
@@ -569,7 +569,7 @@ impl World {
             assert!(queued <= limits.server_buffer_max + self.plan.size_max + 300, "{queued}");
         }
         let stats = self.mux.stats();
-        for (name, counter) in stats.servers.iter().flat_map(|server| server.all()) {
+        for (name, counter) in stats.servers.iter().flat_map(ServerStats::all) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
     }
@@ -608,8 +608,8 @@ impl Drop for Replay {
 fn run(test: &'static str, plan: Plan, seeds: u64) -> Vec<World> {
     let given = std::env::var("SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let fresh = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let fresh = fresh.as_nanos() as u64 % 1_000_000_007;
-    let seeds = given.map_or((1..seeds).chain([fresh]).collect(), |seed| vec![seed]);
+    let fresh = fresh.as_secs() * 1000 + u64::from(fresh.subsec_millis());
+    let seeds = given.map_or_else(|| (1..seeds).chain([fresh]).collect(), |seed| vec![seed]);
     let run = |seed| {
         let _replay = Replay { test, seed };
         println!("{test}: seed {seed}");
@@ -620,47 +620,63 @@ fn run(test: &'static str, plan: Plan, seeds: u64) -> Vec<World> {
     seeds.into_iter().map(run).collect()
 }
 
-fn sum(worlds: &[World], read: fn(&PoolStats) -> u64) -> u64 {
-    worlds.iter().map(|world| read(world.mux.stats())).sum()
+/// Checks that enough of something happened; not in a replay, where there is but one run.
+fn check_sum(worlds: &[World], least: u64, read: fn(&PoolStats) -> u64) {
+    let sum: u64 = worlds.iter().map(|world| read(world.mux.stats())).sum();
+    assert!(worlds.len() == 1 || sum >= least, "{sum}");
+}
+
+fn timeouts(stats: &PoolStats) -> u64 {
+    stats.servers.iter().map(|server| server.server_timedout.read()).sum()
 }
 
 #[test]
 fn in_calm_weather_everything_is_answered_and_nothing_is_stale() {
-    let worlds = run("sim::in_calm", CALM, 6);
-    assert_eq!(sum(&worlds, |stats| stats.forward_error.read() + stats.desync_total.read()), 0);
-    assert!(sum(&worlds, |stats| stats.get_hits.read()) > 1000);
+    for world in run("sim::in_calm", CALM, 6) {
+        let stats = world.mux.stats();
+        assert_eq!(stats.forward_error.read() + stats.desync_total.read(), 0);
+        assert!(stats.get_hits.read() > 100);
+    }
 }
 
 #[test]
 fn several_connections_to_a_server_change_nothing() {
     let plan = Plan { server_connections: 3, clients: 8, ..CALM };
-    let worlds = run("sim::several", plan, 4);
-    assert_eq!(sum(&worlds, |stats| stats.forward_error.read()), 0);
+    for world in run("sim::several", plan, 4) {
+        assert_eq!(world.mux.stats().forward_error.read(), 0);
+    }
 }
 
 #[test]
 fn in_stormy_weather_every_reply_is_right_or_an_error() {
     let worlds = run("sim::in_stormy", STORMY, 10);
-    assert!(sum(&worlds, |stats| stats.server_ejects.read()) > 0);
-    assert!(sum(&worlds, |stats| stats.desync_total.read()) > 0);
-    assert!(sum(&worlds, |stats| stats.servers[0].server_timedout.read()) > 0);
+    check_sum(&worlds, 10, |stats| stats.server_ejects.read());
+    check_sum(&worlds, 10, |stats| stats.desync_total.read());
+    check_sum(&worlds, 10, timeouts);
+    check_sum(&worlds, 1000, |stats| stats.get_hits.read());
 }
 
 #[test]
 fn under_the_tiniest_limits_everything_still_moves() {
     let plan = Plan { limits: TINY, size_max: 2000, errors: true, ..CALM };
-    let worlds = run("sim::under", plan, 6);
-    assert!(sum(&worlds, |stats| stats.limit_server_queue.read()) > 0);
-    assert!(sum(&worlds, |stats| stats.limit_client_paused.read()) > 0);
-    let stormy = Plan { faults: STORMY.faults, server_connections: 2, ..plan };
-    run("sim::under", stormy, 4);
+    let worlds = run("sim::under_the_tiniest_limits_everything_still", plan, 6);
+    check_sum(&worlds, 10, |stats| stats.limit_server_queue.read());
+    check_sum(&worlds, 10, |stats| stats.limit_client_paused.read());
+    check_sum(&worlds, 10, |stats| stats.limit_memory.read());
+}
+
+#[test]
+fn under_the_tiniest_limits_a_storm_passes_too() {
+    let limits = Plan { limits: TINY, size_max: 2000, server_connections: 2, ..STORMY };
+    let worlds = run("sim::under_the_tiniest_limits_a_storm", limits, 4);
+    check_sum(&worlds, 1, timeouts);
 }
 
 #[test]
 fn swapped_replies_are_found_out_and_never_believed() {
     let faults = Faults { swap: 500, ..Faults::default() };
     let worlds = run("sim::swapped", Plan { faults, errors: true, ..CALM }, 4);
-    assert!(sum(&worlds, |stats| stats.desync_total.read()) > 10);
+    check_sum(&worlds, 10, |stats| stats.desync_total.read());
 }
 
 /// Proves that these tests would notice a wrong answer.

@@ -400,11 +400,12 @@ impl Client {
         if let Some(data) = found {
             let data = std::str::from_utf8(data).expect("values are text");
             let proof = format!("{key}:");
-            match &key[..1] {
-                "n" => assert!(data.trim_end().parse::<u64>().is_ok(), "{data:?} is no number"),
-                "l" => assert!(data.split_terminator(';').all(|piece| piece.starts_with(&proof))),
-                _ => assert!(data.starts_with(&proof), "{data:?} is not of {key}"),
-            }
+            let is_its_own = match &key[..1] {
+                "n" => data.trim_end().parse::<u64>().is_ok(),
+                "l" => data.split_terminator(';').all(|piece| piece.starts_with(&proof)),
+                _ => data.starts_with(&proof),
+            };
+            assert!(is_its_own, "{data:?} is not of {key}");
         }
         let Some(home) = (truth.home)(key) else {
             return self.check_ever_stored(key, found, truth);

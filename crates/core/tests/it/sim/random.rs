@@ -16,10 +16,15 @@ impl Random {
         self.next() % end
     }
 
+    /// One of `count` things.
+    pub(crate) fn index(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).expect("below a usize")
+    }
+
     /// A length from 1 to `most`, often short.
     pub(crate) fn length(&mut self, most: usize) -> usize {
         let most = if self.below(3) == 0 { most.min(9) } else { most };
-        1 + usize::try_from(self.below(most as u64)).expect("below a usize")
+        1 + self.index(most)
     }
 
     /// True so many times of 1000.
@@ -28,6 +33,6 @@ impl Random {
     }
 
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).expect("below a usize")]
+        from[self.index(from.len())]
     }
 }

@@ -24,9 +24,9 @@ unit:
 	$(CARGO) test -p nuthatch-core --tests --quiet
 	$(CARGO) test --workspace --doc --quiet
 
-it: build
-	$(CARGO) test --release -p nuthatch --tests
-	target/release/nuthatch demo --once
+it:
+	$(CARGO) test -p nuthatch --tests --quiet
+	$(CARGO) run --release --quiet -- demo --once
 
 fuzz:
 	fuzz/run 20

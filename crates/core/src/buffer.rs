@@ -119,28 +119,33 @@ const BURST: usize = 1 << 20;
 
 /// Emptied buffers kept for the next who needs one, so that steady traffic allocates nothing.
 ///
-/// Bounded in both ways: no more than `COUNT_MAX` are kept, none with more than `CAPACITY_MAX`
-/// bytes, so what a burst of large values took goes back to the system.
+/// Bounded: none with more than `CAPACITY_MAX` bytes is kept, nor more than `KEPT_MAX` bytes in
+/// all, so what a burst took goes back to the system.
 #[derive(Debug, Default)]
 pub struct Spares {
     spare: Vec<Vec<u8>>,
+    kept_bytes: usize,
 }
 
-const COUNT_MAX: usize = 1024;
+const KEPT_MAX: usize = 4 * 1024 * 1024;
 const CAPACITY_MAX: usize = 64 * 1024;
 const CAPACITY_MIN: usize = 256;
 
 impl Spares {
     /// An empty buffer with some capacity.
     pub fn take(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY_MIN))
+        let Some(bytes) = self.spare.pop() else { return Vec::with_capacity(CAPACITY_MIN) };
+        self.kept_bytes -= bytes.capacity();
+        bytes
     }
 
     /// Takes a buffer back, whatever it holds.
     pub fn give(&mut self, mut bytes: Vec<u8>) {
-        let kept = (CAPACITY_MIN..=CAPACITY_MAX).contains(&bytes.capacity());
-        if kept && self.spare.len() < COUNT_MAX {
+        let capacity = bytes.capacity();
+        let is_useful = (CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity);
+        if is_useful && self.kept_bytes + capacity <= KEPT_MAX {
             bytes.clear();
+            self.kept_bytes += capacity;
             self.spare.push(bytes);
         }
     }

@@ -64,7 +64,7 @@ counters! {
         client_connections,
         /// Times a server was ejected.
         server_ejects,
-        /// Error replies made here because a server could not answer.
+        /// Requests, and parts of requests, that failed because a server could not answer.
         forward_error,
         /// Parts into which requests with several keys were split.
         fragments,

@@ -2,16 +2,19 @@
 //!
 //! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it.
+//! about a configuration without serving it; [`demo`] shows the proxy at work, over three
+//! [`node`]s of its own.
 
 pub mod args;
 mod client;
 pub mod config;
+pub mod demo;
 pub mod diff;
 mod inbox;
 mod json;
 mod listener;
 pub mod log;
+pub mod node;
 mod poll;
 pub mod process;
 mod resolve;

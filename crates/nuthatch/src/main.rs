@@ -1,7 +1,7 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
 //! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`. The exit code is 0, or 1 with a reason.
+//! answers of `route` and `diff`, and what `demo` shows. The exit code is 0, or 1 with a reason.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +13,7 @@ use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
 use nuthatch::process::{self, Daemon, PidFile, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, route};
+use nuthatch::{demo, diff, log, node, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     };
     execute(command).unwrap_or_else(|error| {
         if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
-            eprint!("{}", verdict::refused(errors, colour()));
+            eprint!("{}", verdict::refused(errors, colour(&io::stderr())));
             return ExitCode::FAILURE;
         }
         // Who closes our output early, as `head` does, has seen enough.
@@ -45,10 +45,17 @@ fn execute(command: Command) -> Outcome {
         Command::Help => eprint!("{}{}", args::version(), args::help()),
         Command::Version => eprint!("{}", args::version()),
         Command::DescribeStats => eprint!("{}{}", args::version(), args::describe_stats()),
-        Command::Test(file) => eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour())),
+        Command::Test(file) => {
+            eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour(&io::stderr())));
+        }
         Command::Serve(options) => return serve(&options),
-        Command::Demo { .. } | Command::Node { .. } => {
-            return Err("this command is not built into this binary yet".into());
+        Command::Demo { once } => {
+            return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
+        }
+        Command::Node { listen, memory } => {
+            log::init(Options::default().verbosity, None)?;
+            process::raise_open_files()?;
+            node::run(&listen, memory, Signals::catch()?)?;
         }
         Command::Route(question) => {
             let config = find(question.file.as_deref())?;
@@ -93,7 +100,7 @@ fn find(file: Option<&Path>) -> Result<Config, ConfigErrors> {
     Config::find(file, variable)
 }
 
-fn colour() -> Colour {
-    let is_wanted = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
+fn colour(stream: &impl IsTerminal) -> Colour {
+    let is_wanted = stream.is_terminal() && env::var_os("NO_COLOR").is_none();
     if is_wanted { Colour::Ansi } else { Colour::Plain }
 }

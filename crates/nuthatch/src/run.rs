@@ -16,7 +16,7 @@ use nuthatch_core::pool::{self, Ejection};
 use nuthatch_core::stats::PoolStats;
 use std::io;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -86,7 +86,9 @@ pub struct Proxy {
     start: Instant,
     pools: Vec<SharedPool>,
     inboxes: Vec<Arc<Inbox>>,
-    threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    /// Where a worker says how it ended; it is here for workers to come.
+    ended: mpsc::Sender<io::Result<()>>,
+    endings: mpsc::Receiver<io::Result<()>>,
     listeners: usize,
 }
 
@@ -109,7 +111,9 @@ impl Proxy {
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();
-        let mut proxy = Self { start, pools, inboxes: Vec::new(), threads: Vec::new(), listeners };
+        let (ended, endings) = mpsc::channel();
+        let inboxes = Vec::new();
+        let mut proxy = Self { start, pools, inboxes, ended, endings, listeners };
         for (number, listeners) in lists.into_iter().enumerate() {
             proxy.start_worker(number, listeners)?;
         }
@@ -125,13 +129,11 @@ impl Proxy {
         };
         let pools = self.pools.iter().map(engine).collect();
         self.inboxes.push(Arc::clone(&inbox));
-        let start = self.start;
-        let thread = thread::Builder::new().name(format!("worker {number}"));
-        let thread = thread.spawn(move || {
-            Worker::new(start, inbox, listeners, pools)?.run()?;
-            Ok(())
-        });
-        self.threads.push(thread?);
+        let (start, ended) = (self.start, self.ended.clone());
+        let work = move || Worker::new(start, inbox, listeners, pools)?.run();
+        // A proxy that nobody joins does not want to know.
+        let work = move || drop(ended.send(work().map_err(io::Error::from)));
+        thread::Builder::new().name(format!("worker {number}")).spawn(work)?;
         Ok(())
     }
 
@@ -140,18 +142,13 @@ impl Proxy {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
     }
 
-    /// Waits for the end of all workers.
+    /// Waits for the end of all workers, or of the first that fails.
     ///
     /// # Errors
     /// When the loop of one failed.
     pub fn join(self) -> io::Result<()> {
-        let mut outcome = Ok(());
-        for thread in self.threads {
-            let ended =
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
-            outcome = outcome.and(ended);
-        }
-        outcome
+        drop(self.ended);
+        self.endings.iter().collect()
     }
 }
 

@@ -51,7 +51,8 @@ fn subject(source: &Source) -> String {
 }
 
 impl Colour {
-    fn paint(self, word: &str, code: &str) -> String {
+    /// A word in bold and in the colour of an ANSI `code`.
+    pub(crate) fn paint(self, word: &str, code: &str) -> String {
         match self {
             Self::Ansi => format!("\x1b[1;{code}m{word}\x1b[0m"),
             Self::Plain => word.into(),

@@ -114,9 +114,12 @@ impl Mux {
                 self.count_failure(server, ServerError::TimedOut, now);
             }
         }
-        let oldest = self.conns[id.index()].pending.front().filter(|_| expired > 0);
+        let conn = &self.conns[id.index()];
+        let oldest = conn.pending.front().filter(|_| expired > 0);
         if oldest.is_some_and(|oldest| self.grace_end(oldest) <= now) {
-            self.abort_conn(id, ServerError::TimedOut, Blame::Server, now);
+            // The requests that ran out of time are counted; only others would be failures anew.
+            let blame = if conn.pending.len() > expired { Blame::Server } else { Blame::Nobody };
+            self.abort_conn(id, ServerError::TimedOut, blame, now);
         }
     }
 

@@ -250,7 +250,8 @@ impl Gather {
     }
 
     fn is_small(&self) -> bool {
-        self.values.capacity() <= 64 * 1024 && self.keys.capacity() <= 1024
+        self.values.capacity().max(self.text.capacity()) <= 64 * 1024
+            && self.keys.capacity() <= 1024
     }
 }
 

@@ -65,7 +65,7 @@ pub static COMMANDS: &[CommandWord] = &[
     CommandWord {
         name: "demo",
         usage: "[--once]",
-        doc: "show the proxy at work: servers, load, a failure, all on this machine",
+        doc: "show the proxy at work, with three servers and a load of its own",
         flags: &[HELP, flag("", "once", "", "end after one round")],
     },
     CommandWord {

@@ -155,7 +155,7 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "tcpkeepalive",
         kind: Kind::Flag(|pool| &mut pool.tcpkeepalive),
         default: Some("false"),
-        doc: "Probe idle client connections, so that a vanished client is noticed.",
+        doc: "Probe idle connections of clients and servers, so that who has vanished is noticed.",
     },
     Directive {
         name: "reuseport",

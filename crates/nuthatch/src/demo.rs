@@ -1,0 +1,157 @@
+//! `nuthatch demo`: the proxy at work, with nodes and a load of its own, all in this process.
+//!
+//! The one rule: nothing is for show. The configuration that is printed is the one that is read,
+//! the proxy is the one that serves everybody, and every answer is compared with the one that is
+//! right ([`load`]); the demo fails if one isn't.
+//!
+//! ```text
+//! load: 4 clients ─► proxy ─► memcached-cluster-0, -1, -2 (nodes)
+//! ```
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
+
+use crate::config::{Config, Pool, Server};
+use crate::node::Node;
+use crate::process::{ProcessEvent, Signals};
+use crate::run::Proxy;
+use crate::verdict::Colour;
+
+mod load;
+mod page;
+
+use page::{Page, Row};
+
+/// Shows the proxy at work on `out`; then lets the user try it until a signal ends it, unless
+/// this is `once`. The exit code is 1 if any answer was wrong.
+///
+/// # Errors
+/// When nodes or proxy can't listen, or `out` can't be written.
+pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitCode> {
+    let start = |_| Node::start("127.0.0.1:0", NODE_MEMORY);
+    let nodes = (0..NODES).map(start).collect::<io::Result<Vec<_>>>()?;
+    let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
+    let stage = Stage::open(PORTS, &addresses)?;
+    let mut page = Page { out, colour };
+
+    page.opening(&stage.text, stage.port)?;
+    let mut outcome = load::run(stage.address());
+    let rows = rows(&stage.pool, &nodes);
+    page.table(&rows)?;
+    outcome.wrong.extend(rows.iter().filter_map(Row::fault));
+    page.verdict(&outcome)?;
+
+    let is_right = outcome.wrong.is_empty();
+    if is_right && !once {
+        let signals = Signals::catch()?;
+        let file = TemporaryFile::write(&stage.text)?;
+        page.try_it(&file.0, stage.port)?;
+        wait(signals);
+        page.farewell()?;
+    }
+    stage.close()?;
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+const NODES: usize = 3;
+
+/// Bytes for the items of one node, many times what the load needs.
+const NODE_MEMORY: usize = 64 << 20;
+
+/// The first port that is free is taken.
+const PORTS: Range<u16> = 11211..11311;
+
+/// The proxy that is shown.
+struct Stage {
+    proxy: Proxy,
+    pool: Pool,
+    port: u16,
+    /// The configuration.
+    text: String,
+}
+
+impl Stage {
+    /// Starts the proxy over `nodes`, on the first free one of `ports`.
+    fn open(ports: Range<u16>, nodes: &[SocketAddr]) -> io::Result<Self> {
+        let mut taken = io::Error::other("there is no port to try");
+        for port in ports {
+            let text = configuration(port, nodes);
+            let config = Config::parse(Path::new("demo.yml"), text.as_bytes());
+            let mut pools = config.expect("a configuration of our own is right").pools;
+            match Proxy::start(pools.clone(), 1) {
+                Ok(proxy) => return Ok(Self { proxy, pool: pools.remove(0), port, text }),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(taken)
+    }
+
+    fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    fn close(self) -> io::Result<()> {
+        self.proxy.drain();
+        self.proxy.join()
+    }
+}
+
+/// A file such as a user would write. The nodes have names, and so keep their keys wherever they
+/// listen. The timeout is long: a busy machine is not a wrong answer.
+fn configuration(port: u16, nodes: &[SocketAddr]) -> String {
+    let mut text = format!(
+        "demo:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
+         timeout: 3000\n  servers:\n"
+    );
+    for (index, address) in nodes.iter().enumerate() {
+        text.push_str(&format!("    - {address}:1 memcached-cluster-{index}\n"));
+    }
+    text
+}
+
+/// What the ring says of each node, and what the node says of itself.
+fn rows(pool: &Pool, nodes: &[Node]) -> Vec<Row> {
+    let mut ring = pool.ring(0);
+    let mut keys = vec![0; pool.servers.len()];
+    (0..load::KEYS).for_each(|index| keys[ring.route(load::key(index).as_bytes())] += 1);
+    let row = |(server, keys_by_ring): (&Server, usize)| {
+        let node = &nodes[server.index];
+        let (name, address) = (server.name.clone(), node.address());
+        Row { name, address, keys_by_ring, figures: node.figures() }
+    };
+    pool.servers.iter().zip(keys).map(row).collect()
+}
+
+/// A file that is gone when the demo is.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn write(text: &str) -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("nuthatch-demo-{}.yml", process::id()));
+        // A new file, so that nobody can have put a link in its place.
+        let mut file = fs::File::create_new(&path)?;
+        let this = Self(path);
+        file.write_all(text.as_bytes())?;
+        Ok(this)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it, which is what is wanted.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn wait(mut signals: Signals) {
+    while signals.wait().is_some_and(|event| event != ProcessEvent::Drain) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The load of the demo: clients that know the right answer to all they ask.
+//!
+//! The one rule: an answer is right if it is the expected bytes, all of them and no others. So
+//! each client has keys of its own, and its requests are written down before the first is sent.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Keys of all clients.
+pub(super) const KEYS: usize = 10_000;
+
+/// Clients, which have one connection each.
+pub(super) const CLIENTS: usize = 4;
+
+/// Keys of one multiget.
+pub(super) const KEYS_AT_ONCE: usize = 25;
+
+/// Requests that a client sends before it reads the answers.
+const BATCH: usize = 50;
+
+/// As long as an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Requests sent.
+    pub(super) requests: usize,
+    pub(super) elapsed: Duration,
+    /// A sentence for each client that had a wrong answer, which is the last that it looks at.
+    pub(super) wrong: Vec<String>,
+}
+
+/// A request and its right answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Exchange {
+    request: String,
+    answer: String,
+}
+
+/// The key of that number.
+pub(super) fn key(index: usize) -> String {
+    if is_counter(index) { format!("visits:{index}") } else { format!("user:{index}") }
+}
+
+/// Sends the whole load to `proxy`, with a progress bar if standard error is a terminal.
+#[expect(clippy::disallowed_methods, reason = "the load takes its own time, it is no worker")]
+pub(super) fn run(proxy: SocketAddr) -> Outcome {
+    let keys = |client| client * KEYS / CLIENTS..(client + 1) * KEYS / CLIENTS;
+    let scripts: Vec<Vec<Exchange>> = (0..CLIENTS).map(|client| script(keys(client))).collect();
+    let requests = scripts.iter().map(Vec::len).sum();
+    let bar = ProgressBar::new(requests as u64).with_style(style());
+    let start = Instant::now();
+    let wrong = thread::scope(|scope| {
+        let bar = &bar;
+        let spawn = |script| scope.spawn(move || converse(proxy, script, bar));
+        let clients: Vec<_> = scripts.iter().map(Vec::as_slice).map(spawn).collect();
+        let ends = clients.into_iter().map(thread::ScopedJoinHandle::join);
+        ends.filter_map(|end| end.unwrap_or_else(|_| Err("a client panicked".into())).err())
+            .collect()
+    });
+    let elapsed = start.elapsed();
+    bar.abandon();
+    if !bar.is_hidden() {
+        eprintln!();
+    }
+    Outcome { requests, elapsed, wrong }
+}
+
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len} requests");
+    style.expect("the template is right").progress_chars("━━╌")
+}
+
+/// Everything that a client asks about its keys, in order.
+fn script(keys: Range<usize>) -> Vec<Exchange> {
+    let mut script: Vec<_> = keys.clone().map(set).collect();
+    script.extend(keys.clone().map(|index| get(&[index])));
+    let indexes: Vec<usize> = keys.clone().collect();
+    script.extend(indexes.chunks(KEYS_AT_ONCE).map(get));
+    for index in keys.clone().step_by(10) {
+        script.extend([delete(index), missing(index), set(index)]);
+    }
+    script.extend(keys.filter(|index| is_counter(*index)).map(increment));
+    script
+}
+
+fn is_counter(index: usize) -> bool {
+    index % 10 == 9
+}
+
+/// Values differ in length and in what they say, so that a mix-up can't go unseen.
+fn value(index: usize) -> String {
+    if is_counter(index) {
+        index.to_string()
+    } else {
+        format!("{index} {}", "~".repeat(index % 150))
+    }
+}
+
+fn set(index: usize) -> Exchange {
+    let (key, value) = (key(index), value(index));
+    let request = format!("set {key} {index} 0 {}\r\n{value}\r\n", value.len());
+    Exchange { request, answer: "STORED\r\n".into() }
+}
+
+fn get(indexes: &[usize]) -> Exchange {
+    let (mut request, mut answer) = (String::from("get"), String::new());
+    for index in indexes {
+        let (key, value) = (key(*index), value(*index));
+        // Writing to a string can't fail.
+        let _ = write!(request, " {key}");
+        let _ = write!(answer, "VALUE {key} {index} {}\r\n{value}\r\n", value.len());
+    }
+    Exchange { request: request + "\r\n", answer: answer + "END\r\n" }
+}
+
+fn delete(index: usize) -> Exchange {
+    Exchange { request: format!("delete {}\r\n", key(index)), answer: "DELETED\r\n".into() }
+}
+
+fn missing(index: usize) -> Exchange {
+    Exchange { request: format!("get {}\r\n", key(index)), answer: "END\r\n".into() }
+}
+
+fn increment(index: usize) -> Exchange {
+    let request = format!("incr {} 1\r\n", key(index));
+    Exchange { request, answer: format!("{}\r\n", index + 1) }
+}
+
+/// A client's whole life; ends with the first wrong answer, as what follows would be guesswork.
+fn converse(proxy: SocketAddr, script: &[Exchange], bar: &ProgressBar) -> Result<(), String> {
+    let lost = |error: io::Error| format!("a client lost the proxy: {error}");
+    let mut stream = TcpStream::connect(proxy).map_err(lost)?;
+    stream
+        .set_nodelay(true)
+        .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
+        .map_err(lost)?;
+    let mut answers = BufReader::new(stream.try_clone().map_err(lost)?);
+    for batch in script.chunks(BATCH) {
+        let requests: String = batch.iter().map(|exchange| exchange.request.as_str()).collect();
+        stream.write_all(requests.as_bytes()).map_err(lost)?;
+        for exchange in batch {
+            check(&mut answers, exchange)?;
+        }
+        bar.inc(batch.len() as u64);
+    }
+    Ok(())
+}
+
+/// Reads the answer to a request, or says what is wrong with it.
+fn check(answers: &mut impl BufRead, exchange: &Exchange) -> Result<(), String> {
+    let Exchange { request, answer } = exchange;
+    let mut got = Vec::with_capacity(answer.len());
+    // What came before an error is all that there is to compare.
+    let _ = answers.take(answer.len() as u64).read_to_end(&mut got);
+    if got == answer.as_bytes() {
+        return Ok(());
+    }
+    if !got.contains(&b'\n') {
+        // Such as an error, whose end says what it is.
+        let _ = answers.take(EXCERPT as u64).read_until(b'\n', &mut got);
+    }
+    let same = got.iter().zip(answer.bytes()).take_while(|(a, b)| **a == *b).count();
+    let [asked, right] =
+        [(request, 0), (answer, same)].map(|(text, at)| excerpt(text.as_bytes(), at));
+    let got = excerpt(&got, same);
+    Err(format!("{asked}\n  was answered {got}\n  instead of   {right}"))
+}
+
+/// The bytes around `at`, in quotes.
+fn excerpt(bytes: &[u8], at: usize) -> String {
+    let start = at.saturating_sub(EXCERPT / 2);
+    let end = bytes.len().min(start + EXCERPT);
+    let before = if start > 0 { "…" } else { "" };
+    let behind = if end < bytes.len() { "…" } else { "" };
+    format!("{before}\"{}\"{behind}", bytes[start..end].escape_ascii())
+}
+
+/// Bytes of an answer that a sentence about it shows.
+const EXCERPT: usize = 36;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_sets_reads_deletes_and_counts() {
+        let script = script(9..11);
+        let requests: Vec<_> = script.iter().map(|exchange| exchange.request.as_str()).collect();
+        assert_eq!(
+            requests,
+            [
+                "set visits:9 9 0 1\r\n9\r\n",
+                "set user:10 10 0 13\r\n10 ~~~~~~~~~~\r\n",
+                "get visits:9\r\n",
+                "get user:10\r\n",
+                "get visits:9 user:10\r\n",
+                "delete visits:9\r\n",
+                "get visits:9\r\n",
+                "set visits:9 9 0 1\r\n9\r\n",
+                "incr visits:9 1\r\n",
+            ]
+        );
+        let values = "VALUE visits:9 9 1\r\n9\r\nVALUE user:10 10 13\r\n10 ~~~~~~~~~~\r\nEND\r\n";
+        assert_eq!(script[4].answer, values);
+        assert_eq!(script[8].answer, "10\r\n");
+    }
+
+    #[test]
+    fn an_answer_is_right_if_it_is_the_expected_bytes() {
+        let exchange = get(&[10]);
+        let told = |answer: &str| check(&mut answer.as_bytes(), &exchange);
+        assert_eq!(told(&exchange.answer), Ok(()));
+        let wrong = [
+            ("", r#""""#),
+            ("END\r\n", r#""END\r\n""#),
+            ("SERVER_ERROR Connection refused\r\n", r#""SERVER_ERROR Connection refused\r\n""#),
+            ("VALUE user:11 10 13\r\n", r#""VALUE user:11 10 13\r\n""#),
+        ];
+        for (answer, shown) in wrong {
+            let right = r#""VALUE user:10 10 13\r\n10 ~~~~~~~~~~\r\n"…"#;
+            let asked = r#""get user:10\r\n""#;
+            let sentence = format!("{asked}\n  was answered {shown}\n  instead of   {right}");
+            assert_eq!(told(answer), Err(sentence));
+        }
+        let damaged = exchange.answer.replace("~\r", "!\r");
+        assert_eq!(
+            told(&damaged).unwrap_err(),
+            r#""get user:10\r\n"
+  was answered …"0 13\r\n10 ~~~~~~~~~!\r\nEND\r\n"
+  instead of   …"0 13\r\n10 ~~~~~~~~~~\r\nEND\r\n""#
+        );
+    }
+}

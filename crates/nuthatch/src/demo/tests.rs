@@ -1,0 +1,87 @@
+//! The verdict of the demo, over nodes that lie.
+
+use std::io::Read;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use super::*;
+
+/// A node and what stands before it: every `from` in what it says becomes a `to`.
+fn liar(from: u8, to: u8) -> SocketAddr {
+    let node = Node::start("127.0.0.1:0", NODE_MEMORY).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            let server = TcpStream::connect(node.address()).unwrap();
+            let (heard, asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || relay(heard, asked, |byte| byte));
+            thread::spawn(move || {
+                relay(server, client, |byte| if byte == from { to } else { byte });
+            });
+        }
+    });
+    address
+}
+
+fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(u8) -> u8) {
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut chunk) {
+        chunk[..count].iter_mut().for_each(|byte| *byte = change(*byte));
+        if to.write_all(&chunk[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn wrong(nodes: &[SocketAddr]) -> Vec<String> {
+    let stage = Stage::open(PORTS, nodes).unwrap();
+    let outcome = load::run(stage.address());
+    stage.close().unwrap();
+    outcome.wrong
+}
+
+#[test]
+fn honest_nodes_have_no_wrong_answer() {
+    let nodes = [(); NODES].map(|()| Node::start("127.0.0.1:0", NODE_MEMORY).unwrap());
+    assert_eq!(wrong(&nodes.each_ref().map(Node::address)), Vec::<String>::new());
+}
+
+#[test]
+fn a_node_that_lies_is_found_out() {
+    let honest = [(); 2].map(|()| Node::start("127.0.0.1:0", NODE_MEMORY).unwrap().address());
+    // Every header and every length is right.
+    let wrong = wrong(&[honest[0], liar(b'~', b'!'), honest[1]]);
+    assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
+    for text in wrong {
+        assert!(text.starts_with("\"get ") && text.contains('!'), "{text}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_there_is_a_wrong_answer() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let wrong = wrong(&[address]);
+    assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
+    assert!(wrong[0].contains("\"SERVER_ERROR Connection refused\\r\\n\""), "{}", wrong[0]);
+}
+
+#[test]
+fn a_key_that_a_node_should_have_and_has_not_is_wrong() {
+    let node = Node::start("127.0.0.1:0", NODE_MEMORY).unwrap();
+    let stage = Stage::open(PORTS, &[node.address()]).unwrap();
+    let rows = rows(&stage.pool, &[node]);
+    stage.close().unwrap();
+    let faults: Vec<_> = rows.iter().filter_map(Row::fault).collect();
+    assert_eq!(faults, ["memcached-cluster-0 has 0 keys instead of 10000"]);
+}
+
+#[test]
+fn the_configuration_is_one_without_traps() {
+    let text = configuration(11211, &[SocketAddr::from(([127, 0, 0, 1], 40_001))]);
+    let config = Config::parse(Path::new("demo.yml"), text.as_bytes()).unwrap();
+    assert_eq!(crate::config::lint::warnings(&config).len() + config.notes.len(), 0);
+    assert_eq!(config.pools[0].servers[0].name, "memcached-cluster-0");
+}

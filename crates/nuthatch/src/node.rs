@@ -1,0 +1,150 @@
+//! `nuthatch node`: a small memcached server, to try things with.
+//!
+//! Classic and meta commands, expiry, CAS and bounded memory, with memcached 1.6.18's answers, in
+//! a few hundred lines: a thread a client, one store behind a lock. For a demonstration and for
+//! tests; who has traffic has memcached.
+//!
+//! ```text
+//! node ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
+//! ```
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::listener::TOO_MANY_CLIENTS;
+use crate::process::{ProcessEvent, Signals};
+
+mod classic;
+mod flags;
+mod item;
+mod meta;
+mod session;
+mod store;
+
+use item::Seconds;
+use store::Store;
+
+/// Serves on `listen` (`host:port`) with `memory` MiB for items, until a signal ends it.
+///
+/// # Errors
+/// When it can't listen.
+pub fn run(listen: &str, memory: usize, mut signals: Signals) -> io::Result<()> {
+    let node = Node::start(listen, memory << 20).map_err(|error| {
+        io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
+    })?;
+    log::info!("node listens on {}, {memory} MiB for items", node.address);
+    while signals.wait().is_some_and(|event| event != ProcessEvent::Drain) {}
+    Ok(())
+}
+
+/// A running node. Its threads end with the process.
+#[derive(Debug)]
+pub struct Node {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What was asked of a node, and what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Requests of all kinds.
+    pub requests: u64,
+    /// Items now.
+    pub items: usize,
+}
+
+impl Node {
+    /// Listens, with `memory` bytes for items.
+    ///
+    /// # Errors
+    /// When it can't listen, or has no room for a thread.
+    pub fn start(listen: impl ToSocketAddrs, memory: usize) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::new(memory));
+        let for_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("node".into()).stack_size(STACK_BYTES);
+        thread.spawn(move || accept(&listener, &for_thread))?;
+        Ok(Self { address, shared })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it was asked and has.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let store = self.shared.lock();
+        Figures { requests: store.counts.requests, items: store.len() }
+    }
+}
+
+/// What all clients of a node have in common.
+#[derive(Debug)]
+struct Shared {
+    store: Mutex<Store>,
+    clients: AtomicUsize,
+    start: Seconds,
+}
+
+impl Shared {
+    fn new(memory: usize) -> Self {
+        let store = Mutex::new(Store::new(memory));
+        Self { store, clients: AtomicUsize::new(0), start: seconds() }
+    }
+
+    /// The store, at the present second.
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.set_now(seconds());
+        store
+    }
+}
+
+fn seconds() -> Seconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().try_into().unwrap_or(Seconds::MAX)
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        let accepted = listener.accept().and_then(|(stream, _)| start_client(stream, shared));
+        if let Err(error) = accepted {
+            log::error!("node can't take a client: {error}");
+            // Most likely there are too many open files, which does not pass at once.
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    if shared.clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
+        // It may be gone already.
+        let _ = stream.write_all(TOO_MANY_CLIENTS);
+        return Ok(());
+    }
+    stream.set_nodelay(true)?;
+    let shared = Arc::clone(shared);
+    let thread = thread::Builder::new().name("node client".into()).stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = session::serve(&stream, &shared) {
+            log::debug!("node lost a client: {error}");
+        }
+        shared.clients.fetch_sub(1, Ordering::Relaxed);
+    })?;
+    Ok(())
+}
+
+/// Clients at one time; memcached's default.
+const CLIENTS_MAX: usize = 1024;
+
+/// Enough for a client's few frames.
+const STACK_BYTES: usize = 256 << 10;

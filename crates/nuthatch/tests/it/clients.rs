@@ -1,0 +1,106 @@
+//! Client libraries as people use them, and libmemcached's own test of a server's capabilities.
+//!
+//! The libraries run in a virtual environment of their own under the target directory, which is
+//! made on first use from `tests/clients/requirements.txt`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::OnceLock;
+
+use crate::harness::{Memcached, Program, Proxy};
+
+#[test]
+fn pymemcache_works_through_the_proxy() {
+    run_script("with_pymemcache.py");
+}
+
+#[test]
+fn pylibmc_works_through_the_proxy() {
+    run_script("with_pylibmc.py");
+}
+
+#[test]
+fn python_memcached_works_through_the_proxy() {
+    run_script("with_python_memcached.py");
+}
+
+#[test]
+fn libmemcacheds_capability_tests_end_as_on_plain_memcached() {
+    let (_servers, proxy) = three_servers();
+    let plain = Memcached::start();
+    let (through, direct) = (capabilities(proxy.port), capabilities(plain.port));
+    assert_eq!(direct.len(), 27, "{direct:?}");
+    assert!(direct.values().all(|result| result == "pass"), "{direct:?}");
+    assert_eq!(through, direct);
+}
+
+fn three_servers() -> (Vec<Memcached>, Proxy) {
+    let servers = Memcached::start_many(3);
+    let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
+    let settings = "hash: md5\nallow_flush: true";
+    let proxy = Proxy::with_pool(Program::UnderTest, settings, &entries);
+    (servers, proxy)
+}
+
+/// Runs a script of `tests/clients` and panics with what it says unless it ends well.
+fn run_script(name: &str) {
+    let (_servers, proxy) = three_servers();
+    let script = clients_dir().join(name);
+    let output = Command::new(python())
+        .arg(script)
+        .args(["127.0.0.1", &proxy.port.to_string()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"ok\n", "{name}: {text}");
+}
+
+/// What memccapable says of each of its text protocol tests.
+fn capabilities(port: u16) -> BTreeMap<String, String> {
+    let output = Command::new("memccapable")
+        .args(["-a", "-h", "127.0.0.1", "-p", &port.to_string()])
+        .output()
+        .expect("memccapable is installed: run \"make deps\"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let results = text.lines().filter_map(|line| {
+        let (name, result) = line.strip_suffix(']')?.rsplit_once('[')?;
+        Some((name.trim().to_owned(), result.to_owned()))
+    });
+    results.collect()
+}
+
+/// The interpreter of the environment with the libraries.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (ready, making) = (target.join("clients"), format!("clients.{}", process::id()));
+        if !ready.join("bin/python").exists() {
+            let making = target.join(making);
+            must(Command::new("python3").args(["-m", "venv"]).arg(&making));
+            must(
+                Command::new(making.join("bin/python"))
+                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                    .arg("-r")
+                    .arg(clients_dir().join("requirements.txt")),
+            );
+            // Another test program may have been faster: then its environment serves as well.
+            if fs::rename(&making, &ready).is_err() {
+                fs::remove_dir_all(&making).unwrap();
+            }
+        }
+        ready.join("bin/python")
+    })
+}
+
+fn clients_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+fn must(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: run \"make deps\"\n{text}");
+}

@@ -528,7 +528,7 @@ fn a_failing_server_is_ejected_and_returns() {
 }
 
 #[test]
-fn a_server_that_hangs_fails_once_until_its_connection_is_given_up() {
+fn requests_that_time_out_on_one_connection_are_one_failure() {
     let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1) };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
@@ -540,7 +540,25 @@ fn a_server_that_hangs_fails_once_until_its_connection_is_given_up() {
     assert_eq!(net.got(client), TIMED_OUT.repeat(2));
     assert_eq!(net.mux.stats().server_ejects.read(), 0);
     net.later(TIMEOUT_MS - 100);
+    assert!(!net.is_connected(0), "it is given up, and nobody else was waiting for it");
+    assert_eq!(net.mux.stats().server_ejects.read(), 0);
+    net.say(client, "get a\r\n");
+    net.later(TIMEOUT_MS);
     assert!(net.events.contains(&Event::Ejected { server: 0, error: ServerError::TimedOut }));
+}
+
+#[test]
+fn a_connection_that_is_given_up_while_others_wait_for_it_is_another_failure() {
+    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(TIMEOUT_MS);
+    net.later(100);
+    net.say(client, "get c\r\n");
+    net.later(TIMEOUT_MS - 100);
+    assert_eq!(net.got(client), TIMED_OUT.repeat(2));
+    assert_eq!(net.mux.stats().server_ejects.read(), 1);
     net.check_idle();
 }
 

@@ -16,7 +16,7 @@ mod stats;
 mod words;
 
 pub use command::{COMMANDS, Command};
-pub use request::{BAD_LINE, TOO_MANY_KEYS, parse_request};
+pub use request::{BAD_LINE, TOO_LARGE, TOO_MANY_KEYS, parse_request};
 pub use response::{parse_response, parse_value};
 pub use stats::write_stats;
 pub use words::{KEY_LEN_MAX, Words, next_key};

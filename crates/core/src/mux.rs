@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A request of a client is a *slot*. It stands in two queues at once: in its client's, which says
-//! in which order replies leave (hop 13), and as a [`Pending`](server::Pending) in a server
+//! in which order replies leave (hop 13), and as a `Pending` in a server
 //! connection's, which says whose reply comes next (hop 12). A request of several keys is one slot
 //! and one pending per fragment. That is the whole of it; the rest is what happens when something
 //! fails, is too much, or goes away.

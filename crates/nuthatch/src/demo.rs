@@ -2,7 +2,7 @@
 //!
 //! The one rule: nothing is for show. The configuration that is printed is the one that is read,
 //! the proxy is the one that serves everybody, and every answer is compared with the one that is
-//! right ([`load`]); the demo fails if one isn't.
+//! right (`load.rs`); the demo fails if one isn't.
 //!
 //! ```text
 //! load: 4 clients ─► proxy ─► memcached-cluster-0, -1, -2 (nodes)

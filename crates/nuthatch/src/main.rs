@@ -91,7 +91,7 @@ fn serve(options: &Options) -> Outcome {
     if traps > 0 {
         ::log::warn!("the configuration has {traps} warnings, nuthatch -t shows them");
     }
-    nuthatch::run(config, options, signals, ready)?;
+    nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

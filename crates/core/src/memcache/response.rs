@@ -53,7 +53,11 @@ pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> 
 
 /// protocol.txt, "Error strings".
 fn is_error(line: &[u8]) -> bool {
-    line == b"ERROR" || line.starts_with(b"CLIENT_ERROR ") || line.starts_with(b"SERVER_ERROR ")
+    line == b"ERROR"
+        // What a server says that has too many clients, before it closes.
+        || line == b"ERROR Too many open connections"
+        || line.starts_with(b"CLIENT_ERROR ")
+        || line.starts_with(b"SERVER_ERROR ")
 }
 
 fn stored(line: &[u8]) -> Option<Outcome> {

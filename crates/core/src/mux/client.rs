@@ -197,7 +197,8 @@ impl Mux {
         self.take_input(id, now);
     }
 
-    /// The client will send no more; its replies still leave.
+    /// The client will send no more; its replies still leave. Say so only while
+    /// [`Mux::wants_read`]: requests that wait because the client is held are thrown away.
     pub fn handle_client_eof(&mut self, id: ClientId) {
         self.stats.client_eof.add(1);
         self.end_input(id);
@@ -237,6 +238,9 @@ impl Mux {
                 State::Waiting => self.slots.slot(slot).state = State::Orphan,
                 _ => self.reply_spares.give(self.slots.remove(slot).reply),
             }
+        }
+        if client.hold == Hold::Server {
+            self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
         }
         client.input.clear(&mut self.spares);
         client.out.clear(&mut self.spares);

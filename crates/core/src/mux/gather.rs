@@ -77,6 +77,7 @@ impl Gather {
     pub(super) fn split(
         &mut self,
         keys: &[u8],
+        keys_max: usize,
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), Unsplit>,
     ) -> Result<(), Unsplit> {
         self.text.push(b' ');
@@ -87,6 +88,9 @@ impl Gather {
             let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
             rest = others;
             let index = self.keys.len();
+            if index == keys_max {
+                return Err(Unsplit::TooManyKeys);
+            }
             let end = start + key.len();
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let (conn, number) = fragment_of(key, self.fragments.len())?;

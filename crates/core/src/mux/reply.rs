@@ -85,6 +85,16 @@ impl Mux {
         Some(taken)
     }
 
+    /// Makes the answer of a request an error, as one of its values is too large.
+    pub(super) fn refuse_values(&mut self, slot: SlotId, id: GatherId) {
+        let client = self.waiting_client(slot);
+        let gather = self.gathers.gather(id);
+        if let Some(client) = client {
+            self.clients[client.index()].held_bytes -= gather.held();
+        }
+        gather.overflow(memcache::TOO_LARGE);
+    }
+
     /// The client that waits for a slot, if it is still there.
     fn waiting_client(&mut self, slot: SlotId) -> Option<ClientId> {
         let slot = self.slots.slot(slot);

@@ -140,7 +140,8 @@ impl Mux {
         self.next_serial += 1;
         let request = self.next_serial;
         let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
-        let split = gather.split(many.keys, |key, next_number| {
+        let keys_max = self.options.limits.keys_max;
+        let split = gather.split(many.keys, keys_max, |key, next_number| {
             let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
             let conn = ConnId::new(server * lanes + lane);
             let number = self.conns[conn.index()].fragment_in(request, next_number);
@@ -150,7 +151,7 @@ impl Mux {
             Ok((conn, number))
         });
         let error = match split {
-            Ok(()) if gather.key_count() <= self.options.limits.keys_max => {
+            Ok(()) => {
                 self.count_request(many.class, gather.key_count());
                 let slot = self.new_slot(id, gather.key_count(), many.expect);
                 self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
@@ -158,7 +159,6 @@ impl Mux {
                 });
                 return Taken::Yes;
             }
-            Ok(()) => Unsplit::TooManyKeys,
             Err(error) => error,
         };
         self.gathers.reuse(gather);

@@ -80,6 +80,8 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     need: usize,
+    /// Bytes of a refused value that are still to come.
+    skip: usize,
     /// Whether it was lost and has not answered since.
     pub(super) lost: bool,
     /// Whether it should be open although nothing is pending.
@@ -140,6 +142,7 @@ impl Conn {
             unsent_bytes: 0,
             input: Buffer::default(),
             need: 0,
+            skip: 0,
             lost: false,
             wanted: false,
             doomed: false,
@@ -284,7 +287,10 @@ impl Mux {
         if self.conns[id.index()].state != ConnState::Open {
             return;
         }
-        let mut rest = bytes;
+        let conn = &mut self.conns[id.index()];
+        let skipped = conn.skip.min(bytes.len());
+        conn.skip -= skipped;
+        let mut rest = &bytes[skipped..];
         while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
             let conn = &mut self.conns[id.index()];
             let count = conn.input.top_up(rest, conn.need, &mut self.spares);
@@ -342,11 +348,15 @@ impl Mux {
                     self.finish(id, &pending, outcome, &rest[..len]);
                     used += len;
                 }
-                Response::Partial(need) if need <= self.reply_max() => {
+                Response::Partial(need) if need > self.reply_max() => {
+                    self.skip_value(id, &pending, need - rest.len());
+                    return bytes.len();
+                }
+                Response::Partial(need) => {
                     self.conns[id.index()].need = need;
                     break;
                 }
-                Response::Partial(_) | Response::Value { .. } | Response::Mismatch => {
+                Response::Value { .. } | Response::Mismatch => {
                     self.quarantine(id, Blame::Server, now);
                     return bytes.len();
                 }
@@ -355,7 +365,19 @@ impl Mux {
         used
     }
 
-    /// No reply is longer: a value and its header.
+    /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
+    /// `append`), of which `missing` bytes are still to come; they are thrown away.
+    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize) {
+        self.stats.limit_item_size.add(1);
+        self.conns[id.index()].skip = missing;
+        match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
+            (None, Some(_)) => {}
+            (_, None) => self.finish(id, pending, Outcome::Error, memcache::TOO_LARGE),
+        }
+    }
+
+    /// No reply is longer that is kept: a value and its header.
     fn reply_max(&self) -> usize {
         self.options.limits.item_size_max + 8 * 1024
     }
@@ -462,6 +484,7 @@ impl Mux {
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;
+        conn.skip = 0;
         conn.echo.clear(&mut self.spares);
         conn.out.clear(&mut self.spares);
         conn.input.clear(&mut self.spares);

@@ -657,6 +657,23 @@ fn a_base64_key_lives_where_its_bytes_live() {
 // Lanes.
 
 #[test]
+fn a_value_grown_past_the_limit_is_refused_and_its_connection_goes_on() {
+    let limits = Limits { item_size_max: 1000, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..options() }, None));
+    let client = net.client();
+    let huge = "x".repeat(10_000);
+    let too_large = "SERVER_ERROR object too large for cache\r\n";
+    net.say(client, "get a\r\nget b c\r\nget d\r\n");
+    net.answer(0, &hit("a", &huge));
+    assert_eq!(net.got(client), too_large);
+    net.answer(0, &(value("b", "2") + &value("c", &huge) + "END\r\n" + &hit("d", "4")));
+    assert_eq!(net.got(client), too_large.to_owned() + &hit("d", "4"));
+    let stats = net.mux.stats();
+    assert_eq!((stats.limit_item_size.read(), stats.desync_total.read()), (2, 0));
+    net.check_idle();
+}
+
+#[test]
 fn a_client_keeps_to_one_of_several_connections_of_a_server() {
     let options = Options { server_connections: 4, ..options() };
     let mut net = Net::with(engine(2, options, None));

@@ -20,6 +20,9 @@ const SHAPES: [Shape; 11] = [
     Shape::MetaDebug,
 ];
 
+/// Small, so that there are values beyond it.
+const ITEM_SIZE_MAX: usize = 40;
+
 fuzz_target!(|script: &[u8]| {
     let [shape, key, opaque, rest @ ..] = script else { return };
     let shape = SHAPES[usize::from(*shape) % SHAPES.len()];
@@ -29,7 +32,7 @@ fuzz_target!(|script: &[u8]| {
     if input.is_empty() || !is_key {
         return;
     }
-    let parse = |input: &[u8]| parse_response(input, shape, key, opaque);
+    let parse = |input: &[u8]| parse_response(input, shape, (key, opaque), ITEM_SIZE_MAX);
     match parse(input) {
         Response::Whole { len, outcome } => {
             assert!(0 < len && len <= input.len() && input[..len].ends_with(b"\r\n"));
@@ -46,6 +49,10 @@ fuzz_target!(|script: &[u8]| {
             assert!(input[..place.start] == *b"VALUE " && input[place.end] == b' ');
             assert_eq!(parse(&input[..len]), Response::Value { len, key: found });
             check_starts(&input[..len], parse);
+        }
+        Response::TooLarge(len) => {
+            assert!(len > ITEM_SIZE_MAX, "the header is no value");
+            assert_eq!(parse(&[input, b"more"].concat()), Response::TooLarge(len));
         }
         Response::Partial(need) => assert!(need > input.len()),
         Response::Mismatch => {

@@ -26,6 +26,7 @@ mod failure;
 mod gather;
 mod reply;
 mod request;
+mod response;
 mod server;
 mod slots;
 
@@ -39,6 +40,7 @@ use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use client::Client;
 use core::time::Duration;
@@ -120,6 +122,9 @@ pub enum Event {
 /// A rest of at least this size is read straight to where it is kept.
 const LARGE: usize = 16 * 1024;
 
+/// Room is made for as much as there is, and at least for this: what is only promised takes none.
+const GROWTH: usize = 256 * 1024;
+
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {
@@ -136,8 +141,14 @@ pub struct Mux {
     dirty_clients: Vec<ClientId>,
     dirty_conns: Vec<ConnId>,
     events: VecDeque<Event>,
+    /// Servers of which a connection was lost and none has answered since.
+    lost: Vec<bool>,
     /// Clients whose waiting requests may be taken now.
-    resumable: Vec<ClientId>,
+    resumable: VecDeque<ClientId>,
+    /// How many clients stand in the queues of `Conn::waiters`.
+    waiting: usize,
+    /// Whether the client whose requests are taken was called from such a queue.
+    was_called: bool,
     /// No request runs out of time before this.
     next_expiry: Option<Instant>,
     /// Counts up: tells a client from an earlier one with the same id.
@@ -156,6 +167,7 @@ impl Mux {
     pub fn new(pool: Pool, options: Options, stats: Arc<PoolStats>) -> Self {
         assert_eq!(pool.servers(), stats.servers.len(), "a block of figures for every server");
         let count = pool.servers() * options.server_connections;
+        let lost = vec![false; pool.servers()];
         let conns = (0..count).map(|index| Conn::new(index / options.server_connections));
         Self {
             conns: conns.collect(),
@@ -170,7 +182,10 @@ impl Mux {
             dirty_clients: Vec::new(),
             dirty_conns: Vec::new(),
             events: VecDeque::new(),
-            resumable: Vec::new(),
+            lost,
+            resumable: VecDeque::new(),
+            waiting: 0,
+            was_called: false,
             next_expiry: None,
             next_serial: 0,
             memory: 0,
@@ -229,8 +244,9 @@ impl Mux {
 
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
-        let returned = self.pool.next_returned().map(|server| Event::Returned { server });
-        returned.or_else(|| self.events.pop_front())
+        let returned =
+            |pool: &mut Pool| pool.next_returned().map(|server| Event::Returned { server });
+        self.events.pop_front().or_else(|| returned(&mut self.pool))
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.

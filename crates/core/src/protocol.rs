@@ -27,7 +27,7 @@ pub struct Limits {
     pub server_requests_max: usize,
     /// Bytes queued to one server connection.
     pub server_buffer_max: usize,
-    /// Bytes that one worker holds in buffers, over all clients and servers of the pool.
+    /// Bytes that one worker holds for the clients of the pool: unfinished requests and replies.
     pub memory_max: usize,
 }
 
@@ -287,6 +287,8 @@ pub enum Response {
         /// Where among them its key stands; none if it is the one that was looked for.
         key: Option<Range<usize>>,
     },
+    /// A value of more than `item_size_max` bytes; so many bytes with its header, here or to come.
+    TooLarge(usize),
     /// Not whole yet: there must be at least this many bytes for another look to be worth it.
     Partial(usize),
     /// No answer to this request.
@@ -329,6 +331,8 @@ pub enum ServerError {
     Desync,
     /// Every server of the pool is ejected.
     NoServers,
+    /// This machine has no descriptor or memory for a connection; no fault of the server.
+    Local,
     /// Another error of its socket.
     Other,
 }
@@ -345,6 +349,7 @@ impl ServerError {
             Self::Unreachable => "No route to host",
             Self::NoSocket => "No such file or directory",
             Self::Desync => "Invalid argument",
+            Self::Local => "Resource temporarily unavailable",
             Self::Other => "Input/output error",
         }
     }

@@ -6,8 +6,11 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{DATA_LEN_END, Words, data_len, number, number_in_block, visible_run};
+use super::words::{Words, data_len, number, number_in_block, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
+
+/// No memcached holds a larger item: its `-I` ends at 1 GiB.
+const ITEM_SIZE_END: usize = 1 << 30;
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
 const LINE_MAX: usize = 4096;
@@ -16,12 +19,17 @@ const LINE_MAX: usize = 4096;
 ///
 /// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value is likely
 /// to come next, and the caller looks at those that are not. `opaque` is the opaque token that a meta reply may repeat.
-pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
+pub fn parse_response(
+    input: &[u8],
+    shape: Shape,
+    (key, opaque): (&[u8], &[u8]),
+    item_size_max: usize,
+) -> Response {
     if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
         return if shape == Shape::Values {
-            parse_value(input, key)
+            parse_value(input, key, item_size_max)
         } else {
-            only_value(input, key)
+            only_value(input, key, item_size_max)
         };
     }
     let window = &input[..input.len().min(LINE_MAX)];
@@ -40,7 +48,7 @@ pub fn parse_response(input: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> 
         Shape::Ok => (line == b"OK").then_some(Outcome::Success),
         Shape::Version => line.starts_with(b"VERSION ").then_some(Outcome::Success),
         Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug if !is_error(line) => {
-            return meta(input, line, shape, key, opaque);
+            return meta((input, line), shape, (key, opaque), item_size_max);
         }
         Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => None,
     };
@@ -123,7 +131,7 @@ fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     }
     let (_, flags_end) = spaced_number(input, key_end)?;
     let (length, mut end) = spaced_number(input, flags_end)?;
-    let fits = end - flags_end <= "2147483647".len() + 1 && length < DATA_LEN_END;
+    let fits = end - flags_end <= "2147483647".len() + 1 && length <= ITEM_SIZE_END;
     if input[end] == b' ' {
         (_, end) = spaced_number(input, end)?;
     }
@@ -175,7 +183,7 @@ fn unfinished(input: &[u8]) -> Response {
 }
 
 /// The one value that was asked for, and the end behind it.
-fn only_value(input: &[u8], key: &[u8]) -> Response {
+fn only_value(input: &[u8], key: &[u8], item_size_max: usize) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
     let header = match header(input, key) {
         Ok(header) if header.is_likely => header,
@@ -184,6 +192,9 @@ fn only_value(input: &[u8], key: &[u8]) -> Response {
     };
     let end = header.data + header.length;
     let len = end + END.len();
+    if header.length > item_size_max {
+        return Response::TooLarge(len);
+    }
     match input.get(end..len) {
         Some(END) => Response::Whole { len, outcome: Outcome::Hit },
         Some(_) => Response::Mismatch,
@@ -193,7 +204,7 @@ fn only_value(input: &[u8], key: &[u8]) -> Response {
 
 /// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
 #[inline(always)]
-pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
+pub fn parse_value(input: &[u8], likely_key: &[u8], item_size_max: usize) -> Response {
     if !input.starts_with(VALUE) {
         return Response::Mismatch;
     }
@@ -202,6 +213,9 @@ pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
         Err(unfit) => return unfit.response(input),
     };
     let end = header.data + header.length;
+    if header.length > item_size_max {
+        return Response::TooLarge(end + 2);
+    }
     match input.get(end..end + 2) {
         Some(b"\r\n") => {
             let key = (!header.is_likely).then_some(VALUE.len()..header.key_end);
@@ -213,7 +227,12 @@ pub fn parse_value(input: &[u8], likely_key: &[u8]) -> Response {
 }
 
 /// A meta reply: two letters, for `VA` the data's length, then flags.
-fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> Response {
+fn meta(
+    (input, line): (&[u8], &[u8]),
+    shape: Shape,
+    (key, opaque): (&[u8], &[u8]),
+    item_size_max: usize,
+) -> Response {
     let mut words = Words::new(line);
     let outcome = match (words.next(), shape) {
         (Some(b"HD" | b"VA"), Shape::MetaGet) | (Some(b"ME"), Shape::MetaDebug) => Outcome::Hit,
@@ -228,7 +247,8 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
         return if fits { Response::Whole { len: line_len, outcome } } else { Response::Mismatch };
     }
     let data = if line.starts_with(b"VA") {
-        let Some(length) = words.next().and_then(data_len) else { return Response::Mismatch };
+        let length = words.next().and_then(data_len).filter(|length| *length <= ITEM_SIZE_END);
+        let Some(length) = length else { return Response::Mismatch };
         length + 2
     } else {
         0
@@ -237,6 +257,9 @@ fn meta(input: &[u8], line: &[u8], shape: Shape, key: &[u8], opaque: &[u8]) -> R
         return Response::Mismatch;
     }
     let len = line_len + data;
+    if data > item_size_max + 2 {
+        return Response::TooLarge(len);
+    }
     match input.get(..len) {
         None => Response::Partial(len),
         Some(reply) if reply.ends_with(b"\r\n") => Response::Whole { len, outcome },

@@ -181,7 +181,7 @@ pub(super) fn is_flags(word: &[u8]) -> bool {
 }
 
 /// No data block is as long as this: 31 bits less its line end.
-pub(super) const DATA_LEN_END: usize = (1 << 31) - 2;
+const DATA_LEN_END: usize = (1 << 31) - 2;
 
 /// The length of a data block.
 pub(super) fn data_len(word: &[u8]) -> Option<usize> {

@@ -5,8 +5,9 @@
 //! and nobody else notices.
 
 use super::request::Taken;
+use super::server::ConnId;
 use super::slots::{Queue, State};
-use super::{LARGE, Mux};
+use super::{GROWTH, LARGE, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
 use crate::protocol::Parsed;
@@ -78,6 +79,8 @@ pub(super) enum Hold {
     Barrier,
     /// It may go on, and stands in the list of those.
     Resumable,
+    /// Likewise, and it is its turn at a server's queue.
+    Called,
 }
 
 /// The first guess of a reply's size: a new client gets a small window until its replies show
@@ -164,7 +167,7 @@ impl Mux {
         if client.input.is_empty() || missing < LARGE {
             return None;
         }
-        client.input.reserve(missing);
+        client.input.reserve(missing.min(client.input.len().max(GROWTH)));
         Some(client.input.tail(&mut self.spares))
     }
 
@@ -204,16 +207,23 @@ impl Mux {
         self.end_input(id);
     }
 
-    /// Takes the requests of clients that were held and need not be any longer.
+    /// Takes the requests of clients that were held and need not be any longer, first come first
+    /// served. To be called while [`Mux::has_resumable`].
     pub fn resume(&mut self, now: Instant) {
         for _ in 0..self.resumable.len() {
-            let Some(id) = self.resumable.pop() else { break };
+            let Some(id) = self.resumable.pop_front() else { break };
             let Some(client) = self.clients.get_mut(id.index()) else { continue };
-            if client.hold == Hold::Resumable {
+            if matches!(client.hold, Hold::Resumable | Hold::Called) {
+                self.was_called = client.hold == Hold::Called;
                 client.hold = Hold::No;
                 self.take_input(id, now);
                 self.mark_client(id);
+                self.was_called = false;
             }
+        }
+        // One that was called may not have come: then it is the next one's turn.
+        if self.waiting > 0 {
+            (0..self.conns.len()).for_each(|index| self.wake_waiters(ConnId::new(index)));
         }
     }
 
@@ -240,6 +250,7 @@ impl Mux {
             }
         }
         if client.hold == Hold::Server {
+            self.waiting -= 1;
             self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
         }
         client.input.clear(&mut self.spares);
@@ -329,9 +340,10 @@ impl Mux {
         let client = &self.clients[id.index()];
         let limits = &self.options.limits;
         let coming = client.keys.saturating_mul(client.reply_guess);
-        client.requests == 0 && client.out.len() < limits.client_buffer_max
-            || client.requests < limits.client_requests_max
-                && client.backlog().saturating_add(coming) < limits.client_buffer_max
+        let is_first = client.requests == 0 && client.out.len() < limits.client_buffer_max;
+        let is_one_more = client.requests < limits.client_requests_max
+            && client.backlog().saturating_add(coming) < limits.client_buffer_max;
+        is_first || is_one_more
     }
 
     pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
@@ -349,13 +361,14 @@ impl Mux {
 
     pub(super) fn make_resumable(&mut self, id: ClientId) {
         self.clients[id.index()].hold = Hold::Resumable;
-        self.resumable.push(id);
+        self.resumable.push_back(id);
     }
 
     /// Lets a client go on that waited for a server's queue.
     pub(super) fn end_wait(&mut self, id: ClientId) {
         if self.clients.get(id.index()).is_some_and(|client| client.hold == Hold::Server) {
             self.make_resumable(id);
+            self.clients[id.index()].hold = Hold::Called;
         }
     }
 

@@ -28,19 +28,23 @@ impl Mux {
         let conn = &self.conns[id.index()];
         let stats = &self.stats.servers[conn.server()];
         let idle = conn.state == ConnState::Open && conn.pending.is_empty();
+        let is_blameless = idle || error == ServerError::Local;
         match error {
             ServerError::Closed => stats.server_eof.add(1),
             _ => stats.server_err.add(1),
         }
-        self.lose_conn(id, error, if idle { Blame::Nobody } else { Blame::Server }, now);
+        self.lose_conn(id, error, if is_blameless { Blame::Nobody } else { Blame::Server }, now);
     }
 
     /// Answers what waits on a connection that is no more.
     pub(super) fn lose_conn(&mut self, id: ConnId, error: ServerError, blame: Blame, now: Instant) {
-        let server = self.conns[id.index()].server();
-        let requests = self.conns[id.index()].pending.len();
+        let conn = &self.conns[id.index()];
+        let (server, requests) = (conn.server(), conn.pending.len());
+        // Requests that ran out of time are counted already; only others are a failure anew.
+        let is_counted = conn.expired > 0 && conn.expired == requests;
+        let blame = if is_counted { Blame::Nobody } else { blame };
         if requests > 0 || blame == Blame::Server {
-            self.conns[id.index()].lost = true;
+            self.lost[server] = true;
             self.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {
@@ -52,9 +56,7 @@ impl Mux {
         }
         self.conns[id.index()].pending = pending;
         self.clear_conn(id);
-        for client in mem::take(&mut self.conns[id.index()].waiters) {
-            self.end_wait(client);
-        }
+        self.wake_waiters(id);
         self.mark_conn(id);
     }
 
@@ -69,7 +71,7 @@ impl Mux {
 
     /// Answers a request with an error of its server.
     fn fail(&mut self, pending: &Pending, error: ServerError) {
-        if pending.slot().is_none() {
+        if pending.slot.is_none() {
             return;
         }
         self.stats.forward_error.add(1);
@@ -89,7 +91,7 @@ impl Mux {
         for index in 0..self.conns.len() {
             self.expire(ConnId::new(index), now);
             let conn = &self.conns[index];
-            let next = conn.pending.get(conn.expired).map(Pending::deadline);
+            let next = conn.pending.get(conn.expired).map(|next| next.deadline);
             let last = conn.pending.front().filter(|_| conn.expired > 0);
             let last = last.map(|oldest| self.grace_end(oldest));
             self.next_expiry = [self.next_expiry, next, last].into_iter().flatten().min();
@@ -100,7 +102,7 @@ impl Mux {
         let before = self.conns[id.index()].expired;
         loop {
             let conn = &mut self.conns[id.index()];
-            let late = conn.pending.get_mut(conn.expired).filter(|late| late.deadline() <= now);
+            let late = conn.pending.get_mut(conn.expired).filter(|late| late.deadline <= now);
             let Some(late) = late else { break };
             let late = late.abandon();
             conn.expired += 1;
@@ -117,14 +119,12 @@ impl Mux {
         let conn = &self.conns[id.index()];
         let oldest = conn.pending.front().filter(|_| expired > 0);
         if oldest.is_some_and(|oldest| self.grace_end(oldest) <= now) {
-            // The requests that ran out of time are counted; only others would be failures anew.
-            let blame = if conn.pending.len() > expired { Blame::Server } else { Blame::Nobody };
-            self.abort_conn(id, ServerError::TimedOut, blame, now);
+            self.abort_conn(id, ServerError::TimedOut, Blame::Server, now);
         }
     }
 
     /// When a connection is given up whose oldest request has run out of time.
     fn grace_end(&self, oldest: &Pending) -> Instant {
-        oldest.deadline().after(self.options.timeout.unwrap_or_default())
+        oldest.deadline.after(self.options.timeout.unwrap_or_default())
     }
 }

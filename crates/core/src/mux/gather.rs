@@ -27,6 +27,8 @@ pub(super) struct Gather {
     values: Vec<u8>,
     /// How many keys have a value.
     found: usize,
+    /// How many keys were looked at in vain.
+    steps: usize,
     /// Fragments that are not answered yet.
     waiting: usize,
     /// The first error line among the answers.
@@ -135,13 +137,18 @@ impl Gather {
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
     /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
-    pub(super) fn take_values(&mut self, number: usize, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn take_values(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        item_size_max: usize,
+    ) -> Option<usize> {
         let base = self.values.len();
         let (mut used, mut copied) = (0, 0);
         let mut likely = self.fragments[number].cursor;
         loop {
             let rest = &bytes[used..];
-            let parsed = memcache::parse_value(rest, self.open_key(likely));
+            let parsed = memcache::parse_value(rest, self.open_key(likely), item_size_max);
             let Response::Value { len, key } = parsed else { break };
             if let Some(key) = key {
                 likely = self.find(number, likely, &rest[key])?;
@@ -170,20 +177,27 @@ impl Gather {
 
     /// The key of a fragment that equals `wanted` and has no value yet.
     /// It is sought from `likely` on, and around.
-    fn find(&self, number: usize, likely: usize, wanted: &[u8]) -> Option<usize> {
+    fn find(&mut self, number: usize, likely: usize, wanted: &[u8]) -> Option<usize> {
         let found = self.find_between(likely, NO_KEY, wanted);
         found.or_else(|| self.find_between(self.fragments[number].first, likely, wanted))
     }
 
     /// The first key from `index` to before `end` that equals `wanted` and has no value.
-    fn find_between(&self, mut index: usize, end: usize, wanted: &[u8]) -> Option<usize> {
-        while index != end && index != NO_KEY {
+    fn find_between(&mut self, mut index: usize, end: usize, wanted: &[u8]) -> Option<usize> {
+        while index != end && index != NO_KEY && self.steps < self.steps_max() {
             if self.open_key(index) == wanted {
                 return Some(index);
             }
+            self.steps += 1;
             index = self.keys[index].next;
         }
         None
+    }
+
+    /// A server may leave keys out, which costs a step for each, and answer somewhat out of order.
+    /// One that answers many keys backwards would make us search for ever.
+    fn steps_max(&self) -> usize {
+        16 * self.keys.len() + 1024
     }
 
     /// The bytes of a key that has no value yet; of any other, none.
@@ -250,6 +264,7 @@ impl Gather {
         self.values.clear();
         self.error.clear();
         self.found = 0;
+        self.steps = 0;
         self.waiting = 0;
     }
 
@@ -260,9 +275,11 @@ impl Gather {
 }
 
 /// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
-pub(super) fn values_len(bytes: &[u8]) -> usize {
+pub(super) fn values_len(bytes: &[u8], item_size_max: usize) -> usize {
     let mut used = 0;
-    while let Response::Value { len, .. } = memcache::parse_value(&bytes[used..], b"") {
+    while let Response::Value { len, .. } =
+        memcache::parse_value(&bytes[used..], b"", item_size_max)
+    {
         used += len;
     }
     used

@@ -16,11 +16,11 @@ use core::mem;
 impl Mux {
     /// Hop 12 ends here: what a server owed is known.
     pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: &[u8]) {
-        let Some(slot) = pending.slot() else { return };
-        if let Some((gather, _)) = pending.gather() {
+        let Some(slot) = pending.slot else { return };
+        if let Some((gather, _)) = pending.fragment {
             return self.settle_fragment(slot, gather, outcome, reply);
         }
-        let expect = pending.expect();
+        let expect = pending.expect;
         if matches!(expect.shape, Shape::Value | Shape::MetaGet) {
             match outcome {
                 Outcome::Hit => self.stats.get_hits.add(1),
@@ -68,11 +68,12 @@ impl Mux {
         let client = self.waiting_client(slot);
         let gather = self.gathers.gather(id);
         let before = gather.held();
-        let taken = gather.take_values(number, bytes)?;
+        let item_size_max = self.options.limits.item_size_max;
+        let taken = gather.take_values(number, bytes, item_size_max);
         let after = gather.held();
         let Some(id_of_client) = client else {
             gather.overflow(memcache::BACKLOG_ERROR);
-            return Some(taken);
+            return taken;
         };
         let client = &mut self.clients[id_of_client.index()];
         client.held_bytes = client.held_bytes - before + after;
@@ -82,7 +83,7 @@ impl Mux {
             self.stats.limit_client_backlog.add(1);
         }
         self.account(id_of_client);
-        Some(taken)
+        taken
     }
 
     /// Makes the answer of a request an error, as one of its values is too large.

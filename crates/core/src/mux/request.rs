@@ -118,7 +118,7 @@ impl Mux {
             self.fail_here(id, one.expect, ServerError::NoServers);
             return Taken::Yes;
         };
-        if self.is_full(conn) {
+        if self.must_wait(conn) {
             return self.wait_for(id, conn);
         }
         self.count_request(one.class, 1);
@@ -145,7 +145,7 @@ impl Mux {
             let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
             let conn = ConnId::new(server * lanes + lane);
             let number = self.conns[conn.index()].fragment_in(request, next_number);
-            if number == next_number && self.is_full(conn) {
+            if number == next_number && self.must_wait(conn) {
                 return Err(Unsplit::Full(conn));
             }
             Ok((conn, number))
@@ -180,7 +180,7 @@ impl Mux {
         let mut gather = self.gathers.begin();
         for server in 0..self.pool.servers() {
             let conn = self.lane(id, server);
-            if self.is_full(conn) {
+            if self.must_wait(conn) {
                 self.gathers.reuse(gather);
                 return self.wait_for(id, conn);
             }
@@ -227,7 +227,8 @@ impl Mux {
 
     fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Taken {
         self.stats.limit_server_queue.add(1);
-        self.conns[conn.index()].waiters.push(id);
+        self.conns[conn.index()].waiters.push_back(id);
+        self.waiting += 1;
         self.hold(id, Hold::Server);
         Taken::Held
     }

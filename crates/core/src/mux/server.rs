@@ -1,17 +1,14 @@
-//! Hops 10 to 12 of the walk: a server's bytes become answers to the requests that wait for them.
+//! The server connections: what waits on each, and the way there and back.
 //!
-//! A server answers in the order it was asked, so the first [`Pending`] of a connection owns the
-//! next reply. The one rule: a reply that does not fit its request, or that nobody asked for, is
-//! the last thing believed of its connection. The connection is given up with all that waits on
-//! it, and other connections, even to the same server, go on.
+//! The one rule: what is queued for a server is queued in both places, bytes in `out` and a
+//! [`Pending`] behind the others, so that the order of one is the order of the other.
 
 use super::failure::Blame;
-use super::gather::{GatherId, values_len};
+use super::gather::GatherId;
 use super::slots::SlotId;
-use super::{ClientId, Event, Mux};
+use super::{ClientId, Mux};
 use crate::buffer::Buffer;
-use crate::memcache;
-use crate::protocol::{Expect, Outcome, Response, ServerError, Shape};
+use crate::protocol::{Expect, ServerError};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -51,20 +48,20 @@ pub enum ConnState {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     /// None once nobody waits any longer: the reply is thrown away when it comes.
-    slot: Option<SlotId>,
-    expect: Expect,
+    pub(super) slot: Option<SlotId>,
+    pub(super) expect: Expect,
     /// The fragment it is, of a request for several servers.
-    fragment: Option<(GatherId, usize)>,
+    pub(super) fragment: Option<(GatherId, usize)>,
     /// How many bytes of `Conn::echo` are its key, and its opaque token.
-    echo: (usize, usize),
+    pub(super) echo: (usize, usize),
     /// Its own size, for the figures.
-    bytes: usize,
-    deadline: Instant,
+    pub(super) bytes: usize,
+    pub(super) deadline: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    server: usize,
+    pub(super) server: usize,
     pub(super) state: ConnState,
     /// Requests without their reply, oldest first.
     pub(super) pending: VecDeque<Pending>,
@@ -75,24 +72,22 @@ pub(super) struct Conn {
     /// Requests to be written.
     pub(super) out: Buffer,
     /// How many of the newest pending requests are not wholly written, and their bytes.
-    unsent: usize,
-    unsent_bytes: usize,
+    pub(super) unsent: usize,
+    pub(super) unsent_bytes: usize,
     /// The start of a reply.
     pub(super) input: Buffer,
-    need: usize,
+    pub(super) need: usize,
     /// Bytes of a refused value that are still to come.
-    skip: usize,
-    /// Whether it was lost and has not answered since.
-    pub(super) lost: bool,
+    pub(super) skip: usize,
     /// Whether it should be open although nothing is pending.
-    wanted: bool,
+    pub(super) wanted: bool,
     /// Whether its socket has to be closed.
-    doomed: bool,
+    pub(super) doomed: bool,
     pub(super) dirty: bool,
     /// Clients held because of this connection's full queue.
-    pub(super) waiters: Vec<ClientId>,
+    pub(super) waiters: VecDeque<ClientId>,
     /// The last request that has a fragment here, and that fragment's number.
-    fragment: (u64, usize),
+    pub(super) fragment: (u64, usize),
 }
 
 impl Pending {
@@ -111,22 +106,6 @@ impl Pending {
         self.slot = None;
         before
     }
-
-    pub(super) fn slot(&self) -> Option<SlotId> {
-        self.slot
-    }
-
-    pub(super) fn expect(&self) -> Expect {
-        self.expect
-    }
-
-    pub(super) fn gather(&self) -> Option<(GatherId, usize)> {
-        self.fragment
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
 }
 
 impl Conn {
@@ -143,17 +122,22 @@ impl Conn {
             input: Buffer::default(),
             need: 0,
             skip: 0,
-            lost: false,
             wanted: false,
             doomed: false,
             dirty: false,
-            waiters: Vec::new(),
+            waiters: VecDeque::new(),
             fragment: (0, 0),
         }
     }
 
     pub(super) fn server(&self) -> usize {
         self.server
+    }
+
+    /// The request that the next reply answers: one of which at least a part was written.
+    pub(super) fn oldest_asked(&self) -> Option<Pending> {
+        let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
+        self.pending.front().filter(|_| !none_written).copied()
     }
 
     /// The number of this connection's fragment in a request; `next` if it has none yet.
@@ -270,166 +254,6 @@ impl Mux {
         self.mark_conn(id);
     }
 
-    /// Where the rest of a large reply may be read to, past what is there: it has room for the
-    /// whole. None if the connection is not in the middle of one.
-    pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
-        let conn = &mut self.conns[id.index()];
-        let missing = conn.need.saturating_sub(conn.input.len());
-        if conn.input.is_empty() || missing < super::LARGE {
-            return None;
-        }
-        conn.input.reserve(missing);
-        Some(conn.input.tail(&mut self.spares))
-    }
-
-    /// Hop 10 (c): a server's bytes.
-    pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        if self.conns[id.index()].state != ConnState::Open {
-            return;
-        }
-        let conn = &mut self.conns[id.index()];
-        let skipped = conn.skip.min(bytes.len());
-        conn.skip -= skipped;
-        let mut rest = &bytes[skipped..];
-        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
-            let conn = &mut self.conns[id.index()];
-            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
-            self.handle_server_filled(id, now);
-            let conn = &mut self.conns[id.index()];
-            if conn.state != ConnState::Open {
-                return;
-            }
-            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
-        }
-        if rest.is_empty() {
-            return;
-        }
-        let used = self.take_responses(id, rest, now);
-        if used < rest.len() {
-            let input = &mut self.conns[id.index()].input;
-            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
-        }
-    }
-
-    /// Hop 10 (c), when the bytes were read into [`Mux::conn_input`].
-    pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        if conn.input.len() < conn.need {
-            return;
-        }
-        let mut input = mem::take(&mut conn.input);
-        let used = self.take_responses(id, input.as_slice(), now);
-        input.consume(used, &mut self.spares);
-        self.conns[id.index()].input = input;
-    }
-
-    /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
-    /// connection was given up.
-    fn take_responses(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
-        let mut used = 0;
-        self.conns[id.index()].need = 0;
-        while used < bytes.len() {
-            let Some(&pending) = self.conns[id.index()].pending.front() else {
-                self.quarantine(id, Blame::Nobody, now);
-                return bytes.len();
-            };
-            if pending.expect.shape == Shape::Values {
-                let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
-                    self.quarantine(id, Blame::Server, now);
-                    return bytes.len();
-                };
-                used += len;
-            }
-            let rest = &bytes[used..];
-            let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
-            let opaque = &opaque[..pending.echo.1];
-            match memcache::parse_response(rest, pending.expect.shape, key, opaque) {
-                Response::Whole { len, outcome } => {
-                    self.finish(id, &pending, outcome, &rest[..len]);
-                    used += len;
-                }
-                Response::Partial(need) if need > self.reply_max() => {
-                    self.skip_value(id, &pending, need - rest.len());
-                    return bytes.len();
-                }
-                Response::Partial(need) => {
-                    self.conns[id.index()].need = need;
-                    break;
-                }
-                Response::Value { .. } | Response::Mismatch => {
-                    self.quarantine(id, Blame::Server, now);
-                    return bytes.len();
-                }
-            }
-        }
-        used
-    }
-
-    /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
-    /// `append`), of which `missing` bytes are still to come; they are thrown away.
-    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize) {
-        self.stats.limit_item_size.add(1);
-        self.conns[id.index()].skip = missing;
-        match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
-            (None, Some(_)) => {}
-            (_, None) => self.finish(id, pending, Outcome::Error, memcache::TOO_LARGE),
-        }
-    }
-
-    /// No reply is longer that is kept: a value and its header.
-    fn reply_max(&self) -> usize {
-        self.options.limits.item_size_max + 8 * 1024
-    }
-
-    /// Hop 12: a whole reply meets its request.
-    fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: &[u8]) {
-        let conn = &mut self.conns[id.index()];
-        conn.pending.pop_front();
-        conn.expired = conn.expired.saturating_sub(1);
-        if pending.echo != (0, 0) {
-            conn.echo.advance(pending.echo.0 + pending.echo.1);
-        }
-        if mem::take(&mut conn.lost) {
-            self.events.push_back(Event::Answers { server: conn.server });
-        }
-        let stats = &self.stats.servers[conn.server];
-        stats.responses.add(1);
-        stats.response_bytes.add(reply.len() as u64);
-        // A server may refuse a large value before it has all of it.
-        if conn.unsent > conn.pending.len() {
-            conn.unsent -= 1;
-            conn.unsent_bytes -= pending.bytes;
-            stats.in_queue.sub(1);
-            stats.in_queue_bytes.sub(pending.bytes as u64);
-        } else {
-            stats.out_queue.sub(1);
-            stats.out_queue_bytes.sub(pending.bytes as u64);
-        }
-        self.pool.success(conn.server);
-        self.settle(pending, outcome, reply);
-        self.wake_waiters(id);
-    }
-
-    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
-    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
-        let taken = match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
-            _ => Some(values_len(bytes)),
-        };
-        let server = self.conns[id.index()].server;
-        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
-        taken
-    }
-
-    /// Gives up a connection whose bytes can't be trusted any longer.
-    fn quarantine(&mut self, id: ConnId, blame: Blame, now: Instant) {
-        self.stats.desync_total.add(1);
-        let server = self.conns[id.index()].server;
-        self.events.push_back(Event::Desync { server });
-        self.abort_conn(id, ServerError::Desync, blame, now);
-    }
-
     /// Closes a connection from this side.
     pub(super) fn abort_conn(
         &mut self,
@@ -443,27 +267,37 @@ impl Mux {
         self.lose_conn(id, error, blame, now);
     }
 
-    /// Whether a connection's queue takes no more requests.
-    pub(super) fn is_full(&self, id: ConnId) -> bool {
+    /// Whether a client has to wait for a connection's queue: it is full, or others wait for it
+    /// and the client was not called.
+    pub(super) fn must_wait(&self, id: ConnId) -> bool {
+        self.is_full(id) || !self.was_called && !self.conns[id.index()].waiters.is_empty()
+    }
+
+    fn is_full(&self, id: ConnId) -> bool {
         let conn = &self.conns[id.index()];
         conn.pending.len() >= self.options.limits.server_requests_max
             || conn.out.len() >= self.options.limits.server_buffer_max
     }
 
-    /// Lets clients go on that waited for this queue, once half of it is free.
+    /// Calls clients that wait for this queue, once half of it is free: as many as there is room
+    /// for.
     #[inline]
-    fn wake_waiters(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        if conn.waiters.is_empty() {
-            return;
+    pub(super) fn wake_waiters(&mut self, id: ConnId) {
+        if !self.conns[id.index()].waiters.is_empty() {
+            self.call_waiters(id);
         }
+    }
+
+    fn call_waiters(&mut self, id: ConnId) {
         let limits = &self.options.limits;
-        if conn.pending.len() > limits.server_requests_max / 2
-            || conn.out.len() > limits.server_buffer_max / 2
-        {
+        let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);
+        let conn = &mut self.conns[id.index()];
+        if conn.pending.len() > requests_max / 2 || conn.out.len() > buffer_max / 2 {
             return;
         }
-        for client in mem::take(&mut conn.waiters) {
+        for _ in conn.pending.len()..requests_max {
+            let Some(client) = self.conns[id.index()].waiters.pop_front() else { break };
+            self.waiting -= 1;
             self.end_wait(client);
         }
     }

@@ -586,7 +586,7 @@ fn a_reply_that_does_not_fit_fails_its_connection_and_no_other() {
         "HD\r\n".to_owned(),
         "garbage\r\n".to_owned(),
         "x".repeat(5000),
-        "VALUE a 0 1000000000\r\n".to_owned(),
+        "VALUE a 0 2000000000\r\n".to_owned(),
     ] {
         let mut net = Net::new(2);
         let (one, two) = (net.client(), net.client());
@@ -661,7 +661,7 @@ fn a_value_grown_past_the_limit_is_refused_and_its_connection_goes_on() {
     let limits = Limits { item_size_max: 1000, ..Limits::default() };
     let mut net = Net::with(engine(1, Options { limits, ..options() }, None));
     let client = net.client();
-    let huge = "x".repeat(10_000);
+    let huge = "x".repeat(1001);
     let too_large = "SERVER_ERROR object too large for cache\r\n";
     net.say(client, "get a\r\nget b c\r\nget d\r\n");
     net.answer(0, &hit("a", &huge));
@@ -671,6 +671,63 @@ fn a_value_grown_past_the_limit_is_refused_and_its_connection_goes_on() {
     let stats = net.mux.stats();
     assert_eq!((stats.limit_item_size.read(), stats.desync_total.read()), (2, 0));
     net.check_idle();
+}
+
+#[test]
+fn values_that_were_kept_are_forgotten_with_their_connection() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "get a b\r\n");
+    net.answer(0, &(value("a", &"x".repeat(2000)) + &value("zzz", "1")));
+    assert_eq!(net.got(client), DESYNC);
+    net.check_idle();
+}
+
+#[test]
+fn a_reply_that_came_before_its_request_was_written_is_nobodys() {
+    let mut net = Net::new(1);
+    let (one, two) = (net.client(), net.client());
+    net.say(one, "get a\r\n");
+    net.answer(0, &hit("a", "1"));
+    assert_eq!(net.got(one), hit("a", "1"));
+    net.set_server_reading(0, false);
+    net.say(two, "set b 0 0 1\r\n2\r\n");
+    net.answer(0, "STORED\r\n");
+    assert_eq!(net.got(two), DESYNC, "the server has not seen the request");
+    assert_eq!(net.mux.stats().desync_total.read(), 1);
+}
+
+#[test]
+fn clients_that_wait_for_a_server_are_served_in_turn() {
+    let limits = Limits { server_requests_max: 4, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..options() }, None));
+    let clients: Vec<ClientId> = (0..20).map(|_| net.client()).collect();
+    let mut served = vec![0; clients.len()];
+    clients.iter().for_each(|client| net.say(*client, "get a\r\n"));
+    for _ in 0..200 {
+        net.answer(0, &(hit("a", "1") + &hit("a", "1")));
+        for (client, served) in clients.iter().zip(&mut served) {
+            if !net.got(*client).is_empty() {
+                *served += 1;
+                net.say(*client, "get a\r\n");
+            }
+        }
+    }
+    assert!(served.iter().all(|served| (18..=22).contains(served)), "{served:?}");
+}
+
+#[test]
+fn a_server_that_always_answers_late_is_ejected() {
+    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(3600) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    for _ in 0..2 {
+        net.say(client, "get a\r\n");
+        net.later(TIMEOUT_MS + 1);
+        assert_eq!(net.got(client), TIMED_OUT);
+        net.answer(0, &hit("a", "1"));
+    }
+    assert_eq!(net.mux.stats().server_ejects.read(), 1);
 }
 
 #[test]

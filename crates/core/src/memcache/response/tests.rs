@@ -23,8 +23,11 @@ fn show(bytes: &[u8]) -> String {
 }
 
 /// The answer to a request for key `k` with opaque token `O7`.
+/// No limit that matters here.
+const MAX: usize = 1 << 30;
+
 fn parse(input: &[u8], shape: Shape) -> Response {
-    parse_response(input, shape, b"k", b"O7")
+    parse_response(input, shape, (b"k", b"O7"), MAX)
 }
 
 /// Replies whole, what they say, and the shapes that they fit.
@@ -211,20 +214,20 @@ fn meta_replies_repeat_the_key_and_the_token_of_their_request_or_none() {
         assert_eq!(parse(input, Shape::MetaGet), Response::Mismatch, "{}", show(input));
     }
     assert_eq!(parse(b"ME x exp=-1\r\n", Shape::MetaDebug), Response::Mismatch);
-    let without_token = parse_response(b"HD O7\r\n", Shape::MetaGet, b"k", b"");
+    let without_token = parse_response(b"HD O7\r\n", Shape::MetaGet, (b"k", b""), MAX);
     assert_eq!(without_token, Response::Mismatch);
 }
 
 #[test]
 fn a_key_may_come_back_in_base64() {
     let hit = |len| Response::Whole { len, outcome: Outcome::Hit };
-    let meta_get = |input: &[u8]| parse_response(input, Shape::MetaGet, b"hi", b"");
+    let meta_get = |input: &[u8]| parse_response(input, Shape::MetaGet, (b"hi", b""), MAX);
     assert_eq!(meta_get(b"VA 1 khi\r\nx\r\n"), hit(13));
     assert_eq!(meta_get(b"VA 1 kaGk= b\r\nx\r\n"), hit(17));
     assert_eq!(meta_get(b"VA 1 b kaGk=\r\nx\r\n"), hit(17));
     assert_eq!(meta_get(b"VA 1 kaGk=\r\nx\r\n"), Response::Mismatch);
     assert_eq!(meta_get(b"VA 1 kaGo= b\r\nx\r\n"), Response::Mismatch);
-    let debug = |input: &[u8]| parse_response(input, Shape::MetaDebug, b"hi", b"");
+    let debug = |input: &[u8]| parse_response(input, Shape::MetaDebug, (b"hi", b""), MAX);
     assert_eq!(debug(b"ME aGk= exp=-1\r\n"), hit(16));
     assert_eq!(debug(b"ME aGo= exp=-1\r\n"), Response::Mismatch);
 }
@@ -236,9 +239,9 @@ fn the_longest_base64_key_comes_back() {
     reply.extend_from_slice(&[&b"eHh4"[..]; 62].concat());
     reply.extend_from_slice(b"eA== b\r\n");
     let expected = Response::Whole { len: reply.len(), outcome: Outcome::Hit };
-    assert_eq!(parse_response(&reply, Shape::MetaGet, &key, b""), expected);
+    assert_eq!(parse_response(&reply, Shape::MetaGet, (&key, b""), MAX), expected);
     let too_long = [&b"HD k"[..], &[b'A'; 400], b" b\r\n"].concat();
-    assert_eq!(parse_response(&too_long, Shape::MetaGet, &key, b""), Response::Mismatch);
+    assert_eq!(parse_response(&too_long, Shape::MetaGet, (&key, b""), MAX), Response::Mismatch);
 }
 
 #[test]

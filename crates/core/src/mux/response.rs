@@ -1,0 +1,179 @@
+//! Hops 10 to 12 of the walk: a server's bytes become answers to the requests that wait for them.
+//!
+//! A server answers in the order it was asked, so the first [`Pending`] of a connection owns the
+//! next reply. The one rule: a reply that does not fit its request, or that nobody asked for, is
+//! the last thing believed of its connection. The connection is given up with all that waits on
+//! it, and other connections, even to the same server, go on.
+
+use super::failure::Blame;
+use super::gather::values_len;
+use super::server::{ConnId, ConnState, Pending};
+use super::{Event, Mux};
+use crate::memcache;
+use crate::protocol::{Outcome, Response, ServerError, Shape};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::mem;
+
+impl Mux {
+    /// Where the rest of a large reply may be read to, past what is there: it has room for the
+    /// whole. None if the connection is not in the middle of one.
+    pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
+        let conn = &mut self.conns[id.index()];
+        let missing = conn.need.saturating_sub(conn.input.len());
+        if conn.input.is_empty() || missing < super::LARGE {
+            return None;
+        }
+        conn.input.reserve(missing.min(conn.input.len().max(super::GROWTH)));
+        Some(conn.input.tail(&mut self.spares))
+    }
+
+    /// Hop 10 (c): a server's bytes.
+    pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
+        if self.conns[id.index()].state != ConnState::Open {
+            return;
+        }
+        let conn = &mut self.conns[id.index()];
+        let skipped = conn.skip.min(bytes.len());
+        conn.skip -= skipped;
+        let mut rest = &bytes[skipped..];
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
+            self.handle_server_filled(id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return;
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let used = self.take_responses(id, rest, now);
+        if used < rest.len() {
+            let input = &mut self.conns[id.index()].input;
+            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
+        }
+    }
+
+    /// Hop 10 (c), when the bytes were read into [`Mux::conn_input`].
+    pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        if conn.input.len() < conn.need {
+            return;
+        }
+        let mut input = mem::take(&mut conn.input);
+        let used = self.take_responses(id, input.as_slice(), now);
+        input.consume(used, &mut self.spares);
+        self.conns[id.index()].input = input;
+    }
+
+    /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
+    /// connection was given up.
+    fn take_responses(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
+        let mut used = 0;
+        self.conns[id.index()].need = 0;
+        while used < bytes.len() {
+            let asked = self.conns[id.index()].oldest_asked();
+            let Some(pending) = asked else {
+                self.quarantine(id, Blame::Nobody, now);
+                return bytes.len();
+            };
+            if pending.expect.shape == Shape::Values {
+                let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
+                    self.quarantine(id, Blame::Server, now);
+                    return bytes.len();
+                };
+                used += len;
+            }
+            let rest = &bytes[used..];
+            let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
+            let echo = (key, &opaque[..pending.echo.1]);
+            let item_size_max = self.options.limits.item_size_max;
+            match memcache::parse_response(rest, pending.expect.shape, echo, item_size_max) {
+                Response::Whole { len, outcome } => {
+                    self.finish(id, &pending, outcome, &rest[..len]);
+                    used += len;
+                }
+                Response::TooLarge(len) => {
+                    let here = len.min(rest.len());
+                    self.skip_value(id, &pending, len - here);
+                    used += here;
+                }
+                Response::Partial(need) => {
+                    self.conns[id.index()].need = need;
+                    break;
+                }
+                Response::Value { .. } | Response::Mismatch => {
+                    self.quarantine(id, Blame::Server, now);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
+    /// `append`), of which `missing` bytes are still to come; they are thrown away.
+    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize) {
+        self.stats.limit_item_size.add(1);
+        self.conns[id.index()].skip = missing;
+        match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
+            (None, Some(_)) => {}
+            (_, None) => self.finish(id, pending, Outcome::Error, memcache::TOO_LARGE),
+        }
+    }
+
+    /// Hop 12: a whole reply meets its request.
+    fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: &[u8]) {
+        let conn = &mut self.conns[id.index()];
+        conn.pending.pop_front();
+        conn.expired = conn.expired.saturating_sub(1);
+        if pending.echo != (0, 0) {
+            conn.echo.advance(pending.echo.0 + pending.echo.1);
+        }
+        if mem::take(&mut self.lost[conn.server]) {
+            self.events.push_back(Event::Answers { server: conn.server });
+        }
+        let stats = &self.stats.servers[conn.server];
+        stats.responses.add(1);
+        stats.response_bytes.add(reply.len() as u64);
+        // A server may refuse a large value before it has all of it.
+        if conn.unsent > conn.pending.len() {
+            conn.unsent -= 1;
+            conn.unsent_bytes -= pending.bytes;
+            stats.in_queue.sub(1);
+            stats.in_queue_bytes.sub(pending.bytes as u64);
+        } else {
+            stats.out_queue.sub(1);
+            stats.out_queue_bytes.sub(pending.bytes as u64);
+        }
+        // A late answer is none that was forwarded.
+        if pending.slot.is_some() {
+            self.pool.success(conn.server);
+        }
+        self.settle(pending, outcome, reply);
+        self.wake_waiters(id);
+    }
+
+    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
+    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
+        let taken = match (pending.slot, pending.fragment) {
+            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
+            _ => Some(values_len(bytes, self.options.limits.item_size_max)),
+        };
+        let server = self.conns[id.index()].server;
+        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
+        taken
+    }
+
+    /// Gives up a connection whose bytes can't be trusted any longer.
+    fn quarantine(&mut self, id: ConnId, blame: Blame, now: Instant) {
+        self.stats.desync_total.add(1);
+        let server = self.conns[id.index()].server;
+        self.events.push_back(Event::Desync { server });
+        self.abort_conn(id, ServerError::Desync, blame, now);
+    }
+}

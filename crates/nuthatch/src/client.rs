@@ -15,8 +15,10 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 pub(crate) struct ClientSocket {
     fd: OwnedFd,
     interest: Interest,
-    /// Its replies wait for the next turn of the loop, as more are expected.
-    pub(crate) corked: bool,
+    /// Whether it is not watched at all.
+    parked: bool,
+    /// The turn of the loop in which its replies began to wait for more.
+    pub(crate) corked_in: Option<u64>,
 }
 
 /// Whether a socket goes on.
@@ -31,7 +33,7 @@ impl ClientSocket {
     /// Takes an accepted socket into the loop.
     pub(crate) fn new(fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
         poll.add(&fd, token, Interest::READ)?;
-        Ok(Self { fd, interest: Interest::READ, corked: false })
+        Ok(Self { fd, interest: Interest::READ, parked: false, corked_in: None })
     }
 
     /// Hop 2: one read, by way of the worker's scratch buffer; a large rest goes straight to where
@@ -68,7 +70,7 @@ impl ClientSocket {
 
     /// Hop 14: writes what there is, and watches for what is wanted next.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
-        self.corked = false;
+        self.corked_in = None;
         while !mux.client_output(id).is_empty() {
             match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
                 Ok(count) => mux.handle_client_written(id, count),
@@ -85,13 +87,25 @@ impl ClientSocket {
         }
         let write = !mux.client_output(id).is_empty();
         let interest = Interest { read: mux.wants_read(id), write };
-        if interest != self.interest {
-            self.interest = interest;
-            if poll.modify(&self.fd, token, interest).is_err() {
-                return Fate::Ends;
-            }
+        if interest == self.interest {
+            return Fate::Lives;
         }
-        Fate::Lives
+        self.interest = interest;
+        let watched = if self.parked {
+            self.parked = false;
+            poll.add(&self.fd, token, interest)
+        } else {
+            poll.modify(&self.fd, token, interest)
+        };
+        if watched.is_ok() { Fate::Lives } else { Fate::Ends }
+    }
+
+    /// Is not watched any longer, until something else is wanted of it: epoll tells of one who is
+    /// gone again and again, whatever one asks for.
+    pub(crate) fn park(&mut self, poll: &Poll) {
+        if !self.parked && poll.remove(&self.fd).is_ok() {
+            self.parked = true;
+        }
     }
 }
 

@@ -33,8 +33,11 @@ impl Listener {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match accept_with(&self.fd, flags) {
             Ok(fd) => fd,
-            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                return Err(error);
+            }
+            // Nobody is there, or no longer, or could not be reached: errors of that one only.
+            Err(_) => return Ok(None),
         };
         if self.is_tcp {
             sockopt::set_tcp_nodelay(&fd, true)?;
@@ -116,11 +119,16 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn unix(path: &Path, mode: Option<u32>, backlog: i32, workers: usize) -> io::Result<Vec<OwnedFd>> {
-    // What an earlier run left is in the way; anything else is not ours to remove.
+/// Removes the unix socket that an earlier run left. Anything else is not ours to remove.
+pub(crate) fn remove_socket(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         fs::remove_file(path)?;
     }
+    Ok(())
+}
+
+fn unix(path: &Path, mode: Option<u32>, backlog: i32, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    remove_socket(path)?;
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     bind(&fd, &SocketAddrUnix::new(path)?)?;

@@ -79,6 +79,10 @@ impl Poll {
         epoll::modify(&self.epoll, fd, token.pack(), interest.flags())
     }
 
+    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        epoll::delete(&self.epoll, fd)
+    }
+
     /// Waits until something is ready, or for `timeout`, rounded up to milliseconds. Says how many
     /// sockets are ready.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {

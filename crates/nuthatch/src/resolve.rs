@@ -15,8 +15,6 @@ use std::thread;
 pub(crate) struct Resolved {
     pub(crate) pool: usize,
     pub(crate) conn: ConnId,
-    /// Which attempt to connect it is for; a later one has its own.
-    pub(crate) attempt: u64,
     /// Empty if the name has no address.
     pub(crate) addresses: Vec<SocketAddr>,
 }
@@ -30,7 +28,7 @@ pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
 pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<Inbox>) {
     let host = host.to_owned();
     let for_thread = Arc::clone(inbox);
-    let attempt = (answer.pool, answer.conn, answer.attempt);
+    let (pool, conn) = (answer.pool, answer.conn);
     let thread = thread::Builder::new().name("resolve".into()).stack_size(STACK_BYTES);
     let spawned = thread.spawn(move || {
         answer.addresses =
@@ -39,8 +37,7 @@ pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<I
     });
     if let Err(error) = spawned {
         log::error!("no thread for a name look-up: {error}");
-        let (pool, conn, attempt) = attempt;
-        inbox.send(Message::Resolved(Resolved { pool, conn, attempt, addresses: Vec::new() }));
+        inbox.send(Message::Resolved(Resolved { pool, conn, addresses: Vec::new() }));
     }
 }
 

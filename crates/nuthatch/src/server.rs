@@ -25,8 +25,11 @@ use std::sync::Arc;
 pub(crate) struct ServerSocket {
     fd: Option<OwnedFd>,
     interest: Interest,
-    /// Counts attempts to connect, so that a late look-up is known for one.
-    attempt: u64,
+    /// Whether its name is being looked up. An attempt to connect that comes meanwhile takes the
+    /// answer for its own.
+    looking_up: bool,
+    /// Which of a name's addresses is next.
+    turn: usize,
     /// Whether to set `SO_KEEPALIVE`.
     keepalive: bool,
 }
@@ -44,7 +47,7 @@ pub(crate) struct Place<'a> {
 impl ServerSocket {
     /// None yet.
     pub(crate) fn new(keepalive: bool) -> Self {
-        Self { fd: None, interest: Interest::default(), attempt: 0, keepalive }
+        Self { fd: None, interest: Interest::default(), looking_up: false, turn: 0, keepalive }
     }
 
     /// Hop 8: opens or closes the socket as the multiplexer wants it, and writes what there is.
@@ -63,12 +66,10 @@ impl ServerSocket {
     /// Forgets the socket. The kernel takes it out of the loop.
     fn close(&mut self) {
         self.fd = None;
-        self.attempt += 1;
     }
 
     fn open(&mut self, place: &mut Place<'_>, address: &Address) {
         place.mux.handle_conn_opening(place.id);
-        self.attempt += 1;
         match address {
             Address::Unix(path) => match SocketAddrUnix::new(path) {
                 Ok(path) => self.connect(place, AddressFamily::UNIX, &path),
@@ -76,9 +77,11 @@ impl ServerSocket {
             },
             Address::Tcp { host, port } => match resolve::literal(host, *port) {
                 Some(address) => self.connect_tcp(place, address),
+                None if self.looking_up => {}
                 None => {
-                    let (pool, conn, attempt) = (place.pool, place.id, self.attempt);
-                    let answer = Resolved { pool, conn, attempt, addresses: Vec::new() };
+                    self.looking_up = true;
+                    let (pool, conn) = (place.pool, place.id);
+                    let answer = Resolved { pool, conn, addresses: Vec::new() };
                     resolve::look_up(host, *port, answer, place.inbox);
                 }
             },
@@ -87,14 +90,17 @@ impl ServerSocket {
 
     /// A look-up is done.
     pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: &Resolved) {
-        if answer.attempt != self.attempt {
+        self.looking_up = false;
+        if self.fd.is_some() || place.mux.conn_state(place.id) != ConnState::Opening {
             return;
         }
         // With several addresses each attempt takes the next one.
-        let turn = usize::try_from(self.attempt).unwrap_or_default();
         match answer.addresses.len() {
             0 => self.fail(place, ServerError::HostDown),
-            count => self.connect_tcp(place, answer.addresses[(turn - 1) % count]),
+            count => {
+                self.turn += 1;
+                self.connect_tcp(place, answer.addresses[(self.turn - 1) % count]);
+            }
         }
     }
 
@@ -217,6 +223,9 @@ fn server_error(error: Errno) -> ServerError {
         Errno::HOSTUNREACH | Errno::NETUNREACH => ServerError::Unreachable,
         Errno::HOSTDOWN => ServerError::HostDown,
         Errno::NOENT => ServerError::NoSocket,
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN => {
+            ServerError::Local
+        }
         _ => ServerError::Other,
     }
 }

@@ -3,13 +3,14 @@
 //! Exporters for twemproxy connect, read one line and see the end (`nc_stats.c`). Spaces stand
 //! where twemproxy has them. The figures are those of the moment, summed over the workers.
 
+use crate::listener::remove_socket;
 use crate::run::SharedPool;
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Write as _};
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,24 +34,34 @@ pub(crate) fn start(address: &str, port: u16, figures: Figures) -> io::Result<()
     };
     let thread = thread::Builder::new().name("stats".into());
     if address.starts_with('/') {
-        let _ = fs::remove_file(address);
+        remove_socket(Path::new(address)).map_err(named)?;
         let listener = UnixListener::bind(address).map_err(named)?;
         thread.spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = stream.set_write_timeout(Some(READER_PATIENCE));
-                let _ = (&stream).write_all(figures.json().as_bytes());
-            }
+            serve(listener.incoming(), &figures, UnixStream::set_write_timeout);
         })?;
     } else {
         let listener = TcpListener::bind((address, port)).map_err(named)?;
-        thread.spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let _ = stream.set_write_timeout(Some(READER_PATIENCE));
-                let _ = (&stream).write_all(figures.json().as_bytes());
-            }
-        })?;
+        thread.spawn(move || serve(listener.incoming(), &figures, TcpStream::set_write_timeout))?;
     }
     Ok(())
+}
+
+/// Answers everybody who comes, one after the other.
+fn serve<S: io::Write>(
+    readers: impl Iterator<Item = io::Result<S>>,
+    figures: &Figures,
+    set_write_timeout: impl Fn(&S, Option<Duration>) -> io::Result<()>,
+) {
+    for reader in readers {
+        let Ok(mut reader) = reader else {
+            // No descriptors: others need them more.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        // A reader who is gone, or too slow, has its end.
+        let _ = set_write_timeout(&reader, Some(READER_PATIENCE))
+            .and_then(|()| reader.write_all(figures.json().as_bytes()));
+    }
 }
 
 impl Figures {

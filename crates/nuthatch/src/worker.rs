@@ -28,6 +28,8 @@ pub(crate) struct Worker {
     start: time::Instant,
     /// When this turn began.
     now: Instant,
+    /// How many turns there were.
+    turns: u64,
     inbox: Arc<Inbox>,
     listeners: Vec<Listener>,
     /// When listeners are watched again that were left alone for want of descriptors.
@@ -106,6 +108,7 @@ impl Worker {
             poll,
             start,
             now: Instant::default(),
+            turns: 0,
             inbox,
             listeners,
             accept_again: None,
@@ -135,7 +138,7 @@ impl Worker {
         self.read(ready, now);
         self.expire(now);
         self.flush(now);
-        Ok(!self.is_drained(now))
+        Ok(!self.drain_turn(now))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]
@@ -177,10 +180,16 @@ impl Worker {
         if ready.read {
             self.read_client(pool, id, now);
         }
-        // One that is gone while it is held will never be read again, nor wait for its replies.
-        let sockets = &self.pools[pool];
-        if ready.gone && sockets.has(id) && !sockets.mux.wants_read(id) {
+        let sockets = &mut self.pools[pool];
+        if !ready.gone || !sockets.has(id) || sockets.mux.wants_read(id) {
+            return;
+        }
+        if sockets.mux.has_ended(id) {
+            // There is nothing more to read, and nobody to write to.
             self.close_client(pool, id);
+        } else if let Some(Some(socket)) = sockets.clients.get_mut(id.index()) {
+            // It is held: what it sent before it went is read when its turn comes.
+            socket.park(&self.poll);
         }
     }
 
@@ -275,21 +284,20 @@ impl Worker {
     /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
     /// work to begin.
     fn flush(&mut self, now: Instant) {
+        self.turns += 1;
         for index in 0..self.pools.len() {
             self.flush_conns(index, now);
             let corked = mem::take(&mut self.pools[index].corked);
             while let Some(id) = self.pools[index].mux.next_dirty_client() {
                 self.flush_client(index, id);
             }
-            for id in &corked {
-                let pool = &self.pools[index];
-                let socket = pool.clients.get(id.index()).and_then(Option::as_ref);
-                if socket.is_some_and(|socket| socket.corked) && !pool.corked.contains(id) {
-                    self.write_client(index, *id);
+            for id in corked {
+                let socket = self.pools[index].clients.get(id.index()).and_then(Option::as_ref);
+                let waits = socket.and_then(|socket| socket.corked_in);
+                if waits.is_some_and(|turn| turn != self.turns) {
+                    self.write_client(index, id);
                 }
             }
-            // Writing made room: those who waited for it have sent more to the servers.
-            self.flush_conns(index, now);
             let pool = &mut self.pools[index];
             pool.watch.tell(&mut pool.mux);
         }
@@ -312,8 +320,8 @@ impl Worker {
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let ready = pool.mux.client_output(id).len();
         let worth_waiting = (1..CORK_MAX).contains(&ready) && pool.mux.expects_more(id);
-        if worth_waiting && !socket.corked {
-            socket.corked = true;
+        if worth_waiting && socket.corked_in.is_none() {
+            socket.corked_in = Some(self.turns);
             pool.corked.push(id);
         } else {
             self.write_client(index, id);
@@ -343,26 +351,23 @@ impl Worker {
         }
     }
 
-    /// Whether a draining worker has no client left, or no time. Closes clients that have had all
-    /// their replies and have not sent anything since.
-    fn is_drained(&mut self, now: Instant) -> bool {
+    /// Lets a draining worker close clients that have had all their replies and have not sent
+    /// anything since. Says whether it is done: no request is on its way, or there is no time left.
+    fn drain_turn(&mut self, now: Instant) -> bool {
         let Some(by) = self.drained_by else { return false };
         for index in 0..self.pools.len() {
             for client in 0..self.pools[index].clients.len() {
                 let id = ClientId::from_index(client);
-                if self.is_idle(index, id, now) {
+                self.read_client(index, id, now);
+                let pool = &self.pools[index];
+                if pool.has(id) && pool.mux.is_idle(id) {
                     self.close_client(index, id);
                 }
             }
         }
         self.flush(now);
-        by <= now || self.pools.iter().all(|pool| pool.mux.client_count() == 0)
-    }
-
-    /// Whether a client wants nothing. What it sent in the last moment is read.
-    fn is_idle(&mut self, index: usize, id: ClientId, now: Instant) -> bool {
-        self.read_client(index, id, now);
-        let pool = &self.pools[index];
-        pool.has(id) && pool.mux.is_idle(id)
+        let is_quiet =
+            |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
+        by <= now || self.pools.iter().all(is_quiet)
     }
 }

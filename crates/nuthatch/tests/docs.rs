@@ -158,6 +158,7 @@ fn every_reason_of_a_server_error_stands_in_the_protocol() {
         ServerError::NoSocket,
         ServerError::Desync,
         ServerError::NoServers,
+        ServerError::Local,
         ServerError::Other,
     ];
     let known: BTreeSet<_> = reasons.map(ServerError::text).into();
@@ -223,7 +224,7 @@ fn the_walk_is_numbered_as_the_modules_are() {
         (5, "core/mux/request.rs"),
         (6, "core/pool.rs"),
         (8, "nuthatch/server.rs"),
-        (10, "core/mux/server.rs"),
+        (10, "core/mux/response.rs"),
         (11, "core/memcache/response.rs"),
         (13, "core/mux/reply.rs"),
     ] {

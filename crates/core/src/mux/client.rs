@@ -136,6 +136,12 @@ impl Mux {
         client.hold == Hold::No && !client.input_ended && !client.doomed
     }
 
+    /// Whether the client will send no more, or is not listened to any more.
+    pub fn has_ended(&self, id: ClientId) -> bool {
+        let client = &self.clients[id.index()];
+        client.input_ended || client.doomed
+    }
+
     /// Whether the client has had all its replies and can be closed.
     pub fn is_done(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];

@@ -61,7 +61,7 @@ pub fn run(
         draining |= event == ProcessEvent::Drain;
         handle(event, &inboxes);
     }
-    joiner.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
+    joiner.join().expect("the thread that waits for the workers does nothing else")
 }
 
 fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
@@ -148,7 +148,9 @@ impl Proxy {
     /// When the loop of one failed.
     pub fn join(self) -> io::Result<()> {
         drop(self.ended);
-        self.endings.iter().collect()
+        let ended = self.endings.iter().collect::<io::Result<Vec<()>>>()?;
+        let all_ended = ended.len() == self.inboxes.len();
+        if all_ended { Ok(()) } else { Err(io::Error::other("a worker panicked")) }
     }
 }
 

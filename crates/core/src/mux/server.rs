@@ -22,7 +22,7 @@ impl ConnId {
     /// The connection with this number.
     ///
     /// # Panics
-    /// If the number is not below [`Mux::conn_count`].
+    /// If the number is not one that [`ConnId::index`] gives.
     pub fn new(index: usize) -> Self {
         Self(u32::try_from(index).expect("a pool has fewer than 2^32 connections"))
     }

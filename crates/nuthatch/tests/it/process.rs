@@ -40,6 +40,75 @@ fn sigterm_lets_requests_in_flight_finish() {
 }
 
 #[test]
+fn sigterm_loses_no_write_that_wants_no_reply() {
+    let server = Memcached::start();
+    let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
+    let count = 5000;
+    let mut sets = String::new();
+    for key in 0..count {
+        sets += &format!("set silent{key} 0 0 1000 noreply\r\n{}\r\n", "v".repeat(1000));
+    }
+    let mut conn = proxy.conn();
+    // The proxy has read all when it answers this.
+    conn.ask(sets + "mn\r\n", "MN\r\n");
+    let mut last = proxy.conn();
+    last.send("set last 0 0 1 noreply\r\nx\r\n".repeat(1000));
+    last.expect_silence(Duration::from_millis(100));
+    proxy.process.signal(Signal::TERM);
+    let status = proxy.process.wait(PATIENCE).expect("it ends when nothing is left to do");
+    assert!(status.success(), "{status}");
+    let mut direct = server.conn();
+    direct.ask("get last\r\n", "VALUE last 0 1\r\nx\r\nEND\r\n");
+    let value = "v".repeat(1000);
+    let hit = format!("VALUE silent4999 0 1000\r\n{value}\r\nEND\r\n");
+    direct.ask("get silent4999\r\n", hit);
+}
+
+#[test]
+fn a_unix_client_that_sends_much_and_leaves_is_read_to_its_end() {
+    let server = Memcached::start();
+    let dir = TempDir::new();
+    let path = dir.join("nuthatch.sock");
+    let port = free_port();
+    let listen = format!("[\"127.0.0.1:{port}\", \"{}\"]", path.display());
+    let config = pool_on("p", &listen, "server_requests_max: 100", &[server.entry()]);
+    let mut proxy = Proxy::start(Program::UnderTest, &config, &[port]);
+    let mut client = Conn::unix(&path);
+    for key in 0..1000 {
+        client.send(format!("set left{key} 0 0 1 noreply\r\nx\r\n"));
+    }
+    drop(client);
+    let mut direct = server.conn();
+    let story = || "the last of them is not stored".to_owned();
+    wait_until(&mut proxy.process, story, || {
+        direct.send("get left999\r\n");
+        direct.read_reply().is_ok_and(|reply| reply.starts_with(b"VALUE"))
+    });
+}
+
+#[test]
+fn the_statistics_never_replace_a_file_that_is_no_socket() {
+    let server = Memcached::start();
+    let dir = TempDir::new();
+    let precious = dir.join("precious");
+    fs::write(&precious, "mine").expect("a directory of our own");
+    let config = dir.join("nutcracker.yml");
+    let text = pool(free_port(), "", &[server.entry()]);
+    fs::write(&config, text).expect("a directory of our own");
+    let output = Program::UnderTest
+        .command()
+        .arg("-c")
+        .arg(&config)
+        .arg("-a")
+        .arg(&precious)
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("statistics can't listen"));
+    assert_eq!(fs::read_to_string(&precious).expect("it is still there"), "mine");
+}
+
+#[test]
 fn sigterm_under_load_cuts_no_reply_in_two() {
     let server = Memcached::start();
     let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// A listening socket of a pool.
@@ -72,7 +73,15 @@ pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<
             Listen::Tcp { host, port } => tcp(host, *port, backlog, pool.reuseport, workers),
             Listen::Unix { path, mode } => unix(path, *mode, backlog, workers),
         };
-        for (list, fd) in lists.iter_mut().zip(sockets.map_err(named)?) {
+        let sockets = sockets.map_err(named)?;
+        let servers = pool.servers.len();
+        match sockets.first().map(getsockname).and_then(Result::ok).map(SocketAddr::try_from) {
+            Some(Ok(bound)) => {
+                log::info!("pool {} listens at={bound} servers={servers}", pool.name);
+            }
+            _ => log::info!("pool {} listens at={address} servers={servers}", pool.name),
+        }
+        for (list, fd) in lists.iter_mut().zip(sockets) {
             list.push(Listener { fd, pool: index, is_tcp, keepalive: pool.tcpkeepalive });
         }
     }
@@ -119,8 +128,12 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Removes the unix socket that an earlier run left. Anything else is not ours to remove.
+/// Removes the unix socket that an earlier run left. Anything else is not ours to remove, nor is a
+/// socket that somebody listens on.
 pub(crate) fn remove_socket(path: &Path) -> io::Result<()> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there already"));
+    }
     if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         fs::remove_file(path)?;
     }

@@ -89,7 +89,7 @@ fn serve(options: &Options) -> Outcome {
     }
     let traps = lint::warnings(&config).len() + config.notes.len();
     if traps > 0 {
-        ::log::warn!("the configuration has {traps} warnings, nuthatch -t shows them");
+        ::log::warn!("the configuration has traps, nuthatch -t tells which: {traps}");
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)

@@ -14,11 +14,12 @@ use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::mux::{self, Identity, Mux};
 use nuthatch_core::pool::{self, Ejection};
 use nuthatch_core::stats::PoolStats;
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::process;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What all workers have in common of one pool.
 #[derive(Debug, Clone)]
@@ -52,16 +53,30 @@ pub fn run(
         wake_up.close();
         outcome
     });
-    let mut draining = false;
+    let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
-        if event == ProcessEvent::Drain && draining {
-            log::warn!("asked to end a second time: ending now");
-            process::exit(1);
+        if event == ProcessEvent::Drain {
+            match draining_since {
+                Some(since) if since.elapsed() < ECHO => continue,
+                Some(_) => {
+                    log::warn!("asked to end a second time: ending now");
+                    process::exit(1);
+                }
+                None => draining_since = Some(now()),
+            }
         }
-        draining |= event == ProcessEvent::Drain;
         handle(event, &inboxes);
     }
-    joiner.join().expect("the thread that waits for the workers does nothing else")
+    let outcome = joiner.join().expect("the thread that waits for the workers does nothing else");
+    if outcome.is_ok() {
+        log::info!("ended");
+    }
+    outcome
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a worker: the start of them all, and signals")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
@@ -97,9 +112,8 @@ impl Proxy {
     ///
     /// # Errors
     /// When a pool can't listen or the system has no room for a worker.
-    #[expect(clippy::disallowed_methods, reason = "the moment that all workers count from")]
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        let start = Instant::now();
+        let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
             pool: Arc::new(pool),
@@ -111,16 +125,22 @@ impl Proxy {
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();
+        let clients_max = clients_max(&pools, workers, listeners);
         let (ended, endings) = mpsc::channel();
         let inboxes = Vec::new();
         let mut proxy = Self { start, pools, inboxes, ended, endings, listeners };
         for (number, listeners) in lists.into_iter().enumerate() {
-            proxy.start_worker(number, listeners)?;
+            proxy.start_worker(number, listeners, clients_max)?;
         }
         Ok(proxy)
     }
 
-    fn start_worker(&mut self, number: usize, listeners: Vec<Listener>) -> io::Result<()> {
+    fn start_worker(
+        &mut self,
+        number: usize,
+        listeners: Vec<Listener>,
+        clients_max: usize,
+    ) -> io::Result<()> {
         let inbox = Arc::new(Inbox::new()?);
         let engine = |shared: &SharedPool| {
             let stats = Arc::clone(&shared.workers[number]);
@@ -130,7 +150,7 @@ impl Proxy {
         let pools = self.pools.iter().map(engine).collect();
         self.inboxes.push(Arc::clone(&inbox));
         let (start, ended) = (self.start, self.ended.clone());
-        let work = move || Worker::new(start, inbox, listeners, pools)?.run();
+        let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
         // A proxy that nobody joins does not want to know.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
         thread::Builder::new().name(format!("worker {number}")).spawn(work)?;
@@ -153,6 +173,26 @@ impl Proxy {
         if all_ended { Ok(()) } else { Err(io::Error::other("a worker panicked")) }
     }
 }
+
+/// How many clients each worker may have: descriptors are kept for all that can be connected to
+/// servers, or clients would take what serves them (twemproxy `core_calc_connections`).
+fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let per_pool = pools
+        .iter()
+        .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));
+    let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
+    let kept = to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES);
+    (files.saturating_sub(kept) / workers).max(1)
+}
+
+/// For logs, statistics, name look-ups and what the system needs (twemproxy `RESERVED_FDS`).
+const RESERVED_FILES: usize = 32;
+
+/// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
+/// us and one to all.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// A pool's engine for one worker.
 fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {

@@ -2,8 +2,10 @@
 //!
 //! A server that is down fails every request; the log has one line for it, and one for its return.
 
-use crate::config::Pool;
+use crate::config::{Pool, Server};
 use nuthatch_core::mux::{Event, Mux};
+use nuthatch_core::protocol::ServerError;
+use std::fmt;
 use std::sync::Arc;
 
 /// What was last said of each server of a pool.
@@ -28,10 +30,10 @@ impl Watch {
 
     fn tell_event(&mut self, event: Event) {
         let pool = &self.pool.name;
-        let name = |server: usize| &self.pool.servers[server].configured;
+        let name = |server: usize| Named(&self.pool.servers[server]);
         match event {
             Event::ConnLost { server, error, requests } => {
-                let (name, text) = (name(server), error.text());
+                let (name, text) = (name(server), reason(error));
                 if self.down[server] {
                     log::debug!("server still down pool={pool} server={name} reason=\"{text}\"");
                 } else {
@@ -55,7 +57,7 @@ impl Watch {
                 );
             }
             Event::Ejected { server, error } => {
-                let (name, text) = (name(server), error.text());
+                let (name, text) = (name(server), reason(error));
                 let wait = self.pool.server_retry_timeout.as_millis();
                 log::warn!(
                     "server ejected pool={pool} server={name} reason=\"{text}\" retry_ms={wait}"
@@ -65,5 +67,24 @@ impl Watch {
                 log::warn!("server back on the ring pool={pool} server={}", name(server));
             }
         }
+    }
+}
+
+/// A server as statistics and `route` call it, and where it is.
+struct Named<'a>(&'a Server);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} address={}", self.0.name, self.0.address)
+    }
+}
+
+/// The reason as clients read it, or plainer where twemproxy's words for them say too little.
+fn reason(error: ServerError) -> &'static str {
+    match error {
+        ServerError::HostDown => "its name has no address",
+        ServerError::Closed => "it closed the connection",
+        ServerError::Local => "no descriptor or memory left here",
+        other => other.text(),
     }
 }

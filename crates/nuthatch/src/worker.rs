@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     /// When listeners are watched again that were left alone for want of descriptors.
     accept_again: Option<Instant>,
     pools: Vec<PoolSockets>,
+    /// Clients of all pools that there are descriptors for.
+    clients_max: usize,
     /// When it ends at the latest, once it drains.
     drained_by: Option<Instant>,
     scratch: Box<[u8]>,
@@ -97,6 +99,7 @@ impl Worker {
         inbox: Arc<Inbox>,
         listeners: Vec<Listener>,
         pools: Vec<PoolSockets>,
+        clients_max: usize,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&*inbox, Token::Inbox, Interest::READ)?;
@@ -113,6 +116,7 @@ impl Worker {
             listeners,
             accept_again: None,
             pools,
+            clients_max,
             drained_by: None,
             scratch,
         })
@@ -240,8 +244,9 @@ impl Worker {
     }
 
     fn admit(&mut self, index: usize, fd: OwnedFd) {
+        let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
-        if pool.is_full() {
+        if clients >= self.clients_max || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // It is closed in any case; a client that does not take the word has its end.
             let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
@@ -368,6 +373,11 @@ impl Worker {
         self.flush(now);
         let is_quiet =
             |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
+        if by <= now && !self.pools.iter().all(is_quiet) {
+            let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
+            let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
+            log::warn!("drain out of time requests_cut={requests} clients_cut={clients}");
+        }
         by <= now || self.pools.iter().all(is_quiet)
     }
 }

@@ -31,7 +31,7 @@ pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
 pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 /// The answer to a request of more than `keys_max` keys.
 pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
-const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long: line_max\r\n";
+const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 
 /// The longest line of a command that takes one key: the key, flags and numbers fit many times.
 const SHORT_LINE_MAX: usize = 2048;

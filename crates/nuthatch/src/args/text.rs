@@ -105,7 +105,7 @@ const POOL_STATS: &[(&str, &str)] = &[
     ("client_err", "client connections that ended with an error"),
     ("client_connections", "clients connected now"),
     ("server_ejects", "how often a server was taken off the ring"),
-    ("forward_error", "requests that the proxy had to answer with an error"),
+    ("forward_error", "requests, or parts of them, that the proxy had to answer with an error"),
     ("fragments", "parts into which requests for several servers were cut"),
 ];
 

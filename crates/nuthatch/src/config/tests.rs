@@ -209,7 +209,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "timeout: -5",
         "4:12: alpha.timeout: \"-5\": conf: directive \"timeout\" is not a number; \
-             write milliseconds from 0 to 2147483647",
+             write milliseconds from 0 to 2147483647, 0 or -1 for none",
     ),
     (
         "preconnect: yes",

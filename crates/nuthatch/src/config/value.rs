@@ -18,6 +18,11 @@ impl Fault {
     pub(super) fn new(wrong: &str, right: impl Into<String>) -> Self {
         Self { wrong: wrong.into(), right: right.into() }
     }
+
+    /// The same fault, with another thing that would be right.
+    fn or(self, also: &str) -> Self {
+        Self { right: format!("{}, {also}", self.right), ..self }
+    }
 }
 
 /// The least and the greatest value of a number.
@@ -98,7 +103,11 @@ pub(super) fn milliseconds(text: &str) -> Result<Duration, Fault> {
 pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
     match text {
         "-1" => Ok(None),
-        _ => milliseconds(text).map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero())),
+        _ => {
+            let none = |fault: Fault| fault.or("0 or -1 for none");
+            let timeout = milliseconds(text).map_err(none)?;
+            Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
+        }
     }
 }
 

@@ -129,7 +129,8 @@ pub struct Spares {
 
 const KEPT_MAX: usize = 4 * 1024 * 1024;
 const CAPACITY_MAX: usize = 64 * 1024;
-const CAPACITY_MIN: usize = 256;
+/// A small reply with its header.
+const CAPACITY_MIN: usize = 160;
 
 impl Spares {
     /// An empty buffer with some capacity.

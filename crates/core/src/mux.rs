@@ -227,9 +227,9 @@ impl Mux {
     pub fn next_dirty_client(&mut self) -> Option<ClientId> {
         loop {
             let id = self.dirty_clients.pop()?;
-            self.account(id);
             if let Some(client) = self.clients.get_mut(id.index()) {
                 client.dirty = false;
+                self.account(id);
                 return Some(id);
             }
         }

@@ -71,11 +71,16 @@ impl ClientSocket {
     /// Hop 14: writes what there is, and watches for what is wanted next.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
-        while !mux.client_output(id).is_empty() {
-            match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
+        let mut is_full = false;
+        while !is_full {
+            let output = mux.client_output(id);
+            if output.is_empty() {
+                break;
+            }
+            match send(&self.fd, output, SendFlags::NOSIGNAL) {
                 Ok(count) => mux.handle_client_written(id, count),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => is_full = true,
                 Err(_) => {
                     mux.stats().client_err.add(1);
                     return Fate::Ends;
@@ -85,8 +90,7 @@ impl ClientSocket {
         if mux.is_done(id) {
             return Fate::Ends;
         }
-        let write = !mux.client_output(id).is_empty();
-        let interest = Interest { read: mux.wants_read(id), write };
+        let interest = Interest { read: mux.wants_read(id), write: is_full };
         if interest == self.interest {
             return Fate::Lives;
         }

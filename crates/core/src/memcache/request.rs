@@ -61,6 +61,7 @@ impl<'a> Line<'a> {
 ///
 /// `searched` bytes of it are known to hold no line end (the last [`Parsed::PartialLine`] said so):
 /// a long line that comes in small pieces is not searched again and again.
+#[inline(always)]
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
     if input[0] == BINARY_MAGIC {
         return lost(b"", Limit::Grammar, input.len());
@@ -110,6 +111,7 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
 
 /// Whether a line is too long, be its end among the bytes or not: what a client gets must not
 /// depend on how its bytes were cut on the way.
+#[inline(always)]
 fn is_too_long(line: &[u8], limits: &Limits) -> bool {
     let takes_many_keys = || {
         let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
@@ -163,6 +165,7 @@ pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: 
 ///
 /// Of several keys only the first is looked at here. The others are read once, where each
 /// gets its server.
+#[inline(always)]
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
     let keys = words.rest();
     if keys.is_empty() {

@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{Words, data_len, number, number_in_block, visible_run};
+use super::words::{Words, data_len, number, number_in_block, same_word, visible_run};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// No memcached holds a larger item: its `-I` ends at 1 GiB.
@@ -122,7 +122,7 @@ impl Unfit {
 fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     let likely_end = VALUE.len() + likely_key.len();
     let is_likely = input.get(likely_end) == Some(&b' ')
-        && &input[VALUE.len()..likely_end] == likely_key
+        && same_word(&input[VALUE.len()..likely_end], likely_key)
         && !likely_key.is_empty();
     let key_end =
         if is_likely { likely_end } else { VALUE.len() + visible_run(&input[VALUE.len()..]) };

@@ -81,6 +81,21 @@ pub(super) fn visible_run(bytes: &[u8]) -> usize {
     run_without(bytes, is_invisible, |byte| byte <= b' ' || byte == 0x7f)
 }
 
+/// Whether two words are the same. Those of 8 to 16 bytes, as most keys are, are compared by their
+/// first and last eight, which meet or overlap, and without a call.
+#[inline(always)]
+pub(super) fn same_word(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() || a.len() > 16 {
+        return a == b;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_head), Some(a_tail), Some(b_head), Some(b_tail)) => {
+            a_head == b_head && a_tail == b_tail
+        }
+        _ => a == b,
+    }
+}
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = ONES << 7;
 
@@ -234,6 +249,20 @@ mod tests {
                 [7, 70, 700, 7000, 70_000, 700_000, 7_000_000][last - 1]
             };
             assert_eq!(read(&text), Some((number, last)), "{byte:#x} ends it");
+        }
+    }
+
+    #[test]
+    fn words_are_the_same_to_the_last_byte() {
+        let word = *b"abcdefghijklmnopqrstuvwxyz";
+        for len in 0..=word.len() {
+            assert!(same_word(&word[..len], &word[..len]));
+            assert!(!same_word(&word[..len], b"another") && !same_word(&word[..len], &[0; 27]));
+            for changed in 0..len {
+                let mut other = word;
+                other[changed] ^= 1;
+                assert!(!same_word(&word[..len], &other[..len]), "byte {changed} of {len}");
+            }
         }
     }
 

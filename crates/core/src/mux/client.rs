@@ -115,6 +115,11 @@ impl Client {
         self.out.len() + self.held_bytes
     }
 
+    /// Bytes kept for it, whichever way they go.
+    fn held(&self) -> usize {
+        self.backlog() + self.input.len()
+    }
+
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
     pub(super) fn learn(&mut self, reply_bytes: usize) {
         self.reply_guess = reply_bytes.max(self.reply_guess - self.reply_guess / 8);
@@ -241,9 +246,15 @@ impl Mux {
     /// Notes that `count` bytes of the output were written.
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
-        self.clients[id.index()].out.consume(count, &mut self.spares);
-        self.account(id);
-        self.reconsider(id);
+        let client = &mut self.clients[id.index()];
+        client.out.consume(count, &mut self.spares);
+        // As `account` does, for a client that can only have less now.
+        let held = client.held();
+        self.memory = self.memory - client.accounted + held.min(client.accounted);
+        client.accounted = held.min(client.accounted);
+        if client.hold == Hold::Own {
+            self.reconsider(id);
+        }
     }
 
     /// The client is gone, for whatever reason. What it asked for is thrown away when it comes.
@@ -342,6 +353,7 @@ impl Mux {
         false
     }
 
+    #[inline]
     fn fits_window(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];
         let limits = &self.options.limits;
@@ -357,10 +369,9 @@ impl Mux {
         self.mark_client(id);
     }
 
-    /// Lets a client go on that was held for its own sake, if it may now.
-    #[inline]
+    /// Lets a client go on that is held for its own sake, if it may now.
     pub(super) fn reconsider(&mut self, id: ClientId) {
-        if self.clients[id.index()].hold == Hold::Own && self.fits_window(id) {
+        if self.fits_window(id) {
             self.make_resumable(id);
         }
     }
@@ -379,9 +390,13 @@ impl Mux {
     }
 
     /// Brings `Mux::memory` up to date with one client; sheds the greediest if it is too much.
+    #[inline]
     pub(super) fn account(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id.index()).filter(|c| !c.doomed) else { return };
-        let held = client.backlog() + client.input.len();
+        let client = &mut self.clients[id.index()];
+        if client.doomed {
+            return;
+        }
+        let held = client.held();
         self.memory = self.memory - client.accounted + held;
         client.accounted = held;
         if self.memory > self.options.limits.memory_max {
@@ -401,6 +416,7 @@ impl Mux {
         self.mark_client(ClientId::from_index(index));
     }
 
+    #[inline]
     pub(super) fn mark_client(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         if !client.dirty {

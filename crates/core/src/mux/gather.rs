@@ -144,7 +144,7 @@ impl Gather {
         item_size_max: usize,
     ) -> Option<usize> {
         let base = self.values.len();
-        let (mut used, mut copied) = (0, 0);
+        let (mut used, mut copied, mut found) = (0, 0, 0);
         let mut likely = self.fragments[number].cursor;
         loop {
             let rest = &bytes[used..];
@@ -158,13 +158,14 @@ impl Gather {
             used += len;
             entry.value_end = base + used;
             likely = entry.next;
-            self.found += 1;
+            found += 1;
             if used - copied >= COPY_BYTES {
                 self.keep(&bytes[copied..used]);
                 copied = used;
             }
         }
         self.fragments[number].cursor = likely;
+        self.found += found;
         self.keep(&bytes[copied..used]);
         Some(used)
     }

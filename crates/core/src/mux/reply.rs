@@ -15,6 +15,7 @@ use core::mem;
 
 impl Mux {
     /// Hop 12 ends here: what a server owed is known.
+    #[inline]
     pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: &[u8]) {
         let Some(slot) = pending.slot else { return };
         if let Some((gather, _)) = pending.fragment {
@@ -194,7 +195,9 @@ impl Mux {
             self.leave_queue(id);
         }
         self.mark_client(id);
-        self.reconsider(id);
+        if self.clients[id.index()].hold == Hold::Own {
+            self.reconsider(id);
+        }
     }
 
     /// Takes the head of a client's queue, which is answered, out of the world.

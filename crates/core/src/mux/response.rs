@@ -127,6 +127,7 @@ impl Mux {
     }
 
     /// Hop 12: a whole reply meets its request.
+    #[inline]
     fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: &[u8]) {
         let conn = &mut self.conns[id.index()];
         conn.pending.pop_front();

@@ -135,6 +135,7 @@ impl Conn {
     }
 
     /// The request that the next reply answers: one of which at least a part was written.
+    #[inline]
     pub(super) fn oldest_asked(&self) -> Option<Pending> {
         let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
         self.pending.front().filter(|_| !none_written).copied()
@@ -269,10 +270,12 @@ impl Mux {
 
     /// Whether a client has to wait for a connection's queue: it is full, or others wait for it
     /// and the client was not called.
+    #[inline]
     pub(super) fn must_wait(&self, id: ConnId) -> bool {
         self.is_full(id) || !self.was_called && !self.conns[id.index()].waiters.is_empty()
     }
 
+    #[inline]
     fn is_full(&self, id: ConnId) -> bool {
         let conn = &self.conns[id.index()];
         conn.pending.len() >= self.options.limits.server_requests_max
@@ -325,6 +328,7 @@ impl Mux {
     }
 
     /// Puts a connection on the list of those that need their socket looked after.
+    #[inline]
     pub fn mark_conn(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         if !conn.dirty {

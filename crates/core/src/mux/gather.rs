@@ -136,7 +136,8 @@ impl Gather {
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
-    /// its key; once the answer is an error, only that they came. Says how many bytes they were; none if the fragment did not ask for one of them.
+    /// its key; once the answer is an error, only that they came. Says how many bytes they were;
+    /// none if the fragment did not ask for one of them.
     pub(super) fn take_values(
         &mut self,
         number: usize,

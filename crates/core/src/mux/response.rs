@@ -33,10 +33,7 @@ impl Mux {
         if self.conns[id.index()].state != ConnState::Open {
             return;
         }
-        let conn = &mut self.conns[id.index()];
-        let skipped = conn.skip.min(bytes.len());
-        conn.skip -= skipped;
-        let mut rest = &bytes[skipped..];
+        let mut rest = bytes;
         while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
             let conn = &mut self.conns[id.index()];
             let count = conn.input.top_up(rest, conn.need, &mut self.spares);
@@ -74,7 +71,14 @@ impl Mux {
     fn take_responses(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
         self.conns[id.index()].need = 0;
-        while used < bytes.len() {
+        loop {
+            let conn = &mut self.conns[id.index()];
+            let skipped = conn.skip.min(bytes.len() - used);
+            conn.skip -= skipped;
+            used += skipped;
+            if used == bytes.len() {
+                break;
+            }
             let asked = self.conns[id.index()].oldest_asked();
             let Some(pending) = asked else {
                 self.quarantine(id, Blame::Nobody, now);

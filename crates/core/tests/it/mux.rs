@@ -674,6 +674,22 @@ fn a_value_grown_past_the_limit_is_refused_and_its_connection_goes_on() {
 }
 
 #[test]
+fn a_value_past_the_limit_is_skipped_however_it_is_cut() {
+    let limits = Limits { item_size_max: 1000, ..Limits::default() };
+    let reply = hit("a", &"x".repeat(5000)) + &hit("b", "2");
+    for cut in [1, 7, 10, 13, 14, 15, 600, 4999, 5014, 5016, 5021, 5022] {
+        let mut net = Net::with(engine(1, Options { limits, ..options() }, None));
+        let client = net.client();
+        net.say(client, "get a\r\nget b\r\n");
+        net.answer(0, &reply[..cut]);
+        net.answer(0, &reply[cut..]);
+        let expected = "SERVER_ERROR object too large for cache\r\n".to_owned() + &hit("b", "2");
+        assert_eq!(net.got(client), expected, "cut at {cut}");
+        net.check_idle();
+    }
+}
+
+#[test]
 fn values_that_were_kept_are_forgotten_with_their_connection() {
     let mut net = Net::new(1);
     let client = net.client();

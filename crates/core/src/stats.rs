@@ -208,7 +208,7 @@ impl Histogram {
     }
 
     /// How many fell into each span.
-    pub fn counts(&self) -> impl Iterator<Item = u64> {
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = u64> {
         self.counts.iter().map(Counter::read)
     }
 

@@ -12,7 +12,7 @@ pub(crate) const USAGE: &str = "\
 bench [options]    compare Nuthatch with nutcracker on one CPU
 
   --candidate NAME=PATH  a proxy to compare, may be repeated; it takes nutcracker's command line
-                         (default nuthatch=target/release/nuthatch)
+                         (default nuthatch=target/static/nuthatch)
   --reference PATH       nutcracker (default: nutcracker from the PATH)
   --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb, 100kb, 1000-conns, unix-a,
                          unix-b, unix-c, memory, instructions
@@ -84,7 +84,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error
         }
     }
     if candidates.is_empty() {
-        candidates.push(parse_candidate("nuthatch=target/release/nuthatch")?);
+        candidates.push(parse_candidate("nuthatch=target/static/nuthatch")?);
     }
     let (default_reps, default_seconds) = match effort {
         Effort::Quick => (2, 0.4),

@@ -47,6 +47,34 @@ impl Buffer {
         self.bytes.reserve(extra);
     }
 
+    /// Where the rest of `need` bytes may be read to straight, past what is there; none if they are
+    /// so few that a copy costs less than memory of their own.
+    ///
+    /// There is room for all of them, but for no more than as much again as is here or a fixed
+    /// amount: what is only promised takes no memory.
+    pub fn room_for_large(&mut self, need: usize) -> Option<&mut Vec<u8>> {
+        let missing = need.saturating_sub(self.len());
+        if missing < LARGE {
+            return None;
+        }
+        self.reserve(missing.min(self.len().max(GROWTH)));
+        Some(&mut self.bytes)
+    }
+
+    /// Parts the first `len` bytes, with the memory, from what follows them, which is copied.
+    /// Gives the buffer back if they are not large, or not most of what it holds room for.
+    pub fn split_large(mut self, len: usize, spares: &mut Spares) -> Result<(Vec<u8>, Self), Self> {
+        if self.start > 0 || len < LARGE || len < self.bytes.capacity() / 2 {
+            return Err(self);
+        }
+        let mut rest = Self::default();
+        if len < self.bytes.len() {
+            rest.tail(spares).extend_from_slice(&self.bytes[len..]);
+            self.bytes.truncate(len);
+        }
+        Ok((self.bytes, rest))
+    }
+
     /// Takes `count` bytes from the front; gives the memory back when nothing is left.
     ///
     /// # Panics
@@ -107,6 +135,12 @@ impl Buffer {
         left
     }
 }
+
+/// A message, or the rest of one, of at least this size is read straight to where it is kept.
+pub const LARGE: usize = 16 * 1024;
+
+/// Room is made for as much as there is, and at least for this.
+const GROWTH: usize = 256 * 1024;
 
 /// As many bytes as any line has that is not a list of keys, nearly always.
 const TOP_UP_MIN: usize = 512;

@@ -119,12 +119,6 @@ pub enum Event {
     },
 }
 
-/// A rest of at least this size is read straight to where it is kept.
-const LARGE: usize = 16 * 1024;
-
-/// Room is made for as much as there is, and at least for this: what is only promised takes none.
-const GROWTH: usize = 256 * 1024;
-
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {

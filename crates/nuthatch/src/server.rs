@@ -175,26 +175,46 @@ impl ServerSocket {
     }
 
     /// Hop 9: one read.
+    /// Hop 9: reads until there is no more, or it is the others' turn.
     fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
-        let Some(fd) = &self.fd else { return };
+        let mut taken = 0;
+        while taken < READ_MAX {
+            match self.read_once(place, scratch) {
+                Some(count) => taken += count,
+                None => return,
+            }
+        }
+    }
+
+    /// One read, by way of the worker's scratch buffer; what is large goes straight to where it is
+    /// kept. Says how many bytes it was if there may be more.
+    fn read_once(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) -> Option<usize> {
+        let fd = self.fd.as_ref()?;
         let (id, now) = (place.id, place.now);
-        let read = match place.mux.conn_input(id) {
-            Some(input) => recv_onto(fd, input).inspect(|&count| {
-                if count > 0 {
+        let (read, room) = match place.mux.conn_input(id) {
+            Some(input) => {
+                let room = input.capacity() - input.len();
+                let read = recv_onto(fd, input);
+                if read.is_ok_and(|count| count > 0) {
                     place.mux.handle_server_filled(id, now);
                 }
-            }),
-            None => recv_into(fd, scratch).inspect(|&count| {
-                if count > 0 {
+                (read, room)
+            }
+            None => {
+                let read = recv_into(fd, scratch);
+                if let Ok(count @ 1..) = read {
                     place.mux.handle_server_bytes(id, &scratch[..count], now);
                 }
-            }),
+                (read, scratch.len())
+            }
         };
         match read {
             Ok(0) => self.fail(place, ServerError::Closed),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(count) => return (count == room).then_some(count),
+            Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => self.fail(place, server_error(error)),
         }
+        None
     }
 
     fn write(&mut self, place: &mut Place<'_>) {
@@ -214,6 +234,11 @@ impl ServerSocket {
         self.watch(place, Interest::READ);
     }
 }
+
+/// So much is read from one server connection in a turn, if it is there. With less, a server that
+/// has much to send would get no more of the turn than one that has little, and its clients would
+/// wait longer than others.
+const READ_MAX: usize = 1024 * 1024;
 
 fn server_error(error: Errno) -> ServerError {
     match error {

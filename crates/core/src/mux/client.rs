@@ -4,10 +4,10 @@
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
 //! and nobody else notices.
 
+use super::Mux;
 use super::request::Taken;
 use super::server::ConnId;
 use super::slots::{Queue, State};
-use super::{GROWTH, LARGE, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
 use crate::protocol::Parsed;
@@ -174,12 +174,8 @@ impl Mux {
     /// whole. None if the client is not in the middle of one.
     pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
         let client = &mut self.clients[id.index()];
-        let missing = client.need.saturating_sub(client.input.len());
-        if client.input.is_empty() || missing < LARGE {
-            return None;
-        }
-        client.input.reserve(missing.min(client.input.len().max(GROWTH)));
-        Some(client.input.tail(&mut self.spares))
+        let need = if client.input.is_empty() { 0 } else { client.need };
+        client.input.room_for_large(need)
     }
 
     /// Hop 3 (a): a client's bytes.

@@ -8,6 +8,7 @@
 //! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
 //! the time is given up.
 
+use super::reply::Reply;
 use super::server::{ConnId, ConnState, Pending};
 use super::{Event, Mux};
 use crate::memcache;
@@ -78,7 +79,7 @@ impl Mux {
         let mut line = mem::take(&mut self.line);
         line.clear();
         memcache::write_server_error(error, &mut line);
-        self.settle(pending, Outcome::Error, &line);
+        self.settle(pending, Outcome::Error, Reply::Copied(&line));
         self.line = line;
     }
 

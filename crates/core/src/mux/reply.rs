@@ -8,18 +8,59 @@ use super::gather::{Gather, GatherId};
 use super::server::Pending;
 use super::slots::{SlotId, State};
 use super::{ClientId, Mux};
+use crate::buffer::Spares;
 use crate::memcache;
 use crate::protocol::{Outcome, Shape};
 use alloc::vec::Vec;
 use core::mem;
 
+/// What a client gets, and how it comes to its output.
+pub(super) enum Reply<'a> {
+    /// These bytes, copied.
+    Copied(&'a [u8]),
+    /// This memory itself, where nothing is in the way.
+    Moved(Vec<u8>),
+    /// The values of a multiget.
+    Gathered(&'a Gather),
+}
+
+impl Reply<'_> {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Copied(bytes) => bytes.len(),
+            Self::Moved(bytes) => bytes.len(),
+            Self::Gathered(gather) => gather.held(),
+        }
+    }
+
+    /// The bytes, if they are not those of many servers.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Moved(bytes) => bytes,
+            Self::Gathered(_) => b"",
+        }
+    }
+
+    #[inline]
+    fn append_to(self, out: &mut Vec<u8>, spares: &mut Spares) {
+        match self {
+            Self::Copied(bytes) => out.extend_from_slice(bytes),
+            Self::Moved(bytes) if out.is_empty() => spares.give(mem::replace(out, bytes)),
+            Self::Moved(bytes) => out.extend_from_slice(&bytes),
+            Self::Gathered(gather) => gather.write_answer(out),
+        }
+    }
+}
+
 impl Mux {
     /// Hop 12 ends here: what a server owed is known.
     #[inline]
-    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: &[u8]) {
+    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: Reply<'_>) {
         let Some(slot) = pending.slot else { return };
         if let Some((gather, _)) = pending.fragment {
-            return self.settle_fragment(slot, gather, outcome, reply);
+            return self.settle_fragment(slot, gather, outcome, reply.bytes());
         }
         let expect = pending.expect;
         if matches!(expect.shape, Shape::Value | Shape::MetaGet) {
@@ -29,7 +70,8 @@ impl Mux {
                 _ => {}
             }
         }
-        if expect.quiet.hides(outcome) { self.answer(slot, b"") } else { self.answer(slot, reply) }
+        let is_hidden = expect.quiet.hides(outcome);
+        self.answer(slot, if is_hidden { Reply::Copied(b"") } else { reply });
     }
 
     fn settle_fragment(&mut self, slot: SlotId, id: GatherId, outcome: Outcome, reply: &[u8]) {
@@ -53,7 +95,7 @@ impl Mux {
         if let Some(client) = self.waiting_client(slot) {
             self.clients[client.index()].held_bytes -= gather.held();
         }
-        self.answer_with(slot, gather.held(), |out| gather.write_answer(out));
+        self.answer(slot, Reply::Gathered(gather));
     }
 
     /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
@@ -104,11 +146,7 @@ impl Mux {
     }
 
     /// Answers a request.
-    pub(super) fn answer(&mut self, slot: SlotId, reply: &[u8]) {
-        self.answer_with(slot, reply.len(), |out| out.extend_from_slice(reply));
-    }
-
-    fn answer_with(&mut self, id: SlotId, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer(&mut self, id: SlotId, reply: Reply<'_>) {
         let slot = self.slots.slot(id);
         match slot.state {
             State::Silent => return self.end_silence(id),
@@ -130,11 +168,11 @@ impl Mux {
             &mut slot.reply
         };
         let before = out.len();
-        if backlog > 0 && backlog + len > self.options.limits.client_backlog_max {
+        if backlog > 0 && backlog + reply.len() > self.options.limits.client_backlog_max {
             self.stats.limit_client_backlog.add(1);
             out.extend_from_slice(memcache::BACKLOG_ERROR);
         } else {
-            write(out);
+            reply.append_to(out, &mut self.spares);
         }
         let written = out.len() - before;
         client.learn(written / slot.keys.max(1));
@@ -155,7 +193,7 @@ impl Mux {
             self.mark_client(id);
         } else if !reply.is_empty() {
             let slot = self.insert_slot(id, 0, State::Waiting);
-            self.answer(slot, reply);
+            self.answer(slot, Reply::Copied(reply));
         }
     }
 
@@ -175,7 +213,7 @@ impl Mux {
     fn pass_barrier(&mut self, id: ClientId) {
         let barrier = self.clients[id.index()].queue.tail().expect("a barrier is in the queue");
         let answer = mem::take(&mut self.slots.slot(barrier).reply);
-        self.answer(barrier, &answer);
+        self.answer(barrier, Reply::Copied(&answer));
         self.spares.give(answer);
         self.make_resumable(id);
     }

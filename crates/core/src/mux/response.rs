@@ -7,8 +7,10 @@
 
 use super::failure::Blame;
 use super::gather::values_len;
+use super::reply::Reply;
 use super::server::{ConnId, ConnState, Pending};
 use super::{Event, Mux};
+use crate::buffer::{Buffer, LARGE};
 use crate::memcache;
 use crate::protocol::{Outcome, Response, ServerError, Shape};
 use crate::time::Instant;
@@ -16,16 +18,12 @@ use alloc::vec::Vec;
 use core::mem;
 
 impl Mux {
-    /// Where the rest of a large reply may be read to, past what is there: it has room for the
-    /// whole. None if the connection is not in the middle of one.
+    /// Where a large reply may be read to, past what of it is there: it has room for the whole.
+    /// None if the connection is not in the middle of one, nor likely to get one next.
     pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
         let conn = &mut self.conns[id.index()];
-        let missing = conn.need.saturating_sub(conn.input.len());
-        if conn.input.is_empty() || missing < super::LARGE {
-            return None;
-        }
-        conn.input.reserve(missing.min(conn.input.len().max(super::GROWTH)));
-        Some(conn.input.tail(&mut self.spares))
+        let need = if conn.input.is_empty() { conn.reply_guess } else { conn.need };
+        conn.input.room_for_large(need)
     }
 
     /// Hop 10 (c): a server's bytes.
@@ -61,9 +59,39 @@ impl Mux {
             return;
         }
         let mut input = mem::take(&mut conn.input);
+        if input.len() >= LARGE {
+            input = self.move_response(id, input);
+        }
         let used = self.take_responses(id, input.as_slice(), now);
         input.consume(used, &mut self.spares);
         self.conns[id.index()].input = input;
+    }
+
+    /// Takes the reply at the head of `input` with its memory, if it is most of it: copying a large
+    /// reply costs as much as reading it. What follows it is left.
+    fn move_response(&mut self, id: ConnId, input: Buffer) -> Buffer {
+        let conn = &self.conns[id.index()];
+        let asked = conn.oldest_asked().filter(|pending| pending.fragment.is_none());
+        let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
+        match self.parse_head(id, &pending, input.as_slice()) {
+            Response::Whole { len, outcome } => match input.split_large(len, &mut self.spares) {
+                Ok((reply, rest)) => {
+                    self.finish(id, &pending, outcome, Reply::Moved(reply));
+                    rest
+                }
+                Err(input) => input,
+            },
+            _ => input,
+        }
+    }
+
+    /// What stands at the head of a connection's bytes, which answers `pending`.
+    #[inline]
+    fn parse_head(&self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
+        let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
+        let echo = (key, &opaque[..pending.echo.1]);
+        let item_size_max = self.options.limits.item_size_max;
+        memcache::parse_response(bytes, pending.expect.shape, echo, item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
@@ -92,12 +120,9 @@ impl Mux {
                 used += len;
             }
             let rest = &bytes[used..];
-            let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
-            let echo = (key, &opaque[..pending.echo.1]);
-            let item_size_max = self.options.limits.item_size_max;
-            match memcache::parse_response(rest, pending.expect.shape, echo, item_size_max) {
+            match self.parse_head(id, &pending, rest) {
                 Response::Whole { len, outcome } => {
-                    self.finish(id, &pending, outcome, &rest[..len]);
+                    self.finish(id, &pending, outcome, Reply::Copied(&rest[..len]));
                     used += len;
                 }
                 Response::TooLarge(len) => {
@@ -126,14 +151,17 @@ impl Mux {
         match (pending.slot, pending.fragment) {
             (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
             (None, Some(_)) => {}
-            (_, None) => self.finish(id, pending, Outcome::Error, memcache::TOO_LARGE),
+            (_, None) => {
+                self.finish(id, pending, Outcome::Error, Reply::Copied(memcache::TOO_LARGE));
+            }
         }
     }
 
     /// Hop 12: a whole reply meets its request.
     #[inline]
-    fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: &[u8]) {
+    fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: Reply<'_>) {
         let conn = &mut self.conns[id.index()];
+        conn.learn(reply.len());
         conn.pending.pop_front();
         conn.expired = conn.expired.saturating_sub(1);
         if pending.echo != (0, 0) {

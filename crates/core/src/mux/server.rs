@@ -77,6 +77,8 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     pub(super) need: usize,
+    /// What its next reply may weigh, by experience; small ones are not told apart.
+    pub(super) reply_guess: usize,
     /// Bytes of a refused value that are still to come.
     pub(super) skip: usize,
     /// Whether it should be open although nothing is pending.
@@ -121,6 +123,7 @@ impl Conn {
             unsent_bytes: 0,
             input: Buffer::default(),
             need: 0,
+            reply_guess: 0,
             skip: 0,
             wanted: false,
             doomed: false,
@@ -139,6 +142,12 @@ impl Conn {
     pub(super) fn oldest_asked(&self) -> Option<Pending> {
         let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
         self.pending.front().filter(|_| !none_written).copied()
+    }
+
+    /// Notes what a reply weighed: a large one counts at once, small ones by and by.
+    #[inline]
+    pub(super) fn learn(&mut self, reply_bytes: usize) {
+        self.reply_guess = reply_bytes.max(self.reply_guess - self.reply_guess / 8);
     }
 
     /// The number of this connection's fragment in a request; `next` if it has none yet.

@@ -1132,7 +1132,44 @@ fn large_values_are_read_to_where_they_are_kept() {
     net.answer(0, rest);
     assert_eq!(net.got(client), "STORED\r\n".to_owned() + &reply);
     assert!(net.mux.client_input(client).is_none());
-    assert!(net.mux.conn_input(ConnId::new(0)).is_none());
+    net.check_idle();
+}
+
+#[test]
+fn a_large_reply_is_passed_on_in_the_memory_it_was_read_to() {
+    let mut net = Net::new(1);
+    let conn = ConnId::new(0);
+    let client = net.client();
+    let reply = hit("k", &"x".repeat(100_000));
+    net.say(client, "get k\r\n");
+    net.answer(0, &reply);
+    assert_eq!(net.got(client), reply);
+
+    net.say(client, "get k\r\nget k\r\n");
+    let input = net.mux.conn_input(conn).expect("the next reply may be as large");
+    input.extend_from_slice(reply.as_bytes());
+    input.extend_from_slice(&reply.as_bytes()[..10]);
+    let memory = input.as_ptr();
+    net.mux.handle_server_filled(conn, Instant::default());
+    assert_eq!(net.mux.client_output(client).as_ptr(), memory);
+    net.answer(0, &reply[10..]);
+    assert_eq!(net.got(client), reply.repeat(2));
+    net.check_idle();
+}
+
+#[test]
+fn large_replies_are_no_longer_expected_when_small_ones_come() {
+    let mut net = Net::new(1);
+    let conn = ConnId::new(0);
+    let client = net.client();
+    net.say(client, "get k\r\n");
+    net.answer(0, &hit("k", &"x".repeat(100_000)));
+    assert!(net.mux.conn_input(conn).is_some());
+    for _ in 0..20 {
+        net.say(client, "get k\r\n");
+        net.answer(0, "END\r\n");
+    }
+    assert!(net.mux.conn_input(conn).is_none());
     net.check_idle();
 }
 

@@ -8,6 +8,7 @@ from objects import environment, of_kind, proxies
 from rendering import CASES, render, render_case
 from test_values import SCHEMA
 
+
 @pytest.fixture
 def check(nuthatch, tmp_path):
     """Lets the program check the configuration of a container, as in that container."""
@@ -15,7 +16,9 @@ def check(nuthatch, tmp_path):
     def run(container: dict, config: str | None) -> str:
         path = tmp_path / "nutcracker.yml"
         path.write_text(config or "")
-        arguments = [word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]]
+        arguments = [
+            word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]
+        ]
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
             env=environment(container),

@@ -1,7 +1,7 @@
 """What the real program says on /metrics.
 
-The rule: it is asked after requests that were answered and requests that failed, so that nothing but
-the absence of a metric can make it absent.
+The rule: it is asked after requests that were answered and requests that failed, so that a metric
+which is absent then is always absent.
 """
 
 import itertools

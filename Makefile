@@ -1,13 +1,13 @@
-# Eight recipes, no logic. `make test` is what CI runs.
+# Nine recipes, no logic. `make test` is what CI runs.
 
 CARGO ?= cargo
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 DEPS = memcached nutcracker libmemcached-tools libmemcached-dev python3-venv python3-dev \
-       gcc make zlib1g-dev valgrind
+       gcc make zlib1g-dev valgrind docker-compose
 
-.PHONY: test deps check build unit it fuzz bench
+.PHONY: test deps check build unit it fuzz deploy-check bench
 
-test: deps check unit it fuzz
+test: deps check unit it fuzz deploy-check
 
 deps:
 	tests/deps.sh $(DEPS)
@@ -35,6 +35,9 @@ it:
 
 fuzz:
 	fuzz/run 20
+
+deploy-check: deps build
+	tests/deploy/run
 
 bench: build
 	$(CARGO) build --release -p nuthatch-bench

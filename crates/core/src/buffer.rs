@@ -50,8 +50,8 @@ impl Buffer {
     /// Where the rest of `need` bytes may be read to straight, past what is there; none if they are
     /// so few that a copy costs less than memory of their own.
     ///
-    /// There is room for all of them, but for no more than as much again as is here or a fixed
-    /// amount: what is only promised takes no memory.
+    /// There is room for as many as are here already, or for a fixed amount: what is only promised
+    /// takes no memory.
     pub fn room_for_large(&mut self, need: usize) -> Option<&mut Vec<u8>> {
         let missing = need.saturating_sub(self.len());
         if missing < LARGE {

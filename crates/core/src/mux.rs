@@ -119,7 +119,7 @@ pub enum Event {
 }
 
 /// Those that need their socket looked after, first come, first served. It is emptied once a turn,
-/// so a list and a place in it will do.
+/// so a list and a place in it will do: a `VecDeque` costs twenty instructions more for a request.
 #[derive(Debug)]
 struct Dirty<Id> {
     ids: Vec<Id>,
@@ -264,15 +264,20 @@ impl Mux {
 
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
-        if let Some(server) = self.pool.next_returned() {
-            self.stats.servers[server].more.is_ejected.set(0);
-            self.events.push_back(Event::Returned { server });
-        }
+        self.note_returned();
         self.events.pop_front()
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.next_expiry
+        [self.next_expiry, self.pool.next_return()].into_iter().flatten().min()
+    }
+
+    /// Tells of the servers that have returned.
+    fn note_returned(&mut self) {
+        while let Some(server) = self.pool.next_returned() {
+            self.stats.servers[server].more.is_ejected.set(0);
+            self.events.push_back(Event::Returned { server });
+        }
     }
 }

@@ -8,7 +8,7 @@
 //!            failure_limit failures in a row
 //!     live ────────────────────────────────────► ejected (its keys go to the others)
 //!       ▲                                           │
-//!       └──── first request after retry_timeout ────┘
+//!       └───────── after retry_timeout ─────────────┘
 //! ```
 //!
 //! One answer forwarded sets the count of failures back to zero. If all are ejected, requests
@@ -77,19 +77,12 @@ impl Pool {
     pub fn route(&mut self, key: &[u8], now: Instant) -> Option<usize> {
         match self.next_return {
             None => Some(self.ring.route(key)),
-            Some(at) => self.route_without_ejected(key, at, now),
+            Some(_) => self.route_without_ejected(key, now),
         }
     }
 
-    fn route_without_ejected(
-        &mut self,
-        key: &[u8],
-        next_return: Instant,
-        now: Instant,
-    ) -> Option<usize> {
-        if next_return <= now {
-            self.return_servers(now);
-        }
+    fn route_without_ejected(&mut self, key: &[u8], now: Instant) -> Option<usize> {
+        self.return_due(now);
         if self.all_away { None } else { Some(self.ring.route(key)) }
     }
 
@@ -113,7 +106,16 @@ impl Pool {
         true
     }
 
-    fn return_servers(&mut self, now: Instant) {
+    /// When the next server returns; none while all are live.
+    pub fn next_return(&self) -> Option<Instant> {
+        self.next_return
+    }
+
+    /// Lets the servers return whose time is over.
+    pub fn return_due(&mut self, now: Instant) {
+        if self.next_return.is_none_or(|at| now < at) {
+            return;
+        }
         for (server, until) in self.away_until.iter_mut().enumerate() {
             if until.is_some_and(|at| at <= now) {
                 *until = None;

@@ -99,7 +99,7 @@ counters! {
         get_hits,
         /// Keys that were not found.
         get_misses,
-        /// Requests refused because they broke the protocol.
+        /// Requests refused because they broke the protocol, whose clients stay.
         client_request_errors,
         /// Clients closed because one could not tell where their next request begins.
         client_framing_lost,

@@ -174,11 +174,11 @@ impl ServerSocket {
         }
     }
 
-    /// Hop 9: one read.
-    /// Hop 9: reads until there is no more, or it is the others' turn.
+    /// Hop 9: reads until there is no more, or it is the others' turn, or the connection was given
+    /// up for what was read.
     fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
         let mut taken = 0;
-        while taken < READ_MAX {
+        while taken < READ_MAX && place.mux.conn_state(place.id) == ConnState::Open {
             match self.read_once(place, scratch) {
                 Some(count) => taken += count,
                 None => return,
@@ -195,9 +195,7 @@ impl ServerSocket {
             Some(input) => {
                 let room = input.capacity() - input.len();
                 let read = recv_onto(fd, input);
-                if read.is_ok_and(|count| count > 0) {
-                    place.mux.handle_server_filled(id, now);
-                }
+                place.mux.handle_server_filled(id, now);
                 (read, room)
             }
             None => {
@@ -238,7 +236,7 @@ impl ServerSocket {
 /// So much is read from one server connection in a turn, if it is there. With less, a server that
 /// has much to send would get no more of the turn than one that has little, and its clients would
 /// wait longer than others.
-const READ_MAX: usize = 1024 * 1024;
+const READ_MAX: usize = 512 * 1024;
 
 fn server_error(error: Errno) -> ServerError {
     match error {

@@ -197,8 +197,7 @@ impl Mux {
         self.clients[id.index()].out.as_slice()
     }
 
-    /// Where the rest of a large request may be read to, past what is there: it has room for the
-    /// whole. None if the client is not in the middle of one.
+    /// Where the rest of a large request may be read to, past what of it is there. None if the client is not in the middle of one.
     pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
         let client = &mut self.clients[id.index()];
         let need = if client.input.is_empty() { 0 } else { client.need };

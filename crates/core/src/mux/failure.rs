@@ -24,9 +24,13 @@ pub(super) enum Blame {
 }
 
 impl Mux {
-    /// The connection is closed, or could not be opened.
+    /// The connection is closed, or could not be opened. One that was given up already is not lost
+    /// a second time.
     pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
         let conn = &self.conns[id.index()];
+        if conn.state == ConnState::Closed {
+            return;
+        }
         let stats = &self.stats.servers[conn.server()];
         let idle = conn.state == ConnState::Open && conn.pending.is_empty();
         let is_blameless = idle || error == ServerError::Local;
@@ -45,8 +49,12 @@ impl Mux {
         let is_counted = conn.expired > 0 && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
         if requests > 0 || blame == Blame::Server {
-            self.stats.servers[server].more.is_down.set(1);
-            self.count_error(server, error);
+            if error != ServerError::Local {
+                self.stats.servers[server].more.is_down.set(1);
+            }
+            if !is_counted {
+                self.count_error(server, error);
+            }
             self.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {
@@ -69,6 +77,8 @@ impl Mux {
     }
 
     fn count_failure(&mut self, server: usize, error: ServerError, now: Instant) {
+        // It may have returned a moment ago, and that comes first.
+        self.note_returned();
         if self.pool.failure(server, now) {
             let micros = self.options.identity.epoch_micros(now);
             self.stats.server_ejects.add(1);
@@ -92,8 +102,9 @@ impl Mux {
         self.line = line;
     }
 
-    /// Answers the requests that have run out of time.
+    /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.pool.return_due(now);
         if self.next_expiry.is_none_or(|at| now < at) {
             return;
         }

@@ -13,6 +13,7 @@ use crate::memcache::{self, KeyRoom};
 use crate::protocol::{
     All, Class, Expect, KeyEncoding, Limit, Many, One, Quiet, Request, ServerError, Shape,
 };
+use crate::stats::Counter;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -51,7 +52,10 @@ impl Mux {
             }
             Request::Lost { error, limit } => {
                 self.stats.client_framing_lost.add(1);
-                self.refuse(id, error, *limit);
+                if *limit != Limit::Grammar {
+                    self.limit_counter(*limit).add(1);
+                }
+                self.answer_here(id, error);
                 self.end_input(id);
                 Taken::Last
             }
@@ -72,14 +76,17 @@ impl Mux {
     }
 
     fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
-        let counter = match limit {
+        self.limit_counter(limit).add(1);
+        self.answer_here(id, error);
+    }
+
+    fn limit_counter(&self, limit: Limit) -> &Counter {
+        match limit {
             Limit::Grammar => &self.stats.client_request_errors,
             Limit::ItemSize => &self.stats.limit_item_size,
             Limit::Keys => &self.stats.limit_keys,
             Limit::Line => &self.stats.limit_line,
-        };
-        counter.add(1);
-        self.answer_here(id, error);
+        }
     }
 
     fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {

@@ -18,12 +18,13 @@ use alloc::vec::Vec;
 use core::mem;
 
 impl Mux {
-    /// Where a large reply may be read to, past what of it is there: it has room for the whole.
-    /// None if the connection is not in the middle of one, nor likely to get one next.
+    /// Where a large reply may be read to, past what of it is there. Call
+    /// [`Mux::handle_server_filled`] when it was tried, whatever came of it. None if the connection is not in the middle of one, nor likely to get one next.
     pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
         let conn = &mut self.conns[id.index()];
-        let need = if conn.input.is_empty() { conn.reply_guess } else { conn.need };
-        conn.input.room_for_large(need)
+        // A byte more than a reply like the last one has, or a whole one would look like a part.
+        let likely = if conn.reply_guess < LARGE { 0 } else { conn.reply_guess + 1 };
+        conn.input.room_for_large(likely.max(conn.need))
     }
 
     /// Hop 10 (c): a server's bytes.
@@ -53,10 +54,14 @@ impl Mux {
         }
     }
 
-    /// Hop 10 (c), when the bytes were read into [`Mux::conn_input`].
+    /// Hop 10 (c), when bytes were read into [`Mux::conn_input`], or could not be.
     pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
-        if conn.input.len() < conn.need {
+        if conn.input.is_empty() {
+            conn.input.clear(&mut self.spares);
+        }
+        let is_whole = !conn.input.is_empty() && conn.input.len() >= conn.need;
+        if conn.state != ConnState::Open || !is_whole {
             return;
         }
         let mut input = mem::take(&mut conn.input);

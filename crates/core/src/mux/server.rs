@@ -387,6 +387,7 @@ impl Mux {
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;
+        conn.reply_guess = 0;
         conn.skip = 0;
         conn.echo.clear(&mut self.spares);
         conn.out.clear(&mut self.spares);

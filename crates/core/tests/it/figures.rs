@@ -1,9 +1,11 @@
 //! What the engine counts and times.
 
 use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::mux::Event;
 use nuthatch_core::pool::Ejection;
 use nuthatch_core::protocol::{Class, ServerError};
 use nuthatch_core::stats::{Counter, Histogram, MoreServerStats};
+use nuthatch_core::time::Instant;
 use std::time::Duration;
 
 #[test]
@@ -154,6 +156,50 @@ fn an_ejected_server_shows_until_it_is_back_on_the_ring() {
     assert_eq!((figures(&net).is_ejected.read(), figures(&net).ejections.read()), (0, 1));
     net.answer(0, "END\r\n");
     net.check_idle();
+}
+
+#[test]
+fn a_server_returns_when_its_time_is_over_and_may_be_ejected_at_once() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    net.accepts = false;
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Refused);
+    assert_eq!(figures(&net).is_ejected.read(), 1);
+    net.later(1500);
+    assert_eq!(figures(&net).is_ejected.read(), 0, "nobody has to ask for it");
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Refused);
+    assert_eq!(figures(&net).is_ejected.read(), 1);
+    let is_about = |event: &&Event| matches!(event, Event::Ejected { .. } | Event::Returned { .. });
+    let events: Vec<_> = net.events.iter().filter(is_about).copied().collect();
+    let ejected = Event::Ejected { server: 0, error: ServerError::Refused };
+    assert_eq!(events, [ejected, Event::Returned { server: 0 }, ejected]);
+}
+
+#[test]
+fn a_return_is_told_before_the_ejection_that_follows_it_in_the_same_turn() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let mut mux = engine(1, options(), Some(ejection));
+    let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+    let client = mux.open_client();
+    let mut events = Vec::new();
+    for now in [at(0), at(1500)] {
+        mux.handle_client_bytes(client, b"get a\r\n", now);
+        while let Some(id) = mux.next_dirty_conn() {
+            if mux.wants_open(id) {
+                mux.handle_conn_opening(id, now);
+                mux.handle_conn_closed(id, ServerError::NoSocket, now);
+            }
+        }
+        events.extend(std::iter::from_fn(|| mux.next_event()));
+        assert_eq!(mux.stats().servers[0].more.is_ejected.read(), 1);
+        assert!(mux.pool().is_ejected(0));
+    }
+    events.retain(|event| matches!(event, Event::Ejected { .. } | Event::Returned { .. }));
+    let ejected = Event::Ejected { server: 0, error: ServerError::NoSocket };
+    assert_eq!(events, [ejected, Event::Returned { server: 0 }, ejected]);
 }
 
 #[test]

@@ -1148,12 +1148,63 @@ fn a_large_reply_is_passed_on_in_the_memory_it_was_read_to() {
     net.say(client, "get k\r\nget k\r\n");
     let input = net.mux.conn_input(conn).expect("the next reply may be as large");
     input.extend_from_slice(reply.as_bytes());
-    input.extend_from_slice(&reply.as_bytes()[..10]);
+    input.extend_from_slice(&reply.as_bytes()[..1]);
     let memory = input.as_ptr();
     net.mux.handle_server_filled(conn, Instant::default());
     assert_eq!(net.mux.client_output(client).as_ptr(), memory);
-    net.answer(0, &reply[10..]);
-    assert_eq!(net.got(client), reply.repeat(2));
+    let input = net.mux.conn_input(conn).expect("the rest of it is as large");
+    input.extend_from_slice(&reply.as_bytes()[1..]);
+    let memory = input.as_ptr();
+    net.mux.handle_client_written(client, reply.len());
+    net.mux.handle_server_filled(conn, Instant::default());
+    assert_eq!(net.mux.client_output(client).as_ptr(), memory);
+    net.later(0);
+    assert_eq!(net.got(client), reply);
+    net.check_idle();
+}
+
+#[test]
+fn a_connection_that_was_given_up_is_not_lost_again() {
+    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_millis(1500) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let (conn, now) = (ConnId::new(0), Instant::default());
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.answer(0, &hit("a", &"x".repeat(100_000)));
+    net.got(client);
+    net.say(client, "get a\r\n");
+    let wrong = hit("c", &"x".repeat(100_000));
+    for _ in 0..3 {
+        // As a socket that is read on in the same turn, and then found closed.
+        match net.mux.conn_input(conn) {
+            Some(input) => {
+                input.extend_from_slice(wrong.as_bytes());
+                net.mux.handle_server_filled(conn, now);
+            }
+            None => net.mux.handle_server_bytes(conn, wrong.as_bytes(), now),
+        }
+    }
+    net.mux.handle_conn_closed(conn, ServerError::Closed, now);
+    net.later(0);
+    assert_eq!(net.mux.stats().desync_total.read(), 1);
+    assert_eq!(net.mux.stats().server_ejects.read(), 0, "one fault is not two");
+    assert_eq!(net.got(client), DESYNC);
+}
+
+#[test]
+fn what_was_reserved_and_not_filled_is_given_back() {
+    let mut net = Net::new(1);
+    let conn = ConnId::new(0);
+    let client = net.client();
+    net.say(client, "get k\r\n");
+    net.answer(0, &hit("k", &"x".repeat(100_000)));
+    assert!(net.mux.conn_input(conn).is_some_and(|input| input.capacity() > 100_000));
+    net.mux.handle_server_filled(conn, Instant::default());
+    for _ in 0..20 {
+        net.say(client, "get k\r\n");
+        net.answer(0, "END\r\n");
+    }
+    assert!(net.mux.conn_input(conn).is_none());
     net.check_idle();
 }
 

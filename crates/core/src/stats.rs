@@ -71,7 +71,7 @@ counters! {
         fragments,
         /// Client connections accepted since the start.
         client_accepts,
-        /// Clients turned away because `client_connections` were there already.
+        /// Clients turned away for `client_connections`, or for want of descriptors.
         client_rejects,
         /// Connections to servers begun since the start.
         server_connects,
@@ -99,7 +99,7 @@ counters! {
         get_hits,
         /// Keys that were not found.
         get_misses,
-        /// Requests refused because they broke the protocol, whose clients stay.
+        /// Requests refused because they broke the protocol, whose clients went on.
         client_request_errors,
         /// Clients closed because one could not tell where their next request begins.
         client_framing_lost,
@@ -107,7 +107,7 @@ counters! {
         desync_total,
         /// Replies replaced by an error because their client had `client_backlog_max` waiting.
         limit_client_backlog,
-        /// Storage requests refused for `item_size_max`.
+        /// Storage requests, and values in replies, refused for `item_size_max`.
         limit_item_size,
         /// Requests refused for `keys_max`.
         limit_keys,

@@ -16,6 +16,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nuthatch_core::ring::Ring;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net;
@@ -25,7 +26,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 mod metrics;
@@ -55,14 +56,15 @@ pub const PATHS: &[(&str, &str)] = &[
     ("/route?key=KEY&pool=POOL", "which server has a key"),
 ];
 
-/// Readers at one time; the next ones wait.
+/// Readers at one time. One more takes the place of the oldest: those who ask and go, as probes do,
+/// must get in whoever else stays.
 const READERS_MAX: usize = 16;
 
 /// How long a reader may take for its request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept: long enough for a scrape every half a minute to stay on it.
-const CONNECTION_MAX: Duration = Duration::from_secs(75);
+/// How long a reader may take for everything.
+const CONNECTION_MAX: Duration = Duration::from_secs(30);
 
 /// How long a worker may take to give a sign of life, and how often one looks.
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,18 +92,20 @@ pub(crate) fn start(listen: &Listen, admin: Admin) -> io::Result<()> {
 
 fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
     let admin = Arc::new(admin);
-    let readers = Arc::new(Semaphore::new(READERS_MAX));
+    let mut readers: VecDeque<AbortHandle> = VecDeque::new();
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("it is a listener that blocks not");
         loop {
-            let place = readers.clone().acquire_owned().await.expect("nobody closes it");
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let talk = talk(stream, Arc::clone(&admin));
-                    tokio::spawn(async move {
-                        talk.await;
-                        drop(place);
-                    });
+                    readers.retain(|reader| !reader.is_finished());
+                    if readers.len() == READERS_MAX
+                        && let Some(oldest) = readers.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    let talk = tokio::spawn(talk(stream, Arc::clone(&admin)));
+                    readers.push_back(talk.abort_handle());
                 }
                 // No descriptors: others need them more.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -169,7 +173,11 @@ impl Admin {
     async fn live(&self) -> Answer {
         let looks: Vec<u64> = self.inboxes.iter().map(|inbox| inbox.looks()).collect();
         self.inboxes.iter().for_each(|inbox| inbox.ring());
-        let has_turned = |worker: usize| self.inboxes[worker].looks() != looks[worker];
+        // One that has drained needs no life.
+        let has_turned = |worker: usize| {
+            let inbox = &self.inboxes[worker];
+            inbox.is_closed() || inbox.looks() != looks[worker]
+        };
         let all_turn = async {
             while !(0..looks.len()).all(has_turned) {
                 sleep(LIFE_LOOK).await;
@@ -218,6 +226,13 @@ mod tests {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let request = Request::get(path).body(()).unwrap();
         runtime.block_on(admin.answer(&request)).status()
+    }
+
+    #[test]
+    fn a_worker_that_has_ended_is_not_asked() {
+        let ended = Arc::new(Inbox::new().unwrap());
+        ended.close();
+        assert_eq!(ask(&admin(vec![ended]), "/live"), StatusCode::OK);
     }
 
     #[test]

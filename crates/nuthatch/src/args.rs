@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::config::{self, Listen, cpus};
-use crate::log::Format;
+use crate::log::{self, Format};
 use crate::suggest;
 
 mod flag;
@@ -163,7 +163,7 @@ pub fn parse(
     let flags = command.map_or(FLAGS, |command| command.flags);
     let mut line = Line { parser: Parser::from_args(rest), flags };
     match command.map(|command| command.name) {
-        None => serve(&mut line, options_of_environment(variable)?),
+        None => serve(&mut line, variable),
         Some("demo") => demo(&mut line),
         Some("node") => node(&mut line),
         Some("route") => route(&mut line),
@@ -172,34 +172,21 @@ pub fn parse(
     }
 }
 
-/// What the environment says of the proxy's flags; an empty variable is an unset one.
-fn options_of_environment(
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Options, UsageError> {
-    let mut options = Options::default();
-    for flag in FLAGS {
-        let Some(name) = flag.variable else { continue };
-        let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
-        let mut argument = OsString::from(format!("--{}=", flag.long));
-        argument.push(&value);
-        let mut line = Line { parser: Parser::from_args([argument]), flags: FLAGS };
-        line.next()?;
-        set(&mut options, flag, &mut line).map_err(|UsageError(error)| {
-            UsageError(format!("environment: {name}: {value:?}: {error}"))
-        })?;
-    }
-    Ok(options)
-}
-
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.
-fn serve(line: &mut Line, mut options: Options) -> Result<Command, UsageError> {
+fn serve(
+    line: &mut Line,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, UsageError> {
+    let mut options = Options::default();
     let (mut help, mut version, mut describe, mut test) = (false, false, false, false);
+    let mut given = Vec::new();
     while let Some(token) = line.next()? {
         let flag = match token {
             Token::Flag(flag) => flag,
             Token::Word(word) => return Err(unknown_word(&word)),
         };
+        given.push(flag.long);
         match flag.long {
             "help" => help = true,
             "version" => version = true,
@@ -208,13 +195,39 @@ fn serve(line: &mut Line, mut options: Options) -> Result<Command, UsageError> {
             _ => set(&mut options, flag, line)?,
         }
     }
-    Ok(match () {
-        () if help => Command::Help,
-        () if version => Command::Version,
-        () if describe => Command::DescribeStats,
-        () if test => Command::Test(options.file),
-        () => Command::Serve(options),
-    })
+    match () {
+        () if help => return Ok(Command::Help),
+        () if version => return Ok(Command::Version),
+        () if describe => return Ok(Command::DescribeStats),
+        () => {}
+    }
+    for flag in FLAGS.iter().filter(|flag| !given.contains(&flag.long)) {
+        set_by_variable(&mut options, flag, &variable)?;
+    }
+    Ok(if test { Command::Test(options.file) } else { Command::Serve(options) })
+}
+
+/// Reads a flag from the environment that the command line does not have; an empty variable is an
+/// unset one.
+fn set_by_variable(
+    options: &mut Options,
+    flag: &'static Flag,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<(), UsageError> {
+    let Some(name) = flag.variable else { return Ok(()) };
+    let Some(value) = variable(name).filter(|value| !value.is_empty()) else { return Ok(()) };
+    // Containers know levels by their names.
+    let level = value.to_str().and_then(log::level_of_name).filter(|_| flag.long == "verbose");
+    if let Some(level) = level {
+        options.verbosity = level;
+        return Ok(());
+    }
+    let mut argument = OsString::from(format!("--{}=", flag.long));
+    argument.push(&value);
+    let mut line = Line { parser: Parser::from_args([argument]), flags: FLAGS };
+    line.next()?;
+    set(options, flag, &mut line)
+        .map_err(|UsageError(error)| UsageError(format!("environment: {name}: {value:?}: {error}")))
 }
 
 /// Reads the value of a flag that says how the proxy runs.

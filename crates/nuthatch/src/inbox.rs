@@ -8,7 +8,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A message to a worker.
@@ -27,12 +27,18 @@ pub(crate) struct Inbox {
     bell: OwnedFd,
     /// How often the worker looked.
     looks: AtomicU64,
+    is_closed: AtomicBool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { messages: Mutex::default(), bell, looks: AtomicU64::new(0) })
+        Ok(Self {
+            messages: Mutex::default(),
+            bell,
+            looks: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+        })
     }
 
     /// Leaves a message and rings.
@@ -50,6 +56,15 @@ impl Inbox {
     /// How often the worker has looked who rang.
     pub(crate) fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
+    }
+
+    /// The worker has ended in good order and will not look again.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     /// Takes the messages and silences the bell.

@@ -68,6 +68,23 @@ pub fn reopen() -> io::Result<()> {
     Ok(())
 }
 
+/// The level that others call by this name.
+pub(crate) fn level_of_name(name: &str) -> Option<u8> {
+    let is_name = |(known, _): &&(&str, u8)| known.eq_ignore_ascii_case(name);
+    LEVEL_NAMES.iter().find(is_name).map(|(_, level)| *level)
+}
+
+/// Each name with the least level that has all of its lines.
+const LEVEL_NAMES: [(&str, u8); 7] = [
+    ("off", 0),
+    ("error", 3),
+    ("warn", 4),
+    ("warning", 4),
+    ("info", 5),
+    ("debug", 7),
+    ("trace", LEVEL_MAX),
+];
+
 /// Logs more: the next level, up to [`LEVEL_MAX`]. Returns the level that now holds.
 pub fn raise() -> u8 {
     set_level(level().saturating_add(1))

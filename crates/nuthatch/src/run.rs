@@ -1,7 +1,7 @@
 //! The proxy at work: starts the workers and waits for their end.
 //!
-//! The main thread listens to signals; each worker has a thread; the statistics port has one. A
-//! worker that fails ends the process: half a proxy is worse than one that is started again.
+//! The main thread listens to signals; each worker has a thread; the statistics port has one, and
+//! the admin port if there is one. A worker that fails ends the process: half a proxy is worse than one that is started again.
 
 use crate::admin::{self, Admin};
 use crate::args::Options;
@@ -96,8 +96,12 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
             Ok(()) => log::info!("log file reopened"),
             Err(error) => log::error!("{error}"),
         },
-        ProcessEvent::RaiseLogLevel => log::info!(level = logging::raise(); "log level raised"),
-        ProcessEvent::LowerLogLevel => log::info!(level = logging::lower(); "log level lowered"),
+        ProcessEvent::RaiseLogLevel => {
+            log::info!(log_level = logging::raise(); "log level raised");
+        }
+        ProcessEvent::LowerLogLevel => {
+            log::info!(log_level = logging::lower(); "log level lowered");
+        }
         ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
     }
 }

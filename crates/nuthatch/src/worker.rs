@@ -131,6 +131,7 @@ impl Worker {
         }
         self.flush(self.now);
         while self.turn()? {}
+        self.inbox.close();
         Ok(())
     }
 

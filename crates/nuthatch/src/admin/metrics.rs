@@ -1,7 +1,7 @@
 //! `/metrics`: all figures in the text format of Prometheus.
 //!
-//! The one rule: a metric is a line in a table here, with its help, and a test looks for it in
-//! `docs/metrics.md`. Counters end in `_total`, times are seconds, sizes bytes; figures are those of
+//! The one rule: a metric stands here once, with its help, in a table where that will do, and a test
+//! looks for it in `docs/metrics.md`. Counters end in `_total`, times are seconds, sizes bytes; figures are those of
 //! the moment, summed over the workers.
 
 use super::{Admin, pages};
@@ -79,7 +79,7 @@ const POOL: &[Family<PoolStats>] = &[
     }),
     counters(
         "commands_total",
-        "Requests by what they do; get and touch count keys, and meta counts once more.",
+        "Requests by what they do; get and touch count keys.",
         "class",
         &[
             ("get", |pool| pool.cmd_get.read()),
@@ -88,9 +88,11 @@ const POOL: &[Family<PoolStats>] = &[
             ("arith", |pool| pool.cmd_arith.read()),
             ("touch", |pool| pool.cmd_touch.read()),
             ("flush", |pool| pool.cmd_flush.read()),
-            ("meta", |pool| pool.cmd_meta.read()),
         ],
     ),
+    counter("meta_requests_total", "Meta requests, which count in their class too.", |pool| {
+        pool.cmd_meta.read()
+    }),
     counter("get_hits_total", "Keys that were found.", |pool| pool.get_hits.read()),
     counter("get_misses_total", "Keys that were not found.", |pool| pool.get_misses.read()),
     counter(
@@ -119,7 +121,6 @@ const POOL: &[Family<PoolStats>] = &[
             ("client_buffer_max", |pool| pool.limit_client_paused.read()),
             ("server_requests_max", |pool| pool.limit_server_queue.read()),
             ("memory_max", |pool| pool.limit_memory.read()),
-            ("client_connections", |pool| pool.client_rejects.read()),
         ],
     ),
     counter(
@@ -130,6 +131,11 @@ const POOL: &[Family<PoolStats>] = &[
 ];
 
 const SERVER: &[Family<ServerStats>] = &[
+    gauge(
+        "server_down",
+        "Workers in which a connection to the server failed and no reply came since.",
+        |server| server.more.is_down.read(),
+    ),
     gauge("server_ejected", "Workers in which the server is off the ring.", |server| {
         server.more.is_ejected.read()
     }),
@@ -244,16 +250,6 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
 
 /// What is no sum over the workers.
 fn write_servers(text: &mut Text, admin: &Admin) {
-    text.head(
-        "server_up",
-        Kind::Gauge,
-        "0 from when a connection to the server failed until it answers again.",
-    );
-    for (shared, number) in each_server(admin) {
-        let is_down = |worker: &PoolStats| worker.servers[number].more.is_down.read() > 0;
-        let is_up = !shared.workers.iter().any(|worker| is_down(worker));
-        text.sample("server_up", &server_labels(&shared.pool, number), u8::from(is_up));
-    }
     text.head("server_ring_share", Kind::Gauge, "The part of the keys it has, as configured.");
     for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
         for number in 0..shared.pool.servers.len() {

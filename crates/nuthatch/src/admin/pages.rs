@@ -22,10 +22,9 @@ pub(super) fn index() -> Value {
 pub(super) fn config(admin: &Admin) -> Value {
     let pools = admin.pools.iter().zip(&admin.rings).map(|(shared, ring)| {
         let values = DIRECTIVES.iter().filter(|directive| !directive.is_ignored());
-        let values = values.map(|directive| {
-            let value = directive.shown(&shared.pool);
-            (directive.name.to_owned(), value)
-        });
+        let mut shown = Pool::clone(&shared.pool);
+        let values =
+            values.map(|directive| (directive.name.to_owned(), directive.shown(&mut shown)));
         let mut pool = Map::from_iter(values);
         pool.insert("ring_hash".into(), json!(ring_hash(ring)));
         (shared.pool.name.clone(), pool.into())

@@ -178,7 +178,21 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     let Ok(Command::Serve(options)) = read_in("--workers 5", variable) else { panic!("it serves") };
     assert_eq!((options.workers.get(), options.verbosity), (5, 7));
     assert_eq!((options.log_format, options.admin), (Some(Format::Json), None));
-    assert_eq!(read_in("demo", |_| Some("nonsense".into())), Ok(Command::Demo { once: false }));
+    let nonsense = |_: &str| Some(OsString::from("nonsense"));
+    assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false }));
+    assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
+    let all = "-t --workers 2 -v 5 --admin=h:1 --log-format=text";
+    assert_eq!(read_in(all, nonsense), Ok(Command::Test(None)), "a flag goes before its variable");
+}
+
+#[test]
+fn a_log_level_of_the_environment_may_be_a_name() {
+    for (text, level) in [("info", 5), ("WARN", 4), ("debug", 7), ("off", 0), ("7", 7)] {
+        let variable = |name: &str| (name == "LOG_LEVEL").then(|| text.into());
+        let Ok(Command::Serve(options)) = read_in("", variable) else { panic!("it serves") };
+        assert_eq!(options.verbosity, level, "{text}");
+    }
+    assert_eq!(refusal("-v info"), "option -v requires a number");
 }
 
 #[test]

@@ -76,10 +76,9 @@ impl Directive {
         matches!(self.kind, Kind::Ignored)
     }
 
-    /// What is in force in `pool`, without secrets.
-    pub(crate) fn shown(&self, pool: &Pool) -> Value {
-        // A slot is a way to a field that may be written, and is only read here.
-        let pool = &mut pool.clone();
+    /// What is in force in `pool`, without secrets. A slot is a way to a field that may be written,
+    /// hence `&mut`; it is only read here.
+    pub(crate) fn shown(&self, pool: &mut Pool) -> Value {
         match self.kind {
             Kind::Listen => pool.listen.iter().map(ToString::to_string).collect(),
             Kind::Servers => pool.servers.iter().map(Server::to_string).collect(),

@@ -596,8 +596,8 @@ fn every_limit_has_a_variable_of_its_name() {
         let value = if name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX" { "77" } else { value };
         let value = if name == "CLIENT_BUFFER_MAX" { "4567" } else { value };
         let config = environment(&[("SERVERS", "a:1"), (&name, value)]);
-        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(directive.shown(&config.pools[0]).to_string(), value, "{name}");
+        let mut config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(directive.shown(&mut config.pools[0]).to_string(), value, "{name}");
     }
     assert!(
         environment(&[("SERVERS", "a:1"), ("ALLOW_FLUSH", "true")]).unwrap().pools[0].allow_flush

@@ -27,7 +27,7 @@ pub(super) fn write_text(
             write_printable(line, &value)
         } else {
             write!(line, "\"")?;
-            write_printable(line, &value.replace('"', "\\\""))?;
+            write_printable(line, &value.replace('\\', "\\\\").replace('"', "\\\""))?;
             write!(line, "\"")
         }
     })?;
@@ -45,6 +45,7 @@ pub(super) fn write_json(
     write!(line, "{{\"time\":\"{time}\",\"level\":\"{level}\",\"message\":")?;
     serde_json::to_writer(&mut *line, &record.args().to_string())?;
     each_figure(record, |name, value| {
+        debug_assert!(!["time", "level", "message"].contains(&name), "{name} would be there twice");
         line.write_all(b",")?;
         serde_json::to_writer(&mut *line, name)?;
         line.write_all(b":")?;
@@ -151,6 +152,10 @@ mod tests {
 
     #[test]
     fn a_name_cannot_forge_a_line() {
+        assert_eq!(
+            line(write_text, "x", &[("end", "a \\".into())]).split_once("x ").unwrap().1,
+            "end=\"a \\\\\"\n"
+        );
         let figures = [("server", "a\n[2026] ERROR b\"\t\u{7f}é".into()), ("none", "".into())];
         let text = line(write_text, "x\ny", &figures);
         let (_, text) = text.split_once("WARN  ").unwrap();

@@ -1,0 +1,84 @@
+"""A memcached is lost and returns under its name, at a new address, while clients go on.
+
+What the settings promise (`auto_eject_hosts`, `server_failure_limit: 1`, `timeout: 2000`,
+`server_retry_timeout: 2000`): a lost server costs every client that waits for it one error, once
+for each time it is ejected; the keys that it had are gone, not wrong; and once it is back there is
+no error more, and every key goes to the server it was on before.
+"""
+
+import time
+
+from .. import memcached
+from ..load import CLIENTS, Load, value_of
+from ..report import Act, check
+from ..world import MEMCACHED, World
+from .load_job import KEYS, totals
+
+LOST = "memcached-cluster-1"
+AWAY_SECONDS = 3.0
+# The next try after the return is at most a retry timeout and a time-out of the last try away.
+BACK_SECONDS = 2.0 + 2.0
+QUIET_SECONDS = 2.0
+
+
+def play(world: World, act: Act) -> None:
+    old = world.servers[LOST]
+    with Load(world.api, KEYS) as load:
+        time.sleep(1)
+        lost = time.monotonic()
+        lose_for_a_while(world)
+        returned = time.monotonic()
+        time.sleep(BACK_SECONDS + QUIET_SECONDS)
+    new = world.servers[LOST]
+    check(old != new, f"{LOST} returned at its old address {old}")
+    act.say(f"{LOST} was away for {returned - lost:.1f} s and returned at {new}, before {old}")
+    act.say(f"answers: {load.summary()}")
+    act.errors = judge(world, act, load, lost, returned)
+    check_homecoming(world, act)
+
+
+def lose_for_a_while(world: World) -> None:
+    """The node of a pod dies; the pod comes back on another."""
+    workload = world.cluster.workloads[MEMCACHED]
+    (pod,) = [pod for pod in workload.pods if pod.name == LOST]
+
+    def end() -> None:
+        pod.crash()
+        time.sleep(AWAY_SECONDS)
+
+    workload.replace(pod, end)
+
+
+def judge(world: World, act: Act, load: Load, lost: float, returned: float) -> str:
+    """Every error must be one that the settings allow."""
+    failed = load.failed()
+    wrong = [one for one in failed if one.status != 503 or "detail" not in one.body]
+    check(not wrong, f"answers that no setting allows: {wrong[:3]}")
+    early = [one for one in failed if one.when < lost]
+    late = [one for one in failed if one.when > returned + BACK_SECONDS]
+    check(not early and not late, f"errors without a reason: {[*early, *late][:3]}")
+    (pod,) = world.api_pods
+    ejections = pod.sidecars[0].logs().count("server ejected")
+    allowed = CLIENTS * ejections
+    check(0 < len(failed) <= allowed, f"{len(failed)} errors in {ejections} ejections")
+    act.say(
+        f"{ejections} ejections, {CLIENTS} clients: at most {allowed} errors, {len(failed)} seen"
+    )
+    missing = sum(one.status == 404 for one in load.answers)
+    return f"{len(failed)} x 503 (at most {allowed}), {missing} x 404"
+
+
+def check_homecoming(world: World, act: Act) -> None:
+    """Every key is stored anew and must be, with that value, on the server it was on before."""
+    before = totals(world)
+    for key in KEYS:
+        answer = world.api.store(key, value_of(key, "home:"))
+        check(answer.status == 200, f"after the return: {answer}")
+    stored = {name: count - before[name] for name, count in totals(world).items()}
+    route = world.oracle.route(world.sidecar_environment, KEYS)
+    for name, address in world.servers.items():
+        own = [key for key in KEYS if route[key] == name]
+        found = memcached.values(address, own)
+        wanted = {key: value_of(key, "home:") for key in own}
+        check(found == wanted, f"{name} lacks {set(own) - set(found)} or has older values")
+    act.compare_keys(world.oracle.share(world.sidecar_environment, KEYS), stored)

@@ -1,0 +1,7 @@
+"""A small kubelet: runs the objects of a rendered chart as containers, in Kubernetes' order.
+
+It is here because a chart is only as right as what a cluster makes of it, and a whole cluster can't
+run everywhere. From the outside in: `cluster` takes objects, `workload` keeps their pods, `pod` is
+the life of one, `container` and `probe` and `volume` what it consists of, `service` and `dns` how
+pods find each other. The rule: what it does not know it refuses (`fields`), rather than pass over.
+"""

@@ -1,0 +1,46 @@
+"""What all acts share: the engine, the cluster, the chart, and where things are in them."""
+
+from dataclasses import dataclass
+
+from .chart import Chart
+from .engine import Engine
+from .kubelet.cluster import Cluster
+from .kubelet.pod import Pod
+from .load import Api
+from .predict import Oracle
+
+MEMCACHED = ("StatefulSet", "memcached-cluster")
+API = ("Deployment", "cache-api")
+JOB = ("Job", "cache-load")
+
+
+@dataclass
+class World:
+    """Handed from act to act."""
+
+    engine: Engine
+    cluster: Cluster
+    chart: Chart
+    oracle: Oracle
+    images: dict[str, str]
+
+    @property
+    def servers(self) -> dict[str, str]:
+        """The memcached pods: name and address."""
+        return {pod.name: pod.ip for pod in self.cluster.workloads[MEMCACHED].pods}
+
+    @property
+    def api_pods(self) -> list[Pod]:
+        """The pods of the application."""
+        return list(self.cluster.workloads[API].pods)
+
+    @property
+    def api(self) -> Api:
+        """The application, by its service."""
+        return Api(self.cluster.services.addresses["cache-api"])
+
+    @property
+    def sidecar_environment(self) -> dict[str, str]:
+        """What the proxy beside the application is told."""
+        (sidecar,) = self.api_pods[0].sidecars
+        return sidecar.environment()

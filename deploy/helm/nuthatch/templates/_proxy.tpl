@@ -1,0 +1,114 @@
+{{/* What a container of the proxy has in every mode. What differs is written where it is used:
+     the sidecar in _sidecar.tpl, central mode in central/deployment.yaml. */}}
+
+{{/* SERVERS: the pods of the own StatefulSet by their names, or those from outside. */}}
+{{- define "nuthatch.servers" -}}
+{{- if and .Values.memcached.enabled .Values.servers }}
+{{- fail "nuthatch: servers and memcached.enabled contradict each other: set memcached.enabled to false to use the servers from outside, or leave servers empty" }}
+{{- else if .Values.memcached.enabled }}
+{{- $name := .Values.memcached.fullname }}
+{{- range $i := until (int .Values.memcached.replicas) }}
+{{- if $i }},{{ end }}{{ $name }}-{{ $i }}.{{ $name }}:11211:1
+{{- end }}
+{{- else if .Values.servers }}
+{{- join "," .Values.servers }}
+{{- else }}
+{{- fail "nuthatch: there are no servers: list them in servers, or set memcached.enabled to true" }}
+{{- end }}
+{{- end }}
+
+{{/* The pool, unless a file describes it, and then what concerns the process. */}}
+{{- define "nuthatch.env" -}}
+{{- if not .Values.config -}}
+- name: SERVERS
+  value: {{ include "nuthatch.servers" . | quote }}
+{{- with .Values.proxy }}
+- name: LISTEN_PORT
+  value: {{ .port | int | quote }}
+- name: HASH
+  value: {{ .hash | quote }}
+{{- with .hashTag }}
+- name: HASH_TAG
+  value: {{ . | quote }}
+{{- end }}
+- name: DISTRIBUTION
+  value: {{ .distribution | quote }}
+- name: TIMEOUT
+  value: {{ .timeout | int | quote }}
+- name: AUTO_EJECT_HOSTS
+  value: {{ .autoEjectHosts | quote }}
+- name: SERVER_RETRY_TIMEOUT
+  value: {{ .serverRetryTimeout | int | quote }}
+- name: SERVER_FAILURE_LIMIT
+  value: {{ .serverFailureLimit | int | quote }}
+- name: SERVER_CONNECTIONS
+  value: {{ .serverConnections | int | quote }}
+- name: PRECONNECT
+  value: {{ .preconnect | quote }}
+{{- end }}
+{{ end -}}
+- name: ADMIN_LISTEN
+  value: 0.0.0.0:{{ .Values.admin.port }}
+- name: WORKERS
+  value: {{ .Values.proxy.workers | quote }}
+- name: LOG_LEVEL
+  value: {{ .Values.proxy.logLevel | quote }}
+- name: LOG_FORMAT
+  value: {{ .Values.proxy.logFormat | quote }}
+{{- end }}
+
+{{- define "nuthatch.args" -}}
+- --stats-addr={{ .Values.proxy.statsAddress }}
+{{- if .Values.config }}
+- --conf-file=/etc/nuthatch/nutcracker.yml
+{{- end }}
+{{- end }}
+
+{{/* Ready means able to route, whatever the servers' health: a dead cache must not take the
+     application out of service. The startup probe holds the application back for a moment only. */}}
+{{- define "nuthatch.probes" -}}
+startupProbe:
+  httpGet:
+    path: /ready
+    port: admin
+  periodSeconds: 1
+  failureThreshold: 30
+readinessProbe:
+  httpGet:
+    path: /ready
+    port: admin
+  periodSeconds: 5
+livenessProbe:
+  httpGet:
+    path: /live
+    port: admin
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end }}
+
+{{/* Passes Pod Security "restricted", whatever the pod around it says. */}}
+{{- define "nuthatch.securityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* A kubelet never updates a file that is mounted by itself, so it is the folder. */}}
+{{- define "nuthatch.configMount" -}}
+- name: nuthatch-config
+  mountPath: /etc/nuthatch
+  readOnly: true
+{{- end }}
+
+{{- define "nuthatch.configVolume" -}}
+- name: nuthatch-config
+  configMap:
+    name: {{ include "nuthatch.fullname" . }}
+{{- end }}

@@ -20,7 +20,7 @@ from .kubelet.fields import Unknown
 from .kubelet.pod import PodFailed
 from .predict import Oracle
 from .report import Mismatch, Report
-from .world import MEMCACHED, World
+from .world import World
 
 REPOSITORY = Path(__file__).parents[2]
 KEPT = REPOSITORY / "target/e2e"
@@ -61,12 +61,13 @@ def play(report: Report) -> None:
     with report.act("make images") as act:
         archive, names = build(SCRATCH / "images.tar")
         act.say(", ".join(names))
-    network.enter()
+    chart = Chart(REPOSITORY, SCRATCH / "charts")
+    network.enter()  # From here on there is nothing outside.
     with Engine(SCRATCH / "node", SCRATCH / "engine", "--bridge=none") as engine:
         engine.docker("load", "--input", archive)
         network.create(engine)
         with Dns(SCRATCH / "dns") as dns:
-            world = create_world(engine, dns, names)
+            world = create_world(engine, dns, chart, names)
             for name, subject in ACTS.items():
                 with report.act(name) as act:
                     subject.play(world, act)
@@ -80,11 +81,10 @@ def build(archive: Path) -> tuple[Path, list[str]]:
     return archive, names
 
 
-def create_world(engine: Engine, dns: Dns, names: list[str]) -> World:
+def create_world(engine: Engine, dns: Dns, chart: Chart, names: list[str]) -> World:
     """The cluster, and in it the images that the chart names."""
-    chart = Chart(Path(sys.argv[1]), "cache", REPOSITORY / "examples/cache-api/chart")
-    (memcached,) = chart.objects(only=MEMCACHED)
-    (server,) = memcached["spec"]["template"]["spec"]["containers"]
+    (servers,) = [one for one in chart.objects() if one["kind"] == "StatefulSet"]
+    (server,) = servers["spec"]["template"]["spec"]["containers"]
     # The official image has the name of its user, not the number.
     images.import_program(engine, server["image"], "/usr/bin/memcached", "USER memcache")
     images.import_program(engine, PAUSE, "/bin/sleep", 'CMD ["infinity"]')

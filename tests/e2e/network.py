@@ -11,6 +11,7 @@ from .command import run
 from .engine import Engine
 
 NODE = "10.88.0.1"
+SERVICES = "10.96.0.0/16"
 BRIDGE = "pods"
 CLONE_NEWNET = 0x4000_0000
 
@@ -31,4 +32,4 @@ def create(engine: Engine) -> None:
     name = f"com.docker.network.bridge.name={BRIDGE}"
     subnet = ["--subnet", "10.88.0.0/16", "--gateway", NODE]
     engine.docker("network", "create", *subnet, "--opt", name, BRIDGE)
-    run("ip", "route", "add", "10.96.0.0/16", "dev", BRIDGE)
+    run("ip", "route", "add", SERVICES, "dev", BRIDGE)

@@ -57,8 +57,8 @@ def judge(world: World, act: Act, load: Load, lost: float, returned: float) -> s
     early = [one for one in failed if one.when < lost]
     late = [one for one in failed if one.when > returned + BACK_SECONDS]
     check(not early and not late, f"errors without a reason: {[*early, *late][:3]}")
-    (pod,) = world.api_pods
-    ejections = pod.sidecars[0].logs().count("server ejected")
+    logs = [sidecar.logs() for pod in world.api_pods for sidecar in pod.sidecars]
+    ejections = sum(log.count("server ejected") for log in logs)
     allowed = CLIENTS * ejections
     check(0 < len(failed) <= allowed, f"{len(failed)} errors in {ejections} ejections")
     act.say(

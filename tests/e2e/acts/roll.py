@@ -1,11 +1,10 @@
 """The application is rolled while clients go on, and nobody notices."""
 
-import copy
 from datetime import UTC, datetime
 
 from ..load import Load
 from ..report import Act, check
-from ..world import API, JOB, World
+from ..world import API, World
 from .load_job import KEYS
 
 
@@ -23,12 +22,13 @@ def play(world: World, act: Act) -> None:
 
 def restart(world: World) -> None:
     """What `kubectl rollout restart` does: a new annotation on the pods."""
-    objects = copy.deepcopy(world.chart.objects(leave_out=JOB))
+    objects = world.chart.objects()
     for one in objects:
         if (one["kind"], one["metadata"]["name"]) == API:
             notes = one["spec"]["template"]["metadata"].setdefault("annotations", {})
             notes["kubectl.kubernetes.io/restartedAt"] = datetime.now(UTC).isoformat()
     world.cluster.apply(objects)
+    world.cluster.wait(API)
 
 
 def check_ends(pods: list, act: Act) -> None:

@@ -1,7 +1,7 @@
 """A third server comes, and exactly the keys move that `nuthatch diff` said would."""
 
 from ..report import Act, check
-from ..world import JOB, World
+from ..world import API, MEMCACHED, World
 from .load_job import KEYS
 
 REPLICAS = 3
@@ -9,8 +9,9 @@ REPLICAS = 3
 
 def play(world: World, act: Act) -> None:
     before = world.sidecar_environment
-    world.chart.set("memcached.replicas", REPLICAS)
-    world.cluster.apply(world.chart.objects(leave_out=JOB))
+    world.chart.set("nuthatch.memcached.replicas", REPLICAS)
+    world.cluster.apply(world.chart.objects())
+    world.cluster.wait(MEMCACHED, API)
     after = world.sidecar_environment
     check(len(world.servers) == REPLICAS, f"the servers are {world.servers}")
     moves = world.oracle.diff(before, after, KEYS)

@@ -28,10 +28,10 @@ class Cluster:
         self.folder, self.resolv_conf = engine.scratch / "pods", dns.resolv_conf
         self.runtime_default = seccomp.write_runtime_default(engine, pause)
         self.services, self.config_maps, self.workloads = Services(dns), {}, {}
+        self.controllers, self.rollouts = ThreadPoolExecutor(), {}
 
     def apply(self, objects: list[dict]) -> None:
-        """Carries objects out, the workloads side by side, and returns when all is ready."""
-        waiting = []
+        """Takes objects, new or changed, and begins to carry them out, all side by side."""
         for one in objects:
             kind, name = one["kind"], one["metadata"]["name"]
             if kind == "ConfigMap":
@@ -39,15 +39,15 @@ class Cluster:
             elif kind == "Service":
                 self.services.define(one)
             elif kind in WORKLOADS:
-                waiting.append((self.workload(kind, name), one["spec"]))
+                workload = self.workloads.setdefault((kind, name), WORKLOADS[kind](self, name))
+                self.rollouts[kind, name] = self.controllers.submit(workload.apply, one["spec"])
             elif kind not in INERT:
                 raise Unknown(f"{kind} {name}")
-        with ThreadPoolExecutor(max(len(waiting), 1)) as threads:
-            list(threads.map(lambda work: work[0].apply(work[1]), waiting))
 
-    def workload(self, kind: str, name: str):
-        """The workload of this name, which is made if it is new."""
-        return self.workloads.setdefault((kind, name), WORKLOADS[kind](self, name))
+    def wait(self, *workloads: tuple[str, str]) -> None:
+        """Waits until these are as they were last told to be, or raises what went wrong."""
+        for kind, name in workloads:
+            self.rollouts[kind, name].result()
 
     @property
     def pods(self) -> list[Pod]:

@@ -14,6 +14,7 @@ from .dns import Dns
 
 NEWS_SECONDS = 1.0
 CHAIN = "E2E-SERVICES"
+RANGE = network.SERVICES
 
 
 class Services:
@@ -24,9 +25,11 @@ class Services:
         self.pods = []
         self.lock = threading.RLock()
         rules = ["*nat", f":{CHAIN} - [0:0]"]
-        rules += [f"-A {hook} -d 10.96.0.0/16 -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
+        rules += [f"-A {hook} -d {RANGE} -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
         rules += ["-A POSTROUTING -m conntrack --ctstate DNAT -j MASQUERADE", "COMMIT"]
-        run("iptables-restore", "--noflush", input="\n".join(rules) + "\n")
+        # What was not sent on has no pod to go to, and is refused.
+        rules += ["*filter", *[f"-I {hook} -d {RANGE} -j REJECT" for hook in ("FORWARD", "OUTPUT")]]
+        restore([*rules, "COMMIT"])
 
     def define(self, service: dict) -> None:
         """Takes a Service object, new or changed."""
@@ -72,8 +75,12 @@ class Services:
                     names[name] = [pod.ip for pod in pods]
                     names |= {f"{pod.name}.{name}": [pod.ip] for pod in pods}
             self.dns.publish(names)
-            rules = ["*nat", f":{CHAIN} - [0:0]", *rules, "COMMIT"]
-            run("iptables-restore", "--noflush", input="\n".join(rules) + "\n")
+            restore(["*nat", f":{CHAIN} - [0:0]", *rules, "COMMIT"])
+
+
+def restore(rules: list[str]) -> None:
+    """Replaces the chains that are named, in one step."""
+    run("iptables-restore", "--noflush", input="".join(f"{rule}\n" for rule in rules))
 
 
 def forward(address: str, ports: list[dict], pods: list) -> list[str]:

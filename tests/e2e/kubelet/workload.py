@@ -95,24 +95,27 @@ class Job:
     FIELDS = "activeDeadlineSeconds backoffLimit completionMode completions parallelism template"
 
     def __init__(self, node, name: str):
-        self.node, self.name, self.pods, self.logs = node, name, [], {}
+        self.node, self.name, self.pods, self.template, self.logs = node, name, [], None, {}
 
     def apply(self, spec: dict) -> None:
-        """Runs all completions, as many at a time as the spec says, to their end."""
+        """Runs all completions to their end, some at a time; the same job does not run again."""
         known(self.name, spec, self.FIELDS)
+        if spec["template"] == self.template:
+            return
+        self.template = spec["template"]
         indexes, at_once = range(spec.get("completions", 1)), spec.get("parallelism", 1)
         if spec.get("completionMode") != "Indexed":
             raise Unknown(f"{self.name}: completionMode other than Indexed")
         with ThreadPoolExecutor(at_once) as threads:
-            codes = list(threads.map(lambda index: self.complete(index, spec["template"]), indexes))
+            codes = list(threads.map(self.complete, indexes))
         failed = {index: code for index, code in enumerate(codes) if code != 0}
         if failed:
             said = "\n".join(self.logs[index] for index in failed)
             raise PodFailed(f"{self.name}: exit codes by index {failed}\n{said}")
 
-    def complete(self, index: int, template: dict) -> int:
-        template = {"metadata": {"labels": {}}, **template}
-        pod = Pod(self.node, f"{self.name}-{index}", template, {"JOB_COMPLETION_INDEX": str(index)})
+    def complete(self, index: int) -> int:
+        number = {"JOB_COMPLETION_INDEX": str(index)}
+        pod = Pod(self.node, f"{self.name}-{index}", self.template, number)
         self.pods.append(pod)
         pod.start()
         code = pod.await_end(JOB_SECONDS)

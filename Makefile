@@ -1,17 +1,17 @@
-# Eight recipes, no logic. `make test` is what CI runs.
+# Eleven recipes, no logic. `make test` is what CI runs.
 
 CARGO ?= cargo
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 DEPS = memcached nutcracker libmemcached-tools libmemcached-dev python3-venv python3-dev \
-       gcc make zlib1g-dev valgrind \
-       docker.io iptables iproute2 dnsmasq-base mmdebstrap
+       gcc make zlib1g-dev valgrind docker-compose \
+       docker.io iptables iproute2 dnsmasq-base busybox-static mmdebstrap
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 
-.PHONY: test deps check build unit it fuzz bench images e2e
+.PHONY: test deps check build unit it fuzz deploy-check bench images e2e
 
-test: deps check unit it fuzz
+test: deps check unit it fuzz deploy-check
 
 deps:
 	tests/deps.sh $(DEPS)
@@ -39,6 +39,9 @@ it:
 
 fuzz:
 	fuzz/run 20
+
+deploy-check: deps build
+	tests/deploy/run
 
 bench: build
 	$(CARGO) build --release -p nuthatch-bench

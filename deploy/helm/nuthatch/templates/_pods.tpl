@@ -4,8 +4,9 @@
 {{/* Where pods run. The chart knows their labels, so values name no more than the nodes' labels. */}}
 {{- define "nuthatch.placement" -}}
 {{- $ := . -}}
+{{- with .values.spreadOver -}}
 topologySpreadConstraints:
-  {{- range .values.spreadOver }}
+  {{- range . }}
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: {{ ternary "ScheduleAnyway" "DoNotSchedule" $.values.spreadSoftly }}
@@ -14,6 +15,7 @@ topologySpreadConstraints:
         {{- include "nuthatch.selectorLabels" $.chart | nindent 8 }}
         app.kubernetes.io/component: {{ $.component }}
   {{- end }}
+{{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}

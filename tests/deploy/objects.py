@@ -1,0 +1,46 @@
+"""How to find one's way in rendered objects."""
+
+from collections.abc import Iterator
+
+
+def of_kind(objects: list[dict], kind: str) -> list[dict]:
+    """All objects of one kind."""
+    return [item for item in objects if item["kind"] == kind]
+
+
+def title(item: dict) -> str:
+    """How an object is called in a message."""
+    return f"{item['kind']} {item['metadata']['name']}"
+
+
+def pods(objects: list[dict]) -> Iterator[tuple[str, dict]]:
+    """Every pod and every template of one, with the name of its object."""
+    for item in objects:
+        if item["kind"] == "Pod":
+            yield title(item), item
+        elif "template" in item.get("spec", {}):
+            yield title(item), item["spec"]["template"]
+
+
+def containers(pod: dict) -> list[dict]:
+    """All containers of a pod, those that come first first."""
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def proxies(objects: list[dict]) -> Iterator[tuple[str, dict]]:
+    """Every container of the proxy, with the name of its object."""
+    for name, pod in pods(objects):
+        for container in containers(pod):
+            if container["name"] == "nuthatch":
+                yield name, container
+
+
+def environment(container: dict) -> dict[str, str]:
+    """The variables of a container."""
+    return {entry["name"]: entry["value"] for entry in container.get("env", [])}
+
+
+def matches(selector: dict, labels: dict) -> bool:
+    """Whether a selector of plain labels finds these."""
+    wanted = selector.get("matchLabels", selector)
+    return wanted.items() <= labels.items()

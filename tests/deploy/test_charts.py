@@ -1,0 +1,70 @@
+"""Both Helms render the charts from every file of values, and Kubernetes would take the objects."""
+
+import kubernetes_validate
+import pytest
+
+import rendering
+from objects import of_kind, pods, title
+from rendering import CASES, Refused, lint, render, render_case, values_of
+from tools import HELM
+
+# The oldest that the charts are for, and the newest that there is a schema of.
+KUBERNETES = ["1.30", kubernetes_validate.latest_version()]
+# Of the Prometheus Operator; test_monitoring.py looks at them.
+CUSTOM = {"PodMonitor", "PrometheusRule"}
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(("chart", "values"), CASES)
+def test_lint(chart, values, helm):
+    assert "1 chart(s) linted, 0 chart(s) failed" in lint(chart, values_of(chart, values), helm)
+
+
+@pytest.mark.parametrize(("chart", "values"), CASES)
+def test_both_helms_render_the_same(chart, values):
+    assert render_case(chart, values, "helm3") == render_case(chart, values, "helm4")
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize(("chart", "values"), CASES)
+def test_kubernetes_would_take_the_objects(chart, values, version):
+    for item in render_case(chart, values):
+        if item["kind"] not in CUSTOM:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+@pytest.mark.parametrize(("chart", "values"), CASES)
+def test_no_two_objects_have_one_name(chart, values):
+    names = [title(item) for item in render_case(chart, values)]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("chart", ["nuthatch", "cache-api"])
+def test_an_old_cluster_is_refused(chart, helm):
+    render(chart, {}, "--kube-version", "1.30.0", helm=helm)
+    with pytest.raises(Refused, match="chart requires kubeVersion: >=1.30.0-0"):
+        render(chart, {}, "--kube-version", "1.29.0", helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_chart_can_be_packed(helm, tmp_path):
+    folder = rendering.complete("nuthatch")
+    rendering.run_helm(helm, "package", folder, "--destination", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["nuthatch-0.1.0.tgz"]
+
+
+@pytest.mark.parametrize(("chart", "owner"), [("nuthatch", "Deployment release-nuthatch"), ("cache-api", "Deployment cache-api")])
+def test_a_changed_file_makes_new_pods(chart, owner):
+    def annotations(config: str) -> dict:
+        own = {"config": config, "central": {"enabled": True}}
+        objects = render(chart, own if chart == "nuthatch" else {"nuthatch": own})
+        return dict(pods(objects))[owner]["metadata"]["annotations"]
+
+    assert annotations("a: 1") == annotations("a: 1") != annotations("b: 2")
+
+
+def test_a_file_arrives_as_it_was():
+    config = values_of("nuthatch", "config")["config"]
+    (config_map,) = of_kind(render_case("nuthatch", "config"), "ConfigMap")
+    assert config_map["data"] == {"nutcracker.yml": config}

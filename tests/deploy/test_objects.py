@@ -1,0 +1,143 @@
+"""What no schema says: that the objects of a chart fit each other, and what their pods may do."""
+
+import pytest
+
+from objects import containers, environment, matches, of_kind, pods, proxies, title
+from rendering import CASES, render_case
+
+pytestmark = pytest.mark.parametrize(("chart", "values"), CASES)
+
+
+def test_selectors_find_the_pods_of_their_own_template(chart, values):
+    for item in render_case(chart, values):
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            labels = item["spec"]["template"]["metadata"]["labels"]
+            assert matches(item["spec"]["selector"], labels), title(item)
+
+
+def test_what_selects_pods_selects_those_of_one_template(chart, values):
+    objects = render_case(chart, values)
+    labels = [pod["metadata"]["labels"] for name, pod in pods(objects) if not name.startswith("Pod ")]
+    for item in objects:
+        spec = item["spec"] if "spec" in item else {}
+        selector = spec.get("podSelector" if item["kind"] == "NetworkPolicy" else "selector")
+        if selector and item["kind"] != "PodMonitor":
+            assert sum(matches(selector, each) for each in labels) == 1, title(item)
+
+
+def test_pods_are_spread_among_their_own(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        for constraint in pod["spec"].get("topologySpreadConstraints", []):
+            assert matches(constraint["labelSelector"], pod["metadata"]["labels"]), name
+
+
+def test_ports_have_the_names_by_which_others_call_them(chart, values):
+    objects = render_case(chart, values)
+    for service in of_kind(objects, "Service"):
+        (template,) = [
+            pod for _, pod in pods(objects) if matches(service["spec"]["selector"], pod["metadata"]["labels"])
+        ]
+        names = {port["name"] for each in containers(template) for port in each.get("ports", [])}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names, title(service)
+
+
+def test_probes_ask_ports_of_their_own_container(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        for container in containers(pod):
+            names = {port["name"] for port in container.get("ports", [])}
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                ask = container.get(probe, {})
+                ask = ask.get("httpGet") or ask.get("tcpSocket")
+                assert not ask or ask["port"] in names, f"{name}: {container['name']} {probe}"
+
+
+def test_what_is_mounted_is_there(chart, values):
+    objects = render_case(chart, values)
+    configs = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
+    for name, pod in pods(objects):
+        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+        for volume in volumes.values():
+            assert "configMap" not in volume or volume["configMap"]["name"] in configs, name
+        for container in containers(pod):
+            mounts = container.get("volumeMounts", [])
+            assert {mount["name"] for mount in mounts} <= set(volumes), name
+            assert not [mount for mount in mounts if "subPath" in mount], "would never be updated"
+
+
+def test_the_statefulset_has_its_service(chart, values):
+    objects = render_case(chart, values)
+    services = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "Service")}
+    for item in of_kind(objects, "StatefulSet"):
+        service = services[item["spec"]["serviceName"]]
+        assert service["clusterIP"] == "None"
+        assert service["publishNotReadyAddresses"] is True
+        assert service["ports"] == [{"name": "memcached", "port": 11211, "targetPort": "memcached"}]
+
+
+def test_proxies_know_every_pod_of_the_statefulset(chart, values):
+    objects = render_case(chart, values)
+    for item in of_kind(objects, "StatefulSet"):
+        name, count = item["metadata"]["name"], item["spec"]["replicas"]
+        servers = [f"{name}-{index}.{name}:11211:1" for index in range(count)]
+        for owner, container in proxies(objects):
+            known = environment(container).get("SERVERS")
+            assert known is None or known.split(",") == servers, owner
+
+
+def test_the_sidecar_is_where_its_kind_belongs(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        first = pod["spec"].get("initContainers", [])
+        for container in first:
+            assert container.get("restartPolicy") == "Always", f"{name} would never start"
+        for container in pod["spec"]["containers"]:
+            assert "restartPolicy" not in container, f"{name} would be refused"
+
+
+def test_a_pod_has_time_to_end_in_order(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        sleeps = [
+            container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            for container in containers(pod)
+            if "lifecycle" in container
+        ]
+        grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
+        drain = 5
+        assert max(sleeps, default=0) + 2 * drain < grace, name
+
+
+def test_pods_pass_pod_security_restricted(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        spec = pod["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        allowed = {"configMap", "emptyDir"}
+        assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), name
+        for container in containers(pod):
+            security = container["securityContext"]
+            assert security["runAsNonRoot"] is True, name
+            assert isinstance(security["runAsUser"], int) and security["runAsUser"] > 0, name
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert not [port for port in container.get("ports", []) if "hostPort" in port], name
+
+
+def test_pods_are_nobody_towards_the_api_server(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        assert pod["spec"]["automountServiceAccountToken"] is False, name
+        assert "serviceAccountName" not in pod["spec"], name
+
+
+def test_images_do_not_move(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        for container in containers(pod):
+            image = container["image"].rsplit("/", 1)[-1]
+            assert ":" in image and not image.endswith(":latest"), f"{name}: {image}"
+
+
+def test_the_containers_of_the_chart_have_a_memory_limit(chart, values):
+    for name, pod in pods(render_case(chart, values)):
+        for container in containers(pod):
+            if container["name"] in ("nuthatch", "memcached"):
+                assert "memory" in container["resources"]["limits"], name
+                assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", name

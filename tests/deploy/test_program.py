@@ -1,0 +1,45 @@
+"""What the charts tell the program, the program understands. It is the real one: $NUTHATCH."""
+
+import subprocess
+
+import pytest
+
+from objects import environment, of_kind, proxies
+from rendering import CASES, render, render_case
+from test_values import SCHEMA
+
+@pytest.fixture
+def check(nuthatch, tmp_path):
+    """Lets the program check the configuration of a container, as in that container."""
+
+    def run(container: dict, config: str | None) -> str:
+        path = tmp_path / "nutcracker.yml"
+        path.write_text(config or "")
+        arguments = [word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]]
+        result = subprocess.run(
+            [nuthatch, *arguments, "--test-conf"],
+            env=environment(container),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(("chart", "values"), CASES)
+def test_the_program_accepts_what_each_container_is_told(chart, values, check):
+    objects = render_case(chart, values)
+    configs = [item["data"].get("nutcracker.yml") for item in of_kind(objects, "ConfigMap")]
+    for _, container in proxies(objects):
+        check(container, next(filter(None, configs), None))
+
+
+@pytest.mark.parametrize("name", ["hash", "distribution", "logFormat"])
+def test_the_program_knows_every_name_that_the_schema_allows(name, check):
+    for value in SCHEMA["properties"]["proxy"]["properties"][name]["enum"]:
+        for _, container in proxies(render("nuthatch", {"proxy": {name: value}})):
+            check(container, None)

@@ -1,0 +1,131 @@
+"""The values of the chart: what they must be, and that they are told of completely.
+
+The rule: Helm 4 says in these words what is wrong; Helm 3 has others, but refuses the same.
+"""
+
+import json
+import re
+
+import pytest
+import yaml
+
+import values_table
+from rendering import VALUES, Refused, render, values_of
+from tools import HELM, ROOT
+
+CHART = ROOT / "deploy/helm/nuthatch"
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+# What is given, and a part of the answer.
+BAD = [
+    ("proxi: {}", "additional properties 'proxi' not allowed"),
+    ("proxy: {tiemout: 400}", "at '/proxy': additional properties 'tiemout' not allowed"),
+    ("proxy: {timeout: 400ms}", "at '/proxy/timeout': got string, want integer"),
+    ("proxy: {timeout: 2147483648}", "at '/proxy/timeout': maximum: got 2.147483648"),
+    ("proxy: {hash: md6}", "at '/proxy/hash': value must be one of 'one_at_a_time', 'md5'"),
+    ("proxy: {hashTag: '{'}", "at '/proxy/hashTag': '{' does not match pattern"),
+    ("proxy: {distribution: modulo}", "at '/proxy/distribution': value must be one of 'ketama'"),
+    ("proxy: {autoEjectHosts: 'yes'}", "at '/proxy/autoEjectHosts': got string, want boolean"),
+    ("proxy: {workers: 0}", "at '/proxy/workers': minimum: got 0, want 1"),
+    ("proxy: {workers: many}", "at '/proxy/workers': value must be 'auto'"),
+    ("proxy: {logLevel: 12}", "at '/proxy/logLevel': maximum: got 12, want 11"),
+    ("proxy: {port: 80}", "at '/proxy/port': minimum: got 80, want 1,024"),
+    ("image: {tag: latest}", "at '/image/tag': 'not' failed"),
+    ("image: {digest: sha1:ab}", "at '/image/digest': 'sha1:ab' does not match pattern"),
+    ("image: {pullPolicy: Sometimes}", "at '/image/pullPolicy': value must be one of 'Always'"),
+    ("servers: a:11211:1", "at '/servers': got string, want array"),
+    ("servers: ['a,b:11211']", "at '/servers/0': 'a,b:11211' does not match pattern"),
+    ("servers: ['a:11211:0']", "at '/servers/0': 'a:11211:0' does not match pattern"),
+    ("servers: ['a:11211:1']", "servers and memcached.enabled contradict each other"),
+    ("memcached: {enabled: false}", "there are no servers: list them in servers, or set memcached.enabled"),
+    ("memcached: {replicas: 0}", "at '/memcached/replicas': minimum: got 0, want 1"),
+    ("memcached: {fullname: Memcached}", "at '/memcached/fullname': 'Memcached' does not match pattern"),
+    ("memcached: {itemSizeMax: 1 MB}", "at '/memcached/itemSizeMax': '1 MB' does not match pattern"),
+    ("memcached: {image: {tag: ''}}", "at '/memcached/image/tag': minLength: got 0, want 1"),
+    ("memcached: {memoryMegabytes: 64m}", "at '/memcached/memoryMegabytes': got string, want integer"),
+    ("sidecar: {socket: {path: /memcached.sock}}", "at '/sidecar/socket/path': '/memcached.sock' does not match"),
+    ("sidecar: {resources: {limit: {}}}", "at '/sidecar/resources': additional properties 'limit' not allowed"),
+    ("central: {resources: {limits: {memory: 64MB}}}", "at '/central/resources/limits/memory': '64MB' does not match"),
+    ("central: {autoscaling: {targetCpuPercent: 0}}", "minimum: got 0, want 1"),
+    ("central: {tolerations: [{effects: NoSchedule}]}", "additional properties 'effects' not allowed"),
+    ("central: {podLabels: {a: 1}}", "at '/central/podLabels/a': got number, want string"),
+    ("networkPolicy: {clients: []}", "at '/networkPolicy/clients': minItems: got 0, want 1"),
+    ("networkPolicy: {clients: [{}]}", "at '/networkPolicy/clients/0': minProperties: got 0, want 1"),
+    ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
+    ("podMonitor: {selector: {app: x}}", "at '/podMonitor/selector': additional properties 'app' not allowed"),
+]
+
+
+@pytest.mark.parametrize(("values", "answer"), BAD)
+def test_a_bad_value_is_refused_with_its_place(values, answer):
+    with pytest.raises(Refused, match=re.escape(answer)):
+        render("nuthatch", yaml.safe_load(values), helm="helm4")
+
+
+@pytest.mark.parametrize(("values", "answer"), BAD)
+def test_helm_3_refuses_the_same(values, answer):
+    with pytest.raises(Refused):
+        render("nuthatch", yaml.safe_load(values), helm="helm3")
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_parent_chart_is_told_so_too(helm):
+    with pytest.raises(Refused, match="tiemout"):
+        render("cache-api", {"nuthatch": {"proxy": {"tiemout": 400}}}, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_an_application_needs_a_proxy(helm):
+    with pytest.raises(Refused, match="there is no proxy to talk to"):
+        render("cache-api", {"nuthatch": {"sidecar": {"enabled": False}}}, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_example_can_have_a_native_sidecar_only(helm):
+    with pytest.raises(Refused, match="native"):
+        render("cache-api", {"nuthatch": {"sidecar": {"native": False}}}, helm=helm)
+
+
+def test_every_object_of_the_schema_is_closed():
+    def open_ones(schema, path="values"):
+        if isinstance(schema, dict):
+            if schema.get("type") == "object" and "additionalProperties" not in schema:
+                yield path
+            for key, value in schema.items():
+                yield from open_ones(value, f"{path}.{key}")
+
+    assert list(open_ones(SCHEMA)) == ["values.properties.global"]
+
+
+def test_the_schema_knows_every_value_and_no_other():
+    def paths(schema, prefix=""):
+        schema = follow(schema)
+        for key, value in schema.get("properties", {}).items():
+            yield f"{prefix}{key}"
+            yield from paths(value, f"{prefix}{key}.")
+
+    def follow(schema):
+        schema = schema.get("allOf", [schema])[0]
+        return SCHEMA["definitions"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+
+    free = {"resources", "selector"}
+    shown = {path for path in paths(SCHEMA) if not free & set(path.split(".")[:-1])}
+    assert shown - {"global", "enabled"} == set(values_table.paths(DEFAULTS))
+
+
+def test_the_readme_has_the_table_of_values():
+    table = values_table.table((CHART / "values.yaml").read_text())
+    readme = (CHART / "README.md").read_text()
+    assert table in readme, f"the table in the chart's README.md must be:\n{table}"
+
+
+def test_the_cases_set_every_value():
+    def given(values, prefix=""):
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            yield from given(value, f"{prefix}{key}.") if isinstance(value, dict) else ()
+
+    tried = {path for file in VALUES for path in given(values_of("nuthatch", file.stem))}
+    # charts/plain is the case for that one.
+    assert set(values_table.paths(DEFAULTS)) - tried == {"sidecar.native"}

@@ -7,19 +7,21 @@ act that fails ends the test. What the containers said is then in target/e2e/log
 import shutil
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from . import images, network
-from .acts import image, load_job, reschedule, roll, scale, start, stop
-from .chart import Chart
+from .acts import central, image, install, load_job, reschedule, roll, scale, stop
 from .command import CommandFailed
 from .engine import Engine, EngineUnavailable
+from .helm import Helm
 from .kubelet.cluster import Cluster
 from .kubelet.dns import Dns
 from .kubelet.fields import Unknown
 from .kubelet.pod import PodFailed
 from .predict import Oracle
 from .report import Mismatch, Report
+from .shell import Shell
 from .world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,13 +31,15 @@ SCRATCH = Path("/mnt")
 # The engine that builds has this machine's network, and must leave its rules as they are.
 BUILDER = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
 PAUSE = "local/pause:1"
+EXAMPLE = "examples/cache-api/chart"
 ACTS = {
     "the images": image,
-    "the start": start,
+    "the guide's install": install,
     "the load job": load_job,
     "a lost memcached": reschedule,
     "a rolled application": roll,
     "a third memcached": scale,
+    "central mode": central,
     "the end": stop,
 }
 EXIT_CODE_NO_ENGINE = 77
@@ -58,42 +62,46 @@ def main() -> int:
 
 
 def play(report: Report) -> None:
-    with report.act("make images") as act:
-        archive, names = build(SCRATCH / "images.tar")
-        act.say(", ".join(names))
-    chart = Chart(REPOSITORY, SCRATCH / "charts")
-    network.enter()  # From here on there is nothing outside.
-    with Engine(SCRATCH / "node", SCRATCH / "engine", "--bridge=none") as engine:
-        engine.docker("load", "--input", archive)
-        network.create(engine)
-        with Dns(SCRATCH / "dns") as dns:
-            world = create_world(engine, dns, chart, names)
-            for name, subject in ACTS.items():
-                with report.act(name) as act:
-                    subject.play(world, act)
+    with ExitStack() as stack:
+        builder = stack.enter_context(Engine(KEPT / "builder", SCRATCH / "builder", *BUILDER))
+        with report.act("make images") as act:
+            flags = images.build_flags(builder)
+            names = images.build_ours(builder, REPOSITORY, flags)
+            act.say(", ".join(names))
+        helm = Helm(REPOSITORY, SCRATCH / "charts")
+        network.enter()  # From here on there is nothing outside.
+        node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", "--bridge=none"))
+        network.create(node)
+        dns = stack.enter_context(Dns(SCRATCH / "dns"))
+        import_images(builder, node, helm, names)
+        cluster = Cluster(node, PAUSE, dns, make_log_folder())
+        shell = Shell(REPOSITORY, SCRATCH, builder, flags, node, helm, cluster)
+        stack.enter_context(shell)
+        ours = {name.split(":")[0]: name for name in names}
+        world = World(node, cluster, shell, Oracle(node, ours["nuthatch"]), ours)
+        for name, subject in ACTS.items():
+            with report.act(name) as act:
+                subject.play(world, act)
 
 
-def build(archive: Path) -> tuple[Path, list[str]]:
-    """Builds the images, with the network of this machine, and takes them out of the engine."""
-    with Engine(KEPT / "builder", SCRATCH / "builder", *BUILDER) as engine:
-        names = images.build_ours(engine, REPOSITORY)
-        engine.docker("save", "--output", archive, *names)
-    return archive, names
-
-
-def create_world(engine: Engine, dns: Dns, chart: Chart, names: list[str]) -> World:
-    """The cluster, and in it the images that the chart names."""
-    (servers,) = [one for one in chart.objects() if one["kind"] == "StatefulSet"]
+def import_images(builder: Engine, node: Engine, helm: Helm, names: list[str]) -> None:
+    """Our images, as they are on their way into a cluster, and those of others."""
+    archive = SCRATCH / "images.tar"
+    builder.docker("save", "--output", archive, *names)
+    node.docker("load", "--input", archive)
+    objects = helm.template("cache-api", EXAMPLE, "--dependency-update")
+    (servers,) = [one for one in objects if one["kind"] == "StatefulSet"]
     (server,) = servers["spec"]["template"]["spec"]["containers"]
-    # The official image has the name of its user, not the number.
-    images.import_program(engine, server["image"], "/usr/bin/memcached", "USER memcache")
-    images.import_program(engine, PAUSE, "/bin/sleep", 'CMD ["infinity"]')
+    images.import_memcached(node, server["image"])
+    images.import_pause(node, PAUSE)
+
+
+def make_log_folder() -> Path:
+    """An empty folder for what the containers say."""
     logs = KEPT / "logs"
     shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
-    ours = {name.split(":")[0]: name for name in names}
-    cluster = Cluster(engine, PAUSE, dns, logs)
-    return World(engine, cluster, chart, Oracle(engine, ours["nuthatch"]), ours)
+    logs.mkdir(parents=True)
+    return logs
 
 
 sys.exit(main())

@@ -15,7 +15,6 @@ from .command import CommandFailed, run
 
 # Debian's docker has BuildKit built in; one that stands before it on the PATH may be without.
 CLIENT = shutil.which("docker", path=f"/usr/bin:{os.environ['PATH']}")
-CGROUP = "nuthatch-e2e"
 START_SECONDS = 30
 
 
@@ -28,8 +27,9 @@ class Engine:
 
     def __init__(self, images: Path, scratch: Path, *flags: str):
         self.images, self.scratch, self.flags = images, scratch, flags
-        self.log = scratch / "dockerd.log"
+        self.log, self.group = scratch / "dockerd.log", f"nuthatch-e2e-{scratch.name}"
         self.host = f"unix://{scratch}/docker.sock"
+        self.client = [CLIENT, "--host", self.host]
         self.process = None
 
     def __enter__(self) -> "Engine":
@@ -49,7 +49,7 @@ class Engine:
     def command_line(self) -> list[str]:
         folders = ["--data-root", str(self.images), "--exec-root", str(self.scratch / "exec")]
         control = ["--host", self.host, "--pidfile", str(self.scratch / "pid")]
-        groups = ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", CGROUP]
+        groups = ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", self.group]
         return ["dockerd", *folders, *control, *groups, *self.flags]
 
     def wait_until_it_answers(self) -> None:
@@ -67,7 +67,7 @@ class Engine:
 
     def docker(self, *words, **how) -> str:
         """One command of the docker client."""
-        return run(CLIENT, "--host", self.host, *words, **how)
+        return run(*self.client, *words, **how)
 
     def __exit__(self, *_) -> None:
         for container in self.docker("ps", "--all", "--quiet").split():
@@ -78,6 +78,6 @@ class Engine:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for group in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
+        for group in Path("/sys/fs/cgroup").glob(f"**/{self.group}"):
             for folder, _, _ in os.walk(group, topdown=False):
                 os.rmdir(folder)

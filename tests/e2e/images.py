@@ -2,8 +2,8 @@
 
 The rule: what users get is made the way they get it, by `make images`. The toolchain image under it
 is Debian's packages and the toolchain of this machine; the images of other people's programs
-(memcached, and the pause container of each pod) are the program of the Debian package, its
-libraries, and nothing else.
+(memcached, and the pause container of each pod) have the program of the Debian package, its
+libraries, and what else is asked of them.
 """
 
 import subprocess
@@ -11,18 +11,22 @@ import tarfile
 from pathlib import Path
 
 from .command import run
-from .engine import CLIENT, Engine
+from .engine import Engine
 
 DEBIAN = "http://deb.debian.org/debian"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def build_ours(engine: Engine, repository: Path) -> list[str]:
+def build_flags(engine: Engine) -> list[str]:
+    """What `docker build` must be told where no registry is."""
+    return ["--network=host", f"--build-arg=RUST_IMAGE={toolchain_image(engine)}"]
+
+
+def build_ours(engine: Engine, repository: Path, flags: list[str]) -> list[str]:
     """Runs `make images` against this engine and returns the names of the images."""
-    flags = f"--network host --build-arg RUST_IMAGE={toolchain_image(engine)}"
-    docker = f"DOCKER={CLIENT} --host {engine.host}"
-    make = ["make", "-C", repository, "images", docker, f"IMAGE_FLAGS={flags}"]
-    run(*make, timeout=900)
+    settings = {"DOCKER": engine.client, "IMAGE_FLAGS": flags}
+    words = [f"{name}={' '.join(value)}" for name, value in settings.items()]
+    run("make", "-C", repository, "images", *words, timeout=900)
     listed = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
     return sorted(name for name in listed.split() if name.startswith("nuthatch"))
 
@@ -57,12 +61,26 @@ def toolchain_image(engine: Engine) -> str:
     return tag
 
 
-def import_program(engine: Engine, tag: str, program: str, *settings: str) -> None:
-    """Makes an image of one program of this machine and the libraries that it loads."""
+def import_memcached(engine: Engine, tag: str) -> None:
+    """memcached as the official image has it: its user is a name, and there is a busybox."""
+    files = {name: "/bin/busybox" for name in ("/bin/sh", "/bin/nc")}
+    import_program(engine, tag, "/usr/bin/memcached", ["USER memcache"], files)
+
+
+def import_pause(engine: Engine, tag: str) -> None:
+    """A program that does nothing, and so keeps a pod's network."""
+    import_program(engine, tag, "/bin/sleep", ['CMD ["infinity"]'], {})
+
+
+def import_program(
+    engine: Engine, tag: str, program: str, settings: list[str], files: dict[str, str]
+) -> None:
+    """Makes an image of one program of this machine, the libraries that it loads, and files."""
     archive = engine.scratch / "program.tar"
+    files = {file: file for file in [program, *libraries(program)]} | files
     with tarfile.open(archive, mode="w") as tar:
-        for file in [program, *libraries(program)]:
-            tar.add(Path(file).resolve(), arcname=file)
+        for name, file in files.items():
+            tar.add(Path(file).resolve(), arcname=name)
     changes = [f"--change={setting}" for setting in [f'ENTRYPOINT ["{program}"]', *settings]]
     engine.docker("import", *changes, archive, tag)
 

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-from .chart import Chart
 from .engine import Engine
 from .kubelet.cluster import Cluster
 from .kubelet.pod import Pod
 from .load import Api
 from .predict import Oracle
+from .shell import Shell
 
 MEMCACHED = ("StatefulSet", "memcached-cluster")
 API = ("Deployment", "cache-api")
+CENTRAL = ("Deployment", "cache-api-nuthatch")
 JOB = ("Job", "cache-load")
 
 
@@ -20,7 +21,7 @@ class World:
 
     engine: Engine
     cluster: Cluster
-    chart: Chart
+    shell: Shell
     oracle: Oracle
     images: dict[str, str]
 

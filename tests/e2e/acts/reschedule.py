@@ -8,11 +8,10 @@ no error more, and every key goes to the server it was on before.
 
 import time
 
-from .. import memcached
-from ..load import CLIENTS, Load, value_of
+from ..load import CLIENTS, Load
 from ..report import Act, check
 from ..world import MEMCACHED, World
-from .load_job import KEYS, totals
+from .keys import KEYS, store_anew
 
 LOST = "memcached-cluster-1"
 AWAY_SECONDS = 3.0
@@ -34,7 +33,7 @@ def play(world: World, act: Act) -> None:
     act.say(f"{LOST} was away for {returned - lost:.1f} s and returned at {new}, before {old}")
     act.say(f"answers: {load.summary()}")
     act.errors = judge(world, act, load, lost, returned)
-    check_homecoming(world, act)
+    store_anew(world, act, world.sidecar_environment, "home again:")
 
 
 def lose_for_a_while(world: World) -> None:
@@ -66,19 +65,3 @@ def judge(world: World, act: Act, load: Load, lost: float, returned: float) -> s
     )
     missing = sum(one.status == 404 for one in load.answers)
     return f"{len(failed)} x 503 (at most {allowed}), {missing} x 404"
-
-
-def check_homecoming(world: World, act: Act) -> None:
-    """Every key is stored anew and must be, with that value, on the server it was on before."""
-    before = totals(world)
-    for key in KEYS:
-        answer = world.api.store(key, value_of(key, "home:"))
-        check(answer.status == 200, f"after the return: {answer}")
-    stored = {name: count - before[name] for name, count in totals(world).items()}
-    route = world.oracle.route(world.sidecar_environment, KEYS)
-    for name, address in world.servers.items():
-        own = [key for key in KEYS if route[key] == name]
-        found = memcached.values(address, own)
-        wanted = {key: value_of(key, "home:") for key in own}
-        check(found == wanted, f"{name} lacks {set(own) - set(found)} or has older values")
-    act.compare_keys(world.oracle.share(world.sidecar_environment, KEYS), stored)

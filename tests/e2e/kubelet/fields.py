@@ -9,7 +9,7 @@ class Unknown(Exception):
 # Where a pod may run, who it is towards the API server, how its messages are kept: with one node
 # and no API server there is nothing to do for them.
 INERT = """
-    affinity automountServiceAccountToken enableServiceLinks imagePullPolicy imagePullSecrets
+    affinity automountServiceAccountToken imagePullPolicy imagePullSecrets
     minReadySeconds nodeSelector priorityClassName progressDeadlineSeconds revisionHistoryLimit
     serviceAccountName terminationMessagePath terminationMessagePolicy tolerations
     topologySpreadConstraints ttlSecondsAfterFinished

@@ -16,7 +16,8 @@ from .container import Container
 from .fields import Unknown, known
 
 FIELDS = """
-    containers initContainers restartPolicy securityContext terminationGracePeriodSeconds volumes
+    containers enableServiceLinks initContainers restartPolicy securityContext
+    terminationGracePeriodSeconds volumes
 """
 SECURITY = "fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile"
 
@@ -32,6 +33,8 @@ class Pod:
         self.node, self.name, self.spec = node, name, known(name, template["spec"], FIELDS)
         self.labels = template["metadata"]["labels"]
         known(name, self.spec.get("securityContext", {}), SECURITY)
+        if self.spec.get("enableServiceLinks", True):
+            raise Unknown(f"{name}: enableServiceLinks, which adds variables for all services")
         self.ip, self.pause = next(network.pod_addresses), None
         self.environment, self.volumes = environment or {}, {}
         self.init = [Container(self, spec) for spec in self.spec.get("initContainers", [])]

@@ -144,7 +144,7 @@ impl World {
             let output = self.mux.conn_output(id);
             let count = count.min(output.len());
             self.inboxes[id.index()].extend_from_slice(&output[..count]);
-            self.mux.handle_conn_written(id, count);
+            self.mux.handle_conn_written(id, count, self.now);
         }
     }
 
@@ -190,8 +190,8 @@ impl World {
                     self.inboxes[id.index()].clear();
                 }
                 if self.mux.wants_open(id) {
-                    self.mux.handle_conn_opening(id);
-                    self.mux.handle_conn_open(id);
+                    self.mux.handle_conn_opening(id, self.now);
+                    self.mux.handle_conn_open(id, self.now);
                 }
             }
             if !self.mux.has_resumable() {

@@ -54,25 +54,30 @@ pub fn decode_key<'a>(key: &[u8], room: &'a mut KeyRoom) -> Option<&'a [u8]> {
 }
 
 /// Appends what a server gets for a request.
+#[inline]
 pub fn write_wire(wire: &Wire<'_>, out: &mut Vec<u8>) {
     match *wire {
         Wire::Verbatim(bytes) => out.extend_from_slice(bytes),
         Wire::Words { line, keep, data } => {
-            for (index, word) in Words::new(line).enumerate() {
-                let kept = match keep {
-                    Keep::All => true,
-                    Keep::First(count) => index < count,
-                    Keep::AllButQuiet => index < 2 || word[0] != b'q',
-                };
-                if kept {
-                    if index > 0 {
-                        out.push(b' ');
-                    }
-                    out.extend_from_slice(word);
-                }
-            }
+            write_words(line, keep, out);
             out.extend_from_slice(LINE_END);
             out.extend_from_slice(data);
+        }
+    }
+}
+
+fn write_words(line: &[u8], keep: Keep, out: &mut Vec<u8>) {
+    for (index, word) in Words::new(line).enumerate() {
+        let kept = match keep {
+            Keep::All => true,
+            Keep::First(count) => index < count,
+            Keep::AllButQuiet => index < 2 || word[0] != b'q',
+        };
+        if kept {
+            if index > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(word);
         }
     }
 }

@@ -40,7 +40,6 @@ use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use client::Client;
 use core::time::Duration;
@@ -135,8 +134,6 @@ pub struct Mux {
     dirty_clients: Vec<ClientId>,
     dirty_conns: Vec<ConnId>,
     events: VecDeque<Event>,
-    /// Servers of which a connection was lost and none has answered since.
-    lost: Vec<bool>,
     /// Clients whose waiting requests may be taken now.
     resumable: VecDeque<ClientId>,
     /// How many clients stand in the queues of `Conn::waiters`.
@@ -161,7 +158,6 @@ impl Mux {
     pub fn new(pool: Pool, options: Options, stats: Arc<PoolStats>) -> Self {
         assert_eq!(pool.servers(), stats.servers.len(), "a block of figures for every server");
         let count = pool.servers() * options.server_connections;
-        let lost = vec![false; pool.servers()];
         let conns = (0..count).map(|index| Conn::new(index / options.server_connections));
         Self {
             conns: conns.collect(),
@@ -176,7 +172,6 @@ impl Mux {
             dirty_clients: Vec::new(),
             dirty_conns: Vec::new(),
             events: VecDeque::new(),
-            lost,
             resumable: VecDeque::new(),
             waiting: 0,
             was_called: false,
@@ -233,14 +228,17 @@ impl Mux {
     pub fn next_dirty_conn(&mut self) -> Option<ConnId> {
         let id = self.dirty_conns.pop()?;
         self.conns[id.index()].dirty = false;
+        self.publish(id);
         Some(id)
     }
 
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
-        let returned =
-            |pool: &mut Pool| pool.next_returned().map(|server| Event::Returned { server });
-        self.events.pop_front().or_else(|| returned(&mut self.pool))
+        if let Some(server) = self.pool.next_returned() {
+            self.stats.servers[server].more.is_ejected.set(0);
+            self.events.push_back(Event::Returned { server });
+        }
+        self.events.pop_front()
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.

@@ -270,6 +270,23 @@ pub enum Class {
     Other,
 }
 
+impl Class {
+    /// The names by which the figures tell requests apart.
+    pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
+
+    /// Which of [`Class::LABELS`] it goes by; a meta request by that of its kind.
+    pub const fn label(self) -> usize {
+        match self {
+            Self::Get | Self::GetAndTouch | Self::MetaGet => 0,
+            Self::Set | Self::MetaSet => 1,
+            Self::Delete | Self::MetaDelete => 2,
+            Self::Arith | Self::MetaArith => 3,
+            Self::Touch => 4,
+            Self::Other => 5,
+        }
+    }
+}
+
 /// What stands at the head of a server's bytes.
 #[derive(Debug, PartialEq)]
 pub enum Response {
@@ -329,15 +346,46 @@ pub enum ServerError {
     NoSocket,
     /// It answered something else than was asked.
     Desync,
-    /// Every server of the pool is ejected.
-    NoServers,
     /// This machine has no descriptor or memory for a connection; no fault of the server.
     Local,
     /// Another error of its socket.
     Other,
+    /// Every server of the pool is ejected; this is nobody's in particular.
+    NoServers,
 }
 
 impl ServerError {
+    /// All of them that are a server's, in the order of their numbers.
+    pub const OF_SERVERS: [Self; 10] = [
+        Self::Refused,
+        Self::TimedOut,
+        Self::Reset,
+        Self::Closed,
+        Self::HostDown,
+        Self::Unreachable,
+        Self::NoSocket,
+        Self::Desync,
+        Self::Local,
+        Self::Other,
+    ];
+
+    /// Its name in figures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::HostDown => "host_down",
+            Self::Unreachable => "unreachable",
+            Self::NoSocket => "no_socket",
+            Self::Desync => "desync",
+            Self::Local => "local",
+            Self::Other => "other",
+            Self::NoServers => "no_servers",
+        }
+    }
+
     /// The error in words.
     pub const fn text(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! so counting is a load and a store, never a locked instruction, and a reader sees each number
 //! whole, if not all of one instant. A figure for the whole process is the sum over the workers.
 
+use crate::protocol::{Class, ServerError};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -124,7 +125,7 @@ counters! {
 }
 
 counters! {
-    /// The figures of one server in one worker: twemproxy's thirteen.
+    /// The figures of one server in one worker. The counters are twemproxy's thirteen.
     ServerStats {
         /// Connections that the server closed.
         server_eof,
@@ -153,6 +154,68 @@ counters! {
         /// Bytes of them.
         out_queue_bytes,
     }
+    /// What twemproxy does not tell.
+    pub more: MoreServerStats,
+}
+
+/// The figures of one server in one worker that are not twemproxy's.
+#[derive(Debug, Default)]
+pub struct MoreServerStats {
+    /// Failures by reason, in the order of [`ServerError::OF_SERVERS`].
+    pub errors: [Counter; ServerError::OF_SERVERS.len()],
+    /// Connections begun since the start.
+    pub connects: Counter,
+    /// Times the server was ejected.
+    pub ejections: Counter,
+    /// 1 while the server is ejected.
+    pub is_ejected: Counter,
+    /// 1 from when a connection was lost until the server answers again.
+    pub is_down: Counter,
+    /// From when a connection is wanted to when it is open, the look-up of the name included.
+    pub connect_time: Histogram,
+    /// From when a request is queued to when it is written, by class.
+    pub queue_time: [Histogram; Class::LABELS.len()],
+    /// From when a request is written to when its reply is here, by class.
+    pub server_time: [Histogram; Class::LABELS.len()],
+}
+
+/// How long something took, each time: how many times fell into which span, and the sum.
+///
+/// A worker reads its clock once a turn, so nothing is measured finer than a turn is long.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [Counter; SPANS],
+    nanos: Counter,
+}
+
+/// The spans end at 2^14 ns (16 us) and then at twice as much each, up to 2^32 ns (4.3 s); the last
+/// has no end.
+const SPANS: usize = 20;
+const FIRST_BITS: u32 = 14;
+
+impl Histogram {
+    /// Counts one that took so many nanoseconds. Only the owning worker may call this.
+    #[inline]
+    pub fn record(&self, nanos: u64) {
+        let bits = u64::BITS - (nanos.saturating_sub(1) >> FIRST_BITS).leading_zeros();
+        self.counts[(bits as usize).min(SPANS - 1)].add(1);
+        self.nanos.add(nanos);
+    }
+
+    /// Where the spans end, in nanoseconds, each inclusive. The last span has no end.
+    pub fn ends() -> impl Iterator<Item = u64> {
+        (FIRST_BITS..).take(SPANS - 1).map(|bits| 1 << bits)
+    }
+
+    /// How many fell into each span.
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.counts.iter().map(Counter::read)
+    }
+
+    /// The sum of all, in nanoseconds.
+    pub fn nanos(&self) -> u64 {
+        self.nanos.read()
+    }
 }
 
 impl PoolStats {
@@ -160,5 +223,32 @@ impl PoolStats {
     pub fn new(servers: usize) -> Self {
         let servers = (0..servers).map(|_| ServerStats::default()).collect();
         Self { servers, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_time_falls_into_the_first_span_that_does_not_end_before_it() {
+        let ends: Vec<u64> = Histogram::ends().collect();
+        assert_eq!((ends.len(), ends[0], ends[18]), (19, 16_384, 4_294_967_296));
+        for (nanos, span) in [
+            (0, 0),
+            (1, 0),
+            (ends[0], 0),
+            (ends[0] + 1, 1),
+            (ends[1], 1),
+            (ends[18], 18),
+            (ends[18] + 1, 19),
+            (u64::MAX, 19),
+        ] {
+            let histogram = Histogram::default();
+            histogram.record(nanos);
+            assert_eq!(histogram.counts().position(|count| count == 1), Some(span), "{nanos}");
+            assert_eq!((histogram.counts().sum::<u64>(), histogram.nanos()), (1, nanos));
+        }
     }
 }

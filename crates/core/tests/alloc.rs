@@ -90,15 +90,15 @@ impl Traffic {
     fn look_after_all(&mut self) {
         while let Some(id) = self.mux.next_dirty_conn() {
             if self.mux.wants_open(id) {
-                self.mux.handle_conn_opening(id);
-                self.mux.handle_conn_open(id);
+                self.mux.handle_conn_opening(id, self.now);
+                self.mux.handle_conn_open(id, self.now);
             }
             let output = self.mux.conn_output(id);
             if self.replies[id.index()].is_empty() {
                 self.replies[id.index()] = answers(output);
             }
             let count = output.len();
-            self.mux.handle_conn_written(id, count);
+            self.mux.handle_conn_written(id, count, self.now);
         }
         while let Some(id) = self.mux.next_dirty_client() {
             let count = self.mux.client_output(id).len();

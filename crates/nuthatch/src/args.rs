@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::config::cpus;
+use crate::config::{self, Listen, cpus};
+use crate::log::Format;
 use crate::suggest;
 
 mod flag;
@@ -75,6 +76,10 @@ pub struct Options {
     pub daemonize: bool,
     /// Threads that serve clients.
     pub workers: NonZeroUsize,
+    /// Where metrics and health are served by HTTP, if they are.
+    pub admin: Option<Listen>,
+    /// What a line of the log looks like; `None` goes by where it is written to.
+    pub log_format: Option<Format>,
 }
 
 impl Default for Options {
@@ -90,6 +95,8 @@ impl Default for Options {
             pid_file: None,
             daemonize: false,
             workers: NonZeroUsize::MIN,
+            admin: None,
+            log_format: None,
         }
     }
 }
@@ -140,11 +147,15 @@ impl From<lexopt::Error> for UsageError {
     }
 }
 
-/// Reads the arguments of the process, of which the first is its name.
+/// Reads the arguments of the process, of which the first is its name. `variable` looks a variable
+/// of the environment up; those that stand for flags of the proxy count only where these are not.
 ///
 /// # Errors
-/// The first argument that has no meaning.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+/// The first argument, or variable, that has no meaning.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, UsageError> {
     let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
@@ -152,7 +163,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     let flags = command.map_or(FLAGS, |command| command.flags);
     let mut line = Line { parser: Parser::from_args(rest), flags };
     match command.map(|command| command.name) {
-        None => serve(&mut line),
+        None => serve(&mut line, options_of_environment(variable)?),
         Some("demo") => demo(&mut line),
         Some("node") => node(&mut line),
         Some("route") => route(&mut line),
@@ -161,10 +172,28 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
     }
 }
 
+/// What the environment says of the proxy's flags; an empty variable is an unset one.
+fn options_of_environment(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Options, UsageError> {
+    let mut options = Options::default();
+    for flag in FLAGS {
+        let Some(name) = flag.variable else { continue };
+        let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
+        let mut argument = OsString::from(format!("--{}=", flag.long));
+        argument.push(&value);
+        let mut line = Line { parser: Parser::from_args([argument]), flags: FLAGS };
+        line.next()?;
+        set(&mut options, flag, &mut line).map_err(|UsageError(error)| {
+            UsageError(format!("environment: {name}: {value:?}: {error}"))
+        })?;
+    }
+    Ok(options)
+}
+
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.
-fn serve(line: &mut Line) -> Result<Command, UsageError> {
-    let mut options = Options::default();
+fn serve(line: &mut Line, mut options: Options) -> Result<Command, UsageError> {
     let (mut help, mut version, mut describe, mut test) = (false, false, false, false);
     while let Some(token) = line.next()? {
         let flag = match token {
@@ -176,17 +205,7 @@ fn serve(line: &mut Line) -> Result<Command, UsageError> {
             "version" => version = true,
             "describe-stats" => describe = true,
             "test-conf" => test = true,
-            "daemonize" => options.daemonize = true,
-            "verbose" => options.verbosity = line.number(flag)?.min(11).try_into().unwrap_or(11),
-            "output" => options.output = Some(line.file(flag)?),
-            "conf-file" => options.file = Some(line.file(flag)?),
-            "stats-port" => options.stats_port = line.port(flag)?,
-            "stats-addr" => options.stats_addr = line.string(flag)?,
-            "stats-interval" => options.stats_interval = line.number(flag)?,
-            "pid-file" => options.pid_file = Some(line.file(flag)?),
-            "mbuf-size" => options.mbuf_size = Some(line.mbuf_size(flag)?),
-            "workers" => options.workers = line.workers()?,
-            name => unreachable!("the flag {name} is in the table but is not read"),
+            _ => set(&mut options, flag, line)?,
         }
     }
     Ok(match () {
@@ -196,6 +215,26 @@ fn serve(line: &mut Line) -> Result<Command, UsageError> {
         () if test => Command::Test(options.file),
         () => Command::Serve(options),
     })
+}
+
+/// Reads the value of a flag that says how the proxy runs.
+fn set(options: &mut Options, flag: &Flag, line: &mut Line) -> Result<(), UsageError> {
+    match flag.long {
+        "daemonize" => options.daemonize = true,
+        "verbose" => options.verbosity = line.number(flag)?.min(11).try_into().unwrap_or(11),
+        "output" => options.output = Some(line.file(flag)?),
+        "conf-file" => options.file = Some(line.file(flag)?),
+        "stats-port" => options.stats_port = line.port(flag)?,
+        "stats-addr" => options.stats_addr = line.string(flag)?,
+        "stats-interval" => options.stats_interval = line.number(flag)?,
+        "pid-file" => options.pid_file = Some(line.file(flag)?),
+        "mbuf-size" => options.mbuf_size = Some(line.mbuf_size(flag)?),
+        "workers" => options.workers = line.workers()?,
+        "admin" => options.admin = Some(line.host_port(flag)?),
+        "log-format" => options.log_format = line.log_format(flag)?,
+        name => unreachable!("the flag {name} is in the table but is not read"),
+    }
+    Ok(())
 }
 
 fn demo(line: &mut Line) -> Result<Command, UsageError> {
@@ -325,6 +364,23 @@ impl Line {
                 let wrong = "mbuf chunk size must be between 512 and 16777216 bytes";
                 Err(UsageError(wrong.into()))
             }
+        }
+    }
+
+    /// An address as `listen` takes it, but no unix socket.
+    fn host_port(&mut self, flag: &Flag) -> Result<Listen, UsageError> {
+        let needs = "requires host:port, such as 127.0.0.1:9600";
+        let text = self.string(flag).map_err(|_| flag.refuse(needs))?;
+        let address = config::parse_listen(&text);
+        address.filter(|it| matches!(it, Listen::Tcp { .. })).ok_or_else(|| flag.refuse(needs))
+    }
+
+    fn log_format(&mut self, flag: &Flag) -> Result<Option<Format>, UsageError> {
+        match self.value(flag, "").unwrap_or_default().to_str() {
+            Some("auto") => Ok(None),
+            Some("text") => Ok(Some(Format::Text)),
+            Some("json") => Ok(Some(Format::Json)),
+            _ => Err(flag.refuse("requires text, json or auto")),
         }
     }
 

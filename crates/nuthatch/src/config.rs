@@ -226,6 +226,13 @@ pub struct Server {
     pub index: usize,
 }
 
+impl fmt::Display for Server {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.configured)?;
+        if self.named { write!(out, " {}", self.name) } else { Ok(()) }
+    }
+}
+
 /// Where a server is. A host is resolved when it is connected to, never here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -247,6 +254,11 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(out, "{}", path.display()),
         }
     }
+}
+
+/// The address that a text names as `listen` would have it, if it names one.
+pub(crate) fn parse_listen(text: &str) -> Option<Listen> {
+    address::listen(text).ok()
 }
 
 /// Where clients connect.

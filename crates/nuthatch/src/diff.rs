@@ -8,9 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::args;
 use crate::config::{Address, Config, Pool, Server};
-use crate::json;
 use crate::route::for_each_key;
 
 /// Compares the pools that have the same name in both, or the one that was asked for.
@@ -36,7 +37,7 @@ pub fn run(
         };
         let change = Change::measure(before, after, &keys)?;
         if question.json {
-            change.write_json(&mut out)?;
+            writeln!(out, "{}", change.json())?;
         } else {
             out.write_all(change.text(&keys).as_bytes())?;
         }
@@ -207,26 +208,22 @@ impl<'c> Change<'c> {
         text
     }
 
-    fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+    fn json(&self) -> Value {
         let moves = self.moves();
         let moved: u64 = moves.iter().map(|(_, _, keys)| keys).sum();
-        out.write_all(b"{\"pool\":")?;
-        json::write_string(out, self.pool.as_bytes())?;
-        write!(out, ",\"keys\":{},\"moved\":{moved},\"moves\":[", self.keys())?;
-        for (i, (from, to, keys)) in moves.into_iter().enumerate() {
-            out.write_all(if i == 0 { b"{\"from\":" } else { b",{\"from\":" })?;
-            json::write_string(out, from.label.as_bytes())?;
-            out.write_all(b",\"to\":")?;
-            json::write_string(out, to.label.as_bytes())?;
-            write!(out, ",\"keys\":{keys}}}")?;
-        }
-        out.write_all(b"],\"servers\":[")?;
-        for (i, (place, before, after)) in self.holdings().enumerate() {
-            out.write_all(if i == 0 { b"{\"server\":" } else { b",{\"server\":" })?;
-            json::write_string(out, place.label.as_bytes())?;
-            write!(out, ",\"before\":{before},\"after\":{after}}}")?;
-        }
-        out.write_all(b"]}\n")
+        let moves = moves
+            .iter()
+            .map(|(from, to, keys)| json!({ "from": from.label, "to": to.label, "keys": keys }));
+        let servers = self.holdings().map(
+            |(place, before, after)| json!({ "server": place.label, "before": before, "after": after }),
+        );
+        json!({
+            "pool": self.pool,
+            "keys": self.keys(),
+            "moved": moved,
+            "moves": moves.collect::<Value>(),
+            "servers": servers.collect::<Value>(),
+        })
     }
 }
 

@@ -5,13 +5,13 @@
 //! about a configuration without serving it; [`demo`] shows the proxy at work, over three
 //! [`node`]s of its own.
 
+pub mod admin;
 pub mod args;
 mod client;
 pub mod config;
 pub mod demo;
 pub mod diff;
 mod inbox;
-mod json;
 mod listener;
 pub mod log;
 pub mod node;

@@ -77,9 +77,9 @@ pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<
         let servers = pool.servers.len();
         match sockets.first().map(getsockname).and_then(Result::ok).map(SocketAddr::try_from) {
             Some(Ok(bound)) => {
-                log::info!("pool {} listens at={bound} servers={servers}", pool.name);
+                log::info!(pool = pool.name, at:% = bound, servers; "pool listens");
             }
-            _ => log::info!("pool {} listens at={address} servers={servers}", pool.name),
+            _ => log::info!(pool = pool.name, at:% = address, servers; "pool listens"),
         }
         for (list, fd) in lists.iter_mut().zip(sockets) {
             list.push(Listener { fd, pool: index, is_tcp, keepalive: pool.tcpkeepalive });

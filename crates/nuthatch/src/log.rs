@@ -9,30 +9,46 @@
 //! ```
 //!
 //! Times are UTC: a container seldom has another zone, and logs of several machines compare.
+//!
+//! What a line says stands in its words, what it is about in figures by name (`pool=`, `server=`,
+//! `reason=`): people read the line ([`Format::Text`]), programs the names ([`Format::Json`]).
 
-use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use log::{LevelFilter, Log, Metadata, Record};
+
+mod line;
 
 /// The highest level.
 pub const LEVEL_MAX: u8 = 11;
 
-/// Starts logging at `level`, to the end of the file `output` or to standard error.
+/// What a line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people: `[time] LEVEL words name=value`.
+    Text,
+    /// For programs: one object a line, with `time`, `level`, `message` and the figures.
+    Json,
+}
+
+/// Starts logging at `level`, to the end of the file `output` or to standard error. Without a
+/// `format` a terminal gets text, and everything else JSON.
 ///
 /// # Errors
 /// When the file can't be opened.
-pub fn init(level: u8, output: Option<&Path>) -> io::Result<()> {
+pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Result<()> {
     let file = output.map(open).transpose()?;
+    let is_for_people = file.is_none() && io::stderr().is_terminal();
     {
         let mut sink = LOGGER.sink.lock().expect("nothing panics while it logs");
         sink.file = file;
         sink.path = output.map(Path::to_owned);
+        sink.format = format.unwrap_or(if is_for_people { Format::Text } else { Format::Json });
     }
     // Refused only if this logger is set already, which is as good.
     let _ = log::set_logger(&LOGGER);
@@ -93,7 +109,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 static LOGGER: Logger = Logger {
     level: AtomicU8::new(5),
-    sink: Mutex::new(Sink { path: None, file: None, line: String::new() }),
+    sink: Mutex::new(Sink { path: None, file: None, format: Format::Text, line: Vec::new() }),
 };
 
 struct Logger {
@@ -105,8 +121,9 @@ struct Logger {
 struct Sink {
     path: Option<PathBuf>,
     file: Option<File>,
+    format: Format,
     /// The line that is being made; kept for its memory.
-    line: String,
+    line: Vec<u8>,
 }
 
 impl Log for Logger {
@@ -119,94 +136,25 @@ impl Log for Logger {
             return;
         }
         let Ok(mut sink) = self.sink.lock() else { return };
-        let Sink { file, line, .. } = &mut *sink;
+        let Sink { file, format, line, .. } = &mut *sink;
         line.clear();
-        // Writing to a string can't fail, and a log that can't be written has nobody to tell.
-        let _ = write!(line, "[{}] {:<5} ", Utc(SystemTime::now()), record.level());
-        let _ = write!(Printable(line), "{}", record.args());
-        line.push('\n');
+        // Writing to memory can't fail, and a log that can't be written has nobody to tell.
+        let _ = match format {
+            Format::Text => line::write_text(line, record, SystemTime::now()),
+            Format::Json => line::write_json(line, record, SystemTime::now()),
+        };
         let _ = match file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => io::stderr().write_all(line.as_bytes()),
+            Some(file) => file.write_all(line),
+            None => io::stderr().write_all(line),
         };
     }
 
     fn flush(&self) {}
 }
 
-/// Writes control characters as escapes: a key or a name can't forge a line.
-struct Printable<'l>(&'l mut String);
-
-impl fmt::Write for Printable<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if c.is_control() {
-                self.0.extend(c.escape_default());
-            } else {
-                self.0.push(c);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A time as `2026-11-23 19:00:00.123`.
-struct Utc(SystemTime);
-
-impl fmt::Display for Utc {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-        let (year, month, day) = civil_date(days);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let milliseconds = since.subsec_millis();
-        write!(out, "{year:04}-{month:02}-{day:02} ")?;
-        write!(out, "{hour:02}:{minute:02}:{second:02}.{milliseconds:03}")
-    }
-}
-
-/// The date of a day counted from 1970-01-01. Years begin in March here, so that the leap day is
-/// the last one and months have a regular length; an era is 400 years.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn times_are_utc_with_milliseconds() {
-        for (milliseconds, text) in [
-            (0, "1970-01-01 00:00:00.000"),
-            (951_782_399_999, "2000-02-28 23:59:59.999"),
-            (951_782_400_000, "2000-02-29 00:00:00.000"),
-            (951_868_800_000, "2000-03-01 00:00:00.000"),
-            (1_795_460_400_123, "2026-11-23 19:00:00.123"),
-            (4_107_542_400_000, "2100-03-01 00:00:00.000"),
-        ] {
-            let time = UNIX_EPOCH + Duration::from_millis(milliseconds);
-            assert_eq!(Utc(time).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_name_cannot_forge_a_line() {
-        let mut line = String::new();
-        let name = "a\n[2026] ERROR b\t\u{7f}é";
-        write!(Printable(&mut line), "server={name}").unwrap();
-        assert_eq!(line, "server=a\\n[2026] ERROR b\\t\\u{7f}é");
-    }
 
     /// One test for all that is global: the logger is one for the process.
     #[test]
@@ -214,7 +162,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("nuthatch-log-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (path, moved) = (dir.join("n.log"), dir.join("n.log.1"));
-        init(5, Some(&path)).unwrap();
+        init(5, Some(&path), Some(Format::Text)).unwrap();
         log::info!("started pid={}", 7);
         log::debug!("not shown");
         std::fs::rename(&path, &moved).unwrap();

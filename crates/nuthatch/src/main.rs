@@ -18,7 +18,7 @@ use nuthatch::{demo, diff, log, node, route};
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let command = match args::parse(env::args_os()) {
+    let command = match args::parse(env::args_os(), |name| env::var_os(name)) {
         Ok(command) => command,
         Err(error) => {
             eprint!("nuthatch: {error}\n{}", args::usage());
@@ -53,7 +53,7 @@ fn execute(command: Command) -> Outcome {
             return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
         }
         Command::Node { listen, memory } => {
-            log::init(Options::default().verbosity, None)?;
+            log::init(Options::default().verbosity, None, None)?;
             process::raise_open_files()?;
             node::run(&listen, memory, Signals::catch()?)?;
         }
@@ -80,7 +80,7 @@ fn serve(options: &Options) -> Outcome {
     } else {
         Ready::in_foreground()
     };
-    log::init(options.verbosity, options.output.as_deref())?;
+    log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
     let signals = Signals::catch()?;
     let _pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     process::raise_open_files()?;
@@ -89,7 +89,7 @@ fn serve(options: &Options) -> Outcome {
     }
     let traps = lint::warnings(&config).len() + config.notes.len();
     if traps > 0 {
-        ::log::warn!("the configuration has traps, nuthatch -t tells which: {traps}");
+        ::log::warn!(traps; "the configuration has traps, nuthatch -t tells which");
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)

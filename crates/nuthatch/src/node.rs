@@ -36,7 +36,7 @@ pub fn run(listen: &str, memory: usize, mut signals: Signals) -> io::Result<()> 
     let node = Node::start(listen, memory << 20).map_err(|error| {
         io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
     })?;
-    log::info!("node listens on {}, {memory} MiB for items", node.address);
+    log::info!(at:% = node.address, memory_mib = memory; "node listens");
     while signals.wait().is_some_and(|event| event != ProcessEvent::Drain) {}
     Ok(())
 }
@@ -117,7 +117,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let accepted = listener.accept().and_then(|(stream, _)| start_client(stream, shared));
         if let Err(error) = accepted {
-            log::error!("node can't take a client: {error}");
+            log::error!(error:%; "node can't take a client");
             // Most likely there are too many open files, which does not pass at once.
             thread::sleep(Duration::from_millis(100));
         }
@@ -136,7 +136,7 @@ fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     thread.spawn(move || {
         shared.clients.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = session::serve(&stream, &shared) {
-            log::debug!("node lost a client: {error}");
+            log::debug!(error:%; "node lost a client");
         }
         shared.clients.fetch_sub(1, Ordering::Relaxed);
     })?;

@@ -6,11 +6,11 @@
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use nuthatch_core::ring::Explanation;
+use nuthatch_core::ring::Ring;
+use serde_json::{Value, json};
 
 use crate::args;
 use crate::config::Pool;
-use crate::json;
 
 /// How many further servers the JSON answer names.
 const NEXT_SERVERS: usize = 2;
@@ -29,8 +29,7 @@ pub fn run(
     let mut ring = pool.ring(0);
     let mut answer = |key: &[u8]| -> io::Result<()> {
         if question.json {
-            let found = ring.explain(key, NEXT_SERVERS);
-            return write_json(&mut answers, pool, key, &found);
+            return writeln!(answers, "{}", explain(pool, &ring, key));
         }
         let hash = pool.hash.hash(pool.hashed_part(key));
         let server = &pool.servers[ring.route(key)];
@@ -62,36 +61,22 @@ pub(crate) fn for_each_key(
     Ok(())
 }
 
-fn write_json(
-    out: &mut impl Write,
-    pool: &Pool,
-    key: &[u8],
-    found: &Explanation<'_>,
-) -> io::Result<()> {
-    let server = &pool.servers[found.member];
-    out.write_all(b"{\"key\":")?;
-    json::write_string(out, key)?;
-    if str::from_utf8(key).is_err() {
-        out.write_all(b",\"key_hex\":\"")?;
-        key.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
-        out.write_all(b"\"")?;
-    }
-    out.write_all(b",\"hashed\":")?;
-    json::write_string(out, found.part)?;
+/// All that there is to know of a key's way.
+pub(crate) fn explain(pool: &Pool, ring: &Ring, key: &[u8]) -> Value {
+    let found = ring.explain(key, NEXT_SERVERS);
     let hash = pool.hash.hash(found.part);
-    write!(out, ",\"hash\":\"{hash:08x}\",\"point\":")?;
-    match found.point {
-        Some(point) => write!(out, "\"{:08x}\"", point.value)?,
-        None => out.write_all(b"null")?,
+    let server = &pool.servers[found.member];
+    let next = found.next.iter().map(|member| pool.servers[*member].name.as_str());
+    let mut answer = json!({ "key": String::from_utf8_lossy(key) });
+    if str::from_utf8(key).is_err() {
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        answer["key_hex"] = hex.into();
     }
-    out.write_all(b",\"server\":")?;
-    json::write_string(out, server.name.as_bytes())?;
-    out.write_all(b",\"address\":")?;
-    json::write_string(out, server.address.to_string().as_bytes())?;
-    out.write_all(b",\"next\":[")?;
-    for (i, member) in found.next.iter().enumerate() {
-        out.write_all(if i == 0 { b"" } else { b"," })?;
-        json::write_string(out, pool.servers[*member].name.as_bytes())?;
-    }
-    out.write_all(b"]}\n")
+    answer["hashed"] = String::from_utf8_lossy(found.part).into();
+    answer["hash"] = format!("{hash:08x}").into();
+    answer["point"] = found.point.map(|point| format!("{:08x}", point.value)).into();
+    answer["server"] = server.name.as_str().into();
+    answer["address"] = server.address.to_string().into();
+    answer["next"] = next.collect();
+    answer
 }

@@ -3,8 +3,9 @@
 //! The main thread listens to signals; each worker has a thread; the statistics port has one. A
 //! worker that fails ends the process: half a proxy is worse than one that is started again.
 
+use crate::admin::{self, Admin};
 use crate::args::Options;
-use crate::config::{Config, Pool};
+use crate::config::{Config, Pool, Source};
 use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener};
 use crate::log as logging;
@@ -17,6 +18,7 @@ use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,7 +45,11 @@ pub fn run(
     let proxy = Proxy::start(config.pools, workers)?;
     let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
     stats_port::start(&options.stats_addr, options.stats_port, figures)?;
-    log::info!("nuthatch {} serves with {workers} worker(s)", env!("CARGO_PKG_VERSION"));
+    let is_draining = Arc::new(AtomicBool::new(false));
+    if let Some(listen) = &options.admin {
+        admin::start(listen, proxy.admin(config.source, Arc::clone(&is_draining)))?;
+    }
+    log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch serves");
     ready.announce()?;
 
     let inboxes = proxy.inboxes.clone();
@@ -65,6 +71,7 @@ pub fn run(
                 None => draining_since = Some(now()),
             }
         }
+        is_draining.fetch_or(event == ProcessEvent::Drain, Ordering::Relaxed);
         handle(event, &inboxes);
     }
     let outcome = joiner.join().expect("the thread that waits for the workers does nothing else");
@@ -89,9 +96,9 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
             Ok(()) => log::info!("log file reopened"),
             Err(error) => log::error!("{error}"),
         },
-        ProcessEvent::RaiseLogLevel => log::info!("log level is {}", logging::raise()),
-        ProcessEvent::LowerLogLevel => log::info!("log level is {}", logging::lower()),
-        ProcessEvent::User(signal) => log::info!("signal {signal} has no effect"),
+        ProcessEvent::RaiseLogLevel => log::info!(level = logging::raise(); "log level raised"),
+        ProcessEvent::LowerLogLevel => log::info!(level = logging::lower(); "log level lowered"),
+        ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
     }
 }
 
@@ -157,6 +164,18 @@ impl Proxy {
         Ok(())
     }
 
+    /// What the admin port tells of.
+    fn admin(&self, source: Source, is_draining: Arc<AtomicBool>) -> Admin {
+        Admin {
+            source,
+            pools: self.pools.clone(),
+            rings: self.pools.iter().map(|shared| shared.pool.ring(0)).collect(),
+            inboxes: self.inboxes.clone(),
+            start: SystemTime::now(),
+            is_draining,
+        }
+    }
+
     /// Asks all workers to answer what they have and end.
     pub fn drain(&self) {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
@@ -187,8 +206,9 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, name look-ups and what the system needs (twemproxy `RESERVED_FDS`).
-const RESERVED_FILES: usize = 32;
+/// For logs, statistics, the admin port, name look-ups and what the system needs (twemproxy
+/// `RESERVED_FDS`).
+const RESERVED_FILES: usize = 64;
 
 /// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
 /// us and one to all.

@@ -69,7 +69,7 @@ impl ServerSocket {
     }
 
     fn open(&mut self, place: &mut Place<'_>, address: &Address) {
-        place.mux.handle_conn_opening(place.id);
+        place.mux.handle_conn_opening(place.id, place.now);
         match address {
             Address::Unix(path) => match SocketAddrUnix::new(path) {
                 Ok(path) => self.connect(place, AddressFamily::UNIX, &path),
@@ -135,7 +135,7 @@ impl ServerSocket {
     }
 
     fn opened(&mut self, place: &mut Place<'_>) {
-        place.mux.handle_conn_open(place.id);
+        place.mux.handle_conn_open(place.id, place.now);
         self.watch(place, Interest::READ);
     }
 
@@ -221,7 +221,7 @@ impl ServerSocket {
         let Some(fd) = &self.fd else { return };
         while !place.mux.conn_output(place.id).is_empty() {
             match send(fd, place.mux.conn_output(place.id), SendFlags::NOSIGNAL) {
-                Ok(count) => place.mux.handle_conn_written(place.id, count),
+                Ok(count) => place.mux.handle_conn_written(place.id, count, place.now),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     return self.watch(place, Interest { read: true, write: true });

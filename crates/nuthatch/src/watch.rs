@@ -2,10 +2,10 @@
 //!
 //! A server that is down fails every request; the log has one line for it, and one for its return.
 
-use crate::config::{Pool, Server};
+use crate::config::Pool;
 use nuthatch_core::mux::{Event, Mux};
 use nuthatch_core::protocol::ServerError;
-use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 /// What was last said of each server of a pool.
@@ -30,52 +30,42 @@ impl Watch {
 
     fn tell_event(&mut self, event: Event) {
         let pool = &self.pool.name;
-        let name = |server: usize| Named(&self.pool.servers[server]);
+        let about = |server: usize| {
+            let server = &self.pool.servers[server];
+            (&server.name, &server.address)
+        };
         match event {
             Event::ConnLost { server, error, requests } => {
-                let (name, text) = (name(server), reason(error));
-                if self.down[server] {
-                    log::debug!("server still down pool={pool} server={name} reason=\"{text}\"");
+                let was_down = mem::replace(&mut self.down[server], true);
+                let ((server, address), reason) = (about(server), reason(error));
+                if was_down {
+                    log::debug!(pool, server, address:%, reason; "server still down");
                 } else {
-                    log::warn!(
-                        "server down pool={pool} server={name} reason=\"{text}\" \
-                         requests_failed={requests}"
-                    );
+                    let requests_failed = requests;
+                    log::warn!(pool, server, address:%, reason, requests_failed; "server down");
                 }
-                self.down[server] = true;
             }
             Event::Answers { server } => {
-                if self.down[server] {
-                    log::warn!("server up pool={pool} server={}", name(server));
+                if mem::take(&mut self.down[server]) {
+                    let (server, address) = about(server);
+                    log::warn!(pool, server, address:%; "server up");
                 }
-                self.down[server] = false;
             }
             Event::Desync { server } => {
-                let name = name(server);
-                log::error!(
-                    "server connection quarantined pool={pool} server={name} reason=\"its reply did not fit the request\""
-                );
+                let (server, address) = about(server);
+                let reason = "its reply did not fit the request";
+                log::error!(pool, server, address:%, reason; "server connection quarantined");
             }
             Event::Ejected { server, error } => {
-                let (name, text) = (name(server), reason(error));
-                let wait = self.pool.server_retry_timeout.as_millis();
-                log::warn!(
-                    "server ejected pool={pool} server={name} reason=\"{text}\" retry_ms={wait}"
-                );
+                let ((server, address), reason) = (about(server), reason(error));
+                let retry_ms = self.pool.server_retry_timeout.as_millis();
+                log::warn!(pool, server, address:%, reason, retry_ms; "server ejected");
             }
             Event::Returned { server } => {
-                log::warn!("server back on the ring pool={pool} server={}", name(server));
+                let (server, address) = about(server);
+                log::warn!(pool, server, address:%; "server back on the ring");
             }
         }
-    }
-}
-
-/// A server as statistics and `route` call it, and where it is.
-struct Named<'a>(&'a Server);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} address={}", self.0.name, self.0.address)
     }
 }
 

@@ -236,7 +236,8 @@ impl Worker {
             Ok(Some(fd)) => self.admit(listener.pool, fd),
             Ok(None) => {}
             Err(error) => {
-                log::error!("accepting clients pauses for {ACCEPT_PAUSE:?}: {error}");
+                let pause_ms = ACCEPT_PAUSE.as_millis();
+                log::error!(error:%, pause_ms; "accepting clients pauses");
                 self.watch_listeners(Interest::default());
                 self.accept_again = Some(now.after(ACCEPT_PAUSE));
             }
@@ -260,7 +261,7 @@ impl Worker {
                 pool.clients[id.index()] = Some(socket);
             }
             Err(error) => {
-                log::error!("a client was dropped: {error}");
+                log::error!(error:%; "a client was dropped");
                 pool.mux.close_client(id);
             }
         }
@@ -269,7 +270,7 @@ impl Worker {
     fn watch_listeners(&self, interest: Interest) {
         for (index, listener) in self.listeners.iter().enumerate() {
             if let Err(error) = self.poll.modify(listener, Token::Listener(index), interest) {
-                log::error!("a listener is lost: {error}");
+                log::error!(error:%; "a listener is lost");
             }
         }
     }
@@ -376,7 +377,7 @@ impl Worker {
         if by <= now && !self.pools.iter().all(is_quiet) {
             let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
-            log::warn!("drain out of time requests_cut={requests} clients_cut={clients}");
+            log::warn!(requests_cut = requests, clients_cut = clients; "drain out of time");
         }
         by <= now || self.pools.iter().all(is_quiet)
     }

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nuthatch::admin;
+use nuthatch::args::FLAGS;
 use nuthatch::config::{Config, lint};
 use nuthatch_core::memcache::{self, COMMANDS};
 use nuthatch_core::mux::{Identity, Options};
@@ -333,17 +335,33 @@ fn every_event_of_the_log_has_its_explanation() {
         let text = text.split("#[cfg(test)]").next().unwrap();
         for level in ["error", "warn", "info"] {
             for call in text.split(&format!("log::{level}!(")).skip(1) {
-                let (_, rest) = call.split_once('"').unwrap();
-                let words = rest.split(['{', '"', '\\', '=']).next().unwrap();
-                // The name of the first figure is not a word.
-                let words = words.rsplit_once(' ').map_or(words, |(words, _)| words);
+                // Figures stand before the words, with a semicolon between them.
+                let behind = if call.starts_with('"') { "\"" } else { "; \"" };
+                let words = call.split(behind).nth(1).unwrap().split('"').next().unwrap();
                 let is_listed = lines.iter().any(|line| line.contains(words));
-                assert!(is_listed, "{}: {words:?}", file.display());
-                count += usize::from(!words.is_empty());
+                assert!(is_listed || words == "{error}", "{}: {words:?}", file.display());
+                count += usize::from(is_listed);
             }
         }
     }
     assert!(count > 12, "{count} events");
+}
+
+#[test]
+fn every_path_of_the_admin_port_has_its_row() {
+    let document = read("docs/operations.md");
+    let listed = rows(section(&document, "## Admin port")).map(|row| name(row[0]));
+    assert_lists(listed, ["/"].into_iter().chain(admin::PATHS.iter().map(|(path, _)| *path)));
+}
+
+#[test]
+fn every_variable_that_stands_for_a_flag_has_its_row() {
+    let document = read("docs/config.md");
+    let table = section(&document, "### Variables in place of flags");
+    let listed: Vec<_> = rows(table).map(|row| (name(row[0]), name(row[1]))).collect();
+    let known = FLAGS.iter().filter_map(|flag| Some((flag.variable?, format!("--{}", flag.long))));
+    let known: Vec<_> = known.collect();
+    assert_eq!(listed, known.iter().map(|(name, flag)| (*name, &**flag)).collect::<Vec<_>>());
 }
 
 #[test]

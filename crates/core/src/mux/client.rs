@@ -10,7 +10,7 @@ use super::server::ConnId;
 use super::slots::{Queue, State};
 use crate::buffer::Buffer;
 use crate::memcache;
-use crate::protocol::Parsed;
+use crate::protocol::{Limits, Parsed};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -107,6 +107,33 @@ impl Client {
             doomed: false,
             dirty: false,
             accounted: 0,
+        }
+    }
+
+    /// How many of the next `available` bytes belong to a refused data block.
+    #[inline]
+    fn skip(&mut self, available: usize) -> usize {
+        let skipped = self.skip.min(available as u64);
+        self.skip -= skipped;
+        usize::try_from(skipped).expect("not more than available")
+    }
+
+    /// Whether it may have another request in flight.
+    #[inline]
+    fn fits_window(&self, limits: &Limits) -> bool {
+        let coming = self.keys.saturating_mul(self.reply_guess);
+        let is_first = self.requests == 0 && self.out.len() < limits.client_buffer_max;
+        let is_one_more = self.requests < limits.client_requests_max
+            && self.backlog().saturating_add(coming) < limits.client_buffer_max;
+        is_first || is_one_more
+    }
+
+    /// Puts it on the list of those that need their socket looked after.
+    #[inline]
+    pub(super) fn mark(&mut self, id: ClientId, list: &mut Vec<ClientId>) {
+        if !self.dirty {
+            self.dirty = true;
+            list.push(id);
         }
     }
 
@@ -304,8 +331,14 @@ impl Mux {
         let mut searched = mem::take(&mut client.searched);
         client.need = 0;
         loop {
-            used += self.skip(id, bytes.len() - used);
-            if used == bytes.len() || !self.may_take(id) {
+            let client = &mut self.clients[id.index()];
+            used += client.skip(bytes.len() - used);
+            if used == bytes.len() || client.hold != Hold::No {
+                return used;
+            }
+            if !client.fits_window(&self.options.limits) {
+                self.stats.limit_client_paused.add(1);
+                self.hold(id, Hold::Own);
                 return used;
             }
             let rest = &bytes[used..];
@@ -328,38 +361,6 @@ impl Mux {
         }
     }
 
-    /// How many of the next `available` bytes belong to a refused data block.
-    fn skip(&mut self, id: ClientId, available: usize) -> usize {
-        let client = &mut self.clients[id.index()];
-        let skipped = client.skip.min(available as u64);
-        client.skip -= skipped;
-        usize::try_from(skipped).expect("not more than available")
-    }
-
-    /// Whether the client may have another request in flight; if not, it is held.
-    fn may_take(&mut self, id: ClientId) -> bool {
-        if self.clients[id.index()].hold != Hold::No {
-            return false;
-        }
-        if self.fits_window(id) {
-            return true;
-        }
-        self.stats.limit_client_paused.add(1);
-        self.hold(id, Hold::Own);
-        false
-    }
-
-    #[inline]
-    fn fits_window(&self, id: ClientId) -> bool {
-        let client = &self.clients[id.index()];
-        let limits = &self.options.limits;
-        let coming = client.keys.saturating_mul(client.reply_guess);
-        let is_first = client.requests == 0 && client.out.len() < limits.client_buffer_max;
-        let is_one_more = client.requests < limits.client_requests_max
-            && client.backlog().saturating_add(coming) < limits.client_buffer_max;
-        is_first || is_one_more
-    }
-
     pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
         self.clients[id.index()].hold = why;
         self.mark_client(id);
@@ -367,7 +368,7 @@ impl Mux {
 
     /// Lets a client go on that is held for its own sake, if it may now.
     pub(super) fn reconsider(&mut self, id: ClientId) {
-        if self.fits_window(id) {
+        if self.clients[id.index()].fits_window(&self.options.limits) {
             self.make_resumable(id);
         }
     }
@@ -386,7 +387,7 @@ impl Mux {
     }
 
     /// Brings `Mux::memory` up to date with one client; sheds the greediest if it is too much.
-    #[inline]
+    #[inline(always)]
     pub(super) fn account(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];
         if client.doomed {
@@ -414,10 +415,6 @@ impl Mux {
 
     #[inline]
     pub(super) fn mark_client(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        if !client.dirty {
-            client.dirty = true;
-            self.dirty_clients.push(id);
-        }
+        self.clients[id.index()].mark(id, &mut self.dirty_clients);
     }
 }

@@ -8,13 +8,13 @@
 //! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
 //! the time is given up.
 
-use super::reply::Reply;
 use super::server::{ConnId, ConnState, Pending};
 use super::{Event, Mux};
 use crate::memcache;
 use crate::protocol::{Outcome, ServerError};
 use crate::time::Instant;
 use core::mem;
+use core::time::Duration;
 
 /// Whether a failure counts against the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,8 @@ impl Mux {
         let is_counted = conn.expired > 0 && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
         if requests > 0 || blame == Blame::Server {
-            self.lost[server] = true;
+            self.stats.servers[server].more.is_down.set(1);
+            self.count_error(server, error);
             self.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {
@@ -61,11 +62,19 @@ impl Mux {
         self.mark_conn(id);
     }
 
+    fn count_error(&self, server: usize, error: ServerError) {
+        if let Some(counter) = self.stats.servers[server].more.errors.get(error as usize) {
+            counter.add(1);
+        }
+    }
+
     fn count_failure(&mut self, server: usize, error: ServerError, now: Instant) {
         if self.pool.failure(server, now) {
             let micros = self.options.identity.epoch_micros(now);
             self.stats.server_ejects.add(1);
             self.stats.servers[server].server_ejected_at.set(micros);
+            self.stats.servers[server].more.ejections.add(1);
+            self.stats.servers[server].more.is_ejected.set(1);
             self.events.push_back(Event::Ejected { server, error });
         }
     }
@@ -79,7 +88,7 @@ impl Mux {
         let mut line = mem::take(&mut self.line);
         line.clear();
         memcache::write_server_error(error, &mut line);
-        self.settle(pending, Outcome::Error, Reply::Copied(&line));
+        self.settle(pending, Outcome::Error, line.as_slice());
         self.line = line;
     }
 
@@ -92,7 +101,7 @@ impl Mux {
         for index in 0..self.conns.len() {
             self.expire(ConnId::new(index), now);
             let conn = &self.conns[index];
-            let next = conn.pending.get(conn.expired).map(|next| next.deadline);
+            let next = conn.pending.get(conn.expired).map(|next| self.deadline(next));
             let last = conn.pending.front().filter(|_| conn.expired > 0);
             let last = last.map(|oldest| self.grace_end(oldest));
             self.next_expiry = [self.next_expiry, next, last].into_iter().flatten().min();
@@ -102,10 +111,13 @@ impl Mux {
     fn expire(&mut self, id: ConnId, now: Instant) {
         let before = self.conns[id.index()].expired;
         loop {
+            let conn = &self.conns[id.index()];
+            let oldest = conn.pending.get(conn.expired);
+            if oldest.is_none_or(|oldest| now < self.deadline(oldest)) {
+                break;
+            }
             let conn = &mut self.conns[id.index()];
-            let late = conn.pending.get_mut(conn.expired).filter(|late| late.deadline <= now);
-            let Some(late) = late else { break };
-            let late = late.abandon();
+            let late = conn.pending[conn.expired].abandon();
             conn.expired += 1;
             self.fail(&late, ServerError::TimedOut);
         }
@@ -113,6 +125,7 @@ impl Mux {
         let (server, expired) = (conn.server(), conn.expired);
         if expired > before {
             self.stats.servers[server].server_timedout.add(1);
+            self.count_error(server, ServerError::TimedOut);
             if before == 0 {
                 self.count_failure(server, ServerError::TimedOut, now);
             }
@@ -124,8 +137,13 @@ impl Mux {
         }
     }
 
+    /// When a request runs out of time; only asked where there is a timeout.
+    fn deadline(&self, pending: &Pending) -> Instant {
+        pending.queued.after(self.options.timeout.unwrap_or(Duration::MAX))
+    }
+
     /// When a connection is given up whose oldest request has run out of time.
     fn grace_end(&self, oldest: &Pending) -> Instant {
-        oldest.deadline.after(self.options.timeout.unwrap_or_default())
+        self.deadline(oldest).after(self.options.timeout.unwrap_or_default())
     }
 }

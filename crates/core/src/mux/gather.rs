@@ -13,7 +13,7 @@ use crate::protocol::Response;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GatherId(usize);
+pub(super) struct GatherId(u32);
 
 /// One request's answers as they come in.
 #[derive(Debug, Default)]
@@ -123,9 +123,9 @@ impl Gather {
     }
 
     /// Appends a fragment's request: `head`, its keys, and the line's end.
-    pub(super) fn write_fragment(&self, number: usize, head: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write_fragment(&self, number: u32, head: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(head);
-        let mut index = self.fragments[number].first;
+        let mut index = self.fragments[number as usize].first;
         while index != NO_KEY {
             let key = &self.keys[index];
             // With the space before it.
@@ -140,12 +140,13 @@ impl Gather {
     /// none if the fragment did not ask for one of them.
     pub(super) fn take_values(
         &mut self,
-        number: usize,
+        number: u32,
         bytes: &[u8],
         item_size_max: usize,
     ) -> Option<usize> {
         let base = self.values.len();
         let (mut used, mut copied, mut found) = (0, 0, 0);
+        let number = number as usize;
         let mut likely = self.fragments[number].cursor;
         loop {
             let rest = &bytes[used..];
@@ -304,7 +305,7 @@ impl Gathers {
 
     /// The id that the next gather gets.
     pub(super) fn next_id(&self) -> GatherId {
-        GatherId(self.slab.vacant_key())
+        GatherId(u32::try_from(self.slab.vacant_key()).expect("the limits keep them below 2^32"))
     }
 
     /// Keeps it until its answers are in, under [`Gathers::next_id`].
@@ -313,12 +314,12 @@ impl Gathers {
     }
 
     pub(super) fn gather(&mut self, id: GatherId) -> &mut Gather {
-        &mut self.slab[id.0]
+        &mut self.slab[id.0 as usize]
     }
 
     /// Takes one out that is answered.
     pub(super) fn remove(&mut self, id: GatherId) -> Gather {
-        self.slab.remove(id.0)
+        self.slab.remove(id.0 as usize)
     }
 
     /// Gives one back for the next request.

@@ -3,10 +3,10 @@
 //! A reply whose turn it is goes straight to the client's output, and with it those behind it that
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
 
-use super::client::Hold;
+use super::client::{Client, Hold};
 use super::gather::{Gather, GatherId};
 use super::server::Pending;
-use super::slots::{SlotId, State};
+use super::slots::{SlotId, Slots, State};
 use super::{ClientId, Mux};
 use crate::buffer::Spares;
 use crate::memcache;
@@ -14,50 +14,69 @@ use crate::protocol::{Outcome, Shape};
 use alloc::vec::Vec;
 use core::mem;
 
-/// What a client gets, and how it comes to its output.
-pub(super) enum Reply<'a> {
-    /// These bytes, copied.
-    Copied(&'a [u8]),
-    /// This memory itself, where nothing is in the way.
-    Moved(Vec<u8>),
-    /// The values of a multiget.
-    Gathered(&'a Gather),
+/// What a client gets, and how it comes to its output. Generic, as nearly all are small.
+pub(super) trait Reply {
+    fn len(&self) -> usize;
+
+    /// The bytes, if they are those of one server.
+    fn bytes(&self) -> &[u8];
+
+    fn append_to(self, out: &mut Vec<u8>, spares: &mut Spares);
 }
 
-impl Reply<'_> {
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Copied(bytes) => bytes.len(),
-            Self::Moved(bytes) => bytes.len(),
-            Self::Gathered(gather) => gather.held(),
-        }
+/// A copy of these bytes.
+impl Reply for &[u8] {
+    fn len(&self) -> usize {
+        (**self).len()
     }
 
-    /// The bytes, if they are not those of many servers.
     fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Copied(bytes) => bytes,
-            Self::Moved(bytes) => bytes,
-            Self::Gathered(_) => b"",
-        }
+        self
     }
 
-    #[inline]
-    fn append_to(self, out: &mut Vec<u8>, spares: &mut Spares) {
-        match self {
-            Self::Copied(bytes) => out.extend_from_slice(bytes),
-            Self::Moved(bytes) if out.is_empty() => spares.give(mem::replace(out, bytes)),
-            Self::Moved(bytes) => out.extend_from_slice(&bytes),
-            Self::Gathered(gather) => gather.write_answer(out),
+    fn append_to(self, out: &mut Vec<u8>, _: &mut Spares) {
+        out.extend_from_slice(self);
+    }
+}
+
+/// This memory itself, unless something is before it.
+impl Reply for Vec<u8> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn append_to(self, out: &mut Self, spares: &mut Spares) {
+        if out.is_empty() {
+            spares.give(mem::replace(out, self));
+        } else {
+            out.extend_from_slice(&self);
         }
+    }
+}
+
+/// The values of a multiget.
+impl Reply for &Gather {
+    fn len(&self) -> usize {
+        self.held()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        b""
+    }
+
+    fn append_to(self, out: &mut Vec<u8>, _: &mut Spares) {
+        self.write_answer(out);
     }
 }
 
 impl Mux {
     /// Hop 12 ends here: what a server owed is known.
     #[inline]
-    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: Reply<'_>) {
+    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
         let Some(slot) = pending.slot else { return };
         if let Some((gather, _)) = pending.fragment {
             return self.settle_fragment(slot, gather, outcome, reply.bytes());
@@ -70,8 +89,11 @@ impl Mux {
                 _ => {}
             }
         }
-        let is_hidden = expect.quiet.hides(outcome);
-        self.answer(slot, if is_hidden { Reply::Copied(b"") } else { reply });
+        if expect.quiet.hides(outcome) {
+            self.answer(slot, &b""[..]);
+        } else {
+            self.answer(slot, reply);
+        }
     }
 
     fn settle_fragment(&mut self, slot: SlotId, id: GatherId, outcome: Outcome, reply: &[u8]) {
@@ -95,7 +117,7 @@ impl Mux {
         if let Some(client) = self.waiting_client(slot) {
             self.clients[client.index()].held_bytes -= gather.held();
         }
-        self.answer(slot, Reply::Gathered(gather));
+        self.answer(slot, gather);
     }
 
     /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
@@ -104,7 +126,7 @@ impl Mux {
         &mut self,
         slot: SlotId,
         id: GatherId,
-        number: usize,
+        number: u32,
         bytes: &[u8],
     ) -> Option<usize> {
         let max = self.options.limits.client_backlog_max;
@@ -146,7 +168,7 @@ impl Mux {
     }
 
     /// Answers a request.
-    pub(super) fn answer(&mut self, id: SlotId, reply: Reply<'_>) {
+    pub(super) fn answer(&mut self, id: SlotId, reply: impl Reply) {
         let slot = self.slots.slot(id);
         match slot.state {
             State::Silent => return self.end_silence(id),
@@ -177,8 +199,15 @@ impl Mux {
         let written = out.len() - before;
         client.learn(written / slot.keys.max(1));
         if at_head {
-            self.leave_queue(client_id);
-            self.release(client_id);
+            client.leave_queue(&mut self.slots, id);
+            client.mark(client_id, &mut self.dirty_clients);
+            let is_held = client.hold == Hold::Own;
+            if client.queue.head().is_some() {
+                self.release(client_id);
+            }
+            if is_held {
+                self.reconsider(client_id);
+            }
         } else {
             client.held_bytes += written;
             self.account(client_id);
@@ -193,7 +222,7 @@ impl Mux {
             self.mark_client(id);
         } else if !reply.is_empty() {
             let slot = self.insert_slot(id, 0, State::Waiting);
-            self.answer(slot, Reply::Copied(reply));
+            self.answer(slot, reply);
         }
     }
 
@@ -213,15 +242,15 @@ impl Mux {
     fn pass_barrier(&mut self, id: ClientId) {
         let barrier = self.clients[id.index()].queue.tail().expect("a barrier is in the queue");
         let answer = mem::take(&mut self.slots.slot(barrier).reply);
-        self.answer(barrier, Reply::Copied(&answer));
+        self.answer(barrier, answer.as_slice());
         self.spares.give(answer);
         self.make_resumable(id);
     }
 
-    /// Lets the replies leave whose turn it is.
+    /// Lets the replies leave that are here and whose turn it is now.
     fn release(&mut self, id: ClientId) {
-        while let Some(head) = self.clients[id.index()].queue.head() {
-            let client = &mut self.clients[id.index()];
+        let client = &mut self.clients[id.index()];
+        while let Some(head) = client.queue.head() {
             let slot = self.slots.slot(head);
             if slot.state != State::Ready {
                 break;
@@ -230,21 +259,17 @@ impl Mux {
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
             client.held_bytes -= reply.len();
             self.reply_spares.give(reply);
-            self.leave_queue(id);
-        }
-        self.mark_client(id);
-        if self.clients[id.index()].hold == Hold::Own {
-            self.reconsider(id);
+            client.leave_queue(&mut self.slots, head);
         }
     }
+}
 
-    /// Takes the head of a client's queue, which is answered, out of the world.
+impl Client {
+    /// Takes the head of its queue, which is answered, out of the world.
     #[inline]
-    fn leave_queue(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        let head = self.slots.pop(&mut client.queue).expect("the answered request is the head");
-        let slot = self.slots.remove(head);
-        client.requests -= 1;
-        client.keys -= slot.keys;
+    fn leave_queue(&mut self, slots: &mut Slots, head: SlotId) {
+        let slot = slots.remove_head(&mut self.queue, head);
+        self.requests -= 1;
+        self.keys -= slot.keys;
     }
 }

@@ -129,7 +129,7 @@ impl Mux {
             }
             _ => (&b""[..], &b""[..]),
         };
-        let pending = Pending::one(slot, one.expect);
+        let pending = Pending::one(slot, one.expect, one.class);
         self.send(conn, pending, echo, now, |out| memcache::write_wire(&one.wire, out));
         Taken::Yes
     }
@@ -154,7 +154,8 @@ impl Mux {
             Ok(()) => {
                 self.count_request(many.class, gather.key_count());
                 let slot = self.new_slot(id, gather.key_count(), many.expect);
-                self.send_fragments(slot, many.expect, gather, now, |gather, number, out| {
+                let pending = Pending::one(slot, many.expect, many.class);
+                self.send_fragments(pending, gather, now, |gather, number, out| {
                     gather.write_fragment(number, many.head, out);
                 });
                 return Taken::Yes;
@@ -188,7 +189,8 @@ impl Mux {
         }
         self.stats.cmd_flush.add(1);
         let slot = self.new_slot(id, 1, all.expect);
-        self.send_fragments(slot, all.expect, gather, now, |_, _, out| {
+        let pending = Pending::one(slot, all.expect, Class::Other);
+        self.send_fragments(pending, gather, now, |_, _, out| {
             memcache::write_wire(&all.wire, out);
         });
         Taken::Yes
@@ -196,16 +198,15 @@ impl Mux {
 
     fn send_fragments(
         &mut self,
-        slot: SlotId,
-        expect: Expect,
+        pending: Pending,
         gather: Gather,
         now: Instant,
-        write: impl Fn(&Gather, usize, &mut Vec<u8>),
+        write: impl Fn(&Gather, u32, &mut Vec<u8>),
     ) {
         self.stats.fragments.add(gather.fragments.len() as u64);
         let id = self.gathers.next_id();
-        for (number, fragment) in gather.fragments.iter().enumerate() {
-            let pending = Pending::fragment(slot, expect, id, number);
+        for (number, fragment) in (0..).zip(&gather.fragments) {
+            let pending = pending.of_fragment(id, number);
             self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));
         }
         self.gathers.insert(gather);
@@ -235,11 +236,13 @@ impl Mux {
 
     /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
     /// wants no reply.
+    #[inline]
     pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
         let silent = expect.quiet == Quiet::All;
         self.insert_slot(id, keys, if silent { State::Silent } else { State::Waiting })
     }
 
+    #[inline]
     pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
         let client = &mut self.clients[id.index()];
         let owner = Owner { client: id, serial: client.serial };

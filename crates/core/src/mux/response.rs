@@ -46,6 +46,7 @@ impl Mux {
             return;
         }
         let used = self.take_responses(id, rest, now);
+        self.publish(id);
         if used < rest.len() {
             let input = &mut self.conns[id.index()].input;
             input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
@@ -60,23 +61,24 @@ impl Mux {
         }
         let mut input = mem::take(&mut conn.input);
         if input.len() >= LARGE {
-            input = self.move_response(id, input);
+            input = self.move_response(id, input, now);
         }
         let used = self.take_responses(id, input.as_slice(), now);
         input.consume(used, &mut self.spares);
         self.conns[id.index()].input = input;
+        self.publish(id);
     }
 
     /// Takes the reply at the head of `input` with its memory, if it is most of it: copying a large
     /// reply costs as much as reading it. What follows it is left.
-    fn move_response(&mut self, id: ConnId, input: Buffer) -> Buffer {
+    fn move_response(&mut self, id: ConnId, input: Buffer, now: Instant) -> Buffer {
         let conn = &self.conns[id.index()];
         let asked = conn.oldest_asked().filter(|pending| pending.fragment.is_none());
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
         match self.parse_head(id, &pending, input.as_slice()) {
             Response::Whole { len, outcome } => match input.split_large(len, &mut self.spares) {
                 Ok((reply, rest)) => {
-                    self.finish(id, &pending, outcome, Reply::Moved(reply));
+                    self.finish(id, &pending, (outcome, reply), now);
                     rest
                 }
                 Err(input) => input,
@@ -88,8 +90,8 @@ impl Mux {
     /// What stands at the head of a connection's bytes, which answers `pending`.
     #[inline]
     fn parse_head(&self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
-        let (key, opaque) = self.conns[id.index()].echo.as_slice().split_at(pending.echo.0);
-        let echo = (key, &opaque[..pending.echo.1]);
+        let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
+        let echo = echo.split_at(pending.echo.0.into());
         let item_size_max = self.options.limits.item_size_max;
         memcache::parse_response(bytes, pending.expect.shape, echo, item_size_max)
     }
@@ -122,12 +124,12 @@ impl Mux {
             let rest = &bytes[used..];
             match self.parse_head(id, &pending, rest) {
                 Response::Whole { len, outcome } => {
-                    self.finish(id, &pending, outcome, Reply::Copied(&rest[..len]));
+                    self.finish(id, &pending, (outcome, &rest[..len]), now);
                     used += len;
                 }
                 Response::TooLarge(len) => {
                     let here = len.min(rest.len());
-                    self.skip_value(id, &pending, len - here);
+                    self.skip_value(id, &pending, len - here, now);
                     used += here;
                 }
                 Response::Partial(need) => {
@@ -145,43 +147,50 @@ impl Mux {
 
     /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
     /// `append`), of which `missing` bytes are still to come; they are thrown away.
-    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize) {
+    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize, now: Instant) {
         self.stats.limit_item_size.add(1);
         self.conns[id.index()].skip = missing;
         match (pending.slot, pending.fragment) {
             (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
             (None, Some(_)) => {}
             (_, None) => {
-                self.finish(id, pending, Outcome::Error, Reply::Copied(memcache::TOO_LARGE));
+                let refusal = (Outcome::Error, memcache::TOO_LARGE);
+                self.finish(id, pending, refusal, now);
             }
         }
     }
 
     /// Hop 12: a whole reply meets its request.
     #[inline]
-    fn finish(&mut self, id: ConnId, pending: &Pending, outcome: Outcome, reply: Reply<'_>) {
+    fn finish(
+        &mut self,
+        id: ConnId,
+        pending: &Pending,
+        (outcome, reply): (Outcome, impl Reply),
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         conn.learn(reply.len());
         conn.pending.pop_front();
+        conn.pending_bytes -= pending.bytes as usize;
         conn.expired = conn.expired.saturating_sub(1);
         if pending.echo != (0, 0) {
-            conn.echo.advance(pending.echo.0 + pending.echo.1);
-        }
-        if mem::take(&mut self.lost[conn.server]) {
-            self.events.push_back(Event::Answers { server: conn.server });
+            conn.echo.advance(pending.echo_len());
         }
         let stats = &self.stats.servers[conn.server];
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
+        if stats.more.is_down.read() != 0 {
+            stats.more.is_down.set(0);
+            self.events.push_back(Event::Answers { server: conn.server });
+        }
         // A server may refuse a large value before it has all of it.
         if conn.unsent > conn.pending.len() {
             conn.unsent -= 1;
-            conn.unsent_bytes -= pending.bytes;
-            stats.in_queue.sub(1);
-            stats.in_queue_bytes.sub(pending.bytes as u64);
+            conn.unsent_bytes -= pending.bytes as usize;
         } else {
-            stats.out_queue.sub(1);
-            stats.out_queue_bytes.sub(pending.bytes as u64);
+            let took = now.nanos_since(pending.written);
+            stats.more.server_time[pending.class.label()].record(took);
         }
         // A late answer is none that was forwarded.
         if pending.slot.is_some() {

@@ -8,7 +8,7 @@ use super::gather::GatherId;
 use super::slots::SlotId;
 use super::{ClientId, Mux};
 use crate::buffer::Buffer;
-use crate::protocol::{Expect, ServerError};
+use crate::protocol::{Class, Expect, ServerError};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -50,21 +50,29 @@ pub(super) struct Pending {
     /// None once nobody waits any longer: the reply is thrown away when it comes.
     pub(super) slot: Option<SlotId>,
     pub(super) expect: Expect,
+    pub(super) class: Class,
     /// The fragment it is, of a request for several servers.
-    pub(super) fragment: Option<(GatherId, usize)>,
-    /// How many bytes of `Conn::echo` are its key, and its opaque token.
-    pub(super) echo: (usize, usize),
+    pub(super) fragment: Option<(GatherId, u32)>,
+    /// How many bytes of `Conn::echo` are its key, and its opaque token: at most 250 and 32.
+    pub(super) echo: (u8, u8),
     /// Its own size, for the figures.
-    pub(super) bytes: usize,
-    pub(super) deadline: Instant,
+    pub(super) bytes: u32,
+    /// When it was queued.
+    pub(super) queued: Instant,
+    /// When the last of it was written.
+    pub(super) written: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) server: usize,
     pub(super) state: ConnState,
+    /// Since when it is being opened.
+    opening: Instant,
     /// Requests without their reply, oldest first.
     pub(super) pending: VecDeque<Pending>,
+    /// Bytes of these requests.
+    pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
     /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
@@ -90,16 +98,33 @@ pub(super) struct Conn {
     pub(super) waiters: VecDeque<ClientId>,
     /// The last request that has a fragment here, and that fragment's number.
     pub(super) fragment: (u64, usize),
+    /// What the figures say of its queues.
+    published: Queues,
+}
+
+/// How much waits on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Queues {
+    unsent: usize,
+    unsent_bytes: usize,
+    unanswered: usize,
+    unanswered_bytes: usize,
 }
 
 impl Pending {
-    pub(super) fn one(slot: SlotId, expect: Expect) -> Self {
-        let deadline = Instant::default();
-        Self { slot: Some(slot), expect, fragment: None, echo: (0, 0), bytes: 0, deadline }
+    pub(super) fn one(slot: SlotId, expect: Expect, class: Class) -> Self {
+        let (queued, written) = (Instant::default(), Instant::default());
+        let slot = Some(slot);
+        Self { slot, expect, class, fragment: None, echo: (0, 0), bytes: 0, queued, written }
     }
 
-    pub(super) fn fragment(slot: SlotId, expect: Expect, gather: GatherId, number: usize) -> Self {
-        Self { fragment: Some((gather, number)), ..Self::one(slot, expect) }
+    pub(super) fn of_fragment(self, gather: GatherId, number: u32) -> Self {
+        Self { fragment: Some((gather, number)), ..self }
+    }
+
+    /// How many bytes of `Conn::echo` are its own.
+    pub(super) fn echo_len(&self) -> usize {
+        usize::from(self.echo.0) + usize::from(self.echo.1)
     }
 
     /// Nobody waits any longer. Says who did.
@@ -115,7 +140,9 @@ impl Conn {
         Self {
             server,
             state: ConnState::Closed,
+            opening: Instant::default(),
             pending: VecDeque::new(),
+            pending_bytes: 0,
             expired: 0,
             echo: Buffer::default(),
             out: Buffer::default(),
@@ -130,6 +157,16 @@ impl Conn {
             dirty: false,
             waiters: VecDeque::new(),
             fragment: (0, 0),
+            published: Queues::default(),
+        }
+    }
+
+    fn queues(&self) -> Queues {
+        Queues {
+            unsent: self.unsent,
+            unsent_bytes: self.unsent_bytes,
+            unanswered: self.pending.len() - self.unsent,
+            unanswered_bytes: self.pending_bytes - self.unsent_bytes,
         }
     }
 
@@ -190,17 +227,22 @@ impl Mux {
     }
 
     /// The connection's socket is being opened.
-    pub fn handle_conn_opening(&mut self, id: ConnId) {
+    pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Opening;
+        conn.opening = now;
         conn.wanted = false;
         self.stats.server_connects.add(1);
+        self.stats.servers[conn.server].more.connects.add(1);
         self.stats.servers[conn.server].server_connections.add(1);
     }
 
     /// The connection is open.
-    pub fn handle_conn_open(&mut self, id: ConnId) {
-        self.conns[id.index()].state = ConnState::Open;
+    pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Open;
+        let took = now.nanos_since(conn.opening);
+        self.stats.servers[conn.server].more.connect_time.record(took);
         self.mark_conn(id);
     }
 
@@ -210,23 +252,41 @@ impl Mux {
     }
 
     /// Notes that `count` bytes of the output were written.
-    pub fn handle_conn_written(&mut self, id: ConnId, count: usize) {
+    pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.out.advance(count);
-        let stats = &self.stats.servers[conn.server];
-        while conn.unsent > 0 {
-            let oldest = conn.pending[conn.pending.len() - conn.unsent].bytes;
-            if conn.unsent_bytes - oldest < conn.out.len() {
+        let left = conn.out.len();
+        let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
+        let times = &self.stats.servers[conn.server].more.queue_time;
+        for pending in conn.pending.range_mut(conn.pending.len() - unsent..) {
+            if unsent_bytes - (pending.bytes as usize) < left {
                 break;
             }
-            conn.unsent -= 1;
-            conn.unsent_bytes -= oldest;
-            stats.in_queue.sub(1);
-            stats.in_queue_bytes.sub(oldest as u64);
-            stats.out_queue.add(1);
-            stats.out_queue_bytes.add(oldest as u64);
+            unsent -= 1;
+            unsent_bytes -= pending.bytes as usize;
+            pending.written = now;
+            times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
+        (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        self.publish(id);
         self.wake_waiters(id);
+    }
+
+    /// Brings the figures up to date with a connection's queues. Once a turn and connection, not
+    /// once a request.
+    pub(super) fn publish(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        let now = conn.queues();
+        let before = mem::replace(&mut conn.published, now);
+        let stats = &self.stats.servers[conn.server];
+        for (gauge, before, now) in [
+            (&stats.in_queue, before.unsent, now.unsent),
+            (&stats.in_queue_bytes, before.unsent_bytes, now.unsent_bytes),
+            (&stats.out_queue, before.unanswered, now.unanswered),
+            (&stats.out_queue_bytes, before.unanswered_bytes, now.unanswered_bytes),
+        ] {
+            gauge.add((now as u64).wrapping_sub(before as u64));
+        }
     }
 
     /// Hop 7 (b): queues a request. `write` appends it; `echo` is what its reply may repeat.
@@ -242,24 +302,25 @@ impl Mux {
         let out = conn.out.tail(&mut self.spares);
         let before = out.len();
         write(out);
-        pending.bytes = out.len() - before;
-        pending.echo = (key.len(), opaque.len());
-        if let Some(timeout) = self.options.timeout {
-            pending.deadline = now.after(timeout);
-            self.next_expiry.get_or_insert(pending.deadline);
+        let bytes = out.len() - before;
+        pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
+        pending.queued = now;
+        if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {
+            self.next_expiry = Some(now.after(timeout));
         }
-        if pending.echo != (0, 0) {
+        if !key.is_empty() {
+            let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
+            pending.echo = (short(key.len()), short(opaque.len()));
             let echo = conn.echo.tail(&mut self.spares);
             echo.extend_from_slice(key);
             echo.extend_from_slice(opaque);
         }
         let stats = &self.stats.servers[conn.server];
         stats.requests.add(1);
-        stats.request_bytes.add(pending.bytes as u64);
-        stats.in_queue.add(1);
-        stats.in_queue_bytes.add(pending.bytes as u64);
+        stats.request_bytes.add(bytes as u64);
         conn.unsent += 1;
-        conn.unsent_bytes += pending.bytes;
+        conn.unsent_bytes += bytes;
+        conn.pending_bytes += bytes;
         conn.pending.push_back(pending);
         self.mark_conn(id);
     }
@@ -318,14 +379,10 @@ impl Mux {
     pub(super) fn clear_conn(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let stats = &self.stats.servers[conn.server];
-        let pending: usize = conn.pending.iter().map(|pending| pending.bytes).sum();
-        stats.in_queue.sub(conn.unsent as u64);
-        stats.in_queue_bytes.sub(conn.unsent_bytes as u64);
-        stats.out_queue.sub((conn.pending.len() - conn.unsent) as u64);
-        stats.out_queue_bytes.sub((pending - conn.unsent_bytes) as u64);
         stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
         conn.state = ConnState::Closed;
         conn.pending.clear();
+        conn.pending_bytes = 0;
         conn.expired = 0;
         conn.unsent = 0;
         conn.unsent_bytes = 0;
@@ -334,6 +391,7 @@ impl Mux {
         conn.echo.clear(&mut self.spares);
         conn.out.clear(&mut self.spares);
         conn.input.clear(&mut self.spares);
+        self.publish(id);
     }
 
     /// Puts a connection on the list of those that need their socket looked after.

@@ -82,6 +82,13 @@ impl Queue {
     pub(super) fn tail(&self) -> Option<SlotId> {
         self.tail.some()
     }
+
+    fn skip_to(&mut self, next: SlotId) {
+        self.head = next;
+        if next == SlotId::NONE {
+            self.tail = SlotId::NONE;
+        }
+    }
 }
 
 impl Slots {
@@ -89,6 +96,7 @@ impl Slots {
         self.slab.len()
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, owner: Owner, keys: usize, state: State) -> SlotId {
         let slot = Slot { owner, next: SlotId::NONE, keys, state, reply: Vec::new() };
         let index = self.slab.insert(slot);
@@ -105,6 +113,7 @@ impl Slots {
         self.slab.remove(id.index())
     }
 
+    #[inline]
     pub(super) fn push(&mut self, queue: &mut Queue, id: SlotId) {
         match queue.tail.some() {
             Some(tail) => self.slab[tail.index()].next = id,
@@ -114,14 +123,19 @@ impl Slots {
     }
 
     /// Takes the first slot out of the queue; it stays in the slab.
-    #[inline]
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<SlotId> {
         let head = queue.head.some()?;
-        queue.head = self.slab[head.index()].next;
-        if queue.head == SlotId::NONE {
-            queue.tail = SlotId::NONE;
-        }
+        queue.skip_to(self.slab[head.index()].next);
         Some(head)
+    }
+
+    /// Takes a slot that is the head of `queue` out of queue and slab.
+    #[inline]
+    pub(super) fn remove_head(&mut self, queue: &mut Queue, head: SlotId) -> Slot {
+        debug_assert_eq!(queue.head(), Some(head));
+        let slot = self.remove(head);
+        queue.skip_to(slot.next);
+        slot
     }
 }
 

@@ -27,7 +27,8 @@ impl HashTag {
         self.enclosed(key).filter(|part| !part.is_empty()).unwrap_or(key)
     }
 
-    pub(super) const fn bytes(self) -> [u8; 2] {
+    /// The two characters, the opening one first.
+    pub const fn bytes(self) -> [u8; 2] {
         [self.open, self.close]
     }
 

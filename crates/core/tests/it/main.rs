@@ -1,5 +1,6 @@
 //! Tests of the engine through its public interface, one module per subject.
 
+mod figures;
 mod mux;
 mod net;
 mod ring;

@@ -149,7 +149,7 @@ impl Net {
     pub(crate) fn server_reads(&mut self, conn: usize, count: usize) {
         let id = ConnId::new(conn);
         self.servers[conn].received.extend_from_slice(&self.mux.conn_output(id)[..count]);
-        self.mux.handle_conn_written(id, count);
+        self.mux.handle_conn_written(id, count, self.now);
         self.settle();
     }
 
@@ -167,7 +167,7 @@ impl Net {
 
     pub(crate) fn open_server(&mut self, conn: usize) {
         self.servers[conn].open = true;
-        self.mux.handle_conn_open(ConnId::new(conn));
+        self.mux.handle_conn_open(ConnId::new(conn), self.now);
         self.settle();
     }
 
@@ -219,17 +219,17 @@ impl Net {
             peer.open = false;
         }
         if self.mux.wants_open(id) {
-            self.mux.handle_conn_opening(id);
+            self.mux.handle_conn_opening(id, self.now);
             if self.accepts {
                 peer.open = true;
-                self.mux.handle_conn_open(id);
+                self.mux.handle_conn_open(id, self.now);
             }
         }
         let output = self.mux.conn_output(id);
         if self.mux.conn_state(id) == ConnState::Open && peer.reads && !output.is_empty() {
             peer.received.extend_from_slice(output);
             let count = output.len();
-            self.mux.handle_conn_written(id, count);
+            self.mux.handle_conn_written(id, count, self.now);
         }
     }
 

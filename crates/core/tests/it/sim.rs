@@ -402,7 +402,7 @@ impl World {
             return self.mux.handle_conn_closed(id, ServerError::Refused, self.now());
         }
         self.wires[conn].open = true;
-        self.mux.handle_conn_open(id);
+        self.mux.handle_conn_open(id, self.now());
     }
 
     fn write(&mut self, conn: usize, epoch: u64) {
@@ -416,7 +416,7 @@ impl World {
         }
         let count = self.random.length(output.len());
         self.wires[conn].inbox.extend_from_slice(&output[..count]);
-        self.mux.handle_conn_written(ConnId::new(conn), count);
+        self.mux.handle_conn_written(ConnId::new(conn), count, self.now());
         self.at(200, Event::Serve(conn, epoch));
         self.look_after_conn(ConnId::new(conn));
     }
@@ -542,7 +542,7 @@ impl World {
         }
         let epoch = self.wires[id.index()].epoch;
         if self.mux.wants_open(id) {
-            self.mux.handle_conn_opening(id);
+            self.mux.handle_conn_opening(id, self.now());
             self.at(500, Event::Open(id.index(), epoch));
         }
         let is_open = self.mux.conn_state(id) == ConnState::Open;

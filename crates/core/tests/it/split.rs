@@ -98,14 +98,14 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
         for conn in 0..2 {
             let id = ConnId::new(conn);
             if mux.wants_open(id) {
-                mux.handle_conn_opening(id);
-                mux.handle_conn_open(id);
+                mux.handle_conn_opening(id, now);
+                mux.handle_conn_open(id, now);
             }
             let piece = &mux.conn_output(id)[..cuts.of(mux.conn_output(id).len())];
             inboxes[conn].extend_from_slice(piece);
             asked[conn].extend_from_slice(piece);
             moved += piece.len();
-            mux.handle_conn_written(id, piece.len());
+            mux.handle_conn_written(id, piece.len(), now);
             while let Some(reply) = servers[conn].serve(&mut inboxes[conn]) {
                 outboxes[conn].extend_from_slice(&reply.bytes);
             }

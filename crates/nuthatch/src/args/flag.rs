@@ -14,6 +14,8 @@ pub struct Flag {
     pub argument: &'static str,
     /// What it does.
     pub doc: &'static str,
+    /// The environment variable that stands for it where the command line does not have it.
+    pub variable: Option<&'static str>,
 }
 
 const fn flag(
@@ -22,7 +24,13 @@ const fn flag(
     argument: &'static str,
     doc: &'static str,
 ) -> Flag {
-    Flag { short, long, argument, doc }
+    Flag { short, long, argument, doc, variable: None }
+}
+
+impl Flag {
+    const fn or_variable(self, name: &'static str) -> Self {
+        Self { variable: Some(name), ..self }
+    }
 }
 
 /// The flags of the proxy: twemproxy's, in its order, then ours.
@@ -32,7 +40,7 @@ pub static FLAGS: &[Flag] = &[
     flag("t", "test-conf", "", "check the configuration, warn of traps, and end"),
     flag("d", "daemonize", "", "go on in the background"),
     flag("D", "describe-stats", "", "say what the statistics mean"),
-    flag("v", "verbose", "N", "log level, 0 to 11 (default: 5)"),
+    flag("v", "verbose", "N", "log level, 0 to 11 (default: 5)").or_variable("LOG_LEVEL"),
     flag("o", "output", "FILE", "log to this file (default: standard error)"),
     flag("c", "conf-file", "FILE", "configuration (default: conf/nutcracker.yml)"),
     flag("s", "stats-port", "PORT", "port of the statistics (default: 22222)"),
@@ -40,7 +48,12 @@ pub static FLAGS: &[Flag] = &[
     flag("i", "stats-interval", "MS", "taken for twemproxy's sake: statistics are always current"),
     flag("p", "pid-file", "FILE", "write the process id there (default: nowhere)"),
     flag("m", "mbuf-size", "BYTES", "taken for twemproxy's sake: there are no mbufs"),
-    flag("", "workers", "N|auto", "threads; auto is one for each CPU granted (default: 1)"),
+    flag("", "workers", "N|auto", "threads; auto is one for each CPU granted (default: 1)")
+        .or_variable("WORKERS"),
+    flag("", "admin", "HOST:PORT", "serve metrics and health by HTTP there (default: nowhere)")
+        .or_variable("ADMIN_LISTEN"),
+    flag("", "log-format", "FORMAT", "text, json, or auto: text on a terminal (default: auto)")
+        .or_variable("LOG_FORMAT"),
 ];
 
 /// A word in the place of the first argument.

@@ -3,7 +3,11 @@
 use super::*;
 
 fn read(line: &str) -> Result<Command, UsageError> {
-    parse(["nuthatch"].into_iter().chain(line.split_whitespace()).map(OsString::from))
+    read_in(line, |_| None)
+}
+
+fn read_in(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Command, UsageError> {
+    parse(["nuthatch"].into_iter().chain(line.split_whitespace()).map(OsString::from), variable)
 }
 
 fn options(line: &str) -> Options {
@@ -55,6 +59,8 @@ fn every_flag_and_command_of_the_tables_is_read() {
             "" => "",
             "N" | "N|auto" | "PORT" | "MS" => " 7",
             "BYTES" => " 4096",
+            "HOST:PORT" => " localhost:9600",
+            "FORMAT" => " json",
             _ => " x",
         };
         assert!(read(&format!("--{}{argument}", flag.long)).is_ok(), "--{}", flag.long);
@@ -141,6 +147,55 @@ fn workers_are_a_number_or_what_is_granted() {
 }
 
 #[test]
+fn the_admin_port_is_an_address_and_no_unix_socket() {
+    let tcp = |host: &str, port| Some(Listen::Tcp { host: host.into(), port });
+    assert_eq!(options("").admin, None);
+    assert_eq!(options("--admin 0.0.0.0:9600").admin, tcp("0.0.0.0", 9600));
+    assert_eq!(options("--admin=[::1]:0").admin, tcp("::1", 0));
+    for line in ["--admin", "--admin 9600", "--admin /tmp/admin", "--admin a:99999"] {
+        let words = "option --admin requires host:port, such as 127.0.0.1:9600";
+        assert_eq!(refusal(line), words, "{line}");
+    }
+}
+
+#[test]
+fn the_log_has_two_formats() {
+    assert_eq!(options("--log-format auto").log_format, None);
+    assert_eq!(options("--log-format text").log_format, Some(Format::Text));
+    assert_eq!(options("--log-format json").log_format, Some(Format::Json));
+    assert_eq!(refusal("--log-format xml"), "option --log-format requires text, json or auto");
+}
+
+#[test]
+fn a_variable_stands_for_a_flag_that_is_not_there() {
+    let variable = |name: &str| match name {
+        "WORKERS" => Some("3".into()),
+        "LOG_LEVEL" => Some("7".into()),
+        "LOG_FORMAT" => Some("json".into()),
+        "ADMIN_LISTEN" => Some("".into()),
+        _ => None,
+    };
+    let Ok(Command::Serve(options)) = read_in("--workers 5", variable) else { panic!("it serves") };
+    assert_eq!((options.workers.get(), options.verbosity), (5, 7));
+    assert_eq!((options.log_format, options.admin), (Some(Format::Json), None));
+    assert_eq!(read_in("demo", |_| Some("nonsense".into())), Ok(Command::Demo { once: false }));
+}
+
+#[test]
+fn a_variable_without_meaning_is_named() {
+    for (wrong, words) in [
+        ("WORKERS", "option --workers requires a number from 1 to 1024, or auto"),
+        ("LOG_LEVEL", "option -v requires a number"),
+        ("LOG_FORMAT", "option --log-format requires text, json or auto"),
+        ("ADMIN_LISTEN", "option --admin requires host:port, such as 127.0.0.1:9600"),
+    ] {
+        let variable = |name: &str| (name == wrong).then(|| "-x".into());
+        let told = read_in("-t", variable).expect_err(wrong).to_string();
+        assert_eq!(told, format!("environment: {wrong}: \"-x\": {words}"));
+    }
+}
+
+#[test]
 fn commands_have_flags_of_their_own() {
     assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
     assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
@@ -170,7 +225,7 @@ fn the_help_names_every_flag_command_and_variable() {
     for command in COMMANDS {
         assert!(help.contains(&format!("nuthatch {}", command.name)), "{}", command.name);
     }
-    for variable in crate::config::environment::VARIABLES {
+    for variable in config::environment::VARIABLES {
         assert!(help.contains(&format!("  {} ", variable.name)), "{}", variable.name);
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100));

@@ -20,7 +20,8 @@ pub fn usage() -> String {
 Usage: nuthatch [-?hVdDt] [-v verbosity level] [-o output file]
                 [-c conf file] [-s stats port] [-a stats addr]
                 [-i stats interval] [-p pid file] [-m mbuf size]
-                [--workers N|auto]
+                [--workers N|auto] [--admin host:port]
+                [--log-format text|json|auto]
 ",
     );
     for command in COMMANDS {
@@ -49,6 +50,12 @@ Options:
         let _ = writeln!(text, "  {:<23}: {}", command.name, command.doc);
         for flag in command.flags.iter().filter(|flag| flag.long != "help") {
             describe(&mut text, flag);
+        }
+    }
+    text.push_str("\nEnvironment, in place of flags:\n");
+    for flag in FLAGS {
+        if let Some(name) = flag.variable {
+            let _ = writeln!(text, "  {name:<23}: as --{}", flag.long);
         }
     }
     text.push_str(

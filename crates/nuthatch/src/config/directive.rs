@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
+use nuthatch_core::ring::HashTag;
+use serde_json::{Value, json};
+
 use super::value::{self, Bounds, Fault};
-use super::{Pool, address};
+use super::{Pool, Server, address};
 
 /// One directive of a pool.
 #[derive(Debug)]
@@ -73,13 +76,35 @@ impl Directive {
         matches!(self.kind, Kind::Ignored)
     }
 
+    /// What is in force in `pool`, without secrets.
+    pub(crate) fn shown(&self, pool: &Pool) -> Value {
+        // A slot is a way to a field that may be written, and is only read here.
+        let pool = &mut pool.clone();
+        match self.kind {
+            Kind::Listen => pool.listen.iter().map(ToString::to_string).collect(),
+            Kind::Servers => pool.servers.iter().map(Server::to_string).collect(),
+            Kind::Hash => pool.hash.name().into(),
+            Kind::Distribution => pool.distribution.name().into(),
+            Kind::HashTag => {
+                let tag = pool.hash_tag.map(HashTag::bytes);
+                tag.map(|tag| String::from_utf8_lossy(&tag).into_owned()).into()
+            }
+            Kind::Flag(slot) => (*slot(pool)).into(),
+            Kind::Count(slot, _) | Kind::Size(slot, _) => (*slot(pool)).into(),
+            Kind::Timeout(slot) => slot(pool).map_or(json!(-1), milliseconds),
+            Kind::Milliseconds(slot) => milliseconds(*slot(pool)),
+            Kind::Text(slot) => slot(pool).as_ref().map(|_| "(not shown)").into(),
+            Kind::Ignored => Value::Null,
+        }
+    }
+
     /// Reads one value into `pool`; a further value of a list is added to the earlier ones.
     pub(super) fn set(&self, pool: &mut Pool, text: &str) -> Result<(), Fault> {
         match self.kind {
             Kind::Listen => pool.listen.push(address::listen(text)?),
             Kind::Servers => {
                 let index = pool.servers.len();
-                pool.servers.push(super::Server { index, ..address::server(text)? });
+                pool.servers.push(Server { index, ..address::server(text)? });
             }
             Kind::Hash => pool.hash = value::hash(text)?,
             Kind::Distribution => pool.distribution = value::distribution(text)?,
@@ -94,6 +119,10 @@ impl Directive {
         }
         Ok(())
     }
+}
+
+fn milliseconds(duration: Duration) -> Value {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).into()
 }
 
 const INT: Bounds = Bounds::new(0, i32::MAX as u64);

@@ -102,6 +102,17 @@ impl Conn {
         }
     }
 
+    /// Everything until the peer closes.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        loop {
+            match self.fill() {
+                Ok(()) => {}
+                Err(Broken::Closed(bytes)) => return bytes,
+                Err(Broken::TimedOut(bytes)) => panic!("not closed after {}", show(&bytes)),
+            }
+        }
+    }
+
     /// One line with its CRLF.
     pub(crate) fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
         self.read_until(b"\r\n")

@@ -1,0 +1,166 @@
+//! What the engine counts and times.
+
+use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::pool::Ejection;
+use nuthatch_core::protocol::{Class, ServerError};
+use nuthatch_core::stats::{Counter, Histogram, MoreServerStats};
+use std::time::Duration;
+
+#[test]
+fn every_request_is_counted_once() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    net.say(
+        client,
+        "get a\r\nget a b c\r\nset a 0 0 1\r\n1\r\ndelete a noreply\r\nincr a 1\r\ntouch a 1\r\n\
+         gat 1 a\r\nmg a\r\nms a 1\r\n1\r\nmd a\r\nma a\r\nfoo\r\nmn\r\n",
+    );
+    let stats = net.mux.stats();
+    let counted = [
+        &stats.requests,
+        &stats.cmd_get,
+        &stats.cmd_set,
+        &stats.cmd_delete,
+        &stats.cmd_arith,
+        &stats.cmd_touch,
+        &stats.cmd_meta,
+        &stats.client_request_errors,
+    ]
+    .map(Counter::read);
+    assert_eq!(counted, [13, 6, 2, 2, 2, 2, 4, 1]);
+}
+
+#[test]
+fn stats_are_the_proxys_own() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "stats\r\nstats settings\r\nstats items\r\nstats foo\r\n");
+    let got = net.got(client);
+    assert!(got.contains("STAT version test\r\n") && got.contains("STAT timeout 400\r\n"));
+    assert!(got.ends_with("END\r\nEND\r\nERROR\r\n"), "{got}");
+    net.check_idle();
+}
+
+/// How many were timed and how many milliseconds they took, by class.
+fn times(histograms: &[Histogram]) -> Vec<(&'static str, u64, u64)> {
+    let of = |histogram: &Histogram| (histogram.counts().sum(), histogram.nanos() / 1_000_000);
+    let all = Class::LABELS.into_iter().zip(histograms.iter().map(of));
+    all.filter(|(_, (count, _))| *count > 0).map(|(label, (n, ms))| (label, n, ms)).collect()
+}
+
+fn figures(net: &Net) -> &MoreServerStats {
+    &net.mux.stats().servers[0].more
+}
+
+#[test]
+fn requests_are_timed_until_written_and_from_there_until_answered() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.accepts = false;
+    net.say(client, "get a\r\nset b 0 0 1\r\n1\r\n");
+    net.later(30);
+    net.accepts = true;
+    net.open_server(0);
+    assert_eq!(times(&figures(&net).queue_time), [("get", 1, 30), ("set", 1, 30)]);
+    assert_eq!(times(&figures(&net).server_time), []);
+    net.later(10);
+    net.answer(0, "END\r\n");
+    net.later(5);
+    net.answer(0, "STORED\r\n");
+    assert_eq!(times(&figures(&net).server_time), [("get", 1, 10), ("set", 1, 15)]);
+    let connect = &figures(&net).connect_time;
+    assert_eq!((connect.counts().sum::<u64>(), connect.nanos()), (1, 30_000_000));
+    net.check_idle();
+}
+
+#[test]
+fn what_is_written_in_pieces_is_timed_by_its_last_piece() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "mn\r\n");
+    net.set_server_reading(0, false);
+    net.say(client, "touch k 1\r\n");
+    net.server_reads(0, 4);
+    assert_eq!(times(&figures(&net).queue_time), []);
+    net.later(20);
+    net.set_server_reading(0, true);
+    assert_eq!(times(&figures(&net).queue_time), [("touch", 1, 20)]);
+    net.answer(0, "TOUCHED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_late_reply_is_timed_and_its_lateness_is_an_error_of_the_server() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "md a\r\n");
+    net.later(TIMEOUT_MS);
+    assert_eq!(figures(&net).errors[ServerError::TimedOut as usize].read(), 1);
+    net.later(TIMEOUT_MS / 2);
+    net.answer(0, "HD\r\n");
+    assert_eq!(times(&figures(&net).server_time), [("delete", 1, TIMEOUT_MS * 3 / 2)]);
+    net.check_idle();
+}
+
+#[test]
+fn queues_are_figures_while_they_are_there() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.set_server_reading(0, false);
+    net.say(client, "get bc\r\nget d\r\n");
+    let queues = |net: &Net| {
+        let server = &net.mux.stats().servers[0];
+        [&server.in_queue, &server.in_queue_bytes, &server.out_queue, &server.out_queue_bytes]
+            .map(Counter::read)
+    };
+    assert_eq!(queues(&net), [2, 15, 1, 7]);
+    net.server_reads(0, 10);
+    assert_eq!(queues(&net), [1, 7, 2, 15]);
+    net.close_server(0, ServerError::Reset);
+    assert_eq!(queues(&net), [0, 0, 0, 0]);
+    net.check_idle();
+}
+
+#[test]
+fn a_server_is_down_from_its_failure_until_it_answers() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Reset);
+    assert_eq!(figures(&net).is_down.read(), 1);
+    assert_eq!(figures(&net).errors[ServerError::Reset as usize].read(), 1);
+    net.say(client, "get a\r\n");
+    assert_eq!(figures(&net).is_down.read(), 1, "that it can be connected to says little");
+    net.answer(0, "END\r\n");
+    assert_eq!(figures(&net).is_down.read(), 0);
+    net.close_server(0, ServerError::Closed);
+    assert_eq!(figures(&net).is_down.read(), 0, "an idle connection may be closed");
+    assert_eq!(figures(&net).errors[ServerError::Closed as usize].read(), 0);
+    assert_eq!(figures(&net).connects.read(), 2);
+    net.check_idle();
+}
+
+#[test]
+fn an_ejected_server_shows_until_it_is_back_on_the_ring() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Reset);
+    assert_eq!((figures(&net).is_ejected.read(), figures(&net).ejections.read()), (1, 1));
+    net.later(1500);
+    net.say(client, "get a\r\n");
+    assert_eq!((figures(&net).is_ejected.read(), figures(&net).ejections.read()), (0, 1));
+    net.answer(0, "END\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn every_error_of_a_server_has_a_counter_and_a_name_of_its_own() {
+    let names: Vec<&str> = ServerError::OF_SERVERS.iter().map(|error| error.name()).collect();
+    for (index, error) in ServerError::OF_SERVERS.into_iter().enumerate() {
+        assert_eq!(error as usize, index, "{error:?}");
+        assert_eq!(names.iter().filter(|name| **name == error.name()).count(), 1, "{error:?}");
+    }
+}

@@ -1,0 +1,243 @@
+//! The admin port: metrics and health by HTTP, for those who watch and for those who ask.
+//!
+//! The one rule: nothing of it runs on a worker. It has a thread, reads figures that workers
+//! publish anyway, and asks a worker for nothing but a sign of life. It is for the pod, the
+//! kubelet and Prometheus; it tells no secret and changes nothing.
+
+use crate::config::{Listen, Source};
+use crate::inbox::Inbox;
+use crate::run::SharedPool;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nuthatch_core::ring::Ring;
+use serde_json::json;
+use std::convert::Infallible;
+use std::io;
+use std::net;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+mod metrics;
+mod pages;
+
+/// What is asked about.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    /// Where the configuration comes from.
+    pub(crate) source: Source,
+    pub(crate) pools: Vec<SharedPool>,
+    /// The ring of each pool with all servers on it.
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) start: SystemTime,
+    /// Set when the proxy begins to drain.
+    pub(crate) is_draining: Arc<AtomicBool>,
+}
+
+/// The paths, and what is found there.
+pub const PATHS: &[(&str, &str)] = &[
+    ("/live", "whether every worker's loop turns: 200, or 503"),
+    ("/ready", "whether clients are taken, whatever the servers do: 200, or 503 while it drains"),
+    ("/metrics", "all figures, as Prometheus reads them"),
+    ("/config", "the configuration, with defaults and without secrets"),
+    ("/servers", "the servers of each pool and how they are"),
+    ("/route?key=KEY&pool=POOL", "which server has a key"),
+];
+
+/// Readers at one time; the next ones wait.
+const READERS_MAX: usize = 16;
+
+/// How long a reader may take for its request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept: long enough for a scrape every half a minute to stay on it.
+const CONNECTION_MAX: Duration = Duration::from_secs(75);
+
+/// How long a worker may take to give a sign of life, and how often one looks.
+const LIFE_PATIENCE: Duration = Duration::from_secs(1);
+const LIFE_LOOK: Duration = Duration::from_millis(2);
+
+/// Listens and answers on a thread of its own.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub(crate) fn start(listen: &Listen, admin: Admin) -> io::Result<()> {
+    let named = |error: io::Error| {
+        let text = format!("the admin port can't listen on {listen}: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    let Listen::Tcp { host, port } = listen else {
+        return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
+    };
+    let listener = net::TcpListener::bind((host.as_str(), *port)).map_err(named)?;
+    listener.set_nonblocking(true)?;
+    log::info!(at:% = listener.local_addr()?; "admin listens");
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("admin".into()).spawn(move || serve(&runtime, listener, admin))?;
+    Ok(())
+}
+
+fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
+    let admin = Arc::new(admin);
+    let readers = Arc::new(Semaphore::new(READERS_MAX));
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).expect("it is a listener that blocks not");
+        loop {
+            let place = readers.clone().acquire_owned().await.expect("nobody closes it");
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let talk = talk(stream, Arc::clone(&admin));
+                    tokio::spawn(async move {
+                        talk.await;
+                        drop(place);
+                    });
+                }
+                // No descriptors: others need them more.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    });
+}
+
+/// Answers one reader until it has enough.
+async fn talk(stream: TcpStream, admin: Arc<Admin>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    // A reader who is gone, or too slow, has its end.
+    let _ = timeout(CONNECTION_MAX, connection).await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Admin {
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let error =
+                json!({ "error": "only GET and HEAD are answered: nothing can be changed" });
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, &error);
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match request.uri().path() {
+            "/" => page(StatusCode::OK, &pages::index()),
+            "/live" => self.live().await,
+            "/ready" => self.ready(),
+            "/metrics" => text(metrics::write(self)),
+            "/config" => page(StatusCode::OK, &pages::config(self)),
+            "/servers" => page(StatusCode::OK, &pages::servers(self)),
+            "/route" => match pages::way(self, request.uri().query().unwrap_or_default()) {
+                Ok(found) => page(StatusCode::OK, &found),
+                Err(why) => page(StatusCode::BAD_REQUEST, &json!({ "error": why })),
+            },
+            path => {
+                let error = format!("there is nothing at {path}; / lists what there is");
+                page(StatusCode::NOT_FOUND, &json!({ "error": error }))
+            }
+        }
+    }
+
+    /// Whether clients are taken. A dead server is no reason to take the application behind this
+    /// proxy out of service: it can do without a cache better than without itself.
+    fn ready(&self) -> Answer {
+        let is_ready = self.is_ready();
+        let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        page(status, &json!({ "ready": is_ready }))
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether every worker's loop turns: each is rung at, and has to look who it was.
+    async fn live(&self) -> Answer {
+        let looks: Vec<u64> = self.inboxes.iter().map(|inbox| inbox.looks()).collect();
+        self.inboxes.iter().for_each(|inbox| inbox.ring());
+        let has_turned = |worker: usize| self.inboxes[worker].looks() != looks[worker];
+        let all_turn = async {
+            while !(0..looks.len()).all(has_turned) {
+                sleep(LIFE_LOOK).await;
+            }
+        };
+        let is_live = timeout(LIFE_PATIENCE, all_turn).await.is_ok();
+        let hanging: Vec<usize> = (0..looks.len()).filter(|&worker| !has_turned(worker)).collect();
+        let status = if is_live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        page(status, &json!({ "live": is_live, "hanging_workers": hanging }))
+    }
+}
+
+fn page(status: StatusCode, content: &serde_json::Value) -> Answer {
+    let body = format!("{content:#}\n");
+    answer(status, "application/json", body)
+}
+
+/// The text format of Prometheus.
+fn text(body: String) -> Answer {
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admin(inboxes: Vec<Arc<Inbox>>) -> Admin {
+        Admin {
+            source: Source::Environment,
+            pools: Vec::new(),
+            rings: Vec::new(),
+            inboxes,
+            start: SystemTime::now(),
+            is_draining: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    fn ask(admin: &Admin, path: &str) -> StatusCode {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let request = Request::get(path).body(()).unwrap();
+        runtime.block_on(admin.answer(&request)).status()
+    }
+
+    #[test]
+    fn a_worker_that_does_not_look_who_rings_is_not_alive() {
+        let (busy, hanging) = (Arc::new(Inbox::new().unwrap()), Arc::new(Inbox::new().unwrap()));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let worker = {
+            let (inbox, has_ended) = (Arc::clone(&busy), Arc::clone(&has_ended));
+            thread::spawn(move || {
+                while !has_ended.load(Ordering::Relaxed) {
+                    inbox.take();
+                    thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        assert_eq!(ask(&admin(vec![Arc::clone(&busy)]), "/live"), StatusCode::OK);
+        let both = admin(vec![busy, hanging]);
+        assert_eq!(ask(&both, "/live"), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&both, "/ready"), StatusCode::OK);
+        has_ended.store(true, Ordering::Relaxed);
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,322 @@
+//! `/metrics`: all figures in the text format of Prometheus.
+//!
+//! The one rule: a metric is a line in a table here, with its help, and a test looks for it in
+//! `docs/metrics.md`. Counters end in `_total`, times are seconds, sizes bytes; figures are those of
+//! the moment, summed over the workers.
+
+use super::{Admin, pages};
+use crate::config::Pool;
+use crate::run::SharedPool;
+use nuthatch_core::protocol::{Class, ServerError};
+use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
+use std::fmt::Display;
+use std::time::UNIX_EPOCH;
+
+mod process;
+mod text;
+
+use text::{Kind, Sum, Text};
+
+/// How often a configuration was put in force: at the start, for now.
+pub(super) const GENERATION: u64 = 1;
+
+/// A metric of each pool or of each server, whose figures have the type `F`.
+struct Family<F: 'static> {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    figures: Figures<F>,
+}
+
+enum Figures<F: 'static> {
+    One(Figure<F>),
+    /// The name of the label that tells them apart, and each with its value of that label.
+    By(&'static str, &'static [(&'static str, Figure<F>)]),
+}
+
+type Figure<F> = fn(&F) -> u64;
+
+const fn counter<F>(name: &'static str, help: &'static str, figure: Figure<F>) -> Family<F> {
+    Family { name, kind: Kind::Counter, help, figures: Figures::One(figure) }
+}
+
+const fn gauge<F>(name: &'static str, help: &'static str, figure: Figure<F>) -> Family<F> {
+    Family { name, kind: Kind::Gauge, help, figures: Figures::One(figure) }
+}
+
+const fn counters<F>(
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    figures: &'static [(&'static str, Figure<F>)],
+) -> Family<F> {
+    Family { name, kind: Kind::Counter, help, figures: Figures::By(label, figures) }
+}
+
+const POOL: &[Family<PoolStats>] = &[
+    gauge("client_connections", "Clients connected now.", |pool| pool.client_connections.read()),
+    counter("client_accepts_total", "Clients accepted.", |pool| pool.client_accepts.read()),
+    counter(
+        "client_rejects_total",
+        "Clients turned away because there were as many as may be.",
+        |pool| pool.client_rejects.read(),
+    ),
+    counter("client_eof_total", "Clients that closed their connection.", |pool| {
+        pool.client_eof.read()
+    }),
+    counter("client_err_total", "Client connections that ended with an error.", |pool| {
+        pool.client_err.read()
+    }),
+    counter(
+        "requests_total",
+        "Requests read from clients, each once, however many keys it has.",
+        |pool| pool.requests.read(),
+    ),
+    counter("request_bytes_total", "Bytes read from clients.", |pool| pool.request_bytes.read()),
+    counter("response_bytes_total", "Bytes written to clients.", |pool| pool.response_bytes.read()),
+    counter("fragments_total", "Parts into which requests with several keys were split.", |pool| {
+        pool.fragments.read()
+    }),
+    counters(
+        "commands_total",
+        "Requests by what they do; get and touch count keys, and meta counts once more.",
+        "class",
+        &[
+            ("get", |pool| pool.cmd_get.read()),
+            ("set", |pool| pool.cmd_set.read()),
+            ("delete", |pool| pool.cmd_delete.read()),
+            ("arith", |pool| pool.cmd_arith.read()),
+            ("touch", |pool| pool.cmd_touch.read()),
+            ("flush", |pool| pool.cmd_flush.read()),
+            ("meta", |pool| pool.cmd_meta.read()),
+        ],
+    ),
+    counter("get_hits_total", "Keys that were found.", |pool| pool.get_hits.read()),
+    counter("get_misses_total", "Keys that were not found.", |pool| pool.get_misses.read()),
+    counter(
+        "forward_errors_total",
+        "Requests and fragments that failed because a server could not answer.",
+        |pool| pool.forward_error.read(),
+    ),
+    counters(
+        "client_errors_total",
+        "Requests that broke the protocol, by what became of the client.",
+        "reason",
+        &[
+            ("bad_request", |pool| pool.client_request_errors.read()),
+            ("framing_lost", |pool| pool.client_framing_lost.read()),
+        ],
+    ),
+    counters(
+        "limit_reached_total",
+        "Times a limit of the configuration was reached.",
+        "limit",
+        &[
+            ("item_size_max", |pool| pool.limit_item_size.read()),
+            ("keys_max", |pool| pool.limit_keys.read()),
+            ("line_max", |pool| pool.limit_line.read()),
+            ("client_backlog_max", |pool| pool.limit_client_backlog.read()),
+            ("client_buffer_max", |pool| pool.limit_client_paused.read()),
+            ("server_requests_max", |pool| pool.limit_server_queue.read()),
+            ("memory_max", |pool| pool.limit_memory.read()),
+            ("client_connections", |pool| pool.client_rejects.read()),
+        ],
+    ),
+    counter(
+        "desync_total",
+        "Server connections given up because a reply did not fit its request.",
+        |pool| pool.desync_total.read(),
+    ),
+];
+
+const SERVER: &[Family<ServerStats>] = &[
+    gauge("server_ejected", "Workers in which the server is off the ring.", |server| {
+        server.more.is_ejected.read()
+    }),
+    counter(
+        "server_ejections_total",
+        "Times the server was taken off the ring, in each worker.",
+        |server| server.more.ejections.read(),
+    ),
+    gauge("server_connections", "Connections to the server now.", |server| {
+        server.server_connections.read()
+    }),
+    counter("server_connects_total", "Connections to the server that were begun.", |server| {
+        server.more.connects.read()
+    }),
+    counter("server_requests_total", "Requests and fragments queued for the server.", |server| {
+        server.requests.read()
+    }),
+    counter("server_request_bytes_total", "Bytes of them.", |server| server.request_bytes.read()),
+    counter("server_responses_total", "Replies of the server.", |server| server.responses.read()),
+    counter("server_response_bytes_total", "Bytes of them.", |server| server.response_bytes.read()),
+    gauge("server_in_queue", "Requests not yet written to the server.", |server| {
+        server.in_queue.read()
+    }),
+    gauge("server_in_queue_bytes", "Bytes of them.", |server| server.in_queue_bytes.read()),
+    gauge("server_out_queue", "Requests written to the server and not yet answered.", |server| {
+        server.out_queue.read()
+    }),
+    gauge("server_out_queue_bytes", "Bytes of them.", |server| server.out_queue_bytes.read()),
+];
+
+/// A histogram of each server, for each class of requests if there are several.
+struct Times {
+    name: &'static str,
+    help: &'static str,
+    of: fn(&ServerStats) -> &[Histogram],
+}
+
+const TIMES: &[Times] = &[
+    Times {
+        name: "queue_seconds",
+        help: "From when a request is taken to when it is written to the server.",
+        of: |server| &server.more.queue_time,
+    },
+    Times {
+        name: "server_seconds",
+        help: "From when a request is written to the server to when its reply is here.",
+        of: |server| &server.more.server_time,
+    },
+    Times {
+        name: "connect_seconds",
+        help: "From when a connection is wanted to when it is open, name look-up included.",
+        of: |server| std::slice::from_ref(&server.more.connect_time),
+    },
+];
+
+/// All of it.
+pub(super) fn write(admin: &Admin) -> String {
+    let mut text = Text::default();
+    write_proxy(&mut text, admin);
+    for family in POOL {
+        text.head(family.name, family.kind, family.help);
+        for shared in &admin.pools {
+            let labels = [("pool", shared.pool.name.as_str())];
+            let sum = |figure: Figure<PoolStats>| shared.workers.iter().map(|w| figure(w)).sum();
+            write_figures(&mut text, family, &labels, sum);
+        }
+    }
+    for family in SERVER {
+        text.head(family.name, family.kind, family.help);
+        for (shared, number) in each_server(admin) {
+            let sum = |figure: Figure<ServerStats>| {
+                shared.workers.iter().map(|worker| figure(&worker.servers[number])).sum()
+            };
+            write_figures(&mut text, family, &server_labels(&shared.pool, number), sum);
+        }
+    }
+    write_servers(&mut text, admin);
+    for times in TIMES {
+        text.head(times.name, Kind::Histogram, times.help);
+        for (shared, number) in each_server(admin) {
+            write_times(&mut text, times, shared, number);
+        }
+    }
+    process::write(&mut text);
+    text.into_string()
+}
+
+fn write_proxy(text: &mut Text, admin: &Admin) {
+    text.head("build_info", Kind::Gauge, "The version, as a label.");
+    text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let start = admin.start.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let ready = u8::from(admin.is_ready());
+    let workers = admin.inboxes.len();
+    for (name, help, value) in [
+        ("start_time_seconds", "When the proxy started, since 1970.", &start as &dyn Display),
+        ("workers", "Threads that serve clients.", &workers),
+        ("ready", "1 while clients are taken, 0 while the proxy drains.", &ready),
+        ("config_generation", "Configurations put in force since the start.", &GENERATION),
+    ] {
+        text.head(name, Kind::Gauge, help);
+        text.sample(name, &[], value);
+    }
+    text.head(
+        "ring_hash",
+        Kind::Gauge,
+        "A fingerprint of the configured ring: proxies that differ send keys elsewhere.",
+    );
+    for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
+        text.sample("ring_hash", &[("pool", &shared.pool.name)], pages::ring_hash(ring));
+    }
+}
+
+/// What is no sum over the workers.
+fn write_servers(text: &mut Text, admin: &Admin) {
+    text.head(
+        "server_up",
+        Kind::Gauge,
+        "0 from when a connection to the server failed until it answers again.",
+    );
+    for (shared, number) in each_server(admin) {
+        let is_down = |worker: &PoolStats| worker.servers[number].more.is_down.read() > 0;
+        let is_up = !shared.workers.iter().any(|worker| is_down(worker));
+        text.sample("server_up", &server_labels(&shared.pool, number), u8::from(is_up));
+    }
+    text.head("server_ring_share", Kind::Gauge, "The part of the keys it has, as configured.");
+    for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
+        for number in 0..shared.pool.servers.len() {
+            let labels = server_labels(&shared.pool, number);
+            text.sample("server_ring_share", &labels, ring.share_of(number));
+        }
+    }
+    text.head(
+        "server_errors_total",
+        Kind::Counter,
+        "Connections that failed with requests on them, and times requests ran out of time.",
+    );
+    for (shared, number) in each_server(admin) {
+        for error in ServerError::OF_SERVERS {
+            let count =
+                |worker: &PoolStats| worker.servers[number].more.errors[error as usize].read();
+            let sum: u64 = shared.workers.iter().map(|worker| count(worker)).sum();
+            let [pool, server] = server_labels(&shared.pool, number);
+            text.sample("server_errors_total", &[pool, server, ("reason", error.name())], sum);
+        }
+    }
+}
+
+fn each_server(admin: &Admin) -> impl Iterator<Item = (&SharedPool, usize)> {
+    let numbers = |shared: &SharedPool| 0..shared.pool.servers.len();
+    admin.pools.iter().flat_map(move |shared| numbers(shared).map(move |number| (shared, number)))
+}
+
+fn server_labels(pool: &Pool, number: usize) -> [(&str, &str); 2] {
+    [("pool", &pool.name), ("server", &pool.servers[number].name)]
+}
+
+/// The figures of one pool or server; `sum` adds up one of them over the workers.
+fn write_figures<F>(
+    text: &mut Text,
+    family: &Family<F>,
+    labels: &[(&str, &str)],
+    sum: impl Fn(Figure<F>) -> u64,
+) {
+    match family.figures {
+        Figures::One(figure) => text.sample(family.name, labels, sum(figure)),
+        Figures::By(label, figures) => {
+            for &(value, figure) in figures {
+                text.sample(family.name, &[labels, &[(label, value)]].concat(), sum(figure));
+            }
+        }
+    }
+}
+
+/// The histograms of one server; a class that never came is left out.
+fn write_times(text: &mut Text, times: &Times, shared: &SharedPool, number: usize) {
+    let classes = (times.of)(&shared.workers[0].servers[number]).len();
+    for class in 0..classes {
+        let of_worker = |worker: &PoolStats| Sum::of(&(times.of)(&worker.servers[number])[class]);
+        let sum =
+            shared.workers.iter().map(|worker| of_worker(worker)).fold(Sum::default(), Sum::add);
+        let mut labels = server_labels(&shared.pool, number).to_vec();
+        if classes > 1 {
+            if sum.count() == 0 {
+                continue;
+            }
+            labels.push(("class", Class::LABELS[class]));
+        }
+        text.histogram(times.name, &labels, &sum);
+    }
+}

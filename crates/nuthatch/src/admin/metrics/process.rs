@@ -1,0 +1,49 @@
+//! The metrics that every program has, under the names that everybody knows.
+//!
+//! What the system does not tell is left out, not guessed.
+
+use super::text::{Kind, Text};
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
+use std::fmt::Display;
+use std::fs;
+
+pub(super) fn write(text: &mut Text) {
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+    write_one(text, "process_cpu_seconds_total", Kind::Counter, "CPU time used.", Some(cpu));
+    let max = getrlimit(Resource::Nofile).current;
+    write_one(text, "process_max_fds", Kind::Gauge, "Descriptors that may be open.", max);
+    let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
+    write_one(text, "process_open_fds", Kind::Gauge, "Descriptors that are open.", open);
+    let name = "process_resident_memory_bytes";
+    write_one(text, name, Kind::Gauge, "Memory in use.", resident_bytes());
+    let name = "process_start_time_seconds";
+    write_one(text, name, Kind::Gauge, "When the process started, since 1970.", start_time());
+}
+
+fn write_one(text: &mut Text, name: &str, kind: Kind, help: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        text.head(name, kind, help);
+        text.sample(name, &[], value);
+    }
+}
+
+/// proc(5), `/proc/pid/statm`: the second figure, in pages.
+fn resident_bytes() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// proc(5): when the system started, and after how many ticks of it the process did, which is the
+/// 22nd figure of `/proc/self/stat`. Its second, the program's name, may hold spaces.
+fn start_time() -> Option<f64> {
+    let boot = fs::read_to_string("/proc/stat").ok()?;
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, behind_name) = stat.rsplit_once(") ")?;
+    let ticks: f64 = behind_name.split(' ').nth(22 - 3)?.parse().ok()?;
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    Some(boot.parse::<f64>().ok()? + ticks / per_second)
+}

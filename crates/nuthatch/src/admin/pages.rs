@@ -1,0 +1,123 @@
+//! What the admin port says as JSON, for people and programs.
+//!
+//! The one rule: a page tells what is in force, not what was written: defaults are there, and
+//! secrets are not.
+
+use super::{Admin, PATHS};
+use crate::config::Pool;
+use crate::config::directive::DIRECTIVES;
+use crate::route;
+use nuthatch_core::memcache;
+use nuthatch_core::protocol::ServerError;
+use nuthatch_core::ring::Ring;
+use nuthatch_core::stats::{Counter, ServerStats};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+pub(super) fn index() -> Value {
+    let paths = PATHS.iter().map(|(path, what)| ((*path).to_owned(), json!(what)));
+    json!({ "nuthatch": env!("CARGO_PKG_VERSION"), "paths": Map::from_iter(paths) })
+}
+
+pub(super) fn config(admin: &Admin) -> Value {
+    let pools = admin.pools.iter().zip(&admin.rings).map(|(shared, ring)| {
+        let values = DIRECTIVES.iter().filter(|directive| !directive.is_ignored());
+        let values = values.map(|directive| {
+            let value = directive.shown(&shared.pool);
+            (directive.name.to_owned(), value)
+        });
+        let mut pool = Map::from_iter(values);
+        pool.insert("ring_hash".into(), json!(ring_hash(ring)));
+        (shared.pool.name.clone(), pool.into())
+    });
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "source": admin.source.to_string(),
+        "generation": super::metrics::GENERATION,
+        "workers": admin.inboxes.len(),
+        "pools": Map::from_iter(pools),
+    })
+}
+
+/// A ring's fingerprint in as many bits as a number of JSON or Prometheus has without loss.
+pub(super) fn ring_hash(ring: &Ring) -> u64 {
+    ring.fingerprint() >> 12
+}
+
+pub(super) fn servers(admin: &Admin) -> Value {
+    let pools = admin.pools.iter().zip(&admin.rings).map(|(shared, ring)| {
+        let servers = (0..shared.pool.servers.len()).map(|number| {
+            let figures: Vec<_> =
+                shared.workers.iter().map(|stats| &stats.servers[number]).collect();
+            server(&shared.pool, ring, number, &figures)
+        });
+        (shared.pool.name.clone(), servers.collect())
+    });
+    json!({ "pools": Map::from_iter(pools) })
+}
+
+/// One server, with its figures in each worker.
+fn server(pool: &Pool, ring: &Ring, number: usize, figures: &[&ServerStats]) -> Value {
+    let sum = |counter: fn(&ServerStats) -> &Counter| -> u64 {
+        figures.iter().map(|stats| counter(stats).read()).sum()
+    };
+    let ejected = sum(|stats| &stats.more.is_ejected);
+    let state = match () {
+        () if ejected > 0 => "ejected",
+        () if sum(|stats| &stats.more.is_down) > 0 => "down",
+        () if sum(|stats| &stats.responses) > 0 => "up",
+        () => "unused",
+    };
+    let errors = ServerError::OF_SERVERS.into_iter().map(|error| {
+        let count = |stats: &&ServerStats| stats.more.errors[error as usize].read();
+        (error.name().to_owned(), json!(figures.iter().map(count).sum::<u64>()))
+    });
+    let server = &pool.servers[number];
+    json!({
+        "name": server.name,
+        "address": server.address.to_string(),
+        "weight": server.weight,
+        "ring_share": ring.share_of(number),
+        "points": ring.points_of(number),
+        "state": state,
+        "ejected_in_workers": ejected,
+        "ejections": sum(|stats| &stats.more.ejections),
+        "connections": sum(|stats| &stats.server_connections),
+        "requests": sum(|stats| &stats.requests),
+        "responses": sum(|stats| &stats.responses),
+        "in_queue": sum(|stats| &stats.in_queue),
+        "out_queue": sum(|stats| &stats.out_queue),
+        "errors": Map::from_iter(errors),
+    })
+}
+
+/// Which server has the key that a query asks about.
+pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
+    let value = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let text = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, text)| text);
+        text.map(|text| percent_decode_str(text).collect::<Vec<u8>>())
+    };
+    let key = value("key").ok_or("say which key: /route?key=KEY")?;
+    if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
+        return Err("a key is 1 to 250 bytes, none of them a space or a control character".into());
+    }
+    let name = value("pool").map(|name| String::from_utf8_lossy(&name).into_owned());
+    let index = choose(admin, name.as_deref())?;
+    let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
+    Ok(route::explain(pool, ring, &key))
+}
+
+/// The pool of that name, or the only one.
+fn choose(admin: &Admin, name: Option<&str>) -> Result<usize, String> {
+    let names: Vec<&str> = admin.pools.iter().map(|shared| shared.pool.name.as_str()).collect();
+    let all = names.join(", ");
+    match name {
+        None if names.len() == 1 => Ok(0),
+        None => Err(format!("say which pool: /route?key=KEY&pool=POOL, one of {all}")),
+        Some(name) => names
+            .iter()
+            .position(|known| *known == name)
+            .ok_or_else(|| format!("there is no pool {name:?}, only {all}")),
+    }
+}

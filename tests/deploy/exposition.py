@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def scrape(program: Path, folder: Path) -> str:
-    """Starts the program in front of a server that is not there, asks it for a key, and for metrics."""
+    """Starts the program in front of no server, asks it for a key, and then for its metrics."""
     data, admin, nobody = free_port(), free_port(), free_port()
     words = [program, f"--admin=127.0.0.1:{admin}", f"--stats-addr={folder}/stats.sock"]
     variables = {"SERVERS": f"127.0.0.1:{nobody}:1 memcached-0", "LISTEN_PORT": str(data)}

@@ -44,7 +44,7 @@ def names_in(query: str) -> dict[str, set[str]]:
     """The metrics of a query, and the labels by which each is picked."""
     found = {}
     for name, picked in METRIC.findall(query):
-        found.setdefault(name, set()).update(re.findall(r'(\w+)\s*[=!]', picked))
+        found.setdefault(name, set()).update(re.findall(r"(\w+)\s*[=!]", picked))
     return found
 
 
@@ -56,4 +56,6 @@ def grouped_by(query: str) -> set[str]:
 
 def for_prometheus(query: str) -> str:
     """A query of the dashboard without Grafana's variables."""
-    return query.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$pool", ".*")
+    return (
+        query.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$pool", ".*")
+    )

@@ -1,7 +1,7 @@
 """Charts and values in, objects out.
 
-The rule: charts are rendered from a copy, so that a check leaves the repository as it was, and their
-dependencies are fetched as users do it.
+The rule: charts are rendered from a copy, so that a check leaves the repository as it was, and what
+they depend on is fetched as users do it.
 """
 
 import atexit
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 def values_of(chart: str, name: str) -> dict:
-    """A file of values as the chart takes it: a parent has them under the name of its dependency."""
+    """A file of values as the chart takes it: a parent has them under its dependency's name."""
     values = yaml.safe_load((ROOT / f"tests/deploy/values/{name}.yaml").read_text())
     return values if chart == "nuthatch" else {"nuthatch": values}
 

@@ -54,7 +54,10 @@ def test_the_chart_can_be_packed(helm, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["nuthatch-0.1.0.tgz"]
 
 
-@pytest.mark.parametrize(("chart", "owner"), [("nuthatch", "Deployment release-nuthatch"), ("cache-api", "Deployment cache-api")])
+@pytest.mark.parametrize(
+    ("chart", "owner"),
+    [("nuthatch", "Deployment release-nuthatch"), ("cache-api", "Deployment cache-api")],
+)
 def test_a_changed_file_makes_new_pods(chart, owner):
     def annotations(config: str) -> dict:
         own = {"config": config, "central": {"enabled": True}}

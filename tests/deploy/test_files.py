@@ -1,4 +1,4 @@
-"""Files beside the charts: manifests, compose, scripts, Dockerfiles, workflows and the guide's links."""
+"""Files beside the charts: manifests, compose, scripts, Dockerfiles and workflows."""
 
 import re
 import subprocess
@@ -18,13 +18,17 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 def tracked(*patterns: str) -> list[str]:
     """Files of the repository, with those that are new."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+    )
     return [path for path in result.stdout.split() if (ROOT / path).is_file()]
 
 
 def passes(*command, **options) -> None:
     """Runs a program; what it has to say is the failure."""
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -54,7 +58,9 @@ def test_compose_has_the_images_of_the_chart():
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     memcached = defaults["memcached"]["image"]
     assert services["memcached-0"]["image"] == f"{memcached['repository']}:{memcached['tag']}"
-    assert services["nuthatch"]["image"] == f"{defaults['image']['repository']}:{chart['appVersion']}"
+    assert (
+        services["nuthatch"]["image"] == f"{defaults['image']['repository']}:{chart['appVersion']}"
+    )
     assert services["nuthatch"]["environment"]["HASH"] == defaults["proxy"]["hash"]
 
 

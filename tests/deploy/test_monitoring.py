@@ -1,4 +1,4 @@
-"""Alerts and dashboard: their queries are sound, what they name exists, and every alert can fire."""
+"""Alerts and dashboard: queries are sound, what they name exists, and every alert can fire."""
 
 import subprocess
 
@@ -14,6 +14,8 @@ from tools import CACHE, ROOT
 
 GUIDE = ROOT / "docs/kubernetes.md"
 CASES_OF_ALERTS = ROOT / "tests/deploy/alerts.yaml"
+# Of a dashboard.
+COLUMNS = 24
 # Prometheus says itself of every target whether it answered.
 OF_PROMETHEUS = {"up": set()}
 # What the PodMonitor, and Prometheus by it, adds to every metric of a target.
@@ -83,7 +85,9 @@ def test_every_alert_can_fire_and_be_silent():
 
 
 def test_every_alert_says_what_to_do():
-    headings = [line.lstrip("# ") for line in GUIDE.read_text().splitlines() if line.startswith("#")]
+    headings = [
+        line.lstrip("# ") for line in GUIDE.read_text().splitlines() if line.startswith("#")
+    ]
     for rule in rules():
         assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
         link = f"docs/kubernetes.md#{rule['alert'].lower()}"
@@ -106,9 +110,12 @@ def test_panels_have_a_place_of_their_own():
     taken = set()
     for panel in panels:
         place = panel["gridPos"]
-        columns, lines = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        columns, lines = (
+            range(place["x"], place["x"] + place["w"]),
+            range(place["y"], place["y"] + place["h"]),
+        )
         cells = {(column, line) for column in columns for line in lines}
-        assert not cells & taken and max(columns) < 24, panel["title"]
+        assert not cells & taken and max(columns) < COLUMNS, panel["title"]
         taken |= cells
 
 

@@ -17,9 +17,11 @@ def test_selectors_find_the_pods_of_their_own_template(chart, values):
 
 def test_what_selects_pods_selects_those_of_one_template(chart, values):
     objects = render_case(chart, values)
-    labels = [pod["metadata"]["labels"] for name, pod in pods(objects) if not name.startswith("Pod ")]
+    labels = [
+        pod["metadata"]["labels"] for name, pod in pods(objects) if not name.startswith("Pod ")
+    ]
     for item in objects:
-        spec = item["spec"] if "spec" in item else {}
+        spec = item.get("spec", {})
         selector = spec.get("podSelector" if item["kind"] == "NetworkPolicy" else "selector")
         if selector and item["kind"] != "PodMonitor":
             assert sum(matches(selector, each) for each in labels) == 1, title(item)
@@ -35,7 +37,9 @@ def test_ports_have_the_names_by_which_others_call_them(chart, values):
     objects = render_case(chart, values)
     for service in of_kind(objects, "Service"):
         (template,) = [
-            pod for _, pod in pods(objects) if matches(service["spec"]["selector"], pod["metadata"]["labels"])
+            pod
+            for _, pod in pods(objects)
+            if matches(service["spec"]["selector"], pod["metadata"]["labels"])
         ]
         names = {port["name"] for each in containers(template) for port in each.get("ports", [])}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= names, title(service)

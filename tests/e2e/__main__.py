@@ -28,8 +28,8 @@ REPOSITORY = Path(__file__).parents[2]
 KEPT = REPOSITORY / "target/e2e"
 # A file system in memory that only this process and its children see: it needs no clearing away.
 SCRATCH = Path("/mnt")
-# The engine that builds has this machine's network, and must leave its rules as they are.
-BUILDER = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
+# Networks are none of the engines' business: one has this machine's, the other ours.
+NO_NETWORK = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
 PAUSE = "local/pause:1"
 EXAMPLE = "examples/cache-api/chart"
 ACTS = {
@@ -63,15 +63,14 @@ def main() -> int:
 
 def play(report: Report) -> None:
     with ExitStack() as stack:
-        builder = stack.enter_context(Engine(KEPT / "builder", SCRATCH / "builder", *BUILDER))
+        builder = stack.enter_context(Engine(KEPT / "builder", SCRATCH / "builder", *NO_NETWORK))
         with report.act("make images") as act:
             flags = images.build_flags(builder)
             names = images.build_ours(builder, REPOSITORY, flags)
             act.say(", ".join(names))
         helm = Helm(REPOSITORY, SCRATCH / "charts")
         network.enter()  # From here on there is nothing outside.
-        node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", "--bridge=none"))
-        network.create(node)
+        node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", *NO_NETWORK))
         dns = stack.enter_context(Dns(SCRATCH / "dns"))
         import_images(builder, node, helm, names)
         cluster = Cluster(node, PAUSE, dns, make_log_folder())
@@ -89,7 +88,7 @@ def import_images(builder: Engine, node: Engine, helm: Helm, names: list[str]) -
     archive = SCRATCH / "images.tar"
     builder.docker("save", "--output", archive, *names)
     node.docker("load", "--input", archive)
-    objects = helm.template("cache-api", EXAMPLE, "--dependency-update")
+    objects = helm.template("cache-api", EXAMPLE)
     (servers,) = [one for one in objects if one["kind"] == "StatefulSet"]
     (server,) = servers["spec"]["template"]["spec"]["containers"]
     images.import_memcached(node, server["image"])

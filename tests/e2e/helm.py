@@ -16,6 +16,7 @@ from .kubelet.cluster import Cluster
 from .kubelet.fields import Unknown
 
 HOOK = "helm.sh/hook"
+REUSE = "--reset-then-reuse-values"
 
 
 class Helm:
@@ -29,25 +30,27 @@ class Helm:
         for chart in ("deploy/helm/nuthatch", "examples/cache-api/chart"):
             shutil.copytree(repository / chart, scratch / chart)
 
-    def template(self, *words: str) -> list[dict]:
-        """The objects of `helm template WORDS`."""
+    def run(self, *words: str) -> str:
+        """Helm, without a cluster and without anything of its user."""
         homes = {f"HELM_{kind}_HOME": self.charts / "helm" for kind in ("CACHE", "CONFIG", "DATA")}
         environment = {**os.environ, **homes, "KUBECONFIG": "/dev/null"}
-        words = [self.program, "template", "--skip-tests", *words]
-        return [
-            one for one in yaml.safe_load_all(run(*words, cwd=self.charts, env=environment)) if one
-        ]
+        return run(self.program, *words, cwd=self.charts, env=environment)
+
+    def template(self, name: str, chart: str, *flags: str) -> list[dict]:
+        """All objects of a release."""
+        self.run("dependency", "update", chart)
+        text = self.run("template", "--skip-tests", name, chart, *flags)
+        return [one for one in yaml.safe_load_all(text) if one]
 
     def carry_out(self, cluster: Cluster, words: list[str]) -> None:
         """`helm install` or `helm upgrade` with a name, a chart and flags."""
         verb, name, chart, *flags = words
         if verb not in ("install", "upgrade"):
             raise Unknown(f"helm {verb}")
-        waits, reuses = "--wait" in flags, "--reuse-values" in flags
-        update = ["--dependency-update"] if "--dependency-update" in flags else []
-        set_now = [word for word in flags if word not in ("--wait", "--reuse-values", *update)]
+        waits, reuses = "--wait" in flags, REUSE in flags
+        set_now = [word for word in flags if word not in ("--wait", "--dependency-update", REUSE)]
         self.values = [*(self.values if reuses else []), *set_now]
-        objects = self.template(name, chart, *update, *self.values)
+        objects = self.template(name, chart, *self.values)
         hooks = [one for one in objects if HOOK in one["metadata"].get("annotations", {})]
         cluster.apply([one for one in objects if one not in hooks])
         if waits:

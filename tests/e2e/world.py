@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .engine import Engine
 from .kubelet.cluster import Cluster
+from .kubelet.container import Container
 from .kubelet.pod import Pod
 from .load import Api
 from .predict import Oracle
@@ -41,7 +42,11 @@ class World:
         return Api(self.cluster.services.addresses["cache-api"])
 
     @property
+    def sidecars(self) -> list[Container]:
+        """The proxies beside the application."""
+        return [sidecar for pod in self.api_pods for sidecar in pod.sidecars]
+
+    @property
     def sidecar_environment(self) -> dict[str, str]:
-        """What the proxy beside the application is told."""
-        (sidecar,) = self.api_pods[0].sidecars
-        return sidecar.environment()
+        """What such a proxy is told."""
+        return self.sidecars[0].environment()

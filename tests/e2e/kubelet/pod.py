@@ -85,8 +85,10 @@ class Pod:
     def open_sandbox(self) -> None:
         """The network that the containers share, and their folders."""
         self.pause = f"{self.name}.{self.ip}"
-        place = ["--network", network.BRIDGE, "--ip", self.ip, "--hostname", self.name]
-        self.node.engine.docker("run", "--detach", "--name", self.pause, *place, self.node.pause)
+        engine, names = self.node.engine, ["--name", self.pause, "--hostname", self.name]
+        engine.docker("run", "--detach", "--network", "none", *names, self.node.pause)
+        process = engine.docker("inspect", "--format", "{{.State.Pid}}", self.pause)
+        network.plug_in(int(process), self.ip)
         folder = self.node.folder / self.pause
         group = self.spec.get("securityContext", {}).get("fsGroup")
         for spec in self.spec.get("volumes", []):

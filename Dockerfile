@@ -9,7 +9,7 @@ COPY . .
 # The target is named, as cargo would otherwise build its own helpers statically too, and fail. What
 # it fetches and compiles stays in the builder's cache and is there for the next build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    host=$(rustc -vV | sed -n 's/^host: //p') && \
+    host=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --release --locked --package nuthatch --package nuthatch-cache-api --bins \
       --target "$host" && \

@@ -50,6 +50,7 @@ def main() -> int:
     report = Report()
     try:
         play(report)
+        return 0
     except EngineUnavailable as why:
         print(f"e2e: no container engine can run here: {why}", file=sys.stderr)
         return EXIT_CODE_NO_ENGINE
@@ -57,8 +58,8 @@ def main() -> int:
         print(f"e2e: {why}", file=sys.stderr)
         return 1
     finally:
-        report.show()
-    return 0
+        if report.acts:
+            report.show()
 
 
 def play(report: Report) -> None:
@@ -74,6 +75,7 @@ def play(report: Report) -> None:
         dns = stack.enter_context(Dns(SCRATCH / "dns"))
         import_images(builder, node, helm, names)
         cluster = Cluster(node, PAUSE, dns, make_log_folder())
+        stack.callback(cluster.keep_all_logs)
         shell = Shell(REPOSITORY, SCRATCH, builder, flags, node, helm, cluster)
         stack.enter_context(shell)
         ours = {name.split(":")[0]: name for name in names}

@@ -42,7 +42,7 @@ class Engine:
         try:
             self.wait_until_it_answers()
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
         return self
 
@@ -72,6 +72,10 @@ class Engine:
     def __exit__(self, *_) -> None:
         for container in self.docker("ps", "--all", "--quiet").split():
             self.docker("rm", "--force", container)
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the engine, and removes the control groups that it leaves."""
         self.process.terminate()
         try:
             self.process.wait(timeout=30)

@@ -4,4 +4,7 @@ It is here because a chart is only as right as what a cluster makes of it, and a
 run everywhere. From the outside in: `cluster` takes objects, `workload` keeps their pods, `pod` is
 the life of one, `container` and `probe` and `volume` what it consists of, `service` and `dns` how
 pods find each other. The rule: what it does not know it refuses (`fields`), rather than pass over.
+
+What a cluster does and this does not: it has many nodes, it starts failed containers anew, it scales
+by load, it enforces network policies, and news of an endpoint takes as long as it takes.
 """

@@ -100,7 +100,14 @@ class Cluster:
     def keep_logs(self, pod: Pod) -> None:
         """Writes what a pod's containers said to where it can be read after the test."""
         for container in [*pod.init, *pod.main]:
-            (self.logs / f"{container.id}.log").write_text(container.logs())
+            if container.begun:
+                (self.logs / f"{container.id}.log").write_text(container.logs())
+
+    def keep_all_logs(self) -> None:
+        """The same for the pods that still run, as they do when an act has failed."""
+        for pod in self.pods:
+            if not pod.over.is_set():
+                self.keep_logs(pod)
 
 
 def floors_of(objects: list[dict]) -> dict[tuple[str, str], dict]:

@@ -45,7 +45,7 @@ class Container:
         self.startup, self.readiness, self.liveness = map(
             self.probe, ("startupProbe", "readinessProbe", "livenessProbe")
         )
-        self.ready, self.started_up, self.end = False, None, None
+        self.begun, self.ready, self.started_up, self.end = False, False, None, None
 
     def probe(self, kind: str) -> Probe | None:
         spec = self.spec.get(kind)
@@ -61,6 +61,7 @@ class Container:
         command = self.spec.get("command", [])
         words += ["--entrypoint", command[0]] if command else []
         self.engine.docker(*words, self.spec["image"], *command[1:], *self.spec.get("args", []))
+        self.begun = True
 
     def security(self) -> list[str]:
         own = known(self.id, self.spec.get("securityContext", {}), SECURITY)

@@ -1,9 +1,10 @@
 """What the real program says on /metrics.
 
-The rule: it is asked after a request that failed, so that nothing but the absence of a metric can
-make it absent.
+The rule: it is asked after requests that were answered and requests that failed, so that a metric
+which is absent then is always absent.
 """
 
+import itertools
 import re
 import socket
 import subprocess
@@ -15,29 +16,42 @@ from pathlib import Path
 
 
 def scrape(program: Path, folder: Path) -> str:
-    """Starts the program in front of no server, asks it for a key, and then for its metrics."""
-    data, admin, nobody = free_port(), free_port(), free_port()
+    """Starts the program in front of one server that is there and one that is not."""
+    data, admin, node, nobody = (free_port() for _ in range(4))
     words = [program, f"--admin=127.0.0.1:{admin}", f"--stats-addr={folder}/stats.sock"]
-    variables = {"SERVERS": f"127.0.0.1:{nobody}:1 memcached-0", "LISTEN_PORT": str(data)}
-    with running(words, variables, folder) as process:
-        fetch(f"http://127.0.0.1:{admin}/ready", process)
-        with socket.create_connection(("127.0.0.1", data), timeout=5) as client:
-            client.sendall(b"get x\r\n")
-            answer = client.recv(100)
-            assert answer.startswith(b"SERVER_ERROR"), answer
-        return fetch(f"http://127.0.0.1:{admin}/metrics", process)
+    servers = f"127.0.0.1:{node}:1 memcached-0,127.0.0.1:{nobody}:1 memcached-1"
+    variables = {"SERVERS": servers, "LISTEN_PORT": str(data), "AUTO_EJECT_HOSTS": "false"}
+    with (
+        running([program, "node", f"--listen=127.0.0.1:{node}"], {}, folder),
+        running(words, variables, folder) as proxy,
+    ):
+        fetch(f"http://127.0.0.1:{admin}/ready", proxy)
+        ask_for_keys(data)
+        return fetch(f"http://127.0.0.1:{admin}/metrics", proxy)
+
+
+def ask_for_keys(port: int) -> None:
+    """Asks one by one until a server has answered and a server has failed."""
+    seen, deadline = set(), time.monotonic() + 10
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        answers = client.makefile("rb")
+        for number in itertools.count():
+            client.sendall(b"get key:%d\r\n" % number)
+            seen.add(answers.readline().split()[0])
+            if seen == {b"END", b"SERVER_ERROR"}:
+                return
+            assert time.monotonic() < deadline, f"no other answers than {seen}"
 
 
 @contextmanager
 def running(words: list, variables: dict, folder: Path):
-    """A process, until it is no longer needed."""
-    with open(folder / "log", "w+") as log:
-        process = subprocess.Popen(words, env=variables, cwd=folder, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(10)
+    """A process, until it is no longer needed; pytest shows what it wrote, should a check fail."""
+    process = subprocess.Popen(words, env=variables, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def fetch(url: str, process: subprocess.Popen) -> str:

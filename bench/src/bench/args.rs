@@ -15,7 +15,7 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
                          (default nuthatch=target/static/nuthatch)
   --reference PATH       nutcracker (default: nutcracker from the PATH)
   --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb, 100kb, 1000-conns, unix-a,
-                         unix-b, unix-c, memory, instructions
+                         unix-b, unix-c, scrape, memory, instructions
   --quick                two short repetitions and fewer instructions, to see that it works
   --reps N               repetitions of each workload (default 9)
   --seconds S            length of each run (default 0.5)
@@ -25,6 +25,7 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
 ";
 
 /// The parts of the benchmark that are not workloads.
+pub(crate) const SCRAPE: &str = "scrape";
 pub(crate) const MEMORY: &str = "memory";
 pub(crate) const INSTRUCTIONS: &str = "instructions";
 
@@ -117,7 +118,7 @@ fn is_file_name_byte(byte: u8) -> bool {
 
 fn parse_parts(text: &str) -> Result<Vec<String>, String> {
     let is_part = |name: &str| {
-        [MEMORY, INSTRUCTIONS].contains(&name)
+        [SCRAPE, MEMORY, INSTRUCTIONS].contains(&name)
             || workloads::ALL.iter().any(|workload| workload.name == name)
     };
     match text.split(',').find(|name| !is_part(name)) {

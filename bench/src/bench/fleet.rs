@@ -92,6 +92,8 @@ impl Servers {
 pub(crate) enum Supervision<'a> {
     /// As it is.
     Plain,
+    /// With an admin port, which nutcracker has not.
+    Watched,
     /// Under callgrind, which writes its counts to this file when the proxy ends.
     Callgrind { counts: &'a Path },
 }
@@ -101,6 +103,7 @@ pub(crate) enum Supervision<'a> {
 pub(crate) struct Proxy {
     process: Running,
     tcp_port: u16,
+    admin_port: u16,
     unix_path: PathBuf,
 }
 
@@ -112,13 +115,20 @@ impl Proxy {
         workshop: &Workshop,
         supervision: Supervision<'_>,
     ) -> Result<Self, String> {
-        let [tcp_port, stats_port] = free_ports(2)?[..] else { unreachable!("asked for two") };
+        let [tcp_port, stats_port, admin_port] = free_ports(3)?[..] else {
+            unreachable!("asked for three")
+        };
         let file = |suffix| workshop.dir.join(format!("{}-{tcp_port}.{suffix}", candidate.name));
         let (unix_path, config) = (file("sock"), file("yml"));
         fs::write(&config, configuration(tcp_port, &unix_path, &servers.ports))
             .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut command = match supervision {
             Supervision::Plain => pinned(&candidate.path, workshop.cpu),
+            Supervision::Watched => {
+                let mut command = pinned(&candidate.path, workshop.cpu);
+                command.arg(format!("--admin=127.0.0.1:{admin_port}"));
+                command
+            }
             Supervision::Callgrind { counts } => {
                 let mut command = pinned("valgrind", workshop.cpu);
                 command.arg("--tool=callgrind");
@@ -133,7 +143,7 @@ impl Proxy {
         process
             .wait_until(START_LIMIT, || is_listening(tcp_port) && unix_path.exists())
             .map_err(|error| format!("{error}\n{}", last_lines(&[file("out"), file("log")])))?;
-        Ok(Self { process, tcp_port, unix_path })
+        Ok(Self { process, tcp_port, admin_port, unix_path })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -142,6 +152,11 @@ impl Proxy {
 
     pub(crate) fn tcp_target(&self) -> String {
         format!("127.0.0.1:{}", self.tcp_port)
+    }
+
+    /// Where `/metrics` is, of a proxy that is [watched](Supervision::Watched).
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin_port
     }
 
     pub(crate) fn unix_target(&self) -> String {

@@ -20,6 +20,7 @@ mod memory;
 mod process;
 mod report;
 mod results;
+mod scrape;
 mod workloads;
 
 use args::{Command, Options};
@@ -53,6 +54,7 @@ fn bench(options: &Options) -> Result<(), String> {
     let workshop = Workshop::open(options.cpu)?;
     let mut results = Results::default();
     measure::run(options, &workshop, &mut results)?;
+    scrape::run(options, &workshop, &mut results)?;
     memory::run(options, &workshop, &mut results)?;
     callgrind::run(options, &workshop, &mut results)?;
     print!("{}", report::summary(&results));

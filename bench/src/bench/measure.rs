@@ -134,12 +134,12 @@ impl Bench<'_> {
     }
 
     fn compare(&self, results: &mut Results) {
-        let cpu: Figure = |sample| sample.cpu_us;
-        let mut figures = vec![("CPU", self.workload.cpu_target, cpu)];
-        if let Some(target) = self.workload.latency_target {
-            figures.push(("p50", Some(target), |sample| sample.p50_us));
-            figures.push(("p99", Some(target), |sample| sample.p99_us));
-        }
+        let latency = Some(workloads::LATENCY_TARGET);
+        let figures: [(_, _, Figure); 3] = [
+            ("CPU", self.workload.cpu_target, |sample| sample.cpu_us),
+            ("p50", latency, |sample| sample.p50_us),
+            ("p99", latency, |sample| sample.p99_us),
+        ];
         for (name, target, figure) in figures {
             let figures_of = |subject| results.figures(self.workload.name, subject, figure);
             let reference = figures_of(&self.options.reference.name);

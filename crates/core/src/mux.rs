@@ -118,6 +118,36 @@ pub enum Event {
     },
 }
 
+/// Those that need their socket looked after, first come, first served. It is emptied once a turn,
+/// so a list and a place in it will do.
+#[derive(Debug)]
+struct Dirty<Id> {
+    ids: Vec<Id>,
+    next: usize,
+}
+
+impl<Id: Copy> Dirty<Id> {
+    const fn new() -> Self {
+        Self { ids: Vec::new(), next: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, id: Id) {
+        self.ids.push(id);
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Id> {
+        let id = self.ids.get(self.next).copied();
+        self.next += 1;
+        if id.is_none() {
+            self.ids.clear();
+            self.next = 0;
+        }
+        id
+    }
+}
+
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {
@@ -131,8 +161,8 @@ pub struct Mux {
     /// Apart from the others, as there are many and they are small.
     reply_spares: Spares,
     stats: Arc<PoolStats>,
-    dirty_clients: Vec<ClientId>,
-    dirty_conns: Vec<ConnId>,
+    dirty_clients: Dirty<ClientId>,
+    dirty_conns: Dirty<ConnId>,
     events: VecDeque<Event>,
     /// Clients whose waiting requests may be taken now.
     resumable: VecDeque<ClientId>,
@@ -169,8 +199,8 @@ impl Mux {
             spares: Spares::default(),
             reply_spares: Spares::default(),
             stats,
-            dirty_clients: Vec::new(),
-            dirty_conns: Vec::new(),
+            dirty_clients: Dirty::new(),
+            dirty_conns: Dirty::new(),
             events: VecDeque::new(),
             resumable: VecDeque::new(),
             waiting: 0,

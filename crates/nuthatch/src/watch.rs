@@ -47,8 +47,8 @@ impl Watch {
             }
             Event::Answers { server } => {
                 if mem::take(&mut self.down[server]) {
-                    let (server, address) = about(server);
-                    log::warn!(pool, server, address:%; "server up");
+                    let ((server, address), reason) = (about(server), "it answers again");
+                    log::warn!(pool, server, address:%, reason; "server up");
                 }
             }
             Event::Desync { server } => {
@@ -62,8 +62,8 @@ impl Watch {
                 log::warn!(pool, server, address:%, reason, retry_ms; "server ejected");
             }
             Event::Returned { server } => {
-                let (server, address) = about(server);
-                log::warn!(pool, server, address:%; "server back on the ring");
+                let ((server, address), reason) = (about(server), "server_retry_timeout is over");
+                log::warn!(pool, server, address:%, reason; "server back on the ring");
             }
         }
     }

@@ -4,10 +4,10 @@
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
 //! and nobody else notices.
 
-use super::Mux;
 use super::request::Taken;
 use super::server::ConnId;
 use super::slots::{Queue, State};
+use super::{Dirty, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
 use crate::protocol::{Limits, Parsed};
@@ -130,7 +130,7 @@ impl Client {
 
     /// Puts it on the list of those that need their socket looked after.
     #[inline]
-    pub(super) fn mark(&mut self, id: ClientId, list: &mut Vec<ClientId>) {
+    pub(super) fn mark(&mut self, id: ClientId, list: &mut Dirty<ClientId>) {
         if !self.dirty {
             self.dirty = true;
             list.push(id);
@@ -221,8 +221,11 @@ impl Mux {
             return;
         }
         let used = self.take_requests(id, rest, now);
+        if used == rest.len() {
+            return;
+        }
         let client = &mut self.clients[id.index()];
-        if used < rest.len() && !client.input_ended {
+        if !client.input_ended {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }

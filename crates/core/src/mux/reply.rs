@@ -75,7 +75,7 @@ impl Reply for &Gather {
 
 impl Mux {
     /// Hop 12 ends here: what a server owed is known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
         let Some(slot) = pending.slot else { return };
         if let Some((gather, _)) = pending.fragment {
@@ -90,10 +90,9 @@ impl Mux {
             }
         }
         if expect.quiet.hides(outcome) {
-            self.answer(slot, &b""[..]);
-        } else {
-            self.answer(slot, reply);
+            return self.answer_silently(slot);
         }
+        self.answer(slot, reply);
     }
 
     fn settle_fragment(&mut self, slot: SlotId, id: GatherId, outcome: Outcome, reply: &[u8]) {
@@ -167,7 +166,13 @@ impl Mux {
         (slot.state == State::Waiting).then_some(slot.owner.client)
     }
 
+    /// Answers a request whose client does not want to see it.
+    fn answer_silently(&mut self, id: SlotId) {
+        self.answer(id, &b""[..]);
+    }
+
     /// Answers a request.
+    #[inline(always)]
     pub(super) fn answer(&mut self, id: SlotId, reply: impl Reply) {
         let slot = self.slots.slot(id);
         match slot.state {
@@ -197,7 +202,7 @@ impl Mux {
             reply.append_to(out, &mut self.spares);
         }
         let written = out.len() - before;
-        client.learn(written / slot.keys.max(1));
+        client.learn(if slot.keys < 2 { written } else { written / slot.keys });
         if at_head {
             client.leave_queue(&mut self.slots, id);
             client.mark(client_id, &mut self.dirty_clients);

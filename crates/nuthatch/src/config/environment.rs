@@ -64,6 +64,37 @@ pub static VARIABLES: &[Variable] = &[
     ),
     plain("SERVER_CONNECTIONS", "server_connections", Some("1"), "Connections to each server."),
     plain("PRECONNECT", "preconnect", Some("false"), "Connect to the servers at the start."),
+    plain(
+        "CLIENT_CONNECTIONS",
+        "client_connections",
+        None,
+        "Clients at one time; 0 is as many as files may be open.",
+    ),
+    plain("ALLOW_FLUSH", "allow_flush", None, "Let clients empty all servers with flush_all."),
+    plain("ITEM_SIZE_MAX", "item_size_max", None, "Bytes of one value."),
+    plain("KEYS_MAX", "keys_max", None, "Keys in one request."),
+    plain("LINE_MAX", "line_max", None, "Bytes of one command line."),
+    plain("CLIENT_REQUESTS_MAX", "client_requests_max", None, "Requests of one client in flight."),
+    plain(
+        "CLIENT_BUFFER_MAX",
+        "client_buffer_max",
+        None,
+        "Bytes of replies of a client before it waits.",
+    ),
+    plain(
+        "CLIENT_BACKLOG_MAX",
+        "client_backlog_max",
+        None,
+        "Bytes of replies of a client before errors.",
+    ),
+    plain(
+        "SERVER_REQUESTS_MAX",
+        "server_requests_max",
+        None,
+        "Requests waiting on a server connection.",
+    ),
+    plain("SERVER_BUFFER_MAX", "server_buffer_max", None, "Bytes queued to a server connection."),
+    plain("MEMORY_MAX", "memory_max", None, "Bytes that one worker holds in buffers."),
     plain("REDIS", "redis", Some("false"), "Whether the pool speaks Redis; not in this version."),
 ];
 

@@ -587,12 +587,31 @@ fn every_variable_is_read() {
 }
 
 #[test]
+fn every_limit_has_a_variable_of_its_name() {
+    let limits = |name: &str| name.ends_with("_max") || name == "client_connections";
+    for directive in DIRECTIVES.iter().filter(|directive| limits(directive.name)) {
+        let name = directive.name.to_uppercase();
+        let value = if name == "MEMORY_MAX" { "2097152" } else { "70000000" };
+        let value = if ["ITEM_SIZE_MAX", "LINE_MAX"].contains(&&*name) { "1234" } else { value };
+        let value = if name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX" { "77" } else { value };
+        let value = if name == "CLIENT_BUFFER_MAX" { "4567" } else { value };
+        let config = environment(&[("SERVERS", "a:1"), (&name, value)]);
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(directive.shown(&config.pools[0]).to_string(), value, "{name}");
+    }
+    assert!(
+        environment(&[("SERVERS", "a:1"), ("ALLOW_FLUSH", "true")]).unwrap().pools[0].allow_flush
+    );
+}
+
+#[test]
 fn faults_of_the_environment_name_the_variable() {
     let errors = environment(&[
         ("SERVERS", "a:1:1,b:x:1"),
         ("LISTEN_PORT", "http"),
         ("HASH", "md4"),
         ("TIMEOUT", "2s"),
+        ("MEMORY_MAX", "16"),
         ("REDIS", "true"),
     ]);
     let errors = errors.unwrap_err().to_string();
@@ -605,6 +624,7 @@ fn faults_of_the_environment_name_the_variable() {
             "environment: SERVERS[1]: \"b:x:1\"",
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
+            "environment: MEMORY_MAX: \"16\"",
             "environment: REDIS: redis pools are not served, this version speaks memcached only; \
              keep twemproxy for this pool, or remove the pool",
         ]

@@ -277,6 +277,7 @@ fn every_dependency_has_its_reason() {
         ("core", "crates/core/Cargo.toml"),
         ("nuthatch", "crates/nuthatch/Cargo.toml"),
         ("bench", "bench/Cargo.toml"),
+        ("harness", "tests/harness/Cargo.toml"),
         ("fuzz", "fuzz/Cargo.toml"),
     ] {
         if package == "fuzz" && !root().join(manifest).exists() {

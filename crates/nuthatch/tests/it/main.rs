@@ -15,6 +15,7 @@
 mod admin;
 mod clients;
 mod differential;
+mod example;
 mod failures;
 mod fake;
 mod harness;

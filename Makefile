@@ -34,7 +34,7 @@ unit:
 	$(CARGO) test --workspace --doc --quiet
 
 it:
-	$(CARGO) test -p nuthatch --tests --quiet
+	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet
 	$(CARGO) run --release --quiet -- demo --once
 
 fuzz:

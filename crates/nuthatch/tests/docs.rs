@@ -277,6 +277,8 @@ fn every_dependency_has_its_reason() {
         ("core", "crates/core/Cargo.toml"),
         ("nuthatch", "crates/nuthatch/Cargo.toml"),
         ("bench", "bench/Cargo.toml"),
+        ("cache-api", "examples/cache-api/Cargo.toml"),
+        ("harness", "tests/harness/Cargo.toml"),
         ("fuzz", "fuzz/Cargo.toml"),
     ] {
         if package == "fuzz" && !root().join(manifest).exists() {
@@ -423,6 +425,7 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn every_link_leads_somewhere() {
     let mut documents = files(&root().join("docs"), ".md");
+    documents.extend(files(&root().join("examples"), ".md"));
     let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
     documents.extend(top.filter(|path| path.extension().is_some_and(|end| end == "md")));
     assert!(documents.len() > 20, "{documents:?}");

@@ -15,19 +15,12 @@ use crate::fake::{FakeServer, RefusingPort};
 use crate::harness::{
     Memcached, Process, Program, Proxy, TempDir, accepts, free_port, pool, wait_until,
 };
+use crate::http::{Page, ask};
 
 /// A proxy and its admin port.
 struct Watched {
     proxy: Proxy,
     admin: u16,
-}
-
-/// The status and body of an HTTP answer.
-#[derive(Debug)]
-struct Page {
-    status: u16,
-    head: String,
-    body: String,
 }
 
 impl Watched {
@@ -64,16 +57,6 @@ impl Watched {
         let pools = self.json("/servers")["pools"].take();
         pools.as_object().unwrap().values().next().unwrap()[number].clone()
     }
-}
-
-/// Sends a request and reads to the end.
-fn ask(port: u16, request: &str) -> Page {
-    let mut conn = Conn::tcp((Ipv4Addr::LOCALHOST, port));
-    conn.send(request);
-    let head = String::from_utf8(conn.read_until(b"\r\n\r\n").unwrap()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = String::from_utf8(conn.read_to_end()).unwrap();
-    Page { status, head, body }
 }
 
 /// `name{labels}` of the pool's only server or of the pool, as `/metrics` writes it.

@@ -1,10 +1,11 @@
 //! Client libraries as people use them, and libmemcached's own test of a server's capabilities.
 //!
 //! The libraries run in a virtual environment of their own under the target directory, which is
-//! made on first use from `tests/clients/requirements.txt`.
+//! made on first use from `tests/clients/requirements.txt` and that of the example in Python.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
@@ -72,19 +73,26 @@ fn capabilities(port: u16) -> BTreeMap<String, String> {
 }
 
 /// The interpreter of the environment with the libraries.
-fn python() -> &'static Path {
+pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
+        let wanted = [
+            clients_dir().join("requirements.txt"),
+            repository().join("examples/python/requirements.txt"),
+        ];
+        // Named after what is in it, so that other requirements make another one.
+        let mut hasher = DefaultHasher::new();
+        wanted.each_ref().map(|file| fs::read(file).unwrap()).hash(&mut hasher);
+        let name = format!("clients.{:016x}", hasher.finish());
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (ready, making) = (target.join("clients"), format!("clients.{}", process::id()));
+        let ready = target.join(&name);
         if !ready.join("bin/python").exists() {
-            let making = target.join(making);
+            let making = target.join(format!("{name}.{}", process::id()));
             must(Command::new("python3").args(["-m", "venv"]).arg(&making));
             must(
                 Command::new(making.join("bin/python"))
                     .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                    .arg("-r")
-                    .arg(clients_dir().join("requirements.txt")),
+                    .args(wanted.iter().flat_map(|file| [Path::new("-r"), file])),
             );
             // Another test program may have been faster: then its environment serves as well.
             if fs::rename(&making, &ready).is_err() {
@@ -97,6 +105,10 @@ fn python() -> &'static Path {
 
 fn clients_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn must(command: &mut Command) {

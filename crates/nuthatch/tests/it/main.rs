@@ -14,11 +14,12 @@
 
 mod admin;
 mod clients;
-mod conn;
 mod differential;
+mod example;
 mod failures;
 mod fake;
 mod harness;
+mod http;
 mod isolation;
 mod memory;
 mod multiget;
@@ -26,3 +27,5 @@ mod process;
 mod random;
 mod routing;
 mod transcripts;
+
+use nuthatch_harness::conn;

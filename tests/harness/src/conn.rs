@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long an answer that must come may take, on a machine busy with other tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection of a client.
-pub(crate) struct Conn {
+pub struct Conn {
     /// A TCP or unix socket: both take the same calls, so one type carries either.
     stream: TcpStream,
     pending: Vec<u8>,
@@ -25,7 +25,7 @@ pub(crate) struct Conn {
 
 /// Why a read ended before it had what it was to have; holds the bytes that did come.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// The other side closed or reset the connection.
     Closed(Vec<u8>),
     /// Nothing came for as long as we were willing to wait.
@@ -34,32 +34,32 @@ pub(crate) enum Broken {
 
 impl Conn {
     /// Connects over TCP, `127.0.0.1:port` or `[::1]:port`.
-    pub(crate) fn tcp(address: impl ToSocketAddrs) -> Self {
+    pub fn tcp(address: impl ToSocketAddrs) -> Self {
         let stream = TcpStream::connect(address).expect("something listens");
         stream.set_nodelay(true).unwrap();
         Self::over(stream)
     }
 
     /// Connects to a unix socket.
-    pub(crate) fn unix(path: &Path) -> Self {
+    pub fn unix(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("something listens on the path");
         Self::over(TcpStream::from(OwnedFd::from(stream)))
     }
 
     /// Takes over a connected socket.
-    pub(crate) fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream, pending: Vec::new(), closed: false, patience: PATIENCE }
     }
 
     /// The same connection, which gives up on a silent peer after `patience`.
-    pub(crate) fn patient_for(mut self, patience: Duration) -> Self {
+    pub fn patient_for(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
     /// Sends everything; a peer that has gone away is noted, not an error.
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         if let Err(error) = self.stream.write_all(bytes.as_ref()) {
             assert_ne!(error.kind(), ErrorKind::WouldBlock, "the peer stopped reading");
             self.closed = true;
@@ -67,22 +67,23 @@ impl Conn {
     }
 
     /// Says that nothing more will be sent; the reading half stays open.
-    pub(crate) fn shut_sending(&self) {
+    pub fn shut_sending(&self) {
         // An error means that the peer was first.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    /// The socket itself, to set what no method sets.
+    pub fn socket(&self) -> &TcpStream {
         &self.stream
     }
 
     /// Whether the peer was seen to close.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Exactly `len` bytes.
-    pub(crate) fn read_exact(&mut self, len: usize) -> Result<Vec<u8>, Broken> {
+    pub fn read_exact(&mut self, len: usize) -> Result<Vec<u8>, Broken> {
         while self.pending.len() < len {
             self.fill()?;
         }
@@ -90,7 +91,7 @@ impl Conn {
     }
 
     /// Everything up to and with `end`.
-    pub(crate) fn read_until(&mut self, end: &[u8]) -> Result<Vec<u8>, Broken> {
+    pub fn read_until(&mut self, end: &[u8]) -> Result<Vec<u8>, Broken> {
         let mut searched = 0;
         loop {
             let found = self.pending[searched..].windows(end.len()).position(|w| w == end);
@@ -103,7 +104,7 @@ impl Conn {
     }
 
     /// Everything until the peer closes.
-    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+    pub fn read_to_end(&mut self) -> Vec<u8> {
         loop {
             match self.fill() {
                 Ok(()) => {}
@@ -114,12 +115,12 @@ impl Conn {
     }
 
     /// One line with its CRLF.
-    pub(crate) fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
+    pub fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
         self.read_until(b"\r\n")
     }
 
     /// One whole reply of memcached: a line, or all VALUE blocks with their END, or a VA block.
-    pub(crate) fn read_reply(&mut self) -> Result<Vec<u8>, Broken> {
+    pub fn read_reply(&mut self) -> Result<Vec<u8>, Broken> {
         let mut reply = Vec::new();
         loop {
             let line = self.read_line()?;
@@ -140,21 +141,21 @@ impl Conn {
     }
 
     /// Whatever comes until nothing came for `quiet`, or the peer closes.
-    pub(crate) fn read_until_quiet(&mut self, quiet: Duration) -> Vec<u8> {
+    pub fn read_until_quiet(&mut self, quiet: Duration) -> Vec<u8> {
         while self.receive(quiet) > 0 {}
         std::mem::take(&mut self.pending)
     }
 
     /// Sends `request` and panics unless the very next bytes are `reply`.
     #[track_caller]
-    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>, reply: impl AsRef<[u8]>) {
+    pub fn ask(&mut self, request: impl AsRef<[u8]>, reply: impl AsRef<[u8]>) {
         self.send(request);
         self.expect(reply);
     }
 
     /// Panics unless the very next bytes are `reply`.
     #[track_caller]
-    pub(crate) fn expect(&mut self, reply: impl AsRef<[u8]>) {
+    pub fn expect(&mut self, reply: impl AsRef<[u8]>) {
         let reply = reply.as_ref();
         while self.pending.len() < reply.len() && reply.starts_with(&self.pending) {
             if self.receive(self.patience) == 0 {
@@ -175,7 +176,7 @@ impl Conn {
 
     /// Panics if anything comes within `quiet`, or the peer closes.
     #[track_caller]
-    pub(crate) fn expect_silence(&mut self, quiet: Duration) {
+    pub fn expect_silence(&mut self, quiet: Duration) {
         let got = self.read_until_quiet(quiet);
         assert!(got.is_empty(), "wanted nothing, got {}", show(&got));
         assert!(!self.closed, "wanted an open connection, it was closed");
@@ -183,7 +184,7 @@ impl Conn {
 
     /// Panics unless the peer closes without another byte.
     #[track_caller]
-    pub(crate) fn expect_closed(&mut self) {
+    pub fn expect_closed(&mut self) {
         let got = self.read_until_quiet(self.patience);
         assert!(got.is_empty(), "wanted the end, got {}", show(&got));
         assert!(self.closed, "wanted the end, the connection is still open");
@@ -236,7 +237,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 }
 
 /// Bytes as one reads them in a transcript, long ones cut.
-pub(crate) fn show(bytes: &[u8]) -> String {
+pub fn show(bytes: &[u8]) -> String {
     const SHOWN: usize = 400;
     let text = bytes[..bytes.len().min(SHOWN)].escape_ascii().to_string();
     if bytes.len() > SHOWN { format!("{text}... ({} bytes)", bytes.len()) } else { text }

@@ -1,0 +1,15 @@
+//! The sample application: a REST API over memcached, and a load for it.
+//!
+//! The rule: it knows one memcached, at one address. That this may be a proxy in front of many is
+//! the proxy's business, so nothing here has a word of Nuthatch in it.
+//!
+//! - [`api`] is HTTP: paths, bodies and what a failure looks like.
+//! - [`cache`] is memcached: a pool of connections, and a bound on every wait.
+//! - [`load`] is a client of the API that checks every answer, with [`progress`] to look at.
+//! - [`settings`] is the environment variables of both programs.
+
+pub mod api;
+pub mod cache;
+pub mod load;
+pub mod progress;
+pub mod settings;

@@ -1,8 +1,8 @@
 """The network of the test: a node with pods and services, and nothing outside.
 
 The rule: addresses are given once. A pod that comes back has the same name and a new address, as it
-has in a cluster on any day that matters. The engine makes no network of its own: it would forget
-connections that it takes for those of a pod that is gone.
+has in a cluster on any day that matters. The node is a router and every pod has a cable to it, so
+all traffic goes through the node's rules for services, without the pitfalls of a bridge.
 """
 
 import ctypes
@@ -13,7 +13,6 @@ from pathlib import Path
 from .command import run
 
 NODE = "10.88.0.1"
-BRIDGE = "pods"
 SERVICES = "10.96.0.0/16"
 CLONE_NEWNET = 0x4000_0000
 
@@ -29,25 +28,35 @@ def enter() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     commands = [
         "link set lo up",
-        f"link add {BRIDGE} type bridge",
-        f"address add {NODE}/16 dev {BRIDGE}",
-        f"link set {BRIDGE} up",
-        # The node's own way to services: their addresses become those of pods on it.
-        f"route add {SERVICES} dev {BRIDGE}",
+        f"address add {NODE}/32 dev lo",
+        # Where the node's own packets to services are until they get the address of a pod.
+        f"route add {SERVICES} dev lo src {NODE}",
     ]
     run("ip", "-batch", "-", input="\n".join(commands))
 
 
-def plug_in(process: int, address: str) -> None:
-    """Gives the network of a pod, which one of its processes stands for, a cable to the bridge."""
+def plug_in(process: int, address: str) -> str:
+    """Lays a cable from the node to the network of a process. Returns the name of our end."""
     cable = f"pod{process}"
-    run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", process)
-    run("ip", "link", "set", cable, "master", BRIDGE, "up")
+    commands = [
+        f"link add {cable} type veth peer name eth0 netns {process}",
+        f"link set {cable} up",
+        f"route add {address}/32 dev {cable}",
+    ]
+    run("ip", "-batch", "-", input="\n".join(commands))
     commands = [
         "link set lo up",
-        f"address add {address}/16 dev eth0",
+        f"address add {address}/32 dev eth0",
         "link set eth0 up",
+        f"route add {NODE}/32 dev eth0",
         f"route add default via {NODE}",
     ]
     inside = ["nsenter", f"--net=/proc/{process}/ns/net"]
     run(*inside, "ip", "-batch", "-", input="\n".join(commands))
+    return cable
+
+
+def cut(cable: str, address: str) -> None:
+    """Takes a cable away, so that whoever had this address falls silent."""
+    run("ip", "link", "delete", cable)
+    run("ip", "route", "add", "blackhole", address)

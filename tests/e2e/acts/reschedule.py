@@ -38,13 +38,14 @@ def play(world: World, act: Act) -> None:
 
 
 def lose_for_a_while(world: World) -> None:
-    """The node of a pod dies; the pod comes back on another."""
+    """The node of a pod dies; after a while the cluster starts the pod anew on another."""
     workload = world.cluster.workloads[MEMCACHED]
     (pod,) = [pod for pod in workload.pods if pod.name == LOST]
 
     def end() -> None:
         pod.crash()
         time.sleep(AWAY_SECONDS)
+        pod.close_sandbox()
 
     workload.replace(pod, end)
 

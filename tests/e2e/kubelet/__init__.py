@@ -5,6 +5,7 @@ run everywhere. From the outside in: `cluster` takes objects, `workload` keeps t
 the life of one, `container` and `probe` and `volume` what it consists of, `service` and `dns` how
 pods find each other. The rule: what it does not know it refuses (`fields`), rather than pass over.
 
-What a cluster does and this does not: it has many nodes, it starts failed containers anew, it scales
-by load, it enforces network policies, and news of an endpoint takes as long as it takes.
+What a cluster does and this does not: it has many nodes, starts failed containers anew, scales by
+load, enforces network policies, lets a pod reach itself by way of its own service, and its news of
+endpoints take as long as they take.
 """

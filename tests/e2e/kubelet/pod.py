@@ -35,7 +35,7 @@ class Pod:
         known(name, self.spec.get("securityContext", {}), SECURITY)
         if self.spec.get("enableServiceLinks", True):
             raise Unknown(f"{name}: enableServiceLinks, which adds variables for all services")
-        self.ip, self.pause = next(network.pod_addresses), None
+        self.ip, self.pause, self.cable = next(network.pod_addresses), None, None
         self.environment, self.volumes = environment or {}, {}
         self.init = [Container(self, spec) for spec in self.spec.get("initContainers", [])]
         self.main = [Container(self, spec) for spec in self.spec["containers"]]
@@ -88,7 +88,7 @@ class Pod:
         engine, names = self.node.engine, ["--name", self.pause, "--hostname", self.name]
         engine.docker("run", "--detach", "--network", "none", *names, self.node.pause)
         process = engine.docker("inspect", "--format", "{{.State.Pid}}", self.pause)
-        network.plug_in(int(process), self.ip)
+        self.cable = network.plug_in(int(process), self.ip)
         folder = self.node.folder / self.pause
         group = self.spec.get("securityContext", {}).get("fsGroup")
         for spec in self.spec.get("volumes", []):
@@ -186,11 +186,12 @@ class Pod:
                 self.troubles.append(f"{container.id} ended with {state['ExitCode']} by itself")
 
     def crash(self) -> None:
-        """Ends the pod as the loss of its node does: all at once, and no word to anybody."""
+        """What the loss of its node is to a pod: silence, under an address that is still known."""
+        network.cut(self.cable, self.ip)
         self.node.engine.docker("kill", self.pause, *[one.id for one in self.containers])
-        self.close_sandbox()
 
     def close_sandbox(self) -> None:
+        """Removes all that is left of it."""
         self.over.set()
         self.node.services.drop(self)
         self.node.keep_logs(self)

@@ -24,12 +24,11 @@ class Services:
         self.dns, self.services, self.addresses = dns, {}, {}
         self.pods = []
         self.lock = threading.RLock()
-        rules = ["*nat", f":{CHAIN} - [0:0]"]
-        rules += [f"-A {hook} -d {RANGE} -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
-        rules += ["-A POSTROUTING -m conntrack --ctstate DNAT -j MASQUERADE", "COMMIT"]
-        # What was not sent on has no pod to go to, and is refused.
-        rules += ["*filter", *[f"-I {hook} -d {RANGE} -j REJECT" for hook in ("FORWARD", "OUTPUT")]]
-        restore([*rules, "COMMIT"])
+        sent_on = [f"-A {hook} -d {RANGE} -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
+        # What was not sent on has no pod to go to.
+        refused = [f"-A {hook} -d {RANGE} -j REJECT" for hook in ("FORWARD", "OUTPUT")]
+        restore("nat", [f":{CHAIN} - [0:0]", *sent_on])
+        restore("filter", refused)
 
     def define(self, service: dict) -> None:
         """Takes a Service object, new or changed."""
@@ -75,12 +74,13 @@ class Services:
                     names[name] = [pod.ip for pod in pods]
                     names |= {f"{pod.name}.{name}": [pod.ip] for pod in pods}
             self.dns.publish(names)
-            restore(["*nat", f":{CHAIN} - [0:0]", *rules, "COMMIT"])
+            restore("nat", [f":{CHAIN} - [0:0]", *rules])
 
 
-def restore(rules: list[str]) -> None:
-    """Replaces the chains that are named, in one step."""
-    run("iptables-restore", "--noflush", input="".join(f"{rule}\n" for rule in rules))
+def restore(table: str, rules: list[str]) -> None:
+    """Adds rules, and empties the chains that are named first, all in one step."""
+    lines = [f"*{table}", *rules, "COMMIT"]
+    run("iptables-restore", "--noflush", input="".join(f"{line}\n" for line in lines))
 
 
 def forward(address: str, ports: list[dict], pods: list) -> list[str]:

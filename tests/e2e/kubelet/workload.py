@@ -12,6 +12,9 @@ from .pod import Pod, PodFailed
 
 READY_SECONDS = 60
 JOB_SECONDS = 120
+ONE_BY_ONE = {"maxSurge": 1, "maxUnavailable": 0}
+# Of so many, the default lets one be away while they are updated.
+FEW = 4
 
 
 class StatefulSet:
@@ -41,7 +44,7 @@ class StatefulSet:
         return self.pods[-1]
 
     def replace(self, pod: Pod, end) -> Pod:
-        """Ends a pod, by `pod.stop` or `pod.crash`, and lets it return under its name."""
+        """Ends a pod, in whichever way, and lets it return under its name."""
         end()
         index = self.pods.index(pod)
         self.pods[index] = Pod(self.node, pod.name, self.template)
@@ -60,8 +63,8 @@ class Deployment:
     def apply(self, spec: dict) -> None:
         """Brings the pods to what the spec says."""
         known(self.name, spec, self.FIELDS)
-        self.check_strategy(spec.get("strategy", {}))
         replicas, changed = spec.get("replicas", 1), spec["template"] != self.template
+        self.check_strategy(spec.get("strategy", {}), replicas)
         self.template = spec["template"]
         if changed:
             for old in list(self.pods):
@@ -70,13 +73,12 @@ class Deployment:
             self.pods.pop().stop()
         start_all([self.add() for _ in range(len(self.pods), replicas)])
 
-    def check_strategy(self, strategy: dict) -> None:
+    def check_strategy(self, strategy: dict, replicas: int) -> None:
         """One more while it rolls, and none less: the default for fewer than four replicas."""
-        rolling = strategy.get("rollingUpdate", {})
-        if strategy.get("type", "RollingUpdate") != "RollingUpdate":
-            raise Unknown(f"{self.name}: strategy {strategy['type']}")
-        if rolling.get("maxSurge", 1) != 1 or rolling.get("maxUnavailable", 0) != 0:
-            raise Unknown(f"{self.name}: rollingUpdate {rolling}")
+        default = {"maxSurge": 1, "maxUnavailable": 0 if replicas < FEW else "25%"}
+        rolling = default | strategy.get("rollingUpdate", {})
+        if strategy.get("type", "RollingUpdate") != "RollingUpdate" or rolling != ONE_BY_ONE:
+            raise Unknown(f"{self.name}: strategy {strategy} for {replicas} replicas")
 
     def add(self) -> Pod:
         letters = "".join(random.choices(string.ascii_lowercase + string.digits, k=5))

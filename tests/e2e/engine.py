@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .command import CommandFailed, run
@@ -84,4 +85,5 @@ class Engine:
             self.process.wait()
         for group in Path("/sys/fs/cgroup").glob(f"**/{self.group}"):
             for folder, _, _ in os.walk(group, topdown=False):
-                os.rmdir(folder)
+                with suppress(OSError):  # Another run may be in it.
+                    os.rmdir(folder)

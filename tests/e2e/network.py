@@ -6,18 +6,18 @@ all traffic goes through the node's rules for services, without the pitfalls of 
 """
 
 import ctypes
-import itertools
 import os
+from ipaddress import ip_network
 from pathlib import Path
 
 from .command import run
 
-NODE = "10.88.0.1"
 SERVICES = "10.96.0.0/16"
 CLONE_NEWNET = 0x4000_0000
 
-pod_addresses = (f"10.88.1.{host}" for host in itertools.count(1))
-service_addresses = (f"10.96.0.{host}" for host in itertools.count(1))
+pod_addresses = map(str, ip_network("10.88.0.0/16").hosts())
+service_addresses = map(str, ip_network(SERVICES).hosts())
+NODE = next(pod_addresses)
 
 
 def enter() -> None:

@@ -98,6 +98,20 @@ impl Process {
         kill_process(Pid::from_child(&self.0), signal).expect("our own child takes signals");
     }
 
+    /// Stops it until SIGCONT: it keeps its sockets and says nothing.
+    pub fn stop(&mut self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        // Its threads may go on for a moment after the signal.
+        let is_stopped = || {
+            fs::read_dir(&tasks).unwrap().all(|task| {
+                let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+                status.contains("\nState:\tT")
+            })
+        };
+        wait_until(self, || "not stopped".to_owned(), is_stopped);
+    }
+
     /// Ends it where it stands; to one that has ended already, nothing happens.
     pub fn kill(&mut self) {
         self.0.kill().expect("our own child takes signals");

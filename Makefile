@@ -1,11 +1,15 @@
-# Nine recipes, no logic. `make test` is what CI runs.
+# Eleven recipes, no logic. `make test` is what CI runs.
 
 CARGO ?= cargo
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 DEPS = memcached nutcracker libmemcached-tools libmemcached-dev python3-venv python3-dev \
-       gcc make zlib1g-dev valgrind docker-compose
+       gcc make zlib1g-dev valgrind docker-compose \
+       docker.io iptables iproute2 dnsmasq-base busybox-static mmdebstrap
 
-.PHONY: test deps check build unit it fuzz deploy-check bench
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+DOCKER ?= docker
+
+.PHONY: test deps check build unit it fuzz deploy-check bench images e2e
 
 test: deps check unit it fuzz deploy-check
 
@@ -42,3 +46,11 @@ deploy-check: deps build
 bench: build
 	$(CARGO) build --release -p nuthatch-bench
 	target/release/bench --out bench/results
+
+# The images, with nothing but docker. IMAGE_FLAGS are further flags of docker build.
+images:
+	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target nuthatch --tag nuthatch:$(VERSION) .
+	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target cache-api --tag nuthatch-cache-api:$(VERSION) .
+
+e2e: deps
+	tests/e2e/run

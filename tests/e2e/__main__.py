@@ -1,0 +1,108 @@
+"""The end-to-end test, from the images to the last exit code. `run` starts it.
+
+The rule: one system goes through all acts, in the order in which a user meets them, and the first
+act that fails ends the test. What the containers said is then in target/e2e/logs.
+"""
+
+import shutil
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from . import images, network
+from .acts import central, image, install, load_job, reschedule, roll, scale, stop
+from .command import CommandFailed
+from .engine import Engine, EngineUnavailable
+from .helm import Helm
+from .kubelet.cluster import Cluster
+from .kubelet.dns import Dns
+from .kubelet.fields import Unknown
+from .kubelet.pod import PodFailed
+from .predict import Oracle
+from .report import Mismatch, Report
+from .shell import Shell
+from .world import World
+
+REPOSITORY = Path(__file__).parents[2]
+KEPT = REPOSITORY / "target/e2e"
+# A file system in memory that only this process and its children see: it needs no clearing away.
+SCRATCH = Path("/mnt")
+# Networks are none of the engines' business: one has this machine's, the other ours.
+NO_NETWORK = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
+PAUSE = "local/pause:1"
+EXAMPLE = "examples/cache-api/chart"
+ACTS = {
+    "the images": image,
+    "the guide's install": install,
+    "the load job": load_job,
+    "a lost memcached": reschedule,
+    "a rolled application": roll,
+    "a third memcached": scale,
+    "central mode": central,
+    "the end": stop,
+}
+EXIT_CODE_NO_ENGINE = 77
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
+    report = Report()
+    try:
+        play(report)
+        return 0
+    except EngineUnavailable as why:
+        print(f"e2e: no container engine can run here: {why}", file=sys.stderr)
+        return EXIT_CODE_NO_ENGINE
+    except (CommandFailed, Mismatch, PodFailed, Unknown) as why:
+        print(f"e2e: {why}", file=sys.stderr)
+        return 1
+    finally:
+        if report.acts:
+            report.show()
+
+
+def play(report: Report) -> None:
+    with ExitStack() as stack:
+        builder = stack.enter_context(Engine(KEPT / "builder", SCRATCH / "builder", *NO_NETWORK))
+        with report.act("make images") as act:
+            flags = images.build_flags(builder)
+            names = images.build_ours(builder, REPOSITORY, flags)
+            act.say(", ".join(names))
+        helm = Helm(REPOSITORY, SCRATCH / "charts")
+        network.enter()  # From here on there is nothing outside.
+        node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", *NO_NETWORK))
+        dns = stack.enter_context(Dns(SCRATCH / "dns"))
+        import_images(builder, node, helm, names)
+        cluster = Cluster(node, PAUSE, dns, make_log_folder())
+        stack.callback(cluster.keep_all_logs)
+        shell = Shell(REPOSITORY, SCRATCH, builder, flags, node, helm, cluster)
+        stack.enter_context(shell)
+        ours = {name.split(":")[0]: name for name in names}
+        world = World(node, cluster, shell, Oracle(node, ours["nuthatch"]), ours)
+        for name, subject in ACTS.items():
+            with report.act(name) as act:
+                subject.play(world, act)
+
+
+def import_images(builder: Engine, node: Engine, helm: Helm, names: list[str]) -> None:
+    """Our images, as they are on their way into a cluster, and those of others."""
+    archive = SCRATCH / "images.tar"
+    builder.docker("save", "--output", archive, *names)
+    node.docker("load", "--input", archive)
+    objects = helm.template("cache-api", EXAMPLE)
+    (servers,) = [one for one in objects if one["kind"] == "StatefulSet"]
+    (server,) = servers["spec"]["template"]["spec"]["containers"]
+    images.import_memcached(node, server["image"])
+    images.import_pause(node, PAUSE)
+
+
+def make_log_folder() -> Path:
+    """An empty folder for what the containers say."""
+    logs = KEPT / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    return logs
+
+
+sys.exit(main())

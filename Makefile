@@ -11,7 +11,7 @@ DOCKER ?= docker
 
 .PHONY: test deps check build unit it fuzz deploy-check bench images e2e
 
-test: deps check unit it fuzz deploy-check
+test: deps check unit it fuzz deploy-check e2e
 
 deps:
 	tests/deps.sh $(DEPS)

@@ -1,5 +1,6 @@
 """What the charts tell the program, the program understands. It is the real one: $NUTHATCH."""
 
+import re
 import subprocess
 
 import pytest
@@ -7,6 +8,10 @@ import pytest
 from objects import environment, of_kind, proxies
 from rendering import CASES, render_case
 from test_values import SCHEMA
+from tools import ROOT
+
+# Those of docs/config.md, which the program's own tests compare with the program. Signals are none.
+VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md").read_text(), re.M))
 
 
 @pytest.fixture
@@ -44,6 +49,19 @@ def test_the_program_accepts_what_each_container_is_told(chart, values, check):
 def test_the_defaults_have_no_traps(check):
     for _, container in proxies(render_case("cache-api", "default")):
         assert check(container, None).endswith("syntax is ok\n")
+
+
+def test_every_variable_is_one_that_the_program_has():
+    told = set()
+    for chart, values in CASES:
+        for _, container in proxies(render_case(chart, values)):
+            told |= environment(container).keys()
+    assert told == VARIABLES - {"REDIS"}
+
+
+def test_an_empty_limit_is_left_to_the_program():
+    for _, container in proxies(render_case("nuthatch", "outside")):
+        assert [name for name in environment(container) if name.endswith("_MAX")] == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,26 @@
 {{- end }}
 {{- end }}
 
+{{/* A size such as 64k, in kilobytes. */}}
+{{- define "nuthatch.kilobytes" -}}
+{{- mul (regexFind "^[0-9]+" .) (get (dict "k" 1 "m" 1024 "g" 1048576) (trunc -1 .)) }}
+{{- end }}
+
+{{/* ITEM_SIZE_MAX, KEYS_MAX and so on: what is empty is left to the program. */}}
+{{- define "nuthatch.limits" -}}
+{{- $own := .Values.proxy.limits.itemSizeMax }}
+{{- $servers := ternary .Values.memcached.itemSizeMax "" .Values.memcached.enabled }}
+{{- if and $own $servers (lt (include "nuthatch.kilobytes" $own | int) (include "nuthatch.kilobytes" $servers | int)) }}
+{{- fail "nuthatch: proxy.limits.itemSizeMax is less than memcached.itemSizeMax, so the proxy would refuse what the servers take: raise the one or lower the other" }}
+{{- end }}
+{{- range $limit, $value := .Values.proxy.limits }}
+{{- if ne (toString $value) "" }}
+- name: {{ $limit | snakecase | upper }}
+  value: {{ kindIs "string" $value | ternary $value (int64 $value) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The pool, unless a file describes it, and then what concerns the process. */}}
 {{- define "nuthatch.env" -}}
 {{- if not .Values.config -}}
@@ -45,7 +65,10 @@
   value: {{ .serverConnections | int | quote }}
 - name: PRECONNECT
   value: {{ .preconnect | quote }}
+- name: ALLOW_FLUSH
+  value: {{ .allowFlush | quote }}
 {{- end }}
+{{- include "nuthatch.limits" . }}
 {{ end -}}
 - name: ADMIN_LISTEN
   value: 0.0.0.0:{{ .Values.admin.port }}

@@ -6,7 +6,7 @@
 
 use super::request::Taken;
 use super::server::ConnId;
-use super::slots::{Queue, State};
+use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux};
 use crate::buffer::Buffer;
 use crate::memcache;
@@ -287,7 +287,7 @@ impl Mux {
         let mut client = self.clients.remove(id.index());
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
-                State::Waiting => self.slots.slot(slot).state = State::Orphan,
+                State::Waiting => self.orphan(slot),
                 _ => self.reply_spares.give(self.slots.remove(slot).reply),
             }
         }
@@ -299,6 +299,15 @@ impl Mux {
         client.out.clear(&mut self.spares);
         self.memory -= client.accounted;
         self.stats.client_connections.sub(1);
+    }
+
+    /// A request whose client is gone: a server still owes for it, but nothing is kept.
+    fn orphan(&mut self, id: SlotId) {
+        let slot = self.slots.slot(id);
+        slot.state = State::Orphan;
+        if let Some(gather) = slot.gather {
+            self.gathers.gather(gather).overflow(memcache::BACKLOG_ERROR);
+        }
     }
 
     /// No more requests from this client.
@@ -403,12 +412,16 @@ impl Mux {
         }
     }
 
-    /// Gives up the client that holds most. It alone has to bear it.
+    /// Gives up the client that holds most. It alone has to bear it, and what it holds is free at
+    /// once: its socket is closed at the end of the turn only.
     fn shed(&mut self) {
         let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
         let Some((index, _)) = greediest else { return };
         let client = &mut self.clients[index];
         client.doomed = true;
+        client.input_ended = true;
+        client.input.clear(&mut self.spares);
+        client.out.clear(&mut self.spares);
         self.memory -= client.accounted;
         client.accounted = 0;
         self.stats.limit_memory.add(1);

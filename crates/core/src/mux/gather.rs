@@ -229,10 +229,10 @@ impl Gather {
         }
     }
 
-    /// Forgets the values, as there are too many, and notes the error instead.
+    /// Forgets the values, as there are too many or nobody wants them, and notes the error instead.
     pub(super) fn overflow(&mut self, line: &[u8]) {
         self.fail(line);
-        self.values.clear();
+        self.values = Vec::new();
     }
 
     pub(super) fn has_failed(&self) -> bool {

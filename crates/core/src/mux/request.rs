@@ -212,6 +212,9 @@ impl Mux {
     ) {
         self.stats.fragments.add(gather.fragments.len() as u64);
         let id = self.gathers.next_id();
+        if let Some(slot) = pending.slot {
+            self.slots.slot(slot).gather = Some(id);
+        }
         for (number, fragment) in (0..).zip(&gather.fragments) {
             let pending = pending.of_fragment(id, number);
             self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));

@@ -4,6 +4,7 @@
 //! no server owes anything for it. So an index kept in a server's queue is never somebody else's.
 
 use super::ClientId;
+use super::gather::GatherId;
 use alloc::vec::Vec;
 
 /// A request in flight.
@@ -38,6 +39,8 @@ pub(super) struct Slot {
     /// How many keys it asks for; what it counts in its client's window.
     pub(super) keys: usize,
     pub(super) state: State,
+    /// Where the answers of several servers come together, if it has several.
+    pub(super) gather: Option<GatherId>,
     /// The reply, if it is here before its turn. Its memory is of the spare replies.
     pub(super) reply: Vec<u8>,
 }
@@ -98,7 +101,7 @@ impl Slots {
 
     #[inline]
     pub(super) fn insert(&mut self, owner: Owner, keys: usize, state: State) -> SlotId {
-        let slot = Slot { owner, next: SlotId::NONE, keys, state, reply: Vec::new() };
+        let slot = Slot { owner, next: SlotId::NONE, keys, state, gather: None, reply: Vec::new() };
         let index = self.slab.insert(slot);
         SlotId(u32::try_from(index).expect("the limits keep requests in flight below 2^32"))
     }

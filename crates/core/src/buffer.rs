@@ -62,9 +62,10 @@ impl Buffer {
     }
 
     /// Parts the first `len` bytes, with the memory, from what follows them, which is copied.
-    /// Gives the buffer back if they are not large, or not most of what it holds room for.
+    /// Gives the buffer back if they are not large, or not nearly all that it has room for: the
+    /// memory may be kept long, and what is counted is bytes.
     pub fn split_large(mut self, len: usize, spares: &mut Spares) -> Result<(Vec<u8>, Self), Self> {
-        if self.start > 0 || len < LARGE || len < self.bytes.capacity() / 2 {
+        if self.start > 0 || len < LARGE || len < self.bytes.capacity() / 8 * 7 {
             return Err(self);
         }
         let mut rest = Self::default();

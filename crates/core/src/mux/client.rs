@@ -55,6 +55,8 @@ pub(super) struct Client {
     pub(super) out: Buffer,
     /// Bytes of replies that wait for their turn.
     pub(super) held_bytes: usize,
+    /// Bytes of the key tables of its multigets in flight.
+    pub(super) table_bytes: usize,
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
     pub(super) reply_guess: usize,
     /// Requests without a reply that are still on their way.
@@ -100,6 +102,7 @@ impl Client {
             skip: 0,
             out: Buffer::default(),
             held_bytes: 0,
+            table_bytes: 0,
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
@@ -144,7 +147,7 @@ impl Client {
 
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
-        self.backlog() + self.input.len()
+        self.backlog() + self.input.len() + self.table_bytes
     }
 
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.

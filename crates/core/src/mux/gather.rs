@@ -211,6 +211,11 @@ impl Gather {
         }
     }
 
+    /// Bytes of the keys and of what is known of them.
+    pub(super) fn table_bytes(&self) -> usize {
+        self.text.len() + self.keys.len() * size_of::<Key>()
+    }
+
     /// Bytes of values held.
     pub(super) fn held(&self) -> usize {
         self.values.len()

@@ -114,7 +114,9 @@ impl Mux {
             self.stats.get_misses.add((asked - found) as u64);
         }
         if let Some(client) = self.waiting_client(slot) {
-            self.clients[client.index()].held_bytes -= gather.held();
+            let client = &mut self.clients[client.index()];
+            client.held_bytes -= gather.held();
+            client.table_bytes -= gather.table_bytes();
         }
         self.answer(slot, gather);
     }

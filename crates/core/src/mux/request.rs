@@ -161,10 +161,12 @@ impl Mux {
             Ok(()) => {
                 self.count_request(many.class, gather.key_count());
                 let slot = self.new_slot(id, gather.key_count(), many.expect);
+                self.clients[id.index()].table_bytes += gather.table_bytes();
                 let pending = Pending::one(slot, many.expect, many.class);
                 self.send_fragments(pending, gather, now, |gather, number, out| {
                     gather.write_fragment(number, many.head, out);
                 });
+                self.account(id);
                 return Taken::Yes;
             }
             Err(error) => error,

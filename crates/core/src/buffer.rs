@@ -44,7 +44,7 @@ impl Buffer {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
-        self.bytes.reserve(extra);
+        self.bytes.reserve_exact(extra);
     }
 
     /// Where the rest of `need` bytes may be read to straight, past what is there; none if they are

@@ -22,9 +22,11 @@ impl Mux {
     /// [`Mux::handle_server_filled`] when it was tried, whatever came of it. None if the connection is not in the middle of one, nor likely to get one next.
     pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
         let conn = &mut self.conns[id.index()];
-        // A byte more than a reply like the last one has, or a whole one would look like a part.
-        let likely = if conn.reply_guess < LARGE { 0 } else { conn.reply_guess + 1 };
-        conn.input.room_for_large(likely.max(conn.need))
+        // Room for a reply like the last one and no more, so that it can be handed on as it is. The
+        // last one that is due gets a byte more: if that stays free, nothing is left to be read.
+        let is_last = conn.pending.len() <= 1;
+        let likely = if conn.reply_guess < LARGE { 0 } else { conn.reply_guess };
+        conn.input.room_for_large(likely.max(conn.need) + usize::from(is_last))
     }
 
     /// Hop 10 (c): a server's bytes.

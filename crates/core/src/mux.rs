@@ -118,6 +118,12 @@ pub enum Event {
     },
 }
 
+/// What the next reply may weigh, by the last one: a large one counts at once, small ones by and by.
+#[inline]
+fn next_guess(guess: usize, reply_bytes: usize) -> usize {
+    reply_bytes.max(guess - guess / 8)
+}
+
 /// Those that need their socket looked after, first come, first served. It is emptied once a turn,
 /// so a list and a place in it will do: a `VecDeque` costs twenty instructions more for a request.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use super::request::Taken;
 use super::server::ConnId;
 use super::slots::{Queue, SlotId, State};
-use super::{Dirty, Mux};
+use super::{Dirty, Mux, next_guess};
 use crate::buffer::Buffer;
 use crate::memcache;
 use crate::protocol::{Limits, Parsed};
@@ -152,7 +152,7 @@ impl Client {
 
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
     pub(super) fn learn(&mut self, reply_bytes: usize) {
-        self.reply_guess = reply_bytes.max(self.reply_guess - self.reply_guess / 8);
+        self.reply_guess = next_guess(self.reply_guess, reply_bytes);
     }
 }
 
@@ -401,6 +401,8 @@ impl Mux {
     }
 
     /// Brings `Mux::memory` up to date with one client; sheds the greediest if it is too much.
+    ///
+    /// In line, as it is asked for every reply and mostly has nothing to do.
     #[inline(always)]
     pub(super) fn account(&mut self, id: ClientId) {
         let client = &mut self.clients[id.index()];

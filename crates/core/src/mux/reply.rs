@@ -74,7 +74,8 @@ impl Reply for &Gather {
 }
 
 impl Mux {
-    /// Hop 12 ends here: what a server owed is known.
+    /// Hop 12 ends here: what a server owed is known. In line with hop 13, as for nearly every reply
+    /// both are done in one go: that saves thirty instructions.
     #[inline(always)]
     pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
         let Some(slot) = pending.slot else { return };

@@ -6,7 +6,7 @@
 use super::failure::Blame;
 use super::gather::GatherId;
 use super::slots::SlotId;
-use super::{ClientId, Mux};
+use super::{ClientId, Mux, next_guess};
 use crate::buffer::Buffer;
 use crate::protocol::{Class, Expect, ServerError};
 use crate::time::Instant;
@@ -184,7 +184,7 @@ impl Conn {
     /// Notes what a reply weighed: a large one counts at once, small ones by and by.
     #[inline]
     pub(super) fn learn(&mut self, reply_bytes: usize) {
-        self.reply_guess = reply_bytes.max(self.reply_guess - self.reply_guess / 8);
+        self.reply_guess = next_guess(self.reply_guess, reply_bytes);
     }
 
     /// The number of this connection's fragment in a request; `next` if it has none yet.

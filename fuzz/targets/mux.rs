@@ -140,7 +140,7 @@ impl World {
 
     fn write(&mut self, who: usize, count: usize) {
         let id = self.conn(who);
-        if self.mux.conn_state(id) == ConnState::Open {
+        if self.mux.conn_state(id).is_connected() {
             let output = self.mux.conn_output(id);
             let count = count.min(output.len());
             self.inboxes[id.index()].extend_from_slice(&output[..count]);
@@ -279,6 +279,7 @@ fn answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
         (b"incr" | b"decr", 0) => b"17\r\n",
         (b"delete" | b"touch" | b"incr" | b"decr", _) => b"NOT_FOUND\r\n",
         (b"flush_all", _) => b"OK\r\n",
+        (b"version", 0) => b"VERSION 1.6.18\r\n",
         (b"version", _) => b"VERSION 1\r\n",
         (b"mg", 0) | (b"me", _) => b"EN\r\n",
         (b"mg", _) => b"VA 2\r\nhi\r\n",

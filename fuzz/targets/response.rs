@@ -28,7 +28,9 @@ fuzz_target!(|script: &[u8]| {
     let shape = SHAPES[usize::from(*shape) % SHAPES.len()];
     let (key, rest) = rest.split_at(usize::from(*key % 8).min(rest.len()));
     let (opaque, input) = rest.split_at(usize::from(*opaque % 4).min(rest.len()));
-    let is_key = key.iter().all(|&byte| byte > b' ' && byte != 0x7f);
+    // The key of a meta request may come in base64, so it may hold anything.
+    let is_key = key.iter().all(|&byte| !matches!(byte, 0 | b'\n' | b'\r' | b' '));
+    let is_key = if shape.is_meta() { !key.is_empty() } else { is_key };
     if input.is_empty() || !is_key {
         return;
     }

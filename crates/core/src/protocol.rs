@@ -6,6 +6,7 @@
 //! Today the one protocol is [`crate::memcache`]; a second one answers the same two questions:
 //! `parse_request` (hop 4) and `parse_response` (hop 11).
 
+use crate::memcache::{Head, Wire};
 use core::ops::Range;
 
 /// Bounds that a client meets. Each has a configuration key of the same name.
@@ -99,6 +100,10 @@ pub enum Request<'a> {
 pub enum Limit {
     /// It broke the grammar.
     Grammar,
+    /// It is of memcached's binary protocol.
+    Binary,
+    /// It is of HTTP.
+    Http,
     /// `item_size_max`.
     ItemSize,
     /// `keys_max`.
@@ -137,7 +142,9 @@ pub enum KeyEncoding {
 #[derive(Debug, PartialEq)]
 pub struct Many<'a> {
     /// What each fragment begins with: command and arguments before the keys.
-    pub head: &'a [u8],
+    pub head: Head<'a>,
+    /// Bytes of the longest line that servers take of this command, its end included.
+    pub line_max: usize,
     /// The keys, as words that may turn out not to be keys.
     pub keys: &'a [u8],
     /// What each server owes for its fragment.
@@ -153,33 +160,6 @@ pub struct All<'a> {
     pub wire: Wire<'a>,
     /// What each owes for it.
     pub expect: Expect,
-}
-
-/// What a server gets for a client's request: exactly one reply, whatever the client wanted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wire<'a> {
-    /// The client's own bytes, which are as we would write them.
-    Verbatim(&'a [u8]),
-    /// The kept words of the client's line, one space between them, and the data behind it.
-    Words {
-        /// The line without its end.
-        line: &'a [u8],
-        /// Which of its words.
-        keep: Keep,
-        /// The data block with its line end, or nothing.
-        data: &'a [u8],
-    },
-}
-
-/// Which words of a line a server gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// Every word.
-    All,
-    /// The first few: what memcached ignores, and `noreply`, stay here.
-    First(usize),
-    /// All but the meta requests' quiet flag.
-    AllButQuiet,
 }
 
 /// What a server owes for a request. Its meaning is the protocol's; the multiplexer keeps it.
@@ -216,6 +196,13 @@ pub enum Shape {
     MetaStored,
     /// The answers to `me`.
     MetaDebug,
+}
+
+impl Shape {
+    /// Whether these are the answers to a meta command.
+    pub const fn is_meta(self) -> bool {
+        matches!(self, Self::MetaGet | Self::MetaStored | Self::MetaDebug)
+    }
 }
 
 /// Which answers the client does not want.
@@ -344,6 +331,8 @@ pub enum ServerError {
     Unreachable,
     /// Its unix socket does not exist.
     NoSocket,
+    /// It has as many connections as it takes.
+    Full,
     /// It answered something else than was asked.
     Desync,
     /// This machine has no descriptor or memory for a connection; no fault of the server.
@@ -356,7 +345,7 @@ pub enum ServerError {
 
 impl ServerError {
     /// All of them that are a server's, in the order of their numbers.
-    pub const OF_SERVERS: [Self; 10] = [
+    pub const OF_SERVERS: [Self; 11] = [
         Self::Refused,
         Self::TimedOut,
         Self::Reset,
@@ -364,6 +353,7 @@ impl ServerError {
         Self::HostDown,
         Self::Unreachable,
         Self::NoSocket,
+        Self::Full,
         Self::Desync,
         Self::Local,
         Self::Other,
@@ -379,6 +369,7 @@ impl ServerError {
             Self::HostDown => "host_down",
             Self::Unreachable => "unreachable",
             Self::NoSocket => "no_socket",
+            Self::Full => "full",
             Self::Desync => "desync",
             Self::Local => "local",
             Self::Other => "other",
@@ -396,6 +387,7 @@ impl ServerError {
             Self::HostDown => "Host is down",
             Self::Unreachable => "No route to host",
             Self::NoSocket => "No such file or directory",
+            Self::Full => "Too many open connections",
             Self::Desync => "Invalid argument",
             Self::Local => "Resource temporarily unavailable",
             Self::Other => "Input/output error",

@@ -21,7 +21,9 @@ pub struct Command {
 pub(super) enum Grammar {
     /// `key+`
     Get,
-    /// `exptime key+`
+    /// `key+`, under the old name of `get`
+    OldGet,
+    /// `exptime key*`
     GetAndTouch,
     /// `key flags exptime length [noreply]` and data
     Set,
@@ -35,6 +37,8 @@ pub(super) enum Grammar {
     Touch,
     /// `key flag*`; and which replies fit, and which of them `q` hides
     Meta(Shape, Quiet),
+    /// `key [b]` and anything
+    MetaDebug,
     /// `key length flag*` and data
     MetaSet,
     /// anything
@@ -73,14 +77,14 @@ pub const COMMANDS: &[Command] = &[
     command(b"gats", Grammar::GetAndTouch, Class::GetAndTouch),
     command(b"md", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaDelete),
     command(b"ma", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaArith),
-    command(b"me", Grammar::Meta(Shape::MetaDebug, Quiet::No), Class::Other),
+    command(b"me", Grammar::MetaDebug, Class::Other),
     command(b"mn", Grammar::Noop, Class::Other),
     command(b"version", Grammar::Version, Class::Other),
     command(b"verbosity", Grammar::Verbosity, Class::Other),
     command(b"stats", Grammar::Stats, Class::Other),
     command(b"flush_all", Grammar::FlushAll, Class::Other),
     command(b"quit", Grammar::Quit, Class::Other),
-    command(b"bget", Grammar::Get, Class::Get),
+    command(b"bget", Grammar::OldGet, Class::Get),
     command(b"shutdown", Grammar::Never(b"ERROR: shutdown not enabled\r\n"), Class::Other),
 ];
 

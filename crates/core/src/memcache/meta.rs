@@ -1,94 +1,126 @@
 //! The meta commands `mg`, `ms`, `md`, `ma`, `me`: a key and flags.
 //!
-//! protocol.txt, "Meta Commands". Flags go to the server as they are, known or not, but for the
-//! quiet flag: its requests are asked aloud, so that each has exactly one reply, and the
-//! multiplexer hides the replies that the client does not want. A server reads at most
-//! [`FLAGS_MAX`] flags before it has the data block, so more are refused here.
+//! protocol.txt, "Meta Commands". Flags go to the server as they are, known or not, and the server
+//! answers for those that are wrong. Only the quiet flag stays here: the server is asked without it,
+//! so that each request has exactly one reply, and the multiplexer hides the replies that the client
+//! does not want. The one rule: what a server would refuse before it has read the length of an `ms`
+//! is refused here, or the server would take the data for commands.
 
+use super::number::{self, Numbers};
 use super::request::{
     BAD_LINE, ERROR, Line, TOO_LARGE, data, lost, refused, refused_with_data, wire,
 };
-use super::words::{Words, data_len, is_key};
-use super::{KeyRoom, decode_key};
+use super::words::{Words, is_key};
+use super::{Keep, KeyRoom, decode_key};
 use crate::protocol::{
-    Class, Expect, Keep, KeyEncoding, Limit, Limits, One, Parsed, Quiet, Request, Shape,
+    Class, Expect, KeyEncoding, Limit, Limits, One, Parsed, Quiet, Request, Shape,
 };
 
-/// As many flags as memcached 1.6 takes on every meta command.
-const FLAGS_MAX: usize = 16;
+/// memcached takes nineteen words of a meta line (`MFLAG_MAX_OPT_LENGTH`): command, key and these.
+const FLAGS_MAX: usize = 17;
+
+/// One less behind the length of `ms`.
+const SET_FLAGS_MAX: usize = 16;
 
 /// As long an opaque token, with its letter, as memcached takes.
 const OPAQUE_MAX: usize = 32;
 
-const TOO_MANY_FLAGS: &[u8] = b"CLIENT_ERROR options flags are too long\r\n";
 const BAD_FLAG: &[u8] = b"CLIENT_ERROR invalid flag\r\n";
-const BAD_KEY_ENCODING: &[u8] = b"CLIENT_ERROR error decoding key\r\n";
 const LONG_OPAQUE: &[u8] = b"CLIENT_ERROR opaque token too long\r\n";
+
+/// What memcached says of flags, in words that differ from command to command.
+struct Errors {
+    too_many: &'static [u8],
+    duplicate: &'static [u8],
+}
+
+const GET_ERRORS: Errors = Errors {
+    too_many: b"CLIENT_ERROR options flags are too long\r\n",
+    duplicate: b"CLIENT_ERROR duplicate flag\r\n",
+};
+const SET_ERRORS: Errors = Errors {
+    too_many: b"CLIENT_ERROR options flags too long\r\n",
+    duplicate: b"CLIENT_ERROR duplicate flag\r\n",
+};
+const OTHER_ERRORS: Errors = Errors {
+    too_many: b"CLIENT_ERROR options flags too long\r\n",
+    duplicate: b"CLIENT_ERROR invalid or duplicate flag\r\n",
+};
 
 /// What the flags say that concerns us.
 struct Flags<'a> {
-    quiet: bool,
+    is_quiet: bool,
     encoding: KeyEncoding,
     opaque: &'a [u8],
-    count: usize,
 }
 
 impl<'a> Flags<'a> {
-    fn read(words: &mut Words<'a>) -> Result<Self, &'static [u8]> {
-        let mut flags = Self { quiet: false, encoding: KeyEncoding::Plain, opaque: b"", count: 0 };
+    /// Reads the flags of a request for `key`, of which there may be `max`.
+    fn read(
+        key: &[u8],
+        words: &mut Words<'a>,
+        max: usize,
+        errors: &Errors,
+    ) -> Result<Self, &'static [u8]> {
+        if !is_key(key) {
+            return Err(BAD_LINE);
+        }
+        let mut flags = Self { is_quiet: false, encoding: KeyEncoding::Plain, opaque: b"" };
+        if words.clone().count() > max {
+            words.by_ref().for_each(drop);
+            return Err(errors.too_many);
+        }
         for flag in words {
-            flags.count += 1;
             match flag[0] {
-                b'q' => flags.quiet = true,
-                b'b' => flags.encoding = KeyEncoding::Base64,
+                b'q' if flags.is_quiet => return Err(errors.duplicate),
+                b'q' => flags.is_quiet = true,
+                b'b' => flags.encoding = encoding_of(key),
                 b'O' if flag.len() > OPAQUE_MAX => return Err(LONG_OPAQUE),
                 b'O' => flags.opaque = flag,
                 _ => {}
             }
-            if !flag.iter().all(u8::is_ascii_graphic) {
+            if flag.iter().any(|byte| matches!(byte, 0 | b'\r')) {
                 return Err(BAD_FLAG);
             }
         }
-        if flags.count > FLAGS_MAX { Err(TOO_MANY_FLAGS) } else { Ok(flags) }
-    }
-
-    /// Whether the key is one. A base64 key must also be the base64 of something.
-    fn check(&self, key: &[u8]) -> Result<(), &'static [u8]> {
-        let mut room: KeyRoom = [0; 192];
-        if !is_key(key) {
-            Err(BAD_LINE)
-        } else if self.encoding == KeyEncoding::Base64
-            && decode_key(key, &mut room).is_none_or(<[u8]>::is_empty)
-        {
-            Err(BAD_KEY_ENCODING)
-        } else {
-            Ok(())
-        }
+        Ok(flags)
     }
 }
 
-/// `mg`, `md`, `ma`, `me`.
+/// How a key is written that is said to be base64. One that is none goes as it is to the server,
+/// which says so.
+fn encoding_of(key: &[u8]) -> KeyEncoding {
+    let mut room: KeyRoom = [0; 192];
+    match decode_key(key, &mut room) {
+        Some(_) => KeyEncoding::Base64,
+        None => KeyEncoding::Plain,
+    }
+}
+
+/// `mg`, `md`, `ma`.
 pub(super) fn with_key<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
     kind: (Class, Shape, Quiet),
 ) -> Parsed<'a> {
     let Some(key) = words.next() else { return refused(line, ERROR) };
-    let flags = match Flags::read(&mut words).and_then(|flags| flags.check(key).map(|()| flags)) {
-        Ok(flags) => flags,
-        Err(error) => return refused(line, error),
-    };
-    let one = request((line, &words), key, &flags, b"", kind);
-    Parsed::Request(Request::One(one), line.len)
+    let errors = if kind.0 == Class::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
+    match Flags::read(key, &mut words, FLAGS_MAX, errors) {
+        Ok(flags) => {
+            let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+            Parsed::Request(Request::One(one), line.len)
+        }
+        Err(error) => refused(line, error),
+    }
 }
 
 /// `ms`.
 pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> Parsed<'a> {
     let Some(key) = words.next() else { return lost(ERROR, Limit::Grammar, line.len) };
-    let Some(length) = words.next().and_then(data_len) else {
+    let Some((length, length_word)) = words.next().and_then(number::data_len) else {
         return lost(BAD_LINE, Limit::Grammar, line.len);
     };
-    let flags = match Flags::read(&mut words).and_then(|flags| flags.check(key).map(|()| flags)) {
+    let flags = match Flags::read(key, &mut words, SET_FLAGS_MAX, &SET_ERRORS) {
         Ok(flags) => flags,
         Err(error) => return refused_with_data(line, length, error, Limit::Grammar),
     };
@@ -98,27 +130,42 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     match data(line, length) {
         Ok(data) => {
             let kind = (Class::MetaSet, Shape::MetaStored, Quiet::Success);
-            let one = request((line, &words), key, &flags, data, kind);
+            let numbers = Numbers::one(2, length_word);
+            let one = request((line, &words), (key, &flags), numbers, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
         }
-        Err(other) => other,
+        Err(unready) => unready.parsed(line),
     }
+}
+
+/// `me`, which reads no flag but a `b` that is the first, and never is quiet.
+pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
+    let Some(key) = words.next().filter(|key| is_key(key)) else { return refused(line, BAD_LINE) };
+    if line.text.iter().any(|byte| matches!(byte, 0 | b'\r')) {
+        return refused(line, BAD_LINE);
+    }
+    let encoding = if words.next() == Some(b"b") { encoding_of(key) } else { KeyEncoding::Plain };
+    words.by_ref().for_each(drop);
+    let flags = Flags { is_quiet: false, encoding, opaque: b"" };
+    let kind = (Class::Other, Shape::MetaDebug, Quiet::No);
+    let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+    Parsed::Request(Request::One(one), line.len)
 }
 
 fn request<'a>(
     (line, words): (Line<'a>, &Words<'a>),
-    key: &'a [u8],
-    flags: &Flags<'a>,
+    (key, flags): (&'a [u8], &Flags<'a>),
+    numbers: Numbers,
     data: &'a [u8],
     (class, shape, hides): (Class, Shape, Quiet),
 ) -> One<'a> {
-    let keep = if flags.quiet { Keep::AllButQuiet } else { Keep::All };
+    let keep = if flags.is_quiet { Keep::AllButQuiet } else { Keep::All };
     One {
         key,
         encoding: flags.encoding,
         opaque: flags.opaque,
-        wire: wire(line, words, data, keep),
-        expect: Expect { shape, quiet: if flags.quiet { hides } else { Quiet::No } },
+        wire: wire(line, words, numbers, data, keep),
+        expect: Expect { shape, quiet: if flags.is_quiet { hides } else { Quiet::No } },
         class,
     }
 }

@@ -12,11 +12,11 @@
 
 use super::command::{Command, Grammar, find};
 use super::meta;
-use super::words::{Words, data_len, is_exptime, is_flags, is_key, next_key, number};
-use super::{LINE_END, VERSION_KEY};
+use super::number::{self, Numbers, Rewrite};
+use super::words::{Words, is_key, next_key};
+use super::{Head, Keep, LINE_END, VALUES_END, VERSION_KEY, Wire};
 use crate::protocol::{
-    All, Class, Expect, Keep, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
-    Wire,
+    All, Class, Expect, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
 };
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
@@ -33,8 +33,10 @@ pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 
-/// The longest line of a command that takes one key: the key, flags and numbers fit many times.
-const SHORT_LINE_MAX: usize = 2048;
+/// The longest line, without its end, of a command other than `get` and `gets`. memcached closes a
+/// connection on which 2048 bytes come without a line end (`try_read_command_ascii`), and one of
+/// these is the carriage return.
+const SHORT_LINE_MAX: usize = 2047;
 
 /// The first byte of a request of memcached's binary protocol, which we don't speak.
 const BINARY_MAGIC: u8 = 0x80;
@@ -55,6 +57,13 @@ impl<'a> Line<'a> {
     fn ends_well(&self) -> bool {
         self.len == self.text.len() + LINE_END.len()
     }
+
+    /// The line without the first letter of its first word: `bget` is an old name of `get`.
+    fn without_first(self) -> Self {
+        let first = self.text.iter().position(|byte| *byte != b' ').map_or(0, |at| at + 1);
+        let (input, text) = (&self.input[first..], &self.text[first..]);
+        Self { input, text, len: self.len - first }
+    }
 }
 
 /// Reads the request at the head of `input`, which is not empty.
@@ -64,17 +73,20 @@ impl<'a> Line<'a> {
 #[inline(always)]
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
     if input[0] == BINARY_MAGIC {
-        return lost(b"", Limit::Grammar, input.len());
+        return lost(b"", Limit::Binary, input.len());
     }
-    let end = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched);
-    if is_too_long(&input[..end.unwrap_or(input.len())], limits) {
-        return lost(LINE_TOO_LONG, Limit::Line, input.len());
-    }
-    let Some(end) = end else { return Parsed::PartialLine };
+    let Some(end) = memchr::memchr(b'\n', &input[searched..]).map(|at| at + searched) else {
+        // The last byte may be the carriage return.
+        let is_too_long = is_too_long(&input[..input.len() - 1], limits);
+        return if is_too_long { line_too_long(input) } else { Parsed::PartialLine };
+    };
     let text = match &input[..end] {
         [text @ .., b'\r'] => text,
         text => text,
     };
+    if is_too_long(text, limits) {
+        return line_too_long(input);
+    }
     let line = Line { input, text, len: end + 1 };
     let mut words = Words::new(text);
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
@@ -84,11 +96,9 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
         Grammar::Cas => storage(line, words, 6, limits),
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
-        Grammar::GetAndTouch => match words.next() {
-            Some(exptime) if is_exptime(exptime) => get(line, command.class, words),
-            Some(_) => refused(line, BAD_EXPTIME),
-            None => refused(line, ERROR),
-        },
+        Grammar::MetaDebug => meta::debug(line, words),
+        Grammar::OldGet => old_get(line, command.class, words),
+        Grammar::GetAndTouch => get_and_touch(line, command.class, words),
         _ => Parsed::Request(short(line, command, words), line.len),
     }
 }
@@ -113,17 +123,25 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
 /// depend on how its bytes were cut on the way.
 #[inline(always)]
 fn is_too_long(line: &[u8], limits: &Limits) -> bool {
-    let takes_many_keys = || {
-        let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
-        command.is_some_and(|c| matches!(c.grammar, Grammar::Get | Grammar::GetAndTouch))
-    };
-    line.len() > limits.line_max || line.len() > SHORT_LINE_MAX && !takes_many_keys()
+    line.len() > limits.line_max || line.len() > SHORT_LINE_MAX && !takes_many_keys(line)
+}
+
+/// Whether a long line is one of a command that reads many keys, which is sent on in as many lines
+/// as servers want.
+fn takes_many_keys(line: &[u8]) -> bool {
+    let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
+    let grammar = command.map(|command| command.grammar);
+    matches!(grammar, Some(Grammar::Get | Grammar::OldGet | Grammar::GetAndTouch))
+}
+
+fn line_too_long(input: &[u8]) -> Parsed<'_> {
+    lost(LINE_TOO_LONG, Limit::Line, input.len())
 }
 
 /// No command of ours. A browser that was sent here by a malicious page must not get far.
 fn unknown(line: Line<'_>) -> Parsed<'_> {
     if memchr::memmem::find(line.text, b"HTTP/").is_some() {
-        return lost(b"", Limit::Grammar, line.len);
+        return lost(b"", Limit::Http, line.len);
     }
     refused(line, ERROR)
 }
@@ -152,16 +170,23 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
 }
 
 /// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
-/// just what we would write, with single spaces and the usual end.
-pub(super) fn wire<'a>(line: Line<'a>, words: &Words<'a>, data: &'a [u8], keep: Keep) -> Wire<'a> {
+/// just what we would write, with single spaces, plain numbers and the usual end.
+#[inline]
+pub(super) fn wire<'a>(
+    line: Line<'a>,
+    words: &Words<'a>,
+    numbers: Numbers,
+    data: &'a [u8],
+    keep: Keep,
+) -> Wire<'a> {
     let all_kept = keep == Keep::All || keep == Keep::First(words.count_taken());
-    if all_kept && line.ends_well() && words.are_all_of(line.text) {
+    if all_kept && line.ends_well() && numbers.are_plain() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
-    Wire::Words { line: line.text, keep, data }
+    Wire::Words { line: Head { text: line.text, numbers }, keep, data }
 }
 
-/// `get`, `gets`, and behind their exptime `gat`, `gats`.
+/// `get`, `gets`.
 ///
 /// Of several keys only the first is looked at here. The others are read once, where each
 /// gets its server.
@@ -171,16 +196,48 @@ fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
     if keys.is_empty() {
         return refused(line, ERROR);
     }
+    read(line, class, words, Numbers::NONE, usize::MAX)
+}
+
+/// `bget`, which servers get as `get`: long lines are for `get` alone.
+fn old_get<'a>(line: Line<'a>, class: Class, words: Words<'a>) -> Parsed<'a> {
+    match get(line.without_first(), class, words) {
+        Parsed::Request(request, _) => Parsed::Request(request, line.len),
+        other => other,
+    }
+}
+
+/// `gat`, `gats`: an expiry time before the keys.
+fn get_and_touch<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
+    let Some(exptime) = words.next() else { return refused(line, ERROR) };
+    let Some(exptime) = number::exptime(exptime) else { return refused(line, BAD_EXPTIME) };
+    if words.rest().is_empty() {
+        return Parsed::Request(Request::Answer(VALUES_END), line.len);
+    }
+    let line_max = SHORT_LINE_MAX + LINE_END.len();
+    read(line, class, words, Numbers::one(1, exptime), line_max)
+}
+
+/// A read of the keys that are left of `words`, of which there is one at least.
+#[inline(always)]
+fn read<'a>(
+    line: Line<'a>,
+    class: Class,
+    mut words: Words<'a>,
+    numbers: Numbers,
+    line_max: usize,
+) -> Parsed<'a> {
+    let keys = words.rest();
     let Some((first, others)) = next_key(keys) else { return refused(line, BAD_LINE) };
     let quiet = Quiet::No;
     if others.is_empty() {
-        let wire = wire(line, &words.with_last(first), b"", Keep::All);
+        let wire = wire(line, &words.with_last(first), numbers, b"", Keep::All);
         let expect = Expect { shape: Shape::Value, quiet };
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
     }
-    let head = line.text[..line.text.len() - keys.len()].trim_ascii();
+    let head = Head { text: &line.text[..line.text.len() - keys.len()], numbers };
     let expect = Expect { shape: Shape::Values, quiet };
-    Parsed::Request(Request::Many(Many { head, keys, expect, class }), line.len)
+    Parsed::Request(Request::Many(Many { head, line_max, keys, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.
@@ -196,43 +253,57 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
     else {
         return lost(ERROR, Limit::Grammar, line.len);
     };
-    let Some(length) = data_len(length) else {
+    let Some((length, length_word)) = number::data_len(length) else {
         return lost(BAD_LINE, Limit::Grammar, line.len);
     };
     let cas = if arity == 6 { words.next() } else { Some(&b"0"[..]) };
     let last = words.next();
-    let bad_numbers = || {
-        let numbers = is_flags(flags) && is_exptime(exptime) && cas.is_some_and(is_cas);
-        !numbers || !is_key(key)
-    };
-    if cas.is_none() || words.next().is_some() {
+    let Some(cas) = cas.filter(|_| words.next().is_none()) else {
         return refused_with_data(line, length, ERROR, Limit::Grammar);
-    }
+    };
     let quiet = noreply(last);
-    if bad_numbers() {
+    let numbers = || {
+        let rewrites = [number::flags(flags)?, number::exptime(exptime)?, length_word];
+        let [flags, exptime, length] = rewrites;
+        is_key(key).then_some(Numbers::new(2, [flags, exptime, length, number::long(cas)?]))
+    };
+    let Some(numbers) = numbers() else {
         return refused_with_data(line, length, told(BAD_LINE, quiet), Limit::Grammar);
-    }
+    };
     if length > limits.item_size_max {
         return refused_with_data(line, length, told(TOO_LARGE, quiet), Limit::ItemSize);
     }
     let data = match data(line, length) {
         Ok(data) => data,
-        Err(other) => return other,
+        Err(unready) => return unready.parsed(line),
     };
-    let wire = wire(line, &words, data, Keep::First(arity));
+    let wire = wire(line, &words, numbers, data, Keep::First(arity));
     let expect = Expect { shape: Shape::Stored, quiet };
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
 
-fn is_cas(word: &[u8]) -> bool {
-    number(word).is_some()
+/// Why there is no data block behind a line.
+pub(super) enum NoData {
+    /// So many bytes must be there, from the line's first on.
+    Partial(usize),
+    /// It does not end where it should.
+    BadEnd,
 }
 
-/// The data block behind a line with its line end, or what to say instead.
-pub(super) fn data(line: Line<'_>, length: usize) -> Result<&[u8], Parsed<'_>> {
+impl NoData {
+    pub(super) fn parsed(self, line: Line<'_>) -> Parsed<'_> {
+        match self {
+            Self::Partial(need) => Parsed::Partial(need),
+            Self::BadEnd => lost(BAD_DATA, Limit::Grammar, line.len),
+        }
+    }
+}
+
+/// The data block behind a line with its line end.
+pub(super) fn data(line: Line<'_>, length: usize) -> Result<&[u8], NoData> {
     let whole = line.len + length + 2;
-    let Some(data) = line.input.get(line.len..whole) else { return Err(Parsed::Partial(whole)) };
-    if data.ends_with(b"\r\n") { Ok(data) } else { Err(lost(BAD_DATA, Limit::Grammar, line.len)) }
+    let Some(data) = line.input.get(line.len..whole) else { return Err(NoData::Partial(whole)) };
+    if data.ends_with(b"\r\n") { Ok(data) } else { Err(NoData::BadEnd) }
 }
 
 pub(super) fn refused_with_data<'a>(
@@ -245,16 +316,16 @@ pub(super) fn refused_with_data<'a>(
     Parsed::Request(Request::Refused { error, skip, limit }, line.len)
 }
 
-/// What a word must be, and what is said if it is not.
+/// The number that a word must be, and what is said if it is none.
 struct Check {
-    passes: fn(&[u8]) -> bool,
+    read: fn(&[u8]) -> Option<Rewrite>,
     error: &'static [u8],
 }
 
-const DELTA: Check = Check { passes: |word| number(word).is_some(), error: BAD_DELTA };
-const EXPTIME: Check = Check { passes: is_exptime, error: BAD_EXPTIME };
+const DELTA: Check = Check { read: number::long, error: BAD_DELTA };
+const EXPTIME: Check = Check { read: number::exptime, error: BAD_EXPTIME };
 
-/// `incr`, `decr`, `touch`: a key, a second word, perhaps `noreply`.
+/// `incr`, `decr`, `touch`: a key, a number, perhaps `noreply`.
 fn keyed<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
@@ -267,14 +338,12 @@ fn keyed<'a>(
     if words.next().is_some() {
         return refusal(ERROR);
     }
-    let quiet = noreply(last);
+    let quiet = noreply(last.or(Some(word)));
     if !is_key(key) {
         return refusal(told(BAD_LINE, quiet));
     }
-    if !(second.passes)(word) {
-        return refusal(told(second.error, quiet));
-    }
-    let wire = wire(line, &words, b"", Keep::First(3));
+    let Some(number) = (second.read)(word) else { return refusal(told(second.error, quiet)) };
+    let wire = wire(line, &words, Numbers::one(2, number), b"", Keep::First(3));
     Request::One(one(key, wire, Expect { shape, quiet }, class))
 }
 
@@ -286,9 +355,6 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
         return refusal(ERROR);
     }
     let quiet = noreply(third.or(second));
-    if !is_key(key) {
-        return refusal(told(BAD_LINE, quiet));
-    }
     let is_usual = match (second, third) {
         (second, None) => matches!(second, None | Some(b"0" | b"noreply")),
         (second, third) => second == Some(b"0") && third == Some(b"noreply"),
@@ -296,7 +362,10 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if !is_usual {
         return refusal(told(BAD_DELETE, quiet));
     }
-    let wire = wire(line, &words, b"", Keep::First(2));
+    if !is_key(key) {
+        return refusal(told(BAD_LINE, quiet));
+    }
+    let wire = wire(line, &words, Numbers::NONE, b"", Keep::First(2));
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
 }
@@ -312,12 +381,13 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
         (delay, last) => (delay, last),
     };
     let quiet = noreply(last);
-    if delay.is_some_and(|delay| !is_exptime(delay)) {
+    let Some(number) = delay.map_or(Some(None), number::exptime) else {
         return refusal(told(BAD_EXPTIME, quiet));
-    }
+    };
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
     let expect = Expect { shape: Shape::Ok, quiet };
-    Request::All(All { wire: wire(line, &words, b"", keep), expect })
+    let wire = wire(line, &words, Numbers::one(1, number), b"", keep);
+    Request::All(All { wire, expect })
 }
 
 /// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.
@@ -326,7 +396,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
     match (level, second, third) {
         (None, ..) | (.., Some(_)) => refusal(ERROR),
         (Some(b"noreply"), None, _) | (_, Some(b"noreply"), _) => Request::Answer(b""),
-        (Some(level), ..) if number(level).is_none() => refusal(BAD_LINE),
+        (Some(level), ..) if number::long(level).is_none() => refusal(BAD_LINE),
         _ => Request::Answer(b"OK\r\n"),
     }
 }

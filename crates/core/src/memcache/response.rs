@@ -6,7 +6,7 @@
 //! believed.
 
 use super::KeyRoom;
-use super::words::{Words, data_len, number, number_in_block, same_word, visible_run};
+use super::words::{key_run, number, number_in_block, same_word};
 use crate::protocol::{Outcome, Response, Shape};
 
 /// No memcached holds a larger item: its `-I` ends at 1 GiB.
@@ -25,6 +25,11 @@ pub fn parse_response(
     (key, opaque): (&[u8], &[u8]),
     item_size_max: usize,
 ) -> Response {
+    if shape.is_meta()
+        && let Some(response) = meta(input, shape, (key, opaque), item_size_max)
+    {
+        return response;
+    }
     if matches!(shape, Shape::Value | Shape::Values) && input.starts_with(VALUE) {
         return if shape == Shape::Values {
             parse_value(input, key, item_size_max)
@@ -47,9 +52,6 @@ pub fn parse_response(
         Shape::Touched => done(line, b"TOUCHED"),
         Shape::Ok => (line == b"OK").then_some(Outcome::Success),
         Shape::Version => line.starts_with(b"VERSION ").then_some(Outcome::Success),
-        Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug if !is_error(line) => {
-            return meta((input, line), shape, (key, opaque), item_size_max);
-        }
         Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => None,
     };
     match outcome {
@@ -60,10 +62,9 @@ pub fn parse_response(
 }
 
 /// protocol.txt, "Error strings".
-fn is_error(line: &[u8]) -> bool {
+pub(super) fn is_error(line: &[u8]) -> bool {
     line == b"ERROR"
-        // What a server says that has too many clients, before it closes.
-        || line == b"ERROR Too many open connections"
+        || line.starts_with(b"ERROR ")
         || line.starts_with(b"CLIENT_ERROR ")
         || line.starts_with(b"SERVER_ERROR ")
 }
@@ -124,8 +125,7 @@ fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     let is_likely = input.get(likely_end) == Some(&b' ')
         && same_word(&input[VALUE.len()..likely_end], likely_key)
         && !likely_key.is_empty();
-    let key_end =
-        if is_likely { likely_end } else { VALUE.len() + visible_run(&input[VALUE.len()..]) };
+    let key_end = if is_likely { likely_end } else { VALUE.len() + key_run(&input[VALUE.len()..]) };
     if key_end == VALUE.len() && key_end < input.len() {
         return Err(Unfit::Bad);
     }
@@ -226,62 +226,124 @@ pub fn parse_value(input: &[u8], likely_key: &[u8], item_size_max: usize) -> Res
     }
 }
 
-/// A meta reply: two letters, for `VA` the data's length, then flags.
+/// Reads a meta reply: two letters, for `VA` the data's length, then flags. None if the letters are
+/// not those of an answer to this request; it may be an error.
+///
+/// A server prints the key of an item as it is if it has forgotten that the key came in base64,
+/// which it does for items that it makes or remakes by itself. Such a key may hold anything, line
+/// ends too. So the reply is read flag by flag, and where the request's key stands it is skipped as
+/// a whole.
 fn meta(
-    (input, line): (&[u8], &[u8]),
+    input: &[u8],
     shape: Shape,
-    (key, opaque): (&[u8], &[u8]),
+    echo: (&[u8], &[u8]),
     item_size_max: usize,
-) -> Response {
-    let mut words = Words::new(line);
-    let outcome = match (words.next(), shape) {
-        (Some(b"HD" | b"VA"), Shape::MetaGet) | (Some(b"ME"), Shape::MetaDebug) => Outcome::Hit,
-        (Some(b"EN"), Shape::MetaGet | Shape::MetaDebug) => Outcome::Miss,
-        (Some(b"HD" | b"VA"), Shape::MetaStored) => Outcome::Success,
-        (Some(b"NS" | b"EX" | b"NF"), Shape::MetaStored) => Outcome::Failure,
-        _ => return Response::Mismatch,
+) -> Option<Response> {
+    let outcome = match (input.first_chunk::<2>()?, shape) {
+        (b"ME", Shape::MetaDebug) => return Some(debug(input, echo.0)),
+        (b"HD" | b"VA", Shape::MetaGet) => Outcome::Hit,
+        (b"EN", Shape::MetaGet | Shape::MetaDebug) => Outcome::Miss,
+        (b"HD" | b"VA", Shape::MetaStored) => Outcome::Success,
+        (b"NS" | b"EX" | b"NF", Shape::MetaStored) => Outcome::Failure,
+        _ => return None,
     };
-    let line_len = line.len() + 2;
-    if shape == Shape::MetaDebug {
-        let fits = words.next().is_none_or(|word| same_key(word, key, true));
-        return if fits { Response::Whole { len: line_len, outcome } } else { Response::Mismatch };
-    }
-    let data = if line.starts_with(b"VA") {
-        let length = words.next().and_then(data_len).filter(|length| *length <= ITEM_SIZE_END);
-        let Some(length) = length else { return Response::Mismatch };
-        length + 2
-    } else {
-        0
+    let read = || -> Result<_, Unfit> {
+        let (data, flags) = if input.starts_with(b"VA") { data_len(input)? } else { (0, 2) };
+        Ok((data, flags_end(input, flags, echo)?))
     };
-    if !repeats(&words, key, opaque) {
-        return Response::Mismatch;
-    }
+    let (data, line_len) = match read() {
+        Ok(lengths) => lengths,
+        Err(unfit) => return Some(unfit.response(input)),
+    };
     let len = line_len + data;
-    if data > item_size_max + 2 {
-        return Response::TooLarge(len);
-    }
-    match input.get(..len) {
+    Some(match input.get(..len) {
+        _ if data > item_size_max + 2 => Response::TooLarge(len),
         None => Response::Partial(len),
         Some(reply) if reply.ends_with(b"\r\n") => Response::Whole { len, outcome },
         Some(_) => Response::Mismatch,
-    }
-}
-
-/// Whether a meta reply repeats the key and the opaque token of its request, where it has any.
-fn repeats(flags: &Words<'_>, key: &[u8], opaque: &[u8]) -> bool {
-    let encoded = || flags.clone().any(|flag| flag == b"b");
-    flags.clone().all(|flag| match flag[0] {
-        b'k' => same_key(&flag[1..], key, encoded()),
-        b'O' => flag == opaque,
-        _ => true,
     })
 }
 
-/// Whether a key in a reply is the one asked for. A key that was ever stored as base64 comes back
-/// as base64, also to who asked for it plainly.
-fn same_key(replied: &[u8], key: &[u8], maybe_encoded: bool) -> bool {
+/// The length of the data behind a `VA` line, its line end included, and where the flags begin.
+fn data_len(input: &[u8]) -> Result<(usize, usize), Unfit> {
+    let (length, end) = spaced_number(input, 2)?;
+    let fits = length <= ITEM_SIZE_END && end <= "VA 2147483647".len();
+    if fits { Ok((length + 2, end)) } else { Err(Unfit::Bad) }
+}
+
+/// Where the line ends whose flags begin at `at`. Its key and opaque token must be the request's.
+fn flags_end(input: &[u8], mut at: usize, (key, opaque): (&[u8], &[u8])) -> Result<usize, Unfit> {
+    while next_byte(input, at)? == b' ' {
+        let word = at + 1;
+        at = match next_byte(input, word)? {
+            b'k' => key_end(input, word + 1, key)?,
+            b'O' => {
+                let end = word_end(input, word)?;
+                if &input[word..end] != opaque {
+                    return Err(Unfit::Bad);
+                }
+                end
+            }
+            _ => word_end(input, word)?,
+        };
+    }
+    match (input[at], next_byte(input, at + 1)?) {
+        (b'\r', b'\n') => Ok(at + 2),
+        _ => Err(Unfit::Bad),
+    }
+}
+
+/// The byte at `at`, which is at most the first that is not here yet.
+fn next_byte(input: &[u8], at: usize) -> Result<u8, Unfit> {
+    input.get(at).copied().ok_or(Unfit::Short)
+}
+
+/// Where the word ends that begins at `at`.
+fn word_end(input: &[u8], at: usize) -> Result<usize, Unfit> {
+    let len = memchr::memchr2(b' ', b'\r', &input[at..]).ok_or(Unfit::Short)?;
+    Ok(at + len)
+}
+
+/// Where the request's key ends that stands at `at`, as it is or in base64.
+///
+/// Base64 has no byte of those that may follow, and is longer than the key: so one of both forms is
+/// never taken for the other.
+fn key_end(input: &[u8], at: usize, key: &[u8]) -> Result<usize, Unfit> {
+    let rest = &input[at..];
+    if let Some(behind) = rest.strip_prefix(key) {
+        match behind.first() {
+            Some(b' ' | b'\r') => return Ok(at + key.len()),
+            Some(_) => {}
+            None => return Err(Unfit::Short),
+        }
+    } else if key.starts_with(rest) {
+        return Err(Unfit::Short);
+    }
+    let end = word_end(input, at)?;
     let mut room: KeyRoom = [0; 192];
-    replied == key || maybe_encoded && super::decode_key(replied, &mut room) == Some(key)
+    let is_same = super::decode_key(&input[at..end], &mut room) == Some(key);
+    if is_same { Ok(end) } else { Err(Unfit::Bad) }
+}
+
+/// The answer to `me`: the key and a few figures.
+fn debug(input: &[u8], key: &[u8]) -> Response {
+    const ME: &[u8] = b"ME ";
+    if input.len() > ME.len() && !input.starts_with(ME) {
+        return Response::Mismatch;
+    }
+    let read = || -> Result<_, Unfit> {
+        next_byte(input, ME.len())?;
+        let key_end = key_end(input, ME.len(), key)?;
+        let figures = memchr::memchr(b'\n', &input[key_end..]).ok_or(Unfit::Short)?;
+        Ok(key_end + figures + 1)
+    };
+    match read() {
+        Ok(len) if input[..len].ends_with(b"\r\n") => {
+            Response::Whole { len, outcome: Outcome::Hit }
+        }
+        Ok(_) => Response::Mismatch,
+        Err(unfit) => unfit.response(input),
+    }
 }
 
 #[cfg(test)]

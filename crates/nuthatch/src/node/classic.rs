@@ -60,7 +60,9 @@ pub(super) fn answer(store: &mut Store, key: &[u8], line: Line<'_>, reply: &mut 
     let now = store.now();
     let mut words = line.words.clone().skip(1);
     let said: &[u8] = match line.command {
-        b"version" => concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes(),
+        b"version" => {
+            concat!("VERSION 1.6.18 nuthatch ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes()
+        }
         b"delete" if store.remove(key) => b"DELETED\r\n",
         b"delete" => NOT_FOUND,
         b"touch" => match store.find(key) {

@@ -18,6 +18,9 @@ use super::store::{Counted, Delta, Mode, Store, Write, Written};
 const BAD_MODE_SET: &[u8] = b"CLIENT_ERROR invalid mode for ms M token\r\n";
 const BAD_MODE_ARITH: &[u8] = b"CLIENT_ERROR invalid mode for ma M token\r\n";
 
+const BAD_KEY_ENCODING: &[u8] = b"CLIENT_ERROR error decoding key\r\n";
+const BAD_FLAG_OR_KEY: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
+
 /// Appends the answer to a meta command.
 pub(super) fn answer(
     store: &mut Store,
@@ -33,6 +36,14 @@ pub(super) fn answer(
     let key = Key { decoded, written: one.key, encoding: one.encoding };
     let mut words = line.words.clone();
     words.next();
+    if one.encoding == KeyEncoding::Plain && words.clone().any(|word| word[0] == b'b') {
+        // The parser has found no base64 in the key.
+        return match line.command {
+            b"mg" | b"ms" => refuse(BAD_KEY_ENCODING, reply),
+            b"md" | b"ma" => refuse(BAD_FLAG_OR_KEY, reply),
+            _ => debug(store, key, reply),
+        };
+    }
     match line.command {
         b"mg" => get(store, key, words, reply),
         b"ms" => set(store, key, line, reply),

@@ -8,9 +8,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::process;
 
-use nuthatch_core::memcache::{Words, parse_request};
+use nuthatch_core::memcache::{VERSION_KEY, Wire, Words, parse_request};
 use nuthatch_core::protocol::{
-    All, Class, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape, Wire,
+    All, Class, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
 };
 
 use super::item::{ITEM_SIZE_MAX, parse};
@@ -59,7 +59,7 @@ impl<'a> Line<'a> {
 
     fn of(wire: &Wire<'a>) -> Self {
         match *wire {
-            Wire::Words { line, data, .. } => Self::new(line, data),
+            Wire::Words { line, data, .. } => Self::new(line.text, data),
             Wire::Verbatim(bytes) => {
                 let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
                 let (line, data) = bytes.split_at(end);
@@ -121,7 +121,9 @@ impl<'a, W: Write> Session<'a, W> {
 
     /// Answers a request, which stands in `bytes`.
     fn answer(&mut self, request: &Request<'_>, bytes: &[u8]) -> io::Result<()> {
-        self.shared.lock().counts.requests += 1;
+        // What a proxy asks on every new connection is no request of anybody.
+        let is_greeting = matches!(request, Request::One(one) if one.key == VERSION_KEY);
+        self.shared.lock().counts.requests += u64::from(!is_greeting);
         match request {
             Request::One(one) => self.one(one),
             Request::Many(many) => self.many(many),
@@ -164,7 +166,7 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     fn many(&mut self, many: &Many<'_>) -> io::Result<()> {
-        let read = classic::Read::new(Line::new(many.head, b""), self.shared.lock().now());
+        let read = classic::Read::new(Line::new(many.head.text, b""), self.shared.lock().now());
         for key in Words::new(many.keys) {
             self.reply.clear();
             read.value(&mut self.shared.lock(), key, &mut self.reply);

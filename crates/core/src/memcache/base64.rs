@@ -1,0 +1,80 @@
+//! Keys in base64, read exactly as memcached reads them.
+//!
+//! The rule: what memcached decodes is decoded here, to the same bytes, or a key would be sought on
+//! one server and kept on another. memcached (`base64_decode`, base64.c) skips bytes that are no
+//! base64, ends at the first padded group and does not ask whether the unused bits are zero, which
+//! no library does.
+
+/// Room for any decoded key: the 250 letters of a key hold less.
+pub type KeyRoom = [u8; 192];
+
+/// The bytes of a base64 key. None if memcached finds none in it.
+///
+/// Requests are routed by these, so that a key has one home however it is written.
+pub fn decode_key<'a>(key: &[u8], room: &'a mut KeyRoom) -> Option<&'a [u8]> {
+    let mut letters = key.iter().filter_map(|byte| Some((*byte, value(*byte)?)));
+    if letters.clone().count() % 4 != 0 {
+        return None;
+    }
+    let mut len = 0;
+    while let (Some(a), Some(b), Some(c), Some(d)) =
+        (letters.next(), letters.next(), letters.next(), letters.next())
+    {
+        let group = [a, b, c, d];
+        let bits = group.iter().fold(0u32, |bits, (_, value)| bits << 6 | u32::from(*value));
+        room.get_mut(len..len + 3)?.copy_from_slice(&bits.to_be_bytes()[1..]);
+        let padding = group.iter().filter(|(byte, _)| *byte == b'=').count();
+        match padding {
+            0 => len += 3,
+            1 | 2 => return Some(&room[..len + 3 - padding]),
+            _ => return None,
+        }
+    }
+    (len > 0).then_some(&room[..len])
+}
+
+/// The six bits that a letter stands for; the padding stands for zero.
+fn value(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        b'=' => Some(0),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base64_key_is_its_bytes() {
+        for (key, expected) in [
+            (&b"YWJj"[..], Some(&b"abc"[..])),
+            (b"YQ==", Some(b"a")),
+            (b"YWI=", Some(b"ab")),
+            (b"DQpFTkQNCg==", Some(b"\r\nEND\r\n")),
+            // The unused bits are not zero.
+            (b"YR==", Some(b"a")),
+            // What is no base64 is skipped.
+            (b"Y-W_J!j", Some(b"abc")),
+            // Nothing counts behind a padded group.
+            (b"YQ==YWJj", Some(b"a")),
+            // Padding in the middle of a group counts where it stands.
+            (b"Y=Jj", Some(b"\x60\x02")),
+            (b"YWI", None),
+            (b"!!", None),
+            (b"", None),
+            (b"====", None),
+            (b"Y===", None),
+        ] {
+            let mut room: KeyRoom = [0; 192];
+            assert_eq!(decode_key(key, &mut room), expected, "{}", key.escape_ascii());
+        }
+        let mut room: KeyRoom = [0; 192];
+        assert_eq!(decode_key(&[b'A'; 248], &mut room), Some(&[0; 186][..]));
+    }
+}

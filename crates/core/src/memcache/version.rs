@@ -1,0 +1,197 @@
+//! What a server can: learnt from its `version` when a connection opens.
+//!
+//! A server that does not know `ms` answers `ERROR` and then runs the data as commands, and one of
+//! the early meta commands reads another line than today's. So meta commands go to servers of which
+//! it is known that they speak today's form.
+
+use super::parse_value;
+use crate::protocol::Response;
+use core::fmt;
+
+/// The version of a server, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    major: u16,
+    minor: u16,
+    patch: u16,
+}
+
+/// The first memcached whose meta commands have today's form: the length of `ms` as a word of its
+/// own, keys in base64, `HD` for success.
+const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
+
+impl Version {
+    /// Whether the server speaks the meta commands. One whose version is not known does not.
+    pub fn speaks_meta(self) -> bool {
+        self >= META_SINCE
+    }
+
+    /// The version as a number, zero if it is not known; for figures.
+    pub const fn to_bits(self) -> u64 {
+        (self.major as u64) << 32 | (self.minor as u64) << 16 | self.patch as u64
+    }
+
+    /// The version of such a number.
+    pub const fn from_bits(bits: u64) -> Self {
+        let [_, _, major_high, major_low, minor_high, minor_low, patch_high, patch_low] =
+            bits.to_be_bytes();
+        Self {
+            major: u16::from_be_bytes([major_high, major_low]),
+            minor: u16::from_be_bytes([minor_high, minor_low]),
+            patch: u16::from_be_bytes([patch_high, patch_low]),
+        }
+    }
+
+    /// The version at the start of `text`, such as `1.6.21_1` or `1.6.0-beta1`.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut parts = text.splitn(3, |byte| *byte == b'.').map(leading_number);
+        Some(Self { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// The number of which a text has the digits at its start.
+fn leading_number(text: &[u8]) -> Option<u16> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    core::str::from_utf8(&text[..end]).ok()?.parse().ok()
+}
+
+/// What a server is asked before anything else.
+pub(crate) const GREETING: &[u8] = b"version\r\n";
+
+/// What a server says to the greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// The answer takes up the first `len` bytes. The version is zero if the answer tells none.
+    Answer {
+        /// Its bytes.
+        len: usize,
+        /// The server's version.
+        version: Version,
+    },
+    /// The server has as many clients as it takes, and closes.
+    Full,
+    /// Not whole yet.
+    Partial,
+    /// No answer of a memcached.
+    Mismatch,
+}
+
+/// The longest answer to the greeting.
+const GREETING_MAX: usize = 1024;
+
+/// Reads the answer to [`GREETING`] at the head of `input`.
+///
+/// A server that answers with an error, or takes the question for a read, lives on: it is asked for
+/// nothing of which one has to know its version.
+pub fn parse_greeting(input: &[u8]) -> Greeting {
+    let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(GREETING_MAX)]) else {
+        return if input.len() < GREETING_MAX { Greeting::Partial } else { Greeting::Mismatch };
+    };
+    let Some(line) = input[..end].strip_suffix(b"\r") else { return Greeting::Mismatch };
+    let unknown = |len| Greeting::Answer { len, version: Version::default() };
+    match line {
+        [b'V', b'A', b'L', b'U', b'E', b' ', ..] => {
+            read_value(input).map_or_else(|other| other, unknown)
+        }
+        b"END" => unknown(end + 1),
+        b"ERROR Too many open connections" => Greeting::Full,
+        line if super::response::is_error(line) => unknown(end + 1),
+        line => match line.strip_prefix(b"VERSION ") {
+            Some(text) => {
+                Greeting::Answer { len: end + 1, version: Version::parse(text).unwrap_or_default() }
+            }
+            None => Greeting::Mismatch,
+        },
+    }
+}
+
+/// The length of a value with the `END` behind it.
+fn read_value(input: &[u8]) -> Result<usize, Greeting> {
+    const END: &[u8] = b"END\r\n";
+
+    match parse_value(input, b"", GREETING_MAX) {
+        Response::Value { len, .. } => match input.get(len..len + END.len()) {
+            Some(END) => Ok(len + END.len()),
+            Some(_) => Err(Greeting::Mismatch),
+            None => Err(Greeting::Partial),
+        },
+        Response::Partial(_) => Err(Greeting::Partial),
+        _ => Err(Greeting::Mismatch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LINE_END;
+    use super::*;
+    use alloc::string::ToString;
+
+    fn version(text: &str) -> Version {
+        let line = [b"VERSION ", text.as_bytes(), LINE_END].concat();
+        match parse_greeting(&line) {
+            Greeting::Answer { len, version } if len == line.len() => version,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn meta_commands_have_their_form_since_1_6_10() {
+        for (text, speaks) in [
+            ("1.6.10", true),
+            ("1.6.45", true),
+            ("1.7.0", true),
+            ("2.0.0-rc1", true),
+            ("1.6.18_1", true),
+            ("1.6.9", false),
+            ("1.5.22", false),
+            ("1.4.4-14-g9c660c0", false),
+            ("mcrouter 1.0", false),
+            ("1.6", false),
+            ("", false),
+            ("1.6.99999999", false),
+        ] {
+            assert_eq!(version(text).speaks_meta(), speaks, "{text:?}");
+        }
+        assert_eq!(version("1.6.18").to_string(), "1.6.18");
+    }
+
+    #[test]
+    fn a_version_survives_as_a_number() {
+        let version = version("1.6.18");
+        assert_eq!(Version::from_bits(version.to_bits()), version);
+        assert_eq!(Version::default().to_bits(), 0);
+    }
+
+    #[test]
+    fn a_server_that_tells_no_version_is_still_one() {
+        for answer in
+            [&b"ERROR\r\n"[..], b"CLIENT_ERROR x\r\n", b"END\r\n", b"VALUE ion 0 1\r\n7\r\nEND\r\n"]
+        {
+            let expected = Greeting::Answer { len: answer.len(), version: Version::default() };
+            assert_eq!(parse_greeting(answer), expected, "{}", answer.escape_ascii());
+            for cut in 0..answer.len() {
+                assert_eq!(parse_greeting(&answer[..cut]), Greeting::Partial);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_server_says_so() {
+        assert_eq!(parse_greeting(b"ERROR Too many open connections\r\n"), Greeting::Full);
+    }
+
+    #[test]
+    fn another_protocol_is_no_greeting() {
+        for answer in
+            [&b"-NOAUTH Authentication required.\r\n"[..], b"VERSION 1.6.18\n", &[b'x'; 1024]]
+        {
+            assert_eq!(parse_greeting(answer), Greeting::Mismatch);
+        }
+    }
+}

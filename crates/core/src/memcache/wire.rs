@@ -1,0 +1,116 @@
+//! What a server gets for a client's request.
+//!
+//! The one rule: exactly one reply comes back. So what a client says of replies (`noreply`, `q`)
+//! stays here, and a line is written as every memcached reads it: one space between words, numbers
+//! in their plain form, CRLF at the end.
+
+use super::LINE_END;
+use super::number::Numbers;
+use super::words::Words;
+use alloc::vec::Vec;
+
+/// What a server gets for a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wire<'a> {
+    /// The client's own bytes, which are as we would write them.
+    Verbatim(&'a [u8]),
+    /// The kept words of the client's line, and the data behind it.
+    Words {
+        /// The line.
+        line: Head<'a>,
+        /// Which of its words.
+        keep: Keep,
+        /// The data block with its line end, or nothing.
+        data: &'a [u8],
+    },
+}
+
+/// Words of a client's line, without its end, and the numbers that take the place of some.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head<'a> {
+    /// The words as the client wrote them.
+    pub text: &'a [u8],
+    /// What a server gets in their place.
+    pub numbers: Numbers,
+}
+
+/// Which words of a line a server gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Every word.
+    All,
+    /// The first few: what memcached ignores, and `noreply`, stay here.
+    First(usize),
+    /// All but the meta requests' quiet flag.
+    AllButQuiet,
+}
+
+impl Wire<'_> {
+    /// Appends what the server gets.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match *self {
+            Wire::Verbatim(bytes) => out.extend_from_slice(bytes),
+            Wire::Words { line, keep, data } => {
+                line.write(keep, out);
+                out.extend_from_slice(LINE_END);
+                out.extend_from_slice(data);
+            }
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Appends the kept words with one space between them.
+    pub(crate) fn write(&self, keep: Keep, out: &mut Vec<u8>) {
+        for (index, word) in Words::new(self.text).enumerate() {
+            let kept = match keep {
+                Keep::All => true,
+                Keep::First(count) => index < count,
+                Keep::AllButQuiet => index < 2 || word[0] != b'q',
+            };
+            if !kept {
+                continue;
+            }
+            if index > 0 {
+                out.push(b' ');
+            }
+            match self.numbers.at(index) {
+                Some(number) => number.write(out),
+                None => out.extend_from_slice(word),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::number;
+    use super::*;
+
+    fn written(text: &[u8], numbers: Numbers, keep: Keep, data: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        Wire::Words { line: Head { text, numbers }, keep, data }.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn kept_words_are_written_with_single_spaces() {
+        let line = b"  set  k 1 2   3 noreply ";
+        let wire = written(line, Numbers::NONE, Keep::First(5), b"abc\r\n");
+        assert_eq!(wire, b"set k 1 2 3\r\nabc\r\n");
+    }
+
+    #[test]
+    fn only_the_quiet_flag_of_a_meta_request_is_left_out() {
+        let wire = written(b"mg quiet v q Oq1 t", Numbers::NONE, Keep::AllButQuiet, b"");
+        assert_eq!(wire, b"mg quiet v Oq1 t\r\n");
+    }
+
+    #[test]
+    fn a_number_takes_the_place_of_its_word() {
+        let rewrites = [None, number::exptime(b"4294967295").unwrap(), None, None];
+        let wire = written(b"set k 7 4294967295 1", Numbers::new(2, rewrites), Keep::All, b"x\r\n");
+        assert_eq!(wire, b"set k 7 -1 1\r\nx\r\n");
+    }
+}

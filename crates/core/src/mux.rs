@@ -24,6 +24,7 @@
 mod client;
 mod failure;
 mod gather;
+mod greeting;
 mod reply;
 mod request;
 mod response;
@@ -40,6 +41,7 @@ use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use client::Client;
 use core::time::Duration;
@@ -99,11 +101,15 @@ pub enum Event {
         /// Which server.
         server: usize,
     },
-    /// A server sent something that was no answer.
+    /// A connection was closed because a reply did not match its request.
     Desync {
         /// Which server.
         server: usize,
+        /// How many requests were answered with the error.
+        requests: usize,
     },
+    /// A client spoke memcached's binary protocol and is closed for it.
+    BinaryClient,
     /// A server left the ring.
     Ejected {
         /// Which server.
@@ -167,6 +173,8 @@ pub struct Mux {
     /// Apart from the others, as there are many and they are small.
     reply_spares: Spares,
     stats: Arc<PoolStats>,
+    /// The servers of which a connection was lost and that have not answered since.
+    is_down: Vec<bool>,
     dirty_clients: Dirty<ClientId>,
     dirty_conns: Dirty<ConnId>,
     events: VecDeque<Event>,
@@ -204,6 +212,7 @@ impl Mux {
             gathers: Gathers::default(),
             spares: Spares::default(),
             reply_spares: Spares::default(),
+            is_down: vec![false; stats.servers.len()],
             stats,
             dirty_clients: Dirty::new(),
             dirty_conns: Dirty::new(),

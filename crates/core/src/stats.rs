@@ -163,6 +163,8 @@ counters! {
 pub struct MoreServerStats {
     /// Failures by reason, in the order of [`ServerError::OF_SERVERS`].
     pub errors: [Counter; ServerError::OF_SERVERS.len()],
+    /// What the server said its version is (`Version::to_bits`), 0 if it is not known.
+    pub version: Counter,
     /// Connections begun since the start.
     pub connects: Counter,
     /// Times the server was ejected.

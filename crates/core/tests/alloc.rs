@@ -92,6 +92,9 @@ impl Traffic {
             if self.mux.wants_open(id) {
                 self.mux.handle_conn_opening(id, self.now);
                 self.mux.handle_conn_open(id, self.now);
+                let count = self.mux.conn_output(id).len();
+                self.mux.handle_conn_written(id, count, self.now);
+                self.mux.handle_server_bytes(id, b"VERSION 1.6.18\r\n", self.now);
             }
             let output = self.mux.conn_output(id);
             if self.replies[id.index()].is_empty() {

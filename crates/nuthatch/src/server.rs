@@ -58,7 +58,7 @@ impl ServerSocket {
         if place.mux.wants_open(place.id) {
             self.open(place, address);
         }
-        if place.mux.conn_state(place.id) == ConnState::Open {
+        if place.mux.conn_state(place.id).is_connected() {
             self.write(place);
         }
     }
@@ -160,7 +160,7 @@ impl ServerSocket {
                 Ok(Ok(())) => self.opened(place),
                 Ok(Err(error)) | Err(error) => self.fail(place, server_error(error)),
             },
-            ConnState::Open => {
+            ConnState::Greeting | ConnState::Open => {
                 if ready.write {
                     // The rest is written with what this turn adds to it.
                     place.mux.mark_conn(place.id);
@@ -178,7 +178,7 @@ impl ServerSocket {
     /// up for what was read.
     fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
         let mut taken = 0;
-        while taken < READ_MAX && place.mux.conn_state(place.id) == ConnState::Open {
+        while taken < READ_MAX && place.mux.conn_state(place.id).is_connected() {
             match self.read_once(place, scratch) {
                 Some(count) => taken += count,
                 None => return,

@@ -51,10 +51,14 @@ impl Watch {
                     log::warn!(pool, server, address:%, reason; "server up");
                 }
             }
-            Event::Desync { server } => {
-                let (server, address) = about(server);
-                let reason = "its reply did not fit the request";
-                log::error!(pool, server, address:%, reason; "server connection quarantined");
+            Event::Desync { server, requests } => {
+                let ((server, address), requests_failed) = (about(server), requests);
+                let reason = "reply did not match the request";
+                log::error!(pool, server, address:%, reason, requests_failed; "server connection closed");
+            }
+            Event::BinaryClient => {
+                let reason = "memcached's binary protocol is not supported: use the text protocol";
+                log::warn!(pool, reason; "client closed");
             }
             Event::Ejected { server, error } => {
                 let ((server, address), reason) = (about(server), reason(error));

@@ -535,7 +535,10 @@ fn a_demo_can_be_tried_until_ctrl_c_and_leaves_nothing_behind() {
 #[test]
 fn a_node_ends_well_when_it_is_asked_to() {
     let mut node = Server::node();
-    assert_eq!(node.ask(b"version\r\n"), format!("VERSION {}\r\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        node.ask(b"version\r\n"),
+        format!("VERSION 1.6.18 nuthatch {}\r\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(node.running.end(Signal::TERM), Some(0));
 }
 

@@ -160,6 +160,7 @@ fn every_reason_of_a_server_error_stands_in_the_protocol() {
         ServerError::NoSocket,
         ServerError::Desync,
         ServerError::NoServers,
+        ServerError::Full,
         ServerError::Local,
         ServerError::Other,
     ];

@@ -32,7 +32,7 @@ impl Mux {
             return;
         }
         let stats = &self.stats.servers[conn.server()];
-        let idle = conn.state == ConnState::Open && conn.pending.is_empty();
+        let idle = conn.state.is_connected() && conn.pending.is_empty();
         let is_blameless = idle || error == ServerError::Local;
         match error {
             ServerError::Closed => stats.server_eof.add(1),
@@ -48,12 +48,15 @@ impl Mux {
         // Requests that ran out of time are counted already; only others are a failure anew.
         let is_counted = conn.expired > 0 && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
-        if requests > 0 || blame == Blame::Server {
+        if (requests > 0 || blame == Blame::Server) && !is_counted {
+            self.count_error(server, error);
+        }
+        if error == ServerError::Desync {
+            self.events.push_back(Event::Desync { server, requests });
+        } else if requests > 0 || blame == Blame::Server {
             if error != ServerError::Local {
+                self.is_down[server] = true;
                 self.stats.servers[server].more.is_down.set(1);
-            }
-            if !is_counted {
-                self.count_error(server, error);
             }
             self.events.push_back(Event::ConnLost { server, error, requests });
         }

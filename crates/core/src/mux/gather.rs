@@ -8,8 +8,8 @@
 //! `flush_all` is the same without keys.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, LINE_END, VALUES_END};
-use crate::protocol::Response;
+use crate::memcache::{self, ALL_OK, Head, Keep, LINE_END, VALUES_END};
+use crate::protocol::{Many, Response};
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub(super) struct Fragment {
     pub(super) conn: ConnId,
     first: usize,
     last: usize,
+    /// Bytes of its keys, each with the space before it.
+    key_bytes: usize,
+    /// The number of the newest fragment of the same connection; only the first knows it.
+    newest: usize,
     /// Where the next value is looked for first.
     cursor: usize,
 }
@@ -76,17 +80,19 @@ pub(super) struct Fragment {
 impl Gather {
     /// Notes the keys of a request, checks them, and asks `fragment_of` where each one goes: to
     /// which connection, and which of its request's fragments that is, the next one for a new one.
+    /// A connection gets another fragment when the line of its last would become too long.
     pub(super) fn split(
         &mut self,
-        keys: &[u8],
+        many: &Many<'_>,
         keys_max: usize,
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), Unsplit>,
     ) -> Result<(), Unsplit> {
+        let room = many.line_max.saturating_sub(many.head.text.len() + LINE_END.len());
         self.text.push(b' ');
-        self.text.extend_from_slice(keys);
-        let mut rest = keys;
+        self.text.extend_from_slice(many.keys);
+        let mut rest = many.keys;
         while !rest.is_empty() {
-            let start = 1 + keys.len() - rest.len();
+            let start = 1 + many.keys.len() - rest.len();
             let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
             rest = others;
             let index = self.keys.len();
@@ -95,16 +101,30 @@ impl Gather {
             }
             let end = start + key.len();
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
-            let (conn, number) = fragment_of(key, self.fragments.len())?;
-            if number == self.fragments.len() {
+            let next_number = self.fragments.len();
+            let (conn, number) = fragment_of(key, next_number)?;
+            if number == next_number {
                 self.add_fragment(conn, index);
             } else {
-                let fragment = &mut self.fragments[number];
-                self.keys[fragment.last].next = index;
-                fragment.last = index;
+                self.add_key(number, index, room);
             }
         }
         Ok(())
+    }
+
+    /// Adds a key to the newest line of the connection whose first fragment has this number.
+    fn add_key(&mut self, number: usize, index: usize, room: usize) {
+        let newest = self.fragments[number].newest;
+        let fragment = &mut self.fragments[newest];
+        let bytes = 1 + self.keys[index].end - self.keys[index].start;
+        if fragment.key_bytes + bytes > room {
+            let conn = fragment.conn;
+            self.fragments[number].newest = self.fragments.len();
+            return self.add_fragment(conn, index);
+        }
+        fragment.key_bytes += bytes;
+        self.keys[fragment.last].next = index;
+        fragment.last = index;
     }
 
     pub(super) fn key_count(&self) -> usize {
@@ -113,7 +133,16 @@ impl Gather {
 
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
     fn add_fragment(&mut self, conn: ConnId, first: usize) {
-        self.fragments.push(Fragment { conn, first, last: first, cursor: first });
+        let key_bytes = self.keys.get(first).map_or(0, |key| 1 + key.end - key.start);
+        let newest = self.fragments.len();
+        self.fragments.push(Fragment {
+            conn,
+            first,
+            last: first,
+            key_bytes,
+            newest,
+            cursor: first,
+        });
         self.waiting += 1;
     }
 
@@ -123,8 +152,8 @@ impl Gather {
     }
 
     /// Appends a fragment's request: `head`, its keys, and the line's end.
-    pub(super) fn write_fragment(&self, number: u32, head: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(head);
+    pub(super) fn write_fragment(&self, number: u32, head: Head<'_>, out: &mut Vec<u8>) {
+        head.write(Keep::All, out);
         let mut index = self.fragments[number as usize].first;
         while index != NO_KEY {
             let key = &self.keys[index];

@@ -209,12 +209,15 @@ impl Mux {
         if at_head {
             client.leave_queue(&mut self.slots, id);
             client.mark(client_id, &mut self.dirty_clients);
-            let is_held = client.hold == Hold::Own;
+            let hold = client.hold;
             if client.queue.head().is_some() {
                 self.release(client_id);
             }
-            if is_held {
-                self.reconsider(client_id);
+            match hold {
+                Hold::No => {}
+                Hold::Own => self.reconsider(client_id),
+                Hold::Barrier => self.pass_barrier(client_id),
+                Hold::Server | Hold::Resumable | Hold::Called => {}
             }
         } else {
             client.held_bytes += written;
@@ -240,19 +243,23 @@ impl Mux {
         let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
         if client.serial == slot.owner.serial {
             client.silent -= 1;
-            if client.silent == 0 && client.hold == Hold::Barrier {
+            if client.hold == Hold::Barrier {
                 self.pass_barrier(slot.owner.client);
             }
         }
     }
 
-    /// Answers a client's barrier, which is its last request as long as it is held for it.
+    /// Answers a client's barrier if it is the last thing on its way. It is the client's last request
+    /// as long as the client is held for it.
     fn pass_barrier(&mut self, id: ClientId) {
-        let barrier = self.clients[id.index()].queue.tail().expect("a barrier is in the queue");
-        let answer = mem::take(&mut self.slots.slot(barrier).reply);
-        self.answer(barrier, answer.as_slice());
-        self.spares.give(answer);
-        self.make_resumable(id);
+        let client = &mut self.clients[id.index()];
+        let Some(head) = client.queue.head().filter(|_| client.silent == 0) else { return };
+        if self.slots.slot(head).state == State::Barrier {
+            let answer = mem::take(&mut self.slots.slot(head).reply);
+            self.answer(head, answer.as_slice());
+            self.spares.give(answer);
+            self.make_resumable(id);
+        }
     }
 
     /// Lets the replies leave that are here and whose turn it is now.

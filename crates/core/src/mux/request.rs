@@ -4,11 +4,11 @@
 //! server always takes the same connection, so it stays in order there whatever
 //! `server_connections` is.
 
-use super::Mux;
 use super::client::{ClientId, Hold};
 use super::gather::{Gather, Unsplit};
 use super::server::{ConnId, Pending};
 use super::slots::{Owner, SlotId, State};
+use super::{Event, Mux};
 use crate::memcache::{self, KeyRoom};
 use crate::protocol::{
     All, Class, Expect, KeyEncoding, Limit, Many, One, Quiet, Request, ServerError, Shape,
@@ -52,8 +52,12 @@ impl Mux {
             }
             Request::Lost { error, limit } => {
                 self.stats.client_framing_lost.add(1);
-                if *limit != Limit::Grammar {
-                    self.limit_counter(*limit).add(1);
+                match limit {
+                    Limit::ItemSize | Limit::Keys | Limit::Line => {
+                        self.limit_counter(*limit).add(1);
+                    }
+                    Limit::Binary => self.events.push_back(Event::BinaryClient),
+                    Limit::Grammar | Limit::Http => {}
                 }
                 self.answer_here(id, error);
                 self.end_input(id);
@@ -82,26 +86,25 @@ impl Mux {
 
     fn limit_counter(&self, limit: Limit) -> &Counter {
         match limit {
-            Limit::Grammar => &self.stats.client_request_errors,
+            Limit::Grammar | Limit::Binary | Limit::Http => &self.stats.client_request_errors,
             Limit::ItemSize => &self.stats.limit_item_size,
             Limit::Keys => &self.stats.limit_keys,
             Limit::Line => &self.stats.limit_line,
         }
     }
 
+    /// A barrier is answered once nothing of its client is on its way, and what comes after it is
+    /// not looked at before.
     fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
-        let client = &mut self.clients[id.index()];
-        if client.silent == 0 {
-            self.answer_here(id, answer);
-        } else {
-            // What comes after it is not looked at before no silent request is on its way; so the
-            // count of these is that of those before it.
-            let slot = self.insert_slot(id, 0, State::Barrier);
-            let mut reply = self.spares.take();
-            reply.extend_from_slice(answer);
-            self.slots.slot(slot).reply = reply;
-            self.hold(id, Hold::Barrier);
+        let client = &self.clients[id.index()];
+        if client.silent == 0 && client.queue.head().is_none() {
+            return self.answer_at_once(id, answer);
         }
+        let slot = self.insert_slot(id, 0, State::Barrier);
+        let mut reply = self.spares.take();
+        reply.extend_from_slice(answer);
+        self.slots.slot(slot).reply = reply;
+        self.hold(id, Hold::Barrier);
         Taken::Yes
     }
 
@@ -128,6 +131,10 @@ impl Mux {
         if self.must_wait(conn) {
             return self.wait_for(id, conn);
         }
+        if !self.can_serve(conn, one.expect) {
+            self.answer_here(id, memcache::NO_META);
+            return Taken::Yes;
+        }
         self.count_request(one.class, 1);
         let slot = self.new_slot(id, 1, one.expect);
         let echo = match one.expect.shape {
@@ -137,7 +144,7 @@ impl Mux {
             _ => (&b""[..], &b""[..]),
         };
         let pending = Pending::one(slot, one.expect, one.class);
-        self.send(conn, pending, echo, now, |out| memcache::write_wire(&one.wire, out));
+        self.send(conn, pending, echo, now, |out| one.wire.write(out));
         Taken::Yes
     }
 
@@ -148,7 +155,7 @@ impl Mux {
         let request = self.next_serial;
         let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
         let keys_max = self.options.limits.keys_max;
-        let split = gather.split(many.keys, keys_max, |key, next_number| {
+        let split = gather.split(many, keys_max, |key, next_number| {
             let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
             let conn = ConnId::new(server * lanes + lane);
             let number = self.conns[conn.index()].fragment_in(request, next_number);
@@ -200,7 +207,7 @@ impl Mux {
         let slot = self.new_slot(id, 1, all.expect);
         let pending = Pending::one(slot, all.expect, Class::Other);
         self.send_fragments(pending, gather, now, |_, _, out| {
-            memcache::write_wire(&all.wire, out);
+            all.wire.write(out);
         });
         Taken::Yes
     }

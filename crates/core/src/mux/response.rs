@@ -31,8 +31,10 @@ impl Mux {
 
     /// Hop 10 (c): a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        if self.conns[id.index()].state != ConnState::Open {
-            return;
+        match self.conns[id.index()].state {
+            ConnState::Open => {}
+            ConnState::Greeting => return self.take_greeting(id, bytes, now),
+            ConnState::Closed | ConnState::Opening => return,
         }
         let mut rest = bytes;
         while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
@@ -118,12 +120,12 @@ impl Mux {
             }
             let asked = self.conns[id.index()].oldest_asked();
             let Some(pending) = asked else {
-                self.quarantine(id, Blame::Nobody, now);
+                self.give_up(id, Blame::Nobody, now);
                 return bytes.len();
             };
             if pending.expect.shape == Shape::Values {
                 let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
-                    self.quarantine(id, Blame::Server, now);
+                    self.give_up(id, Blame::Server, now);
                     return bytes.len();
                 };
                 used += len;
@@ -144,7 +146,7 @@ impl Mux {
                     break;
                 }
                 Response::Value { .. } | Response::Mismatch => {
-                    self.quarantine(id, Blame::Server, now);
+                    self.give_up(id, Blame::Server, now);
                     return bytes.len();
                 }
             }
@@ -187,7 +189,8 @@ impl Mux {
         let stats = &self.stats.servers[conn.server];
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
-        if stats.more.is_down.read() != 0 {
+        if self.is_down[conn.server] {
+            self.is_down[conn.server] = false;
             stats.more.is_down.set(0);
             self.events.push_back(Event::Answers { server: conn.server });
         }
@@ -219,10 +222,8 @@ impl Mux {
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.
-    fn quarantine(&mut self, id: ConnId, blame: Blame, now: Instant) {
+    pub(super) fn give_up(&mut self, id: ConnId, blame: Blame, now: Instant) {
         self.stats.desync_total.add(1);
-        let server = self.conns[id.index()].server;
-        self.events.push_back(Event::Desync { server });
         self.abort_conn(id, ServerError::Desync, blame, now);
     }
 }

@@ -8,6 +8,7 @@ use super::gather::GatherId;
 use super::slots::SlotId;
 use super::{ClientId, Mux, next_guess};
 use crate::buffer::Buffer;
+use crate::memcache::{GREETING, Version};
 use crate::protocol::{Class, Expect, ServerError};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -40,8 +41,17 @@ pub enum ConnState {
     Closed,
     /// Its socket is being opened.
     Opening,
-    /// Bytes can go both ways.
+    /// The server is asked for its version; requests wait.
+    Greeting,
+    /// Requests and replies go both ways.
     Open,
+}
+
+impl ConnState {
+    /// Whether bytes can go both ways.
+    pub fn is_connected(self) -> bool {
+        matches!(self, Self::Greeting | Self::Open)
+    }
 }
 
 /// A request that waits for the reply of one server.
@@ -68,7 +78,11 @@ pub(super) struct Conn {
     pub(super) server: usize,
     pub(super) state: ConnState,
     /// Since when it is being opened.
-    opening: Instant,
+    pub(super) opening: Instant,
+    /// How many bytes of the greeting are still to be written.
+    pub(super) greeting_left: usize,
+    /// The server's version, as the greeting told.
+    pub(super) version: Version,
     /// Requests without their reply, oldest first.
     pub(super) pending: VecDeque<Pending>,
     /// Bytes of these requests.
@@ -141,6 +155,8 @@ impl Conn {
             server,
             state: ConnState::Closed,
             opening: Instant::default(),
+            greeting_left: 0,
+            version: Version::default(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             expired: 0,
@@ -237,23 +253,22 @@ impl Mux {
         self.stats.servers[conn.server].server_connections.add(1);
     }
 
-    /// The connection is open.
-    pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        conn.state = ConnState::Open;
-        let took = now.nanos_since(conn.opening);
-        self.stats.servers[conn.server].more.connect_time.record(took);
-        self.mark_conn(id);
-    }
-
     /// The bytes to be written to the server.
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
-        self.conns[id.index()].out.as_slice()
+        let conn = &self.conns[id.index()];
+        if conn.greeting_left > 0 {
+            return &GREETING[GREETING.len() - conn.greeting_left..];
+        }
+        if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
     }
 
     /// Notes that `count` bytes of the output were written.
     pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
         let conn = &mut self.conns[id.index()];
+        if conn.state == ConnState::Greeting {
+            conn.greeting_left -= count;
+            return;
+        }
         conn.out.advance(count);
         let left = conn.out.len();
         let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
@@ -387,6 +402,7 @@ impl Mux {
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;
+        conn.greeting_left = 0;
         conn.reply_guess = 0;
         conn.skip = 0;
         conn.echo.clear(&mut self.spares);

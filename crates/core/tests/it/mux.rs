@@ -4,6 +4,7 @@
 mod connections;
 mod everywhere;
 mod failures;
+mod greeting;
 mod large;
 mod leaving;
 mod lies;
@@ -18,7 +19,7 @@ const TIMED_OUT: &str = "SERVER_ERROR Connection timed out\r\n";
 const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
 const DESYNC: &str = "SERVER_ERROR Invalid argument\r\n";
 const BACKLOG: &str =
-    "SERVER_ERROR reply dropped: client_backlog_max bytes wait for this client already\r\n";
+    "SERVER_ERROR reply dropped: it and the client's unread replies exceed client_backlog_max\r\n";
 
 fn value(key: &str, data: &str) -> String {
     format!("VALUE {key} 0 {}\r\n{data}\r\n", data.len())

@@ -50,7 +50,12 @@ pub(crate) struct Net {
     servers: Vec<Peer>,
     /// Whether connections to servers open as soon as they are wanted.
     pub(crate) accepts: bool,
+    /// What servers answer to the greeting, if they answer by themselves.
+    pub(crate) greeting: Option<&'static str>,
 }
+
+/// What today's memcached answers to the greeting.
+pub(crate) const GREETING: &str = "VERSION 1.6.18\r\n";
 
 impl Net {
     pub(crate) fn new(servers: usize) -> Self {
@@ -65,7 +70,15 @@ impl Net {
         let peer = || Peer { reads: true, ..Peer::default() };
         let servers = (0..mux.conn_count()).map(|_| peer()).collect();
         let now = Instant::default();
-        Self { mux, events: Vec::new(), now, clients: Vec::new(), servers, accepts: true }
+        Self {
+            mux,
+            events: Vec::new(),
+            now,
+            clients: Vec::new(),
+            servers,
+            accepts: true,
+            greeting: Some(GREETING),
+        }
     }
 
     pub(crate) fn client(&mut self) -> ClientId {
@@ -183,11 +196,11 @@ impl Net {
 
     fn settle(&mut self) {
         loop {
-            while let Some(id) = self.mux.next_dirty_client() {
-                self.look_after_client(id);
-            }
             while let Some(id) = self.mux.next_dirty_conn() {
                 self.look_after_conn(id);
+            }
+            while let Some(id) = self.mux.next_dirty_client() {
+                self.look_after_client(id);
             }
             self.check_figures();
             if !self.mux.has_resumable() {
@@ -225,6 +238,14 @@ impl Net {
                 self.mux.handle_conn_open(id, self.now);
             }
         }
+        if self.mux.conn_state(id) == ConnState::Greeting && !self.mux.conn_output(id).is_empty() {
+            let count = self.mux.conn_output(id).len();
+            self.mux.handle_conn_written(id, count, self.now);
+            if let Some(answer) = self.greeting {
+                self.mux.handle_server_bytes(id, answer.as_bytes(), self.now);
+            }
+        }
+        let peer = &mut self.servers[id.index()];
         let output = self.mux.conn_output(id);
         if self.mux.conn_state(id) == ConnState::Open && peer.reads && !output.is_empty() {
             peer.received.extend_from_slice(output);

@@ -12,7 +12,7 @@ mod random;
 
 use client::{Client, Truth};
 use memcached::Memcached;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
+use nuthatch_core::mux::{ClientId, ConnId, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
 use nuthatch_core::protocol::{Limits, ServerError};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -545,7 +545,7 @@ impl World {
             self.mux.handle_conn_opening(id, self.now());
             self.at(500, Event::Open(id.index(), epoch));
         }
-        let is_open = self.mux.conn_state(id) == ConnState::Open;
+        let is_open = self.mux.conn_state(id).is_connected();
         let wire = &mut self.wires[id.index()];
         assert!(!is_open || wire.open, "a connection is open that is not");
         if is_open && !wire.writes && !self.mux.conn_output(id).is_empty() {

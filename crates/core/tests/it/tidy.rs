@@ -17,7 +17,7 @@ const VAGUE_NAMES: [&str; 4] = ["util", "common", "helpers", "types"];
 const FORBIDDEN: [(&str, &[&str]); 11] = [
     ("crates/core/src/ring", &["crate::mux", "crate::pool", "crate::memcache", "crate::protocol"]),
     ("crates/core/src/ring", &["crate::buffer", "crate::stats", "crate::time"]),
-    ("crates/core/src/protocol", &["crate::mux", "crate::pool", "crate::memcache", "super::"]),
+    ("crates/core/src/protocol", &["crate::mux", "crate::pool", "super::"]),
     ("crates/core/src/memcache", &["crate::mux", "crate::pool"]),
     ("crates/core/src/pool", &["crate::protocol", "crate::memcache", "crate::mux"]),
     ("crates/core/src", &["std::"]),

@@ -65,9 +65,20 @@ pub(crate) struct FakeServer {
 }
 
 impl FakeServer {
-    /// `script` is given each connection with its number, from 0; the connection closes when the
-    /// script returns. Accepts for as long as the test program runs.
+    /// `script` is given each connection with its number, from 0, once the proxy's greeting is
+    /// answered; the connection closes when the script returns. Accepts for as long as the test
+    /// program runs.
     pub(crate) fn start(script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
+        Self::start_silent(move |mut conn, nth| {
+            if conn.read_line().is_ok_and(|line| line == b"version\r\n") {
+                conn.send("VERSION 1.6.18\r\n");
+                script(conn, nth);
+            }
+        })
+    }
+
+    /// Likewise, but the script has to answer the greeting, too.
+    pub(crate) fn start_silent(script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let accepted = Arc::new(AtomicUsize::new(0));

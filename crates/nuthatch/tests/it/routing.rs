@@ -342,6 +342,10 @@ impl Peer {
         let mut replies = Vec::new();
         for line in self.received.drain(..=end).collect::<Vec<_>>().split_inclusive(|&b| b == b'\n')
         {
+            if line == b"version\r\n" {
+                replies.extend_from_slice(b"VERSION 1.6.18\r\n");
+                continue;
+            }
             let keys = line.strip_prefix(b"get ").expect("only get is asked");
             let keys = keys.strip_suffix(b"\r\n").expect("lines end with CRLF");
             let number = self.server.to_string();

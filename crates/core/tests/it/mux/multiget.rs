@@ -30,7 +30,7 @@ fn one_word_that_is_no_key_refuses_a_whole_multi_get() {
     let mut net = Net::new(2);
     let client = net.client();
     let long = "k".repeat(251);
-    for keys in [format!("a {long} b"), format!("{long} a"), "a b\x01 c".into(), "a b\x7f".into()] {
+    for keys in [format!("a {long} b"), format!("{long} a"), "a b\0 c".into(), "a b\r".into()] {
         net.say(client, &format!("get {keys}\r\n"));
         assert_eq!(net.got(client), "CLIENT_ERROR bad command line format\r\n");
     }
@@ -80,7 +80,7 @@ fn a_value_nobody_asked_for_is_a_desync() {
         let client = net.client();
         net.say(client, "get a b c\r\nget d\r\n");
         net.answer(0, &(value("a", "1") + &value(stray, "2") + "END\r\n"));
-        assert!(net.events.contains(&Event::Desync { server: 0 }));
+        assert!(net.events.iter().any(|event| matches!(event, Event::Desync { server: 0, .. })));
         net.answer(1, &(value("b", "2") + "END\r\n" + &hit("d", "4")));
         assert_eq!(net.got(client), DESYNC.to_owned() + &hit("d", "4"));
         net.check_idle();
@@ -96,4 +96,48 @@ fn a_value_comes_as_often_as_it_was_asked_for_and_not_more_often() {
     assert_eq!(net.got(client), DESYNC);
     assert_eq!(net.mux.stats().desync_total.read(), 1);
     net.check_idle();
+}
+
+#[test]
+fn a_long_read_with_an_expiry_is_cut_into_lines_that_a_server_takes() {
+    for command in ["gat 0", "gats 4294967295"] {
+        let mut net = Net::new(2);
+        let client = net.client();
+        let key = |index: usize| format!("{:0>250}", char::from(b'a' + index as u8));
+        let keys: Vec<String> = (0..26).chain(0..26).map(key).collect();
+        net.say(client, &format!("{command} {}\r\n", keys.join(" ")));
+        let mut asked = Vec::new();
+        for conn in 0..2 {
+            for line in net.asked(conn).split_inclusive("\r\n") {
+                assert!(line.len() <= 2049, "a server closes on 2049 bytes without a line end");
+                let words: Vec<&str> = line.trim_end().split(' ').collect();
+                assert!(matches!(words[..2], ["gat", "0"] | ["gats", "-1"]), "{words:?}");
+                asked.extend(words[2..].iter().map(ToString::to_string));
+                let values = words[2..].iter().map(|key| value(key, &key[249..]));
+                net.answer(conn, &(values.collect::<String>() + "END\r\n"));
+            }
+        }
+        let values: String = keys.iter().map(|key| value(key, &key[249..])).collect();
+        assert_eq!(net.got(client), values + "END\r\n");
+        let mut expected = keys.clone();
+        expected.sort();
+        asked.sort();
+        assert_eq!(asked, expected);
+        net.check_idle();
+    }
+}
+
+#[test]
+fn a_long_get_goes_to_each_server_in_one_line() {
+    for command in ["get", "gets", "bget"] {
+        let mut net = Net::new(1);
+        let client = net.client();
+        net.say(client, &format!("{command} {}\r\n", vec!["a"; 5000].join(" ")));
+        let asked = net.asked(0);
+        assert_eq!(asked.matches("\r\n").count(), 1, "{command}");
+        let name = if command == "bget" { "get" } else { command };
+        assert!(asked.starts_with(&format!("{name} a ")), "memcached takes long lines of these");
+        net.answer(0, "END\r\n");
+        net.check_idle();
+    }
 }

@@ -77,3 +77,29 @@ fn a_barrier_also_passes_when_the_silent_requests_fail() {
     assert_eq!(net.got(client), "END\r\n");
     net.check_idle();
 }
+
+#[test]
+fn a_barrier_waits_for_quiet_meta_requests_too_and_holds_what_comes_after_it() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    net.say(client, "ms a 1 q\r\n1\r\nmn\r\nmg b v\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), ("ms a 1\r\n1\r\n".into(), String::new()));
+    assert_eq!(net.got(client), "");
+    net.answer(0, "HD\r\n");
+    assert_eq!((net.got(client), net.asked(1)), ("MN\r\n".into(), "mg b v\r\n".into()));
+    net.answer(1, "EN\r\n");
+    assert_eq!(net.got(client), "EN\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn several_barriers_in_a_row_are_each_answered_once() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    net.say(client, "get a\r\nmn\r\nmn\r\nget b\r\nmn\r\nfoo\r\nmn\r\n");
+    net.answer(0, "END\r\n");
+    assert_eq!(net.got(client), "END\r\nMN\r\nMN\r\n");
+    net.answer(1, "END\r\n");
+    assert_eq!(net.got(client), "END\r\nMN\r\nERROR\r\nMN\r\n");
+    net.check_idle();
+}

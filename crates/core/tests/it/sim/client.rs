@@ -86,7 +86,7 @@ const INVALID: &[(&str, &str)] = &[
     ("foo bar\r\n", "ERROR\r\n"),
     ("GET d0\r\n", "ERROR\r\n"),
     ("get\n", "ERROR\r\n"),
-    ("get d0 a\x01b\r\n", "CLIENT_ERROR bad command line format\r\n"),
+    ("get d0 a\rb\r\n", "CLIENT_ERROR bad command line format\r\n"),
     ("incr n0 x\r\n", "CLIENT_ERROR invalid numeric delta argument\r\n"),
     ("touch d0 x\r\n", "CLIENT_ERROR invalid exptime argument\r\n"),
     ("set d0 x 0 9\r\nget d1\r\n\0\r\n", "CLIENT_ERROR bad command line format\r\n"),

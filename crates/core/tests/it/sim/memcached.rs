@@ -173,7 +173,10 @@ impl Memcached {
         assert!(!flags.has('q'), "every request is asked aloud: {words:?}");
         let mut room: KeyRoom = [0; 192];
         let key = match flags.has('b') {
-            true => text(decode_key(words[1].as_bytes(), &mut room).expect("base64")),
+            true => match decode_key(words[1].as_bytes(), &mut room) {
+                Some(key) => text(key),
+                None => return reply("CLIENT_ERROR error decoding key"),
+            },
             false => words[1],
         };
         let found = self.items.contains_key(key);

@@ -1,0 +1,106 @@
+//! What is said on a new server connection before any request of a client.
+//!
+//! The connection asks for the server's version, and requests wait in its queue until the answer is
+//! here: then it is known what may be sent. What the server can't do is answered with an error and
+//! never sent. The one rule: nothing of a client's request is written before.
+
+use super::Mux;
+use super::failure::Blame;
+use super::server::{ConnId, ConnState, Pending};
+use crate::memcache::{self, GREETING, Greeting, Version};
+use crate::protocol::{Expect, Outcome, ServerError};
+use crate::time::Instant;
+use core::mem;
+
+impl Mux {
+    /// The connection is open, and the server is greeted.
+    pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Greeting;
+        conn.greeting_left = GREETING.len();
+        let took = now.nanos_since(conn.opening);
+        self.stats.servers[conn.server].more.connect_time.record(took);
+        self.mark_conn(id);
+    }
+
+    /// A part of the answer to the greeting.
+    pub(super) fn take_greeting(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.input.tail(&mut self.spares).extend_from_slice(bytes);
+        match memcache::parse_greeting(conn.input.as_slice()) {
+            Greeting::Partial => {}
+            Greeting::Full => self.abort_conn(id, ServerError::Full, Blame::Server, now),
+            Greeting::Mismatch => self.give_up(id, Blame::Server, now),
+            Greeting::Answer { len, version } => {
+                let is_all = len == conn.input.len();
+                conn.input.clear(&mut self.spares);
+                if is_all {
+                    self.end_greeting(id, version);
+                } else {
+                    self.give_up(id, Blame::Nobody, now);
+                }
+            }
+        }
+    }
+
+    fn end_greeting(&mut self, id: ConnId, version: Version) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Open;
+        conn.version = version;
+        self.stats.servers[conn.server].more.version.set(version.to_bits());
+        if !version.speaks_meta() {
+            self.refuse_unsupported(id);
+        }
+        self.mark_conn(id);
+    }
+
+    /// Whether a request may be sent on a connection, as far as that is known.
+    #[inline]
+    pub(super) fn can_serve(&self, id: ConnId, expect: Expect) -> bool {
+        if !expect.shape.is_meta() {
+            return true;
+        }
+        let conn = &self.conns[id.index()];
+        conn.state != ConnState::Open || conn.version.speaks_meta()
+    }
+
+    /// Takes the requests out of the queue that the server can't serve, and answers them. None of the
+    /// queue has been written.
+    fn refuse_unsupported(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if !conn.pending.iter().any(|pending| pending.expect.shape.is_meta()) {
+            return;
+        }
+        let all = mem::take(&mut conn.pending);
+        let out = mem::take(&mut conn.out);
+        let echo = mem::take(&mut conn.echo);
+        let (mut out, mut echo) = (out.as_slice(), echo.as_slice());
+        let expired = mem::take(&mut conn.expired);
+        (conn.unsent, conn.unsent_bytes, conn.pending_bytes) = (0, 0, 0);
+        for (index, pending) in all.into_iter().enumerate() {
+            let (request, rest) = out.split_at(pending.bytes as usize);
+            let (repeated, others) = echo.split_at(pending.echo_len());
+            (out, echo) = (rest, others);
+            if pending.expect.shape.is_meta() {
+                self.settle(&pending, Outcome::Error, memcache::NO_META);
+                continue;
+            }
+            self.requeue(id, pending, request, repeated);
+            self.conns[id.index()].expired += usize::from(index < expired);
+        }
+        self.publish(id);
+        self.wake_waiters(id);
+    }
+
+    fn requeue(&mut self, id: ConnId, pending: Pending, request: &[u8], echo: &[u8]) {
+        let conn = &mut self.conns[id.index()];
+        conn.out.tail(&mut self.spares).extend_from_slice(request);
+        if !echo.is_empty() {
+            conn.echo.tail(&mut self.spares).extend_from_slice(echo);
+        }
+        conn.unsent += 1;
+        conn.unsent_bytes += request.len();
+        conn.pending_bytes += request.len();
+        conn.pending.push_back(pending);
+    }
+}

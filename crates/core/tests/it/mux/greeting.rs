@@ -1,0 +1,135 @@
+//! What is said on a new connection before any request, and what follows from the answer.
+
+use super::{DESYNC, TIMED_OUT, hit};
+use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::memcache::Version;
+use nuthatch_core::mux::Event;
+use nuthatch_core::pool::Ejection;
+use nuthatch_core::protocol::ServerError;
+use std::time::Duration;
+
+const NO_META: &str =
+    "SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
+
+/// One server that does not answer the greeting by itself, and its version.
+fn ungreeted() -> Net {
+    let mut net = Net::new(1);
+    net.greeting = None;
+    net
+}
+
+#[test]
+fn nothing_of_a_client_is_written_before_the_server_has_answered_the_greeting() {
+    let mut net = ungreeted();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(0), "");
+    net.answer(0, "VERSION 1.6");
+    assert_eq!(net.asked(0), "");
+    net.answer(0, ".18\r\n");
+    assert_eq!(net.asked(0), "get a\r\n");
+    net.answer(0, &hit("a", "1"));
+    assert_eq!(net.got(client), hit("a", "1"));
+    let version = net.mux.stats().servers[0].more.version.read();
+    assert_eq!(Version::from_bits(version).to_string(), "1.6.18");
+    net.check_idle();
+}
+
+#[test]
+fn an_old_server_gets_no_meta_request_and_nothing_of_its_data() {
+    for version in ["1.6.9", "1.5.6", "1.4.4-14-g9c660c0", "mcrouter 41"] {
+        let mut net = ungreeted();
+        let (client, other) = (net.client(), net.client());
+        net.say(client, "ms a 13\r\nincr evil 0\r\n\r\nget c\r\nmg a v q\r\nme a\r\n");
+        net.say(other, "get e\r\n");
+        net.answer(0, &format!("VERSION {version}\r\n"));
+        assert_eq!(net.asked(0), "get c\r\nget e\r\n", "{version}");
+        net.answer(0, &(hit("c", "1") + &hit("e", "2")));
+        assert_eq!(net.got(client), NO_META.to_owned() + &hit("c", "1") + NO_META + NO_META);
+        assert_eq!(net.got(other), hit("e", "2"));
+        net.say(client, "ms a 13\r\nincr evil 0\r\n\r\nmd a\r\n");
+        assert_eq!((net.asked(0), net.got(client)), (String::new(), NO_META.repeat(2)));
+        net.check_idle();
+    }
+}
+
+#[test]
+fn a_meta_request_that_ran_out_of_time_before_the_greeting_is_answered_once() {
+    let mut net = ungreeted();
+    let client = net.client();
+    net.say(client, "get a\r\nms c 1\r\n1\r\n");
+    net.later(TIMEOUT_MS);
+    net.say(client, "get e\r\nms c 1\r\n1\r\n");
+    assert_eq!(net.got(client), TIMED_OUT.repeat(2));
+    net.answer(0, "VERSION 1.5.22\r\n");
+    assert_eq!(net.asked(0), "get a\r\nget e\r\n");
+    net.answer(0, &(hit("a", "1") + &hit("e", "2")));
+    assert_eq!(net.got(client), hit("e", "2") + NO_META);
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_tells_no_version_is_asked_for_nothing_that_needs_one() {
+    for answer in ["ERROR\r\n", "VALUE ion 0 1\r\n7\r\nEND\r\n"] {
+        let mut net = ungreeted();
+        let client = net.client();
+        net.say(client, "get a\r\nmg a\r\n");
+        net.answer(0, answer);
+        assert_eq!(net.asked(0), "get a\r\n", "{answer:?}");
+        net.answer(0, "END\r\n");
+        assert_eq!(net.got(client), "END\r\n".to_owned() + NO_META);
+        net.check_idle();
+    }
+}
+
+#[test]
+fn a_full_server_fails_with_a_reason_of_its_own() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let mut net = Net::with(engine(1, options(), Some(ejection)));
+    net.greeting = Some("ERROR Too many open connections\r\n");
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    assert_eq!(net.got(client), "SERVER_ERROR Too many open connections\r\n");
+    let error = ServerError::Full;
+    assert_eq!(
+        net.events,
+        [Event::ConnLost { server: 0, error, requests: 1 }, Event::Ejected { server: 0, error }]
+    );
+    let stats = net.mux.stats();
+    assert_eq!(stats.servers[0].more.errors[error as usize].read(), 1);
+    assert_eq!((stats.server_ejects.read(), stats.desync_total.read()), (1, 0));
+    net.check_idle();
+}
+
+#[test]
+fn another_protocol_is_told_at_the_greeting() {
+    let mut net = ungreeted();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.answer(0, "-ERR unknown command 'version'\r\n");
+    assert_eq!(net.got(client), DESYNC);
+    assert!(!net.is_connected(0) || net.asked(0).is_empty());
+    assert_eq!(net.events, [Event::Desync { server: 0, requests: 1 }]);
+}
+
+#[test]
+fn what_stands_behind_the_greeting_is_not_believed() {
+    let mut net = ungreeted();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.answer(0, &("VERSION 1.6.18\r\n".to_owned() + &hit("a", "1")));
+    assert_eq!(net.got(client), DESYNC);
+    assert_eq!(net.mux.stats().desync_total.read(), 1);
+}
+
+#[test]
+fn a_greeting_that_is_never_answered_costs_the_requests_their_time() {
+    let mut net = ungreeted();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(TIMEOUT_MS);
+    assert!(!net.is_connected(0), "after twice the time the connection is given up");
+    net.check_idle();
+}

@@ -26,7 +26,7 @@ pub use request::{BAD_LINE, TOO_LARGE, TOO_MANY_KEYS, parse_request};
 pub use response::{parse_response, parse_value};
 pub use stats::write_stats;
 pub(crate) use version::GREETING;
-pub use version::{Greeting, Version, parse_greeting};
+pub use version::{Greeting, Needs, Version, parse_greeting};
 pub use wire::{Head, Keep, Wire};
 pub use words::{KEY_LEN_MAX, Words, next_key};
 
@@ -48,10 +48,6 @@ pub const ALL_OK: &[u8] = b"OK\r\n";
 /// What a client reads in the place of a reply that does not fit into `client_backlog_max`.
 pub const BACKLOG_ERROR: &[u8] =
     b"SERVER_ERROR reply dropped: it and the client's unread replies exceed client_backlog_max\r\n";
-
-/// The answer to a meta command for a server that does not know today's meta commands.
-pub const NO_META: &[u8] =
-    b"SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
 
 /// Appends the error line for a request that its server could not answer.
 pub fn write_server_error(error: ServerError, out: &mut Vec<u8>) {

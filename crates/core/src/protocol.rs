@@ -6,7 +6,7 @@
 //! Today the one protocol is [`crate::memcache`]; a second one answers the same two questions:
 //! `parse_request` (hop 4) and `parse_response` (hop 11).
 
-use crate::memcache::{Head, Wire};
+use crate::memcache::{Head, Needs, Wire};
 use core::ops::Range;
 
 /// Bounds that a client meets. Each has a configuration key of the same name.
@@ -125,6 +125,8 @@ pub struct One<'a> {
     pub wire: Wire<'a>,
     /// What it owes for that.
     pub expect: Expect,
+    /// What it must be able to do.
+    pub needs: Needs,
     /// Its kind, for the counters.
     pub class: Class,
 }

@@ -10,8 +10,9 @@ use super::number::{self, Numbers};
 use super::request::{
     BAD_LINE, ERROR, Line, TOO_LARGE, data, lost, refused, refused_with_data, wire,
 };
+use super::version::LINE_MAX;
 use super::words::{Words, is_key};
-use super::{Keep, KeyRoom, decode_key};
+use super::{Keep, KeyRoom, LINE_END, Needs, decode_key};
 use crate::protocol::{
     Class, Expect, KeyEncoding, Limit, Limits, One, Parsed, Quiet, Request, Shape,
 };
@@ -166,6 +167,7 @@ fn request<'a>(
         opaque: flags.opaque,
         wire: wire(line, words, numbers, data, keep),
         expect: Expect { shape, quiet: if flags.is_quiet { hides } else { Quiet::No } },
+        needs: Needs { meta: true, long_line: line.text.len() + LINE_END.len() > LINE_MAX },
         class,
     }
 }

@@ -14,7 +14,7 @@ use super::command::{Command, Grammar, find};
 use super::meta;
 use super::number::{self, Numbers, Rewrite};
 use super::words::{Words, is_key, next_key};
-use super::{Head, Keep, LINE_END, VALUES_END, VERSION_KEY, Wire};
+use super::{Head, Keep, LINE_END, Needs, VALUES_END, VERSION_KEY, Wire, version};
 use crate::protocol::{
     All, Class, Expect, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
 };
@@ -34,8 +34,8 @@ pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: ke
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 
 /// The longest line, without its end, of a command other than `get` and `gets`. memcached closes a
-/// connection on which 2048 bytes come without a line end (`try_read_command_ascii`), and one of
-/// these is the carriage return.
+/// connection on which more than 2048 bytes come without a line end (`try_read_command_ascii`), and
+/// one of these is the carriage return.
 const SHORT_LINE_MAX: usize = 2047;
 
 /// The first byte of a request of memcached's binary protocol, which we don't speak.
@@ -111,7 +111,7 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
         Grammar::Touch => keyed(line, words, Shape::Touched, Class::Touch, &EXPTIME),
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
-        Grammar::Version => version(),
+        Grammar::Version => ask_version(),
         Grammar::Stats => Request::Stats(words.rest()),
         Grammar::Noop => Request::Barrier(b"MN\r\n"),
         Grammar::Never(answer) => Request::Answer(answer),
@@ -214,8 +214,7 @@ fn get_and_touch<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Pars
     if words.rest().is_empty() {
         return Parsed::Request(Request::Answer(VALUES_END), line.len);
     }
-    let line_max = SHORT_LINE_MAX + LINE_END.len();
-    read(line, class, words, Numbers::one(1, exptime), line_max)
+    read(line, class, words, Numbers::one(1, exptime), version::LINE_MAX)
 }
 
 /// A read of the keys that are left of `words`, of which there is one at least.
@@ -242,7 +241,8 @@ fn read<'a>(
 
 /// A request of one plain key without opaque token.
 fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'a> {
-    One { key, encoding: KeyEncoding::Plain, opaque: b"", wire, expect, class }
+    let needs = Needs::NOTHING;
+    One { key, encoding: KeyEncoding::Plain, opaque: b"", wire, expect, needs, class }
 }
 
 /// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has `arity` words, then perhaps
@@ -365,10 +365,17 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     if !is_key(key) {
         return refusal(told(BAD_LINE, quiet));
     }
-    let wire = wire(line, &words, Numbers::NONE, b"", Keep::First(2));
+    let wire = match key {
+        b"noreply" => Wire::Verbatim(DELETE_NOREPLY),
+        _ => wire(line, &words, Numbers::NONE, b"", Keep::First(2)),
+    };
     let expect = Expect { shape: Shape::Deleted, quiet };
     Request::One(one(key, wire, expect, Class::Delete))
 }
+
+/// memcached 1.6.40 takes a last word `noreply` for the wish for no reply, be it the key or not. The
+/// `0` of old clients behind it has no effect on any memcached.
+const DELETE_NOREPLY: &[u8] = b"delete noreply 0\r\n";
 
 /// `flush_all`, whose delay may be left out.
 fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
@@ -402,7 +409,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
 }
 
 /// `version` is asked of a server, so that clients learn what the servers can.
-fn version() -> Request<'static> {
+fn ask_version() -> Request<'static> {
     let expect = Expect { shape: Shape::Version, quiet: Quiet::No };
     Request::One(one(VERSION_KEY, Wire::Verbatim(b"version\r\n"), expect, Class::Other))
 }

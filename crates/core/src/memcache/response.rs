@@ -241,9 +241,10 @@ fn meta(
 ) -> Option<Response> {
     let outcome = match (input.first_chunk::<2>()?, shape) {
         (b"ME", Shape::MetaDebug) => return Some(debug(input, echo.0)),
-        (b"HD" | b"VA", Shape::MetaGet) => Outcome::Hit,
+        // `OK` for `HD`: memcached up to 1.6.17 with `-o meta_response_old`.
+        (b"HD" | b"OK" | b"VA", Shape::MetaGet) => Outcome::Hit,
         (b"EN", Shape::MetaGet | Shape::MetaDebug) => Outcome::Miss,
-        (b"HD" | b"VA", Shape::MetaStored) => Outcome::Success,
+        (b"HD" | b"OK" | b"VA", Shape::MetaStored) => Outcome::Success,
         (b"NS" | b"EX" | b"NF", Shape::MetaStored) => Outcome::Failure,
         _ => return None,
     };

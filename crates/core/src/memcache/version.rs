@@ -1,8 +1,9 @@
 //! What a server can: learnt from its `version` when a connection opens.
 //!
 //! A server that does not know `ms` answers `ERROR` and then runs the data as commands, and one of
-//! the early meta commands reads another line than today's. So meta commands go to servers of which
-//! it is known that they speak today's form.
+//! the early meta commands reads another line than today's. An older server also closes a connection
+//! for a line that a newer one takes. So a request says what it needs, and goes to servers of which
+//! it is known that they can do it.
 
 use super::parse_value;
 use crate::protocol::Response;
@@ -20,12 +21,48 @@ pub struct Version {
 /// own, keys in base64, `HD` for success.
 const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
 
-impl Version {
-    /// Whether the server speaks the meta commands. One whose version is not known does not.
-    pub fn speaks_meta(self) -> bool {
-        self >= META_SINCE
+/// The first memcached that waits for 2048 bytes of a line instead of 1024.
+const LONG_LINES_SINCE: Version = Version { major: 1, minor: 6, patch: 14 };
+
+/// The longest line that every memcached waits for, its end included.
+pub(super) const LINE_MAX: usize = 1024;
+
+/// What a request needs of a server that not every server can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The meta commands in today's form.
+    pub meta: bool,
+    /// A line of more than 1024 bytes.
+    pub long_line: bool,
+}
+
+impl Needs {
+    /// Nothing that a server could lack.
+    pub const NOTHING: Self = Self { meta: false, long_line: false };
+
+    /// What a client is told if a server of this version can't serve the request.
+    #[inline]
+    pub fn lacking(self, version: Version) -> Option<&'static [u8]> {
+        if self == Self::NOTHING { None } else { self.find_lacking(version) }
     }
 
+    fn find_lacking(self, version: Version) -> Option<&'static [u8]> {
+        if self.meta && version < META_SINCE {
+            Some(NO_META)
+        } else if self.long_line && version < LONG_LINES_SINCE {
+            Some(NO_LONG_LINE)
+        } else {
+            None
+        }
+    }
+}
+
+const NO_META: &[u8] =
+    b"SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
+const NO_LONG_LINE: &[u8] =
+    b"SERVER_ERROR the server of this key takes lines of 1024 bytes: more need memcached 1.6.14\r\n";
+
+impl Version {
     /// The version as a number, zero if it is not known; for figures.
     pub const fn to_bits(self) -> u64 {
         (self.major as u64) << 32 | (self.minor as u64) << 16 | self.patch as u64
@@ -156,9 +193,19 @@ mod tests {
             ("", false),
             ("1.6.99999999", false),
         ] {
-            assert_eq!(version(text).speaks_meta(), speaks, "{text:?}");
+            let needs = Needs { meta: true, long_line: false };
+            assert_eq!(needs.lacking(version(text)).is_none(), speaks, "{text:?}");
         }
         assert_eq!(version("1.6.18").to_string(), "1.6.18");
+    }
+
+    #[test]
+    fn lines_may_be_long_since_1_6_14() {
+        let needs = Needs { meta: true, long_line: true };
+        assert_eq!(needs.lacking(version("1.6.13")), Some(NO_LONG_LINE));
+        assert_eq!(needs.lacking(version("1.6.9")), Some(NO_META));
+        assert_eq!(needs.lacking(version("1.6.14")), None);
+        assert_eq!(Needs::NOTHING.lacking(Version::default()), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use super::Mux;
 use super::failure::Blame;
 use super::server::{ConnId, ConnState, Pending};
-use crate::memcache::{self, GREETING, Greeting, Version};
-use crate::protocol::{Expect, Outcome, ServerError};
+use crate::memcache::{self, GREETING, Greeting, Needs, Version};
+use crate::protocol::{Outcome, ServerError};
 use crate::time::Instant;
 use core::mem;
 
@@ -48,27 +48,22 @@ impl Mux {
         conn.state = ConnState::Open;
         conn.version = version;
         self.stats.servers[conn.server].more.version.set(version.to_bits());
-        if !version.speaks_meta() {
-            self.refuse_unsupported(id);
-        }
+        self.refuse_unsupported(id, version);
         self.mark_conn(id);
     }
 
-    /// Whether a request may be sent on a connection, as far as that is known.
+    /// What a client is told if its request may not be sent on a connection, as far as that is known.
     #[inline]
-    pub(super) fn can_serve(&self, id: ConnId, expect: Expect) -> bool {
-        if !expect.shape.is_meta() {
-            return true;
-        }
+    pub(super) fn lacking(&self, id: ConnId, needs: Needs) -> Option<&'static [u8]> {
         let conn = &self.conns[id.index()];
-        conn.state != ConnState::Open || conn.version.speaks_meta()
+        if conn.state == ConnState::Open { needs.lacking(conn.version) } else { None }
     }
 
     /// Takes the requests out of the queue that the server can't serve, and answers them. None of the
     /// queue has been written.
-    fn refuse_unsupported(&mut self, id: ConnId) {
+    fn refuse_unsupported(&mut self, id: ConnId, version: Version) {
         let conn = &mut self.conns[id.index()];
-        if !conn.pending.iter().any(|pending| pending.expect.shape.is_meta()) {
+        if !conn.pending.iter().any(|pending| pending.needs.lacking(version).is_some()) {
             return;
         }
         let all = mem::take(&mut conn.pending);
@@ -81,8 +76,8 @@ impl Mux {
             let (request, rest) = out.split_at(pending.bytes as usize);
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
-            if pending.expect.shape.is_meta() {
-                self.settle(&pending, Outcome::Error, memcache::NO_META);
+            if let Some(error) = pending.needs.lacking(version) {
+                self.settle(&pending, Outcome::Error, error);
                 continue;
             }
             self.requeue(id, pending, request, repeated);

@@ -131,9 +131,8 @@ impl Mux {
         if self.must_wait(conn) {
             return self.wait_for(id, conn);
         }
-        if !self.can_serve(conn, one.expect) {
-            self.answer_here(id, memcache::NO_META);
-            return Taken::Yes;
+        if let Some(error) = self.lacking(conn, one.needs) {
+            return self.answer_at_once(id, error);
         }
         self.count_request(one.class, 1);
         let slot = self.new_slot(id, 1, one.expect);
@@ -143,7 +142,7 @@ impl Mux {
             }
             _ => (&b""[..], &b""[..]),
         };
-        let pending = Pending::one(slot, one.expect, one.class);
+        let pending = Pending { needs: one.needs, ..Pending::one(slot, one.expect, one.class) };
         self.send(conn, pending, echo, now, |out| one.wire.write(out));
         Taken::Yes
     }

@@ -8,7 +8,7 @@ use super::gather::GatherId;
 use super::slots::SlotId;
 use super::{ClientId, Mux, next_guess};
 use crate::buffer::Buffer;
-use crate::memcache::{GREETING, Version};
+use crate::memcache::{GREETING, Needs, Version};
 use crate::protocol::{Class, Expect, ServerError};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -61,6 +61,8 @@ pub(super) struct Pending {
     pub(super) slot: Option<SlotId>,
     pub(super) expect: Expect,
     pub(super) class: Class,
+    /// What its server must be able to do.
+    pub(super) needs: Needs,
     /// The fragment it is, of a request for several servers.
     pub(super) fragment: Option<(GatherId, u32)>,
     /// How many bytes of `Conn::echo` are its key, and its opaque token: at most 250 and 32.
@@ -129,7 +131,8 @@ impl Pending {
     pub(super) fn one(slot: SlotId, expect: Expect, class: Class) -> Self {
         let (queued, written) = (Instant::default(), Instant::default());
         let slot = Some(slot);
-        Self { slot, expect, class, fragment: None, echo: (0, 0), bytes: 0, queued, written }
+        let needs = Needs::NOTHING;
+        Self { slot, expect, class, needs, fragment: None, echo: (0, 0), bytes: 0, queued, written }
     }
 
     pub(super) fn of_fragment(self, gather: GatherId, number: u32) -> Self {

@@ -220,7 +220,8 @@ fn weight(server: &str) -> &str {
     server.split(' ').next().unwrap().rsplit(':').next().unwrap()
 }
 
-/// The keys that a client may send: no empty or long ones, no blanks, no control bytes.
+/// The keys that a client may send: no empty or long ones, and none with a byte that ends a word or a
+/// line.
 fn sendable_keys() -> Vec<(String, Vec<u8>)> {
     let table = read("keys.csv");
     let keys = table.lines().skip(1).map(|line| {
@@ -230,7 +231,7 @@ fn sendable_keys() -> Vec<(String, Vec<u8>)> {
         let digits = (0..hex.len()).step_by(2).map(|i| &hex[i..i + 2]);
         (id, digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect::<Vec<_>>())
     });
-    let unsendable = |byte: &u8| *byte == b' ' || byte.is_ascii_control();
+    let unsendable = |byte: &u8| matches!(byte, 0 | b'\n' | b'\r' | b' ');
     keys.filter(|(_, key)| (1..=250).contains(&key.len()) && !key.iter().any(unsendable)).collect()
 }
 

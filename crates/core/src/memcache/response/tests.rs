@@ -51,7 +51,7 @@ const REPLIES: &[(&[u8], Outcome, &[Shape])] = {
         (b"18446744073709551615\r\n", Success, &[Number]),
         (b"DELETED\r\n", Success, &[Deleted]),
         (b"TOUCHED\r\n", Success, &[Touched]),
-        (b"OK\r\n", Success, &[Ok]),
+        (b"OK\r\n", Success, &[Ok, MetaStored]),
         (b"VERSION 1.6.18\r\n", Success, &[Version]),
         (b"EN\r\n", Miss, &[MetaGet, MetaDebug]),
         (b"ME k exp=-1 la=1 cas=15 fetch=yes cls=1 size=65\r\n", Hit, &[MetaDebug]),
@@ -66,6 +66,9 @@ const META_REPLIES: &[&[u8]] = &[
     b"HD\r\n",
     b"HD O7\r\n",
     b"HD kk O7 c15\r\n",
+    // memcached before 1.6.18, and before it with `-o meta_response_old`.
+    b"HD  kk O7 \r\n",
+    b"OK \r\n",
     b"VA 2\r\nhi\r\n",
     b"VA 0 kk W\r\n\r\n",
     b"VA 2 s1 t-1 f5 c15 kk O7\r\n\r\n\r\n",
@@ -79,6 +82,8 @@ fn every_reply_fits_its_shapes_and_no_other() {
             let expected = if shapes.contains(&shape) { fits } else { Response::Mismatch };
             let found = match parse(reply, shape) {
                 Response::Value { .. } if reply.starts_with(b"VALUE") => continue,
+                // The same letters stand for a hit.
+                Response::Whole { .. } if (reply, shape) == (b"OK\r\n", Shape::MetaGet) => continue,
                 found => found,
             };
             assert_eq!(found, expected, "{} for {shape:?}", show(reply));

@@ -54,6 +54,25 @@ fn an_old_server_gets_no_meta_request_and_nothing_of_its_data() {
 }
 
 #[test]
+fn a_server_that_closes_on_long_lines_gets_none() {
+    let long = format!("mg a v k {}\r\n", "x".repeat(1200));
+    let refused = "SERVER_ERROR the server of this key takes lines of 1024 bytes: more need \
+                   memcached 1.6.14\r\n";
+    for (version, expected) in [("1.6.13", refused), ("1.6.14", "EN\r\n")] {
+        let mut net = ungreeted();
+        let client = net.client();
+        net.say(client, &long);
+        net.answer(0, &format!("VERSION {version}\r\n"));
+        if !net.asked(0).is_empty() {
+            net.answer(0, "EN\r\n");
+        }
+        assert_eq!(net.got(client), expected, "{version}");
+        net.say(client, &long);
+        assert_eq!(net.got(client).is_empty(), version == "1.6.14");
+    }
+}
+
+#[test]
 fn a_meta_request_that_ran_out_of_time_before_the_greeting_is_answered_once() {
     let mut net = ungreeted();
     let client = net.client();

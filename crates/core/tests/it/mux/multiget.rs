@@ -103,13 +103,16 @@ fn a_long_read_with_an_expiry_is_cut_into_lines_that_a_server_takes() {
     for command in ["gat 0", "gats 4294967295"] {
         let mut net = Net::new(2);
         let client = net.client();
-        let key = |index: usize| format!("{:0>250}", char::from(b'a' + index as u8));
-        let keys: Vec<String> = (0..26).chain(0..26).map(key).collect();
+        let keys = (b'a'..=b'z').chain(b'a'..=b'z');
+        let keys: Vec<String> = keys.map(|key| format!("{:0>250}", char::from(key))).collect();
         net.say(client, &format!("{command} {}\r\n", keys.join(" ")));
         let mut asked = Vec::new();
         for conn in 0..2 {
             for line in net.asked(conn).split_inclusive("\r\n") {
-                assert!(line.len() <= 2049, "a server closes on 2049 bytes without a line end");
+                assert!(
+                    line.len() <= 1024,
+                    "an old server closes on 1025 bytes without a line end"
+                );
                 let words: Vec<&str> = line.trim_end().split(' ').collect();
                 assert!(matches!(words[..2], ["gat", "0"] | ["gats", "-1"]), "{words:?}");
                 asked.extend(words[2..].iter().map(ToString::to_string));

@@ -21,10 +21,12 @@
 //! wants to be read, or is to be closed; a dirty connection has bytes to be written, or is to be
 //! opened or closed. Nothing here blocks, calls back, reads a clock or knows a socket.
 
+mod backpressure;
 mod client;
 mod failure;
 mod gather;
 mod greeting;
+mod memory;
 mod reply;
 mod request;
 mod response;
@@ -182,8 +184,8 @@ pub struct Mux {
     resumable: VecDeque<ClientId>,
     /// How many clients stand in the queues of `Conn::waiters`.
     waiting: usize,
-    /// Whether the client whose requests are taken was called from such a queue.
-    was_called: bool,
+    /// Whether it is the turn of the client whose requests are taken at such a queue.
+    is_next_in_line: bool,
     /// No request runs out of time before this.
     next_expiry: Option<Instant>,
     /// Counts up: tells a client from an earlier one with the same id.
@@ -219,7 +221,7 @@ impl Mux {
             events: VecDeque::new(),
             resumable: VecDeque::new(),
             waiting: 0,
-            was_called: false,
+            is_next_in_line: false,
             next_expiry: None,
             next_serial: 0,
             memory: 0,
@@ -245,11 +247,6 @@ impl Mux {
     /// How many clients are connected.
     pub fn client_count(&self) -> usize {
         self.clients.len()
-    }
-
-    /// Bytes held for clients: their unfinished requests, and replies that they have not taken.
-    pub fn memory(&self) -> usize {
-        self.memory
     }
 
     /// Requests that wait for a server; what a drain waits for.

@@ -4,13 +4,13 @@
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
 //! and nobody else notices.
 
-use super::request::Taken;
-use super::server::ConnId;
+use super::backpressure::Hold;
+use super::request::Intake;
 use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux, next_guess};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Spares};
 use crate::memcache;
-use crate::protocol::{Limits, Parsed};
+use crate::protocol::Parsed;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -44,7 +44,7 @@ pub(super) struct Client {
     /// How many keys they ask for.
     pub(super) keys: usize,
     /// Its bytes that are not requests yet.
-    input: Buffer,
+    pub(super) input: Buffer,
     /// With fewer bytes than this in `input`, another look at it is vain.
     need: usize,
     /// This many of them are known to hold no line end.
@@ -55,6 +55,8 @@ pub(super) struct Client {
     pub(super) out: Buffer,
     /// Bytes of replies that wait for their turn.
     pub(super) held_bytes: usize,
+    /// The memory around these replies that holds no byte of them.
+    pub(super) slack: usize,
     /// Bytes of the key tables of its multigets in flight.
     pub(super) table_bytes: usize,
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
@@ -63,26 +65,10 @@ pub(super) struct Client {
     pub(super) silent: usize,
     pub(super) hold: Hold,
     pub(super) input_ended: bool,
-    pub(super) doomed: bool,
+    pub(super) must_close: bool,
     pub(super) dirty: bool,
     /// What `Mux::memory` counts for it.
-    accounted: usize,
-}
-
-/// Why a client's next request has to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    No,
-    /// It has too much in flight or unread.
-    Own,
-    /// A server it wants has a full queue.
-    Server,
-    /// It asked for a barrier, and requests without a reply are on their way.
-    Barrier,
-    /// It may go on, and stands in the list of those.
-    Resumable,
-    /// Likewise, and it is its turn at a server's queue.
-    Called,
+    pub(super) accounted: usize,
 }
 
 /// The first guess of a reply's size: a new client gets a small window until its replies show
@@ -102,12 +88,13 @@ impl Client {
             skip: 0,
             out: Buffer::default(),
             held_bytes: 0,
+            slack: 0,
             table_bytes: 0,
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
             input_ended: false,
-            doomed: false,
+            must_close: false,
             dirty: false,
             accounted: 0,
         }
@@ -121,16 +108,6 @@ impl Client {
         usize::try_from(skipped).expect("not more than available")
     }
 
-    /// Whether it may have another request in flight.
-    #[inline]
-    fn fits_window(&self, limits: &Limits) -> bool {
-        let coming = self.keys.saturating_mul(self.reply_guess);
-        let is_first = self.requests == 0 && self.out.len() < limits.client_buffer_max;
-        let is_one_more = self.requests < limits.client_requests_max
-            && self.backlog().saturating_add(coming) < limits.client_buffer_max;
-        is_first || is_one_more
-    }
-
     /// Puts it on the list of those that need their socket looked after.
     #[inline]
     pub(super) fn mark(&mut self, id: ClientId, list: &mut Dirty<ClientId>) {
@@ -140,14 +117,10 @@ impl Client {
         }
     }
 
-    /// Bytes of replies kept for it.
-    pub(super) fn backlog(&self) -> usize {
-        self.out.len() + self.held_bytes
-    }
-
-    /// Bytes kept for it, whichever way they go.
-    fn held(&self) -> usize {
-        self.backlog() + self.input.len() + self.table_bytes
+    /// It sends no more requests, or none that are looked at.
+    pub(super) fn end_input(&mut self, spares: &mut Spares) {
+        self.input_ended = true;
+        self.input.clear(spares);
     }
 
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
@@ -168,20 +141,20 @@ impl Mux {
     /// Whether the client's socket should be read.
     pub fn wants_read(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];
-        client.hold == Hold::No && !client.input_ended && !client.doomed
+        client.hold == Hold::No && !client.input_ended && !client.must_close
     }
 
     /// Whether the client will send no more, or is not listened to any more.
     pub fn has_ended(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];
-        client.input_ended || client.doomed
+        client.input_ended || client.must_close
     }
 
     /// Whether the client has had all its replies and can be closed.
     pub fn is_done(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];
         let answered = client.input_ended && client.queue.head().is_none() && client.out.is_empty();
-        client.doomed || answered
+        client.must_close || answered
     }
 
     /// Whether the client has requests in flight whose replies will follow what it has now.
@@ -223,14 +196,12 @@ impl Mux {
             return;
         }
         let used = self.take_requests(id, rest, now);
-        if used == rest.len() {
-            return;
-        }
         let client = &mut self.clients[id.index()];
-        if !client.input_ended {
+        if used < rest.len() && !client.input_ended {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
+        self.account(id);
     }
 
     /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.
@@ -246,41 +217,14 @@ impl Mux {
         self.end_input(id);
     }
 
-    /// Takes the requests of clients that were held and need not be any longer, first come first
-    /// served. To be called while [`Mux::has_resumable`].
-    pub fn resume(&mut self, now: Instant) {
-        for _ in 0..self.resumable.len() {
-            let Some(id) = self.resumable.pop_front() else { break };
-            let Some(client) = self.clients.get_mut(id.index()) else { continue };
-            if matches!(client.hold, Hold::Resumable | Hold::Called) {
-                self.was_called = client.hold == Hold::Called;
-                client.hold = Hold::No;
-                self.take_input(id, now);
-                self.mark_client(id);
-                self.was_called = false;
-            }
-        }
-        // One that was called may not have come: then it is the next one's turn.
-        if self.waiting > 0 {
-            (0..self.conns.len()).for_each(|index| self.wake_waiters(ConnId::new(index)));
-        }
-    }
-
-    /// Whether [`Mux::resume`] has something to do.
-    pub fn has_resumable(&self) -> bool {
-        !self.resumable.is_empty()
-    }
-
     /// Notes that `count` bytes of the output were written.
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
         self.stats.response_bytes.add(count as u64);
         let client = &mut self.clients[id.index()];
         client.out.consume(count, &mut self.spares);
-        // As `account` does, for a client that can only have less now.
-        let held = client.held();
-        self.memory = self.memory - client.accounted + held.min(client.accounted);
-        client.accounted = held.min(client.accounted);
-        if client.hold == Hold::Own {
+        let is_held = client.hold == Hold::Own;
+        self.account_less(id);
+        if is_held {
             self.reconsider(id);
         }
     }
@@ -294,10 +238,7 @@ impl Mux {
                 _ => self.reply_spares.give(self.slots.remove(slot).reply),
             }
         }
-        if client.hold == Hold::Server {
-            self.waiting -= 1;
-            self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
-        }
+        self.stop_waiting(id, client.hold);
         client.input.clear(&mut self.spares);
         client.out.clear(&mut self.spares);
         self.memory -= client.accounted;
@@ -315,14 +256,12 @@ impl Mux {
 
     /// No more requests from this client.
     pub(super) fn end_input(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        client.input_ended = true;
-        client.input.clear(&mut self.spares);
+        self.clients[id.index()].end_input(&mut self.spares);
         self.mark_client(id);
     }
 
     /// Takes requests from what the client sent before.
-    fn take_input(&mut self, id: ClientId, now: Instant) {
+    pub(super) fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
             return self.account(id);
@@ -336,6 +275,7 @@ impl Mux {
         }
         client.input = input;
         self.mark_client(id);
+        self.account(id);
     }
 
     /// Takes the requests at the head of `bytes`. Says how many bytes they were.
@@ -358,9 +298,9 @@ impl Mux {
             let rest = &bytes[used..];
             match memcache::parse_request(rest, searched, &self.options.limits) {
                 Parsed::Request(request, len) => match self.take(id, &request, now) {
-                    Taken::Yes => used += len,
-                    Taken::Held => return used,
-                    Taken::Last => return bytes.len(),
+                    Intake::Accepted => used += len,
+                    Intake::Blocked => return used,
+                    Intake::Closed => return bytes.len(),
                 },
                 Parsed::PartialLine => {
                     self.clients[id.index()].searched = rest.len();
@@ -373,64 +313,6 @@ impl Mux {
             }
             searched = 0;
         }
-    }
-
-    pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
-        self.clients[id.index()].hold = why;
-        self.mark_client(id);
-    }
-
-    /// Lets a client go on that is held for its own sake, if it may now.
-    pub(super) fn reconsider(&mut self, id: ClientId) {
-        if self.clients[id.index()].fits_window(&self.options.limits) {
-            self.make_resumable(id);
-        }
-    }
-
-    pub(super) fn make_resumable(&mut self, id: ClientId) {
-        self.clients[id.index()].hold = Hold::Resumable;
-        self.resumable.push_back(id);
-    }
-
-    /// Lets a client go on that waited for a server's queue.
-    pub(super) fn end_wait(&mut self, id: ClientId) {
-        if self.clients.get(id.index()).is_some_and(|client| client.hold == Hold::Server) {
-            self.make_resumable(id);
-            self.clients[id.index()].hold = Hold::Called;
-        }
-    }
-
-    /// Brings `Mux::memory` up to date with one client; sheds the greediest if it is too much.
-    ///
-    /// In line, as it is asked for every reply and mostly has nothing to do.
-    #[inline(always)]
-    pub(super) fn account(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        if client.doomed {
-            return;
-        }
-        let held = client.held();
-        self.memory = self.memory - client.accounted + held;
-        client.accounted = held;
-        if self.memory > self.options.limits.memory_max {
-            self.shed();
-        }
-    }
-
-    /// Gives up the client that holds most. It alone has to bear it, and what it holds is free at
-    /// once: its socket is closed at the end of the turn only.
-    fn shed(&mut self) {
-        let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
-        let Some((index, _)) = greediest else { return };
-        let client = &mut self.clients[index];
-        client.doomed = true;
-        client.input_ended = true;
-        client.input.clear(&mut self.spares);
-        client.out.clear(&mut self.spares);
-        self.memory -= client.accounted;
-        client.accounted = 0;
-        self.stats.limit_memory.add(1);
-        self.mark_client(ClientId::from_index(index));
     }
 
     #[inline]

@@ -3,7 +3,8 @@
 //! A reply whose turn it is goes straight to the client's output, and with it those behind it that
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
 
-use super::client::{Client, Hold};
+use super::backpressure::Hold;
+use super::client::Client;
 use super::gather::{Gather, GatherId};
 use super::server::Pending;
 use super::slots::{SlotId, Slots, State};
@@ -217,10 +218,11 @@ impl Mux {
                 Hold::No => {}
                 Hold::Own => self.reconsider(client_id),
                 Hold::Barrier => self.pass_barrier(client_id),
-                Hold::Server | Hold::Resumable | Hold::Called => {}
+                Hold::Server | Hold::Resumable | Hold::NextInLine => {}
             }
         } else {
             client.held_bytes += written;
+            client.slack += slot.reply.capacity() - written;
             self.account(client_id);
         }
     }
@@ -228,9 +230,17 @@ impl Mux {
     /// Answers a request that needs no server, in its turn.
     pub(super) fn answer_here(&mut self, id: ClientId, reply: &[u8]) {
         let client = &mut self.clients[id.index()];
-        if client.queue.head().is_none() {
+        let Some(tail) = client.queue.tail() else {
             client.out.tail(&mut self.spares).extend_from_slice(reply);
-            self.mark_client(id);
+            return self.mark_client(id);
+        };
+        let last = self.slots.slot(tail);
+        if last.state == State::Ready {
+            // Many answers that wait for the same reply are one entry, not one each.
+            client.slack -= last.reply.capacity() - last.reply.len();
+            last.reply.extend_from_slice(reply);
+            client.held_bytes += reply.len();
+            client.slack += last.reply.capacity() - last.reply.len();
         } else if !reply.is_empty() {
             let slot = self.insert_slot(id, 0, State::Waiting);
             self.answer(slot, reply);
@@ -243,7 +253,9 @@ impl Mux {
         let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
         if client.serial == slot.owner.serial {
             client.silent -= 1;
-            if client.hold == Hold::Barrier {
+            let hold = client.hold;
+            self.account_less(slot.owner.client);
+            if hold == Hold::Barrier {
                 self.pass_barrier(slot.owner.client);
             }
         }
@@ -273,6 +285,7 @@ impl Mux {
             let reply = mem::take(&mut slot.reply);
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
             client.held_bytes -= reply.len();
+            client.slack -= reply.capacity() - reply.len();
             self.reply_spares.give(reply);
             client.leave_queue(&mut self.slots, head);
         }

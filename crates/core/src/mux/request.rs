@@ -4,7 +4,8 @@
 //! server always takes the same connection, so it stays in order there whatever
 //! `server_connections` is.
 
-use super::client::{ClientId, Hold};
+use super::backpressure::Hold;
+use super::client::ClientId;
 use super::gather::{Gather, Unsplit};
 use super::server::{ConnId, Pending};
 use super::slots::{Owner, SlotId, State};
@@ -20,12 +21,13 @@ use core::mem;
 
 /// What became of a request.
 #[derive(PartialEq)]
-pub(super) enum Taken {
-    Yes,
-    /// It must come again; the client is held.
-    Held,
-    /// The client's input has ended.
-    Last,
+pub(super) enum Intake {
+    /// It is queued or answered.
+    Accepted,
+    /// It must be taken again later; the client is held.
+    Blocked,
+    /// It was the client's last.
+    Closed,
 }
 
 const FLUSH_REFUSED: &[u8] =
@@ -33,7 +35,7 @@ const FLUSH_REFUSED: &[u8] =
 
 impl Mux {
     /// Acts on one request.
-    pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Taken {
+    pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Many(many) => self.take_many(id, many, now),
@@ -48,7 +50,7 @@ impl Mux {
             Request::Refused { error, skip, limit } => {
                 self.clients[id.index()].skip = *skip;
                 self.refuse(id, error, *limit);
-                Taken::Yes
+                Intake::Accepted
             }
             Request::Lost { error, limit } => {
                 self.stats.client_framing_lost.add(1);
@@ -61,22 +63,22 @@ impl Mux {
                 }
                 self.answer_here(id, error);
                 self.end_input(id);
-                Taken::Last
+                Intake::Closed
             }
             Request::Quit => {
                 self.end_input(id);
-                Taken::Last
+                Intake::Closed
             }
         };
-        if taken != Taken::Held {
+        if taken != Intake::Blocked {
             self.stats.requests.add(1);
         }
         taken
     }
 
-    fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Taken {
+    fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Intake {
         self.answer_here(id, reply);
-        Taken::Yes
+        Intake::Accepted
     }
 
     fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
@@ -95,7 +97,7 @@ impl Mux {
 
     /// A barrier is answered once nothing of its client is on its way, and what comes after it is
     /// not looked at before.
-    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Taken {
+    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Intake {
         let client = &self.clients[id.index()];
         if client.silent == 0 && client.queue.head().is_none() {
             return self.answer_at_once(id, answer);
@@ -105,12 +107,12 @@ impl Mux {
         reply.extend_from_slice(answer);
         self.slots.slot(slot).reply = reply;
         self.hold(id, Hold::Barrier);
-        Taken::Yes
+        Intake::Accepted
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
     #[inline]
-    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Taken {
+    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         match one.encoding {
             KeyEncoding::Plain => self.send_one(id, one, one.key, now),
             KeyEncoding::Base64 => {
@@ -123,10 +125,10 @@ impl Mux {
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
     #[inline]
-    fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Taken {
+    fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let Some(conn) = self.conn_of(id, key, now) else {
             self.fail_here(id, one.expect, ServerError::NoServers);
-            return Taken::Yes;
+            return Intake::Accepted;
         };
         if self.must_wait(conn) {
             return self.wait_for(id, conn);
@@ -144,11 +146,11 @@ impl Mux {
         };
         let pending = Pending { needs: one.needs, ..Pending::one(slot, one.expect, one.class) };
         self.send(conn, pending, echo, now, |out| one.wire.write(out));
-        Taken::Yes
+        Intake::Accepted
     }
 
     /// Hops 5 to 7 (b) for a request with several keys.
-    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Taken {
+    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
         let mut gather = self.gathers.begin();
         self.next_serial += 1;
         let request = self.next_serial;
@@ -173,7 +175,7 @@ impl Mux {
                     gather.write_fragment(number, many.head, out);
                 });
                 self.account(id);
-                return Taken::Yes;
+                return Intake::Accepted;
             }
             Err(error) => error,
         };
@@ -184,11 +186,11 @@ impl Mux {
             Unsplit::BadKey => self.refuse(id, memcache::BAD_LINE, Limit::Grammar),
             Unsplit::TooManyKeys => self.refuse(id, memcache::TOO_MANY_KEYS, Limit::Keys),
         }
-        Taken::Yes
+        Intake::Accepted
     }
 
     /// Hops 5 to 7 (b) for a request to all servers.
-    fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Taken {
+    fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
         if !self.options.allow_flush {
             let silent = all.expect.quiet == Quiet::All;
             return self.answer_at_once(id, if silent { b"" } else { FLUSH_REFUSED });
@@ -208,7 +210,7 @@ impl Mux {
         self.send_fragments(pending, gather, now, |_, _, out| {
             all.wire.write(out);
         });
-        Taken::Yes
+        Intake::Accepted
     }
 
     fn send_fragments(
@@ -242,14 +244,6 @@ impl Mux {
     fn lane(&self, id: ClientId, server: usize) -> ConnId {
         let lanes = self.options.server_connections;
         ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })
-    }
-
-    fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Taken {
-        self.stats.limit_server_queue.add(1);
-        self.conns[conn.index()].waiters.push_back(id);
-        self.waiting += 1;
-        self.hold(id, Hold::Server);
-        Taken::Held
     }
 
     /// A slot for a request of `keys` keys, at the end of its client's queue unless the client

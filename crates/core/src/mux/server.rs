@@ -356,43 +356,6 @@ impl Mux {
         self.lose_conn(id, error, blame, now);
     }
 
-    /// Whether a client has to wait for a connection's queue: it is full, or others wait for it
-    /// and the client was not called.
-    #[inline]
-    pub(super) fn must_wait(&self, id: ConnId) -> bool {
-        self.is_full(id) || !self.was_called && !self.conns[id.index()].waiters.is_empty()
-    }
-
-    #[inline]
-    fn is_full(&self, id: ConnId) -> bool {
-        let conn = &self.conns[id.index()];
-        conn.pending.len() >= self.options.limits.server_requests_max
-            || conn.out.len() >= self.options.limits.server_buffer_max
-    }
-
-    /// Calls clients that wait for this queue, once half of it is free: as many as there is room
-    /// for.
-    #[inline]
-    pub(super) fn wake_waiters(&mut self, id: ConnId) {
-        if !self.conns[id.index()].waiters.is_empty() {
-            self.call_waiters(id);
-        }
-    }
-
-    fn call_waiters(&mut self, id: ConnId) {
-        let limits = &self.options.limits;
-        let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);
-        let conn = &mut self.conns[id.index()];
-        if conn.pending.len() > requests_max / 2 || conn.out.len() > buffer_max / 2 {
-            return;
-        }
-        for _ in conn.pending.len()..requests_max {
-            let Some(client) = self.conns[id.index()].waiters.pop_front() else { break };
-            self.waiting -= 1;
-            self.end_wait(client);
-        }
-    }
-
     /// Forgets all bytes and figures of a connection that is gone.
     pub(super) fn clear_conn(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];

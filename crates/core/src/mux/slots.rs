@@ -82,6 +82,10 @@ impl Queue {
         self.head.some()
     }
 
+    pub(super) fn tail(&self) -> Option<SlotId> {
+        self.tail.some()
+    }
+
     fn skip_to(&mut self, next: SlotId) {
         self.head = next;
         if next == SlotId::NONE {

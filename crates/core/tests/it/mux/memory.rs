@@ -2,6 +2,7 @@
 
 use super::{BACKLOG, DESYNC, hit, value};
 use crate::net::Net;
+use nuthatch_core::mux::ClientId;
 use nuthatch_core::protocol::Limits;
 
 #[test]
@@ -119,4 +120,38 @@ fn what_a_client_has_taken_counts_no_longer() {
     net.say(client, "get a\r\n");
     net.answer(0, &hit("a", &"x".repeat(100_000)));
     assert_eq!(net.mux.memory(), 0);
+}
+
+#[test]
+fn answers_that_wait_behind_a_stuck_request_count_with_all_that_they_take() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    net.say(client, &("get a\r\n".to_owned() + &"x\r\n".repeat(1000)));
+    let held = net.mux.memory();
+    assert!((7000..20_000).contains(&held), "1000 answers of 7 bytes, one entry: {held}");
+    net.say(client, &"get b\r\n".repeat(10));
+    for _ in 0..10 {
+        net.answer(1, "END\r\n");
+    }
+    let grown = net.mux.memory() - held;
+    assert!(grown > 10 * 200, "an answer of 5 bytes has memory and an entry of its own: {grown}");
+    net.answer(0, "END\r\n");
+    let expected = "END\r\n".to_owned() + &"ERROR\r\n".repeat(1000) + &"END\r\n".repeat(10);
+    assert!(net.got(client) == expected, "every answer in its turn");
+    net.check_idle();
+}
+
+#[test]
+fn requests_in_flight_count_before_they_are_answered() {
+    for request in ["get a\r\n", "set a 0 0 1 noreply\r\n1\r\n", "mg a q\r\n"] {
+        let limits = Limits { memory_max: 10_000, ..Limits::default() };
+        let mut net = Net::with_limits(1, limits);
+        let clients: Vec<ClientId> = (0..100).map(|_| net.client()).collect();
+        for (count, client) in clients.into_iter().enumerate() {
+            net.say(client, request);
+            let memory = net.mux.memory();
+            assert!(memory <= 10_000 && memory > 100 * count.min(50), "{request}: {memory}");
+        }
+        assert!(net.mux.stats().limit_memory.read() > 0, "{request}");
+    }
 }

@@ -1,0 +1,75 @@
+//! What is held for clients, in bytes, and what happens when it is too much.
+//!
+//! Everything that grows with what a client does counts: its unfinished request, the replies that it
+//! has not taken, with the memory around them, and an entry for each request in flight. The one
+//! rule: `Mux::memory` is the sum of what is accounted for each client.
+
+use super::Mux;
+use super::client::{Client, ClientId};
+use super::server::Pending;
+use super::slots::Slot;
+
+/// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
+const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
+
+impl Client {
+    /// Bytes of replies kept for it.
+    pub(super) fn backlog(&self) -> usize {
+        self.out.len() + self.held_bytes
+    }
+
+    /// Bytes kept for it, whichever way they go.
+    fn held(&self) -> usize {
+        let entries = (self.requests + self.silent) * ENTRY_BYTES;
+        self.backlog() + self.slack + entries + self.input.len() + self.table_bytes
+    }
+}
+
+impl Mux {
+    /// Bytes held for clients: their unfinished requests, replies that they have not taken, and an
+    /// entry for each of their requests in flight.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Brings [`Mux::memory`] up to date with one client; sheds the greediest if it is too much.
+    ///
+    /// In line, as it is asked for every reply and mostly has nothing to do.
+    #[inline(always)]
+    pub(super) fn account(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.index()];
+        if client.must_close {
+            return;
+        }
+        let held = client.held();
+        self.memory = self.memory - client.accounted + held;
+        client.accounted = held;
+        if self.memory > self.options.limits.memory_max {
+            self.shed();
+        }
+    }
+
+    /// As [`Mux::account`], for a client that can only hold less than before.
+    #[inline]
+    pub(super) fn account_less(&mut self, id: ClientId) {
+        let client = &mut self.clients[id.index()];
+        let held = client.held().min(client.accounted);
+        self.memory = self.memory - client.accounted + held;
+        client.accounted = held;
+    }
+
+    /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,
+    /// though its socket is closed at the end of the turn only.
+    fn shed(&mut self) {
+        let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
+        let Some((index, _)) = greediest else { return };
+        let client = &mut self.clients[index];
+        client.must_close = true;
+        client.end_input(&mut self.spares);
+        client.out.clear(&mut self.spares);
+        self.memory -= client.accounted;
+        client.accounted = 0;
+        self.stats.limit_memory.add(1);
+        self.mark_client(ClientId::from_index(index));
+    }
+}

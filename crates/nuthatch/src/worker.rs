@@ -7,6 +7,7 @@
 
 use crate::client::{ClientSocket, Fate};
 use crate::config::Pool;
+use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Token};
@@ -19,6 +20,7 @@ use rustix::fd::OwnedFd;
 use rustix::io;
 use rustix::net::{SendFlags, send};
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{self, Duration};
 
@@ -37,8 +39,8 @@ pub(crate) struct Worker {
     pools: Vec<PoolSockets>,
     /// Clients of all pools that there are descriptors for.
     clients_max: usize,
-    /// When it ends at the latest, once it drains.
-    drained_by: Option<Instant>,
+    /// Its end, once that has begun.
+    drain: Option<Drain>,
     scratch: Box<[u8]>,
 }
 
@@ -65,12 +67,6 @@ const CORK_MAX: usize = 32 * 1024;
 /// How long a worker lets its listeners be when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a drain may take.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// How often a draining worker looks for clients that it can close.
-const DRAIN_TURN: Duration = Duration::from_millis(20);
-
 impl PoolSockets {
     /// The sockets of a pool, none of them open.
     pub(crate) fn new(mux: Mux, pool: Arc<Pool>, workers: Arc<[Arc<PoolStats>]>) -> Self {
@@ -82,6 +78,10 @@ impl PoolSockets {
 
     fn has(&self, id: ClientId) -> bool {
         matches!(self.clients.get(id.index()), Some(Some(_)))
+    }
+
+    fn is_idle(&self, id: ClientId) -> bool {
+        self.has(id) && self.mux.is_idle(id)
     }
 
     /// Whether there are as many clients as the pool allows, over all workers.
@@ -117,7 +117,7 @@ impl Worker {
             accept_again: None,
             pools,
             clients_max,
-            drained_by: None,
+            drain: None,
             scratch,
         })
     }
@@ -160,9 +160,8 @@ impl Worker {
         }
         let now = self.now;
         let timeouts = self.pools.iter().filter_map(|pool| pool.mux.next_timeout());
-        let next = timeouts.chain(self.accept_again).map(|at| at.since(now)).min();
-        let drain_turn = self.drained_by.map(|_| DRAIN_TURN);
-        next.into_iter().chain(drain_turn).min()
+        let drain_turn = self.drain.as_ref().map(|drain| drain.next_turn(now));
+        timeouts.chain(self.accept_again).chain(drain_turn).map(|at| at.since(now)).min()
     }
 
     /// Hops 1, 2 and 9: takes what has come in.
@@ -351,35 +350,53 @@ impl Worker {
 
     /// Takes no new clients from now on, and ends when those that are there have their replies.
     fn drain(&mut self, now: Instant) {
-        if self.drained_by.is_none() {
+        if self.drain.is_none() {
             self.listeners.clear();
             self.accept_again = None;
-            self.drained_by = Some(now.after(DRAIN_MAX));
+            self.drain = Some(Drain::new(now));
         }
     }
 
     /// Lets a draining worker close clients that have had all their replies and have not sent
     /// anything since. Says whether it is done: no request is on its way, or there is no time left.
     fn drain_turn(&mut self, now: Instant) -> bool {
-        let Some(by) = self.drained_by else { return false };
-        for index in 0..self.pools.len() {
-            for client in 0..self.pools[index].clients.len() {
-                let id = ClientId::from_index(client);
-                self.read_client(index, id, now);
-                let pool = &self.pools[index];
-                if pool.has(id) && pool.mux.is_idle(id) {
-                    self.close_client(index, id);
-                }
-            }
+        let Some(drain) = &mut self.drain else { return false };
+        let is_out_of_time = drain.is_out_of_time(now);
+        let clients = self.pools.iter().map(|pool| pool.clients.len()).sum();
+        let looks = drain.looks(clients, now);
+        if !looks.is_empty() {
+            self.close_idle(&looks, now);
+            self.flush(now);
         }
-        self.flush(now);
         let is_quiet =
             |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
-        if by <= now && !self.pools.iter().all(is_quiet) {
+        let is_quiet = self.pools.iter().all(is_quiet);
+        if is_out_of_time && !is_quiet {
             let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
             log::warn!(requests_cut = requests, clients_cut = clients; "drain out of time");
         }
-        by <= now || self.pools.iter().all(is_quiet)
+        is_out_of_time || is_quiet
+    }
+
+    /// Closes the idle ones of some clients, counted over all pools. Only these are read: one that
+    /// waits for a reply costs no system call.
+    fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
+        let mut first = 0;
+        for index in 0..self.pools.len() {
+            let count = self.pools[index].clients.len();
+            let (from, to) = (looks.start.max(first), looks.end.min(first + count));
+            for client in from..to {
+                let id = ClientId::from_index(client - first);
+                if self.pools[index].is_idle(id) {
+                    // What it has sent may be here already.
+                    self.read_client(index, id, now);
+                    if self.pools[index].is_idle(id) {
+                        self.close_client(index, id);
+                    }
+                }
+            }
+            first += count;
+        }
     }
 }

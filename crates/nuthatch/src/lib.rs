@@ -13,6 +13,7 @@ pub mod demo;
 pub mod diff;
 mod drain;
 mod inbox;
+mod linger;
 mod listener;
 pub mod log;
 pub mod node;

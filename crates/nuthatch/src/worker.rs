@@ -9,6 +9,7 @@ use crate::client::{ClientSocket, Fate};
 use crate::config::Pool;
 use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
+use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Token};
 use crate::server::{Place, ServerSocket};
@@ -37,6 +38,7 @@ pub(crate) struct Worker {
     /// When listeners are watched again that were left alone for want of descriptors.
     accept_again: Option<Instant>,
     pools: Vec<PoolSockets>,
+    lingering: Lingering,
     /// Clients of all pools that there are descriptors for.
     clients_max: usize,
     /// Its end, once that has begun.
@@ -116,6 +118,7 @@ impl Worker {
             listeners,
             accept_again: None,
             pools,
+            lingering: Lingering::default(),
             clients_max,
             drain: None,
             scratch,
@@ -161,7 +164,8 @@ impl Worker {
         let now = self.now;
         let timeouts = self.pools.iter().filter_map(|pool| pool.mux.next_timeout());
         let drain_turn = self.drain.as_ref().map(|drain| drain.next_turn(now));
-        timeouts.chain(self.accept_again).chain(drain_turn).map(|at| at.since(now)).min()
+        let next = timeouts.chain(self.lingering.next_timeout()).chain(self.accept_again);
+        next.chain(drain_turn).map(|at| at.since(now)).min()
     }
 
     /// Hops 1, 2 and 9: takes what has come in.
@@ -173,13 +177,14 @@ impl Worker {
                 Token::Conn(pool, id) => self.conn_ready(pool, id, ready, now),
                 Token::Listener(index) => self.accept(index, now),
                 Token::Inbox => self.read_inbox(now),
+                Token::Lingering(number) => self.lingering.ready(number, &mut self.scratch),
             }
         }
     }
 
     fn client_ready(&mut self, pool: usize, id: ClientId, ready: Ready, now: Instant) {
         if ready.write {
-            self.write_client(pool, id);
+            self.write_client(pool, id, now);
         }
         if ready.read {
             self.read_client(pool, id, now);
@@ -199,11 +204,18 @@ impl Worker {
 
     fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
-        let Some(Some(socket)) = pool.clients.get(id.index()) else { return };
-        if pool.mux.wants_read(id)
-            && socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends
-        {
-            self.close_client(index, id);
+        let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
+        if pool.mux.wants_read(id) {
+            if socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends {
+                self.close_client(index, id);
+            }
+        } else if socket.discards(id, &pool.mux) {
+            if socket.discard(&pool.mux, &mut self.scratch) == Fate::Ends {
+                self.close_client(index, id);
+            } else if !socket.discards(id, &pool.mux) {
+                // It was the end: there is no more to read, and perhaps nothing more to do.
+                self.write_client(index, id, now);
+            }
         }
     }
 
@@ -233,7 +245,7 @@ impl Worker {
     fn accept(&mut self, index: usize, now: Instant) {
         let Some(listener) = self.listeners.get(index) else { return };
         match listener.accept() {
-            Ok(Some(fd)) => self.admit(listener.pool, fd),
+            Ok(Some(fd)) => self.admit(listener.pool, fd, now),
             Ok(None) => {}
             Err(error) => {
                 let pause_ms = ACCEPT_PAUSE.as_millis();
@@ -244,13 +256,19 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, index: usize, fd: OwnedFd) {
+    fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
-        if clients >= self.clients_max || pool.is_full() {
+        // Those that linger have what descriptors are left.
+        let free = self.clients_max.saturating_sub(clients);
+        self.lingering.keep_below(free);
+        if free == 0 || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // It is closed in any case; a client that does not take the word has its end.
             let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
+            if free > 0 {
+                self.lingering.add(fd, Parting::Answered, &self.poll, now);
+            }
             return;
         }
         let id = pool.mux.open_client();
@@ -285,6 +303,7 @@ impl Worker {
             pool.mux.handle_timeout(now);
             pool.mux.resume(now);
         }
+        self.lingering.expire(now);
     }
 
     /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
@@ -295,13 +314,13 @@ impl Worker {
             self.flush_conns(index, now);
             let corked = mem::take(&mut self.pools[index].corked);
             while let Some(id) = self.pools[index].mux.next_dirty_client() {
-                self.flush_client(index, id);
+                self.flush_client(index, id, now);
             }
             for id in corked {
                 let socket = self.pools[index].clients.get(id.index()).and_then(Option::as_ref);
                 let waits = socket.and_then(|socket| socket.corked_in);
                 if waits.is_some_and(|turn| turn != self.turns) {
-                    self.write_client(index, id);
+                    self.write_client(index, id, now);
                 }
             }
             let pool = &mut self.pools[index];
@@ -321,7 +340,7 @@ impl Worker {
 
     /// Writes to a client, unless more of its replies will be here in the next turn: then they
     /// leave together. A client waits for one turn at most, and the turn does not wait.
-    fn flush_client(&mut self, index: usize, id: ClientId) {
+    fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let ready = pool.mux.client_output(id).len();
@@ -330,15 +349,26 @@ impl Worker {
             socket.corked_in = Some(self.turns);
             pool.corked.push(id);
         } else {
-            self.write_client(index, id);
+            self.write_client(index, id, now);
         }
     }
 
-    fn write_client(&mut self, index: usize, id: ClientId) {
+    fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        if socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) == Fate::Ends {
-            self.close_client(index, id);
+        match socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) {
+            Fate::Lives => {}
+            Fate::Lingers => self.part_with(index, id, Parting::Answered, now),
+            Fate::Ends => self.close_client(index, id),
+        }
+    }
+
+    /// Closes a client that has all its replies and may still be sending.
+    fn part_with(&mut self, index: usize, id: ClientId, parting: Parting, now: Instant) {
+        let pool = &mut self.pools[index];
+        pool.mux.close_client(id);
+        if let Some(socket) = pool.clients[id.index()].take() {
+            self.lingering.add(socket.into_fd(&self.poll), parting, &self.poll, now);
         }
     }
 
@@ -376,7 +406,7 @@ impl Worker {
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
             log::warn!(requests_cut = requests, clients_cut = clients; "drain out of time");
         }
-        is_out_of_time || is_quiet
+        is_out_of_time || is_quiet && self.lingering.lets_drain_end()
     }
 
     /// Closes the idle ones of some clients, counted over all pools. Only these are read: one that
@@ -392,7 +422,7 @@ impl Worker {
                     // What it has sent may be here already.
                     self.read_client(index, id, now);
                     if self.pools[index].is_idle(id) {
-                        self.close_client(index, id);
+                        self.part_with(index, id, Parting::Idle, now);
                     }
                 }
             }

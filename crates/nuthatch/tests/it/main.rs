@@ -14,6 +14,7 @@
 
 mod admin;
 mod clients;
+mod closing;
 mod differential;
 mod example;
 mod failures;

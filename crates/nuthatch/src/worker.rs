@@ -3,19 +3,18 @@
 //! A turn of the loop is five steps: wait, look at the clock, read, expire, flush. What is read in
 //! a turn is written at its end, with one write for each socket: that decides the speed, as nearly
 //! all of a request's cost is system calls. Workers share nothing but figures that one writes and
-//! others read.
+//! others read, and which address of a server is used.
 
 use crate::client::{ClientSocket, Fate};
-use crate::config::Pool;
 use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Token};
+use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
 use nuthatch_core::mux::{ClientId, ConnId, Mux};
-use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
@@ -49,12 +48,12 @@ pub(crate) struct Worker {
 /// One pool's engine and the sockets around it.
 #[derive(Debug)]
 pub(crate) struct PoolSockets {
-    pub(crate) mux: Mux,
-    pub(crate) pool: Arc<Pool>,
-    /// The figures of this pool in all workers.
-    pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    mux: Mux,
+    shared: SharedPool,
     clients: Vec<Option<ClientSocket>>,
     conns: Vec<ServerSocket>,
+    /// When an attempt to connect goes on with another address.
+    next_attempt: Option<Instant>,
     /// Clients whose replies wait for the next turn.
     corked: Vec<ClientId>,
     watch: Watch,
@@ -71,11 +70,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl PoolSockets {
     /// The sockets of a pool, none of them open.
-    pub(crate) fn new(mux: Mux, pool: Arc<Pool>, workers: Arc<[Arc<PoolStats>]>) -> Self {
-        let keepalive = pool.tcpkeepalive;
+    pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
+        let keepalive = shared.pool.tcpkeepalive;
         let conns = (0..mux.conn_count()).map(|_| ServerSocket::new(keepalive)).collect();
-        let watch = Watch::new(Arc::clone(&pool));
-        Self { mux, pool, workers, clients: Vec::new(), conns, corked: Vec::new(), watch }
+        let watch = Watch::new(shared.clone());
+        let (clients, corked) = (Vec::new(), Vec::new());
+        Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
+    }
+
+    /// A server connection and what its socket works with.
+    fn conn<'a>(
+        &'a mut self,
+        pool: usize,
+        id: ConnId,
+        (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
+        now: Instant,
+    ) -> (&'a mut ServerSocket, Place<'a>) {
+        let Self { mux, shared, next_attempt, .. } = self;
+        (
+            &mut self.conns[id.index()],
+            Place { pool, id, shared, mux, next_attempt, poll, inbox, now },
+        )
     }
 
     fn has(&self, id: ClientId) -> bool {
@@ -88,8 +103,9 @@ impl PoolSockets {
 
     /// Whether there are as many clients as the pool allows, over all workers.
     fn is_full(&self) -> bool {
-        let max = self.pool.client_connections as u64;
-        let count = || self.workers.iter().map(|stats| stats.client_connections.read()).sum();
+        let max = self.shared.pool.client_connections as u64;
+        let count =
+            || self.shared.workers.iter().map(|stats| stats.client_connections.read()).sum();
         max != 0 && max <= count()
     }
 }
@@ -128,7 +144,7 @@ impl Worker {
     /// Works until it is drained.
     pub(crate) fn run(mut self) -> io::Result<()> {
         for pool in &mut self.pools {
-            if pool.pool.preconnect {
+            if pool.shared.pool.preconnect {
                 pool.mux.preconnect();
             }
         }
@@ -162,7 +178,9 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let now = self.now;
-        let timeouts = self.pools.iter().filter_map(|pool| pool.mux.next_timeout());
+        let timeouts =
+            self.pools.iter().flat_map(|pool| [pool.mux.next_timeout(), pool.next_attempt]);
+        let timeouts = timeouts.flatten();
         let drain_turn = self.drain.as_ref().map(|drain| drain.next_turn(now));
         let next = timeouts.chain(self.lingering.next_timeout()).chain(self.accept_again);
         next.chain(drain_turn).map(|at| at.since(now)).min()
@@ -220,10 +238,9 @@ impl Worker {
     }
 
     fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
-        let pool = &mut self.pools[index];
-        let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
-        let mut place = Place { pool: index, id, mux, poll, inbox, now };
-        pool.conns[id.index()].ready(&mut place, ready, &mut self.scratch);
+        let around = (&self.poll, &self.inbox);
+        let (socket, mut place) = self.pools[index].conn(index, id, around, now);
+        socket.ready(&mut place, ready, &mut self.scratch);
     }
 
     fn read_inbox(&mut self, now: Instant) {
@@ -231,11 +248,9 @@ impl Worker {
             match message {
                 Message::Drain => self.drain(now),
                 Message::Resolved(answer) => {
-                    let pool = &mut self.pools[answer.pool];
-                    let (mux, poll, inbox, id) =
-                        (&mut pool.mux, &self.poll, &self.inbox, answer.conn);
-                    let mut place = Place { pool: answer.pool, id, mux, poll, inbox, now };
-                    pool.conns[id.index()].resolved(&mut place, &answer);
+                    let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
+                    let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
+                    socket.resolved(&mut place, &answer);
                 }
             }
         }
@@ -299,8 +314,16 @@ impl Worker {
             self.accept_again = None;
             self.watch_listeners(Interest::READ);
         }
-        for pool in &mut self.pools {
+        for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.mux.handle_timeout(now);
+            if pool.next_attempt.is_some_and(|at| at <= now) {
+                pool.next_attempt = None;
+                for conn in 0..pool.conns.len() {
+                    let around = (&self.poll, &self.inbox);
+                    let (socket, mut place) = pool.conn(index, ConnId::new(conn), around, now);
+                    socket.expire(&mut place);
+                }
+            }
             pool.mux.resume(now);
         }
         self.lingering.expire(now);
@@ -331,10 +354,8 @@ impl Worker {
     fn flush_conns(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
         while let Some(id) = pool.mux.next_dirty_conn() {
-            let address = &pool.pool.servers[pool.mux.server_of(id)].address;
-            let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
-            let mut place = Place { pool: index, id, mux, poll, inbox, now };
-            pool.conns[id.index()].sync(&mut place, address);
+            let (socket, mut place) = pool.conn(index, id, (&self.poll, &self.inbox), now);
+            socket.sync(&mut place);
         }
     }
 

@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waited")]
 
+mod addresses;
 mod admin;
 mod clients;
 mod closing;

@@ -259,6 +259,7 @@ fn a_name_that_moves_is_followed_by_the_next_connection() {
     assert!(moves.len() == 1 && moves[0].contains(&format!("\"was\":\"{FIRST}:{port}\"")));
     named.move_to(&[Ipv4Addr::new(127, 0, 0, 4).into()]);
     named.proxy.conn().ask("get k\r\n", REFUSED);
+    assert_eq!(named.server()["connected_to"], serde_json::json!([]));
     named.move_to(&[FIRST.into()]);
     named.proxy.conn().ask("get k\r\n", hit('a'));
     let up = named.line("\"server up\"");

@@ -3,6 +3,7 @@
 //! Write first, and ask to be told of room only when the kernel has none: asking costs a system
 //! call, and nearly always there is room.
 
+use crate::linger::{Discarded, discard};
 use crate::poll::{Interest, Poll, Token};
 use nuthatch_core::mux::{ClientId, Mux};
 use nuthatch_core::time::Instant;
@@ -17,6 +18,8 @@ pub(crate) struct ClientSocket {
     interest: Interest,
     /// Whether it is not watched at all.
     parked: bool,
+    /// Whether the client has said that it will send no more.
+    ended: bool,
     /// The turn of the loop in which its replies began to wait for more.
     pub(crate) corked_in: Option<u64>,
 }
@@ -25,7 +28,9 @@ pub(crate) struct ClientSocket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Lives,
-    /// It has had all its replies, or can't be written to.
+    /// It has had all its replies and may still be sending.
+    Lingers,
+    /// It has had all its replies and sends no more, or can't be written to.
     Ends,
 }
 
@@ -33,13 +38,13 @@ impl ClientSocket {
     /// Takes an accepted socket into the loop.
     pub(crate) fn new(fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
         poll.add(&fd, token, Interest::READ)?;
-        Ok(Self { fd, interest: Interest::READ, parked: false, corked_in: None })
+        Ok(Self { fd, interest: Interest::READ, parked: false, ended: false, corked_in: None })
     }
 
     /// Hop 2: one read, by way of the worker's scratch buffer; a large rest goes straight to where
     /// it is kept.
     pub(crate) fn read(
-        &self,
+        &mut self,
         id: ClientId,
         mux: &mut Mux,
         scratch: &mut [u8],
@@ -58,8 +63,30 @@ impl ClientSocket {
             }),
         };
         match read {
-            Ok(0) => mux.handle_client_eof(id),
+            Ok(0) => {
+                self.ended = true;
+                mux.handle_client_eof(id);
+            }
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                mux.stats().client_err.add(1);
+                return Fate::Ends;
+            }
+        }
+        Fate::Lives
+    }
+
+    /// Whether what the client sends is read to be thrown away: it is not listened to any more, but
+    /// is to have its replies.
+    pub(crate) fn discards(&self, id: ClientId, mux: &Mux) -> bool {
+        mux.has_ended(id) && !self.ended && !mux.is_shed(id)
+    }
+
+    /// Reads once and throws the bytes away.
+    pub(crate) fn discard(&mut self, mux: &Mux, scratch: &mut [u8]) -> Fate {
+        match discard(&self.fd, scratch) {
+            Ok(Discarded::Some) => {}
+            Ok(Discarded::End) => self.ended = true,
             Err(_) => {
                 mux.stats().client_err.add(1);
                 return Fate::Ends;
@@ -87,10 +114,11 @@ impl ClientSocket {
                 }
             }
         }
+        let discards = self.discards(id, mux);
         if mux.is_done(id) {
-            return Fate::Ends;
+            return if discards { Fate::Lingers } else { Fate::Ends };
         }
-        let interest = Interest { read: mux.wants_read(id), write: is_full };
+        let interest = Interest { read: discards || mux.wants_read(id), write: is_full };
         if interest == self.interest {
             return Fate::Lives;
         }
@@ -102,6 +130,12 @@ impl ClientSocket {
             poll.modify(&self.fd, token, interest)
         };
         if watched.is_ok() { Fate::Lives } else { Fate::Ends }
+    }
+
+    /// The socket alone, which is not watched any longer.
+    pub(crate) fn into_fd(mut self, poll: &Poll) -> OwnedFd {
+        self.park(poll);
+        self.fd
     }
 
     /// Is not watched any longer, until something else is wanted of it: epoll tells of one who is

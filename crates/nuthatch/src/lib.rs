@@ -5,13 +5,17 @@
 //! about a configuration without serving it; [`demo`] shows the proxy at work, over three
 //! [`node`]s of its own.
 
+mod addresses;
 pub mod admin;
 pub mod args;
+mod attempt;
 mod client;
 pub mod config;
 pub mod demo;
 pub mod diff;
+mod drain;
 mod inbox;
+mod linger;
 mod listener;
 pub mod log;
 pub mod node;

@@ -29,6 +29,8 @@ pub(crate) enum Token {
     Client(usize, ClientId),
     /// A server connection of a pool.
     Conn(usize, ConnId),
+    /// A client that was told the end, by its number.
+    Lingering(u64),
 }
 
 /// What a socket is watched for.
@@ -113,7 +115,8 @@ impl Poll {
     }
 }
 
-/// The kind in the top byte, the pool in the next three, the index in the lower half.
+/// The kind in the top byte, the pool in the next three, the index in the lower half; or the kind
+/// and a number in the rest.
 impl Token {
     fn pack(self) -> EventData {
         let (kind, pool, index) = match self {
@@ -121,6 +124,7 @@ impl Token {
             Self::Listener(index) => (1, 0, index),
             Self::Client(pool, id) => (2, pool, id.index()),
             Self::Conn(pool, id) => (3, pool, id.index()),
+            Self::Lingering(number) => return EventData::new_u64(4 << 56 | number & NUMBER_MAX),
         };
         EventData::new_u64(kind << 56 | (pool as u64) << 32 | index as u64)
     }
@@ -132,10 +136,14 @@ impl Token {
             0 => Self::Inbox,
             1 => Self::Listener(index),
             2 => Self::Client(pool, ClientId::from_index(index)),
-            _ => Self::Conn(pool, ConnId::new(index)),
+            3 => Self::Conn(pool, ConnId::new(index)),
+            _ => Self::Lingering(packed & NUMBER_MAX),
         }
     }
 }
+
+/// The highest number of a token: a thousand new ones a microsecond come to it in two years.
+const NUMBER_MAX: u64 = (1 << 56) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +156,7 @@ mod tests {
             Token::Listener(7),
             Token::Client(3, ClientId::from_index(70_000)),
             Token::Conn(0xff_ffff, ConnId::new(0xffff_fffe)),
+            Token::Lingering(0xff_ffff_ffff_fffe),
         ];
         for token in tokens {
             assert_eq!(Token::unpack(token.pack().u64()), token);

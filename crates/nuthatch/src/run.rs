@@ -3,6 +3,7 @@
 //! The main thread listens to signals; each worker has a thread; the statistics port has one, and
 //! the admin port if there is one. A worker that fails ends the process: half a proxy is worse than one that is started again.
 
+use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Pool, Source};
@@ -29,6 +30,8 @@ pub(crate) struct SharedPool {
     pub(crate) pool: Arc<Pool>,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    /// Which address of each server is used.
+    pub(crate) addresses: Arc<[Addresses]>,
 }
 
 /// Serves the pools of `config` until a signal ends it; announces `ready` once it listens.
@@ -127,6 +130,7 @@ impl Proxy {
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
+            addresses: pool.servers.iter().map(|_| Addresses::default()).collect(),
             pool: Arc::new(pool),
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
@@ -156,7 +160,7 @@ impl Proxy {
         let engine = |shared: &SharedPool| {
             let stats = Arc::clone(&shared.workers[number]);
             let mux = engine(shared, stats, number as u64);
-            PoolSockets::new(mux, Arc::clone(&shared.pool), Arc::clone(&shared.workers))
+            PoolSockets::new(mux, shared.clone())
         };
         let pools = self.pools.iter().map(engine).collect();
         self.inboxes.push(Arc::clone(&inbox));

@@ -1,23 +1,29 @@
 //! Hops 8 and 9 of the walk: a socket to a server.
 //!
 //! A connection is opened when the first request wants it. Looking its name up and connecting take
-//! their time without holding up the loop; requests queue meanwhile, and the time counts.
+//! their time without holding up the loop; requests queue meanwhile, and the time counts. A name's
+//! addresses are tried one after the other; the engine is told when none is left.
 
+use crate::addresses::{Addresses, Target};
+use crate::attempt::Attempt;
 use crate::client::{recv_into, recv_onto};
 use crate::config::Address;
 use crate::inbox::Inbox;
 use crate::poll::{Interest, Poll, Ready, Token};
 use crate::resolve::{self, Resolved};
+use crate::run::SharedPool;
+use crate::watch;
 use nuthatch_core::mux::{ConnId, ConnState, Mux};
 use nuthatch_core::protocol::ServerError;
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
+use rustix::io::{self, Errno};
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
     sockopt,
 };
-use std::net::SocketAddr;
+use std::mem;
+use std::slice;
 use std::sync::Arc;
 
 /// A socket to a server, or the lack of one.
@@ -28,8 +34,10 @@ pub(crate) struct ServerSocket {
     /// Whether its name is being looked up. An attempt to connect that comes meanwhile takes the
     /// answer for its own.
     looking_up: bool,
-    /// Which of a name's addresses is next.
-    turn: usize,
+    /// While it is being opened.
+    attempt: Attempt,
+    /// Where it leads, once it is open.
+    peer: Option<Target>,
     /// Whether to set `SO_KEEPALIVE`.
     keepalive: bool,
 }
@@ -38,25 +46,39 @@ pub(crate) struct ServerSocket {
 pub(crate) struct Place<'a> {
     pub(crate) pool: usize,
     pub(crate) id: ConnId,
+    pub(crate) shared: &'a SharedPool,
     pub(crate) mux: &'a mut Mux,
+    /// When an attempt of this pool goes on at the latest.
+    pub(crate) next_attempt: &'a mut Option<Instant>,
     pub(crate) poll: &'a Poll,
     pub(crate) inbox: &'a Arc<Inbox>,
     pub(crate) now: Instant,
 }
 
+impl Place<'_> {
+    fn addresses(&self) -> &Addresses {
+        &self.shared.addresses[self.mux.server_of(self.id)]
+    }
+
+    fn wake_by(&mut self, at: Option<Instant>) {
+        *self.next_attempt = [*self.next_attempt, at].into_iter().flatten().min();
+    }
+}
+
 impl ServerSocket {
     /// None yet.
     pub(crate) fn new(keepalive: bool) -> Self {
-        Self { fd: None, interest: Interest::default(), looking_up: false, turn: 0, keepalive }
+        let (interest, attempt) = (Interest::default(), Attempt::default());
+        Self { fd: None, interest, looking_up: false, attempt, peer: None, keepalive }
     }
 
     /// Hop 8: opens or closes the socket as the multiplexer wants it, and writes what there is.
-    pub(crate) fn sync(&mut self, place: &mut Place<'_>, address: &Address) {
+    pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
         if place.mux.take_doomed(place.id) {
-            self.close();
+            self.close(place);
         }
         if place.mux.wants_open(place.id) {
-            self.open(place, address);
+            self.open(place);
         }
         if place.mux.conn_state(place.id).is_connected() {
             self.write(place);
@@ -64,19 +86,21 @@ impl ServerSocket {
     }
 
     /// Forgets the socket. The kernel takes it out of the loop.
-    fn close(&mut self) {
+    fn close(&mut self, place: &Place<'_>) {
         self.fd = None;
+        self.attempt = Attempt::default();
+        if let Some(peer) = self.peer.take() {
+            place.addresses().note_closed(&peer);
+        }
     }
 
-    fn open(&mut self, place: &mut Place<'_>, address: &Address) {
+    fn open(&mut self, place: &mut Place<'_>) {
         place.mux.handle_conn_opening(place.id, place.now);
-        match address {
-            Address::Unix(path) => match SocketAddrUnix::new(path) {
-                Ok(path) => self.connect(place, AddressFamily::UNIX, &path),
-                Err(error) => self.fail(place, server_error(error)),
-            },
+        let shared = place.shared;
+        match &shared.pool.servers[place.mux.server_of(place.id)].address {
+            Address::Unix(path) => self.begin(place, [Target::Unix(path.clone())]),
             Address::Tcp { host, port } => match resolve::literal(host, *port) {
-                Some(address) => self.connect_tcp(place, address),
+                Some(address) => self.begin(place, [Target::Tcp(address)]),
                 None if self.looking_up => {}
                 None => {
                     self.looking_up = true;
@@ -91,56 +115,86 @@ impl ServerSocket {
     /// A look-up is done.
     pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: &Resolved) {
         self.looking_up = false;
-        if self.fd.is_some() || place.mux.conn_state(place.id) != ConnState::Opening {
-            return;
+        if self.fd.is_none() && place.mux.conn_state(place.id) == ConnState::Opening {
+            self.begin(place, answer.addresses.iter().copied().map(Target::Tcp));
         }
-        // With several addresses each attempt takes the next one.
-        match answer.addresses.len() {
-            0 => self.fail(place, ServerError::HostDown),
-            count => {
-                self.turn += 1;
-                self.connect_tcp(place, answer.addresses[(self.turn - 1) % count]);
+    }
+
+    fn begin(&mut self, place: &mut Place<'_>, targets: impl IntoIterator<Item = Target>) {
+        let order = place.addresses().order(targets);
+        self.attempt = Attempt::new(order, place.shared.pool.timeout);
+        place.addresses().note_tried(&[]);
+        self.connect_next(place);
+    }
+
+    /// Tries one address after the other, until one has to be waited for.
+    fn connect_next(&mut self, place: &mut Place<'_>) {
+        self.fd = None;
+        while let Some(target) = self.attempt.next(place.now) {
+            place.addresses().note_tried(self.attempt.tried());
+            match self.connect(place, &target) {
+                Ok(()) => return self.opened(place),
+                Err(Errno::INPROGRESS) => return place.wake_by(self.attempt.next_at()),
+                Err(error) => self.attempt.failed(server_error(error)),
             }
         }
+        self.fail(place, self.attempt.error());
     }
 
-    fn connect_tcp(&mut self, place: &mut Place<'_>, address: SocketAddr) {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        self.connect(place, family, &address);
-    }
-
-    fn connect(
-        &mut self,
-        place: &mut Place<'_>,
-        family: AddressFamily,
-        address: &impl rustix::net::addr::SocketAddrArg,
-    ) {
+    fn connect(&mut self, place: &Place<'_>, target: &Target) -> io::Result<()> {
+        let family = match target {
+            Target::Tcp(address) if address.is_ipv4() => AddressFamily::INET,
+            Target::Tcp(_) => AddressFamily::INET6,
+            Target::Unix(_) => AddressFamily::UNIX,
+        };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let connected = socket_with(family, SocketType::STREAM, flags, None).and_then(|fd| {
-            if family != AddressFamily::UNIX {
+        let fd = socket_with(family, SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_keepalive(&fd, self.keepalive)?;
+        let state = match target {
+            Target::Tcp(address) => {
                 sockopt::set_tcp_nodelay(&fd, true)?;
+                connect(&fd, address)
             }
-            sockopt::set_socket_keepalive(&fd, self.keepalive)?;
-            let state = connect(&fd, address);
+            Target::Unix(path) => connect(&fd, &SocketAddrUnix::new(path)?),
+        };
+        if matches!(state, Ok(()) | Err(Errno::INPROGRESS)) {
             place.poll.add(&fd, Token::Conn(place.pool, place.id), Interest::WRITE)?;
             self.interest = Interest::WRITE;
             self.fd = Some(fd);
-            state
-        });
-        match connected {
-            Ok(()) => self.opened(place),
-            Err(Errno::INPROGRESS) => {}
-            Err(error) => self.fail(place, server_error(error)),
         }
+        state
     }
 
     fn opened(&mut self, place: &mut Place<'_>) {
+        let attempt = mem::take(&mut self.attempt);
+        self.peer = attempt.tried().last().cloned();
+        if let Some(peer) = &self.peer
+            && let Some(before) = place.addresses().note_open(peer)
+        {
+            let failed = attempt.tried().contains(&before).then(|| attempt.error());
+            let server = place.mux.server_of(place.id);
+            watch::tell_move(place.shared, server, (&before, peer), failed);
+        }
         place.mux.handle_conn_open(place.id, place.now);
         self.watch(place, Interest::READ);
     }
 
+    /// The time of the address that is tried may be over: then it is the next one's turn.
+    pub(crate) fn expire(&mut self, place: &mut Place<'_>) {
+        let next_at = self.attempt.next_at();
+        if next_at.is_some_and(|at| at <= place.now) {
+            self.attempt.failed(ServerError::TimedOut);
+            self.connect_next(place);
+        } else {
+            place.wake_by(next_at);
+        }
+    }
+
     fn fail(&mut self, place: &mut Place<'_>, error: ServerError) {
-        self.close();
+        if let Some(peer) = self.peer.as_ref() {
+            place.addresses().note_tried(slice::from_ref(peer));
+        }
+        self.close(place);
         place.mux.handle_conn_closed(place.id, error, place.now);
     }
 
@@ -158,7 +212,10 @@ impl ServerSocket {
         match place.mux.conn_state(place.id) {
             ConnState::Opening => match sockopt::socket_error(fd) {
                 Ok(Ok(())) => self.opened(place),
-                Ok(Err(error)) | Err(error) => self.fail(place, server_error(error)),
+                Ok(Err(error)) | Err(error) => {
+                    self.attempt.failed(server_error(error));
+                    self.connect_next(place);
+                }
             },
             ConnState::Greeting | ConnState::Open => {
                 if ready.write {

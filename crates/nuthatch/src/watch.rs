@@ -2,23 +2,23 @@
 //!
 //! A server that is down fails every request; the log has one line for it, and one for its return.
 
-use crate::config::Pool;
+use crate::addresses::Target;
+use crate::run::SharedPool;
 use nuthatch_core::mux::{Event, Mux};
 use nuthatch_core::protocol::ServerError;
 use std::mem;
-use std::sync::Arc;
 
 /// What was last said of each server of a pool.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    pool: Arc<Pool>,
+    shared: SharedPool,
     down: Box<[bool]>,
 }
 
 impl Watch {
-    pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        let down = vec![false; pool.servers.len()].into();
-        Self { pool, down }
+    pub(crate) fn new(shared: SharedPool) -> Self {
+        let down = vec![false; shared.pool.servers.len()].into();
+        Self { shared, down }
     }
 
     /// Writes down what has happened since the last time.
@@ -29,48 +29,77 @@ impl Watch {
     }
 
     fn tell_event(&mut self, event: Event) {
-        let pool = &self.pool.name;
-        let about = |server: usize| {
-            let server = &self.pool.servers[server];
-            (&server.name, &server.address)
+        let pool = &self.shared.pool.name;
+        let about = |number: usize| {
+            let server = &self.shared.pool.servers[number];
+            (&server.name, &server.address, list(&self.shared.addresses[number].tried()))
         };
         match event {
             Event::ConnLost { server, error, requests } => {
                 let was_down = mem::replace(&mut self.down[server], true);
-                let ((server, address), reason) = (about(server), reason(error));
+                let ((server, address, tried), reason) = (about(server), reason(error));
                 if was_down {
-                    log::debug!(pool, server, address:%, reason; "server still down");
+                    log::debug!(pool, server, address:%, tried, reason; "server still down");
                 } else {
                     let requests_failed = requests;
-                    log::warn!(pool, server, address:%, reason, requests_failed; "server down");
+                    log::warn!(
+                        pool, server, address:%, tried, reason, requests_failed; "server down"
+                    );
                 }
             }
             Event::Answers { server } => {
                 if mem::take(&mut self.down[server]) {
-                    let ((server, address), reason) = (about(server), "it answers again");
-                    log::warn!(pool, server, address:%, reason; "server up");
+                    // What was tried last is what answers.
+                    let ((server, address, connected_to), reason) =
+                        (about(server), "it answers again");
+                    log::warn!(pool, server, address:%, connected_to, reason; "server up");
                 }
             }
             Event::Desync { server, requests } => {
-                let ((server, address), requests_failed) = (about(server), requests);
+                let ((server, address, tried), requests_failed) = (about(server), requests);
                 let reason = "reply did not match the request";
-                log::error!(pool, server, address:%, reason, requests_failed; "server connection closed");
+                log::error!(
+                    pool, server, address:%, tried, reason, requests_failed;
+                    "server connection closed"
+                );
             }
             Event::BinaryClient => {
                 let reason = "memcached's binary protocol is not supported: use the text protocol";
                 log::warn!(pool, reason; "client closed");
             }
             Event::Ejected { server, error } => {
-                let ((server, address), reason) = (about(server), reason(error));
-                let retry_ms = self.pool.server_retry_timeout.as_millis();
-                log::warn!(pool, server, address:%, reason, retry_ms; "server ejected");
+                let ((server, address, tried), reason) = (about(server), reason(error));
+                let retry_ms = self.shared.pool.server_retry_timeout.as_millis();
+                log::warn!(pool, server, address:%, tried, reason, retry_ms; "server ejected");
             }
             Event::Returned { server } => {
-                let ((server, address), reason) = (about(server), "server_retry_timeout is over");
+                let ((server, address, _), reason) =
+                    (about(server), "server_retry_timeout is over");
                 log::warn!(pool, server, address:%, reason; "server back on the ring");
             }
         }
     }
+}
+
+/// Says that a server is connected to at another address than before, and why: what the address
+/// before failed with, if it failed.
+pub(crate) fn tell_move(
+    shared: &SharedPool,
+    server: usize,
+    (was, connected_to): (&Target, &Target),
+    failed: Option<ServerError>,
+) {
+    let (pool, server) = (&shared.pool.name, &shared.pool.servers[server]);
+    let (server, address) = (&server.name, &server.address);
+    let reason = failed.map_or("its name has other addresses now", reason);
+    log::warn!(
+        pool, server, address:%, was:%, connected_to:%, reason; "server uses another address"
+    );
+}
+
+/// Addresses as one word of a line.
+fn list(addresses: &[String]) -> String {
+    if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }
 }
 
 /// The reason as clients read it, or plainer where twemproxy's words for them say too little.

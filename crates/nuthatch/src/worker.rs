@@ -3,22 +3,24 @@
 //! A turn of the loop is five steps: wait, look at the clock, read, expire, flush. What is read in
 //! a turn is written at its end, with one write for each socket: that decides the speed, as nearly
 //! all of a request's cost is system calls. Workers share nothing but figures that one writes and
-//! others read.
+//! others read, and which address of a server is used.
 
 use crate::client::{ClientSocket, Fate};
-use crate::config::Pool;
+use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
+use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Token};
+use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
 use nuthatch_core::mux::{ClientId, ConnId, Mux};
-use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
 use rustix::net::{SendFlags, send};
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{self, Duration};
 
@@ -35,22 +37,23 @@ pub(crate) struct Worker {
     /// When listeners are watched again that were left alone for want of descriptors.
     accept_again: Option<Instant>,
     pools: Vec<PoolSockets>,
+    lingering: Lingering,
     /// Clients of all pools that there are descriptors for.
     clients_max: usize,
-    /// When it ends at the latest, once it drains.
-    drained_by: Option<Instant>,
+    /// Its end, once that has begun.
+    drain: Option<Drain>,
     scratch: Box<[u8]>,
 }
 
 /// One pool's engine and the sockets around it.
 #[derive(Debug)]
 pub(crate) struct PoolSockets {
-    pub(crate) mux: Mux,
-    pub(crate) pool: Arc<Pool>,
-    /// The figures of this pool in all workers.
-    pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    mux: Mux,
+    shared: SharedPool,
     clients: Vec<Option<ClientSocket>>,
     conns: Vec<ServerSocket>,
+    /// When an attempt to connect goes on with another address.
+    next_attempt: Option<Instant>,
     /// Clients whose replies wait for the next turn.
     corked: Vec<ClientId>,
     watch: Watch,
@@ -65,29 +68,44 @@ const CORK_MAX: usize = 32 * 1024;
 /// How long a worker lets its listeners be when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a drain may take.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// How often a draining worker looks for clients that it can close.
-const DRAIN_TURN: Duration = Duration::from_millis(20);
-
 impl PoolSockets {
     /// The sockets of a pool, none of them open.
-    pub(crate) fn new(mux: Mux, pool: Arc<Pool>, workers: Arc<[Arc<PoolStats>]>) -> Self {
-        let keepalive = pool.tcpkeepalive;
+    pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
+        let keepalive = shared.pool.tcpkeepalive;
         let conns = (0..mux.conn_count()).map(|_| ServerSocket::new(keepalive)).collect();
-        let watch = Watch::new(Arc::clone(&pool));
-        Self { mux, pool, workers, clients: Vec::new(), conns, corked: Vec::new(), watch }
+        let watch = Watch::new(shared.clone());
+        let (clients, corked) = (Vec::new(), Vec::new());
+        Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
+    }
+
+    /// A server connection and what its socket works with.
+    fn conn<'a>(
+        &'a mut self,
+        pool: usize,
+        id: ConnId,
+        (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
+        now: Instant,
+    ) -> (&'a mut ServerSocket, Place<'a>) {
+        let Self { mux, shared, next_attempt, .. } = self;
+        (
+            &mut self.conns[id.index()],
+            Place { pool, id, shared, mux, next_attempt, poll, inbox, now },
+        )
     }
 
     fn has(&self, id: ClientId) -> bool {
         matches!(self.clients.get(id.index()), Some(Some(_)))
     }
 
+    fn is_idle(&self, id: ClientId) -> bool {
+        self.has(id) && self.mux.is_idle(id)
+    }
+
     /// Whether there are as many clients as the pool allows, over all workers.
     fn is_full(&self) -> bool {
-        let max = self.pool.client_connections as u64;
-        let count = || self.workers.iter().map(|stats| stats.client_connections.read()).sum();
+        let max = self.shared.pool.client_connections as u64;
+        let count =
+            || self.shared.workers.iter().map(|stats| stats.client_connections.read()).sum();
         max != 0 && max <= count()
     }
 }
@@ -116,8 +134,9 @@ impl Worker {
             listeners,
             accept_again: None,
             pools,
+            lingering: Lingering::default(),
             clients_max,
-            drained_by: None,
+            drain: None,
             scratch,
         })
     }
@@ -125,7 +144,7 @@ impl Worker {
     /// Works until it is drained.
     pub(crate) fn run(mut self) -> io::Result<()> {
         for pool in &mut self.pools {
-            if pool.pool.preconnect {
+            if pool.shared.pool.preconnect {
                 pool.mux.preconnect();
             }
         }
@@ -159,10 +178,12 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let now = self.now;
-        let timeouts = self.pools.iter().filter_map(|pool| pool.mux.next_timeout());
-        let next = timeouts.chain(self.accept_again).map(|at| at.since(now)).min();
-        let drain_turn = self.drained_by.map(|_| DRAIN_TURN);
-        next.into_iter().chain(drain_turn).min()
+        let timeouts =
+            self.pools.iter().flat_map(|pool| [pool.mux.next_timeout(), pool.next_attempt]);
+        let timeouts = timeouts.flatten();
+        let drain_turn = self.drain.as_ref().map(|drain| drain.next_turn(now));
+        let next = timeouts.chain(self.lingering.next_timeout()).chain(self.accept_again);
+        next.chain(drain_turn).map(|at| at.since(now)).min()
     }
 
     /// Hops 1, 2 and 9: takes what has come in.
@@ -174,13 +195,14 @@ impl Worker {
                 Token::Conn(pool, id) => self.conn_ready(pool, id, ready, now),
                 Token::Listener(index) => self.accept(index, now),
                 Token::Inbox => self.read_inbox(now),
+                Token::Lingering(number) => self.lingering.ready(number, &mut self.scratch),
             }
         }
     }
 
     fn client_ready(&mut self, pool: usize, id: ClientId, ready: Ready, now: Instant) {
         if ready.write {
-            self.write_client(pool, id);
+            self.write_client(pool, id, now);
         }
         if ready.read {
             self.read_client(pool, id, now);
@@ -200,19 +222,25 @@ impl Worker {
 
     fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
-        let Some(Some(socket)) = pool.clients.get(id.index()) else { return };
-        if pool.mux.wants_read(id)
-            && socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends
-        {
-            self.close_client(index, id);
+        let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
+        if pool.mux.wants_read(id) {
+            if socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends {
+                self.close_client(index, id);
+            }
+        } else if socket.discards(id, &pool.mux) {
+            if socket.discard(&pool.mux, &mut self.scratch) == Fate::Ends {
+                self.close_client(index, id);
+            } else if !socket.discards(id, &pool.mux) {
+                // It was the end: there is no more to read, and perhaps nothing more to do.
+                self.write_client(index, id, now);
+            }
         }
     }
 
     fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
-        let pool = &mut self.pools[index];
-        let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
-        let mut place = Place { pool: index, id, mux, poll, inbox, now };
-        pool.conns[id.index()].ready(&mut place, ready, &mut self.scratch);
+        let around = (&self.poll, &self.inbox);
+        let (socket, mut place) = self.pools[index].conn(index, id, around, now);
+        socket.ready(&mut place, ready, &mut self.scratch);
     }
 
     fn read_inbox(&mut self, now: Instant) {
@@ -220,11 +248,9 @@ impl Worker {
             match message {
                 Message::Drain => self.drain(now),
                 Message::Resolved(answer) => {
-                    let pool = &mut self.pools[answer.pool];
-                    let (mux, poll, inbox, id) =
-                        (&mut pool.mux, &self.poll, &self.inbox, answer.conn);
-                    let mut place = Place { pool: answer.pool, id, mux, poll, inbox, now };
-                    pool.conns[id.index()].resolved(&mut place, &answer);
+                    let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
+                    let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
+                    socket.resolved(&mut place, &answer);
                 }
             }
         }
@@ -234,7 +260,7 @@ impl Worker {
     fn accept(&mut self, index: usize, now: Instant) {
         let Some(listener) = self.listeners.get(index) else { return };
         match listener.accept() {
-            Ok(Some(fd)) => self.admit(listener.pool, fd),
+            Ok(Some(fd)) => self.admit(listener.pool, fd, now),
             Ok(None) => {}
             Err(error) => {
                 let pause_ms = ACCEPT_PAUSE.as_millis();
@@ -245,13 +271,19 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, index: usize, fd: OwnedFd) {
+    fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
-        if clients >= self.clients_max || pool.is_full() {
+        // Those that linger have what descriptors are left.
+        let free = self.clients_max.saturating_sub(clients);
+        self.lingering.keep_below(free);
+        if free == 0 || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // It is closed in any case; a client that does not take the word has its end.
             let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
+            if free > 0 {
+                self.lingering.add(fd, Parting::Answered, &self.poll, now);
+            }
             return;
         }
         let id = pool.mux.open_client();
@@ -282,10 +314,19 @@ impl Worker {
             self.accept_again = None;
             self.watch_listeners(Interest::READ);
         }
-        for pool in &mut self.pools {
+        for (index, pool) in self.pools.iter_mut().enumerate() {
             pool.mux.handle_timeout(now);
+            if pool.next_attempt.is_some_and(|at| at <= now) {
+                pool.next_attempt = None;
+                for conn in 0..pool.conns.len() {
+                    let around = (&self.poll, &self.inbox);
+                    let (socket, mut place) = pool.conn(index, ConnId::new(conn), around, now);
+                    socket.expire(&mut place);
+                }
+            }
             pool.mux.resume(now);
         }
+        self.lingering.expire(now);
     }
 
     /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
@@ -296,13 +337,13 @@ impl Worker {
             self.flush_conns(index, now);
             let corked = mem::take(&mut self.pools[index].corked);
             while let Some(id) = self.pools[index].mux.next_dirty_client() {
-                self.flush_client(index, id);
+                self.flush_client(index, id, now);
             }
             for id in corked {
                 let socket = self.pools[index].clients.get(id.index()).and_then(Option::as_ref);
                 let waits = socket.and_then(|socket| socket.corked_in);
                 if waits.is_some_and(|turn| turn != self.turns) {
-                    self.write_client(index, id);
+                    self.write_client(index, id, now);
                 }
             }
             let pool = &mut self.pools[index];
@@ -313,16 +354,14 @@ impl Worker {
     fn flush_conns(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
         while let Some(id) = pool.mux.next_dirty_conn() {
-            let address = &pool.pool.servers[pool.mux.server_of(id)].address;
-            let (mux, poll, inbox) = (&mut pool.mux, &self.poll, &self.inbox);
-            let mut place = Place { pool: index, id, mux, poll, inbox, now };
-            pool.conns[id.index()].sync(&mut place, address);
+            let (socket, mut place) = pool.conn(index, id, (&self.poll, &self.inbox), now);
+            socket.sync(&mut place);
         }
     }
 
     /// Writes to a client, unless more of its replies will be here in the next turn: then they
     /// leave together. A client waits for one turn at most, and the turn does not wait.
-    fn flush_client(&mut self, index: usize, id: ClientId) {
+    fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let ready = pool.mux.client_output(id).len();
@@ -331,15 +370,26 @@ impl Worker {
             socket.corked_in = Some(self.turns);
             pool.corked.push(id);
         } else {
-            self.write_client(index, id);
+            self.write_client(index, id, now);
         }
     }
 
-    fn write_client(&mut self, index: usize, id: ClientId) {
+    fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        if socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) == Fate::Ends {
-            self.close_client(index, id);
+        match socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) {
+            Fate::Lives => {}
+            Fate::Lingers => self.part_with(index, id, Parting::Answered, now),
+            Fate::Ends => self.close_client(index, id),
+        }
+    }
+
+    /// Closes a client that has all its replies and may still be sending.
+    fn part_with(&mut self, index: usize, id: ClientId, parting: Parting, now: Instant) {
+        let pool = &mut self.pools[index];
+        pool.mux.close_client(id);
+        if let Some(socket) = pool.clients[id.index()].take() {
+            self.lingering.add(socket.into_fd(&self.poll), parting, &self.poll, now);
         }
     }
 
@@ -351,35 +401,53 @@ impl Worker {
 
     /// Takes no new clients from now on, and ends when those that are there have their replies.
     fn drain(&mut self, now: Instant) {
-        if self.drained_by.is_none() {
+        if self.drain.is_none() {
             self.listeners.clear();
             self.accept_again = None;
-            self.drained_by = Some(now.after(DRAIN_MAX));
+            self.drain = Some(Drain::new(now));
         }
     }
 
     /// Lets a draining worker close clients that have had all their replies and have not sent
     /// anything since. Says whether it is done: no request is on its way, or there is no time left.
     fn drain_turn(&mut self, now: Instant) -> bool {
-        let Some(by) = self.drained_by else { return false };
-        for index in 0..self.pools.len() {
-            for client in 0..self.pools[index].clients.len() {
-                let id = ClientId::from_index(client);
-                self.read_client(index, id, now);
-                let pool = &self.pools[index];
-                if pool.has(id) && pool.mux.is_idle(id) {
-                    self.close_client(index, id);
-                }
-            }
+        let Some(drain) = &mut self.drain else { return false };
+        let is_out_of_time = drain.is_out_of_time(now);
+        let clients = self.pools.iter().map(|pool| pool.clients.len()).sum();
+        let looks = drain.looks(clients, now);
+        if !looks.is_empty() {
+            self.close_idle(&looks, now);
+            self.flush(now);
         }
-        self.flush(now);
         let is_quiet =
             |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
-        if by <= now && !self.pools.iter().all(is_quiet) {
+        let is_quiet = self.pools.iter().all(is_quiet);
+        if is_out_of_time && !is_quiet {
             let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
             log::warn!(requests_cut = requests, clients_cut = clients; "drain out of time");
         }
-        by <= now || self.pools.iter().all(is_quiet)
+        is_out_of_time || is_quiet && self.lingering.lets_drain_end()
+    }
+
+    /// Closes the idle ones of some clients, counted over all pools. Only these are read: one that
+    /// waits for a reply costs no system call.
+    fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
+        let mut first = 0;
+        for index in 0..self.pools.len() {
+            let count = self.pools[index].clients.len();
+            let (from, to) = (looks.start.max(first), looks.end.min(first + count));
+            for client in from..to {
+                let id = ClientId::from_index(client - first);
+                if self.pools[index].is_idle(id) {
+                    // What it has sent may be here already.
+                    self.read_client(index, id, now);
+                    if self.pools[index].is_idle(id) {
+                        self.part_with(index, id, Parting::Idle, now);
+                    }
+                }
+            }
+            first += count;
+        }
     }
 }

@@ -150,6 +150,11 @@ impl Mux {
         client.input_ended || client.must_close
     }
 
+    /// Whether the client was given up for the memory it held. Its replies are gone.
+    pub fn is_shed(&self, id: ClientId) -> bool {
+        self.clients[id.index()].must_close
+    }
+
     /// Whether the client has had all its replies and can be closed.
     pub fn is_done(&self, id: ClientId) -> bool {
         let client = &self.clients[id.index()];

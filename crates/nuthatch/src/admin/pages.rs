@@ -7,6 +7,7 @@ use super::{Admin, PATHS};
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
 use crate::route;
+use crate::run::SharedPool;
 use nuthatch_core::memcache;
 use nuthatch_core::protocol::ServerError;
 use nuthatch_core::ring::Ring;
@@ -48,7 +49,7 @@ pub(super) fn servers(admin: &Admin) -> Value {
         let servers = (0..shared.pool.servers.len()).map(|number| {
             let figures: Vec<_> =
                 shared.workers.iter().map(|stats| &stats.servers[number]).collect();
-            server(&shared.pool, ring, number, &figures)
+            server(shared, ring, number, &figures)
         });
         (shared.pool.name.clone(), servers.collect())
     });
@@ -56,7 +57,7 @@ pub(super) fn servers(admin: &Admin) -> Value {
 }
 
 /// One server, with its figures in each worker.
-fn server(pool: &Pool, ring: &Ring, number: usize, figures: &[&ServerStats]) -> Value {
+fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&ServerStats]) -> Value {
     let sum = |counter: fn(&ServerStats) -> &Counter| -> u64 {
         figures.iter().map(|stats| counter(stats).read()).sum()
     };
@@ -71,10 +72,12 @@ fn server(pool: &Pool, ring: &Ring, number: usize, figures: &[&ServerStats]) -> 
         let count = |stats: &&ServerStats| stats.more.errors[error as usize].read();
         (error.name().to_owned(), json!(figures.iter().map(count).sum::<u64>()))
     });
-    let server = &pool.servers[number];
+    let (server, addresses) = (&shared.pool.servers[number], &shared.addresses[number]);
     json!({
         "name": server.name,
         "address": server.address.to_string(),
+        "connected_to": addresses.connected_to(),
+        "tried": addresses.tried(),
         "weight": server.weight,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),

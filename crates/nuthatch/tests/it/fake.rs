@@ -24,7 +24,7 @@ pub(crate) struct RefusingPort {
 
 impl RefusingPort {
     pub(crate) fn new() -> Self {
-        let (socket, port) = bound_socket();
+        let (socket, port) = bound_socket((Ipv4Addr::LOCALHOST, 0).into());
         Self { port, _socket: socket }
     }
 
@@ -44,9 +44,14 @@ pub(crate) struct UnansweringPort {
 
 impl UnansweringPort {
     pub(crate) fn new() -> Self {
-        let (socket, port) = bound_socket();
+        Self::at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// One at an address of its own.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let (socket, port) = bound_socket(address);
         rustix::net::listen(&socket, 0).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::new(address.ip(), port);
         let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
         let queued = std::iter::from_fn(connect).collect();
         Self { port, _socket: socket, _queued: queued }
@@ -69,21 +74,25 @@ impl FakeServer {
     /// answered; the connection closes when the script returns. Accepts for as long as the test
     /// program runs.
     pub(crate) fn start(script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
-        Self::start_silent(move |mut conn, nth| {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), script)
+    }
+
+    /// As `start`, at an address of its own.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        script: impl Fn(Conn, usize) + Send + Sync + 'static,
+    ) -> Self {
+        let greets = move |mut conn: Conn, nth| {
             if conn.read_line().is_ok_and(|line| line == b"version\r\n") {
                 conn.send("VERSION 1.6.18\r\n");
                 script(conn, nth);
             }
-        })
-    }
-
-    /// Likewise, but the script has to answer the greeting, too.
-    pub(crate) fn start_silent(script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        };
+        let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let accepted = Arc::new(AtomicUsize::new(0));
         let server = Self { port, accepted: Arc::clone(&accepted) };
-        let script = Arc::new(script);
+        let script = Arc::new(greets);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let conn = Conn::over(stream.expect("an open listener accepts"));
@@ -127,12 +136,12 @@ fn entry(port: u16) -> String {
     format!("127.0.0.1:{port}:1")
 }
 
-fn bound_socket() -> (OwnedFd, u16) {
+fn bound_socket(address: SocketAddr) -> (OwnedFd, u16) {
     // A program started meanwhile must not inherit it, or the port stays taken.
     let flags = SocketFlags::CLOEXEC;
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
-    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
     let address = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
     (socket, address.port())
 }

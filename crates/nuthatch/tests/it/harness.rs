@@ -61,12 +61,21 @@ impl Proxy {
         ports: &[u16],
         arguments: &[&str],
     ) -> Self {
+        Self::start_command(program.command(), config, ports, arguments)
+    }
+
+    /// As `start_with`, with a command that runs the proxy with the arguments it is given.
+    pub(crate) fn start_command(
+        mut command: Command,
+        config: &str,
+        ports: &[u16],
+        arguments: &[&str],
+    ) -> Self {
         let dir = TempDir::new();
         let stats_port = free_port();
         fs::write(dir.join("nutcracker.yml"), config).unwrap();
         let process = Process::spawn(
-            program
-                .command()
+            command
                 .current_dir(dir.join(""))
                 .args(["-c", "nutcracker.yml", "-o", "log", "-a", "127.0.0.1"])
                 .args(["-s", &stats_port.to_string()])
@@ -76,7 +85,7 @@ impl Proxy {
         let log = proxy.dir.join("log");
         let story = || {
             let log = fs::read_to_string(&log).unwrap_or_default();
-            format!("{program:?} with the configuration\n{config}\nlogged\n{log}")
+            format!("{command:?} with the configuration\n{config}\nlogged\n{log}")
         };
         for &port in ports.iter().chain([&stats_port]) {
             wait_until(&mut proxy.process, story, || accepts(port));

@@ -12,8 +12,10 @@
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 #![expect(clippy::disallowed_methods, reason = "a test measures how long it waited")]
 
+mod addresses;
 mod admin;
 mod clients;
+mod closing;
 mod differential;
 mod example;
 mod failures;

@@ -1,12 +1,12 @@
 //! The program as an operator meets it: listeners, signals, files and statistics.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -144,6 +144,67 @@ fn sigterm_under_load_cuts_no_reply_in_two() {
     let status = proxy.process.wait(PATIENCE).expect("it ends when nothing is left to do");
     assert!(status.success(), "{status}");
     assert!(!accepts(proxy.port));
+}
+
+#[test]
+fn clients_that_wait_do_not_slow_the_others_down_in_a_drain() {
+    const WAITING: usize = 1500;
+    let hanging = FakeServer::start(|_, _| thread::sleep(Duration::from_secs(30)));
+    let healthy = Memcached::start();
+    // With these names "plum" belongs to the server that hangs and "apple" to the other.
+    let servers = [format!("{} good", healthy.entry()), format!("{} bad", hanging.entry())];
+    let proxy = Proxy::with_pool(Program::UnderTest, "", &servers);
+    let mut waiting: Vec<_> = (0..WAITING).map(|_| proxy.conn()).collect();
+    waiting.iter_mut().for_each(|conn| conn.send("get plum\r\n"));
+    let mut busy = proxy.conn();
+    busy.send("get apple\r\n".repeat(8) + "get ap");
+    let quiet = processor_time(&proxy, &mut busy);
+    proxy.process.signal(Signal::TERM);
+    let draining = processor_time(&proxy, &mut busy);
+    let ratio = draining.as_secs_f64() / quiet.as_secs_f64();
+    assert!(ratio < 3.0, "a request costs {ratio:.2} times as much: {draining:?}, {quiet:?}");
+}
+
+/// What the proxy needs of the processor for some thousand requests of a client that has always
+/// sent a part of the next one, so that it is never idle.
+fn processor_time(proxy: &Proxy, busy: &mut Conn) -> Duration {
+    let used = || {
+        let text = fs::read_to_string(format!("/proc/{}/stat", proxy.process.id())).unwrap();
+        let (_, figures) = text.rsplit_once(')').unwrap();
+        let ticks = |nth: usize| figures.split(' ').nth(nth).unwrap().parse::<u64>().unwrap();
+        Duration::from_millis((ticks(12) + ticks(13)) * 10)
+    };
+    let before = used();
+    for _ in 0..10_000 {
+        busy.expect("END\r\n");
+        busy.send("ple\r\nget ap");
+    }
+    used() - before
+}
+
+#[test]
+fn a_drain_ends_as_soon_as_all_is_answered() {
+    let server = FakeServer::start(|mut conn, _| {
+        while conn.read_line().is_ok() {
+            thread::sleep(Duration::from_millis(700));
+            conn.send("END\r\n");
+        }
+    });
+    let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
+    let idle: Vec<_> = (0..1200).map(|_| proxy.conn()).collect();
+    let mut last = proxy.conn();
+    last.send("get k\r\n");
+    last.expect_silence(Duration::from_millis(200));
+    let started = Instant::now();
+    proxy.process.signal(Signal::TERM);
+    last.expect("END\r\n");
+    last.expect_closed();
+    let status = proxy.process.wait(Duration::from_millis(1000));
+    assert!(status.expect("nothing is left to do").success());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    idle.into_iter().for_each(|mut conn| conn.expect_closed());
+    let gone = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port));
+    assert_eq!(gone.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod inbox;
 mod listener;
 pub mod log;
 pub mod node;
+pub mod own_files;
 mod poll;
 pub mod process;
 mod resolve;

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
-use nuthatch::process::{self, Daemon, PidFile, Ready, Signals};
+use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{demo, diff, log, node, route};
+use nuthatch::{demo, diff, log, node, own_files, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -81,8 +81,10 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
+    if let Some(path) = &options.pid_file {
+        own_files::check_pid_file(path)?;
+    }
     let signals = Signals::catch()?;
-    let _pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
         ::log::debug!("option -m {bytes} has no effect, there are no mbufs");

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use lexopt::{Arg, Parser, ValueExt};
 
 use crate::config::{self, Listen, cpus};
+use crate::escape::escaped;
 use crate::log::{self, Format};
 use crate::suggest;
 
@@ -135,7 +136,7 @@ pub struct UsageError(String);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        write!(out, "{}", escaped(&self.0))
     }
 }
 

@@ -11,6 +11,7 @@ mod client;
 pub mod config;
 pub mod demo;
 pub mod diff;
+pub mod escape;
 mod inbox;
 mod listener;
 pub mod log;

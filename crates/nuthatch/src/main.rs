@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
+use nuthatch::escape::escaped;
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
 use nuthatch::{demo, diff, log, node, own_files, route};
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("nuthatch: {error}");
+        eprintln!("nuthatch: {}", escaped(&error.to_string()));
         ExitCode::FAILURE
     })
 }
@@ -46,7 +47,7 @@ fn execute(command: Command) -> Outcome {
         Command::Version => eprint!("{}", args::version()),
         Command::DescribeStats => eprint!("{}{}", args::version(), args::describe_stats()),
         Command::Test(file) => {
-            eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour(&io::stderr())));
+            eprint!("{}", verdict::accepted(&find(file.as_deref())?, None, colour(&io::stderr())));
         }
         Command::Serve(options) => return serve(&options),
         Command::Demo { once } => {

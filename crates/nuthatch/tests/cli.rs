@@ -264,6 +264,52 @@ fn a_key_that_is_no_text_comes_back_as_it_was() {
     assert!(output.stdout.ends_with(b"\ta\n"), "{:?}", output.stdout);
 }
 
+/// Says whether no terminal would obey any of it.
+fn is_harmless(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+}
+
+#[test]
+fn nothing_that_is_printed_moves_the_cursor() {
+    let place = Place::new("escape");
+    let name = "\u{1b}[2Jtwo\u{9b}.yml";
+    place.file(name, TWO).file("other.yml", &TWO.replace("alpha", "beta")).file("two.yml", TWO);
+    let key = "\u{1b}]0;title\u{7}\u{9b}\r";
+    place.file("broken\u{1b}.yml", "al\u{1b}pha: {\"l\\u001bisten\": x}\n");
+    place.file(&format!("keys{name}"), "a\n");
+    let two = format!("{TWO}beta: {{listen: 127.0.0.1:9, servers: [a:1:1]}}\n");
+    place.file("pools\u{1b}.yml", &two);
+    for arguments in [
+        &["-t", "-c", name][..],
+        &["-t", "-c", "broken\u{1b}.yml"],
+        &["-t", "-c", "none\u{1b}.yml"],
+        &["-c", name, "-p", "none\u{1b}/pid"],
+        &["-c", name, "-o", "none\u{1b}/log"],
+        &["--work\u{1b}ers"],
+        &["wo\u{1b}rd"],
+        &["-\u{1b}"],
+        &["-a", "\u{1b}"],
+        &["node", "wo\u{1b}rd"],
+        &["route", "-c", name, key],
+        &["route", "-c", name, "--json", key],
+        &["route", "-c", name, "-p", "a\u{1b}", key],
+        &["route", "-c", "pools\u{1b}.yml", key],
+        &["diff", name, "pools\u{1b}.yml"],
+        &["diff", name, "two.yml", "--keys", &format!("keys{name}")],
+        &["diff", name, "two.yml", "--keys", "none\u{1b}"],
+    ] {
+        let said = place.run(arguments);
+        assert!(is_harmless(&said.out) && is_harmless(&said.err), "{arguments:?}: {said:?}");
+        assert!(said.out.len() + said.err.len() > 0, "{arguments:?}");
+    }
+    for name in ["SERVERS", "HASH", "LOG_LEVEL", "WORKERS", "ADMIN_LISTEN", "LISTEN_SOCKET"] {
+        let mut command = place.command(&["-t"]);
+        let said = Said::from(command.env("SERVERS", "a:1").env(name, key).output().unwrap());
+        assert!(is_harmless(&said.err), "{name}: {said:?}");
+        assert_eq!(said.code, Some(1), "{name}");
+    }
+}
+
 #[test]
 fn route_ends_quietly_when_nobody_reads_on() {
     let place = Place::new("pipe");

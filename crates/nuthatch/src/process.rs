@@ -90,6 +90,12 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(limit.maximum)
 }
 
+/// The number to which [`raise_open_files`] raises the limit; `None` where there is no limit.
+#[must_use]
+pub fn open_files_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// Where this process stands in going to the background.
 #[derive(Debug)]
 pub enum Daemon {

@@ -17,7 +17,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
 };
 
-/// The files of this process, removed by [`OwnFiles::remove`] or with the last of its clones.
+/// The files of this process, removed at its end, or with the last of its clones.
 #[derive(Debug, Clone, Default)]
 pub struct OwnFiles(Arc<Mutex<Files>>);
 

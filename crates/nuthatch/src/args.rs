@@ -10,29 +10,38 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use lexopt::{Arg, Parser, ValueExt};
-
-use crate::config::{self, Listen, cpus};
-use crate::log::{self, Format};
+use crate::config::Listen;
+use crate::escape::escaped;
+use crate::log::Format;
 use crate::suggest;
 
+mod completions;
+mod finish;
 mod flag;
+mod line;
+mod man;
 mod text;
 
-pub use flag::{COMMANDS, CommandWord, FLAGS, Flag};
-pub use text::{describe_stats, help, usage, version};
+pub use completions::{Shell, completions};
+use flag::SHELLS;
+pub use flag::{COMMANDS, CommandWord, FLAGS, Flag, Words};
+use line::{Line, Token};
+pub use man::man;
+pub use text::{describe_stats, help, help_of, usage, usage_of, version};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Show the version, then all help.
     Help,
+    /// Show the help of a command.
+    HelpOf(&'static CommandWord),
     /// Show the version.
     Version,
     /// Say what the statistics mean.
     DescribeStats,
-    /// Check the configuration (of this file, if one is given).
-    Test(Option<PathBuf>),
+    /// Check the configuration, and whether it can be served with these options.
+    Test(Options),
     /// Be the proxy.
     Serve(Options),
     /// Show the proxy at work, with servers and load of its own.
@@ -51,6 +60,10 @@ pub enum Command {
     Route(Route),
     /// Say which keys move between two configurations.
     Diff(Diff),
+    /// Print the completions for a shell.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
 }
 
 /// How the proxy runs; the flags of twemproxy.
@@ -131,11 +144,27 @@ pub struct Diff {
 
 /// Why a command line is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError(String);
+pub struct UsageError {
+    text: String,
+    /// The command whose line it is; `None` is the proxy.
+    command: Option<&'static CommandWord>,
+}
+
+impl UsageError {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), command: None }
+    }
+
+    /// How to call what was called wrongly.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        self.command.map_or_else(usage, usage_of)
+    }
+}
 
 impl fmt::Display for UsageError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        write!(out, "{}", escaped(&self.text))
     }
 }
 
@@ -143,7 +172,42 @@ impl std::error::Error for UsageError {}
 
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
+    }
+}
+
+/// All that a command line may give: each flag has its field.
+#[derive(Debug)]
+struct Given {
+    help: bool,
+    version: bool,
+    describe_stats: bool,
+    test: bool,
+    options: Options,
+    once: bool,
+    node_listen: String,
+    node_memory: usize,
+    route: Route,
+    diff: Diff,
+    /// What is no flag.
+    words: Vec<OsString>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self {
+            help: false,
+            version: false,
+            describe_stats: false,
+            test: false,
+            options: Options::default(),
+            once: false,
+            node_listen: "127.0.0.1:11211".into(),
+            node_memory: 64,
+            route: Route::default(),
+            diff: Diff::default(),
+            words: Vec::new(),
+        }
     }
 }
 
@@ -156,306 +220,64 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, UsageError> {
-    let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
-    let rest = arguments.iter().skip(usize::from(command.is_some())).cloned();
-    let flags = command.map_or(FLAGS, |command| command.flags);
-    let mut line = Line { parser: Parser::from_args(rest), flags };
-    match command.map(|command| command.name) {
-        None => serve(&mut line, variable),
-        Some("demo") => demo(&mut line),
-        Some("node") => node(&mut line),
-        Some("route") => route(&mut line),
-        Some("diff") => diff(&mut line),
-        Some(name) => unreachable!("the command {name} is in the table but is not read"),
+    match command {
+        None => serve(arguments, variable),
+        Some(word) => {
+            arguments.remove(0);
+            command_of(word, arguments).map_err(|error| UsageError { command, ..error })
+        }
     }
 }
 
-/// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
-/// take effect, in this order.
+fn command_of(word: &'static CommandWord, rest: Vec<OsString>) -> Result<Command, UsageError> {
+    let mut given = Given::default();
+    let mut line = Line::new(rest, word.flags);
+    while let Some(token) = line.next()? {
+        match token {
+            Token::Flag(flag) => line.read(flag, &mut given)?,
+            Token::Word(word) => given.words.push(word),
+        }
+    }
+    if given.help { Ok(Command::HelpOf(word)) } else { (word.finish)(given) }
+}
+
+/// The proxy itself; its variables are read only if it is to run.
 fn serve(
-    line: &mut Line,
+    arguments: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, UsageError> {
-    let mut options = Options::default();
-    let (mut help, mut version, mut describe, mut test) = (false, false, false, false);
-    let mut given = Vec::new();
+    let (mut given, mut seen) = (Given::default(), Vec::new());
+    let mut line = Line::new(arguments, FLAGS);
     while let Some(token) = line.next()? {
-        let flag = match token {
-            Token::Flag(flag) => flag,
+        match token {
+            Token::Flag(flag) => {
+                line.read(flag, &mut given)?;
+                seen.push(flag.long);
+            }
             Token::Word(word) => return Err(unknown_word(&word)),
-        };
-        given.push(flag.long);
-        match flag.long {
-            "help" => help = true,
-            "version" => version = true,
-            "describe-stats" => describe = true,
-            "test-conf" => test = true,
-            _ => set(&mut options, flag, line)?,
         }
     }
-    match () {
-        () if help => return Ok(Command::Help),
-        () if version => return Ok(Command::Version),
-        () if describe => return Ok(Command::DescribeStats),
-        () => {}
-    }
-    for flag in FLAGS.iter().filter(|flag| !given.contains(&flag.long)) {
-        set_by_variable(&mut options, flag, &variable)?;
-    }
-    Ok(if test { Command::Test(options.file) } else { Command::Serve(options) })
-}
-
-/// Reads a flag from the environment that the command line does not have; an empty variable is an
-/// unset one.
-fn set_by_variable(
-    options: &mut Options,
-    flag: &'static Flag,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<(), UsageError> {
-    let Some(name) = flag.variable else { return Ok(()) };
-    let Some(value) = variable(name).filter(|value| !value.is_empty()) else { return Ok(()) };
-    // Containers know levels by their names.
-    let level = value.to_str().and_then(log::level_of_name).filter(|_| flag.long == "verbose");
-    if let Some(level) = level {
-        options.verbosity = level;
-        return Ok(());
-    }
-    let mut argument = OsString::from(format!("--{}=", flag.long));
-    argument.push(&value);
-    let mut line = Line { parser: Parser::from_args([argument]), flags: FLAGS };
-    line.next()?;
-    set(options, flag, &mut line)
-        .map_err(|UsageError(error)| UsageError(format!("environment: {name}: {value:?}: {error}")))
-}
-
-/// Reads the value of a flag that says how the proxy runs.
-fn set(options: &mut Options, flag: &Flag, line: &mut Line) -> Result<(), UsageError> {
-    match flag.long {
-        "daemonize" => options.daemonize = true,
-        "verbose" => options.verbosity = line.number(flag)?.min(11).try_into().unwrap_or(11),
-        "output" => options.output = Some(line.file(flag)?),
-        "conf-file" => options.file = Some(line.file(flag)?),
-        "stats-port" => options.stats_port = line.port(flag)?,
-        "stats-addr" => options.stats_addr = line.string(flag)?,
-        "stats-interval" => options.stats_interval = line.number(flag)?,
-        "pid-file" => options.pid_file = Some(line.file(flag)?),
-        "mbuf-size" => options.mbuf_size = Some(line.mbuf_size(flag)?),
-        "workers" => options.workers = line.workers()?,
-        "admin" => options.admin = Some(line.host_port(flag)?),
-        "log-format" => options.log_format = line.log_format(flag)?,
-        name => unreachable!("the flag {name} is in the table but is not read"),
-    }
-    Ok(())
-}
-
-fn demo(line: &mut Line) -> Result<Command, UsageError> {
-    let mut once = false;
-    while let Some(token) = line.next()? {
-        match token {
-            Token::Flag(flag) if flag.long == "help" => return Ok(Command::Help),
-            Token::Flag(_) => once = true,
-            Token::Word(word) => return Err(unexpected(&word)),
+    if !(given.help || given.version || given.describe_stats) {
+        for flag in FLAGS.iter().filter(|flag| !seen.contains(&flag.long)) {
+            flag.read_variable(&mut given, &variable)?;
         }
     }
-    Ok(Command::Demo { once })
-}
-
-fn node(line: &mut Line) -> Result<Command, UsageError> {
-    let (mut listen, mut memory) = (String::from("127.0.0.1:11211"), 64);
-    while let Some(token) = line.next()? {
-        match token {
-            Token::Flag(flag) => match flag.long {
-                "help" => return Ok(Command::Help),
-                "listen" => listen = line.string(flag)?,
-                _ => memory = usize::try_from(line.number(flag)?.max(1)).unwrap_or(usize::MAX),
-            },
-            Token::Word(word) => return Err(unexpected(&word)),
-        }
-    }
-    Ok(Command::Node { listen, memory })
-}
-
-fn route(line: &mut Line) -> Result<Command, UsageError> {
-    let mut route = Route::default();
-    while let Some(token) = line.next()? {
-        match token {
-            Token::Flag(flag) => match flag.long {
-                "help" => return Ok(Command::Help),
-                "conf-file" => route.file = Some(line.file(flag)?),
-                "pool" => route.pool = Some(line.string(flag)?),
-                _ => route.json = true,
-            },
-            Token::Word(key) => route.keys.push(key),
-        }
-    }
-    Ok(Command::Route(route))
-}
-
-fn diff(line: &mut Line) -> Result<Command, UsageError> {
-    let mut diff = Diff::default();
-    let mut files = Vec::new();
-    while let Some(token) = line.next()? {
-        match token {
-            Token::Flag(flag) => match flag.long {
-                "help" => return Ok(Command::Help),
-                "pool" => diff.pool = Some(line.string(flag)?),
-                "keys" => diff.keys = Some(line.file(flag)?),
-                _ => diff.json = true,
-            },
-            Token::Word(file) => files.push(PathBuf::from(file)),
-        }
-    }
-    let [old, new] = <[PathBuf; 2]>::try_from(files)
-        .map_err(|_| UsageError("diff compares two files: nuthatch diff OLD NEW".into()))?;
-    Ok(Command::Diff(Diff { old, new, ..diff }))
-}
-
-/// The arguments that are left, and the flags that may be among them.
-struct Line {
-    parser: Parser,
-    flags: &'static [Flag],
-}
-
-enum Token {
-    Flag(&'static Flag),
-    Word(OsString),
-}
-
-impl Line {
-    fn next(&mut self) -> Result<Option<Token>, UsageError> {
-        let flags = self.flags;
-        Ok(Some(match self.parser.next()? {
-            None => return Ok(None),
-            Some(Arg::Value(word)) => Token::Word(word),
-            Some(Arg::Short(letter)) => {
-                let found = flags.iter().find(|flag| flag.short.contains(letter));
-                Token::Flag(found.ok_or_else(|| invalid_option(&letter.to_string(), flags))?)
-            }
-            Some(Arg::Long(name)) => {
-                Token::Flag(long(name, flags).ok_or_else(|| invalid_option(name, flags))?)
-            }
-        }))
-    }
-
-    /// The argument of `flag`, which `needs` names in the message of its absence.
-    fn value(&mut self, flag: &Flag, needs: &str) -> Result<OsString, UsageError> {
-        self.parser.value().map_err(|_| flag.refuse(needs))
-    }
-
-    fn file(&mut self, flag: &Flag) -> Result<PathBuf, UsageError> {
-        self.value(flag, "requires a file name").map(PathBuf::from)
-    }
-
-    fn string(&mut self, flag: &Flag) -> Result<String, UsageError> {
-        let needs = "requires a string";
-        self.value(flag, needs)?.string().map_err(|_| flag.refuse(needs))
-    }
-
-    /// Digits only, at most what twemproxy's signed 32 bits hold.
-    fn number(&mut self, flag: &Flag) -> Result<u32, UsageError> {
-        let needs = "requires a number";
-        let text = self.value(flag, needs)?;
-        let digits = text.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|digits| digits.parse().ok());
-        number.filter(|number| i32::try_from(*number).is_ok()).ok_or_else(|| flag.refuse(needs))
-    }
-
-    fn port(&mut self, flag: &Flag) -> Result<u16, UsageError> {
-        let number = self.number(flag)?;
-        let port = u16::try_from(number).ok().filter(|port| *port > 0);
-        port.ok_or_else(|| flag.refuse(&format!("value {number} is not a valid port")))
-    }
-
-    fn mbuf_size(&mut self, flag: &Flag) -> Result<u32, UsageError> {
-        let needs = || flag.refuse("requires a non-zero number");
-        match self.number(flag).map_err(|_| needs())? {
-            0 => Err(needs()),
-            size @ 512..=16_777_216 => Ok(size),
-            _ => {
-                let wrong = "mbuf chunk size must be between 512 and 16777216 bytes";
-                Err(UsageError(wrong.into()))
-            }
-        }
-    }
-
-    /// An address as `listen` takes it, but no unix socket.
-    fn host_port(&mut self, flag: &Flag) -> Result<Listen, UsageError> {
-        let needs = "requires host:port, such as 127.0.0.1:9600";
-        let text = self.string(flag).map_err(|_| flag.refuse(needs))?;
-        let address = config::parse_listen(&text);
-        address.filter(|it| matches!(it, Listen::Tcp { .. })).ok_or_else(|| flag.refuse(needs))
-    }
-
-    fn log_format(&mut self, flag: &Flag) -> Result<Option<Format>, UsageError> {
-        match self.value(flag, "").unwrap_or_default().to_str() {
-            Some("auto") => Ok(None),
-            Some("text") => Ok(Some(Format::Text)),
-            Some("json") => Ok(Some(Format::Json)),
-            _ => Err(flag.refuse("requires text, json or auto")),
-        }
-    }
-
-    fn workers(&mut self) -> Result<NonZeroUsize, UsageError> {
-        let text = self.parser.value().ok().and_then(|text| text.into_string().ok());
-        let number = match text.as_deref() {
-            Some("auto") => return Ok(cpus::granted()),
-            Some(text) => text.parse().ok().filter(|workers| *workers <= WORKERS_MAX),
-            None => None,
-        };
-        number.ok_or_else(|| {
-            UsageError(format!(
-                "option --workers requires a number from 1 to {WORKERS_MAX}, or auto"
-            ))
-        })
-    }
-}
-
-impl Flag {
-    fn refuse(&self, why: &str) -> UsageError {
-        UsageError(match self.short.chars().next() {
-            Some(letter) => format!("option -{letter} {why}"),
-            None => format!("option --{} {why}", self.long),
-        })
-    }
-}
-
-/// The flag of that long name, or the only one that begins so (as `getopt_long` has it).
-fn long(name: &str, flags: &'static [Flag]) -> Option<&'static Flag> {
-    let exact = flags.iter().find(|flag| flag.long == name);
-    exact.or_else(|| {
-        let mut begun = flags.iter().filter(|flag| flag.long.starts_with(name));
-        begun.next().filter(|_| begun.next().is_none())
-    })
-}
-
-fn invalid_option(name: &str, flags: &[Flag]) -> UsageError {
-    if name.chars().count() == 1 {
-        return UsageError(format!("invalid option -- '{name}'"));
-    }
-    let meant = suggest::nearest(name, flags.iter().map(|flag| flag.long));
-    let meant = meant.map_or_else(String::new, |known| format!("; did you mean '--{known}'?"));
-    UsageError(format!("invalid option -- '--{name}'{meant}"))
+    Ok(finish::serve(given))
 }
 
 fn unknown_word(word: &OsString) -> UsageError {
     let word = word.to_string_lossy();
     if let Some(command) = COMMANDS.iter().find(|command| command.name == word) {
-        let name = command.name;
-        return UsageError(format!("the command comes first: nuthatch {name} {}", command.usage));
+        let call = text::call(command);
+        return UsageError::new(format!("the command comes first: {call}"));
     }
     let meant = suggest::nearest(&word, COMMANDS.iter().map(|command| command.name));
     let meant = meant.map_or_else(String::new, |known| format!("; did you mean '{known}'?"));
-    UsageError(format!("unexpected argument '{word}'{meant}"))
+    UsageError::new(format!("unexpected argument '{word}'{meant}"))
 }
-
-fn unexpected(word: &OsString) -> UsageError {
-    UsageError(format!("unexpected argument '{}'", word.to_string_lossy()))
-}
-
-/// More threads than any machine has use for.
-const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
 mod address;
+pub mod capacity;
 mod check;
 pub mod cpus;
 pub mod directive;
@@ -226,6 +227,13 @@ pub struct Server {
     pub index: usize,
 }
 
+impl Server {
+    /// Whether its name is the one that it would have without one.
+    pub(crate) fn is_named_by_its_address(&self) -> bool {
+        self.name == address::ring_name(&self.address)
+    }
+}
+
 impl fmt::Display for Server {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.configured)?;
@@ -234,7 +242,7 @@ impl fmt::Display for Server {
 }
 
 /// Where a server is. A host is resolved when it is connected to, never here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A host name or IP address (IPv6 without brackets) and a port from 1.
     Tcp {
@@ -259,6 +267,22 @@ impl fmt::Display for Address {
 /// The address that a text names as `listen` would have it, if it names one.
 pub(crate) fn parse_listen(text: &str) -> Option<Listen> {
     address::listen(text).ok()
+}
+
+/// The host that a text names as one to listen on, without brackets.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse_listen_host(text: &str) -> Result<String, String> {
+    address::listen_host(text).map(Into::into).map_err(|fault| fault.right)
+}
+
+/// The path of a unix socket that a text names.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse_socket_path(text: &str) -> Result<PathBuf, String> {
+    address::socket_path(text).map_err(|fault| fault.right)
 }
 
 /// Where clients connect.

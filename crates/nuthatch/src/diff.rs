@@ -3,6 +3,7 @@
 //! The one rule: a key moves when its server's address changes. A server that only gets another
 //! name keeps what it holds, so only the keys that its new name takes from it or gives it count.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::args;
 use crate::config::{Address, Config, Pool, Server};
+use crate::escape::{escaped, json_line};
 use crate::route::for_each_key;
 
 /// Compares the pools that have the same name in both, or the one that was asked for.
@@ -30,14 +32,15 @@ pub fn run(
         let (before, after) = match pair {
             Pair::Both(before, after) => (before, after),
             Pair::OnlyIn(pool, place) if !question.json => {
-                writeln!(out, "pool {}: only in {place}", pool.name)?;
+                let (pool, place) = (escaped(&pool.name), escaped(&place));
+                writeln!(out, "pool {pool}: only in {place}")?;
                 continue;
             }
             Pair::OnlyIn(..) => continue,
         };
         let change = Change::measure(before, after, &keys)?;
         if question.json {
-            writeln!(out, "{}", change.json())?;
+            writeln!(out, "{}", json_line(&change.json()))?;
         } else {
             out.write_all(change.text(&keys).as_bytes())?;
         }
@@ -99,7 +102,7 @@ impl Keys<'_> {
 
     fn origin(&self) -> String {
         match self.file {
-            Some(path) => format!("keys of {}", path.display()),
+            Some(path) => format!("keys of {}", escaped(&path.to_string_lossy())),
             None => "generated keys, such as user:0 and session:9e3779b97f4a7c15".into(),
         }
     }
@@ -129,55 +132,53 @@ const fn mix(i: u64) -> u64 {
 /// What happens to the keys of one pool.
 struct Change<'c> {
     pool: &'c str,
-    places: Vec<Place<'c>>,
-    /// Keys by place before and place after, `places.len()` squared.
-    flows: Vec<u64>,
+    places: Vec<Place>,
+    /// Keys by place before and place after.
+    flows: BTreeMap<(usize, usize), u64>,
 }
 
 /// An address that holds keys, before or after or both.
-struct Place<'c> {
-    address: &'c Address,
+struct Place {
     label: String,
 }
 
 impl<'c> Change<'c> {
     fn measure(old: &'c Pool, new: &'c Pool, keys: &Keys<'_>) -> io::Result<Self> {
-        let mut places = Vec::new();
-        let places_before: Vec<usize> = old.servers.iter().map(|s| place(&mut places, s)).collect();
-        let places_after: Vec<usize> = new.servers.iter().map(|s| place(&mut places, s)).collect();
+        let mut places = Places::default();
+        let places_before: Vec<usize> = old.servers.iter().map(|s| places.of(s)).collect();
+        let places_after: Vec<usize> = new.servers.iter().map(|s| places.of(s)).collect();
         let (mut before, mut after) = (old.ring(0), new.ring(0));
-        let mut flows = vec![0; places.len() * places.len()];
+        let mut flows = BTreeMap::new();
         keys.for_each(|key| {
             let from = places_before[before.route(key)];
             let to = places_after[after.route(key)];
-            flows[from * places.len() + to] += 1;
+            *flows.entry((from, to)).or_insert(0) += 1;
         })?;
-        Ok(Self { pool: &new.name, places, flows })
+        Ok(Self { pool: &new.name, places: places.all, flows })
     }
 
     fn keys(&self) -> u64 {
-        self.flows.iter().sum()
+        self.flows.values().sum()
     }
 
     /// The flows that lead somewhere else, the greatest first.
-    fn moves(&self) -> Vec<(&Place<'c>, &Place<'c>, u64)> {
-        let n = self.places.len();
-        let flows = self.flows.iter().enumerate();
-        let moved = flows.filter(|(i, keys)| i / n != i % n && **keys > 0);
-        let mut moves: Vec<_> =
-            moved.map(|(i, keys)| (&self.places[i / n], &self.places[i % n], *keys)).collect();
+    fn moves(&self) -> Vec<(&Place, &Place, u64)> {
+        let moved = self.flows.iter().filter(|((from, to), _)| from != to);
+        let mut moves: Vec<_> = moved
+            .map(|((from, to), keys)| (&self.places[*from], &self.places[*to], *keys))
+            .collect();
         moves.sort_by_key(|(_, _, keys)| std::cmp::Reverse(*keys));
         moves
     }
 
     /// Each place with its keys before and after.
-    fn holdings(&self) -> impl Iterator<Item = (&Place<'c>, u64, u64)> {
-        let n = self.places.len();
-        self.places.iter().enumerate().map(move |(i, place)| {
-            let before = self.flows[i * n..(i + 1) * n].iter().sum();
-            let after = self.flows.iter().skip(i).step_by(n).sum();
-            (place, before, after)
-        })
+    fn holdings(&self) -> impl Iterator<Item = (&Place, u64, u64)> {
+        let mut counts = vec![(0, 0); self.places.len()];
+        for ((from, to), keys) in &self.flows {
+            counts[*from].0 += keys;
+            counts[*to].1 += keys;
+        }
+        self.places.iter().zip(counts).map(|(place, (before, after))| (place, before, after))
     }
 
     fn text(&self, keys: &Keys<'_>) -> String {
@@ -186,7 +187,7 @@ impl<'c> Change<'c> {
         let (total, origin) = (self.keys(), keys.origin());
         let mut text = format!(
             "pool {}: {moved} of {total} keys move ({:.1} %), measured with {origin}\n",
-            self.pool,
+            escaped(self.pool),
             percent(moved, total)
         );
         let width = self.places.iter().map(|place| place.label.chars().count()).max();
@@ -227,16 +228,27 @@ impl<'c> Change<'c> {
     }
 }
 
-/// The index of the server's address in `places`, where it is put if it is new.
-fn place<'c>(places: &mut Vec<Place<'c>>, server: &'c Server) -> usize {
-    let known = places.iter().position(|place| *place.address == server.address);
-    known.unwrap_or_else(|| {
+/// The places so far, and where each address is among them.
+#[derive(Default)]
+struct Places<'c> {
+    all: Vec<Place>,
+    by_address: HashMap<&'c Address, usize>,
+}
+
+impl<'c> Places<'c> {
+    /// The index of the server's address, which is added if it is new.
+    fn of(&mut self, server: &'c Server) -> usize {
         let address = &server.address;
-        let label =
-            if server.named { format!("{} ({address})", server.name) } else { address.to_string() };
-        places.push(Place { address, label });
-        places.len() - 1
-    })
+        let all = &mut self.all;
+        *self.by_address.entry(address).or_insert_with(|| {
+            let label = match server.named {
+                true => format!("{} ({address})", server.name),
+                false => address.to_string(),
+            };
+            all.push(Place { label: escaped(&label).to_string() });
+            all.len() - 1
+        })
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of keys, shown with one decimal")]

@@ -1,18 +1,16 @@
 //! Hop 1 of the walk: where clients come in.
 
 use crate::config::{Listen, Pool};
+use crate::own_files::OwnFiles;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::{self as sys, Errno};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
-    socket_with, sockopt,
+    AddressFamily, SocketFlags, SocketType, accept_with, bind, getsockname, listen, socket_with,
+    sockopt,
 };
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// A listening socket of a pool.
@@ -59,10 +57,16 @@ impl AsFd for Listener {
 /// Opens the listeners of a pool: for each worker a list, with a socket for each address.
 ///
 /// TCP sockets are one per worker, between which the kernel deals the clients; a unix socket is
-/// one that all workers hold.
-pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<Vec<Listener>>> {
+/// one that all workers hold, and one of `files`.
+pub(crate) fn open(
+    pool: &Pool,
+    index: usize,
+    workers: usize,
+    files: &OwnFiles,
+) -> io::Result<Vec<Vec<Listener>>> {
     let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
+    let how = Opening { backlog, reuseport: pool.reuseport, workers, files };
     for address in &pool.listen {
         let named = |error: io::Error| {
             let text = format!("pool '{}' can't listen on {address}: {error}", pool.name);
@@ -70,8 +74,8 @@ pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<
         };
         let is_tcp = matches!(address, Listen::Tcp { .. });
         let sockets = match address {
-            Listen::Tcp { host, port } => tcp(host, *port, backlog, pool.reuseport, workers),
-            Listen::Unix { path, mode } => unix(path, *mode, backlog, workers),
+            Listen::Tcp { host, port } => tcp(host, *port, &how),
+            Listen::Unix { path, mode } => unix(path, *mode, &how),
         };
         let sockets = sockets.map_err(named)?;
         let servers = pool.servers.len();
@@ -88,13 +92,16 @@ pub(crate) fn open(pool: &Pool, index: usize, workers: usize) -> io::Result<Vec<
     Ok(lists)
 }
 
-fn tcp(
-    host: &str,
-    port: u16,
+/// How the sockets of a pool are opened.
+struct Opening<'o> {
     backlog: i32,
     reuseport: bool,
     workers: usize,
-) -> io::Result<Vec<OwnedFd>> {
+    files: &'o OwnFiles,
+}
+
+fn tcp(host: &str, port: u16, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
+    let Opening { backlog, reuseport, workers, .. } = *how;
     let mut address = (host, port)
         .to_socket_addrs()?
         .next()
@@ -128,29 +135,16 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Removes the unix socket that an earlier run left. Anything else is not ours to remove, nor is a
-/// socket that somebody listens on.
-pub(crate) fn remove_socket(path: &Path) -> io::Result<()> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there already"));
-    }
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-fn unix(path: &Path, mode: Option<u32>, backlog: i32, workers: usize) -> io::Result<Vec<OwnedFd>> {
-    remove_socket(path)?;
+fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    bind(&fd, &SocketAddrUnix::new(path)?)?;
+    how.files.bind_socket(&fd, path)?;
     if let Some(mode) = mode.filter(|mode| *mode != 0) {
         rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
     }
-    listen(&fd, backlog)?;
+    listen(&fd, how.backlog)?;
     let mut sockets = Vec::new();
-    for _ in 1..workers {
+    for _ in 1..how.workers {
         sockets.push(fd.try_clone()?);
     }
     sockets.push(fd);

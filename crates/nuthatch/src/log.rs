@@ -74,12 +74,20 @@ pub(crate) fn level_of_name(name: &str) -> Option<u8> {
     LEVEL_NAMES.iter().find(is_name).map(|(_, level)| *level)
 }
 
+/// The names of levels.
+pub(crate) fn level_names() -> impl Iterator<Item = &'static str> {
+    LEVEL_NAMES.iter().map(|(name, _)| *name)
+}
+
 /// Each name with the least level that has all of its lines.
-const LEVEL_NAMES: [(&str, u8); 7] = [
+const LEVEL_NAMES: [(&str, u8); 10] = [
     ("off", 0),
+    ("none", 0),
+    ("critical", 2),
     ("error", 3),
     ("warn", 4),
     ("warning", 4),
+    ("notice", 5),
     ("info", 5),
     ("debug", 7),
     ("trace", LEVEL_MAX),

@@ -1,19 +1,21 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
 //! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`, and what `demo` shows. The exit code is 0, or 1 with a reason.
+//! answers of `route` and `diff`, what `demo` shows, and what `man` and `completions` print. The exit code is 0, or 1 with a reason.
 
 use std::env;
 use std::error::Error;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
+use nuthatch::config::capacity::Capacity;
 use nuthatch::config::{Config, ConfigErrors, lint};
-use nuthatch::process::{self, Daemon, PidFile, Ready, Signals};
+use nuthatch::escape::escaped;
+use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{demo, diff, log, node, route};
+use nuthatch::{demo, diff, log, node, own_files, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
     let command = match args::parse(env::args_os(), |name| env::var_os(name)) {
         Ok(command) => command,
         Err(error) => {
-            eprint!("nuthatch: {error}\n{}", args::usage());
+            eprint!("nuthatch: {error}\n{}", error.usage());
             return ExitCode::FAILURE;
         }
     };
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("nuthatch: {error}");
+        eprintln!("nuthatch: {}", escaped(&error.to_string()));
         ExitCode::FAILURE
     })
 }
@@ -45,8 +47,14 @@ fn execute(command: Command) -> Outcome {
         Command::Help => eprint!("{}{}", args::version(), args::help()),
         Command::Version => eprint!("{}", args::version()),
         Command::DescribeStats => eprint!("{}{}", args::version(), args::describe_stats()),
-        Command::Test(file) => {
-            eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour(&io::stderr())));
+        Command::HelpOf(command) => eprint!("{}", args::help_of(command)),
+        Command::Completions(shell) => print(&args::completions(shell))?,
+        Command::Man => print(&args::man())?,
+        Command::Test(options) => {
+            let config = find(options.file.as_deref())?;
+            let shortage = capacity(&options).check(&config)?;
+            let colour = colour(&io::stderr());
+            eprint!("{}", verdict::accepted(&config, shortage.as_deref(), colour));
         }
         Command::Serve(options) => return serve(&options),
         Command::Demo { once } => {
@@ -72,6 +80,7 @@ fn execute(command: Command) -> Outcome {
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
+    let shortage = capacity(options).check(&config)?;
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -81,18 +90,30 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
+    if let Some(path) = &options.pid_file {
+        own_files::check_pid_file(path)?;
+    }
     let signals = Signals::catch()?;
-    let _pid_file = options.pid_file.as_deref().map(PidFile::write).transpose()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
         ::log::debug!("option -m {bytes} has no effect, there are no mbufs");
     }
-    let traps = lint::warnings(&config).len() + config.notes.len();
+    let traps =
+        lint::warnings(&config).len() + config.notes.len() + usize::from(shortage.is_some());
     if traps > 0 {
         ::log::warn!(traps; "the configuration has traps, nuthatch -t tells which");
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the system grants; the limit of open files is the one that it can be raised to.
+fn capacity(options: &Options) -> Capacity {
+    Capacity { workers: options.workers.get(), files_max: process::open_files_max() }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
 }
 
 fn find(file: Option<&Path>) -> Result<Config, ConfigErrors> {

@@ -1,4 +1,4 @@
-//! The process: its pid file, its signals, its open files, and its life in the background.
+//! The process: its signals, its open files, and its life in the background.
 //!
 //! The one rule: nothing here knows of clients or servers. Signals become [`ProcessEvent`]s that
 //! the main thread waits for; what they do is for the proxy to decide.
@@ -7,9 +7,9 @@ use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::process::{self, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
+use rustix::fs::{FileType, fstat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
@@ -77,32 +77,6 @@ fn event(signal: i32) -> ProcessEvent {
     }
 }
 
-/// A file with the process id in it, which is removed when this is dropped.
-#[derive(Debug)]
-pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes the file.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn write(path: &Path) -> io::Result<Self> {
-        let named = |error: io::Error| {
-            let text = format!("failed to write pid file '{}': {error}", path.display());
-            io::Error::new(error.kind(), text)
-        };
-        fs::write(path, format!("{}\n", process::id())).map_err(named)?;
-        Ok(Self(path.to_owned()))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // Somebody else may have removed it, which is what is wanted.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// Raises the number of files that may be open to what the system allows; returns that number,
 /// or `None` where there is no limit.
 ///
@@ -114,6 +88,12 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     }
     Ok(limit.maximum)
+}
+
+/// The number to which [`raise_open_files`] raises the limit; `None` where there is no limit.
+#[must_use]
+pub fn open_files_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
 }
 
 /// Where this process stands in going to the background.
@@ -134,20 +114,20 @@ pub enum Daemon {
 /// # Errors
 /// When the second process can't be started.
 pub fn daemonize() -> io::Result<Daemon> {
-    if env::var_os(CHILD_MARK).is_some() {
+    let inherited = env::var(CHILD_MARK).ok();
+    if inherited.is_some() && inherited == pipe_mark(io::stdout()) {
         setsid()?;
         return Ok(Daemon::Child(Ready { in_background: true }));
     }
-    let mut child = Command::new(env::current_exe()?)
-        .args(env::args_os().skip(1))
-        .env(CHILD_MARK, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let (mut from_child, to_parent) = io::pipe()?;
+    let mut command = Command::new(env::current_exe()?);
+    command.args(env::args_os().skip(1)).stdin(Stdio::null());
+    command.env(CHILD_MARK, pipe_mark(&to_parent).unwrap_or_default()).stdout(to_parent);
+    let mut child = command.spawn()?;
+    // It holds our copy of the end that is written to, without which the reading would not end.
+    drop(command);
     let mut said = Vec::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_end(&mut said)?;
-    }
+    from_child.read_to_end(&mut said)?;
     if said == READY {
         return Ok(Daemon::Parent(ExitCode::SUCCESS));
     }
@@ -186,7 +166,15 @@ impl Ready {
     }
 }
 
-/// Tells the second start that it is the one in the background.
+/// The name of a pipe: no other pipe of the system has its device and inode.
+fn pipe_mark(pipe: impl AsFd) -> Option<String> {
+    let found = fstat(pipe).ok()?;
+    let is_pipe = FileType::from_raw_mode(found.st_mode) == FileType::Fifo;
+    is_pipe.then(|| format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// Tells the second start that it is the one in the background: the variable has the name of the
+/// pipe that is its standard output. A variable that was merely inherited names no such pipe.
 const CHILD_MARK: &str = "NUTHATCH_IN_BACKGROUND";
 
 /// What the background process writes when it listens.
@@ -216,15 +204,6 @@ mod tests {
         }
         signals.wake_up().close();
         assert_eq!(signals.wait(), None);
-    }
-
-    #[test]
-    fn a_pid_file_goes_with_its_process() {
-        let path = env::temp_dir().join(format!("nuthatch-pid-{}", process::id()));
-        let pid_file = PidFile::write(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
-        drop(pid_file);
-        assert!(!path.exists());
     }
 
     #[test]

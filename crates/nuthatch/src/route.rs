@@ -1,7 +1,8 @@
 //! `nuthatch route`: which server has a key, without asking any server.
 //!
 //! The one rule: the answer comes from the very ring that the proxy would use, with all servers on
-//! it. Keys are bytes and are written back as they came.
+//! it. Keys are bytes and are written back as they came, but for control characters, which no server
+//! takes in a key anyway.
 
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args;
 use crate::config::Pool;
+use crate::escape::{escaped, json_line, write_key};
 
 /// How many further servers the JSON answer names.
 const NEXT_SERVERS: usize = 2;
@@ -29,12 +31,12 @@ pub fn run(
     let mut ring = pool.ring(0);
     let mut answer = |key: &[u8]| -> io::Result<()> {
         if question.json {
-            return writeln!(answers, "{}", explain(pool, &ring, key));
+            return writeln!(answers, "{}", json_line(&explain(pool, &ring, key)));
         }
         let hash = pool.hash.hash(pool.hashed_part(key));
         let server = &pool.servers[ring.route(key)];
-        answers.write_all(key)?;
-        writeln!(answers, "\t{hash:08x}\t{}", server.name)
+        write_key(&mut answers, key)?;
+        writeln!(answers, "\t{hash:08x}\t{}", escaped(&server.name))
     };
     if question.keys.is_empty() {
         for_each_key(input, answer)?;

@@ -1,7 +1,9 @@
 //! The proxy at work: starts the workers and waits for their end.
 //!
-//! The main thread listens to signals; each worker has a thread; the statistics port has one, and
-//! the admin port if there is one. A worker that fails ends the process: half a proxy is worse than one that is started again.
+//! The main thread waits for signals, from before the start on; the start has a thread, which then
+//! waits for the workers; each worker has a thread, the statistics port has one, and the admin port
+//! if there is one. A worker that fails ends the process: half a proxy is worse than one that is
+//! started again.
 
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
@@ -10,7 +12,8 @@ use crate::config::{Config, Pool, Source};
 use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener};
 use crate::log as logging;
-use crate::process::{ProcessEvent, Ready, Signals};
+use crate::own_files::OwnFiles;
+use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::mux::{self, Identity, Mux};
@@ -20,7 +23,7 @@ use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -44,23 +47,22 @@ pub fn run(
     mut signals: Signals,
     ready: Ready,
 ) -> io::Result<()> {
-    let workers = options.workers.get();
-    let proxy = Proxy::start(config.pools, workers)?;
-    let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
-    stats_port::start(&options.stats_addr, options.stats_port, figures)?;
+    let files = OwnFiles::default();
     let is_draining = Arc::new(AtomicBool::new(false));
-    if let Some(listen) = &options.admin {
-        admin::start(listen, proxy.admin(config.source, Arc::clone(&is_draining)))?;
-    }
-    log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch serves");
-    ready.announce()?;
-
-    let inboxes = proxy.inboxes.clone();
-    let wake_up = signals.wake_up();
-    let joiner = thread::spawn(move || {
-        let outcome = proxy.join();
-        wake_up.close();
-        outcome
+    let inboxes = Arc::new(OnceLock::new());
+    let start = Start {
+        options: options.clone(),
+        ready,
+        files: files.clone(),
+        is_draining: Arc::clone(&is_draining),
+    };
+    let (started, end) = (Arc::clone(&inboxes), EndOfWaiting(signals.wake_up()));
+    // Signals count from now on, so the start, which may wait for a name server, has a thread.
+    let server = thread::spawn(move || {
+        let _end = end;
+        let proxy = start.start(config)?;
+        started.get_or_init(|| proxy.inboxes.clone());
+        proxy.join()
     });
     let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
@@ -69,19 +71,64 @@ pub fn run(
                 Some(since) if since.elapsed() < ECHO => continue,
                 Some(_) => {
                     log::warn!("asked to end a second time: ending now");
+                    files.remove();
                     process::exit(1);
+                }
+                None if inboxes.get().is_none() => {
+                    log::info!("asked to end before it serves: ending now");
+                    files.remove();
+                    return Ok(());
                 }
                 None => draining_since = Some(now()),
             }
         }
         is_draining.fetch_or(event == ProcessEvent::Drain, Ordering::Relaxed);
-        handle(event, &inboxes);
+        handle(event, inboxes.get().map_or(&[], Vec::as_slice));
     }
-    let outcome = joiner.join().expect("the thread that waits for the workers does nothing else");
+    let outcome = server.join().expect("the thread that waits for the workers does nothing else");
+    files.remove();
     if outcome.is_ok() {
         log::info!("ended");
     }
     outcome
+}
+
+/// What the start needs besides the configuration.
+struct Start {
+    options: Options,
+    ready: Ready,
+    files: OwnFiles,
+    is_draining: Arc<AtomicBool>,
+}
+
+impl Start {
+    /// Listens everywhere, and says so: to the log, in the pid file, to who waits for `ready`.
+    fn start(self, config: Config) -> io::Result<Proxy> {
+        let Self { options, ready, files, is_draining } = self;
+        let workers = options.workers.get();
+        let proxy = Proxy::start_with(config.pools, workers, &files)?;
+        let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
+        stats_port::start(&options.stats_addr, options.stats_port, figures, &files)?;
+        if let Some(listen) = &options.admin {
+            admin::start(listen, proxy.admin(config.source, is_draining))?;
+        }
+        // Not before it listens: a start that fails must not touch the file of a running process.
+        if let Some(path) = &options.pid_file {
+            files.write_pid(path)?;
+        }
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch serves");
+        ready.announce()?;
+        Ok(proxy)
+    }
+}
+
+/// Ends the waiting for signals when the thread that serves ends, in whatever way.
+struct EndOfWaiting(WakeUp);
+
+impl Drop for EndOfWaiting {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "not a worker: the start of them all, and signals")]
@@ -119,6 +166,8 @@ pub struct Proxy {
     ended: mpsc::Sender<io::Result<()>>,
     endings: mpsc::Receiver<io::Result<()>>,
     listeners: usize,
+    /// Keeps the unix sockets in place that it listens on.
+    _files: OwnFiles,
 }
 
 impl Proxy {
@@ -127,6 +176,10 @@ impl Proxy {
     /// # Errors
     /// When a pool can't listen or the system has no room for a worker.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
+        Self::start_with(pools, workers, &OwnFiles::default())
+    }
+
+    fn start_with(pools: Vec<Pool>, workers: usize, files: &OwnFiles) -> io::Result<Self> {
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
@@ -136,14 +189,15 @@ impl Proxy {
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers)?;
+            let opened = listener::open(&shared.pool, index, workers, files)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();
         let clients_max = clients_max(&pools, workers, listeners);
         let (ended, endings) = mpsc::channel();
         let inboxes = Vec::new();
-        let mut proxy = Self { start, pools, inboxes, ended, endings, listeners };
+        let _files = files.clone();
+        let mut proxy = Self { start, pools, inboxes, ended, endings, listeners, _files };
         for (number, listeners) in lists.into_iter().enumerate() {
             proxy.start_worker(number, listeners, clients_max)?;
         }

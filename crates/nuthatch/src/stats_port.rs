@@ -3,9 +3,10 @@
 //! Exporters for twemproxy connect, read one line and see the end (`nc_stats.c`). Spaces stand
 //! where twemproxy has them. The figures are those of the moment, summed over the workers.
 
-use crate::listener::remove_socket;
+use crate::own_files::OwnFiles;
 use crate::run::SharedPool;
 use nuthatch_core::stats::{PoolStats, ServerStats};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
 use std::fmt::Write as _;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -26,16 +27,24 @@ pub(crate) struct Figures {
 /// How long a reader may take.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Listens and answers on a thread of its own. An address that begins with `/` is a unix socket.
-pub(crate) fn start(address: &str, port: u16, figures: Figures) -> io::Result<()> {
+/// Connections that the kernel holds until they are answered.
+const BACKLOG: i32 = 128;
+
+/// Listens and answers on a thread of its own. An address that begins with `/` is a unix socket,
+/// and one of `files`.
+pub(crate) fn start(
+    address: &str,
+    port: u16,
+    figures: Figures,
+    files: &OwnFiles,
+) -> io::Result<()> {
     let named = |error: io::Error| {
         let text = format!("the statistics can't listen on {address} port {port}: {error}");
         io::Error::new(error.kind(), text)
     };
     let thread = thread::Builder::new().name("stats".into());
     if address.starts_with('/') {
-        remove_socket(Path::new(address)).map_err(named)?;
-        let listener = UnixListener::bind(address).map_err(named)?;
+        let listener = unix(Path::new(address), files).map_err(named)?;
         thread.spawn(move || {
             serve(listener.incoming(), &figures, UnixStream::set_write_timeout);
         })?;
@@ -44,6 +53,13 @@ pub(crate) fn start(address: &str, port: u16, figures: Figures) -> io::Result<()
         thread.spawn(move || serve(listener.incoming(), &figures, TcpStream::set_write_timeout))?;
     }
     Ok(())
+}
+
+fn unix(path: &Path, files: &OwnFiles) -> io::Result<UnixListener> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    files.bind_socket(&socket, path)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Answers everybody who comes, one after the other.

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{Config, ConfigErrors, Source, lint};
+use crate::escape::escaped;
 
 /// Whether lines may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,9 +17,10 @@ pub enum Colour {
     Plain,
 }
 
-/// That the configuration is right, in twemproxy's words, then a line for each trap in it.
+/// That the configuration is right, in twemproxy's words, then a line for each trap in it, and for
+/// a `shortage` of the system if there is one.
 #[must_use]
-pub fn accepted(config: &Config, colour: Colour) -> String {
+pub fn accepted(config: &Config, shortage: Option<&str>, colour: Colour) -> String {
     let mut text = format!("nuthatch: {} syntax is ok\n", subject(&config.source));
     let warning = colour.paint("warning", "33");
     // Writing to a string can't fail.
@@ -27,6 +29,9 @@ pub fn accepted(config: &Config, colour: Colour) -> String {
     }
     for trap in lint::warnings(config) {
         let _ = writeln!(text, "{warning}: {trap}");
+    }
+    if let Some(shortage) = shortage {
+        let _ = writeln!(text, "{warning}: {shortage}");
     }
     text
 }
@@ -45,7 +50,9 @@ pub fn refused(errors: &ConfigErrors, colour: Colour) -> String {
 
 fn subject(source: &Source) -> String {
     match source {
-        Source::File(path) => format!("configuration file '{}'", path.display()),
+        Source::File(path) => {
+            format!("configuration file '{}'", escaped(&path.to_string_lossy()))
+        }
         Source::Environment => "configuration from the environment:".into(),
     }
 }

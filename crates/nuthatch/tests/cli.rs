@@ -6,6 +6,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nuthatch::args::COMMANDS;
 
 /// A directory of its own for each test, in which the program runs and which ends with the test.
 struct Place(PathBuf);
@@ -148,7 +151,7 @@ fn help_and_version_go_to_standard_error() {
     let version =
         concat!("This is nuthatch-", env!("CARGO_PKG_VERSION"), "\nasync event backend: epoll\n\n");
     assert_eq!(place.run(&["-V"]), said("", version, 0));
-    for arguments in [&["-h"][..], &["-?"], &["--help"], &["route", "--help"]] {
+    for arguments in [&["-h"][..], &["-?"], &["--help"]] {
         let help = place.run(arguments);
         assert!(help.err.starts_with(&format!("{version}Usage: nuthatch [-?hVdDt]")));
         assert!(help.err.contains("\n  -t, --test-conf        : "));
@@ -157,6 +160,110 @@ fn help_and_version_go_to_standard_error() {
     let stats = place.run(&["-D"]);
     assert!(stats.err.contains("\n  out_queue_bytes     \""));
     assert_eq!((stats.out.as_str(), stats.code), ("", Some(0)));
+}
+
+#[test]
+fn each_command_has_a_help_of_its_own() {
+    let place = Place::new("help-of");
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let help = place.run(&[command.name, flag]);
+            assert!(help.err.starts_with(&format!("Usage: nuthatch {}", command.name)));
+            assert!(!help.err.contains("--daemonize"), "{}", help.err);
+            assert_eq!((help.out.as_str(), help.code), ("", Some(0)));
+        }
+    }
+    let wrong = place.run(&["route", "--jsn"]);
+    assert_eq!(
+        wrong.err,
+        "nuthatch: invalid option -- '--jsn'; did you mean '--json'?\n\
+         Usage: nuthatch route [-c FILE] [-p POOL] [--json] [KEY...]\n"
+    );
+}
+
+/// What a shell or another program says of a file; `None` if it is not installed.
+fn judged_by(program: &str, arguments: &[&str], text: &str) -> Option<Said> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let place = Place::new(&format!("judged-{number}"));
+    place.file("file", text);
+    let mut command = Command::new(program);
+    command.args(arguments).arg("file").current_dir(&place.0).stdin(Stdio::null());
+    command.output().ok().map(Said::from)
+}
+
+#[test]
+fn the_manual_is_one_for_man() {
+    let place = Place::new("man");
+    let page = place.run(&["man"]);
+    assert_eq!((page.err.as_str(), page.code), ("", Some(0)));
+    assert!(page.out.starts_with(".TH NUTHATCH 1 "), "{}", page.out);
+    if let Some(shown) = judged_by("groff", &["-man", "-Tutf8", "-ww"], &page.out) {
+        assert_eq!((shown.err.as_str(), shown.code), ("", Some(0)));
+        assert!(shown.out.contains("nuthatch route"), "{}", shown.out);
+    }
+}
+
+#[test]
+fn completions_are_scripts_of_their_shells() {
+    let place = Place::new("completions");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.run(&["completions", shell]);
+        assert_eq!((script.err.as_str(), script.code), ("", Some(0)));
+        if let Some(judged) = judged_by(shell, &["-n"], &script.out) {
+            assert_eq!(judged, said("", "", 0), "{shell}");
+        }
+    }
+}
+
+/// What bash offers behind these words, of which the last is being written.
+fn offered(words: &[&str]) -> Vec<String> {
+    let place = Place::new(&format!("offered-{}", words.len()));
+    let script = place.run(&["completions", "bash"]).out;
+    let [.., previous, current] = words else { panic!("a program and a word") };
+    let (last, all) = (words.len() - 1, words.join("' '"));
+    let script = format!(
+        "{script}\nCOMP_WORDS=('{all}') COMP_CWORD={last}\n\
+         _nuthatch nuthatch '{current}' '{previous}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    );
+    let answer = judged_by("bash", &[], &script).expect("the tests run where bash is").out;
+    answer.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_offers_what_fits() {
+    assert_eq!(offered(&["nuthatch", "ro"]), ["route"]);
+    assert_eq!(
+        offered(&["nuthatch", "--stats-"]),
+        ["--stats-port", "--stats-addr", "--stats-interval"]
+    );
+    assert_eq!(
+        offered(&["nuthatch", "route", "--"]),
+        ["--help", "--conf-file", "--pool", "--json"]
+    );
+    assert_eq!(offered(&["nuthatch", "--log-format", "t"]), ["text"]);
+    assert_eq!(offered(&["nuthatch", "--log-format", "=", "t"]), ["text"]);
+    assert_eq!(offered(&["nuthatch", "completions", "z"]), ["zsh"]);
+    assert_eq!(offered(&["nuthatch", "-c", "fil"]), ["file"]);
+}
+
+#[test]
+fn what_the_system_can_not_grant_is_told_by_the_test_and_by_the_start() {
+    let place = Place::new("capacity");
+    place.file("two.yml", TWO).file("wide.yml", &format!("{TWO}  server_connections: 500\n"));
+    let limited = |arguments: &str| {
+        let script = format!("ulimit -n 200; exec {} {arguments}", env!("CARGO_BIN_EXE_nuthatch"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(&place.0).env_clear().stdin(Stdio::null());
+        Said::from(command.output().unwrap())
+    };
+    let why = "nuthatch: 100 workers with 1 listeners each need 316 open files, and the limit is \
+               200; raise the limit (ulimit -n) or lower --workers\n";
+    assert_eq!(limited("-t -c two.yml --workers 100"), said("", why, 1));
+    assert_eq!(limited("-c two.yml --workers 100"), said("", why, 1));
+    let warned = limited("-t -c wide.yml");
+    assert!(warned.err.contains("\nwarning: The connections to servers "), "{}", warned.err);
+    assert_eq!(warned.code, Some(0));
 }
 
 #[test]
@@ -262,6 +369,52 @@ fn a_key_that_is_no_text_comes_back_as_it_was() {
     let output = child.wait_with_output().unwrap();
     assert!(output.stdout.starts_with(b"\xff\x80 \tx\t"), "{:?}", output.stdout);
     assert!(output.stdout.ends_with(b"\ta\n"), "{:?}", output.stdout);
+}
+
+/// Says whether no terminal would obey any of it.
+fn is_harmless(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+}
+
+#[test]
+fn nothing_that_is_printed_moves_the_cursor() {
+    let place = Place::new("escape");
+    let name = "\u{1b}[2Jtwo\u{9b}.yml";
+    place.file(name, TWO).file("other.yml", &TWO.replace("alpha", "beta")).file("two.yml", TWO);
+    let key = "\u{1b}]0;title\u{7}\u{9b}\r";
+    place.file("broken\u{1b}.yml", "al\u{1b}pha: {\"l\\u001bisten\": x}\n");
+    place.file(&format!("keys{name}"), "a\n");
+    let two = format!("{TWO}beta: {{listen: 127.0.0.1:9, servers: [a:1:1]}}\n");
+    place.file("pools\u{1b}.yml", &two);
+    for arguments in [
+        &["-t", "-c", name][..],
+        &["-t", "-c", "broken\u{1b}.yml"],
+        &["-t", "-c", "none\u{1b}.yml"],
+        &["-c", name, "-p", "none\u{1b}/pid"],
+        &["-c", name, "-o", "none\u{1b}/log"],
+        &["--work\u{1b}ers"],
+        &["wo\u{1b}rd"],
+        &["-\u{1b}"],
+        &["-a", "\u{1b}"],
+        &["node", "wo\u{1b}rd"],
+        &["route", "-c", name, key],
+        &["route", "-c", name, "--json", key],
+        &["route", "-c", name, "-p", "a\u{1b}", key],
+        &["route", "-c", "pools\u{1b}.yml", key],
+        &["diff", name, "pools\u{1b}.yml"],
+        &["diff", name, "two.yml", "--keys", &format!("keys{name}")],
+        &["diff", name, "two.yml", "--keys", "none\u{1b}"],
+    ] {
+        let said = place.run(arguments);
+        assert!(is_harmless(&said.out) && is_harmless(&said.err), "{arguments:?}: {said:?}");
+        assert!(said.out.len() + said.err.len() > 0, "{arguments:?}");
+    }
+    for name in ["SERVERS", "HASH", "LOG_LEVEL", "WORKERS", "ADMIN_LISTEN", "LISTEN_SOCKET"] {
+        let mut command = place.command(&["-t"]);
+        let said = Said::from(command.env("SERVERS", "a:1").env(name, key).output().unwrap());
+        assert!(is_harmless(&said.err), "{name}: {said:?}");
+        assert_eq!(said.code, Some(1), "{name}");
+    }
 }
 
 #[test]

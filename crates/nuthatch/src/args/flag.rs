@@ -1,7 +1,14 @@
 //! The flags and commands, as data.
 //!
-//! The one rule: what can be written on the command line stands here once, with the sentence that
-//! the help prints.
+//! The one rule: what can be written on the command line stands here once: the field that it sets,
+//! and the sentences for the help, the manual and the completions.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use super::{Command, Given, UsageError, finish};
+use crate::config::Listen;
+use crate::log::Format;
 
 /// A flag.
 #[derive(Debug)]
@@ -16,44 +23,174 @@ pub struct Flag {
     pub doc: &'static str,
     /// The environment variable that stands for it where the command line does not have it.
     pub variable: Option<&'static str>,
+    /// What it takes, and the field that it sets.
+    pub(super) reads: Reads,
 }
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reads {
+    /// Nothing: the flag is there or not.
+    Switch(Slot<bool>),
+    /// A log level.
+    Level(Slot<u8>),
+    /// A whole number.
+    Number(Slot<u32>),
+    /// A number from 1.
+    Size(Slot<usize>),
+    /// A port.
+    Port(Slot<u16>),
+    /// The name of a file.
+    File(Slot<Option<PathBuf>>),
+    /// Any text.
+    Text(Slot<String>),
+    /// The name of something.
+    Name(Slot<Option<String>>),
+    /// An address to listen on without its port, or the path of a unix socket.
+    Address(Slot<String>),
+    /// The size that twemproxy's mbufs may have.
+    MbufSize(Slot<Option<u32>>),
+    /// A number of threads, or `auto`.
+    Workers(Slot<NonZeroUsize>),
+    /// An address to listen on with its port.
+    HostPort(Slot<Option<Listen>>),
+    /// The format of the log.
+    LogFormat(Slot<Option<Format>>),
+}
+
+/// The field that a flag sets.
+pub(super) type Slot<T> = fn(&mut Given) -> &mut T;
 
 const fn flag(
     short: &'static str,
     long: &'static str,
     argument: &'static str,
     doc: &'static str,
+    reads: Reads,
 ) -> Flag {
-    Flag { short, long, argument, doc, variable: None }
+    Flag { short, long, argument, doc, variable: None, reads }
+}
+
+const fn switch(
+    short: &'static str,
+    long: &'static str,
+    doc: &'static str,
+    slot: Slot<bool>,
+) -> Flag {
+    flag(short, long, "", doc, Reads::Switch(slot))
+}
+
+const fn file(
+    short: &'static str,
+    long: &'static str,
+    doc: &'static str,
+    slot: Slot<Option<PathBuf>>,
+) -> Flag {
+    flag(short, long, "FILE", doc, Reads::File(slot))
 }
 
 impl Flag {
     const fn or_variable(self, name: &'static str) -> Self {
         Self { variable: Some(name), ..self }
     }
+
+    /// What its argument can be, where that is a choice.
+    pub(super) fn choices(&self) -> &'static [&'static str] {
+        match self.reads {
+            Reads::Workers(_) => &["auto"],
+            Reads::LogFormat(_) => &["text", "json", "auto"],
+            _ => &[],
+        }
+    }
+
+    /// Whether its argument is the name of a file.
+    pub(super) fn takes_file(&self) -> bool {
+        matches!(self.reads, Reads::File(_))
+    }
 }
+
+const HELP: Flag = switch("h?", "help", "show this help", |given| &mut given.help);
 
 /// The flags of the proxy: twemproxy's, in its order, then ours.
 pub static FLAGS: &[Flag] = &[
-    flag("h?", "help", "", "show this help"),
-    flag("V", "version", "", "show the version"),
-    flag("t", "test-conf", "", "check the configuration, warn of traps, and end"),
-    flag("d", "daemonize", "", "go on in the background"),
-    flag("D", "describe-stats", "", "say what the statistics mean"),
-    flag("v", "verbose", "N", "log level, 0 to 11 (default: 5)").or_variable("LOG_LEVEL"),
-    flag("o", "output", "FILE", "log to this file (default: standard error)"),
-    flag("c", "conf-file", "FILE", "configuration (default: conf/nutcracker.yml)"),
-    flag("s", "stats-port", "PORT", "port of the statistics (default: 22222)"),
-    flag("a", "stats-addr", "ADDR", "address of the statistics (default: 0.0.0.0)"),
-    flag("i", "stats-interval", "MS", "taken for twemproxy's sake: statistics are always current"),
-    flag("p", "pid-file", "FILE", "write the process id there (default: nowhere)"),
-    flag("m", "mbuf-size", "BYTES", "taken for twemproxy's sake: there are no mbufs"),
-    flag("", "workers", "N|auto", "threads; auto is one for each CPU granted (default: 1)")
-        .or_variable("WORKERS"),
-    flag("", "admin", "HOST:PORT", "serve metrics and health by HTTP there (default: nowhere)")
-        .or_variable("ADMIN_LISTEN"),
-    flag("", "log-format", "FORMAT", "text, json, or auto: text on a terminal (default: auto)")
-        .or_variable("LOG_FORMAT"),
+    HELP,
+    switch("V", "version", "show the version", |given| &mut given.version),
+    switch("t", "test-conf", "check the configuration, warn of traps, and end", |given| {
+        &mut given.test
+    }),
+    switch("d", "daemonize", "go on in the background", |given| &mut given.options.daemonize),
+    switch("D", "describe-stats", "say what the statistics mean", |given| {
+        &mut given.describe_stats
+    }),
+    flag(
+        "v",
+        "verbose",
+        "N",
+        "log level, 0 to 11 (default: 5)",
+        Reads::Level(|given| &mut given.options.verbosity),
+    )
+    .or_variable("LOG_LEVEL"),
+    file("o", "output", "log to this file (default: standard error)", |given| {
+        &mut given.options.output
+    }),
+    file("c", "conf-file", "configuration (default: conf/nutcracker.yml)", |given| {
+        &mut given.options.file
+    }),
+    flag(
+        "s",
+        "stats-port",
+        "PORT",
+        "port of the statistics (default: 22222)",
+        Reads::Port(|given| &mut given.options.stats_port),
+    ),
+    flag(
+        "a",
+        "stats-addr",
+        "ADDR",
+        "address of the statistics (default: 0.0.0.0)",
+        Reads::Address(|given| &mut given.options.stats_addr),
+    ),
+    flag(
+        "i",
+        "stats-interval",
+        "MS",
+        "taken for twemproxy's sake: statistics are always current",
+        Reads::Number(|given| &mut given.options.stats_interval),
+    ),
+    file("p", "pid-file", "write the process id there (default: nowhere)", |given| {
+        &mut given.options.pid_file
+    }),
+    flag(
+        "m",
+        "mbuf-size",
+        "BYTES",
+        "taken for twemproxy's sake: there are no mbufs",
+        Reads::MbufSize(|given| &mut given.options.mbuf_size),
+    ),
+    flag(
+        "",
+        "workers",
+        "N|auto",
+        "threads; auto is one for each CPU granted (default: 1)",
+        Reads::Workers(|given| &mut given.options.workers),
+    )
+    .or_variable("WORKERS"),
+    flag(
+        "",
+        "admin",
+        "HOST:PORT",
+        "serve metrics and health by HTTP there (default: nowhere)",
+        Reads::HostPort(|given| &mut given.options.admin),
+    )
+    .or_variable("ADMIN_LISTEN"),
+    flag(
+        "",
+        "log-format",
+        "FORMAT",
+        "text, json, or auto: text on a terminal (default: auto)",
+        Reads::LogFormat(|given| &mut given.options.log_format),
+    )
+    .or_variable("LOG_FORMAT"),
 ];
 
 /// A word in the place of the first argument.
@@ -63,15 +200,48 @@ pub struct CommandWord {
     pub name: &'static str,
     /// What may follow it.
     pub usage: &'static str,
-    /// What it does.
+    /// What it does, in one line.
     pub doc: &'static str,
+    /// More about it, in lines of at most 79 characters.
+    pub about: &'static str,
     /// Its flags.
     pub flags: &'static [Flag],
+    /// The words that it takes.
+    pub words: Words,
+    /// How it is called.
+    pub examples: &'static [&'static str],
+    /// What its exit codes mean.
+    pub exit: &'static str,
+    /// Makes the command of what was given.
+    pub(super) finish: fn(Given) -> Result<Command, UsageError>,
 }
 
-const HELP: Flag = flag("h?", "help", "", "show this help");
-const POOL: Flag = flag("p", "pool", "POOL", "the pool, where there are several");
-const JSON: Flag = flag("", "json", "", "answer as JSON");
+/// The words that a command takes besides its flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// None.
+    None,
+    /// Words that nobody can guess.
+    Any,
+    /// Names of files.
+    Files,
+    /// One of these.
+    OneOf(&'static [&'static str]),
+}
+
+/// There are no two commands of one name.
+impl PartialEq for CommandWord {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CommandWord {}
+
+const EXIT: &str = "0, or 1 with the reason on standard error.";
+
+/// The shells that there are completions for.
+pub(super) const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
 /// The commands.
 pub static COMMANDS: &[CommandWord] = &[
@@ -79,33 +249,138 @@ pub static COMMANDS: &[CommandWord] = &[
         name: "demo",
         usage: "[--once]",
         doc: "show the proxy at work, with three servers and a load of its own",
-        flags: &[HELP, flag("", "once", "", "end after one round")],
+        about: "\
+Starts three small memcached servers and a proxy in front of them, on ports of
+127.0.0.1, sends requests, checks every answer, and shows which server got
+which keys. Then the proxy stays for you to try, until Ctrl-C.
+",
+        flags: &[HELP, switch("", "once", "end after one round", |given| &mut given.once)],
+        words: Words::None,
+        examples: &["nuthatch demo", "nuthatch demo --once"],
+        exit: "0, or 1 if an answer was wrong or nothing could be started.",
+        finish: finish::demo,
     },
     CommandWord {
         name: "node",
         usage: "[-l ADDR] [-m MB]",
         doc: "be a small memcached server, to try things with",
+        about: "\
+Serves memcached's classic and meta commands from memory until SIGTERM or
+Ctrl-C. It is for tests and demonstrations, not for traffic.
+",
         flags: &[
             HELP,
-            flag("l", "listen", "ADDR", "where to listen (default: 127.0.0.1:11211)"),
-            flag("m", "memory", "MB", "memory for items (default: 64)"),
+            flag(
+                "l",
+                "listen",
+                "ADDR",
+                "where to listen (default: 127.0.0.1:11211)",
+                Reads::Text(|given| &mut given.node_listen),
+            ),
+            flag(
+                "m",
+                "memory",
+                "MB",
+                "memory for items (default: 64)",
+                Reads::Size(|given| &mut given.node_memory),
+            ),
         ],
+        words: Words::None,
+        examples: &["nuthatch node", "nuthatch node -l 127.0.0.1:11212 -m 128"],
+        exit: EXIT,
+        finish: finish::node,
     },
     CommandWord {
         name: "route",
         usage: "[-c FILE] [-p POOL] [--json] [KEY...]",
         doc: "say which server has a key; keys also come as lines of standard input",
+        about: "\
+Reads the configuration as the proxy does and answers a line for each key: the
+key, its hash, and the name of the server that has it while all servers live.
+No server is asked. Without keys on the command line every line of standard
+input is one.
+",
         flags: &[
             HELP,
-            flag("c", "conf-file", "FILE", "configuration (default: as the proxy's)"),
-            POOL,
-            JSON,
+            file("c", "conf-file", "configuration (default: as the proxy's)", |given| {
+                &mut given.route.file
+            }),
+            flag(
+                "p",
+                "pool",
+                "POOL",
+                "the pool, where there are several",
+                Reads::Name(|given| &mut given.route.pool),
+            ),
+            switch("", "json", "answer as JSON", |given| &mut given.route.json),
         ],
+        words: Words::Any,
+        examples: &[
+            "nuthatch route -c cache.yml user:42",
+            "nuthatch route -c cache.yml -p alpha --json user:42",
+            "nuthatch route -c cache.yml < keys.txt",
+        ],
+        exit: EXIT,
+        finish: finish::route,
     },
     CommandWord {
         name: "diff",
         usage: "OLD NEW [-p POOL] [--keys FILE] [--json]",
         doc: "say which keys would move from one configuration to the other",
-        flags: &[HELP, POOL, flag("", "keys", "FILE", "the keys to compare, one a line"), JSON],
+        about: "\
+Sends 100,000 generated keys, or those of a file, through both configurations,
+and counts the keys whose server has another address in the second. Pools of
+the same name are compared. No server is asked.
+",
+        flags: &[
+            HELP,
+            flag(
+                "p",
+                "pool",
+                "POOL",
+                "the pool, where there are several",
+                Reads::Name(|given| &mut given.diff.pool),
+            ),
+            file("", "keys", "the keys to compare, one a line", |given| &mut given.diff.keys),
+            switch("", "json", "answer as JSON", |given| &mut given.diff.json),
+        ],
+        words: Words::Files,
+        examples: &[
+            "nuthatch diff old.yml new.yml",
+            "nuthatch diff old.yml new.yml --keys keys.txt",
+        ],
+        exit: EXIT,
+        finish: finish::diff,
+    },
+    CommandWord {
+        name: "completions",
+        usage: "bash|zsh|fish",
+        doc: "print what completes command lines in a shell",
+        about: "\
+Prints a script to standard output, for the place where the shell looks for
+completions.
+",
+        flags: &[HELP],
+        words: Words::OneOf(SHELLS),
+        examples: &[
+            "nuthatch completions bash > /usr/share/bash-completion/completions/nuthatch",
+            "nuthatch completions zsh > /usr/share/zsh/vendor-completions/_nuthatch",
+            "nuthatch completions fish > /usr/share/fish/vendor_completions.d/nuthatch.fish",
+        ],
+        exit: EXIT,
+        finish: finish::completions,
+    },
+    CommandWord {
+        name: "man",
+        usage: "",
+        doc: "print the manual page",
+        about: "\
+Prints the manual page to standard output, as source for man.
+",
+        flags: &[HELP],
+        words: Words::None,
+        examples: &["nuthatch man > nuthatch.1 && man -l nuthatch.1"],
+        exit: EXIT,
+        finish: finish::man,
     },
 ];

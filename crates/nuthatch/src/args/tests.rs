@@ -1,6 +1,7 @@
 //! Command lines and what they mean.
 
 use super::*;
+use crate::config::cpus;
 
 fn read(line: &str) -> Result<Command, UsageError> {
     read_in(line, |_| None)
@@ -69,7 +70,7 @@ fn every_flag_and_command_of_the_tables_is_read() {
         }
     }
     for command in COMMANDS {
-        assert_eq!(read(&format!("{} --help", command.name)), Ok(Command::Help));
+        assert_eq!(read(&format!("{} --help", command.name)), Ok(Command::HelpOf(command)));
     }
 }
 
@@ -83,7 +84,7 @@ fn a_log_level_beyond_the_last_is_the_last() {
 #[test]
 fn long_flags_may_be_cut_while_they_are_unique() {
     assert_eq!(options("--conf=a").file, Some("a".into()));
-    assert_eq!(read("--stats-p"), Err(UsageError("option -s requires a number".into())));
+    assert_eq!(read("--stats-p"), Err(UsageError::new("option -s requires a number")));
     assert!(refusal("--stats 1").starts_with("invalid option -- '--stats'"));
 }
 
@@ -92,7 +93,7 @@ fn help_goes_before_version_before_statistics_before_the_test() {
     assert_eq!(read("-t -D -V -h"), Ok(Command::Help));
     assert_eq!(read("-t -D -V"), Ok(Command::Version));
     assert_eq!(read("-t -D"), Ok(Command::DescribeStats));
-    assert_eq!(read("-t -c a.yml"), Ok(Command::Test(Some("a.yml".into()))));
+    assert_eq!(read("-t -c a.yml"), Ok(Command::Test(options("-c a.yml"))));
     assert_eq!(read("-?"), Ok(Command::Help));
 }
 
@@ -175,19 +176,28 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
         "ADMIN_LISTEN" => Some("".into()),
         _ => None,
     };
-    let Ok(Command::Serve(options)) = read_in("--workers 5", variable) else { panic!("it serves") };
-    assert_eq!((options.workers.get(), options.verbosity), (5, 7));
-    assert_eq!((options.log_format, options.admin), (Some(Format::Json), None));
+    let Ok(Command::Serve(found)) = read_in("--workers 5", variable) else { panic!("it serves") };
+    assert_eq!((found.workers.get(), found.verbosity), (5, 7));
+    assert_eq!((found.log_format, found.admin), (Some(Format::Json), None));
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
     assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
     let all = "-t --workers 2 -v 5 --admin=h:1 --log-format=text";
-    assert_eq!(read_in(all, nonsense), Ok(Command::Test(None)), "a flag goes before its variable");
+    let test = Command::Test(options("--workers 2 --admin=h:1 --log-format=text"));
+    assert_eq!(read_in(all, nonsense), Ok(test), "a flag goes before its variable");
 }
 
 #[test]
 fn a_log_level_of_the_environment_may_be_a_name() {
-    for (text, level) in [("info", 5), ("WARN", 4), ("debug", 7), ("off", 0), ("7", 7)] {
+    for (text, level) in [
+        ("info", 5),
+        ("WARN", 4),
+        ("notice", 5),
+        (" Debug ", 7),
+        ("critical", 2),
+        ("off", 0),
+        ("7", 7),
+    ] {
         let variable = |name: &str| (name == "LOG_LEVEL").then(|| text.into());
         let Ok(Command::Serve(options)) = read_in("", variable) else { panic!("it serves") };
         assert_eq!(options.verbosity, level, "{text}");
@@ -196,10 +206,120 @@ fn a_log_level_of_the_environment_may_be_a_name() {
 }
 
 #[test]
+fn words_of_variables_are_read_in_any_case() {
+    let variable = |name: &str| match name {
+        "WORKERS" => Some(" AUTO ".into()),
+        "LOG_FORMAT" => Some("Json".into()),
+        _ => None,
+    };
+    let Ok(Command::Serve(options)) = read_in("", variable) else { panic!("it serves") };
+    assert_eq!((options.workers, options.log_format), (cpus::granted(), Some(Format::Json)));
+}
+
+#[test]
+fn the_statistics_listen_on_an_address_or_a_path() {
+    for (text, address) in
+        [("[::]", "::"), ("::1", "::1"), ("0.0.0.0", "0.0.0.0"), ("localhost", "localhost")]
+    {
+        assert_eq!(options(&format!("-a {text}")).stats_addr, address);
+    }
+    assert_eq!(
+        refusal("-a *"),
+        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; all \
+         addresses are 0.0.0.0, or [::] with those of IPv6"
+    );
+    assert!(refusal("-a=").starts_with("option -a can't listen on ''"));
+    let long = format!("-a /{}", "x".repeat(107));
+    assert!(refusal(&long).ends_with("a unix socket's path has at most 107 bytes"));
+    assert!(refusal("--admin *:9600").starts_with("option --admin requires host:port"));
+}
+
+#[test]
+fn a_command_that_is_called_wrongly_is_answered_with_its_own_usage() {
+    let usage = |line| read(line).expect_err(line).usage();
+    assert_eq!(usage("diff a"), "Usage: nuthatch diff OLD NEW [-p POOL] [--keys FILE] [--json]\n");
+    assert_eq!(usage("man page"), "Usage: nuthatch man\n");
+    assert!(usage("-z").starts_with("Usage: nuthatch [-?hVdDt]"));
+}
+
+#[test]
+fn completions_are_for_a_shell_that_is_known() {
+    assert_eq!(read("completions bash"), Ok(Command::Completions(Shell::Bash)));
+    assert_eq!(read("completions zsh"), Ok(Command::Completions(Shell::Zsh)));
+    assert_eq!(read("completions fish"), Ok(Command::Completions(Shell::Fish)));
+    for line in ["completions", "completions tcsh", "completions bash zsh"] {
+        assert_eq!(refusal(line), "completions are for one of bash, zsh, fish", "{line}");
+    }
+    assert_eq!(read("man"), Ok(Command::Man));
+}
+
+#[test]
+fn the_help_of_a_command_is_about_that_command_only() {
+    for command in COMMANDS {
+        let help = help_of(command);
+        assert!(help.starts_with(&format!("Usage: nuthatch {}", command.name)), "{help}");
+        for part in ["\n\nOptions:\n", "\n\nExamples:\n  nuthatch ", "\n\nExit code: 0"] {
+            assert!(help.contains(part), "{part:?} in {help}");
+        }
+        assert!(help.contains(command.about));
+        for flag in command.flags {
+            assert!(help.contains(&format!("--{}", flag.long)), "{}", flag.long);
+        }
+        for other in COMMANDS.iter().filter(|other| other.name != command.name) {
+            assert!(!help.contains(&format!("nuthatch {} ", other.name)), "{help}");
+        }
+        assert!(!help.contains("--daemonize"));
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+}
+
+/// All flags, each with the command that it is of.
+fn all_flags() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().chain(COMMANDS.iter().flat_map(|command| command.flags))
+}
+
+#[test]
+fn the_manual_has_every_flag_command_and_variable() {
+    let page = man().replace("\\-", "-");
+    for flag in all_flags() {
+        assert!(page.contains(&format!("\\fB--{}\\fR", flag.long)), "{}", flag.long);
+        assert!(page.contains(flag.doc), "{}", flag.doc);
+        for letter in flag.short.chars() {
+            assert!(page.contains(&format!("\\fB-{letter}\\fR")), "-{letter}");
+        }
+    }
+    for command in COMMANDS {
+        assert!(page.contains(&format!(".SS \"nuthatch {}", command.name)), "{}", command.name);
+    }
+    for variable in crate::config::environment::VARIABLES {
+        assert!(page.contains(&format!("\\fB{}\\fR", variable.name)), "{}", variable.name);
+    }
+    assert!(!page.contains("\n\n"), "an empty line is a gap in the page");
+}
+
+#[test]
+fn every_shell_completes_every_flag_and_command() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let script = completions(shell);
+        for flag in all_flags() {
+            let name = if shell == Shell::Fish { "-l " } else { "--" };
+            assert!(script.contains(&format!("{name}{}", flag.long)), "{}", flag.long);
+        }
+        for command in COMMANDS {
+            assert!(script.contains(command.name), "{}", command.name);
+        }
+    }
+}
+
+#[test]
 fn a_variable_without_meaning_is_named() {
     for (wrong, words) in [
         ("WORKERS", "option --workers requires a number from 1 to 1024, or auto"),
-        ("LOG_LEVEL", "option -v requires a number"),
+        (
+            "LOG_LEVEL",
+            "option -v requires a number from 0 to 11, or one of off, none, critical, error, warn, \
+             warning, notice, info, debug, trace",
+        ),
         ("LOG_FORMAT", "option --log-format requires text, json or auto"),
         ("ADMIN_LISTEN", "option --admin requires host:port, such as 127.0.0.1:9600"),
     ] {
@@ -239,7 +359,7 @@ fn the_help_names_every_flag_command_and_variable() {
     for command in COMMANDS {
         assert!(help.contains(&format!("nuthatch {}", command.name)), "{}", command.name);
     }
-    for variable in config::environment::VARIABLES {
+    for variable in crate::config::environment::VARIABLES {
         assert!(help.contains(&format!("  {} ", variable.name)), "{}", variable.name);
     }
     assert!(help.lines().all(|line| line.chars().count() <= 100));
@@ -261,6 +381,7 @@ fn every_flag_and_command_stands_in_the_documentation() {
     for command in COMMANDS {
         let flags = command.flags.iter().filter(|flag| flag.long != "help").map(names);
         let flags = flags.collect::<Vec<_>>().join(", ");
+        let flags = if flags.is_empty() { "none".to_owned() } else { flags };
         let row = format!("\n| `nuthatch {}` | {flags} | {} |\n", command.name, command.doc);
         assert!(documentation.contains(&row), "{row}");
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{COMMANDS, FLAGS, Flag};
+use super::{COMMANDS, CommandWord, FLAGS, Flag};
 use crate::config::environment::VARIABLES;
 
 /// The version, in the two lines that twemproxy has for it.
@@ -25,8 +25,32 @@ Usage: nuthatch [-?hVdDt] [-v verbosity level] [-o output file]
 ",
     );
     for command in COMMANDS {
-        let _ = writeln!(text, "       nuthatch {} {}", command.name, command.usage);
+        let _ = writeln!(text, "       {}", call(command));
     }
+    text
+}
+
+/// How to call a command, in one line.
+#[must_use]
+pub fn usage_of(command: &CommandWord) -> String {
+    format!("Usage: {}\n", call(command))
+}
+
+pub(super) fn call(command: &CommandWord) -> String {
+    format!("nuthatch {} {}", command.name, command.usage).trim_end().into()
+}
+
+/// The help of a command.
+#[must_use]
+pub fn help_of(command: &CommandWord) -> String {
+    let mut text = usage_of(command);
+    let _ = write!(text, "\n{}\nOptions:\n", command.about);
+    command.flags.iter().for_each(|flag| describe(&mut text, flag));
+    text.push_str("\nExamples:\n");
+    for example in command.examples {
+        let _ = writeln!(text, "  {example}");
+    }
+    let _ = writeln!(text, "\nExit code: {}", command.exit);
     text
 }
 
@@ -76,6 +100,7 @@ Examples:
   nuthatch route -c cache.yml user:42   which server has this key?
   nuthatch diff old.yml new.yml         how many keys would move?
   nuthatch demo                         see it work
+  nuthatch route --help                 more about one command
 
 docs/config.md explains every directive, flag and variable.
 ",

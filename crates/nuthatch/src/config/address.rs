@@ -21,7 +21,42 @@ pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
         let wrong = "has an invalid port in \"hostname:port\" format string";
         Fault::new(wrong, "write a port from 1 to 65535, or 0 to let the system choose")
     })?;
-    Ok(Listen::Tcp { host: host.into(), port })
+    Ok(Listen::Tcp { host: listen_host(host)?.into(), port })
+}
+
+/// A host that can be listened on, without brackets: an IP address, or what can be the name of one.
+/// The name itself is looked up at the start.
+pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
+    let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_possible = match host {
+        _ if host.len() < text.len() || host.contains(':') => is_ipv6(host),
+        _ => is_name(host),
+    };
+    is_possible.then_some(host).ok_or_else(|| {
+        let wrong = "has no IP address or host name in \"hostname:port\" format string";
+        Fault::new(wrong, HOST_FORM)
+    })
+}
+
+/// Whether this may be the name of a host, or an IPv4 address in one of the forms that the system
+/// reads, of which `127.1` is one. Numbers alone are an address or nothing.
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
+        !label.is_empty() && label.len() <= 63 && label.chars().all(is_part)
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { is_ipv4(name) } else { name.len() <= 253 && name.split('.').all(is_label) }
+}
+
+/// Up to four numbers, of which the last fills all bytes that are left (`inet_aton`).
+fn is_ipv4(text: &str) -> bool {
+    let Some(parts) = text.split('.').map(digits).collect::<Option<Vec<_>>>() else { return false };
+    let Some((last, bytes)) = parts.split_last() else { return false };
+    let bytes_left = 4_usize.saturating_sub(bytes.len());
+    bytes_left > 0 && bytes.iter().all(|byte| *byte < 256) && *last < 1 << (8 * bytes_left)
 }
 
 fn listen_unix(text: &str) -> Result<Listen, Fault> {
@@ -95,7 +130,7 @@ fn server_weight(text: &str) -> Result<u32, Fault> {
 
 /// The name of a server that was given none (twemproxy `conf_add_server`): without the port on
 /// 11211, because libmemcached's clients hash it so, and with the colon behind a path.
-fn ring_name(address: &Address) -> String {
+pub(super) fn ring_name(address: &Address) -> String {
     match address {
         Address::Tcp { host, port: 11211 } => host.clone(),
         Address::Tcp { host, port } => format!("{host}:{port}"),
@@ -120,7 +155,8 @@ fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
-fn socket_path(text: &str) -> Result<PathBuf, Fault> {
+/// A path that fits into the address of a unix socket.
+pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     if text.len() <= SOCKET_PATH_MAX {
         return Ok(text.into());
     }
@@ -136,6 +172,8 @@ const SOCKET_PATH_MAX: usize = 107;
 
 const LISTEN_FORM: &str =
     "write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or /path/of/a.sock 660";
+const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; all addresses are \
+    0.0.0.0, or [::] with those of IPv6";
 const SERVER_FORM: &str =
     "write host:port:weight such as 10.0.0.1:11211:1, and a name behind it if you want one";
 
@@ -239,6 +277,16 @@ mod tests {
             ("/run/n.sock +7", mode),
         ] {
             assert_eq!(listen(text).unwrap_err().wrong, wrong, "{text:?}");
+        }
+        let host = "has no IP address or host name in \"hostname:port\" format string";
+        for text in ["*:1", "a,b:1", "a..b:1", "256.0.0.1:1", "1.2.3.4.5:1", "a:b:1", "http://a:1"]
+        {
+            let fault = listen(text).unwrap_err();
+            assert!([host, form].contains(&&*fault.wrong), "{text:?}: {}", fault.wrong);
+        }
+        assert!(listen("*:1").unwrap_err().right.contains("0.0.0.0, or [::]"));
+        for text in ["0.0.0.0:1", "[::]:1", "127.1:1", "my-host_1.example.:1", "grün:1", "0:1"] {
+            assert!(listen(text).is_ok(), "{text}");
         }
         let long = format!("/{}", "x".repeat(107));
         assert_eq!(listen(&long).unwrap_err().wrong, "has an invalid value");

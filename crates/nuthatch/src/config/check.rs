@@ -3,15 +3,18 @@
 //! The one rule: no check stops another. A fault is reported where it stands and the rest of the
 //! pool is still read, so a run shows every fault; the half-read pool never leaves this module.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
+use super::capacity::{self, CONNECTIONS_MAX};
 use super::directive::{DIRECTIVES, Directive, Kind};
 use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::Fault;
-use super::{Checked, Config, Limits, Listen, Pool, Source};
+use super::{Checked, Config, Limits, Listen, Pool, Source, environment};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -21,7 +24,13 @@ pub(super) fn config(
 ) -> Result<Config, ConfigErrors> {
     let mut report = Report::new(source);
     let raw = read(&mut report);
-    let mut checks = Checks { report, pools: Vec::new() };
+    let mut checks = Checks {
+        report,
+        pools: Vec::new(),
+        pool_names: HashSet::new(),
+        server_names: HashSet::new(),
+        listeners: HashMap::new(),
+    };
     for pool in &raw {
         checks.pool(pool);
     }
@@ -32,11 +41,16 @@ struct Checks {
     report: Report,
     /// The pools so far; the last one is being read.
     pools: Vec<Pool>,
+    pool_names: HashSet<String>,
+    /// The names of the servers of the last pool.
+    server_names: HashSet<String>,
+    /// The addresses that are listened on, without permissions, and the pool that does so.
+    listeners: HashMap<String, String>,
 }
 
 impl Checks {
     fn finish(self) -> Result<Config, ConfigErrors> {
-        let Self { mut report, mut pools } = self;
+        let Self { mut report, mut pools, .. } = self;
         if pools.is_empty() && report.errors.is_empty() {
             report.errors.push(Finding {
                 mark: None,
@@ -60,13 +74,16 @@ impl Checks {
     fn pool(&mut self, raw: &RawPool) {
         self.pool_name(&raw.name);
         self.pools.push(blank(&raw.name.text));
-        let mut seen: Vec<&Scalar> = Vec::new();
+        self.server_names.clear();
+        let mut seen: HashMap<&str, &Scalar> = HashMap::new();
         for entry in &raw.entries {
-            match seen.iter().find(|first| first.text == entry.directive.text) {
-                Some(first) => self.duplicate(&entry.directive, first),
-                None => self.entry(entry),
+            match seen.entry(&entry.directive.text) {
+                Occupied(first) => self.duplicate(&entry.directive, first.get()),
+                Vacant(place) => {
+                    place.insert(&entry.directive);
+                    self.entry(entry);
+                }
             }
-            seen.push(&entry.directive);
         }
         self.required(raw, "listen");
         self.required(raw, "servers");
@@ -78,7 +95,7 @@ impl Checks {
             let wrong = "the pool has no printable name".into();
             self.error(name.is_wrong(wrong, "write a name such as memcached"));
         }
-        if self.pools.iter().any(|pool| pool.name == name.text) {
+        if !self.pool_names.insert(name.text.clone()) {
             let wrong =
                 format!("conf: '{}' has pools with same name {}", self.report.source, name.text);
             self.error(name.remark(wrong, "rename one of them"));
@@ -134,7 +151,14 @@ impl Checks {
 
     fn value(&mut self, directive: &Directive, value: &Scalar) {
         let pool = self.pools.last_mut().expect("the pool of an entry was pushed before it");
-        let set = if value.text.contains(char::is_control) {
+        let is_variable = self.report.source == Source::Environment;
+        let several = match directive.kind {
+            Kind::Servers if is_variable => environment::separator_fault(&value.text),
+            _ => None,
+        };
+        let set = if let Some(fault) = several {
+            Err(fault)
+        } else if value.text.contains(char::is_control) {
             Err(Fault::new("has an invalid value", "remove the control character"))
         } else {
             directive.set(pool, &value.text)
@@ -154,30 +178,37 @@ impl Checks {
     }
 
     /// Whether the address that was just read is listened on already. Port 0 never clashes.
-    fn listen_clash(&self) -> Option<(String, String)> {
-        let (pool, earlier) = self.pools.split_last()?;
-        let (new, own) = pool.listen.split_last()?;
+    fn listen_clash(&mut self) -> Option<(String, String)> {
+        let pool = self.pools.last()?;
+        let new = pool.listen.last()?;
         if matches!(new, Listen::Tcp { port: 0, .. }) {
             return None;
         }
-        let is_new = |old: &Listen| same(old, new);
-        let holder = earlier.iter().find(|other| other.listen.iter().any(is_new));
-        let holder = holder.or_else(|| own.iter().any(is_new).then_some(pool))?;
-        let wrong = format!(
-            "conf: pools '{}' and '{}' have the same listen address '{new}'",
-            holder.name, pool.name
-        );
-        Some((wrong, "give each its own port or path".into()))
+        // The text of a unix socket is its path alone, and no host begins with a slash.
+        match self.listeners.entry(new.to_string()) {
+            Vacant(place) => {
+                place.insert(pool.name.clone());
+                None
+            }
+            Occupied(holder) => {
+                let wrong = format!(
+                    "conf: pools '{}' and '{}' have the same listen address '{new}'",
+                    holder.get(),
+                    pool.name
+                );
+                Some((wrong, "give each its own port or path".into()))
+            }
+        }
     }
 
     /// Whether the server that was just read has the name of an earlier one.
-    fn server_clash(&self) -> Option<(String, String)> {
+    fn server_clash(&mut self) -> Option<(String, String)> {
         let pool = self.pools.last()?;
-        let (new, earlier) = pool.servers.split_last()?;
-        if earlier.iter().all(|server| server.name != new.name) {
+        let name = &pool.servers.last()?.name;
+        if self.server_names.insert(name.clone()) {
             return None;
         }
-        let wrong = format!("conf: pool '{}' has servers with same name '{}'", pool.name, new.name);
+        let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
         Some((wrong, "keep one of them, or give them different names".into()))
     }
 
@@ -212,6 +243,8 @@ impl Checks {
         // Twemproxy counts first and compares then, so its 0 ejects on the first failure as 1 does.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
+        let connections = capacity::connections(pool);
+        let each_max = CONNECTIONS_MAX / pool.servers.len().max(1);
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
         if pool.redis {
             let wrong = "redis pools are not served, this version speaks memcached only".into();
@@ -224,6 +257,13 @@ impl Checks {
             let wrong = format!("is less than client_buffer_max, {}", limits.client_buffer_max);
             let right = "raise client_backlog_max, or lower client_buffer_max";
             self.about(raw, "client_backlog_max", wrong, right);
+        }
+        if connections > CONNECTIONS_MAX {
+            let wrong = format!(
+                "servers × server_connections is {connections}, more than {CONNECTIONS_MAX}"
+            );
+            let right = format!("lower it to at most {each_max}");
+            self.about(raw, "server_connections", wrong, &right);
         }
         if u32::try_from(total).is_err() {
             let wrong = format!("the weights add up to {total}, more than 32 bits");
@@ -239,14 +279,6 @@ impl Checks {
 
     fn error(&mut self, finding: Finding) {
         self.report.errors.push(finding);
-    }
-}
-
-/// Whether both are one place to listen on, whatever its permissions.
-fn same(a: &Listen, b: &Listen) -> bool {
-    match (a, b) {
-        (Listen::Unix { path: a, .. }, Listen::Unix { path: b, .. }) => a == b,
-        _ => a == b,
     }
 }
 

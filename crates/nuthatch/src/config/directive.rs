@@ -9,6 +9,7 @@ use std::time::Duration;
 use nuthatch_core::ring::HashTag;
 use serde_json::{Value, json};
 
+use super::capacity::SERVER_CONNECTIONS_MAX;
 use super::value::{self, Bounds, Fault};
 use super::{Pool, Server, address};
 
@@ -125,7 +126,6 @@ fn milliseconds(duration: Duration) -> Value {
 }
 
 const INT: Bounds = Bounds::new(0, i32::MAX as u64);
-const FROM_ONE: Bounds = Bounds::new(1, i32::MAX as u64);
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -217,7 +217,10 @@ pub static DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: "server_connections",
-        kind: Kind::Count(|pool| &mut pool.server_connections, FROM_ONE),
+        kind: Kind::Count(
+            |pool| &mut pool.server_connections,
+            Bounds::new(1, SERVER_CONNECTIONS_MAX),
+        ),
         default: Some("1"),
         doc: "Connections to each server.",
     },

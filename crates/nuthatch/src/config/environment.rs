@@ -4,7 +4,10 @@
 //! pool that a file would, and the same checks read it; only the defaults are others, those of a
 //! cache that may lose a server without its clients noticing.
 
+use super::address;
+use super::directive::{Directive, Kind};
 use super::raw::{Entry, RawPool, Scalar, Value};
+use super::value::{self, Fault};
 
 /// The name of the pool that the environment describes.
 pub const POOL: &str = "memcached";
@@ -20,6 +23,23 @@ pub struct Variable {
     pub doc: &'static str,
     /// The directive that takes its text as it is; three variables are put together instead.
     directive: Option<&'static str>,
+}
+
+impl Variable {
+    /// The text as a file would have it: words in any case, and all that people write for yes and
+    /// no. A text without meaning stays as it is, for the message about it.
+    fn spelled(&self, text: &str) -> String {
+        let text = text.trim();
+        let lower = text.to_lowercase();
+        let kind = self.directive.and_then(Directive::find).map(|directive| directive.kind);
+        match (kind, &*lower) {
+            (Some(Kind::Flag(_)), "true" | "yes" | "on" | "1") => "true".into(),
+            (Some(Kind::Flag(_)), "false" | "no" | "off" | "0") => "false".into(),
+            (Some(Kind::Hash), _) if value::hash(&lower).is_ok() => lower,
+            (Some(Kind::Distribution), _) if value::distribution(&lower).is_ok() => lower,
+            _ => text.into(),
+        }
+    }
 }
 
 const fn plain(
@@ -102,7 +122,7 @@ pub static VARIABLES: &[Variable] = &[
 pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     let text = |known: &Variable| {
         let given = variable(known.name).filter(|text| !text.trim().is_empty());
-        given.or_else(|| known.default.map(Into::into))
+        given.map(|text| known.spelled(&text)).or_else(|| known.default.map(Into::into))
     };
     let value = |name: &str| VARIABLES.iter().find(|known| known.name == name).and_then(text);
 
@@ -160,4 +180,20 @@ fn with_weight(server: &str) -> String {
         (false, Some(name)) => format!("{address}:1 {name}"),
         (false, None) => format!("{address}:1"),
     }
+}
+
+/// What is wrong with one of the `SERVERS` that is several: servers that are separated by something
+/// else than a comma would be read as one server with a name. Only a name that is the server's own
+/// address says nothing else.
+pub(super) fn separator_fault(server: &str) -> Option<Fault> {
+    let is_separator = |c: char| c.is_whitespace() || c.is_control() || ";|".contains(c);
+    let parts = server.split(is_separator).filter(|part| !part.is_empty());
+    let looks_like_address =
+        |part: &&str| part.starts_with('/') || address::server(&with_weight(part)).is_ok();
+    let is_own = address::server(server).is_ok_and(|it| it.named && it.is_named_by_its_address());
+    if is_own || parts.filter(looks_like_address).count() < 2 {
+        return None;
+    }
+    let wrong = "has more than one address where one server stands";
+    Some(Fault::new(wrong, "separate servers by commas, such as SERVERS=a:11211,b:11211"))
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::Source;
+use crate::escape::escaped;
 
 /// A place in a file; both numbers count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +50,14 @@ struct Located<'f> {
 
 impl fmt::Display for Located<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.source)?;
+        let mut line = self.source.to_string();
+        self.write(&mut line)?;
+        write!(out, "{}", escaped(&line))
+    }
+}
+
+impl Located<'_> {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         if let Some(mark) = self.finding.mark {
             write!(out, ":{}:{}", mark.line, mark.column)?;
         }

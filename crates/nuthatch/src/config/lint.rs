@@ -3,11 +3,14 @@
 //! The one rule: a warning says what will happen, with numbers of this pool's own ring where there
 //! are any, and what to do about it. Nothing that many good configurations do gets one.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
 
 use nuthatch_core::ring::{Distribution, Hash};
 
-use super::{Address, Config, Pool, Server};
+use super::{Address, Config, Pool, Server, address};
+use crate::escape::escaped;
 
 /// One trap in one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +25,8 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {} {}", self.pool, self.trap, self.advice)
+        let line = format!("{}: {} {}", self.pool, self.trap, self.advice);
+        write!(out, "{}", escaped(&line))
     }
 }
 
@@ -50,6 +54,7 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     no_timeout,
     named_by_address,
     named_by_port,
+    named_like_another,
     one_address_twice,
 ];
 
@@ -103,9 +108,12 @@ fn no_points(pool: &Pool) -> Option<Trap> {
     if pool.distribution != Distribution::Ketama {
         return None;
     }
-    let ring = pool.ring(0);
-    let empty = (0..pool.servers.len()).filter(|i| ring.points_of(*i) == 0);
-    let names = list(empty.map(|i| &pool.servers[i]))?;
+    let mut has_points = vec![false; pool.servers.len()];
+    for point in pool.ring(0).points() {
+        has_points[point.member as usize] = true;
+    }
+    let servers = pool.servers.iter().zip(has_points);
+    let names = list(servers.filter(|(_, has_points)| !has_points).map(|(server, _)| server))?;
     Some((
         format!(
             "The weight of {names} is so small against the others that it rounds to nothing: no \
@@ -208,11 +216,33 @@ fn named_by_port(pool: &Pool) -> Option<Trap> {
     ))
 }
 
+/// Only names that no address gives by itself: a server that has moved and keeps the name of its
+/// old address has done well.
+fn named_like_another(pool: &Pool) -> Option<Trap> {
+    let is_address = |server: &&Server| {
+        let name = &server.name;
+        let is_default = |port| port == "11211";
+        address::server(name).is_ok()
+            || name.rsplit_once(':').is_some_and(|(_, port)| is_default(port))
+    };
+    let server = pool.servers.iter().filter(|server| server.named).find(is_address)?;
+    Some((
+        format!(
+            "What stands behind a space is a name, so \"{} {}\" is one server that is called {}.",
+            server.configured, server.name, server.name
+        ),
+        "If these are two servers, write two entries of the list.".into(),
+    ))
+}
+
 fn one_address_twice(pool: &Pool) -> Option<Trap> {
-    let servers = &pool.servers;
-    let twice = servers.iter().enumerate().find_map(|(i, server)| {
-        let other = servers[..i].iter().find(|other| other.address == server.address)?;
-        Some((other, server))
+    let mut by_address: HashMap<_, &Server> = HashMap::new();
+    let twice = pool.servers.iter().find_map(|server| match by_address.entry(&server.address) {
+        Occupied(first) => Some((*first.get(), server)),
+        Vacant(place) => {
+            place.insert(server);
+            None
+        }
     });
     let (first, second) = twice?;
     Some((
@@ -271,6 +301,7 @@ mod tests {
         assert_eq!(traps("hash: md5, servers: [10.0.0.1:1:1 a, 10.0.0.2:1:1 b]"), none);
         assert_eq!(traps("servers: [10.0.0.1:1:1]"), none);
         assert_eq!(traps("hash: crc32, servers: [a:1:1]"), none);
+        assert_eq!(traps("servers: [\"10.0.0.2:1:1 10.0.0.1:1\"]"), none);
         let many: Vec<_> = (1..=25).map(|i| format!("s{i}:11211:1")).collect();
         assert_eq!(traps(&format!("hash: md5, servers: [{}]", many.join(", "))), none);
     }
@@ -320,6 +351,12 @@ mod tests {
                 "p: On the ring a server on port 11211 is its host alone (a), one on another port \
                  has it in its name (b:11212): a change of the port to or from 11211 moves keys. \
                  Give the servers names of their own.",
+            ),
+            (
+                "hash: md5, servers: [\"a:11211:1 b:11211:1\"]",
+                "p: What stands behind a space is a name, so \"a:11211:1 b:11211:1\" is one \
+                 server that is called b:11211:1. If these are two servers, write two entries of \
+                 the list.",
             ),
             (
                 "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",

@@ -246,7 +246,12 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "server_connections: 0",
         "4:23: alpha.server_connections: \"0\": conf: directive \"server_connections\" cannot be \
          0; \
-             write a whole number from 1 to 2147483647",
+             write a whole number from 1 to 65535",
+    ),
+    (
+        "server_connections: 2147483647",
+        "4:23: alpha.server_connections: \"2147483647\": conf: directive \"server_connections\" is \
+         out of range; write a whole number from 1 to 65535",
     ),
     (
         "redis_auth: secret",
@@ -629,6 +634,150 @@ fn faults_of_the_environment_name_the_variable() {
              keep twemproxy for this pool, or remove the pool",
         ]
     );
+}
+
+#[test]
+fn words_of_the_environment_are_read_in_any_case_and_as_people_write_them() {
+    for (text, is_on) in [
+        ("true", true),
+        ("True", true),
+        ("YES", true),
+        ("on", true),
+        ("1", true),
+        (" true ", true),
+        ("FALSE", false),
+        ("no", false),
+        ("Off", false),
+        ("0", false),
+    ] {
+        for name in ["AUTO_EJECT_HOSTS", "PRECONNECT", "ALLOW_FLUSH"] {
+            let config = environment(&[("SERVERS", "a:1"), (name, text)]);
+            let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+            let pool = &config.pools[0];
+            let value = match name {
+                "PRECONNECT" => pool.preconnect,
+                "ALLOW_FLUSH" => pool.allow_flush,
+                _ => pool.auto_eject_hosts,
+            };
+            assert_eq!(value, is_on, "{name}={text}");
+        }
+    }
+    let names = [("HASH", "MURMUR"), ("DISTRIBUTION", " Modula"), ("TIMEOUT", " 5 ")];
+    let config = environment(&[&[("SERVERS", "a:1")], &names[..]].concat()).unwrap();
+    let pool = &config.pools[0];
+    assert_eq!((pool.hash, pool.distribution), (Hash::Murmur, Distribution::Modula));
+    assert_eq!(pool.timeout, Some(Duration::from_millis(5)));
+    let wrong = [("AUTO_EJECT_HOSTS", "Maybe"), ("HASH", "MD4")];
+    let errors = environment(&[&[("SERVERS", "a:1")], &wrong[..]].concat()).unwrap_err();
+    let errors = errors.to_string();
+    assert!(errors.contains("AUTO_EJECT_HOSTS: \"Maybe\": "), "{errors}");
+    assert!(errors.contains("HASH: \"MD4\": "), "{errors}");
+    // The file stays as twemproxy reads it.
+    assert!(parse(&with("preconnect: True")).is_err() && parse(&with("hash: MURMUR")).is_err());
+}
+
+#[test]
+fn servers_that_no_comma_separates_are_refused() {
+    for servers in [
+        "a:11211 b:11211",
+        "a:11211:1 b:11211:1",
+        "a:11211:1 b:11211",
+        "a:11211 b:11211 c:11211",
+        "x:1,a:11211 b:11212",
+        "a:11211;b:11211",
+        "a:11211; b:11211",
+        "a:11211\nb:11211",
+        "a:11211\tb:11211",
+        "a:11211|b:11211:1",
+        "[::1]:1 [::1]:2",
+        "/tmp/a /tmp/b",
+    ] {
+        let errors = environment(&[("SERVERS", servers)]).expect_err(servers).to_string();
+        assert!(errors.starts_with("environment: SERVERS["), "{servers:?}: {errors}");
+        let right = "separate servers by commas, such as SERVERS=a:11211,b:11211";
+        assert!(errors.contains(right), "{servers:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{servers:?}: {errors}");
+    }
+    for servers in ["a:11211:1 a", "a:1 cache-1", "10.0.0.1:5:1 10.0.0.1:5", "/tmp/a:2 x"] {
+        let config = environment(&[("SERVERS", servers)]);
+        assert_eq!(config.unwrap_or_else(|e| panic!("{e}")).pools[0].servers.len(), 1);
+    }
+    // A file of twemproxy works unchanged.
+    let file = read("a: {listen: \"h:1\", servers: [\"a:11211:1 b:11211\"]}\n");
+    assert_eq!(file.pools[0].servers[0].name, "b:11211");
+    assert_eq!(lint::warnings(&file).len(), 2);
+}
+
+#[test]
+fn a_host_that_nothing_can_listen_on_is_refused() {
+    for host in ["*", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
+        let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", host)]);
+        let errors = errors.expect_err(host).to_string();
+        assert!(errors.starts_with("environment: LISTEN_HOST:LISTEN_PORT: "), "{errors}");
+    }
+    let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
+    assert!(errors.ends_with("all addresses are 0.0.0.0, or [::] with those of IPv6"), "{errors}");
+}
+
+#[test]
+fn the_connections_to_all_servers_of_a_pool_have_a_bound() {
+    let servers: Vec<_> = (0..17).map(|i| format!("s{i}:1:1")).collect();
+    let servers = servers.join(", ");
+    let pool =
+        |each| format!("a: {{listen: \"h:1\", server_connections: {each}, servers: [{servers}]}}");
+    assert!(parse(&pool(61680)).is_ok());
+    assert_eq!(
+        faults(&pool(61681)),
+        ["a.yml:1:20: a.server_connections: servers × server_connections is 1048577, more than \
+          1048576; lower it to at most 61680"]
+    );
+}
+
+/// How long it takes to check a file with so many servers and pools, and to look for traps.
+fn seconds_to_check(count: usize) -> f64 {
+    let mut text = String::from("many:\n  listen: h:1\n  timeout: 9\n  hash: md5\n  servers:\n");
+    for i in 0..count {
+        text += &format!("   - \"h{i}:1:1 server{i}\"\n");
+    }
+    for i in 0..count / 4 {
+        text += &format!("p{i}: {{listen: \"l{i}:1\", timeout: 9, servers: [a:1:1]}}\n");
+    }
+    text += "directives:\n";
+    for i in 0..count / 4 {
+        text += &format!("  sentinels{i}: 1\n");
+    }
+    let (known, _) = text.split_once("directives:").unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test measures how long something takes")]
+    let start = std::time::Instant::now();
+    assert_eq!(lint::warnings(&read(known)).len(), 0);
+    assert_eq!(faults(&text).len(), count / 4 + 2);
+    start.elapsed().as_secs_f64()
+}
+
+#[test]
+fn four_times_the_servers_take_about_four_times_the_time() {
+    let best = |count| (0..2).map(|_| seconds_to_check(count)).fold(f64::MAX, f64::min);
+    let (few, many) = (best(300), best(1200));
+    assert!(many < few * 7.0, "{few} seconds for 300 servers, {many} for 1200");
+}
+
+#[test]
+fn what_stands_in_a_file_is_shown_without_control_characters() {
+    let place = Path::new("a\u{1b}[31m\n.yml");
+    for text in [
+        "\"al\\u001bpha\": {listen: \"h:1\", servers: [a:1:1]}\n",
+        "alpha: {\"hs\\u001b[2Jah\": md5, listen: \"h:1\", servers: [a:1:1]}\n",
+        "alpha: {hash: \"\\u009b2J\", listen: \"h:1\", servers: [a:1:1]}\n",
+        "alpha: {listen: \"h:1\", servers: [\"a:1:1 \\u202ex\", \"b:1:1 \\u202ex\"]}\n",
+        "alpha: [\u{7f}\n",
+        "alpha: &\u{1b}x *\u{1b}y\n",
+    ] {
+        let errors = Config::parse(place, text.as_bytes()).expect_err(text).to_string();
+        let is_shown = |c: char| c == '\n' || !c.is_control() && c != '\u{202e}';
+        assert!(errors.chars().all(is_shown), "{errors:?}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.starts_with("a\\u{1b}[31m\\n.yml:"), "{errors}");
+    }
 }
 
 #[test]

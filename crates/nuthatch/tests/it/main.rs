@@ -28,6 +28,7 @@ mod multiget;
 mod process;
 mod random;
 mod routing;
+mod start;
 mod transcripts;
 
 use nuthatch_harness::conn;

@@ -1,0 +1,65 @@
+//! From what was given on the command line to the command that it asks for.
+//!
+//! The one rule: words that a command has no place for are refused, here and nowhere else.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{Command, Diff, Given, Route, SHELLS, Shell, UsageError};
+
+/// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
+/// take effect, in this order.
+pub(super) fn serve(given: Given) -> Command {
+    match given {
+        Given { help: true, .. } => Command::Help,
+        Given { version: true, .. } => Command::Version,
+        Given { describe_stats: true, .. } => Command::DescribeStats,
+        Given { test: true, options, .. } => Command::Test(options),
+        Given { options, .. } => Command::Serve(options),
+    }
+}
+
+pub(super) fn demo(Given { once, words, .. }: Given) -> Result<Command, UsageError> {
+    no_words(&words)?;
+    Ok(Command::Demo { once })
+}
+
+pub(super) fn node(given: Given) -> Result<Command, UsageError> {
+    no_words(&given.words)?;
+    Ok(Command::Node { listen: given.node_listen, memory: given.node_memory })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the other commands can refuse their words")]
+pub(super) fn route(given: Given) -> Result<Command, UsageError> {
+    Ok(Command::Route(Route { keys: given.words, ..given.route }))
+}
+
+pub(super) fn diff(given: Given) -> Result<Command, UsageError> {
+    let files: Vec<PathBuf> = given.words.into_iter().map(PathBuf::from).collect();
+    let [old, new] = <[PathBuf; 2]>::try_from(files)
+        .map_err(|_| UsageError::new("diff compares two files: nuthatch diff OLD NEW"))?;
+    Ok(Command::Diff(Diff { old, new, ..given.diff }))
+}
+
+pub(super) fn completions(Given { words, .. }: Given) -> Result<Command, UsageError> {
+    let shell = match words.as_slice() {
+        [word] => word.to_str().and_then(Shell::from_name),
+        _ => None,
+    };
+    let one_of = || UsageError::new(format!("completions are for one of {}", SHELLS.join(", ")));
+    shell.map(Command::Completions).ok_or_else(one_of)
+}
+
+pub(super) fn man(Given { words, .. }: Given) -> Result<Command, UsageError> {
+    no_words(&words)?;
+    Ok(Command::Man)
+}
+
+fn no_words(words: &[OsString]) -> Result<(), UsageError> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => {
+            Err(UsageError::new(format!("unexpected argument '{}'", word.to_string_lossy())))
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The files that the process makes in places that others use too: unix sockets and the pid file.
+//!
+//! The one rule: the process removes what it made, and nothing else. A file that another process
+//! has put under the same name in the meantime stays.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Access, CWD, Mode, OFlags, access, fstat, openat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
+};
+
+/// The files of this process, removed at its end, or with the last of its clones.
+#[derive(Debug, Clone, Default)]
+pub struct OwnFiles(Arc<Mutex<Files>>);
+
+#[derive(Debug, Default)]
+struct Files {
+    files: Vec<OwnFile>,
+    /// Whether the process ends: a file that is made now is removed at once.
+    are_removed: bool,
+}
+
+/// Looks whether the pid file could be written, so that a wrong path is told before anything else
+/// is done.
+///
+/// # Errors
+/// When the file, or the directory that it is to be in, can't be written.
+pub fn check_pid_file(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match access(path, Access::WRITE_OK) {
+        Err(Errno::NOENT) => {
+            access(folder.unwrap_or_else(|| Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
+        }
+        other => other,
+    }
+    .map_err(|error| cannot_write(path, &error.into()))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("failed to write pid file '{}': {error}", path.display());
+    io::Error::new(error.kind(), text)
+}
+
+/// A file that is removed when this is dropped, if it is still the one that was made.
+#[derive(Debug)]
+enum OwnFile {
+    /// A unix socket. `inode` is open without access to the socket itself, so that the number of
+    /// the inode can't be given to another file while it is compared.
+    Socket { path: PathBuf, inode: OwnedFd },
+    /// A file with the process id in it.
+    Pid { path: PathBuf },
+}
+
+impl OwnFiles {
+    /// Binds `socket` to the unix socket `path`. A socket there on which nobody listens any longer
+    /// is replaced; anything else is not ours to remove.
+    pub(crate) fn bind_socket(&self, socket: impl AsFd, path: &Path) -> io::Result<()> {
+        remove_abandoned(path)?;
+        bind(socket, &SocketAddrUnix::new(path)?)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inode = openat(CWD, path, flags, Mode::empty())?;
+        self.keep(OwnFile::Socket { path: path.to_owned(), inode });
+        Ok(())
+    }
+
+    /// Writes the id of this process to `path`, in the place of what an earlier process wrote.
+    pub(crate) fn write_pid(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, pid_line()).map_err(|error| cannot_write(path, &error))?;
+        self.keep(OwnFile::Pid { path: path.to_owned() });
+        Ok(())
+    }
+
+    /// Removes the files, now and whenever one is made from now on.
+    pub(crate) fn remove(&self) {
+        let mut files = self.lock();
+        files.are_removed = true;
+        files.files.clear();
+    }
+
+    fn keep(&self, file: OwnFile) {
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.files.push(file);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OwnFile {
+    fn is_still_ours(&self) -> bool {
+        match self {
+            Self::Socket { path, inode } => {
+                let (Ok(found), Ok(made)) = (fs::symlink_metadata(path), fstat(inode)) else {
+                    return false;
+                };
+                (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
+            }
+            // A device or a pipe is not looked into, and not removed.
+            Self::Pid { path } => {
+                fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+                    && fs::read_to_string(path).is_ok_and(|text| text == pid_line())
+            }
+        }
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        let (Self::Socket { path, .. } | Self::Pid { path }) = self;
+        let path = path.clone();
+        if self.is_still_ours() {
+            // Somebody else may have removed it just now, which is what is wanted.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn pid_line() -> String {
+    format!("{}\n", process::id())
+}
+
+/// Removes the unix socket that an earlier run left behind.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    match connection(path) {
+        Err(Errno::NOENT) => Ok(()),
+        // Only this says that nobody listens. A regular file says so too, and stays.
+        Err(Errno::CONNREFUSED) => {
+            if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+                fs::remove_file(path)?;
+            }
+            Ok(())
+        }
+        // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there already"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tries to connect, without waiting for a listener that is busy.
+fn connection(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(socket, &SocketAddrUnix::new(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn place(name: &str) -> PathBuf {
+        env::temp_dir().join(format!("nuthatch-own-{}-{name}", process::id()))
+    }
+
+    fn socket() -> OwnedFd {
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    #[test]
+    fn a_pid_file_goes_with_its_process() {
+        let (path, files) = (place("pid"), OwnFiles::default());
+        fs::write(&path, "an earlier process").unwrap();
+        files.write_pid(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
+        drop(files);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_pid_file_with_the_id_of_another_process_stays() {
+        let (path, files) = (place("other-pid"), OwnFiles::default());
+        files.write_pid(&path).unwrap();
+        fs::write(&path, "1\n").unwrap();
+        files.remove();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_unix_socket_goes_with_its_process_and_another_under_its_name_stays() {
+        let (path, files) = (place("sock"), OwnFiles::default());
+        let own = socket();
+        files.bind_socket(&own, &path).unwrap();
+        drop(own);
+        // Nobody listens on it: it is replaced.
+        files.bind_socket(socket(), &path).unwrap();
+        files.remove();
+        assert!(!path.exists());
+
+        let files = OwnFiles::default();
+        files.bind_socket(socket(), &path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(files);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_made_during_the_end_is_removed_at_once() {
+        let (path, files) = (place("late"), OwnFiles::default());
+        files.remove();
+        files.write_pid(&path).unwrap();
+        assert!(!path.exists());
+    }
+}

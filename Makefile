@@ -21,11 +21,11 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
-# The program as it is shipped: one file that needs no library. The target is named, as cargo would
-# otherwise build its own helpers statically too, and fail.
+# The program as it is shipped: one file that needs no library, without the demo and its memcached.
+# The target is named, as cargo would otherwise build its own helpers statically too, and fail.
 build:
 	RUSTFLAGS="-C target-feature=+crt-static" \
-	  $(CARGO) build --release --package nuthatch --bin nuthatch --target $(HOST)
+	  $(CARGO) build --release --package nuthatch --bin nuthatch --no-default-features --target $(HOST)
 	install -D -s target/$(HOST)/release/nuthatch target/static/nuthatch
 
 unit:
@@ -35,6 +35,7 @@ unit:
 
 it:
 	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet
+	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) run --release --quiet -- demo --once
 
 fuzz:

@@ -2,19 +2,19 @@
 //!
 //! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it; [`demo`] shows the proxy at work, over three
-//! [`node`]s of its own.
+//! about a configuration without serving it; `demo`, if the program is built with it, shows the
+//! proxy at work.
 
 pub mod admin;
 pub mod args;
 mod client;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
 mod inbox;
 mod listener;
 pub mod log;
-pub mod node;
 mod poll;
 pub mod process;
 mod resolve;

@@ -11,9 +11,11 @@ use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
+#[cfg(feature = "demo")]
+use nuthatch::demo;
 use nuthatch::process::{self, Daemon, PidFile, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{demo, diff, log, node, route};
+use nuthatch::{diff, log, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -49,14 +51,18 @@ fn execute(command: Command) -> Outcome {
             eprint!("{}", verdict::accepted(&find(file.as_deref())?, colour(&io::stderr())));
         }
         Command::Serve(options) => return serve(&options),
+        #[cfg(feature = "demo")]
         Command::Demo { once } => {
             return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
         }
+        #[cfg(feature = "demo")]
         Command::Node { listen, memory } => {
             log::init(Options::default().verbosity, None, None)?;
             process::raise_open_files()?;
-            node::run(&listen, memory, Signals::catch()?)?;
+            demo::run_node(&listen, memory, Signals::catch()?)?;
         }
+        #[cfg(not(feature = "demo"))]
+        Command::Demo { .. } | Command::Node { .. } => return Err(NO_DEMO.into()),
         Command::Route(question) => {
             let config = find(question.file.as_deref())?;
             let pool = config.choose(question.pool.as_deref())?;
@@ -69,6 +75,11 @@ fn execute(command: Command) -> Outcome {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Said by the program as it is shipped.
+#[cfg(not(feature = "demo"))]
+const NO_DEMO: &str = "this program is built without demo and node: the source has them, \
+                       run \"cargo run --release -- demo\" there";
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;

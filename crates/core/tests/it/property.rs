@@ -9,7 +9,7 @@ pub(crate) fn cases(count: u32) -> ProptestConfig {
     let config = ProptestConfig::with_cases(count);
     let rng_seed = match config.rng_seed {
         RngSeed::Random => RngSeed::Fixed(1),
-        asked => asked,
+        asked @ RngSeed::Fixed(_) => asked,
     };
     ProptestConfig { rng_seed, ..config }
 }

@@ -6,13 +6,14 @@ ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
+# Without default features: the demo and its memcached are not shipped.
 # The target is named, as cargo would otherwise build its own helpers statically too, and fail. What
 # it fetches and compiles stays in the builder's cache and is there for the next build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     host=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --release --locked --package nuthatch --package nuthatch-cache-api --bins \
-      --target "$host" && \
+      --no-default-features --target "$host" && \
     install -D -s -t /out "target/$host/release/nuthatch" \
     "target/$host/release/cache-api" "target/$host/release/cache-load"
 

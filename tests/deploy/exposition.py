@@ -21,8 +21,9 @@ def scrape(program: Path, folder: Path) -> str:
     words = [program, f"--admin=127.0.0.1:{admin}", f"--stats-addr={folder}/stats.sock"]
     servers = f"127.0.0.1:{node}:1 memcached-0,127.0.0.1:{nobody}:1 memcached-1"
     variables = {"SERVERS": servers, "LISTEN_PORT": str(data), "AUTO_EJECT_HOSTS": "false"}
+    memcached = ["memcached", "-u", "nobody", "-l", "127.0.0.1", "-U", "0", "-p", str(node)]
     with (
-        running([program, "node", f"--listen=127.0.0.1:{node}"], {}, folder),
+        running(memcached, {"PATH": "/usr/bin:/bin"}, folder),
         running(words, variables, folder) as proxy,
     ):
         fetch(f"http://127.0.0.1:{admin}/ready", proxy)

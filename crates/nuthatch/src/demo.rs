@@ -1,4 +1,6 @@
 //! `nuthatch demo`: the proxy at work, with nodes and a load of its own, all in this process.
+//! `nuthatch node` is one of the nodes alone. Both are the feature `demo`, which the program that is
+//! shipped is built without.
 //!
 //! The one rule: nothing is for show. The configuration that is printed is the one that is read,
 //! the proxy is the one that serves everybody, and every answer is compared with the one that is
@@ -16,8 +18,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
+use nuthatch_node::Node;
+
 use crate::config::{Config, Pool, Server};
-use crate::node::Node;
 use crate::process::{ProcessEvent, Signals};
 use crate::run::Proxy;
 use crate::verdict::Colour;
@@ -56,6 +59,19 @@ pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitC
     }
     stage.close()?;
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Is a node on `listen` (`host:port`) with `memory` MiB for items, until a signal ends it.
+///
+/// # Errors
+/// When it can't listen.
+pub fn run_node(listen: &str, memory: usize, signals: Signals) -> io::Result<()> {
+    let node = Node::start(listen, memory << 20).map_err(|error| {
+        io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
+    })?;
+    log::info!(at:% = node.address(), memory_mib = memory; "node listens");
+    wait(signals);
+    Ok(())
 }
 
 const NODES: usize = 3;

@@ -2,8 +2,8 @@
 //!
 //! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it; [`demo`] shows the proxy at work, over three
-//! [`node`]s of its own.
+//! about a configuration without serving it; `demo`, if the program is built with it, shows the
+//! proxy at work.
 
 mod addresses;
 pub mod admin;
@@ -11,6 +11,7 @@ pub mod args;
 mod attempt;
 mod client;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
 mod drain;
@@ -19,7 +20,6 @@ mod inbox;
 mod linger;
 mod listener;
 pub mod log;
-pub mod node;
 pub mod own_files;
 mod poll;
 pub mod process;

@@ -12,10 +12,12 @@ use std::process::ExitCode;
 use nuthatch::args::{self, Command, Options};
 use nuthatch::config::capacity::Capacity;
 use nuthatch::config::{Config, ConfigErrors, lint};
+#[cfg(feature = "demo")]
+use nuthatch::demo;
 use nuthatch::escape::escaped;
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{demo, diff, log, node, own_files, route};
+use nuthatch::{diff, log, own_files, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -57,14 +59,18 @@ fn execute(command: Command) -> Outcome {
             eprint!("{}", verdict::accepted(&config, shortage.as_deref(), colour));
         }
         Command::Serve(options) => return serve(&options),
+        #[cfg(feature = "demo")]
         Command::Demo { once } => {
             return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
         }
+        #[cfg(feature = "demo")]
         Command::Node { listen, memory } => {
             log::init(Options::default().verbosity, None, None)?;
             process::raise_open_files()?;
-            node::run(&listen, memory, Signals::catch()?)?;
+            demo::run_node(&listen, memory, Signals::catch()?)?;
         }
+        #[cfg(not(feature = "demo"))]
+        Command::Demo { .. } | Command::Node { .. } => return Err(NO_DEMO.into()),
         Command::Route(question) => {
             let config = find(question.file.as_deref())?;
             let pool = config.choose(question.pool.as_deref())?;
@@ -77,6 +83,11 @@ fn execute(command: Command) -> Outcome {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Said by the program as it is shipped.
+#[cfg(not(feature = "demo"))]
+const NO_DEMO: &str = "this program is built without demo and node: the source has them, \
+                       run \"cargo run --release -- demo\" there";
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;

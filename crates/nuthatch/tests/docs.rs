@@ -243,7 +243,7 @@ fn the_architecture_is_short_and_its_map_is_whole() {
     let document = read("ARCHITECTURE.md");
     assert!(document.lines().count() <= 200);
     let map = section(&document, "## The map");
-    for package in ["core", "nuthatch"] {
+    for package in ["core", "nuthatch", "nuthatch-node"] {
         for entry in fs::read_dir(root().join("crates").join(package).join("src")).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
             let is_on_it = !file.ends_with(".rs") || map.contains(&format!("`{file}`"));
@@ -277,6 +277,7 @@ fn every_dependency_has_its_reason() {
     for (package, manifest) in [
         ("core", "crates/core/Cargo.toml"),
         ("nuthatch", "crates/nuthatch/Cargo.toml"),
+        ("node", "crates/nuthatch-node/Cargo.toml"),
         ("bench", "bench/Cargo.toml"),
         ("cache-api", "examples/cache-api/Cargo.toml"),
         ("harness", "tests/harness/Cargo.toml"),
@@ -303,6 +304,22 @@ fn every_dependency_has_its_reason() {
         }
     }
     assert_eq!(listed, known, "listed on the left, known on the right");
+}
+
+/// What only the demo needs is optional, and both recipes of what is shipped leave it out.
+#[test]
+fn what_is_shipped_is_built_without_the_demo() {
+    let manifest = read("crates/nuthatch/Cargo.toml");
+    for name in ["indicatif", "nuthatch-node"] {
+        let line = manifest.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap();
+        assert!(line.contains("optional = true"), "{line}");
+    }
+    for path in ["Makefile", "Dockerfile"] {
+        let recipes = read(path).replace("\\\n", " ");
+        let build = recipes.lines().find(|line| line.contains("+crt-static")).unwrap();
+        assert!(build.contains(" --package nuthatch "), "{path}: {build}");
+        assert!(build.contains(" --no-default-features "), "{path}: {build}");
+    }
 }
 
 #[test]
@@ -333,7 +350,8 @@ fn every_event_of_the_log_has_its_explanation() {
     let document = read("docs/operations.md");
     let lines: Vec<_> = rows(section(&document, "## Log")).map(|row| row[0]).collect();
     let mut count = 0;
-    for file in files(&root().join("crates/nuthatch/src"), ".rs") {
+    let programs = ["crates/nuthatch/src", "crates/nuthatch-node/src"];
+    for file in programs.iter().flat_map(|folder| files(&root().join(folder), ".rs")) {
         let text = fs::read_to_string(&file).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
         for level in ["error", "warn", "info"] {

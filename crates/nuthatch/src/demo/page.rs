@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use indicatif::HumanCount;
+use nuthatch_node::Figures;
 
 use super::load::{CLIENTS, KEYS, KEYS_AT_ONCE, Outcome};
-use crate::node::Figures;
 use crate::verdict::Colour;
 
 /// One page from top to bottom.

@@ -5,32 +5,32 @@
 
 use std::io::Write as _;
 
-use super::item::{Item, Seconds, deadline, parse};
-use super::session::Line;
-use super::store::{Counted, Delta, Mode, Store, Write, Written};
+use crate::item::{Item, Seconds, deadline, parse};
+use crate::session::Line;
+use crate::store::{Counted, Delta, Mode, Store, Write, Written};
 
-pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-pub(super) const NOT_A_NUMBER: &[u8] =
+pub(crate) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
+pub(crate) const NOT_A_NUMBER: &[u8] =
     b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 const NOT_FOUND: &[u8] = b"NOT_FOUND\r\n";
 
 /// How values are read: what stands before the keys of `get`, `gets`, `gat` and `gats`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Read {
+pub(crate) struct Read {
     with_cas: bool,
     /// The new expiry, if there is one.
     touch: Option<Option<Seconds>>,
 }
 
 impl Read {
-    pub(super) fn new(mut line: Line<'_>, now: Seconds) -> Self {
+    pub(crate) fn new(mut line: Line<'_>, now: Seconds) -> Self {
         let touch = line.command.starts_with(b"gat");
         let touch = touch.then(|| exptime(line.words.next(), now));
         Self { with_cas: line.command.ends_with(b"s"), touch }
     }
 
     /// Appends the `VALUE` of `key`, if it has one.
-    pub(super) fn value(self, store: &mut Store, key: &[u8], reply: &mut Vec<u8>) {
+    pub(crate) fn value(self, store: &mut Store, key: &[u8], reply: &mut Vec<u8>) {
         let now = store.now();
         let Some(mut item) = store.find(key) else {
             store.counts.get_misses += 1;
@@ -56,7 +56,7 @@ impl Read {
 }
 
 /// Appends the answer to a command with one key that reads no value.
-pub(super) fn answer(store: &mut Store, key: &[u8], line: Line<'_>, reply: &mut Vec<u8>) {
+pub(crate) fn answer(store: &mut Store, key: &[u8], line: Line<'_>, reply: &mut Vec<u8>) {
     let now = store.now();
     let mut words = line.words.clone().skip(1);
     let said: &[u8] = match line.command {

@@ -1,8 +1,10 @@
-//! `nuthatch node`: a small memcached server, to try things with.
+//! A small memcached server, to try things with: `nuthatch demo` works on three of them, and
+//! `nuthatch node` is one.
 //!
 //! Classic and meta commands, expiry, CAS and bounded memory, with memcached 1.6.18's answers, in
 //! a few hundred lines: a thread a client, one store behind a lock. For a demonstration and for
-//! tests; who has traffic has memcached.
+//! tests; who has traffic has memcached. That is why it is a package of its own: the program that
+//! is shipped does not have it.
 //!
 //! ```text
 //! node ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
@@ -15,9 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::listener::TOO_MANY_CLIENTS;
-use crate::process::{ProcessEvent, Signals};
-
 mod classic;
 mod flags;
 mod item;
@@ -27,19 +26,6 @@ mod store;
 
 use item::Seconds;
 use store::Store;
-
-/// Serves on `listen` (`host:port`) with `memory` MiB for items, until a signal ends it.
-///
-/// # Errors
-/// When it can't listen.
-pub fn run(listen: &str, memory: usize, mut signals: Signals) -> io::Result<()> {
-    let node = Node::start(listen, memory << 20).map_err(|error| {
-        io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
-    })?;
-    log::info!(at:% = node.address, memory_mib = memory; "node listens");
-    while signals.wait().is_some_and(|event| event != ProcessEvent::Drain) {}
-    Ok(())
-}
 
 /// A running node. Its threads end with the process.
 #[derive(Debug)]
@@ -142,6 +128,9 @@ fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     })?;
     Ok(())
 }
+
+/// memcached's words for a client too many.
+const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// Clients at one time; memcached's default.
 const CLIENTS_MAX: usize = 1024;

@@ -1,68 +1,68 @@
 //! An item: a value, and what memcached remembers with it.
 
 /// Seconds since 1970. Memcached's clock has the same grain.
-pub(super) type Seconds = u32;
+pub(crate) type Seconds = u32;
 
 /// The largest item with all that belongs to it, in bytes: memcached's default (`-I 1m`).
-pub(super) const ITEM_SIZE_MAX: usize = 1 << 20;
+pub(crate) const ITEM_SIZE_MAX: usize = 1 << 20;
 
 /// From so many seconds on, an exptime is a date and not a delay (protocol.txt, "Expiration
 /// times").
 const MONTH: i64 = 60 * 60 * 24 * 30;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Item {
-    pub(super) data: Vec<u8>,
+pub(crate) struct Item {
+    pub(crate) data: Vec<u8>,
     /// The client's flags, which mean nothing to us.
-    pub(super) flags: u32,
+    pub(crate) flags: u32,
     /// From when on it is gone; `None` is never.
-    pub(super) expires: Option<Seconds>,
+    pub(crate) expires: Option<Seconds>,
     /// The number of the change that made it what it is.
-    pub(super) cas: u64,
+    pub(crate) cas: u64,
     /// When it was last written or read.
-    pub(super) accessed: Seconds,
+    pub(crate) accessed: Seconds,
     /// Whether it was read since it was written.
-    pub(super) fetched: bool,
+    pub(crate) fetched: bool,
     /// Whether it was invalidated, but is still good enough to be shown.
-    pub(super) stale: bool,
+    pub(crate) stale: bool,
     /// Whether some client was told to recache it.
-    pub(super) has_winner: bool,
+    pub(crate) has_winner: bool,
     /// Its key in base64, if it was stored under that: so it is repeated.
-    pub(super) base64_key: Option<Box<[u8]>>,
+    pub(crate) base64_key: Option<Box<[u8]>>,
 }
 
 impl Item {
-    pub(super) fn is_expired(&self, now: Seconds) -> bool {
+    pub(crate) fn is_expired(&self, now: Seconds) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
 
     /// Notes that it is read.
-    pub(super) fn access(&mut self, now: Seconds) {
+    pub(crate) fn access(&mut self, now: Seconds) {
         self.fetched = true;
         self.accessed = now;
     }
 
     /// The item that takes its place when its value grows, and inherits only this much.
-    pub(super) fn heir(&self, data: Vec<u8>) -> Self {
+    pub(crate) fn heir(&self, data: Vec<u8>) -> Self {
         Self { data, flags: self.flags, expires: self.expires, ..Self::default() }
     }
 
     /// Its bytes as memcached counts them: a head of 56, the key and the value with their ends,
     /// and flags if it has any.
-    pub(super) fn size(&self, key: &[u8]) -> usize {
+    pub(crate) fn size(&self, key: &[u8]) -> usize {
         let flags = if self.flags == 0 { 0 } else { 4 };
         56 + key.len() + 1 + flags + self.data.len() + 2
     }
 
     /// The value as a number: the digits in front, if nothing but a space ends them.
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         let mut words = self.data.trim_ascii_start().split(u8::is_ascii_whitespace);
         words.next().and_then(parse)
     }
 }
 
 /// When something ends that was written with this exptime: 0 is never, below 0 at once.
-pub(super) fn deadline(exptime: i64, now: Seconds) -> Option<Seconds> {
+pub(crate) fn deadline(exptime: i64, now: Seconds) -> Option<Seconds> {
     let at = match exptime {
         0 => return None,
         ..0 => 0,
@@ -73,7 +73,7 @@ pub(super) fn deadline(exptime: i64, now: Seconds) -> Option<Seconds> {
 }
 
 /// A word as a number.
-pub(super) fn parse<N: std::str::FromStr>(word: &[u8]) -> Option<N> {
+pub(crate) fn parse<N: std::str::FromStr>(word: &[u8]) -> Option<N> {
     str::from_utf8(word).ok()?.parse().ok()
 }
 

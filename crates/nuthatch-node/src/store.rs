@@ -9,41 +9,41 @@ use std::ops::DerefMut;
 
 use quick_cache::{Weighter, unsync::Cache};
 
-use super::item::{ITEM_SIZE_MAX, Item, Seconds, deadline};
+use crate::item::{ITEM_SIZE_MAX, Item, Seconds, deadline};
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     items: Cache<Box<[u8]>, Item, Bytes>,
     now: Seconds,
     /// The CAS id of the last change.
     cas: u64,
     /// When all items go.
     flush_at: Option<Seconds>,
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// What has been asked of a node, since its start or `stats reset`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) requests: u64,
-    pub(super) get_hits: u64,
-    pub(super) get_misses: u64,
-    pub(super) sets: u64,
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) get_hits: u64,
+    pub(crate) get_misses: u64,
+    pub(crate) sets: u64,
 }
 
 /// A value to be written.
 #[derive(Debug)]
-pub(super) struct Write {
-    pub(super) mode: Mode,
+pub(crate) struct Write {
+    pub(crate) mode: Mode,
     /// Only over the item with this CAS id.
-    pub(super) cas: Option<u64>,
+    pub(crate) cas: Option<u64>,
     /// Whether an older CAS id will do, at the price of a stale item.
-    pub(super) allow_stale: bool,
-    pub(super) item: Item,
+    pub(crate) allow_stale: bool,
+    pub(crate) item: Item,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Set,
     Add,
     Replace,
@@ -53,7 +53,7 @@ pub(super) enum Mode {
 
 /// What became of a [`Write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     /// It is there, under this CAS id.
     Stored(u64),
     NotStored,
@@ -63,7 +63,7 @@ pub(super) enum Written {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Delta {
+pub(crate) enum Delta {
     /// Goes round at 64 bits.
     Up(u64),
     /// Stops at 0.
@@ -72,7 +72,7 @@ pub(super) enum Delta {
 
 /// What became of a [`Delta`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counted {
+pub(crate) enum Counted {
     Number(u64),
     NotANumber,
     Exists,
@@ -81,13 +81,13 @@ pub(super) enum Counted {
 
 impl Store {
     /// A store for items of `memory` bytes in all.
-    pub(super) fn new(memory: usize) -> Self {
+    pub(crate) fn new(memory: usize) -> Self {
         let items = Cache::with_weighter(memory / ITEM_SIZE_USUAL, memory as u64, Bytes);
         Self { items, now: 0, cas: 0, flush_at: None, counts: Counts::default() }
     }
 
     /// Moves the clock.
-    pub(super) fn set_now(&mut self, now: Seconds) {
+    pub(crate) fn set_now(&mut self, now: Seconds) {
         self.now = now;
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = None;
@@ -95,11 +95,11 @@ impl Store {
         }
     }
 
-    pub(super) fn now(&self) -> Seconds {
+    pub(crate) fn now(&self) -> Seconds {
         self.now
     }
 
-    pub(super) fn find(&mut self, key: &[u8]) -> Option<impl DerefMut<Target = Item>> {
+    pub(crate) fn find(&mut self, key: &[u8]) -> Option<impl DerefMut<Target = Item>> {
         let now = self.now;
         self.items.remove_if(key, |item| item.is_expired(now));
         self.items.get_mut(key)
@@ -107,7 +107,7 @@ impl Store {
 
     /// `set`, `add`, `replace`, `append`, `prepend`, `cas` and `ms`
     /// (memcached `do_store_item`).
-    pub(super) fn write(&mut self, key: &[u8], write: Write) -> Written {
+    pub(crate) fn write(&mut self, key: &[u8], write: Write) -> Written {
         let Write { mode, cas, allow_stale, mut item } = write;
         self.counts.sets += 1;
         if item.size(key) > ITEM_SIZE_MAX {
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// `incr`, `decr` and `ma` (memcached `do_add_delta`).
-    pub(super) fn add_delta(&mut self, key: &[u8], delta: Delta, cas: Option<u64>) -> Counted {
+    pub(crate) fn add_delta(&mut self, key: &[u8], delta: Delta, cas: Option<u64>) -> Counted {
         let (now, next_cas) = (self.now, self.cas + 1);
         let Some(mut item) = self.find(key) else { return Counted::NotFound };
         let Some(old) = item.number() else { return Counted::NotANumber };
@@ -181,13 +181,13 @@ impl Store {
     }
 
     /// Whether there was something to remove.
-    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         let now = self.now;
         self.items.remove(key).is_some_and(|(_, item)| !item.is_expired(now))
     }
 
     /// Makes an item stale: the next client that sees it is told to recache it.
-    pub(super) fn invalidate(&mut self, key: &[u8], expires: Option<Option<Seconds>>) {
+    pub(crate) fn invalidate(&mut self, key: &[u8], expires: Option<Option<Seconds>>) {
         let next_cas = self.cas + 1;
         let Some(mut item) = self.find(key) else { return };
         item.expires = expires.unwrap_or(item.expires);
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Removes all items, `delay` seconds from now.
-    pub(super) fn flush(&mut self, delay: i64) {
+    pub(crate) fn flush(&mut self, delay: i64) {
         if delay <= 0 {
             self.items.clear();
         } else {
@@ -208,17 +208,17 @@ impl Store {
     }
 
     /// How many items there are; expired ones count until they are asked for or make room.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
     /// Bytes of all items.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.items.weight()
     }
 
     /// Bytes that all items may have.
-    pub(super) fn bytes_max(&self) -> u64 {
+    pub(crate) fn bytes_max(&self) -> u64 {
         self.items.capacity()
     }
 }

@@ -6,40 +6,40 @@
 
 use nuthatch_core::memcache::Words;
 
-use super::item::{Seconds, deadline, parse};
+use crate::item::{Seconds, deadline, parse};
 
 /// What the flags ask for. Those that only ask for a word in the answer are read again when the
 /// answer is written, as it has them in the order of the request.
 #[derive(Debug, Clone)]
-pub(super) struct Flags<'a> {
-    pub(super) words: Words<'a>,
+pub(crate) struct Flags<'a> {
+    pub(crate) words: Words<'a>,
     /// `v`: with the value.
-    pub(super) value: bool,
+    pub(crate) value: bool,
     /// `u`: without noting that it was read.
-    pub(super) unseen: bool,
+    pub(crate) unseen: bool,
     /// `I`: make stale, or allow to be late.
-    pub(super) invalidate: bool,
+    pub(crate) invalidate: bool,
     /// `T`: the new expiry.
-    pub(super) expires: Option<Option<Seconds>>,
+    pub(crate) expires: Option<Option<Seconds>>,
     /// `N`: make what is not there, with this expiry.
-    pub(super) vivify: Option<Option<Seconds>>,
+    pub(crate) vivify: Option<Option<Seconds>>,
     /// `R`: let one client recache what expires before this.
-    pub(super) recache: Option<Option<Seconds>>,
+    pub(crate) recache: Option<Option<Seconds>>,
     /// `C`: only the item with this CAS id.
-    pub(super) cas: Option<u64>,
+    pub(crate) cas: Option<u64>,
     /// `F`: the client's flags.
-    pub(super) client_flags: u32,
+    pub(crate) client_flags: u32,
     /// `M`: the mode, one letter.
-    pub(super) mode: Option<u8>,
+    pub(crate) mode: Option<u8>,
     /// `D`: how much to count by.
-    pub(super) delta: u64,
+    pub(crate) delta: u64,
     /// `J`: where to begin to count.
-    pub(super) initial: u64,
+    pub(crate) initial: u64,
 }
 
 /// Why flags are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadFlag {
+pub(crate) enum BadFlag {
     Duplicate,
     Unknown,
     Token,
@@ -49,7 +49,7 @@ pub(super) enum BadFlag {
 
 impl BadFlag {
     /// The answer of `mg` and `ms`; `ma` and `md` have [`BAD_FLAG`] for all.
-    pub(super) const fn text(self) -> &'static [u8] {
+    pub(crate) const fn text(self) -> &'static [u8] {
         match self {
             Self::Duplicate => b"CLIENT_ERROR duplicate flag\r\n",
             Self::Unknown => b"CLIENT_ERROR invalid flag\r\n",
@@ -60,11 +60,11 @@ impl BadFlag {
     }
 }
 
-pub(super) const BAD_FLAG: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
+pub(crate) const BAD_FLAG: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 
 impl<'a> Flags<'a> {
     /// Reads the words behind the key, or behind the length of `ms`.
-    pub(super) fn read(words: Words<'a>, now: Seconds) -> Result<Self, BadFlag> {
+    pub(crate) fn read(words: Words<'a>, now: Seconds) -> Result<Self, BadFlag> {
         let mut flags = Self {
             words: words.clone(),
             value: false,

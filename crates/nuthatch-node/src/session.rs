@@ -13,12 +13,12 @@ use nuthatch_core::protocol::{
     All, Class, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
 };
 
-use super::item::{ITEM_SIZE_MAX, parse};
-use super::store::Counts;
-use super::{Shared, classic, meta, seconds};
+use crate::item::{ITEM_SIZE_MAX, parse};
+use crate::store::Counts;
+use crate::{Shared, classic, meta, seconds};
 
 /// Serves one client until it leaves.
-pub(super) fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+pub(crate) fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut session = Session::new(shared, BufWriter::new(stream));
     let mut input = Vec::new();
     let mut chunk = vec![0; CHUNK];
@@ -42,12 +42,12 @@ const CHUNK: usize = 16 << 10;
 
 /// A line that asks for something, and what it brings.
 #[derive(Debug, Clone)]
-pub(super) struct Line<'a> {
-    pub(super) command: &'a [u8],
+pub(crate) struct Line<'a> {
+    pub(crate) command: &'a [u8],
     /// The words behind the command.
-    pub(super) words: Words<'a>,
+    pub(crate) words: Words<'a>,
     /// The value, without its line end.
-    pub(super) data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl<'a> Line<'a> {

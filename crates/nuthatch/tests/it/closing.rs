@@ -51,6 +51,7 @@ fn assert_all_replies(proxy: &Proxy, reply: &str, rest: &[u8], last: &str) {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn all_replies_come_before_quit_ends_the_connection_whatever_follows_it() {
     let (_server, proxy, reply) = large_value("");
     assert_all_replies(&proxy, &reply, b"quit\r\n", "");
@@ -60,6 +61,7 @@ fn all_replies_come_before_quit_ends_the_connection_whatever_follows_it() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn all_replies_and_the_error_line_come_before_a_framing_error_ends_the_connection() {
     let (_server, proxy, reply) = large_value("");
     for extra in [0, 70_000, 3_000_000] {
@@ -69,6 +71,7 @@ fn all_replies_and_the_error_line_come_before_a_framing_error_ends_the_connectio
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn all_replies_come_to_one_who_sends_on_until_it_has_read_them() {
     let (_server, proxy, reply) = large_value("");
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
@@ -90,6 +93,7 @@ fn all_replies_come_to_one_who_sends_on_until_it_has_read_them() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_unix_client_gets_all_replies_too() {
     let server = Memcached::start_with(free_port(), &["-I", "2m"]);
     let dir = TempDir::new();
@@ -112,6 +116,7 @@ fn a_unix_client_gets_all_replies_too() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_client_that_is_one_too_many_reads_why_whatever_it_has_sent() {
     let server = Memcached::start();
     let mut proxy =
@@ -144,6 +149,7 @@ fn descriptors(proxy: &Proxy) -> usize {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn clients_that_never_close_are_closed_and_cost_the_others_nothing() {
     const CLIENTS: usize = 1000;
     let server = Memcached::start();
@@ -178,6 +184,7 @@ fn clients_that_never_close_are_closed_and_cost_the_others_nothing() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_client_that_sends_for_ever_behind_quit_is_closed_and_costs_no_memory() {
     let server = Memcached::start();
     let proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
@@ -198,6 +205,7 @@ fn a_client_that_sends_for_ever_behind_quit_is_closed_and_costs_no_memory() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_client_that_quits_and_stays_does_not_hold_up_a_drain_for_longer_than_its_time() {
     let server = Memcached::start();
     let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
@@ -214,6 +222,7 @@ fn a_client_that_quits_and_stays_does_not_hold_up_a_drain_for_longer_than_its_ti
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_drain_waits_for_replies_behind_quit() {
     let (_server, mut proxy, reply) = large_value("");
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
@@ -231,6 +240,7 @@ fn a_drain_waits_for_replies_behind_quit() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_client_that_is_shed_for_memory_is_closed_at_once() {
     let (_server, proxy, _) =
         large_value("memory_max: 4m\nclient_buffer_max: 8m\nclient_backlog_max: 8m");

@@ -1,4 +1,4 @@
-# Eleven recipes, no logic. `make test` is what CI runs.
+# Twelve recipes, no logic. `make test` is what CI runs.
 
 CARGO ?= cargo
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
@@ -9,7 +9,7 @@ DEPS = memcached nutcracker libmemcached-tools libmemcached-dev python3-venv pyt
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 
-.PHONY: test deps check build unit it fuzz deploy-check bench images e2e
+.PHONY: test deps check build unit it fuzz fuzz-differential deploy-check bench images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -39,6 +39,10 @@ it:
 
 fuzz:
 	fuzz/run 20
+
+# 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
+fuzz-differential:
+	$(CARGO) test --release -p nuthatch --test it differential_fuzz::a_long_run -- --ignored --nocapture
 
 deploy-check: deps build
 	tests/deploy/run

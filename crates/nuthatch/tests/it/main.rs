@@ -15,6 +15,7 @@
 mod admin;
 mod clients;
 mod differential;
+mod differential_fuzz;
 mod example;
 mod failures;
 mod fake;
@@ -23,6 +24,7 @@ mod http;
 mod isolation;
 mod memory;
 mod multiget;
+mod old_servers;
 mod process;
 mod random;
 mod routing;

@@ -44,7 +44,7 @@ pub(super) struct Rule {
     uses: AtomicUsize,
 }
 
-pub(super) static RULES: [Rule; 18] = [
+pub(super) static RULES: [Rule; 19] = [
     rule("control byte in a key", "| a control byte in a key |", |case| {
         case.ours_is("CLIENT_ERROR bad command line format") && case.first_line().any_control()
     }),
@@ -55,6 +55,13 @@ pub(super) static RULES: [Rule; 18] = [
     ),
     rule("wrong storage line", "| a storage line that is wrong but has a length |", |case| {
         case.stores() && case.ours_is_one_error() && case.plain_is_error()
+    }),
+    rule("wrong line, wrong data", "| a storage line that is wrong but has a length |", |case| {
+        // What is too much of the data is read as the next request, by both.
+        case.stores()
+            && case.plain_is_error()
+            && !case.has_whole_data()
+            && case.ours.lines().all(is_error)
     }),
     rule("silent wrong storage line", "| `set a x 0 1 noreply\\r\\n1` | nothing |", |case| {
         case.stores() && case.is_quiet() && case.ours.is("") && case.plain_is_error()
@@ -175,6 +182,15 @@ impl Case<'_> {
     fn stores(&self) -> bool {
         let verbs: [&[u8]; 7] = [b"set", b"add", b"replace", b"append", b"prepend", b"cas", b"ms"];
         verbs.contains(&self.verb())
+    }
+
+    /// Whether the data block is as long as the line says, and ends as it must.
+    fn has_whole_data(&self) -> bool {
+        let place = if self.verb() == b"ms" { 2 } else { 4 };
+        let len = self.first_line().words().nth(place).and_then(number);
+        let start = self.request.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let data = &self.request[start..];
+        len.is_some_and(|len| data.len() == len + 2) && data.ends_with(b"\r\n")
     }
 
     fn is_quiet(&self) -> bool {

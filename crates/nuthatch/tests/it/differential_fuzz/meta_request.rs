@@ -4,7 +4,7 @@
 //! way, and uses a key in base64 only where the item remembers that its key is binary.
 
 use super::request::{Kind, Maker, raw};
-use super::script::Request;
+use super::script::{Part, Request};
 
 impl Maker {
     pub(super) fn meta_get(&mut self) -> Request {
@@ -120,9 +120,23 @@ impl Maker {
         if self.kind == Kind::Innocent {
             return Request::of(vec![raw("me "), self.plain_key(), raw("\r\n")]);
         }
+        if coded && self.odd(2) {
+            return self.forgetful(key);
+        }
         let flags = if coded && !self.odd(8) { " b" } else { "" };
         let more =
             if self.odd(6) { *self.random.pick(&[" q", " O1", " k", " b", " \x01"]) } else { "" };
         Request::of(vec![raw("me "), key, raw(&format!("{flags}{more}\r\n"))])
+    }
+
+    /// Items of which memcached forgets that their key is binary, so that it prints the key raw.
+    fn forgetful(&mut self, key: Part) -> Request {
+        let (make, ask) = *self.random.pick(&[
+            (" b N1000\r\nme ", " b\r\n"),
+            (" b N1000 k v\r\nmg ", " k b\r\n"),
+            (" N1000 b\r\nmd ", " b k\r\n"),
+            (" b T0\r\nma ", " b N0 k\r\n"),
+        ]);
+        Request::of(vec![raw("mg "), key.clone(), raw(make), key, raw(ask)])
     }
 }

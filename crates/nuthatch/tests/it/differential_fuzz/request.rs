@@ -201,7 +201,7 @@ impl Maker {
         parts.push(raw(if self.odd(30) { "\n" } else { "\r\n" }));
         parts.push(Part::Raw(data));
         parts.push(raw(if self.odd(60) {
-            self.random.pick::<&str>(&["", "xy\r\n", "\nx\r\n"])
+            self.random.pick::<&str>(&["xy\r\n", "\nx\r\n"])
         } else {
             "\r\n"
         }));

@@ -10,7 +10,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 SOAK_ROUNDS ?= 20
 
-.PHONY: test fast deps check build unit it soak fuzz deploy-check bench images e2e
+.PHONY: test fast deps check build unit it soak fuzz fuzz-differential deploy-check bench images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -42,7 +42,7 @@ unit:
 	$(CARGO) test --workspace --doc --quiet
 
 it:
-	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored
+	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) run --release --quiet -- demo --once
 
@@ -56,6 +56,10 @@ soak: deps
 
 fuzz:
 	fuzz/run 20
+
+# 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
+fuzz-differential:
+	$(CARGO) test --release -p nuthatch --test it differential_fuzz::a_long_run -- --ignored --nocapture
 
 deploy-check: deps build
 	tests/deploy/run

@@ -241,7 +241,7 @@ fn the_walk_is_numbered_as_the_modules_are() {
 #[test]
 fn the_architecture_is_short_and_its_map_is_whole() {
     let document = read("ARCHITECTURE.md");
-    assert!(document.lines().count() <= 200);
+    assert!(document.lines().count() <= 210);
     let map = section(&document, "## The map");
     for package in ["core", "nuthatch", "nuthatch-node"] {
         for entry in fs::read_dir(root().join("crates").join(package).join("src")).unwrap() {

@@ -1,0 +1,234 @@
+//! No input of a client changes another client's answer, costs a connection to a server, or ejects
+//! one; and every client is answered as one memcached would answer, but for the differences that
+//! `docs/protocol.md` lists.
+//!
+//! Fuzzing clients send right and wrong requests from a seed, innocent ones right requests only, all
+//! at once, to the proxy over three memcacheds and to one memcached alone. The rule: a difference is
+//! a fault unless a rule of `compare.rs` accepts it, and whoever lets a rule in names its row.
+//!
+//! A fault is told with the smallest script that shows it and the command that plays it again.
+//! `make fuzz-differential` is the long run; `FUZZ_SEEDS`, `FUZZ_REQUESTS` (of one seed) and
+//! `FUZZ_FAULTS` (kinds of faults after which it ends) set the length of any run, `FUZZ_SEED` plays one
+//! seed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use play::{Fault, Player, transcript};
+use request::{Kind, script};
+use script::{Part, Request};
+use shrink::{innocent, shrink, trial};
+use world::{Shape, World};
+
+mod compare;
+mod meta_request;
+mod play;
+mod request;
+mod script;
+mod shrink;
+mod world;
+
+const FEW: Shape = Shape { workers: 1, server_connections: 1 };
+const MANY: Shape = Shape { workers: 2, server_connections: 4 };
+
+/// Fuzzing clients that are at work at once.
+const CLIENTS: usize = 3;
+
+#[test]
+fn one_worker_answers_any_client_as_one_memcached_does() {
+    expect_none(&hunt(FEW, Plan::from_environment(60, 1)));
+}
+
+#[test]
+fn several_workers_and_connections_answer_any_client_as_one_memcached_does() {
+    expect_none(&hunt(MANY, Plan::from_environment(60, 1)));
+}
+
+#[test]
+fn an_answer_that_is_not_the_plain_servers_is_found_and_made_small() {
+    let mut script = script(Kind::Innocent, 1, 10);
+    // The plain server is asked something else, as if the proxy had answered wrongly.
+    let wrong = Request {
+        reference: Some(vec![Part::Raw(b"bogus\r\n".to_vec())]),
+        ..Request::raw("mn\r\n")
+    };
+    script.batches[0].requests.push(wrong);
+    let fault = trial(FEW, &script).swap_remove(0);
+    assert_eq!(fault.signature, "mn: plain ERROR Open, ours MN Open");
+    let (small, _) = shrink(FEW, &script, fault);
+    assert_eq!(transcript(&small), "    mn\\r\\n\n    -- in one write\n");
+}
+
+/// As long as one likes: `make fuzz-differential`.
+#[test]
+#[ignore = "takes minutes"]
+fn a_long_run_answers_any_client_as_one_memcached_does() {
+    let plan = Plan::from_environment(4000, 20);
+    let found: Vec<_> = [FEW, MANY].iter().flat_map(|&shape| hunt(shape, plan)).collect();
+    for rule in &compare::RULES {
+        let uses = rule.uses();
+        eprintln!("{uses:8} times: {}{}", rule.name, if uses == 0 { " (NEVER USED)" } else { "" });
+    }
+    expect_none(&found);
+}
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    seeds: u64,
+    requests: usize,
+    /// Kinds of faults after which it is enough.
+    faults: usize,
+}
+
+impl Plan {
+    fn from_environment(seeds: u64, faults: usize) -> Self {
+        let number = |name, usual| env::var(name).map_or(usual, |text| text.parse().unwrap());
+        let count = |name, usual| usize::try_from(number(name, usual)).unwrap();
+        Self {
+            seeds: number("FUZZ_SEEDS", seeds),
+            requests: count("FUZZ_REQUESTS", 125),
+            faults: count("FUZZ_FAULTS", faults as u64),
+        }
+    }
+}
+
+/// Plays all seeds of a plan; tells every kind of fault that was found.
+fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
+    /// Memcacheds are started anew before they are full.
+    const SEEDS_OF_A_WORLD: u64 = 300;
+    let replayed = env::var("FUZZ_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let seeds = replayed.map_or(1..1 + plan.seeds, |seed| seed..seed + 1);
+    let (begun, mut world, mut played, mut passed_over) =
+        (Instant::now(), World::start(shape), 0, 0);
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut told = Instant::now();
+    for first in seeds.clone().step_by(CLIENTS) {
+        let round: Vec<_> = (first..seeds.end.min(first + CLIENTS as u64)).collect();
+        let outcome = play(&world, &round, plan.requests);
+        played += round.len();
+        passed_over += outcome.passed_over;
+        let is_old = (first / SEEDS_OF_A_WORLD) != (first + CLIENTS as u64) / SEEDS_OF_A_WORLD;
+        if !outcome.faults.is_empty() || is_old {
+            world = World::start(shape);
+        }
+        if outcome.faults.iter().any(|fault| !found.contains_key(&fault.signature)) {
+            explain(shape, plan, &round, &outcome.faults, &mut found);
+        }
+        if found.len() >= plan.faults {
+            break;
+        }
+        if told.elapsed() > Duration::from_secs(20) {
+            told = Instant::now();
+            eprintln!("{shape:?}: {played} seeds, {} kinds of faults", found.len());
+        }
+    }
+    let requests = played * plan.requests;
+    let rate = requests as f64 / begun.elapsed().as_secs_f64();
+    eprintln!(
+        "{shape:?}: {played} seeds, {requests} requests, {rate:.0} a second, {passed_over} passed over"
+    );
+    found.into_values().collect()
+}
+
+fn expect_none(found: &[String]) {
+    assert!(found.is_empty(), "{} kinds of faults:\n\n{}", found.len(), found.join("\n"));
+}
+
+struct Outcome {
+    faults: Vec<Fault>,
+    passed_over: usize,
+}
+
+/// One fuzzing client for each seed, and two innocent ones, at once.
+fn play(world: &World, seeds: &[u64], requests: usize) -> Outcome {
+    let before = world.blame();
+    let over = AtomicBool::new(false);
+    let mut outcome = thread::scope(|scope| {
+        let innocents = [1, 2].map(|nth| {
+            let (over, seed) = (&over, 100_000 * nth + seeds[0] * 7 % 100_000);
+            scope.spawn(move || innocent(world, seed, over))
+        });
+        let fuzzing = seeds.iter().map(|&seed| {
+            scope.spawn(move || {
+                let script = script(Kind::Fuzzing, seed, requests);
+                let mut player = Player::new(world, &script, Kind::Fuzzing);
+                for batch in &script.batches {
+                    player.play(batch);
+                }
+                (player.faults, player.passed_over)
+            })
+        });
+        let fuzzing: Vec<_> = fuzzing.collect();
+        let mut outcome = Outcome { faults: vec![], passed_over: 0 };
+        for client in fuzzing {
+            let (faults, passed_over) = client.join().unwrap();
+            outcome.faults.extend(faults);
+            outcome.passed_over += passed_over;
+        }
+        over.store(true, Ordering::Relaxed);
+        for client in innocents {
+            outcome.faults.extend(client.join().unwrap());
+        }
+        outcome
+    });
+    if let Some(grown) = world.blame().since(before) {
+        let signature = format!("blame: {}", grown.split(' ').next().unwrap());
+        outcome.faults.push(Fault { signature, story: format!("  counters {grown}"), batch: 0 });
+    }
+    outcome
+}
+
+/// Plays the seeds of a round one by one and makes what is found small.
+fn explain(
+    shape: Shape,
+    plan: Plan,
+    seeds: &[u64],
+    seen: &[Fault],
+    found: &mut BTreeMap<String, String>,
+) {
+    let before = found.len();
+    for &seed in seeds {
+        let script = script(Kind::Fuzzing, seed, plan.requests);
+        let mut signatures = Vec::new();
+        for fault in trial(shape, &script) {
+            let is_new = !found.contains_key(&fault.signature);
+            if !is_new || signatures.contains(&fault.signature) || found.len() >= plan.faults {
+                continue;
+            }
+            signatures.push(fault.signature.clone());
+            let (small, fault) = shrink(shape, &script, fault);
+            let signature = fault.signature.clone();
+            let story = format!(
+                "{signature}\n{}\n  of the script\n{}  {}",
+                fault.story,
+                transcript(&small),
+                replay(shape, plan, seed)
+            );
+            eprintln!("{story}");
+            found.insert(signature, story);
+        }
+    }
+    let missed = seen.iter().find(|fault| !found.contains_key(&fault.signature));
+    if let Some(fault) = missed.filter(|_| before == found.len()) {
+        let story = format!(
+            "{} (only with others at work: seeds {seeds:?})\n{}\n  {}",
+            fault.signature,
+            fault.story,
+            replay(shape, plan, seeds[0])
+        );
+        eprintln!("{story}");
+        found.insert(fault.signature.clone(), story);
+    }
+}
+
+fn replay(shape: Shape, plan: Plan, seed: u64) -> String {
+    let test = match shape.workers {
+        1 => "one_worker_answers",
+        _ => "several_workers_and_connections",
+    };
+    let requests = plan.requests;
+    format!("FUZZ_SEED={seed} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")
+}

@@ -1,0 +1,222 @@
+//! Plays a script to both sides at once and compares what they say.
+//!
+//! The rule: behind each request stands a question of our own, whose answer names it. So an answer
+//! is compared with that to the same request, and a reply that belongs to somebody else can't hide.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use super::compare::{Answer, Case, Ended, Mask, Verdict};
+use super::request::Kind;
+use super::script::{Batch, Cutting, Names, Request, Script, Then};
+use super::world::World;
+use crate::conn::{Broken, Conn, show};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// An answer that is wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// Equal for faults of the same kind.
+    pub(super) signature: String,
+    pub(super) story: String,
+    /// The number of the batch that showed it.
+    pub(super) batch: usize,
+}
+
+/// One client on both sides.
+pub(super) struct Player<'a> {
+    world: &'a World,
+    script: &'a Script,
+    kind: Kind,
+    ours: Side,
+    plain: Side,
+    generation: usize,
+    asked: usize,
+    /// How many batches were played.
+    pub(super) played: usize,
+    /// A listed difference may have left other items on one side than on the other.
+    in_doubt: bool,
+    pub(super) faults: Vec<Fault>,
+    /// Differences that were not judged, for that doubt.
+    pub(super) passed_over: usize,
+}
+
+struct Side {
+    conn: Conn,
+    mask: Mask,
+}
+
+impl<'a> Player<'a> {
+    pub(super) fn new(world: &'a World, script: &'a Script, kind: Kind) -> Self {
+        let side = |conn: Conn| Side { conn: conn.patient_for(PATIENCE), mask: Mask::default() };
+        let (ours, plain) = (side(world.ours()), side(world.plain()));
+        let faults = Vec::new();
+        Self {
+            world,
+            script,
+            kind,
+            ours,
+            plain,
+            generation: 0,
+            asked: 0,
+            played: 0,
+            in_doubt: false,
+            faults,
+            passed_over: 0,
+        }
+    }
+
+    /// One batch; the connections are as good as new afterwards.
+    pub(super) fn play(&mut self, batch: &Batch) {
+        self.played += 1;
+        let prefix = format!("{}{:02x}", self.script.owner, self.generation % 256);
+        let markers: Vec<_> =
+            (0..batch.requests.len()).map(|nth| format!("~{prefix}{}", self.asked + nth)).collect();
+        self.asked += batch.requests.len();
+        let mine: Vec<_> = self.requests(batch, &prefix, &self.ours.mask, |request| &request.parts);
+        let theirs: Vec<_> = self.requests(batch, &prefix, &self.plain.mask, |request| {
+            request.reference.as_ref().unwrap_or(&request.parts)
+        });
+        let last = batch.requests.last().map_or(Then::GoOn, |request| request.then);
+        send(&mut self.ours.conn, &with_markers(batch, &mine, &markers).concat(), &batch.cutting);
+        match last {
+            Then::Leave => return self.start_anew(),
+            Then::HalfClose => self.ours.conn.shut_sending(),
+            Then::GoOn => {}
+        }
+        self.in_doubt = false;
+        let mut is_open = true;
+        for (nth, (request, marker)) in batch.requests.iter().zip(&markers).enumerate() {
+            // One by one: memcached forgets what it has not sent yet when it finds a key too long,
+            // or closes.
+            self.plain.conn.send(with_marker(request, &theirs[nth], marker));
+            if request.then == Then::HalfClose {
+                self.plain.conn.shut_sending();
+            }
+            let (plain, ours) = (self.plain.answer(marker), self.ours.answer(marker));
+            self.judge(&Case { request: &mine[nth], plain: &plain, ours: &ours });
+            is_open = plain.ended == Ended::Open && ours.ended == Ended::Open;
+            if !is_open || request.then != Then::GoOn {
+                break;
+            }
+        }
+        if !is_open || self.in_doubt || last != Then::GoOn {
+            self.start_anew();
+        }
+    }
+
+    fn requests(
+        &self,
+        batch: &Batch,
+        prefix: &str,
+        mask: &Mask,
+        parts: impl Fn(&Request) -> &Vec<super::script::Part>,
+    ) -> Vec<Vec<u8>> {
+        let names = Names { keys: &self.script.keys, prefix, cas_ids: &mask.cas_ids };
+        batch.requests.iter().map(|request| names.bytes(parts(request))).collect()
+    }
+
+    fn judge(&mut self, case: &Case<'_>) {
+        match case.judge() {
+            Verdict::Same => {}
+            Verdict::Listed if self.kind == Kind::Fuzzing => self.in_doubt = true,
+            _ if self.in_doubt => self.passed_over += 1,
+            Verdict::Listed | Verdict::Different => {
+                self.in_doubt = true;
+                self.faults.push(Fault {
+                    signature: case.signature(),
+                    story: story(case),
+                    batch: self.played - 1,
+                });
+            }
+        }
+    }
+
+    /// New connections and new keys.
+    fn start_anew(&mut self) {
+        self.generation += 1;
+        self.ours.conn = self.world.ours().patient_for(PATIENCE);
+        self.plain.conn = self.world.plain().patient_for(PATIENCE);
+    }
+}
+
+impl Side {
+    /// Everything up to the answer to `marker`, without it.
+    fn answer(&mut self, marker: &str) -> Answer {
+        let marker = format!("EN k{marker}\r\n");
+        let (bytes, ended) = match self.conn.read_until(marker.as_bytes()) {
+            Ok(mut bytes) => {
+                bytes.truncate(bytes.len() - marker.len());
+                (bytes, Ended::Open)
+            }
+            Err(Broken::Closed(bytes)) => (bytes, Ended::Closed),
+            Err(Broken::TimedOut(bytes)) => (bytes, Ended::Silent),
+        };
+        self.mask.answer(&bytes, ended)
+    }
+}
+
+/// The requests, each with the question that shows where its answer ends.
+fn with_markers(batch: &Batch, requests: &[Vec<u8>], markers: &[String]) -> Vec<Vec<u8>> {
+    let requests = batch.requests.iter().zip(requests).zip(markers);
+    requests.map(|((request, bytes), marker)| with_marker(request, bytes, marker)).collect()
+}
+
+fn with_marker(request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
+    let question =
+        if request.then == Then::GoOn { format!("mg {marker} k\r\n") } else { String::new() };
+    [bytes, question.as_bytes()].concat()
+}
+
+fn send(conn: &mut Conn, bytes: &[u8], cutting: &Cutting) {
+    /// More writes than this say nothing new.
+    const WRITES: usize = 1500;
+    let mut cuts: Vec<_> = match cutting {
+        Cutting::Whole => vec![],
+        Cutting::At(cuts) => cuts.iter().copied().filter(|&cut| cut < bytes.len()).collect(),
+        Cutting::EachByte => (1..bytes.len().min(WRITES)).collect(),
+    };
+    cuts.sort_unstable();
+    let mut sent = 0;
+    for cut in cuts {
+        conn.send(&bytes[sent..cut]);
+        sent = cut;
+        thread::yield_now();
+    }
+    conn.send(&bytes[sent..]);
+}
+
+fn story(case: &Case<'_>) -> String {
+    let tell = |answer: &Answer| format!("{} {:?}", show(&answer.bytes), answer.ended);
+    let (request, plain, ours) = (show(case.request), tell(case.plain), tell(case.ours));
+    format!("  request {request}\n  plain   {plain}\n  ours    {ours}")
+}
+
+/// The bytes of a script as they are sent to the proxy by a client that saw no cas id.
+pub(super) fn transcript(script: &Script) -> String {
+    let prefix = format!("{}00", script.owner);
+    let names = Names { keys: &script.keys, prefix: &prefix, cas_ids: &BTreeMap::new() };
+    let mut text = String::new();
+    for batch in &script.batches {
+        for request in &batch.requests {
+            let then = match request.then {
+                Then::GoOn => "",
+                Then::HalfClose => " (and shuts its sending half)",
+                Then::Leave => " (and leaves)",
+            };
+            text += &format!("    {}{then}\n", show(&names.bytes(&request.parts)));
+        }
+        text += &format!(
+            "    -- {}\n",
+            match batch.cutting {
+                Cutting::Whole => "in one write",
+                Cutting::At(_) => "cut",
+                Cutting::EachByte => "byte by byte",
+            }
+        );
+    }
+    text
+}

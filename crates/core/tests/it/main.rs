@@ -3,6 +3,7 @@
 mod figures;
 mod mux;
 mod net;
+mod property;
 mod ring;
 mod sim;
 mod split;

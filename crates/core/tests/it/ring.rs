@@ -1,5 +1,6 @@
 //! What a ring promises whatever its servers, weights and keys are.
 
+use crate::property::cases;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Point, Ring};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -229,7 +230,7 @@ fn weights_and_live() -> impl Strategy<Value = (Vec<u32>, Vec<bool>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn an_ejection_moves_only_the_keys_of_the_ejected(

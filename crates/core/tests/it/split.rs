@@ -1,6 +1,7 @@
 //! However the bytes of clients and servers are cut on their way, the same bytes arrive.
 
 use crate::net::{engine, options};
+use crate::property::cases;
 use crate::sim::memcached::Memcached;
 use nuthatch_core::mux::{ConnId, Options};
 use nuthatch_core::protocol::Limits;
@@ -129,7 +130,7 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn the_same_bytes_arrive_however_they_are_cut(

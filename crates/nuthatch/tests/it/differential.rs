@@ -23,22 +23,26 @@ const ROUNDS: usize = 400;
 const KEYS: usize = 60;
 
 #[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
 fn ketama_answers_and_places_as_nutcracker_does() {
     compare("hash: md5\ndistribution: ketama", ["one", "two", "three"].map(Some));
 }
 
 #[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
 fn modula_answers_and_places_as_nutcracker_does() {
     compare("hash: murmur\ndistribution: modula", ["b", "ccc", "aa"].map(Some));
 }
 
 #[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
 fn hash_tags_and_preconnected_servers_answer_and_place_as_nutcracker_does() {
     let settings = "hash: fnv1a_32\nhash_tag: \"{}\"\npreconnect: true";
     compare(settings, ["x:1", "x:2", "x:10"].map(Some));
 }
 
 #[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
 fn a_pool_of_one_server_answers_as_nutcracker_does() {
     compare("distribution: ketama", [None]);
 }

@@ -76,6 +76,7 @@ fn a_name_that_does_not_resolve_is_a_host_that_is_down() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_silent_server_times_out() {
     let server = FakeServer::start(|conn, nth| match nth {
         0 => thread::sleep(Duration::from_secs(5)),
@@ -253,6 +254,7 @@ fn a_spare_reply_is_not_the_answer_to_what_waits_behind() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn errors_of_a_server_pass_with_their_own_text() {
     let error = "SERVER_ERROR out of memory writing get response\r\n";
     let failing = FakeServer::answering(error);
@@ -264,6 +266,7 @@ fn errors_of_a_server_pass_with_their_own_text() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_multiget_with_a_dead_server_gets_one_error_and_the_client_stays() {
     let pool = TwoServers::start("timeout: 4000", &RefusingPort::new().entry());
     let mut client = pool.proxy.conn();
@@ -274,6 +277,7 @@ fn a_multiget_with_a_dead_server_gets_one_error_and_the_client_stays() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn replies_keep_their_order_around_a_silent_server() {
     let silent = FakeServer::start(|_, _| thread::sleep(Duration::from_secs(3)));
     let pool = TwoServers::start("timeout: 400", &silent.entry());
@@ -288,6 +292,7 @@ fn replies_keep_their_order_around_a_silent_server() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_server_that_was_restarted_while_idle_just_works() {
     let server = Memcached::start();
     let proxy = proxy("timeout: 4000", &[server.entry()]);
@@ -328,6 +333,7 @@ fn a_server_that_closes_when_idle_has_not_failed() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_server_leaves_the_ring_after_its_failures_and_returns_after_the_retry_timeout() {
     let dead = RefusingPort::new();
     let pool = TwoServers::start(&eject_after(3), &dead.entry());
@@ -349,6 +355,7 @@ fn a_server_leaves_the_ring_after_its_failures_and_returns_after_the_retry_timeo
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_server_that_is_still_dead_fails_as_often_again_before_it_leaves_again() {
     let pool = TwoServers::start(&eject_after(2), &RefusingPort::new().entry());
     let mut client = pool.proxy.conn();
@@ -378,6 +385,7 @@ fn a_reply_between_failures_starts_the_count_anew() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_silent_server_is_ejected_too() {
     let silent = FakeServer::start(|_, _| thread::sleep(Duration::from_secs(5)));
     let settings = eject_after(2).replace("timeout: 4000", "timeout: 200");

@@ -18,18 +18,21 @@ const INNOCENTS: usize = 4;
 const ATTACKERS: usize = 2;
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn nobody_gets_anothers_answer_over_one_shared_server_connection() {
     let tally = attack(Program::UnderTest, 1, 50_000);
     assert_eq!((tally.wrong, tally.errors, tally.broken), (0, 0, 0), "{tally:#?}");
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn nobody_gets_anothers_answer_over_four_server_connections() {
     let tally = attack(Program::UnderTest, 4, 50_000);
     assert_eq!((tally.wrong, tally.errors, tally.broken), (0, 0, 0), "{tally:#?}");
 }
 
 #[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
 fn the_same_attack_gives_wrong_answers_through_nutcracker() {
     let tally = attack(Program::Nutcracker, 1, 150_000);
     assert!(tally.wrong > 1000, "{tally:#?}");

@@ -1,9 +1,10 @@
 //! The proxy from outside: every test starts the `nuthatch` program, real memcacheds or fake
 //! servers, and speaks to it as a client would. Nothing here knows how the proxy is built.
 //!
-//! The rule: loopback only, free ports, processes ended by their own id, every wait
-//! bounded. `memcached` and `nutcracker` must be installed (`make deps`): a test that can't find
-//! them fails, it never passes by having looked at nothing.
+//! The rule: loopback only, free ports, processes ended by their own id, every wait bounded. A test
+//! that needs a program of somebody else's (memcached, nutcracker) is marked `ignore` with its
+//! name, so that `cargo test` passes on a fresh clone. `make it` runs all: a test that can't find
+//! its program fails there, it never passes by having looked at nothing.
 //!
 //! `NUTHATCH_UNDER_TEST=/usr/sbin/nutcracker` puts any other program with nutcracker's command
 //! line in the proxy's place: the harness then proves itself on the proxy we replace, and the

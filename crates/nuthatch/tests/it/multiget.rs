@@ -10,6 +10,7 @@ use crate::harness::{Memcached, Program, Proxy};
 const KEYS: usize = 10_000;
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn ten_thousand_keys_with_misses_and_repeats_come_back_in_their_order() {
     let servers = Memcached::start_many(3);
     let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
@@ -29,6 +30,7 @@ fn ten_thousand_keys_with_misses_and_repeats_come_back_in_their_order() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn ten_thousand_keys_of_which_some_are_on_a_dead_server_get_one_error() {
     let server = Memcached::start();
     let entries = [server.entry(), RefusingPort::new().entry()];

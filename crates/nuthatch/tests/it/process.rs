@@ -40,6 +40,7 @@ fn sigterm_lets_requests_in_flight_finish() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn sigterm_loses_no_write_that_wants_no_reply() {
     let server = Memcached::start();
     let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
@@ -65,6 +66,7 @@ fn sigterm_loses_no_write_that_wants_no_reply() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_unix_client_that_sends_much_and_leaves_is_read_to_its_end() {
     let server = Memcached::start();
     let dir = TempDir::new();
@@ -87,6 +89,7 @@ fn a_unix_client_that_sends_much_and_leaves_is_read_to_its_end() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn the_statistics_never_replace_a_file_that_is_no_socket() {
     let server = Memcached::start();
     let dir = TempDir::new();
@@ -109,6 +112,7 @@ fn the_statistics_never_replace_a_file_that_is_no_socket() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn sigterm_under_load_cuts_no_reply_in_two() {
     let server = Memcached::start();
     let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
@@ -147,6 +151,7 @@ fn sigterm_under_load_cuts_no_reply_in_two() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_pid_file_names_the_process_and_goes_with_it() {
     let server = Memcached::start();
     let port = free_port();
@@ -161,6 +166,7 @@ fn a_pid_file_names_the_process_and_goes_with_it() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn sighup_reopens_the_log() {
     let server = Memcached::start();
     let mut proxy = Proxy::with_pool(Program::UnderTest, "", &[server.entry()]);
@@ -188,6 +194,7 @@ fn a_configuration_is_checked_without_being_served() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn statistics_have_nutcrackers_form_to_the_byte() {
     let ports = [free_port(), free_port(), free_port()];
     let server = |text: &str| text.to_owned();
@@ -232,6 +239,7 @@ fn number_free(text: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_unix_socket_is_listened_on_with_its_mode() {
     let server = Memcached::start();
     let dir = TempDir::new();
@@ -246,6 +254,7 @@ fn a_unix_socket_is_listened_on_with_its_mode() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_server_may_be_a_unix_socket() {
     let dir = TempDir::new();
     let path = dir.join("server.sock");
@@ -256,6 +265,7 @@ fn a_server_may_be_a_unix_socket() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_pool_may_listen_on_several_addresses() {
     let server = Memcached::start();
     let ports = [free_port(), free_port()];
@@ -287,6 +297,7 @@ fn ipv6_addresses_are_listened_on_and_connected_to() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn one_client_too_many_is_told_so_and_closed() {
     let server = Memcached::start();
     let proxy = Proxy::with_pool(Program::UnderTest, "client_connections: 2", &[server.entry()]);

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use crate::running::{Api, detail};
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn an_item_is_stored_and_comes_back() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -27,6 +28,7 @@ fn an_item_is_stored_and_comes_back() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn the_cache_may_listen_on_a_unix_socket() {
     let dir = TempDir::new();
     let path = dir.join("memcached.sock");
@@ -37,6 +39,7 @@ fn the_cache_may_listen_on_a_unix_socket() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_bad_key_is_refused_before_the_cache_sees_it() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -57,6 +60,7 @@ fn a_bad_key_is_refused_before_the_cache_sees_it() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn what_is_no_item_is_refused_with_the_reason() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -78,6 +82,7 @@ fn what_is_no_item_is_refused_with_the_reason() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_value_that_is_too_large_is_refused_and_the_next_one_is_not() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -92,6 +97,7 @@ fn a_value_that_is_too_large_is_refused_and_the_next_one_is_not() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_value_of_somebody_else_that_is_no_text_is_said_to_be_none() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -100,6 +106,7 @@ fn a_value_of_somebody_else_that_is_no_text_is_said_to_be_none() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_cache_that_is_away_is_a_503_and_health_stays() {
     let port = free_port();
     let api = Api::over_port(port);
@@ -118,6 +125,7 @@ fn a_cache_that_is_away_is_a_503_and_health_stays() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_connection_that_was_idle_while_the_cache_was_restarted_fails_nobody() {
     let cache = Memcached::start();
     let port = cache.port;
@@ -130,6 +138,7 @@ fn a_connection_that_was_idle_while_the_cache_was_restarted_fails_nobody() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
     let mut cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -147,6 +156,7 @@ fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn sigterm_lets_a_request_finish_and_ends_with_0() {
     let mut cache = Memcached::start();
     let mut api = Api::over_port(cache.port);

@@ -29,6 +29,7 @@ fn told(output: Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn a_part_of_the_load_has_keys_of_its_own_and_all_are_there() {
     let cache = Memcached::start();
     let api = Api::over_port(cache.port);
@@ -82,6 +83,7 @@ fn a_value_that_is_another_is_a_failure() {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn an_api_that_is_about_to_start_is_waited_for() {
     let cache = Memcached::start();
     let port = free_port();

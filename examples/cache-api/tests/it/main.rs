@@ -1,4 +1,5 @@
-//! Both programs from outside, over real memcacheds (`make deps` installs memcached).
+//! Both programs from outside, over real memcacheds. The tests that need one are marked `ignore`;
+//! `make it` runs all, and `make deps` installs memcached.
 
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Stdio};
 
+use crate::log;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
@@ -180,6 +181,8 @@ impl Ready {
         let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
         // The foreground process may be gone; then nobody waits for this word.
         let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
+        // Lines that were logged until now may be for the terminal.
+        log::flush();
         dup2_stdout(null.as_fd())?;
         dup2_stderr(null.as_fd())?;
         Ok(())

@@ -66,6 +66,7 @@ pub fn run(
                 Some(since) if since.elapsed() < ECHO => continue,
                 Some(_) => {
                     log::warn!("asked to end a second time: ending now");
+                    logging::flush();
                     process::exit(1);
                 }
                 None => draining_since = Some(now()),
@@ -92,10 +93,7 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
             log::info!("draining: taking no new clients, answering what was asked");
             inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
         }
-        ProcessEvent::ReopenLog => match logging::reopen() {
-            Ok(()) => log::info!("log file reopened"),
-            Err(error) => log::error!("{error}"),
-        },
+        ProcessEvent::ReopenLog => logging::reopen(),
         ProcessEvent::RaiseLogLevel => {
             log::info!(log_level = logging::raise(); "log level raised");
         }

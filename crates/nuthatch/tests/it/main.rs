@@ -14,6 +14,7 @@
 
 mod admin;
 mod clients;
+mod crowd;
 mod differential;
 mod example;
 mod failures;
@@ -26,6 +27,7 @@ mod multiget;
 mod process;
 mod random;
 mod routing;
+mod stalled_log;
 mod transcripts;
 
 use nuthatch_harness::conn;

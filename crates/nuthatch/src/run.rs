@@ -18,7 +18,7 @@ use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -175,6 +175,7 @@ impl Proxy {
             inboxes: self.inboxes.clone(),
             start: SystemTime::now(),
             is_draining,
+            wanted: AtomicUsize::new(0),
         }
     }
 
@@ -204,13 +205,14 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
         .iter()
         .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
-    let kept = to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES);
+    let kept =
+        to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES + admin::readers_max());
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, the admin port, name look-ups and what the system needs (twemproxy
-/// `RESERVED_FDS`).
-const RESERVED_FILES: usize = 64;
+/// For logs, statistics, name look-ups and what the system needs, besides the
+/// readers of the admin port (twemproxy `RESERVED_FDS`).
+const RESERVED_FILES: usize = 48;
 
 /// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
 /// us and one to all.

@@ -7,8 +7,7 @@
 use crate::config::{Listen, Source};
 use crate::inbox::Inbox;
 use crate::run::SharedPool;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,21 +15,24 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nuthatch_core::ring::Ring;
 use serde_json::json;
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
-use tokio::task::AbortHandle;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
 
 mod metrics;
 mod pages;
+mod room;
+
+pub(crate) use room::readers_max;
+use room::{Reader, Room};
 
 /// What is asked about.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(crate) struct Admin {
     pub(crate) start: SystemTime,
     /// Set when the proxy begins to drain.
     pub(crate) is_draining: Arc<AtomicBool>,
+    /// Long pages that are wanted and not yet made.
+    pub(crate) wanted: AtomicUsize,
 }
 
 /// The paths, and what is found there.
@@ -56,9 +60,14 @@ pub const PATHS: &[(&str, &str)] = &[
     ("/route?key=KEY&pool=POOL", "which server has a key"),
 ];
 
-/// Readers at one time. One more takes the place of the oldest: those who ask and go, as probes do,
-/// must get in whoever else stays.
-const READERS_MAX: usize = 16;
+/// Long pages that are wanted and not yet made. They are made one at a time.
+const WANTED_MAX: usize = 16;
+
+/// What a request's head may have, and what is kept of an answer besides its text.
+const BUFFER_MAX: usize = 16 * 1024;
+
+/// Newcomers that the system keeps for us.
+const BACKLOG: i32 = 1024;
 
 /// How long a reader may take for its request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -83,29 +92,32 @@ pub(crate) fn start(listen: &Listen, admin: Admin) -> io::Result<()> {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
     let listener = net::TcpListener::bind((host.as_str(), *port)).map_err(named)?;
+    rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     log::info!(at:% = listener.local_addr()?; "admin listens");
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     thread::Builder::new().name("admin".into()).spawn(move || serve(&runtime, listener, admin))?;
     Ok(())
 }
 
 fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
-    let admin = Arc::new(admin);
-    let mut readers: VecDeque<AbortHandle> = VecDeque::new();
+    let (admin, room) = (Arc::new(admin), Arc::new(Room::new()));
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("it is a listener that blocks not");
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    readers.retain(|reader| !reader.is_finished());
-                    if readers.len() == READERS_MAX
-                        && let Some(oldest) = readers.pop_front()
-                    {
-                        oldest.abort();
-                    }
-                    let talk = tokio::spawn(talk(stream, Arc::clone(&admin)));
-                    readers.push_back(talk.abort_handle());
+                    let reader = Reader::new();
+                    room.enter(&reader).await;
+                    let desk = Desk {
+                        admin: Arc::clone(&admin),
+                        room: Arc::clone(&room),
+                        reader: Arc::clone(&reader),
+                    };
+                    reader.set_task(tokio::spawn(talk(stream, desk)).abort_handle());
+                    // It may have said all already, and is to be heard before the next one comes.
+                    yield_now().await;
                 }
                 // No descriptors: others need them more.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -114,24 +126,45 @@ fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
     });
 }
 
-/// Answers one reader until it has enough.
-async fn talk(stream: TcpStream, admin: Arc<Admin>) {
+/// Answers one request of a reader.
+async fn talk(stream: TcpStream, desk: Desk) {
+    let desk = Arc::new(desk);
     let service = service_fn(move |request: Request<Incoming>| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+        let desk = Arc::clone(&desk);
+        async move { Ok::<_, Infallible>(desk.answer(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(BUFFER_MAX)
+        // A second request would be a stay without an end.
+        .keep_alive(false)
+        // Who has said all may say so before it is answered.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     // A reader who is gone, or too slow, has its end.
     let _ = timeout(CONNECTION_MAX, connection).await;
 }
 
-type Answer = Response<Full<Bytes>>;
+/// What is needed to answer one reader.
+struct Desk {
+    admin: Arc<Admin>,
+    room: Arc<Room>,
+    reader: Arc<Reader>,
+}
+
+impl Desk {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<room::Pieces> {
+        self.reader.waits();
+        let answer = self.admin.answer(request).await;
+        answer.map(|text| self.room.answer(&self.reader, text))
+    }
+}
+
+type Answer = Response<String>;
 
 impl Admin {
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    async fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let error =
                 json!({ "error": "only GET and HEAD are answered: nothing can be changed" });
@@ -143,9 +176,9 @@ impl Admin {
             "/" => page(StatusCode::OK, &pages::index()),
             "/live" => self.live().await,
             "/ready" => self.ready(),
-            "/metrics" => text(metrics::write(self)),
-            "/config" => page(StatusCode::OK, &pages::config(self)),
-            "/servers" => page(StatusCode::OK, &pages::servers(self)),
+            "/metrics" => self.make(|admin| text(metrics::write(admin))).await,
+            "/config" => self.make(|admin| page(StatusCode::OK, &pages::config(admin))).await,
+            "/servers" => self.make(|admin| page(StatusCode::OK, &pages::servers(admin))).await,
             "/route" => match pages::way(self, request.uri().query().unwrap_or_default()) {
                 Ok(found) => page(StatusCode::OK, &found),
                 Err(why) => page(StatusCode::BAD_REQUEST, &json!({ "error": why })),
@@ -155,6 +188,22 @@ impl Admin {
                 page(StatusCode::NOT_FOUND, &json!({ "error": error }))
             }
         }
+    }
+
+    /// A page that may be long: it is made on a thread of its own, so that no probe waits for it.
+    async fn make(self: &Arc<Self>, write: fn(&Self) -> Answer) -> Answer {
+        if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
+            self.wanted.fetch_sub(1, Ordering::Relaxed);
+            let error = "too many pages are asked for at once: ask again in a second";
+            return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
+        }
+        let admin = Arc::clone(self);
+        let made = spawn_blocking(move || {
+            let answer = write(&admin);
+            admin.wanted.fetch_sub(1, Ordering::Relaxed);
+            answer
+        });
+        made.await.expect("a page that can't be made is a panic already")
     }
 
     /// Whether clients are taken. A dead server is no reason to take the application behind this
@@ -201,7 +250,7 @@ fn text(body: String) -> Answer {
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
@@ -211,18 +260,19 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
 mod tests {
     use super::*;
 
-    fn admin(inboxes: Vec<Arc<Inbox>>) -> Admin {
-        Admin {
+    fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
+        Arc::new(Admin {
             source: Source::Environment,
             pools: Vec::new(),
             rings: Vec::new(),
             inboxes,
             start: SystemTime::now(),
             is_draining: Arc::new(AtomicBool::new(false)),
-        }
+            wanted: AtomicUsize::new(0),
+        })
     }
 
-    fn ask(admin: &Admin, path: &str) -> StatusCode {
+    fn ask(admin: &Arc<Admin>, path: &str) -> StatusCode {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let request = Request::get(path).body(()).unwrap();
         runtime.block_on(admin.answer(&request)).status()

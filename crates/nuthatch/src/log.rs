@@ -1,8 +1,9 @@
 //! The log: one line an event, to standard error or to a file.
 //!
-//! The one rule: what is not logged costs one load and one comparison, and what is logged is one
-//! write of one whole line, so lines of several threads never mix. Levels are twemproxy's numbers
-//! 0 to 11, of which the five of the `log` crate are steps:
+//! The one rule: whoever logs never waits for the log's reader. What is not logged costs one load and
+//! one comparison; what is logged becomes one whole line in a bounded queue, which a thread of its own
+//! writes out ([`queue`]). A line that finds the queue full is dropped and counted. Levels are
+//! twemproxy's numbers 0 to 11, of which the five of the `log` crate are steps:
 //!
 //! ```text
 //! 0 nothing   1-3 errors   4 warnings   5 events (default)   6-7 connections   8-11 everything
@@ -13,16 +14,20 @@
 //! What a line says stands in its words, what it is about in figures by name (`pool=`, `server=`,
 //! `reason=`): people read the line ([`Format::Text`]), programs the names ([`Format::Json`]).
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::SystemTime;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
 mod line;
+mod panic;
+mod queue;
+mod sink;
+
+use queue::Queue;
+use sink::Sink;
 
 /// The highest level.
 pub const LEVEL_MAX: u8 = 11;
@@ -37,36 +42,51 @@ pub enum Format {
 }
 
 /// Starts logging at `level`, to the end of the file `output` or to standard error. Without a
-/// `format` a terminal gets text, and everything else JSON.
+/// `format` a terminal gets text, and everything else JSON. From now on a panic is a line of the log,
+/// too.
 ///
 /// # Errors
-/// When the file can't be opened.
+/// When the file can't be opened, or there is no room for the thread that writes.
 pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Result<()> {
-    let file = output.map(open).transpose()?;
-    let is_for_people = file.is_none() && io::stderr().is_terminal();
-    {
-        let mut sink = LOGGER.sink.lock().expect("nothing panics while it logs");
-        sink.file = file;
-        sink.path = output.map(Path::to_owned);
-        sink.format = format.unwrap_or(if is_for_people { Format::Text } else { Format::Json });
-    }
+    LOGGER.sink.set(output)?;
+    let is_for_people = output.is_none() && io::stderr().is_terminal();
+    let is_text = format.map_or(is_for_people, |format| format == Format::Text);
+    LOGGER.is_text.store(is_text, Ordering::Relaxed);
+    LOGGER.queue.start()?;
+    panic::tell();
     // Refused only if this logger is set already, which is as good.
     let _ = log::set_logger(&LOGGER);
     set_level(level);
     Ok(())
 }
 
-/// Opens the log file anew, after somebody has moved it away. Standard error stays as it is.
-///
-/// # Errors
-/// When the file can't be opened; the log then goes on in the old one.
-pub fn reopen() -> io::Result<()> {
-    let mut sink = LOGGER.sink.lock().expect("nothing panics while it logs");
-    if let Some(path) = &sink.path {
-        sink.file = Some(open(path)?);
-    }
-    Ok(())
+/// Has the log file opened anew, after somebody has moved it away. The thread that writes does it and
+/// logs how it went: opening a file may take long, and the caller has no time. Standard error stays as
+/// it is.
+pub fn reopen() {
+    LOGGER.queue.reopen();
 }
+
+/// Waits until all lines are written, a second at most: a reader that has stalled keeps nobody from
+/// ending.
+pub fn flush() {
+    LOGGER.queue.flush(PATIENCE);
+}
+
+/// How many lines were lost: the queue was full, or the line could not be written.
+pub fn dropped() -> u64 {
+    LOGGER.queue.dropped()
+}
+
+/// The last words of the program: `text` to standard error, unless the reader takes nothing for a
+/// second.
+pub fn tell(text: &str) {
+    // Nobody is left to be told that this failed.
+    let _ = sink::write_within(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
+}
+
+/// How long the end of the program waits for the reader of its log.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The level that others call by this name.
 pub(crate) fn level_of_name(name: &str) -> Option<u8> {
@@ -122,34 +142,32 @@ fn set_level(level: u8) -> u8 {
     level
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("failed to open log file '{}': {error}", path.display()),
-        )
-    };
-    OpenOptions::new().create(true).append(true).open(path).map_err(named)
-}
-
 static LOGGER: Logger = Logger {
     level: AtomicU8::new(5),
-    sink: Mutex::new(Sink { path: None, file: None, format: Format::Text, line: Vec::new() }),
+    is_text: AtomicBool::new(true),
+    sink: Sink::stderr(),
+    queue: Queue::new(),
 };
 
 struct Logger {
     level: AtomicU8,
-    sink: Mutex<Sink>,
+    is_text: AtomicBool,
+    sink: Sink,
+    queue: Queue,
 }
 
-/// Where lines go: a file and its path, or standard error.
-struct Sink {
-    path: Option<PathBuf>,
-    file: Option<File>,
-    format: Format,
-    /// The line that is being made; kept for its memory.
-    line: Vec<u8>,
+impl Logger {
+    fn line(&self, record: &Record<'_>) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        let is_text = self.is_text.load(Ordering::Relaxed);
+        let write = if is_text { line::write_text } else { line::write_json };
+        write(&mut line, record, SystemTime::now()).expect("memory takes all");
+        line
+    }
 }
+
+/// Most lines are shorter.
+const LINE_BYTES: usize = 256;
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -157,59 +175,12 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            self.queue.offer(self.line(record));
         }
-        let Ok(mut sink) = self.sink.lock() else { return };
-        let Sink { file, format, line, .. } = &mut *sink;
-        line.clear();
-        // Writing to memory can't fail, and a log that can't be written has nobody to tell.
-        let _ = match format {
-            Format::Text => line::write_text(line, record, SystemTime::now()),
-            Format::Json => line::write_json(line, record, SystemTime::now()),
-        };
-        let _ = match file {
-            Some(file) => file.write_all(line),
-            None => io::stderr().write_all(line),
-        };
     }
 
-    fn flush(&self) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One test for all that is global: the logger is one for the process.
-    #[test]
-    fn a_log_file_is_reopened_and_its_level_changed() {
-        let dir = std::env::temp_dir().join(format!("nuthatch-log-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let (path, moved) = (dir.join("n.log"), dir.join("n.log.1"));
-        init(5, Some(&path), Some(Format::Text)).unwrap();
-        log::info!("started pid={}", 7);
-        log::debug!("not shown");
-        std::fs::rename(&path, &moved).unwrap();
-        log::warn!("still in the old file");
-        reopen().unwrap();
-        assert_eq!(raise(), 6);
-        log::debug!("shown");
-        assert_eq!(lower(), 5);
-        log::debug!("not shown");
-
-        let texts = |path: &Path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            text.lines().map(|line| line[26..].to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(texts(&moved), ["INFO  started pid=7", "WARN  still in the old file"]);
-        assert_eq!(texts(&path), ["DEBUG shown"]);
-
-        assert_eq!(set_level(0), 0);
-        assert_eq!(lower(), 0);
-        assert_eq!(set_level(11), 11);
-        assert_eq!(raise(), 11);
-        assert_eq!(log::max_level(), LevelFilter::Trace);
-        std::fs::remove_dir_all(&dir).unwrap();
+    fn flush(&self) {
+        flush();
     }
 }

@@ -29,7 +29,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    execute(command).unwrap_or_else(|error| {
+    let outcome = execute(command);
+    log::flush();
+    outcome.unwrap_or_else(|error| {
         if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
             eprint!("{}", verdict::refused(errors, colour(&io::stderr())));
             return ExitCode::FAILURE;
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("nuthatch: {}", escaped(&error.to_string()));
+        log::tell(&format!("nuthatch: {}\n", escaped(&error.to_string())));
         ExitCode::FAILURE
     })
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::log;
 use rustix::fs::{FileType, fstat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
@@ -160,6 +161,8 @@ impl Ready {
         let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
         // The foreground process may be gone; then nobody waits for this word.
         let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
+        // Lines that were logged until now may be for the terminal.
+        log::flush();
         dup2_stdout(null.as_fd())?;
         dup2_stderr(null.as_fd())?;
         Ok(())

@@ -22,7 +22,7 @@ use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -72,6 +72,7 @@ pub fn run(
                 Some(_) => {
                     log::warn!("asked to end a second time: ending now");
                     files.remove();
+                    logging::flush();
                     process::exit(1);
                 }
                 None if inboxes.get().is_none() => {
@@ -142,10 +143,7 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
             log::info!("draining: taking no new clients, answering what was asked");
             inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
         }
-        ProcessEvent::ReopenLog => match logging::reopen() {
-            Ok(()) => log::info!("log file reopened"),
-            Err(error) => log::error!("{error}"),
-        },
+        ProcessEvent::ReopenLog => logging::reopen(),
         ProcessEvent::RaiseLogLevel => {
             log::info!(log_level = logging::raise(); "log level raised");
         }
@@ -235,6 +233,7 @@ impl Proxy {
             inboxes: self.inboxes.clone(),
             start: SystemTime::now(),
             is_draining,
+            wanted: AtomicUsize::new(0),
         }
     }
 
@@ -264,13 +263,14 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
         .iter()
         .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
-    let kept = to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES);
+    let kept =
+        to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES + admin::readers_max());
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, the admin port, name look-ups and what the system needs (twemproxy
-/// `RESERVED_FDS`).
-const RESERVED_FILES: usize = 64;
+/// For logs, statistics, name look-ups and what the system needs, besides the
+/// readers of the admin port (twemproxy `RESERVED_FDS`).
+const RESERVED_FILES: usize = 48;
 
 /// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
 /// us and one to all.

@@ -6,11 +6,15 @@
 use crate::own_files::OwnFiles;
 use crate::run::SharedPool;
 use nuthatch_core::stats::{PoolStats, ServerStats};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, listen, socket_with};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, accept_with, listen, send, socket_with,
+};
 use std::fmt::Write as _;
 use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -27,8 +31,12 @@ pub(crate) struct Figures {
 /// How long a reader may take.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Connections that the kernel holds until they are answered.
-const BACKLOG: i32 = 128;
+/// Readers that have not taken all. One more takes the place of the one that took nothing for the
+/// longest time.
+const READERS_MAX: usize = 16;
+
+/// Newcomers that the system keeps for us.
+const BACKLOG: i32 = 1024;
 
 /// Listens and answers on a thread of its own. An address that begins with `/` is a unix socket,
 /// and one of `files`.
@@ -42,42 +50,99 @@ pub(crate) fn start(
         let text = format!("the statistics can't listen on {address} port {port}: {error}");
         io::Error::new(error.kind(), text)
     };
-    let thread = thread::Builder::new().name("stats".into());
-    if address.starts_with('/') {
-        let listener = unix(Path::new(address), files).map_err(named)?;
-        thread.spawn(move || {
-            serve(listener.incoming(), &figures, UnixStream::set_write_timeout);
-        })?;
+    let listener: OwnedFd = if address.starts_with('/') {
+        unix(Path::new(address), files).map_err(named)?
     } else {
-        let listener = TcpListener::bind((address, port)).map_err(named)?;
-        thread.spawn(move || serve(listener.incoming(), &figures, TcpStream::set_write_timeout))?;
-    }
+        TcpListener::bind((address, port)).map_err(named)?.into()
+    };
+    listen(&listener, BACKLOG)?;
+    ioctl_fionbio(&listener, true)?;
+    let thread = thread::Builder::new().name("stats".into());
+    thread.spawn(move || serve(&listener, &figures))?;
     Ok(())
 }
 
-fn unix(path: &Path, files: &OwnFiles) -> io::Result<UnixListener> {
+fn unix(path: &Path, files: &OwnFiles) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     files.bind_socket(&socket, path)?;
-    listen(&socket, BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
-/// Answers everybody who comes, one after the other.
-fn serve<S: io::Write>(
-    readers: impl Iterator<Item = io::Result<S>>,
-    figures: &Figures,
-    set_write_timeout: impl Fn(&S, Option<Duration>) -> io::Result<()>,
-) {
-    for reader in readers {
-        let Ok(mut reader) = reader else {
+/// Somebody who has not taken all of its answer.
+struct Reader {
+    socket: OwnedFd,
+    json: String,
+    taken: usize,
+    came: Instant,
+    /// When it last took something.
+    moved: Instant,
+}
+
+/// Answers everybody who comes; who is slow keeps nobody waiting.
+fn serve(listener: &OwnedFd, figures: &Figures) {
+    let mut readers: Vec<Reader> = Vec::new();
+    loop {
+        let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
+        fds.extend(readers.iter().map(|reader| PollFd::new(&reader.socket, PollFlags::OUT)));
+        let patience = if readers.is_empty() { None } else { Some(&LOOK) };
+        // An interrupted wait is followed by another one.
+        let _ = poll(&mut fds, patience);
+        readers.retain_mut(|reader| reader.write() && reader.came.elapsed() < READER_PATIENCE);
+        match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok(socket) => {
+                let mut reader = Reader::new(socket, figures.json());
+                if reader.write() {
+                    make_place(&mut readers);
+                    readers.push(reader);
+                }
+            }
             // No descriptors: others need them more.
-            thread::sleep(Duration::from_millis(100));
-            continue;
-        };
-        // A reader who is gone, or too slow, has its end.
-        let _ = set_write_timeout(&reader, Some(READER_PATIENCE))
-            .and_then(|()| reader.write_all(figures.json().as_bytes()));
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            // Nobody is there, or no longer.
+            Err(_) => {}
+        }
     }
+}
+
+/// How often somebody who takes nothing is looked at.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+fn make_place(readers: &mut Vec<Reader>) {
+    let slowest = readers.iter().enumerate().min_by_key(|(_, reader)| reader.moved);
+    if let Some((slowest, _)) = slowest
+        && readers.len() == READERS_MAX
+    {
+        readers.remove(slowest);
+    }
+}
+
+impl Reader {
+    fn new(socket: OwnedFd, json: String) -> Self {
+        let came = now();
+        Self { socket, json, taken: 0, came, moved: came }
+    }
+
+    /// Writes what the reader takes. Whether it wants more.
+    fn write(&mut self) -> bool {
+        while self.taken < self.json.len() {
+            match send(&self.socket, &self.json.as_bytes()[self.taken..], SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    self.taken += count;
+                    self.moved = now();
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return error == Errno::AGAIN,
+            }
+        }
+        false
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a worker's clock: the thread of the statistics")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Figures {

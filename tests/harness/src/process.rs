@@ -79,7 +79,12 @@ pub struct Process(Child);
 impl Process {
     /// Starts `command` with its input and output closed.
     pub fn spawn(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self::spawn_telling(command, Stdio::null())
+    }
+
+    /// Starts `command` with its input and output closed, and its errors told to `stderr`.
+    pub fn spawn_telling(command: &mut Command, stderr: impl Into<Stdio>) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = {
             let _starting = STARTING.lock().unwrap();
             child.spawn()

@@ -6,6 +6,7 @@
 
 use super::{Admin, pages};
 use crate::config::Pool;
+use crate::log;
 use crate::run::SharedPool;
 use nuthatch_core::protocol::{Class, ServerError};
 use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
@@ -238,6 +239,9 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
         text.head(name, Kind::Gauge, help);
         text.sample(name, &[], value);
     }
+    let name = "log_lines_dropped_total";
+    text.head(name, Kind::Counter, "Lines of the log that were lost: its reader did not keep up.");
+    text.sample(name, &[], log::dropped());
     text.head(
         "ring_hash",
         Kind::Gauge,

@@ -17,6 +17,7 @@ mod addresses;
 mod admin;
 mod clients;
 mod closing;
+mod crowd;
 mod differential;
 mod differential_fuzz;
 mod example;
@@ -31,6 +32,7 @@ mod old_servers;
 mod process;
 mod random;
 mod routing;
+mod stalled_log;
 mod start;
 mod transcripts;
 

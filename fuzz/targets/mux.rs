@@ -5,7 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Identity, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
-use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::limits::Limits;
+use nuthatch_core::error::ServerError;
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
@@ -96,6 +98,7 @@ impl World {
         let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
         let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
         let options = Options {
+            protocol: Protocol::Memcache,
             timeout: Some(TIMEOUT),
             server_connections: lanes,
             allow_flush: true,

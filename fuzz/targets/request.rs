@@ -6,7 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use nuthatch_core::memcache::{
     KEY_LEN_MAX, Keep, KeyRoom, Wire, Words, decode_key, parse_request,
 };
-use nuthatch_core::protocol::{KeyEncoding, Limits, Many, One, Parsed, Quiet, Request};
+use nuthatch_core::message::{KeyEncoding, Many, One, Outcomes, Parsed, Request};
+use nuthatch_core::limits::Limits;
 
 fuzz_target!(|input: &[u8]| {
     if input.is_empty() {
@@ -63,7 +64,7 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
             let Parsed::Request(Request::All(again), len) = parse_request(&wire, 0, limits) else {
                 panic!("it reads the same");
             };
-            assert_eq!((len, again.expect.quiet), (wire.len(), Quiet::No));
+            assert_eq!((len, again.expect.hidden), (wire.len(), Outcomes::NONE));
             assert_eq!(again.wire, Wire::Verbatim(&wire));
         }
         Request::Answer(line) | Request::Barrier(line) => check_line(line),
@@ -94,8 +95,8 @@ fn check_one(one: &One<'_>, limits: &Limits) {
     };
     assert_eq!(len, wire.len());
     assert_eq!((again.key, again.encoding, again.opaque), (one.key, one.encoding, one.opaque));
-    assert_eq!((again.expect.shape, again.class), (one.expect.shape, one.class));
-    assert_eq!(again.expect.quiet, Quiet::No, "servers are asked aloud");
+    assert_eq!((again.expect.kind, again.class), (one.expect.kind, one.class));
+    assert_eq!(again.expect.hidden, Outcomes::NONE, "servers are asked aloud");
     assert_eq!(again.wire, Wire::Verbatim(&wire), "what we write is as we write it");
     let line = wire.iter().position(|&byte| byte == b'\n').expect("a line");
     assert!(wire[..line].ends_with(b"\r") && wire.ends_with(b"\r\n"));

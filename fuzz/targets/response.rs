@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nuthatch_core::memcache::parse_response;
-use nuthatch_core::protocol::{Response, Shape};
+use nuthatch_core::memcache::{Shape, parse_response};
+use nuthatch_core::message::Response;
 
 const SHAPES: [Shape; 11] = [
     Shape::Value,

@@ -10,15 +10,18 @@
 //! - [`mux`]: the multiplexer, the one thing that sees both sides;
 //! - [`pool`]: which server has a key now; who is ejected and when it returns;
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
-//! - [`protocol`]: the words that multiplexer and protocols share; [`memcache`]: the grammar;
-//! - [`buffer`], [`stats`], [`time`]: plain values that all of them use.
+//! - [`protocol`]: what a protocol is asked; [`message`]: what it answers; [`memcache`]: a grammar;
+//! - [`buffer`], [`error`], [`limits`], [`stats`], [`time`]: plain values that all of them use.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod buffer;
+pub mod error;
+pub mod limits;
 pub mod memcache;
+pub mod message;
 pub mod mux;
 pub mod pool;
 pub mod protocol;

@@ -24,21 +24,24 @@
 mod backpressure;
 mod client;
 mod failure;
-mod gather;
 mod greeting;
+mod join;
 mod memory;
 mod reply;
 mod request;
 mod response;
 mod server;
 mod slots;
+mod waiter;
 
 pub use client::ClientId;
 pub use server::{ConnId, ConnState};
 
 use crate::buffer::Spares;
+use crate::error::ServerError;
+use crate::limits::Limits;
 use crate::pool::Pool;
-use crate::protocol::{Limits, ServerError};
+use crate::protocol::Protocol;
 use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -47,13 +50,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use client::Client;
 use core::time::Duration;
-use gather::Gathers;
+use join::Joins;
 use server::Conn;
 use slots::Slots;
 
 /// What a pool's multiplexer is told once.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What clients and servers speak.
+    pub protocol: Protocol,
     /// How long a request may take from when it is queued; none for as long as it likes.
     pub timeout: Option<Duration>,
     /// Connections to each server, at least 1.
@@ -170,7 +175,7 @@ pub struct Mux {
     clients: slab::Slab<Client>,
     conns: Vec<Conn>,
     slots: Slots,
-    gathers: Gathers,
+    joins: Joins,
     spares: Spares,
     /// Apart from the others, as there are many and they are small.
     reply_spares: Spares,
@@ -211,7 +216,7 @@ impl Mux {
             options,
             clients: slab::Slab::new(),
             slots: Slots::default(),
-            gathers: Gathers::default(),
+            joins: Joins::default(),
             spares: Spares::default(),
             reply_spares: Spares::default(),
             is_down: vec![false; stats.servers.len()],

@@ -4,7 +4,7 @@
 //! so counting is a load and a store, never a locked instruction, and a reader sees each number
 //! whole, if not all of one instant. A figure for the whole process is the sum over the workers.
 
-use crate::protocol::{Class, ServerError};
+use crate::error::ServerError;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -179,6 +179,56 @@ pub struct MoreServerStats {
     pub queue_time: [Histogram; Class::LABELS.len()],
     /// From when a request is written to when its reply is here, by class.
     pub server_time: [Histogram; Class::LABELS.len()],
+}
+
+/// Kinds of requests, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Reads.
+    Get,
+    /// Reads that also set the expiry.
+    GetAndTouch,
+    /// Storage.
+    Set,
+    /// Deletion.
+    Delete,
+    /// Arithmetic.
+    Arith,
+    /// A new expiry.
+    Touch,
+    /// Meta reads.
+    MetaGet,
+    /// Meta storage.
+    MetaSet,
+    /// Meta deletion.
+    MetaDelete,
+    /// Meta arithmetic.
+    MetaArith,
+    /// The rest.
+    Other,
+}
+
+impl Class {
+    /// Whether such a request looks for a value, so that it hits or misses.
+    #[inline]
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::GetAndTouch | Self::MetaGet)
+    }
+
+    /// The names by which the figures tell requests apart.
+    pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
+
+    /// Which of [`Class::LABELS`] it goes by; a meta request by that of its kind.
+    pub const fn label(self) -> usize {
+        match self {
+            Self::Get | Self::GetAndTouch | Self::MetaGet => 0,
+            Self::Set | Self::MetaSet => 1,
+            Self::Delete | Self::MetaDelete => 2,
+            Self::Arith | Self::MetaArith => 3,
+            Self::Touch => 4,
+            Self::Other => 5,
+        }
+    }
 }
 
 /// How long something took, each time: how many times fell into which span, and the sum.

@@ -3,9 +3,10 @@
 //! The count is that of the thread that runs the test, so the tests do not disturb each other.
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
 
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Identity, Mux, Options};
 use nuthatch_core::pool::Pool;
-use nuthatch_core::protocol::Limits;
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
@@ -60,6 +61,7 @@ impl Traffic {
         let members = (0..servers).map(name).collect();
         let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 1);
         let options = Options {
+            protocol: Protocol::Memcache,
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
             allow_flush: false,

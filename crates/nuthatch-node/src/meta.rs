@@ -7,7 +7,7 @@
 use std::io::Write as _;
 
 use nuthatch_core::memcache::{Words, decode_key};
-use nuthatch_core::protocol::{KeyEncoding, One, Outcome};
+use nuthatch_core::message::{KeyEncoding, One, Outcome};
 
 use crate::classic::{NOT_A_NUMBER, TOO_LARGE};
 use crate::flags::{BAD_FLAG, Flags};

@@ -8,10 +8,10 @@ use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::process;
 
-use nuthatch_core::memcache::{VERSION_KEY, Wire, Words, parse_request};
-use nuthatch_core::protocol::{
-    All, Class, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
-};
+use nuthatch_core::limits::Limits;
+use nuthatch_core::memcache::{Shape, VERSION_KEY, Wire, Words, parse_request};
+use nuthatch_core::message::{All, Limit, Many, One, Parsed, Request};
+use nuthatch_core::stats::Class;
 
 use crate::item::{ITEM_SIZE_MAX, parse};
 use crate::store::Counts;
@@ -152,13 +152,13 @@ impl<'a, W: Write> Session<'a, W> {
                 self.reply.extend_from_slice(END);
                 false
             }
-            _ if is_meta(one.expect.shape) => {
+            _ if Shape::of(one.expect).is_meta() => {
                 let outcome = meta::answer(&mut store, one, line, &mut self.reply);
-                one.expect.quiet.hides(outcome)
+                one.expect.hidden.contains(outcome)
             }
             _ => {
                 classic::answer(&mut store, one.key, line, &mut self.reply);
-                one.expect.quiet == Quiet::All
+                one.expect.is_silent()
             }
         };
         drop(store);
@@ -178,7 +178,7 @@ impl<'a, W: Write> Session<'a, W> {
     fn flush_all(&mut self, all: &All<'_>) -> io::Result<()> {
         let delay = Line::of(&all.wire).words.next().and_then(parse);
         self.shared.lock().flush(delay.unwrap_or_default());
-        if all.expect.quiet == Quiet::All { Ok(()) } else { self.out.write_all(b"OK\r\n") }
+        if all.expect.is_silent() { Ok(()) } else { self.out.write_all(b"OK\r\n") }
     }
 
     /// A value that was too large to be read should have replaced another, which is not true any
@@ -224,10 +224,6 @@ impl<'a, W: Write> Session<'a, W> {
 
 /// The end of values and statistics.
 const END: &[u8] = b"END\r\n";
-
-fn is_meta(shape: Shape) -> bool {
-    matches!(shape, Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug)
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 //! last one all that is left.
 
 use crate::addresses::Target;
-use nuthatch_core::protocol::ServerError;
+use nuthatch_core::error::ServerError;
 use nuthatch_core::time::Instant;
 use std::collections::VecDeque;
 use std::time::Duration;

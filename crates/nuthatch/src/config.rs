@@ -30,7 +30,7 @@ mod value;
 mod yaml;
 
 pub use finding::{ConfigErrors, Finding, Mark};
-pub use nuthatch_core::protocol::Limits;
+pub use nuthatch_core::limits::Limits;
 
 /// The file that is read when `-c` names none, if it is there (twemproxy `NC_CONF_PATH`).
 pub const DEFAULT_FILE: &str = "conf/nutcracker.yml";

@@ -18,6 +18,7 @@ use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::mux::{self, Identity, Mux};
 use nuthatch_core::pool::{self, Ejection};
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
@@ -287,6 +288,7 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
     let ring = config.ring(since_epoch.as_secs() ^ number << 32);
     let pool = pool::Pool::new(ring, config.servers.len(), ejection);
     let options = mux::Options {
+        protocol: Protocol::Memcache,
         timeout: config.timeout,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,

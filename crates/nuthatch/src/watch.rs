@@ -4,8 +4,8 @@
 
 use crate::addresses::Target;
 use crate::run::SharedPool;
+use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{Event, Mux};
-use nuthatch_core::protocol::ServerError;
 use std::mem;
 
 /// What was last said of each server of a pool.

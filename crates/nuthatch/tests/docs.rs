@@ -13,9 +13,12 @@ use std::path::{Path, PathBuf};
 use nuthatch::admin;
 use nuthatch::args::FLAGS;
 use nuthatch::config::{Config, lint};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::memcache::{self, COMMANDS};
+use nuthatch_core::message::{Parsed, Request};
 use nuthatch_core::mux::{Identity, Options};
-use nuthatch_core::protocol::{Limits, Parsed, Request, ServerError};
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
 
@@ -82,6 +85,7 @@ fn every_counter_stands_in_the_protocol_once() {
 #[test]
 fn every_figure_of_the_stats_command_stands_in_the_protocol() {
     let options = Options {
+        protocol: Protocol::Memcache,
         timeout: None,
         server_connections: 1,
         allow_flush: false,

@@ -3,7 +3,9 @@
 //! To add a command is to add a line here, one in `docs/protocol.md` (a test looks for it) and,
 //! if no other command has its shape, a function in `request.rs`.
 
-use crate::protocol::{Class, Quiet, Shape};
+use super::Shape;
+use crate::message::Outcomes;
+use crate::stats::Class;
 
 /// One command.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,7 @@ pub(super) enum Grammar {
     /// `key exptime [noreply]`
     Touch,
     /// `key flag*`; and which replies fit, and which of them `q` hides
-    Meta(Shape, Quiet),
+    Meta(Shape, Outcomes),
     /// `key [b]` and anything
     MetaDebug,
     /// `key length flag*` and data
@@ -61,7 +63,7 @@ pub(super) enum Grammar {
 pub const COMMANDS: &[Command] = &[
     command(b"get", Grammar::Get, Class::Get),
     command(b"set", Grammar::Set, Class::Set),
-    command(b"mg", Grammar::Meta(Shape::MetaGet, Quiet::Misses), Class::MetaGet),
+    command(b"mg", Grammar::Meta(Shape::MetaGet, Outcomes::MISS), Class::MetaGet),
     command(b"ms", Grammar::MetaSet, Class::MetaSet),
     command(b"gets", Grammar::Get, Class::Get),
     command(b"delete", Grammar::Delete, Class::Delete),
@@ -75,8 +77,8 @@ pub const COMMANDS: &[Command] = &[
     command(b"touch", Grammar::Touch, Class::Touch),
     command(b"gat", Grammar::GetAndTouch, Class::GetAndTouch),
     command(b"gats", Grammar::GetAndTouch, Class::GetAndTouch),
-    command(b"md", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaDelete),
-    command(b"ma", Grammar::Meta(Shape::MetaStored, Quiet::Success), Class::MetaArith),
+    command(b"md", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::MetaDelete),
+    command(b"ma", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::MetaArith),
     command(b"me", Grammar::MetaDebug, Class::Other),
     command(b"mn", Grammar::Noop, Class::Other),
     command(b"version", Grammar::Version, Class::Other),

@@ -12,10 +12,10 @@ use super::request::{
 };
 use super::version::LINE_MAX;
 use super::words::{Words, is_key};
-use super::{Keep, KeyRoom, LINE_END, Needs, decode_key};
-use crate::protocol::{
-    Class, Expect, KeyEncoding, Limit, Limits, One, Parsed, Quiet, Request, Shape,
-};
+use super::{Keep, KeyRoom, LINE_END, Needs, Shape, decode_key};
+use crate::limits::Limits;
+use crate::message::{KeyEncoding, Limit, One, Outcomes, Parsed, Request};
+use crate::stats::Class;
 
 /// memcached takes nineteen words of a meta line (`MFLAG_MAX_OPT_LENGTH`): command, key and these.
 const FLAGS_MAX: usize = 17;
@@ -102,7 +102,7 @@ fn encoding_of(key: &[u8]) -> KeyEncoding {
 pub(super) fn with_key<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
-    kind: (Class, Shape, Quiet),
+    kind: (Class, Shape, Outcomes),
 ) -> Parsed<'a> {
     let Some(key) = words.next() else { return refused(line, ERROR) };
     let errors = if kind.0 == Class::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
@@ -130,7 +130,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     }
     match data(line, length) {
         Ok(data) => {
-            let kind = (Class::MetaSet, Shape::MetaStored, Quiet::Success);
+            let kind = (Class::MetaSet, Shape::MetaStored, Outcomes::SUCCESS);
             let numbers = Numbers::one(2, length_word);
             let one = request((line, &words), (key, &flags), numbers, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
@@ -148,7 +148,7 @@ pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
     let encoding = if words.next() == Some(b"b") { encoding_of(key) } else { KeyEncoding::Plain };
     words.by_ref().for_each(drop);
     let flags = Flags { is_quiet: false, encoding, opaque: b"" };
-    let kind = (Class::Other, Shape::MetaDebug, Quiet::No);
+    let kind = (Class::Other, Shape::MetaDebug, Outcomes::NONE);
     let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
     Parsed::Request(Request::One(one), line.len)
 }
@@ -158,15 +158,16 @@ fn request<'a>(
     (key, flags): (&'a [u8], &Flags<'a>),
     numbers: Numbers,
     data: &'a [u8],
-    (class, shape, hides): (Class, Shape, Quiet),
+    (class, shape, hides): (Class, Shape, Outcomes),
 ) -> One<'a> {
     let keep = if flags.is_quiet { Keep::AllButQuiet } else { Keep::All };
     One {
         key,
         encoding: flags.encoding,
         opaque: flags.opaque,
+        echoes: true,
         wire: wire(line, words, numbers, data, keep),
-        expect: Expect { shape, quiet: if flags.is_quiet { hides } else { Quiet::No } },
+        expect: shape.expect(if flags.is_quiet { hides } else { Outcomes::NONE }),
         needs: Needs { meta: true, long_line: line.text.len() + LINE_END.len() > LINE_MAX },
         class,
     }

@@ -14,10 +14,10 @@ use super::command::{Command, Grammar, find};
 use super::meta;
 use super::number::{self, Numbers, Rewrite};
 use super::words::{Words, is_key, next_key};
-use super::{Head, Keep, LINE_END, Needs, VALUES_END, VERSION_KEY, Wire, version};
-use crate::protocol::{
-    All, Class, Expect, KeyEncoding, Limit, Limits, Many, One, Parsed, Quiet, Request, Shape,
-};
+use super::{Head, Keep, LINE_END, Needs, Shape, VALUES_END, VERSION_KEY, Wire, version};
+use crate::limits::Limits;
+use crate::message::{All, Expect, KeyEncoding, Limit, Many, One, Outcomes, Parsed, Request};
+use crate::stats::Class;
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
 /// The answer to a line that can't be read, or to a key that is none.
@@ -152,13 +152,13 @@ pub(super) fn lost(error: &'static [u8], limit: Limit, len: usize) -> Parsed<'st
 
 /// What a client with `noreply` is told of its mistakes: nothing but `ERROR`, like memcached. It
 /// would take the line for the answer to its next request.
-fn told(error: &'static [u8], quiet: Quiet) -> &'static [u8] {
-    if quiet == Quiet::All { b"" } else { error }
+fn told(error: &'static [u8], quiet: Outcomes) -> &'static [u8] {
+    if quiet == Outcomes::ALL { b"" } else { error }
 }
 
 /// Whether the last word says that the client wants no reply.
-fn noreply(last: Option<&[u8]>) -> Quiet {
-    if last == Some(b"noreply") { Quiet::All } else { Quiet::No }
+fn noreply(last: Option<&[u8]>) -> Outcomes {
+    if last == Some(b"noreply") { Outcomes::ALL } else { Outcomes::NONE }
 }
 
 pub(super) fn refused<'a>(line: Line<'a>, error: &'static [u8]) -> Parsed<'a> {
@@ -228,21 +228,21 @@ fn read<'a>(
 ) -> Parsed<'a> {
     let keys = words.rest();
     let Some((first, others)) = next_key(keys) else { return refused(line, BAD_LINE) };
-    let quiet = Quiet::No;
+    let quiet = Outcomes::NONE;
     if others.is_empty() {
         let wire = wire(line, &words.with_last(first), numbers, b"", Keep::All);
-        let expect = Expect { shape: Shape::Value, quiet };
+        let expect = Shape::Value.expect(quiet);
         return Parsed::Request(Request::One(one(first, wire, expect, class)), line.len);
     }
     let head = Head { text: &line.text[..line.text.len() - keys.len()], numbers };
-    let expect = Expect { shape: Shape::Values, quiet };
+    let expect = Shape::Values.expect(quiet);
     Parsed::Request(Request::Many(Many { head, line_max, keys, expect, class }), line.len)
 }
 
 /// A request of one plain key without opaque token.
 fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'a> {
-    let needs = Needs::NOTHING;
-    One { key, encoding: KeyEncoding::Plain, opaque: b"", wire, expect, needs, class }
+    let (encoding, needs) = (KeyEncoding::Plain, Needs::NOTHING);
+    One { key, encoding, opaque: b"", echoes: class.is_read(), wire, expect, needs, class }
 }
 
 /// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has `arity` words, then perhaps
@@ -278,7 +278,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
         Err(unready) => return unready.parsed(line),
     };
     let wire = wire(line, &words, numbers, data, Keep::First(arity));
-    let expect = Expect { shape: Shape::Stored, quiet };
+    let expect = Shape::Stored.expect(quiet);
     Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
 }
 
@@ -344,7 +344,7 @@ fn keyed<'a>(
     }
     let Some(number) = (second.read)(word) else { return refusal(told(second.error, quiet)) };
     let wire = wire(line, &words, Numbers::one(2, number), b"", Keep::First(3));
-    Request::One(one(key, wire, Expect { shape, quiet }, class))
+    Request::One(one(key, wire, shape.expect(quiet), class))
 }
 
 /// `delete`: a key, perhaps the `0` of old clients, perhaps `noreply`.
@@ -369,7 +369,7 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
         b"noreply" => Wire::Verbatim(DELETE_NOREPLY),
         _ => wire(line, &words, Numbers::NONE, b"", Keep::First(2)),
     };
-    let expect = Expect { shape: Shape::Deleted, quiet };
+    let expect = Shape::Deleted.expect(quiet);
     Request::One(one(key, wire, expect, Class::Delete))
 }
 
@@ -392,7 +392,7 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
         return refusal(told(BAD_EXPTIME, quiet));
     };
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
-    let expect = Expect { shape: Shape::Ok, quiet };
+    let expect = Shape::Ok.expect(quiet);
     let wire = wire(line, &words, Numbers::one(1, number), b"", keep);
     Request::All(All { wire, expect })
 }
@@ -410,7 +410,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
 
 /// `version` is asked of a server, so that clients learn what the servers can.
 fn ask_version() -> Request<'static> {
-    let expect = Expect { shape: Shape::Version, quiet: Quiet::No };
+    let expect = Shape::Version.expect(Outcomes::NONE);
     Request::One(one(VERSION_KEY, Wire::Verbatim(b"version\r\n"), expect, Class::Other))
 }
 

@@ -6,8 +6,9 @@
 //! believed.
 
 use super::KeyRoom;
+use super::Shape;
 use super::words::{key_run, number, number_in_block, same_word};
-use crate::protocol::{Outcome, Response, Shape};
+use crate::message::{Outcome, Response};
 
 /// No memcached holds a larger item: its `-I` ends at 1 GiB.
 const ITEM_SIZE_END: usize = 1 << 30;

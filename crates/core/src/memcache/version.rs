@@ -6,7 +6,7 @@
 //! it is known that they can do it.
 
 use super::parse_value;
-use crate::protocol::Response;
+use crate::message::Response;
 use core::fmt;
 
 /// The version of a server, as far as it is known.
@@ -99,7 +99,7 @@ fn leading_number(text: &[u8]) -> Option<u16> {
 }
 
 /// What a server is asked before anything else.
-pub(crate) const GREETING: &[u8] = b"version\r\n";
+pub const GREETING: &[u8] = b"version\r\n";
 
 /// What a server says to the greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::Mux;
 use super::client::{Client, ClientId};
 use super::request::Intake;
 use super::server::ConnId;
-use crate::protocol::Limits;
+use crate::limits::Limits;
 use crate::time::Instant;
 
 /// Why a client's next request has to wait.

@@ -9,8 +9,8 @@ use super::request::Intake;
 use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux, next_guess};
 use crate::buffer::{Buffer, Spares};
-use crate::memcache;
-use crate::protocol::Parsed;
+use crate::message::Parsed;
+use crate::protocol::Refusal;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -254,8 +254,8 @@ impl Mux {
     fn orphan(&mut self, id: SlotId) {
         let slot = self.slots.slot(id);
         slot.state = State::Orphan;
-        if let Some(gather) = slot.gather {
-            self.gathers.gather(gather).overflow(memcache::BACKLOG_ERROR);
+        if let Some(join) = slot.join {
+            self.joins.join(join).overflow(self.options.protocol.refusal(Refusal::Backlog));
         }
     }
 
@@ -301,7 +301,7 @@ impl Mux {
                 return used;
             }
             let rest = &bytes[used..];
-            match memcache::parse_request(rest, searched, &self.options.limits) {
+            match self.options.protocol.parse_request(rest, searched, &self.options.limits) {
                 Parsed::Request(request, len) => match self.take(id, &request, now) {
                     Intake::Accepted => used += len,
                     Intake::Blocked => return used,

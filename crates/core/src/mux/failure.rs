@@ -9,9 +9,10 @@
 //! the time is given up.
 
 use super::server::{ConnId, ConnState, Pending};
+use super::waiter::Waiter;
 use super::{Event, Mux};
-use crate::memcache;
-use crate::protocol::{Outcome, ServerError};
+use crate::error::ServerError;
+use crate::message::Outcome;
 use crate::time::Instant;
 use core::mem;
 use core::time::Duration;
@@ -94,14 +95,14 @@ impl Mux {
 
     /// Answers a request with an error of its server.
     fn fail(&mut self, pending: &Pending, error: ServerError) {
-        if pending.slot.is_none() {
+        if pending.waiter == Waiter::Nobody {
             return;
         }
         self.stats.forward_error.add(1);
         let mut line = mem::take(&mut self.line);
         line.clear();
-        memcache::write_server_error(error, &mut line);
-        self.settle(pending, Outcome::Error, line.as_slice());
+        self.options.protocol.write_server_error(error, &mut line);
+        self.complete(pending, Outcome::Error, line.as_slice());
         self.line = line;
     }
 

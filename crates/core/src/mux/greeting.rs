@@ -7,8 +7,9 @@
 use super::Mux;
 use super::failure::Blame;
 use super::server::{ConnId, ConnState, Pending};
-use crate::memcache::{self, GREETING, Greeting, Needs, Version};
-use crate::protocol::{Outcome, ServerError};
+use crate::error::ServerError;
+use crate::memcache::{Greeting, Needs, Version};
+use crate::message::Outcome;
 use crate::time::Instant;
 use core::mem;
 
@@ -17,7 +18,7 @@ impl Mux {
     pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Greeting;
-        conn.greeting_left = GREETING.len();
+        conn.greeting_left = self.options.protocol.greeting().len();
         let took = now.nanos_since(conn.opening);
         self.stats.servers[conn.server].more.connect_time.record(took);
         self.mark_conn(id);
@@ -27,7 +28,7 @@ impl Mux {
     pub(super) fn take_greeting(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.input.tail(&mut self.spares).extend_from_slice(bytes);
-        match memcache::parse_greeting(conn.input.as_slice()) {
+        match self.options.protocol.parse_greeting(conn.input.as_slice()) {
             Greeting::Partial => {}
             Greeting::Full => self.abort_conn(id, ServerError::Full, Blame::Server, now),
             Greeting::Mismatch => self.give_up(id, Blame::Server, now),
@@ -77,7 +78,7 @@ impl Mux {
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
             if let Some(error) = pending.needs.lacking(version) {
-                self.settle(&pending, Outcome::Error, error);
+                self.complete(&pending, Outcome::Error, error);
                 continue;
             }
             self.requeue(id, pending, request, repeated);

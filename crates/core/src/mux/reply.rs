@@ -5,13 +5,11 @@
 
 use super::backpressure::Hold;
 use super::client::Client;
-use super::gather::{Gather, GatherId};
-use super::server::Pending;
+use super::join::Join;
 use super::slots::{SlotId, Slots, State};
 use super::{ClientId, Mux};
 use crate::buffer::Spares;
-use crate::memcache;
-use crate::protocol::{Outcome, Shape};
+use crate::protocol::Refusal;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -60,7 +58,7 @@ impl Reply for Vec<u8> {
 }
 
 /// The values of a multiget.
-impl Reply for &Gather {
+impl Reply for &Join {
     fn len(&self) -> usize {
         self.held()
     }
@@ -75,106 +73,6 @@ impl Reply for &Gather {
 }
 
 impl Mux {
-    /// Hop 12 ends here: what a server owed is known. In line with hop 13, as for nearly every reply
-    /// both are done in one go: that saves thirty instructions.
-    #[inline(always)]
-    pub(super) fn settle(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
-        let Some(slot) = pending.slot else { return };
-        if let Some((gather, _)) = pending.fragment {
-            return self.settle_fragment(slot, gather, outcome, reply.bytes());
-        }
-        let expect = pending.expect;
-        if matches!(expect.shape, Shape::Value | Shape::MetaGet) {
-            match outcome {
-                Outcome::Hit => self.stats.get_hits.add(1),
-                Outcome::Miss => self.stats.get_misses.add(1),
-                _ => {}
-            }
-        }
-        if expect.quiet.hides(outcome) {
-            return self.answer_silently(slot);
-        }
-        self.answer(slot, reply);
-    }
-
-    fn settle_fragment(&mut self, slot: SlotId, id: GatherId, outcome: Outcome, reply: &[u8]) {
-        let gather = self.gathers.gather(id);
-        if outcome == Outcome::Error {
-            gather.fail(reply);
-        }
-        if gather.finish_fragment() {
-            let gather = self.gathers.remove(id);
-            self.answer_gather(slot, &gather);
-            self.gathers.reuse(gather);
-        }
-    }
-
-    fn answer_gather(&mut self, slot: SlotId, gather: &Gather) {
-        if !gather.has_failed() {
-            let (asked, found) = gather.hits();
-            self.stats.get_hits.add(found as u64);
-            self.stats.get_misses.add((asked - found) as u64);
-        }
-        if let Some(client) = self.waiting_client(slot) {
-            let client = &mut self.clients[client.index()];
-            client.held_bytes -= gather.held();
-            client.table_bytes -= gather.table_bytes();
-        }
-        self.answer(slot, gather);
-    }
-
-    /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
-    /// if the fragment did not ask for one of them.
-    pub(super) fn gather(
-        &mut self,
-        slot: SlotId,
-        id: GatherId,
-        number: u32,
-        bytes: &[u8],
-    ) -> Option<usize> {
-        let max = self.options.limits.client_backlog_max;
-        let client = self.waiting_client(slot);
-        let gather = self.gathers.gather(id);
-        let before = gather.held();
-        let item_size_max = self.options.limits.item_size_max;
-        let taken = gather.take_values(number, bytes, item_size_max);
-        let after = gather.held();
-        let Some(id_of_client) = client else {
-            gather.overflow(memcache::BACKLOG_ERROR);
-            return taken;
-        };
-        let client = &mut self.clients[id_of_client.index()];
-        client.held_bytes = client.held_bytes - before + after;
-        if client.backlog() > max && after > 0 {
-            client.held_bytes -= after;
-            gather.overflow(memcache::BACKLOG_ERROR);
-            self.stats.limit_client_backlog.add(1);
-        }
-        self.account(id_of_client);
-        taken
-    }
-
-    /// Makes the answer of a request an error, as one of its values is too large.
-    pub(super) fn refuse_values(&mut self, slot: SlotId, id: GatherId) {
-        let client = self.waiting_client(slot);
-        let gather = self.gathers.gather(id);
-        if let Some(client) = client {
-            self.clients[client.index()].held_bytes -= gather.held();
-        }
-        gather.overflow(memcache::TOO_LARGE);
-    }
-
-    /// The client that waits for a slot, if it is still there.
-    fn waiting_client(&mut self, slot: SlotId) -> Option<ClientId> {
-        let slot = self.slots.slot(slot);
-        (slot.state == State::Waiting).then_some(slot.owner.client)
-    }
-
-    /// Answers a request whose client does not want to see it.
-    fn answer_silently(&mut self, id: SlotId) {
-        self.answer(id, &b""[..]);
-    }
-
     /// Answers a request.
     #[inline(always)]
     pub(super) fn answer(&mut self, id: SlotId, reply: impl Reply) {
@@ -201,7 +99,7 @@ impl Mux {
         let before = out.len();
         if backlog > 0 && backlog + reply.len() > self.options.limits.client_backlog_max {
             self.stats.limit_client_backlog.add(1);
-            out.extend_from_slice(memcache::BACKLOG_ERROR);
+            out.extend_from_slice(self.options.protocol.refusal(Refusal::Backlog));
         } else {
             reply.append_to(out, &mut self.spares);
         }

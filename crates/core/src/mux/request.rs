@@ -6,15 +6,16 @@
 
 use super::backpressure::Hold;
 use super::client::ClientId;
-use super::gather::{Gather, Unsplit};
+use super::join::{Join, SplitError};
 use super::server::{ConnId, Pending};
 use super::slots::{Owner, SlotId, State};
+use super::waiter::Waiter;
 use super::{Event, Mux};
+use crate::error::ServerError;
 use crate::memcache::{self, KeyRoom};
-use crate::protocol::{
-    All, Class, Expect, KeyEncoding, Limit, Many, One, Quiet, Request, ServerError, Shape,
-};
-use crate::stats::Counter;
+use crate::message::{All, Expect, Limit, Many, Merge, One, Request};
+use crate::protocol::Refusal;
+use crate::stats::{Class, Counter};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -29,9 +30,6 @@ pub(super) enum Intake {
     /// It was the client's last.
     Closed,
 }
-
-const FLUSH_REFUSED: &[u8] =
-    b"CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n";
 
 impl Mux {
     /// Acts on one request.
@@ -113,14 +111,9 @@ impl Mux {
     /// Hop 6 and 7 (b) for a request with one key.
     #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
-        match one.encoding {
-            KeyEncoding::Plain => self.send_one(id, one, one.key, now),
-            KeyEncoding::Base64 => {
-                let mut room: KeyRoom = [0; 192];
-                let key = memcache::decode_key(one.key, &mut room).expect("the parser decoded it");
-                self.send_one(id, one, key, now)
-            }
-        }
+        let mut room: KeyRoom = [0; 192];
+        let key = self.options.protocol.key_bytes(one, &mut room);
+        self.send_one(id, one, key, now)
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
@@ -138,53 +131,54 @@ impl Mux {
         }
         self.count_request(one.class, 1);
         let slot = self.new_slot(id, 1, one.expect);
-        let echo = match one.expect.shape {
-            Shape::Value | Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => {
-                (key, one.opaque)
-            }
-            _ => (&b""[..], &b""[..]),
-        };
-        let pending = Pending { needs: one.needs, ..Pending::one(slot, one.expect, one.class) };
+        let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
+        let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class);
+        let pending = Pending { needs: one.needs, ..pending };
         self.send(conn, pending, echo, now, |out| one.wire.write(out));
         Intake::Accepted
     }
 
     /// Hops 5 to 7 (b) for a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
-        let mut gather = self.gathers.begin();
+        let mut join = self.joins.begin(Merge::ByKey, self.options.protocol);
         self.next_serial += 1;
         let request = self.next_serial;
         let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
         let keys_max = self.options.limits.keys_max;
-        let split = gather.split(many, keys_max, |key, next_number| {
-            let server = self.pool.route(key, now).ok_or(Unsplit::NoServer)?;
+        let split = join.split(many, keys_max, |key, next_number| {
+            let server = self.pool.route(key, now).ok_or(SplitError::NoServer)?;
             let conn = ConnId::new(server * lanes + lane);
             let number = self.conns[conn.index()].fragment_in(request, next_number);
             if number == next_number && self.must_wait(conn) {
-                return Err(Unsplit::Full(conn));
+                return Err(SplitError::Full(conn));
             }
             Ok((conn, number))
         });
         let error = match split {
             Ok(()) => {
-                self.count_request(many.class, gather.key_count());
-                let slot = self.new_slot(id, gather.key_count(), many.expect);
-                self.clients[id.index()].table_bytes += gather.table_bytes();
-                let pending = Pending::one(slot, many.expect, many.class);
-                self.send_fragments(pending, gather, now, |gather, number, out| {
-                    gather.write_fragment(number, many.head, out);
+                self.count_request(many.class, join.key_count());
+                let slot = self.new_slot(id, join.key_count(), many.expect);
+                self.clients[id.index()].table_bytes += join.table_bytes();
+                join.slot = slot;
+                self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
+                    join.write_fragment(number, many.head, out);
                 });
                 self.account(id);
                 return Intake::Accepted;
             }
             Err(error) => error,
         };
-        self.gathers.reuse(gather);
+        self.joins.reuse(join);
+        let protocol = self.options.protocol;
         match error {
-            Unsplit::Full(conn) => return self.wait_for(id, conn),
-            Unsplit::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
-            Unsplit::BadKey => self.refuse(id, memcache::BAD_LINE, Limit::Grammar),
-            Unsplit::TooManyKeys => self.refuse(id, memcache::TOO_MANY_KEYS, Limit::Keys),
+            SplitError::Full(conn) => return self.wait_for(id, conn),
+            SplitError::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
+            SplitError::BadKey => {
+                self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar)
+            }
+            SplitError::TooManyKeys => {
+                self.refuse(id, protocol.refusal(Refusal::TooManyKeys), Limit::Keys)
+            }
         }
         Intake::Accepted
     }
@@ -192,22 +186,22 @@ impl Mux {
     /// Hops 5 to 7 (b) for a request to all servers.
     fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
         if !self.options.allow_flush {
-            let silent = all.expect.quiet == Quiet::All;
-            return self.answer_at_once(id, if silent { b"" } else { FLUSH_REFUSED });
+            let refusal = self.options.protocol.refusal(Refusal::Flush);
+            return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
-        let mut gather = self.gathers.begin();
+        let mut join = self.joins.begin(Merge::AllOk, self.options.protocol);
         for server in 0..self.pool.servers() {
             let conn = self.lane(id, server);
             if self.must_wait(conn) {
-                self.gathers.reuse(gather);
+                self.joins.reuse(join);
                 return self.wait_for(id, conn);
             }
-            gather.add_keyless(conn);
+            join.add_keyless(conn);
         }
         self.stats.cmd_flush.add(1);
         let slot = self.new_slot(id, 1, all.expect);
-        let pending = Pending::one(slot, all.expect, Class::Other);
-        self.send_fragments(pending, gather, now, |_, _, out| {
+        join.slot = slot;
+        self.send_fragments((all.expect, Class::Other), join, now, |_, _, out| {
             all.wire.write(out);
         });
         Intake::Accepted
@@ -215,21 +209,19 @@ impl Mux {
 
     fn send_fragments(
         &mut self,
-        pending: Pending,
-        gather: Gather,
+        (expect, class): (Expect, Class),
+        join: Join,
         now: Instant,
-        write: impl Fn(&Gather, u32, &mut Vec<u8>),
+        write: impl Fn(&Join, u32, &mut Vec<u8>),
     ) {
-        self.stats.fragments.add(gather.fragments.len() as u64);
-        let id = self.gathers.next_id();
-        if let Some(slot) = pending.slot {
-            self.slots.slot(slot).gather = Some(id);
+        self.stats.fragments.add(join.fragments.len() as u64);
+        let id = self.joins.next_id();
+        self.slots.slot(join.slot).join = Some(id);
+        for (number, fragment) in (0..).zip(&join.fragments) {
+            let pending = Pending::new(Waiter::Fragment(id, number), expect, class);
+            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&join, number, out));
         }
-        for (number, fragment) in (0..).zip(&gather.fragments) {
-            let pending = pending.of_fragment(id, number);
-            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&gather, number, out));
-        }
-        self.gathers.insert(gather);
+        self.joins.insert(join);
     }
 
     /// The connection for a client's key: always the same one to a server, so that what a client
@@ -250,8 +242,7 @@ impl Mux {
     /// wants no reply.
     #[inline]
     pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
-        let silent = expect.quiet == Quiet::All;
-        self.insert_slot(id, keys, if silent { State::Silent } else { State::Waiting })
+        self.insert_slot(id, keys, if expect.is_silent() { State::Silent } else { State::Waiting })
     }
 
     #[inline]
@@ -271,12 +262,12 @@ impl Mux {
 
     fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
         self.stats.forward_error.add(1);
-        if expect.quiet == Quiet::All {
+        if expect.is_silent() {
             return;
         }
         let mut line = mem::take(&mut self.line);
         line.clear();
-        memcache::write_server_error(error, &mut line);
+        self.options.protocol.write_server_error(error, &mut line);
         self.answer_here(id, &line);
         self.line = line;
     }

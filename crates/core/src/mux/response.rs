@@ -6,13 +6,15 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::failure::Blame;
-use super::gather::values_len;
+use super::join::values_len;
 use super::reply::Reply;
 use super::server::{ConnId, ConnState, Pending};
-use super::{Event, Mux};
+use super::waiter::Waiter;
+use super::{Event, Mux, Options};
 use crate::buffer::{Buffer, LARGE};
-use crate::memcache;
-use crate::protocol::{Outcome, Response, ServerError, Shape};
+use crate::error::ServerError;
+use crate::message::{Outcome, Response};
+use crate::protocol::Refusal;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -82,7 +84,8 @@ impl Mux {
     /// reply costs as much as reading it. What follows it is left.
     fn move_response(&mut self, id: ConnId, input: Buffer, now: Instant) -> Buffer {
         let conn = &self.conns[id.index()];
-        let asked = conn.oldest_asked().filter(|pending| pending.fragment.is_none());
+        let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
+        let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
         match self.parse_head(id, &pending, input.as_slice()) {
             Response::Whole { len, outcome } => match input.split_large(len, &mut self.spares) {
@@ -101,8 +104,8 @@ impl Mux {
     fn parse_head(&self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
         let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
         let echo = echo.split_at(pending.echo.0.into());
-        let item_size_max = self.options.limits.item_size_max;
-        memcache::parse_response(bytes, pending.expect.shape, echo, item_size_max)
+        let Options { protocol, limits, .. } = &self.options;
+        protocol.parse_reply(bytes, pending.expect, echo, limits.item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
@@ -123,7 +126,7 @@ impl Mux {
                 self.give_up(id, Blame::Nobody, now);
                 return bytes.len();
             };
-            if pending.expect.shape == Shape::Values {
+            if self.options.protocol.has_values(pending.expect) {
                 let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
                     self.give_up(id, Blame::Server, now);
                     return bytes.len();
@@ -159,12 +162,13 @@ impl Mux {
     fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize, now: Instant) {
         self.stats.limit_item_size.add(1);
         self.conns[id.index()].skip = missing;
-        match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, _))) => self.refuse_values(slot, gather),
-            (None, Some(_)) => {}
-            (_, None) => {
-                let refusal = (Outcome::Error, memcache::TOO_LARGE);
-                self.finish(id, pending, refusal, now);
+        match pending.waiter {
+            Waiter::Fragment(join, _) => self.refuse_values(join),
+            // The end of a fragment's values is still to come.
+            Waiter::Nobody if self.options.protocol.has_values(pending.expect) => {}
+            Waiter::Slot(_) | Waiter::Nobody => {
+                let error = self.options.protocol.refusal(Refusal::TooLarge);
+                self.finish(id, pending, (Outcome::Error, error), now);
             }
         }
     }
@@ -203,18 +207,21 @@ impl Mux {
             stats.more.server_time[pending.class.label()].record(took);
         }
         // A late answer is none that was forwarded.
-        if pending.slot.is_some() {
+        if pending.waiter != Waiter::Nobody {
             self.pool.success(conn.server);
         }
-        self.settle(pending, outcome, reply);
+        self.complete(pending, outcome, reply);
         self.wake_waiters(id);
     }
 
     /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
     fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
-        let taken = match (pending.slot, pending.fragment) {
-            (Some(slot), Some((gather, number))) => self.gather(slot, gather, number, bytes),
-            _ => Some(values_len(bytes, self.options.limits.item_size_max)),
+        let taken = match pending.waiter {
+            Waiter::Fragment(join, number) => self.file_values(join, number, bytes),
+            Waiter::Slot(_) | Waiter::Nobody => {
+                let Options { protocol, limits, .. } = &self.options;
+                Some(values_len(*protocol, bytes, limits.item_size_max))
+            }
         };
         let server = self.conns[id.index()].server;
         self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);

@@ -4,12 +4,13 @@
 //! [`Pending`] behind the others, so that the order of one is the order of the other.
 
 use super::failure::Blame;
-use super::gather::GatherId;
-use super::slots::SlotId;
+use super::waiter::Waiter;
 use super::{ClientId, Mux, next_guess};
 use crate::buffer::Buffer;
-use crate::memcache::{GREETING, Needs, Version};
-use crate::protocol::{Class, Expect, ServerError};
+use crate::error::ServerError;
+use crate::memcache::{Needs, Version};
+use crate::message::Expect;
+use crate::stats::Class;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -57,14 +58,12 @@ impl ConnState {
 /// A request that waits for the reply of one server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
-    /// None once nobody waits any longer: the reply is thrown away when it comes.
-    pub(super) slot: Option<SlotId>,
+    /// For whom the reply is.
+    pub(super) waiter: Waiter,
     pub(super) expect: Expect,
     pub(super) class: Class,
     /// What its server must be able to do.
     pub(super) needs: Needs,
-    /// The fragment it is, of a request for several servers.
-    pub(super) fragment: Option<(GatherId, u32)>,
     /// How many bytes of `Conn::echo` are its key, and its opaque token: at most 250 and 32.
     pub(super) echo: (u8, u8),
     /// Its own size, for the figures.
@@ -128,15 +127,10 @@ struct Queues {
 }
 
 impl Pending {
-    pub(super) fn one(slot: SlotId, expect: Expect, class: Class) -> Self {
+    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class) -> Self {
         let (queued, written) = (Instant::default(), Instant::default());
-        let slot = Some(slot);
         let needs = Needs::NOTHING;
-        Self { slot, expect, class, needs, fragment: None, echo: (0, 0), bytes: 0, queued, written }
-    }
-
-    pub(super) fn of_fragment(self, gather: GatherId, number: u32) -> Self {
-        Self { fragment: Some((gather, number)), ..self }
+        Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
     }
 
     /// How many bytes of `Conn::echo` are its own.
@@ -147,7 +141,7 @@ impl Pending {
     /// Nobody waits any longer. Says who did.
     pub(super) fn abandon(&mut self) -> Self {
         let before = *self;
-        self.slot = None;
+        self.waiter = Waiter::Nobody;
         before
     }
 }
@@ -260,7 +254,8 @@ impl Mux {
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
         let conn = &self.conns[id.index()];
         if conn.greeting_left > 0 {
-            return &GREETING[GREETING.len() - conn.greeting_left..];
+            let greeting = self.options.protocol.greeting();
+            return &greeting[greeting.len() - conn.greeting_left..];
         }
         if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
     }

@@ -4,7 +4,7 @@
 //! no server owes anything for it. So an index kept in a server's queue is never somebody else's.
 
 use super::ClientId;
-use super::gather::GatherId;
+use super::join::JoinId;
 use alloc::vec::Vec;
 
 /// A request in flight.
@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 pub(super) struct SlotId(u32);
 
 impl SlotId {
-    const NONE: Self = Self(u32::MAX);
+    /// No request.
+    pub(super) const NONE: Self = Self(u32::MAX);
 
     fn index(self) -> usize {
         self.0 as usize
@@ -40,7 +41,7 @@ pub(super) struct Slot {
     pub(super) keys: usize,
     pub(super) state: State,
     /// Where the answers of several servers come together, if it has several.
-    pub(super) gather: Option<GatherId>,
+    pub(super) join: Option<JoinId>,
     /// The reply, if it is here before its turn. Its memory is of the spare replies.
     pub(super) reply: Vec<u8>,
 }
@@ -101,7 +102,7 @@ impl Slots {
 
     #[inline]
     pub(super) fn insert(&mut self, owner: Owner, keys: usize, state: State) -> SlotId {
-        let slot = Slot { owner, next: SlotId::NONE, keys, state, gather: None, reply: Vec::new() };
+        let slot = Slot { owner, next: SlotId::NONE, keys, state, join: None, reply: Vec::new() };
         let index = self.slab.insert(slot);
         SlotId(u32::try_from(index).expect("the limits keep requests in flight below 2^32"))
     }

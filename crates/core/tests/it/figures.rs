@@ -1,9 +1,10 @@
 //! What the engine counts and times.
 
 use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::Event;
 use nuthatch_core::pool::Ejection;
-use nuthatch_core::protocol::{Class, ServerError};
+use nuthatch_core::stats::Class;
 use nuthatch_core::stats::{Counter, Histogram, MoreServerStats};
 use nuthatch_core::time::Instant;
 use std::time::Duration;

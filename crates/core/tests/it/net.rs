@@ -4,9 +4,11 @@
 //! other side. Keys are letters: with two servers `a`, `c`, `e`, … live on server 0 and `b`, `d`,
 //! `f`, … on server 1.
 
+use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
-use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
@@ -18,6 +20,7 @@ pub(crate) const TIMEOUT_MS: u64 = 400;
 
 pub(crate) fn options() -> Options {
     Options {
+        protocol: Protocol::Memcache,
         timeout: Some(Duration::from_millis(TIMEOUT_MS)),
         server_connections: 1,
         allow_flush: true,

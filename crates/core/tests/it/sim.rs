@@ -12,9 +12,11 @@ mod random;
 
 use client::{Client, Truth};
 use memcached::Memcached;
+use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Mux, Options};
 use nuthatch_core::pool::{Ejection, Pool};
-use nuthatch_core::protocol::{Limits, ServerError};
+use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
@@ -167,6 +169,7 @@ impl World {
         let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
         let pool = Pool::new(ring.clone(), plan.servers, plan.ejects.then_some(ejection));
         let options = Options {
+            protocol: Protocol::Memcache,
             timeout: plan.errors.then_some(TIMEOUT),
             server_connections: plan.server_connections,
             allow_flush: true,

@@ -3,8 +3,8 @@
 use crate::net::{engine, options};
 use crate::property::cases;
 use crate::sim::memcached::Memcached;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ConnId, Options};
-use nuthatch_core::protocol::Limits;
 use nuthatch_core::time::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -8,8 +8,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 const PLAIN: KeyEncoding = KeyEncoding::Plain;
-const LOUD: Quiet = Quiet::No;
-const SILENT: Quiet = Quiet::All;
+const LOUD: Outcomes = Outcomes::NONE;
+const SILENT: Outcomes = Outcomes::ALL;
 
 fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     parse_request(input, 0, limits)
@@ -40,13 +40,13 @@ fn written(wire: &Wire<'_>) -> Vec<u8> {
 
 /// A line of a table: input, key, what is owed, what is hidden, kind, and what a server gets if
 /// not the input itself.
-type Single<'a> = (&'a [u8], &'a [u8], Shape, Quiet, Class, Option<&'a [u8]>);
+type Single<'a> = (&'a [u8], &'a [u8], Shape, Outcomes, Class, Option<&'a [u8]>);
 
 fn check_singles(table: &[Single<'_>]) {
     for &(input, key, shape, quiet, class, wire) in table {
         let Request::One(one) = request(input) else { panic!("{} has one key", show(input)) };
         assert_eq!(one.key, key, "{}", show(input));
-        assert_eq!(one.expect, Expect { shape, quiet }, "{}", show(input));
+        assert_eq!(one.expect, shape.expect(quiet), "{}", show(input));
         assert_eq!(one.class, class, "{}", show(input));
         match wire {
             None => assert_eq!(one.wire, Wire::Verbatim(input), "{}", show(input)),
@@ -171,25 +171,31 @@ fn commands_of_a_few_words() {
 #[test]
 fn meta_requests_ask_aloud_and_remember_what_to_hide() {
     use Class::{MetaArith, MetaDelete, MetaGet as Get, MetaSet, Other};
-    use Quiet::{Misses, Success};
     use Shape::{MetaDebug, MetaGet, MetaStored};
     check_singles(&[
         (b"mg k\r\n", b"k", MetaGet, LOUD, Get, None),
         (b"mg k v t O1 k\r\n", b"k", MetaGet, LOUD, Get, None),
-        (b"mg k q\r\n", b"k", MetaGet, Misses, Get, Some(b"mg k\r\n")),
-        (b"mg k v q k\r\n", b"k", MetaGet, Misses, Get, Some(b"mg k v k\r\n")),
-        (b"mg q q\r\n", b"q", MetaGet, Misses, Get, Some(b"mg q\r\n")),
+        (b"mg k q\r\n", b"k", MetaGet, Outcomes::MISS, Get, Some(b"mg k\r\n")),
+        (b"mg k v q k\r\n", b"k", MetaGet, Outcomes::MISS, Get, Some(b"mg k v k\r\n")),
+        (b"mg q q\r\n", b"q", MetaGet, Outcomes::MISS, Get, Some(b"mg q\r\n")),
         (b"mg  k  v \r\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
         (b"mg k v\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
         (b"ms k 2\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
         (b"ms k 0\r\n\r\n", b"k", MetaStored, LOUD, MetaSet, None),
         (b"ms k 2 T0 F1 I\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
-        (b"ms k 2 q\r\nhi\r\n", b"k", MetaStored, Success, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
+        (
+            b"ms k 2 q\r\nhi\r\n",
+            b"k",
+            MetaStored,
+            Outcomes::SUCCESS,
+            MetaSet,
+            Some(b"ms k 2\r\nhi\r\n"),
+        ),
         (b"ms k 2\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
         (b"md k\r\n", b"k", MetaStored, LOUD, MetaDelete, None),
-        (b"md k q C5\r\n", b"k", MetaStored, Success, MetaDelete, Some(b"md k C5\r\n")),
+        (b"md k q C5\r\n", b"k", MetaStored, Outcomes::SUCCESS, MetaDelete, Some(b"md k C5\r\n")),
         (b"ma k N0 J13 v\r\n", b"k", MetaStored, LOUD, MetaArith, None),
-        (b"ma k q\r\n", b"k", MetaStored, Success, MetaArith, Some(b"ma k\r\n")),
+        (b"ma k q\r\n", b"k", MetaStored, Outcomes::SUCCESS, MetaArith, Some(b"ma k\r\n")),
         (b"me k\r\n", b"k", MetaDebug, LOUD, Other, None),
         (b"me k q\r\n", b"k", MetaDebug, LOUD, Other, None),
         (b"ms k +2\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
@@ -241,7 +247,7 @@ fn reads_of_several_keys() {
         (b"gats 0 noreply b\r\n", b"gats 0", b"noreply b", Class::GetAndTouch),
     ];
     for &(input, head, keys, class) in table {
-        let expect = Expect { shape: Shape::Values, quiet: LOUD };
+        let expect = Shape::Values.expect(LOUD);
         let Request::Many(many) = request(input) else { panic!("{}", show(input)) };
         assert_eq!((many.keys, many.expect, many.class), (keys, expect, class));
         assert_eq!(many.line_max, line_max(class));
@@ -253,7 +259,7 @@ fn reads_of_several_keys() {
 
 #[test]
 fn flush_all_goes_to_all() {
-    let table: &[(&[u8], Quiet, &[u8])] = &[
+    let table: &[(&[u8], Outcomes, &[u8])] = &[
         (b"flush_all\r\n", LOUD, b"flush_all\r\n"),
         (b"flush_all 0\r\n", LOUD, b"flush_all 0\r\n"),
         (b"flush_all -1\r\n", LOUD, b"flush_all -1\r\n"),
@@ -264,7 +270,7 @@ fn flush_all_goes_to_all() {
     ];
     for &(input, quiet, wire) in table {
         let Request::All(all) = request(input) else { panic!("{}", show(input)) };
-        assert_eq!(all.expect, Expect { shape: Shape::Ok, quiet }, "{}", show(input));
+        assert_eq!(all.expect, Shape::Ok.expect(quiet), "{}", show(input));
         assert_eq!(show(&written(&all.wire)), show(wire), "{}", show(input));
     }
 }
@@ -294,7 +300,7 @@ fn what_needs_no_server_or_any() {
     for input in [VERSION, b"version x y\r\n", b" version\n"] {
         let Request::One(one) = request(input) else { panic!("{}", show(input)) };
         assert_eq!((one.key, one.wire), (VERSION_KEY, Wire::Verbatim(VERSION)));
-        assert_eq!(one.expect, Expect { shape: Shape::Version, quiet: LOUD });
+        assert_eq!(one.expect, Shape::Version.expect(LOUD));
     }
 }
 

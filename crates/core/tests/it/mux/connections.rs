@@ -2,8 +2,8 @@
 
 use super::{DESYNC, hit};
 use crate::net::{Net, engine, options};
+use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{ClientId, Options};
-use nuthatch_core::protocol::ServerError;
 
 #[test]
 fn a_client_keeps_to_one_of_several_connections_of_a_server() {

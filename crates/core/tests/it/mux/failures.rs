@@ -2,9 +2,9 @@
 
 use super::{REFUSED, TIMED_OUT, hit, set};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::Event;
 use nuthatch_core::pool::Ejection;
-use nuthatch_core::protocol::ServerError;
 use nuthatch_core::stats::Counter;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use super::{DESYNC, TIMED_OUT, hit};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::error::ServerError;
 use nuthatch_core::memcache::Version;
 use nuthatch_core::mux::Event;
 use nuthatch_core::pool::Ejection;
-use nuthatch_core::protocol::ServerError;
 use std::time::Duration;
 
 const NO_META: &str =

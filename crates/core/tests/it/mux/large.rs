@@ -2,9 +2,10 @@
 
 use super::{DESYNC, hit, set, value};
 use crate::net::{Net, engine, options};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ConnId, Options};
 use nuthatch_core::pool::Ejection;
-use nuthatch_core::protocol::{Limits, ServerError};
 use nuthatch_core::time::Instant;
 use std::time::Duration;
 

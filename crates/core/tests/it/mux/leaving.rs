@@ -2,7 +2,7 @@
 
 use super::{hit, value};
 use crate::net::Net;
-use nuthatch_core::protocol::Limits;
+use nuthatch_core::limits::Limits;
 
 #[test]
 fn replies_for_a_client_that_left_are_thrown_away() {

@@ -2,8 +2,8 @@
 
 use super::{BACKLOG, DESYNC, hit, value};
 use crate::net::Net;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::ClientId;
-use nuthatch_core::protocol::Limits;
 
 #[test]
 fn a_reply_beyond_the_backlog_is_replaced_by_an_error() {

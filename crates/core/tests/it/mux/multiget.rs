@@ -2,8 +2,8 @@
 
 use super::{DESYNC, hit, value};
 use crate::net::{Net, engine, options};
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Event, Options};
-use nuthatch_core::protocol::Limits;
 
 #[test]
 fn a_multi_get_is_split_and_merged_in_the_order_of_its_keys() {

@@ -2,7 +2,7 @@
 
 use super::hit;
 use crate::net::Net;
-use nuthatch_core::protocol::ServerError;
+use nuthatch_core::error::ServerError;
 
 #[test]
 fn noreply_requests_are_asked_aloud_and_not_answered() {

@@ -2,8 +2,9 @@
 
 use super::{hit, set};
 use crate::net::{Net, engine, options};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Options};
-use nuthatch_core::protocol::{Limits, ServerError};
 
 #[test]
 fn clients_that_wait_for_a_server_are_served_in_turn() {

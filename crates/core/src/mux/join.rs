@@ -1,26 +1,32 @@
-//! Hop 5 and back: a request that several servers answer, and how their answers become one.
+//! A request that several servers answer, and how their answers become one.
 //!
-//! A read of many keys is split into one fragment per server connection; the values come back
-//! per fragment, are filed under their keys, and leave in the order of the request: hits only,
-//! duplicates as often as asked, as one server would have answered. The one rule: a value is
-//! accepted only for a key that its fragment asked for and that has no value yet.
-//!
-//! `flush_all` is the same without keys.
+//! A read of many keys is split into fragments by server connection; the values come back per
+//! fragment, are filed under their keys, and leave in the order of the request: hits only,
+//! duplicates as often as asked, as one server would have answered. A request for all servers is the
+//! same without keys. The one rule: a value is accepted only for a key that its fragment asked for
+//! and that has no value yet.
 
 use super::server::ConnId;
-use crate::memcache::{self, ALL_OK, Head, Keep, LINE_END, VALUES_END};
-use crate::protocol::{Many, Response};
+use super::slots::SlotId;
+use crate::memcache::Head;
+use crate::message::{Many, Merge, Response};
+use crate::protocol::Protocol;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GatherId(u32);
+pub(super) struct JoinId(u32);
 
 /// One request's answers as they come in.
-#[derive(Debug, Default)]
-pub(super) struct Gather {
+#[derive(Debug)]
+pub(super) struct Join {
+    /// The request.
+    pub(super) slot: SlotId,
+    /// How its answers become one.
+    merge: Merge,
+    protocol: Protocol,
     /// The request's keys in its order.
     keys: Vec<Key>,
-    /// The keys' bytes, at least one space before each.
+    /// The keys' bytes, each with what separates it from the one before it.
     text: Vec<u8>,
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
@@ -46,13 +52,17 @@ struct Key {
     value_end: usize,
 }
 
-/// Small values are copied together, but not so many that the copy needs a run-up.
+/// Values are copied in batches of about this size: fewer calls, each of them still a cheap one.
 const COPY_BYTES: usize = 1024;
 
 const NO_KEY: usize = usize::MAX;
 
+/// Bytes kept for the end of a fragment's line, and for a number that takes the place of a shorter
+/// word.
+const HEAD_SPARE: usize = 24;
+
 /// Why a request can't be split.
-pub(super) enum Unsplit {
+pub(super) enum SplitError {
     /// A word is no key.
     BadKey,
     /// There are more keys than `keys_max`.
@@ -77,7 +87,23 @@ pub(super) struct Fragment {
     cursor: usize,
 }
 
-impl Gather {
+impl Join {
+    fn new(merge: Merge, protocol: Protocol) -> Self {
+        Self {
+            slot: SlotId::NONE,
+            merge,
+            protocol,
+            keys: Vec::new(),
+            text: Vec::new(),
+            fragments: Vec::new(),
+            values: Vec::new(),
+            found: 0,
+            steps: 0,
+            waiting: 0,
+            error: Vec::new(),
+        }
+    }
+
     /// Notes the keys of a request, checks them, and asks `fragment_of` where each one goes: to
     /// which connection, and which of its request's fragments that is, the next one for a new one.
     /// A connection gets another fragment when the line of its last would become too long.
@@ -85,19 +111,19 @@ impl Gather {
         &mut self,
         many: &Many<'_>,
         keys_max: usize,
-        mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), Unsplit>,
-    ) -> Result<(), Unsplit> {
-        let room = many.line_max.saturating_sub(many.head.text.len() + LINE_END.len());
-        self.text.push(b' ');
-        self.text.extend_from_slice(many.keys);
+        mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), SplitError>,
+    ) -> Result<(), SplitError> {
+        let (protocol, separator) = (self.protocol, self.protocol.separator_len());
+        let room = many.line_max.saturating_sub(many.head.text.len() + HEAD_SPARE);
+        protocol.copy_keys(many.keys, &mut self.text);
         let mut rest = many.keys;
         while !rest.is_empty() {
-            let start = 1 + many.keys.len() - rest.len();
-            let (key, others) = memcache::next_key(rest).ok_or(Unsplit::BadKey)?;
+            let start = separator + many.keys.len() - rest.len();
+            let (key, others) = protocol.next_key(rest).ok_or(SplitError::BadKey)?;
             rest = others;
             let index = self.keys.len();
             if index == keys_max {
-                return Err(Unsplit::TooManyKeys);
+                return Err(SplitError::TooManyKeys);
             }
             let end = start + key.len();
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
@@ -115,8 +141,8 @@ impl Gather {
     /// Adds a key to the newest line of the connection whose first fragment has this number.
     fn add_key(&mut self, number: usize, index: usize, room: usize) {
         let newest = self.fragments[number].newest;
+        let bytes = self.key_bytes(index);
         let fragment = &mut self.fragments[newest];
-        let bytes = 1 + self.keys[index].end - self.keys[index].start;
         if fragment.key_bytes + bytes > room {
             let conn = fragment.conn;
             self.fragments[number].newest = self.fragments.len();
@@ -131,9 +157,14 @@ impl Gather {
         self.keys.len()
     }
 
+    /// Bytes that a key takes in the request of its fragment.
+    fn key_bytes(&self, index: usize) -> usize {
+        self.protocol.separator_len() + self.keys[index].end - self.keys[index].start
+    }
+
     /// Adds a fragment; one without keys begins at [`NO_KEY`].
     fn add_fragment(&mut self, conn: ConnId, first: usize) {
-        let key_bytes = self.keys.get(first).map_or(0, |key| 1 + key.end - key.start);
+        let key_bytes = if first == NO_KEY { 0 } else { self.key_bytes(first) };
         let newest = self.fragments.len();
         self.fragments.push(Fragment {
             conn,
@@ -151,17 +182,16 @@ impl Gather {
         self.add_fragment(conn, NO_KEY);
     }
 
-    /// Appends a fragment's request: `head`, its keys, and the line's end.
+    /// Appends a fragment's request.
     pub(super) fn write_fragment(&self, number: u32, head: Head<'_>, out: &mut Vec<u8>) {
-        head.write(Keep::All, out);
+        let separator = self.protocol.separator_len();
         let mut index = self.fragments[number as usize].first;
-        while index != NO_KEY {
-            let key = &self.keys[index];
-            // With the space before it.
-            out.extend_from_slice(&self.text[key.start - 1..key.end]);
+        let keys = core::iter::from_fn(|| {
+            let key = self.keys.get(index)?;
             index = key.next;
-        }
-        out.extend_from_slice(LINE_END);
+            Some(&self.text[key.start - separator..key.end])
+        });
+        self.protocol.write_fragment(head, keys, out);
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
@@ -179,7 +209,7 @@ impl Gather {
         let mut likely = self.fragments[number].cursor;
         loop {
             let rest = &bytes[used..];
-            let parsed = memcache::parse_value(rest, self.open_key(likely), item_size_max);
+            let parsed = self.protocol.parse_value(rest, self.open_key(likely), item_size_max);
             let Response::Value { len, key } = parsed else { break };
             if let Some(key) = key {
                 likely = self.find(number, likely, &rest[key])?;
@@ -273,20 +303,17 @@ impl Gather {
         !self.error.is_empty()
     }
 
-    /// Appends the one answer. Also says how many keys had values.
+    /// Appends the one answer.
     pub(super) fn write_answer(&self, out: &mut Vec<u8>) {
         if self.has_failed() {
-            out.extend_from_slice(&self.error);
-        } else if self.keys.is_empty() {
-            out.extend_from_slice(ALL_OK);
-        } else {
-            out.reserve(self.values.len() + VALUES_END.len());
-            for key in self.keys.iter().filter(|key| key.value_end > 0) {
-                let block = &self.values[key.value_start..key.value_end];
-                out.extend_from_slice(block);
-            }
-            out.extend_from_slice(VALUES_END);
+            return out.extend_from_slice(&self.error);
         }
+        let end = self.protocol.end_of(self.merge);
+        out.reserve(self.values.len() + end.len());
+        for key in self.keys.iter().filter(|key| key.value_end > 0) {
+            out.extend_from_slice(&self.values[key.value_start..key.value_end]);
+        }
+        out.extend_from_slice(end);
     }
 
     /// How many keys were asked for and how many had a value.
@@ -312,55 +339,57 @@ impl Gather {
 }
 
 /// How long the whole values at the head of `bytes` are, for a fragment that nobody waits for.
-pub(super) fn values_len(bytes: &[u8], item_size_max: usize) -> usize {
+pub(super) fn values_len(protocol: Protocol, bytes: &[u8], item_size_max: usize) -> usize {
     let mut used = 0;
-    while let Response::Value { len, .. } =
-        memcache::parse_value(&bytes[used..], b"", item_size_max)
+    while let Response::Value { len, .. } = protocol.parse_value(&bytes[used..], b"", item_size_max)
     {
         used += len;
     }
     used
 }
 
-/// All gathers, and finished ones kept for the next, so that steady traffic allocates nothing.
+/// All joins, and finished ones kept for the next, so that steady traffic allocates nothing.
 #[derive(Debug, Default)]
-pub(super) struct Gathers {
-    slab: slab::Slab<Gather>,
-    spare: Vec<Gather>,
+pub(super) struct Joins {
+    slab: slab::Slab<Join>,
+    spare: Vec<Join>,
 }
 
 const SPARE_MAX: usize = 64;
 
-impl Gathers {
-    /// A gather in the making.
-    pub(super) fn begin(&mut self) -> Gather {
-        self.spare.pop().unwrap_or_default()
+impl Joins {
+    /// A join in the making.
+    pub(super) fn begin(&mut self, merge: Merge, protocol: Protocol) -> Join {
+        match self.spare.pop() {
+            Some(join) => Join { merge, protocol, ..join },
+            None => Join::new(merge, protocol),
+        }
     }
 
-    /// The id that the next gather gets.
-    pub(super) fn next_id(&self) -> GatherId {
-        GatherId(u32::try_from(self.slab.vacant_key()).expect("the limits keep them below 2^32"))
+    /// The id that the next join gets.
+    pub(super) fn next_id(&self) -> JoinId {
+        JoinId(u32::try_from(self.slab.vacant_key()).expect("the limits keep them below 2^32"))
     }
 
-    /// Keeps it until its answers are in, under [`Gathers::next_id`].
-    pub(super) fn insert(&mut self, gather: Gather) {
-        self.slab.insert(gather);
+    /// Keeps it until its answers are in, under [`Joins::next_id`].
+    pub(super) fn insert(&mut self, join: Join) {
+        self.slab.insert(join);
     }
 
-    pub(super) fn gather(&mut self, id: GatherId) -> &mut Gather {
+    pub(super) fn join(&mut self, id: JoinId) -> &mut Join {
         &mut self.slab[id.0 as usize]
     }
 
     /// Takes one out that is answered.
-    pub(super) fn remove(&mut self, id: GatherId) -> Gather {
+    pub(super) fn remove(&mut self, id: JoinId) -> Join {
         self.slab.remove(id.0 as usize)
     }
 
     /// Gives one back for the next request.
-    pub(super) fn reuse(&mut self, mut gather: Gather) {
-        if self.spare.len() < SPARE_MAX && gather.is_small() {
-            gather.clear();
-            self.spare.push(gather);
+    pub(super) fn reuse(&mut self, mut join: Join) {
+        if self.spare.len() < SPARE_MAX && join.is_small() {
+            join.clear();
+            self.spare.push(join);
         }
     }
 }

@@ -1,0 +1,40 @@
+//! The bounds that clients and servers meet: everything has one, and a counter that shows it bite.
+
+/// Bounds that a client meets. Each has a configuration key of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one value.
+    pub item_size_max: usize,
+    /// Keys of one request.
+    pub keys_max: usize,
+    /// Bytes of one command line.
+    pub line_max: usize,
+    /// Requests of one client that wait for their reply.
+    pub client_requests_max: usize,
+    /// Bytes of replies waiting for one client beyond which its next requests wait.
+    pub client_buffer_max: usize,
+    /// Bytes held for one client beyond which a reply is replaced by an error.
+    pub client_backlog_max: usize,
+    /// Requests waiting on one server connection.
+    pub server_requests_max: usize,
+    /// Bytes queued to one server connection.
+    pub server_buffer_max: usize,
+    /// Bytes that one worker holds for the clients of the pool: unfinished requests and replies.
+    pub memory_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            item_size_max: 64 << 20,
+            keys_max: 65_536,
+            line_max: 4 << 20,
+            client_requests_max: 1024,
+            client_buffer_max: 1 << 20,
+            client_backlog_max: 64 << 20,
+            server_requests_max: 16_384,
+            server_buffer_max: 16 << 20,
+            memory_max: 512 << 20,
+        }
+    }
+}

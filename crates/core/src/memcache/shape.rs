@@ -1,0 +1,74 @@
+//! Which answers of a server fit which request.
+
+use crate::message::{Expect, Outcomes};
+
+/// Which answers fit a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `VALUE` of the one key, or not, and `END`.
+    Value,
+    /// `VALUE`s of the keys of a fragment, and `END`.
+    Values,
+    /// The answers to storage commands.
+    Stored,
+    /// A number or `NOT_FOUND`.
+    Number,
+    /// `DELETED` or `NOT_FOUND`.
+    Deleted,
+    /// `TOUCHED` or `NOT_FOUND`.
+    Touched,
+    /// `OK`.
+    Ok,
+    /// `VERSION`.
+    Version,
+    /// The answers to `mg`.
+    MetaGet,
+    /// The answers to `ms`, `md`, `ma`.
+    MetaStored,
+    /// The answers to `me`.
+    MetaDebug,
+}
+
+impl Shape {
+    const ALL: [Self; 11] = [
+        Self::Value,
+        Self::Values,
+        Self::Stored,
+        Self::Number,
+        Self::Deleted,
+        Self::Touched,
+        Self::Ok,
+        Self::Version,
+        Self::MetaGet,
+        Self::MetaStored,
+        Self::MetaDebug,
+    ];
+
+    /// A server owes an answer of this shape; the client is not told of what is `hidden`.
+    pub const fn expect(self, hidden: Outcomes) -> Expect {
+        Expect { kind: self as u8, hidden }
+    }
+
+    /// The shape of what a server owes.
+    #[inline]
+    pub const fn of(expect: Expect) -> Self {
+        Self::ALL[expect.kind as usize]
+    }
+
+    /// Whether these are the answers to a meta command.
+    pub const fn is_meta(self) -> bool {
+        matches!(self, Self::MetaGet | Self::MetaStored | Self::MetaDebug)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_survives_as_a_number() {
+        for shape in Shape::ALL {
+            assert_eq!(Shape::of(shape.expect(Outcomes::NONE)), shape);
+        }
+    }
+}

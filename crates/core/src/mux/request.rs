@@ -174,10 +174,10 @@ impl Mux {
             SplitError::Full(conn) => return self.wait_for(id, conn),
             SplitError::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
             SplitError::BadKey => {
-                self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar)
+                self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
             }
             SplitError::TooManyKeys => {
-                self.refuse(id, protocol.refusal(Refusal::TooManyKeys), Limit::Keys)
+                self.refuse(id, protocol.refusal(Refusal::TooManyKeys), Limit::Keys);
             }
         }
         Intake::Accepted

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Identity, Mux, Options};
-use nuthatch_core::pool::{Ejection, Pool};
+use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::protocol::Protocol;
@@ -99,15 +99,15 @@ impl World {
         let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
         let options = Options {
             protocol: Protocol::Memcache,
+            ejection: Some(ejection),
             timeout: Some(TIMEOUT),
             server_connections: lanes,
             allow_flush: true,
             limits: LIMITS,
             identity: Identity::default(),
         };
-        let pool = Pool::new(ring, SERVERS, Some(ejection));
-        let mux = Mux::new(pool, options, Arc::new(PoolStats::new(SERVERS)));
-        let inboxes = vec![Vec::new(); mux.conn_count()];
+        let mux = Mux::new(ring, options, Arc::new(PoolStats::new(SERVERS)));
+        let inboxes = vec![Vec::new(); mux.conns().len()];
         Self { mux, now: Instant::default(), clients: [None; CLIENTS], inboxes }
     }
 
@@ -138,7 +138,7 @@ impl World {
     }
 
     fn conn(&self, who: usize) -> ConnId {
-        ConnId::new(who % self.mux.conn_count())
+        self.mux.conns()[who % self.mux.conns().len()]
     }
 
     fn write(&mut self, who: usize, count: usize) {
@@ -189,7 +189,7 @@ impl World {
                 }
             }
             while let Some(id) = self.mux.next_dirty_conn() {
-                if self.mux.take_doomed(id) {
+                if self.mux.take_must_close(id) {
                     self.inboxes[id.index()].clear();
                 }
                 if self.mux.wants_open(id) {
@@ -214,7 +214,7 @@ impl World {
     /// Everything is written, answered and read, and then nothing is left.
     fn finish(&mut self) {
         for _ in 0..10_000 {
-            for who in 0..self.mux.conn_count() {
+            for who in 0..self.mux.conns().len() {
                 self.write(who, usize::MAX);
                 self.answer(who, 0);
             }
@@ -224,7 +224,7 @@ impl World {
             self.settle();
             let servers = &self.mux.stats().servers;
             let is_owed =
-                |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
+                |server: &Arc<ServerStats>| server.in_queue.read() + server.out_queue.read() > 0;
             if self.mux.requests_in_flight() == 0 && !servers.iter().any(is_owed) {
                 break;
             }

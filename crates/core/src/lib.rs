@@ -8,7 +8,7 @@
 //! The map, from the outside in:
 //!
 //! - [`mux`]: the multiplexer, the one thing that sees both sides;
-//! - [`pool`]: which server has a key now; who is ejected and when it returns;
+//! - [`route`]: which server has a key now; [`health`]: who is ejected and when it returns;
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
 //! - [`protocol`]: what a protocol is asked; [`message`]: what it answers; [`memcache`]: a grammar;
 //! - [`buffer`], [`error`], [`limits`], [`stats`], [`time`]: plain values that all of them use.
@@ -19,12 +19,13 @@ extern crate alloc;
 
 pub mod buffer;
 pub mod error;
+pub mod health;
 pub mod limits;
 pub mod memcache;
 pub mod message;
 pub mod mux;
-pub mod pool;
 pub mod protocol;
 pub mod ring;
+pub mod route;
 pub mod stats;
 pub mod time;

@@ -23,8 +23,10 @@
 
 mod backpressure;
 mod client;
+mod conn;
 mod failure;
 mod greeting;
+mod id;
 mod join;
 mod memory;
 mod reply;
@@ -34,24 +36,26 @@ mod server;
 mod slots;
 mod waiter;
 
-pub use client::ClientId;
-pub use server::{ConnId, ConnState};
+pub use conn::ConnState;
+pub use id::{ClientId, ConnId, ServerId};
 
 use crate::buffer::Spares;
 use crate::error::ServerError;
+use crate::health::Ejection;
 use crate::limits::Limits;
-use crate::pool::Pool;
 use crate::protocol::Protocol;
+use crate::ring::Ring;
+use crate::route::Routes;
 use crate::stats::PoolStats;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use client::Client;
+use conn::Conn;
 use core::time::Duration;
 use join::Joins;
-use server::Conn;
+use server::Server;
 use slots::Slots;
 
 /// What a pool's multiplexer is told once.
@@ -61,6 +65,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// How long a request may take from when it is queued; none for as long as it likes.
     pub timeout: Option<Duration>,
+    /// When a failing server leaves the ring; none if it never does.
+    pub ejection: Option<Ejection>,
     /// Connections to each server, at least 1.
     pub server_connections: usize,
     /// Whether `flush_all` is carried out.
@@ -97,7 +103,7 @@ pub enum Event {
     /// A connection was lost, and so many requests with it.
     ConnLost {
         /// Which server.
-        server: usize,
+        server: ServerId,
         /// Why.
         error: ServerError,
         /// How many requests were answered with the error.
@@ -106,12 +112,12 @@ pub enum Event {
     /// A connection that was lost answers again.
     Answers {
         /// Which server.
-        server: usize,
+        server: ServerId,
     },
     /// A connection was closed because a reply did not match its request.
     Desync {
         /// Which server.
-        server: usize,
+        server: ServerId,
         /// How many requests were answered with the error.
         requests: usize,
     },
@@ -120,14 +126,14 @@ pub enum Event {
     /// A server left the ring.
     Ejected {
         /// Which server.
-        server: usize,
+        server: ServerId,
         /// Its last failure.
         error: ServerError,
     },
     /// A server is on the ring again.
     Returned {
         /// Which server.
-        server: usize,
+        server: ServerId,
     },
 }
 
@@ -170,18 +176,21 @@ impl<Id: Copy> Dirty<Id> {
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {
-    pool: Pool,
     options: Options,
     clients: slab::Slab<Client>,
-    conns: Vec<Conn>,
+    routes: Routes,
+    servers: slab::Slab<Server>,
+    /// When the first ejected server returns.
+    next_return: Option<Instant>,
+    conns: slab::Slab<Conn>,
+    /// The ids of all connections.
+    conn_ids: Vec<ConnId>,
     slots: Slots,
     joins: Joins,
     spares: Spares,
     /// Apart from the others, as there are many and they are small.
     reply_spares: Spares,
     stats: Arc<PoolStats>,
-    /// The servers of which a connection was lost and that have not answered since.
-    is_down: Vec<bool>,
     dirty_clients: Dirty<ClientId>,
     dirty_conns: Dirty<ConnId>,
     events: VecDeque<Event>,
@@ -193,8 +202,10 @@ pub struct Mux {
     is_next_in_line: bool,
     /// No request runs out of time before this.
     next_expiry: Option<Instant>,
-    /// Counts up: tells a client from an earlier one with the same id.
-    next_serial: u64,
+    /// Counts up: tells an id from an earlier one with the same place.
+    generation: u32,
+    /// Counts up: tells a request of several keys from another.
+    next_request: u64,
     /// Bytes held for clients.
     memory: usize,
     /// For lines that are put together here.
@@ -202,24 +213,23 @@ pub struct Mux {
 }
 
 impl Mux {
-    /// An engine for `pool` that counts in `stats`.
+    /// An engine for the servers of `ring` that counts in `stats`.
     ///
     /// # Panics
-    /// If `stats` is not for as many servers as the pool has.
-    pub fn new(pool: Pool, options: Options, stats: Arc<PoolStats>) -> Self {
-        assert_eq!(pool.servers(), stats.servers.len(), "a block of figures for every server");
-        let count = pool.servers() * options.server_connections;
-        let conns = (0..count).map(|index| Conn::new(index / options.server_connections));
-        Self {
-            conns: conns.collect(),
-            pool,
+    /// If `stats` is not for as many servers as the ring has members.
+    pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
+        let mut mux = Self {
+            routes: Routes::new(ring.clone(), Vec::new()),
+            servers: slab::Slab::new(),
+            next_return: None,
+            conns: slab::Slab::new(),
+            conn_ids: Vec::new(),
             options,
             clients: slab::Slab::new(),
             slots: Slots::default(),
             joins: Joins::default(),
             spares: Spares::default(),
             reply_spares: Spares::default(),
-            is_down: vec![false; stats.servers.len()],
             stats,
             dirty_clients: Dirty::new(),
             dirty_conns: Dirty::new(),
@@ -228,25 +238,24 @@ impl Mux {
             waiting: 0,
             is_next_in_line: false,
             next_expiry: None,
-            next_serial: 0,
+            generation: 0,
+            next_request: 0,
             memory: 0,
             line: Vec::new(),
-        }
+        };
+        let servers = Arc::clone(&mux.stats);
+        mux.set_ring(ring, &servers.servers, BTreeMap::new());
+        mux
     }
 
-    /// The pool, to look at.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
     }
 
     /// The figures that this engine counts in.
     pub fn stats(&self) -> &PoolStats {
         &self.stats
-    }
-
-    /// How many server connections there can be: `server_connections` for every server, in order.
-    pub fn conn_count(&self) -> usize {
-        self.conns.len()
     }
 
     /// How many clients are connected.
@@ -263,7 +272,8 @@ impl Mux {
     pub fn next_dirty_client(&mut self) -> Option<ClientId> {
         loop {
             let id = self.dirty_clients.pop()?;
-            if let Some(client) = self.clients.get_mut(id.index()) {
+            if let Some(client) = self.clients.get_mut(id.index()).filter(|client| client.id == id)
+            {
                 client.dirty = false;
                 self.account(id);
                 return Some(id);
@@ -273,28 +283,23 @@ impl Mux {
 
     /// The next server connection that needs its socket looked after.
     pub fn next_dirty_conn(&mut self) -> Option<ConnId> {
-        let id = self.dirty_conns.pop()?;
-        self.conns[id.index()].dirty = false;
-        self.publish(id);
-        Some(id)
+        loop {
+            let id = self.dirty_conns.pop()?;
+            if self.has_conn(id) {
+                self.conns[id.index()].dirty = false;
+                self.publish(id);
+                return Some(id);
+            }
+        }
     }
 
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.note_returned();
         self.events.pop_front()
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.next_expiry, self.pool.next_return()].into_iter().flatten().min()
-    }
-
-    /// Tells of the servers that have returned.
-    fn note_returned(&mut self) {
-        while let Some(server) = self.pool.next_returned() {
-            self.stats.servers[server].more.is_ejected.set(0);
-            self.events.push_back(Event::Returned { server });
-        }
+        [self.next_expiry, self.next_return].into_iter().flatten().min()
     }
 }

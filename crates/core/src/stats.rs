@@ -6,6 +6,7 @@
 
 use crate::error::ServerError;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number with one writer and any readers.
@@ -121,7 +122,7 @@ counters! {
         limit_memory,
     }
     /// One block a server, in the pool's order.
-    pub servers: Box<[ServerStats]>,
+    pub servers: Box<[Arc<ServerStats>]>,
 }
 
 counters! {
@@ -273,7 +274,7 @@ impl Histogram {
 impl PoolStats {
     /// A block for a pool of `servers` servers.
     pub fn new(servers: usize) -> Self {
-        let servers = (0..servers).map(|_| ServerStats::default()).collect();
+        let servers = (0..servers).map(|_| Arc::default()).collect();
         Self { servers, ..Self::default() }
     }
 }

@@ -4,8 +4,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
 
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, Identity, Mux, Options};
-use nuthatch_core::pool::Pool;
+use nuthatch_core::mux::{ClientId, Identity, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
@@ -62,14 +61,14 @@ impl Traffic {
         let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 1);
         let options = Options {
             protocol: Protocol::Memcache,
+            ejection: None,
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
             allow_flush: false,
             limits: Limits::default(),
             identity: Identity::default(),
         };
-        let pool = Pool::new(ring, servers, None);
-        let mut mux = Mux::new(pool, options, Arc::new(PoolStats::new(servers)));
+        let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(servers)));
         let client = mux.open_client();
         let request = request.as_bytes().to_vec();
         let replies = vec![Vec::new(); servers];
@@ -84,7 +83,8 @@ impl Traffic {
         self.look_after_all();
         for (conn, reply) in self.replies.iter().enumerate().filter(|(_, reply)| !reply.is_empty())
         {
-            self.mux.handle_server_bytes(ConnId::new(conn), reply, self.now);
+            let id = self.mux.conns()[conn];
+            self.mux.handle_server_bytes(id, reply, self.now);
         }
         self.look_after_all();
     }

@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 /// A client's socket and what it is watched for.
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
+    pub(crate) id: ClientId,
     fd: OwnedFd,
     interest: Interest,
     /// Whether it is not watched at all.
@@ -36,9 +37,9 @@ pub(crate) enum Fate {
 
 impl ClientSocket {
     /// Takes an accepted socket into the loop.
-    pub(crate) fn new(fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
+    pub(crate) fn new(id: ClientId, fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
         poll.add(&fd, token, Interest::READ)?;
-        Ok(Self { fd, interest: Interest::READ, parked: false, ended: false, corked_in: None })
+        Ok(Self { id, fd, interest: Interest::READ, parked: false, ended: false, corked_in: None })
     }
 
     /// Hop 2: one read, by way of the worker's scratch buffer; a large rest goes straight to where

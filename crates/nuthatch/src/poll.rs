@@ -5,7 +5,6 @@
 //! can be missed (twemproxy's edge-triggered loop hangs on a reply that comes together with the
 //! end of its connection).
 
-use nuthatch_core::mux::{ClientId, ConnId};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Timespec;
@@ -26,11 +25,35 @@ pub(crate) enum Token {
     /// A listener, by its place in the worker's list.
     Listener(usize),
     /// A client of a pool.
-    Client(usize, ClientId),
+    Client(usize, Tag),
     /// A server connection of a pool.
-    Conn(usize, ConnId),
+    Conn(usize, Tag),
     /// A client that was told the end, by its number.
     Lingering(u64),
+}
+
+/// What a token has room for of an id: its place, and enough of the rest to tell whether the kernel
+/// speaks of one that had the place before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    index: u32,
+    generation: u16,
+}
+
+impl Tag {
+    /// The tag of an id, given as a number.
+    pub(crate) fn of(bits: u64) -> Self {
+        let [.., g1, g0, i3, i2, i1, i0] = bits.to_be_bytes();
+        Self {
+            index: u32::from_be_bytes([i3, i2, i1, i0]),
+            generation: u16::from_be_bytes([g1, g0]),
+        }
+    }
+
+    /// The place of the id.
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
 }
 
 /// What a socket is watched for.
@@ -119,31 +142,42 @@ impl Poll {
 /// and a number in the rest.
 impl Token {
     fn pack(self) -> EventData {
-        let (kind, pool, index) = match self {
-            Self::Inbox => (0, 0, 0),
-            Self::Listener(index) => (1, 0, index),
-            Self::Client(pool, id) => (2, pool, id.index()),
-            Self::Conn(pool, id) => (3, pool, id.index()),
-            Self::Lingering(number) => return EventData::new_u64(4 << 56 | number & NUMBER_MAX),
+        let (kind, index) = match self {
+            Self::Inbox => (0, 0),
+            Self::Listener(index) => (1, index),
+            Self::Client(pool, tag) => return tag.pack(2, pool),
+            Self::Conn(pool, tag) => return tag.pack(3, pool),
+            Self::Lingering(number) => return EventData::new_u64(4 << 60 | number & NUMBER_MAX),
         };
-        EventData::new_u64(kind << 56 | (pool as u64) << 32 | index as u64)
+        EventData::new_u64(kind << 60 | index as u64)
     }
 
     fn unpack(packed: u64) -> Self {
-        let pool = usize::try_from(packed >> 32 & 0xff_ffff).expect("24 bits");
+        let pool = usize::try_from(packed >> 48 & POOL_MAX).expect("12 bits");
         let index = usize::try_from(packed & 0xffff_ffff).expect("32 bits");
-        match packed >> 56 {
+        match packed >> 60 {
             0 => Self::Inbox,
             1 => Self::Listener(index),
-            2 => Self::Client(pool, ClientId::from_index(index)),
-            3 => Self::Conn(pool, ConnId::new(index)),
+            2 => Self::Client(pool, Tag::of(packed)),
+            3 => Self::Conn(pool, Tag::of(packed)),
             _ => Self::Lingering(packed & NUMBER_MAX),
         }
     }
 }
 
-/// The highest number of a token: a thousand new ones a microsecond come to it in two years.
-const NUMBER_MAX: u64 = (1 << 56) - 1;
+impl Tag {
+    /// The kind in the top four bits, the pool in the next twelve, then the tag.
+    fn pack(self, kind: u64, pool: usize) -> EventData {
+        let (generation, index) = (u64::from(self.generation), u64::from(self.index));
+        EventData::new_u64(kind << 60 | (pool as u64) << 48 | generation << 32 | index)
+    }
+}
+
+/// The highest number of a token: a thousand new ones a microsecond come to it in thirty years.
+const NUMBER_MAX: u64 = (1 << 60) - 1;
+
+/// The last pool that a token can name.
+pub(crate) const POOL_MAX: u64 = (1 << 12) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -154,8 +188,8 @@ mod tests {
         let tokens = [
             Token::Inbox,
             Token::Listener(7),
-            Token::Client(3, ClientId::from_index(70_000)),
-            Token::Conn(0xff_ffff, ConnId::new(0xffff_fffe)),
+            Token::Client(3, Tag::of(0x1_0000_0001_1170)),
+            Token::Conn(0xfff, Tag::of(u64::MAX)),
             Token::Lingering(0xff_ffff_ffff_fffe),
         ];
         for token in tokens {

@@ -16,8 +16,8 @@ use crate::own_files::OwnFiles;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
+use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{self, Identity, Mux};
-use nuthatch_core::pool::{self, Ejection};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
@@ -286,9 +286,9 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
         retry_timeout: config.server_retry_timeout,
     });
     let ring = config.ring(since_epoch.as_secs() ^ number << 32);
-    let pool = pool::Pool::new(ring, config.servers.len(), ejection);
     let options = mux::Options {
         protocol: Protocol::Memcache,
+        ejection,
         timeout: config.timeout,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,
@@ -300,5 +300,5 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
             workers: Arc::clone(&shared.workers),
         },
     };
-    Mux::new(pool, options, stats)
+    Mux::new(ring, options, stats)
 }

@@ -9,7 +9,7 @@ use crate::attempt::Attempt;
 use crate::client::{recv_into, recv_onto};
 use crate::config::Address;
 use crate::inbox::Inbox;
-use crate::poll::{Interest, Poll, Ready, Token};
+use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::resolve::{self, Resolved};
 use crate::run::SharedPool;
 use crate::watch;
@@ -29,6 +29,7 @@ use std::sync::Arc;
 /// A socket to a server, or the lack of one.
 #[derive(Debug)]
 pub(crate) struct ServerSocket {
+    pub(crate) id: ConnId,
     fd: Option<OwnedFd>,
     interest: Interest,
     /// Whether its name is being looked up. An attempt to connect that comes meanwhile takes the
@@ -57,7 +58,12 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn addresses(&self) -> &Addresses {
-        &self.shared.addresses[self.mux.server_of(self.id)]
+        &self.shared.addresses[self.server()]
+    }
+
+    /// The place of its server in the pool's list, which does not change while the proxy runs.
+    fn server(&self) -> usize {
+        self.mux.server_of(self.id).index()
     }
 
     fn wake_by(&mut self, at: Option<Instant>) {
@@ -67,14 +73,14 @@ impl Place<'_> {
 
 impl ServerSocket {
     /// None yet.
-    pub(crate) fn new(keepalive: bool) -> Self {
+    pub(crate) fn new(id: ConnId, keepalive: bool) -> Self {
         let (interest, attempt) = (Interest::default(), Attempt::default());
-        Self { fd: None, interest, looking_up: false, attempt, peer: None, keepalive }
+        Self { id, fd: None, interest, looking_up: false, attempt, peer: None, keepalive }
     }
 
     /// Hop 8: opens or closes the socket as the multiplexer wants it, and writes what there is.
     pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
-        if place.mux.take_doomed(place.id) {
+        if place.mux.take_must_close(place.id) {
             self.close(place);
         }
         if place.mux.wants_open(place.id) {
@@ -97,7 +103,7 @@ impl ServerSocket {
     fn open(&mut self, place: &mut Place<'_>) {
         place.mux.handle_conn_opening(place.id, place.now);
         let shared = place.shared;
-        match &shared.pool.servers[place.mux.server_of(place.id)].address {
+        match &shared.pool.servers[place.server()].address {
             Address::Unix(path) => self.begin(place, [Target::Unix(path.clone())]),
             Address::Tcp { host, port } => match resolve::literal(host, *port) {
                 Some(address) => self.begin(place, [Target::Tcp(address)]),
@@ -158,7 +164,11 @@ impl ServerSocket {
             Target::Unix(path) => connect(&fd, &SocketAddrUnix::new(path)?),
         };
         if matches!(state, Ok(()) | Err(Errno::INPROGRESS)) {
-            place.poll.add(&fd, Token::Conn(place.pool, place.id), Interest::WRITE)?;
+            place.poll.add(
+                &fd,
+                Token::Conn(place.pool, Tag::of(place.id.to_bits())),
+                Interest::WRITE,
+            )?;
             self.interest = Interest::WRITE;
             self.fd = Some(fd);
         }
@@ -172,7 +182,7 @@ impl ServerSocket {
             && let Some(before) = place.addresses().note_open(peer)
         {
             let failed = attempt.tried().contains(&before).then(|| attempt.error());
-            let server = place.mux.server_of(place.id);
+            let server = place.server();
             watch::tell_move(place.shared, server, (&before, peer), failed);
         }
         place.mux.handle_conn_open(place.id, place.now);
@@ -201,7 +211,9 @@ impl ServerSocket {
     fn watch(&mut self, place: &mut Place<'_>, interest: Interest) {
         let Some(fd) = self.fd.as_ref().filter(|_| interest != self.interest) else { return };
         self.interest = interest;
-        if let Err(error) = place.poll.modify(fd, Token::Conn(place.pool, place.id), interest) {
+        if let Err(error) =
+            place.poll.modify(fd, Token::Conn(place.pool, Tag::of(place.id.to_bits())), interest)
+        {
             self.fail(place, server_error(error));
         }
     }

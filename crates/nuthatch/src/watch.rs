@@ -5,7 +5,7 @@
 use crate::addresses::Target;
 use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::mux::{Event, Mux};
+use nuthatch_core::mux::{Event, Mux, ServerId};
 use std::mem;
 
 /// What was last said of each server of a pool.
@@ -30,13 +30,14 @@ impl Watch {
 
     fn tell_event(&mut self, event: Event) {
         let pool = &self.shared.pool.name;
-        let about = |number: usize| {
+        let about = |id: ServerId| {
+            let number = id.index();
             let server = &self.shared.pool.servers[number];
             (&server.name, &server.address, list(&self.shared.addresses[number].tried()))
         };
         match event {
             Event::ConnLost { server, error, requests } => {
-                let was_down = mem::replace(&mut self.down[server], true);
+                let was_down = mem::replace(&mut self.down[server.index()], true);
                 let ((server, address, tried), reason) = (about(server), reason(error));
                 if was_down {
                     log::debug!(pool, server, address:%, tried, reason; "server still down");
@@ -48,7 +49,7 @@ impl Watch {
                 }
             }
             Event::Answers { server } => {
-                if mem::take(&mut self.down[server]) {
+                if mem::take(&mut self.down[server.index()]) {
                     // What was tried last is what answers.
                     let ((server, address, connected_to), reason) =
                         (about(server), "it answers again");

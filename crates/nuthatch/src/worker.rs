@@ -10,7 +10,7 @@ use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
-use crate::poll::{Interest, Poll, Ready, Token};
+use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
@@ -72,7 +72,7 @@ impl PoolSockets {
     /// The sockets of a pool, none of them open.
     pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
         let keepalive = shared.pool.tcpkeepalive;
-        let conns = (0..mux.conn_count()).map(|_| ServerSocket::new(keepalive)).collect();
+        let conns = mux.conns().iter().map(|&id| ServerSocket::new(id, keepalive)).collect();
         let watch = Watch::new(shared.clone());
         let (clients, corked) = (Vec::new(), Vec::new());
         Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
@@ -94,7 +94,23 @@ impl PoolSockets {
     }
 
     fn has(&self, id: ClientId) -> bool {
-        matches!(self.clients.get(id.index()), Some(Some(_)))
+        self.client_at(id.index()) == Some(id)
+    }
+
+    /// The client with this place.
+    fn client_at(&self, index: usize) -> Option<ClientId> {
+        self.clients.get(index)?.as_ref().map(|socket| socket.id)
+    }
+
+    /// The client that the kernel speaks of, if it is still there.
+    fn client_of(&self, tag: Tag) -> Option<ClientId> {
+        self.client_at(tag.index()).filter(|id| Tag::of(id.to_bits()) == tag)
+    }
+
+    /// The server connection that the kernel speaks of, if it is still there.
+    fn conn_of(&self, tag: Tag) -> Option<ConnId> {
+        let id = self.conns.get(tag.index())?.id;
+        (Tag::of(id.to_bits()) == tag).then_some(id)
     }
 
     fn is_idle(&self, id: ClientId) -> bool {
@@ -191,8 +207,16 @@ impl Worker {
         for index in 0..ready {
             let ready = self.poll.ready(index);
             match ready.token {
-                Token::Client(pool, id) => self.client_ready(pool, id, ready, now),
-                Token::Conn(pool, id) => self.conn_ready(pool, id, ready, now),
+                Token::Client(pool, tag) => {
+                    if let Some(id) = self.pools[pool].client_of(tag) {
+                        self.client_ready(pool, id, ready, now);
+                    }
+                }
+                Token::Conn(pool, tag) => {
+                    if let Some(id) = self.pools[pool].conn_of(tag) {
+                        self.conn_ready(pool, id, ready, now);
+                    }
+                }
                 Token::Listener(index) => self.accept(index, now),
                 Token::Inbox => self.read_inbox(now),
                 Token::Lingering(number) => self.lingering.ready(number, &mut self.scratch),
@@ -287,7 +311,8 @@ impl Worker {
             return;
         }
         let id = pool.mux.open_client();
-        match ClientSocket::new(fd, &self.poll, Token::Client(index, id)) {
+        let token = Token::Client(index, Tag::of(id.to_bits()));
+        match ClientSocket::new(id, fd, &self.poll, token) {
             Ok(socket) => {
                 let places = pool.clients.len().max(id.index() + 1);
                 pool.clients.resize_with(places, || None);
@@ -320,7 +345,8 @@ impl Worker {
                 pool.next_attempt = None;
                 for conn in 0..pool.conns.len() {
                     let around = (&self.poll, &self.inbox);
-                    let (socket, mut place) = pool.conn(index, ConnId::new(conn), around, now);
+                    let id = pool.conns[conn].id;
+                    let (socket, mut place) = pool.conn(index, id, around, now);
                     socket.expire(&mut place);
                 }
             }
@@ -377,7 +403,8 @@ impl Worker {
     fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        match socket.write(id, &mut pool.mux, &self.poll, Token::Client(index, id)) {
+        let token = Token::Client(index, Tag::of(id.to_bits()));
+        match socket.write(id, &mut pool.mux, &self.poll, token) {
             Fate::Lives => {}
             Fate::Lingers => self.part_with(index, id, Parting::Answered, now),
             Fate::Ends => self.close_client(index, id),
@@ -438,7 +465,7 @@ impl Worker {
             let count = self.pools[index].clients.len();
             let (from, to) = (looks.start.max(first), looks.end.min(first + count));
             for client in from..to {
-                let id = ClientId::from_index(client - first);
+                let Some(id) = self.pools[index].client_at(client - first) else { continue };
                 if self.pools[index].is_idle(id) {
                     // What it has sent may be here already.
                     self.read_client(index, id, now);

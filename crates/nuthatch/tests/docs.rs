@@ -86,6 +86,7 @@ fn every_counter_stands_in_the_protocol_once() {
 fn every_figure_of_the_stats_command_stands_in_the_protocol() {
     let options = Options {
         protocol: Protocol::Memcache,
+        ejection: None,
         timeout: None,
         server_connections: 1,
         allow_flush: false,

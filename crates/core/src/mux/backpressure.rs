@@ -5,9 +5,10 @@
 //! waits for, or is looked at again whenever what it waits for may have changed.
 
 use super::Mux;
-use super::client::{Client, ClientId};
+use super::client::Client;
+use super::id::ClientId;
+use super::id::ConnId;
 use super::request::Intake;
-use super::server::ConnId;
 use crate::limits::Limits;
 use crate::time::Instant;
 
@@ -57,7 +58,7 @@ impl Mux {
         }
         // A client that was called may not want the server any longer: then the next one is called.
         if self.waiting > 0 {
-            (0..self.conns.len()).for_each(|index| self.wake_waiters(ConnId::new(index)));
+            (0..self.conn_ids.len()).for_each(|index| self.wake_waiters(self.conn_ids[index]));
         }
     }
 
@@ -96,7 +97,7 @@ impl Mux {
     pub(super) fn stop_waiting(&mut self, id: ClientId, hold: Hold) {
         if hold == Hold::Server {
             self.waiting -= 1;
-            self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
+            self.conns.iter_mut().for_each(|(_, conn)| conn.waiters.retain(|waiter| *waiter != id));
         }
     }
 

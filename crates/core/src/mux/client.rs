@@ -5,6 +5,7 @@
 //! and nobody else notices.
 
 use super::backpressure::Hold;
+use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux, next_guess};
@@ -15,28 +16,9 @@ use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
 
-/// A client of one [`Mux`]. The id is free for another client after [`Mux::close_client`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientId(u32);
-
-impl ClientId {
-    /// The id as an index: small, dense, for tables beside the engine's.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The id of an index.
-    ///
-    /// # Panics
-    /// If the index is not one that [`ClientId::index`] gives.
-    pub fn from_index(index: usize) -> Self {
-        Self(u32::try_from(index).expect("a process has fewer than 2^32 descriptors"))
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) serial: u64,
+    pub(super) id: ClientId,
     /// Its requests, in the order their replies leave.
     pub(super) queue: Queue,
     /// How many they are.
@@ -76,9 +58,9 @@ pub(super) struct Client {
 const FIRST_REPLY_GUESS: usize = 64 * 1024;
 
 impl Client {
-    fn new(serial: u64) -> Self {
+    fn new(id: ClientId) -> Self {
         Self {
-            serial,
+            id,
             queue: Queue::default(),
             requests: 0,
             keys: 0,
@@ -132,10 +114,16 @@ impl Client {
 impl Mux {
     /// A new client.
     pub fn open_client(&mut self) -> ClientId {
-        self.next_serial += 1;
         self.stats.client_connections.add(1);
         self.stats.client_accepts.add(1);
-        ClientId::from_index(self.clients.insert(Client::new(self.next_serial)))
+        let id = ClientId::new(self.clients.vacant_key(), self.next_generation());
+        self.clients.insert(Client::new(id));
+        id
+    }
+
+    /// Whether the client is still there.
+    pub fn has_client(&self, id: ClientId) -> bool {
+        self.clients.get(id.index()).is_some_and(|client| client.id == id)
     }
 
     /// Whether the client's socket should be read.

@@ -8,7 +8,8 @@
 //! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
 //! the time is given up.
 
-use super::server::{ConnId, ConnState, Pending};
+use super::conn::{ConnState, Pending};
+use super::id::{ConnId, ServerId};
 use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::error::ServerError;
@@ -32,7 +33,7 @@ impl Mux {
         if conn.state == ConnState::Closed {
             return;
         }
-        let stats = &self.stats.servers[conn.server()];
+        let stats = &self.servers[conn.server.index()].stats;
         let idle = conn.state.is_connected() && conn.pending.is_empty();
         let is_blameless = idle || error == ServerError::Local;
         match error {
@@ -45,7 +46,7 @@ impl Mux {
     /// Answers what waits on a connection that is no more.
     pub(super) fn lose_conn(&mut self, id: ConnId, error: ServerError, blame: Blame, now: Instant) {
         let conn = &self.conns[id.index()];
-        let (server, requests) = (conn.server(), conn.pending.len());
+        let (server, requests) = (conn.server, conn.pending.len());
         // Requests that ran out of time are counted already; only others are a failure anew.
         let is_counted = conn.expired > 0 && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
@@ -56,8 +57,9 @@ impl Mux {
             self.events.push_back(Event::Desync { server, requests });
         } else if requests > 0 || blame == Blame::Server {
             if error != ServerError::Local {
-                self.is_down[server] = true;
-                self.stats.servers[server].more.is_down.set(1);
+                let server = &mut self.servers[server.index()];
+                server.is_down = true;
+                server.stats.more.is_down.set(1);
             }
             self.events.push_back(Event::ConnLost { server, error, requests });
         }
@@ -72,24 +74,12 @@ impl Mux {
         self.clear_conn(id);
         self.wake_waiters(id);
         self.mark_conn(id);
+        self.retire_if_idle(id);
     }
 
-    fn count_error(&self, server: usize, error: ServerError) {
-        if let Some(counter) = self.stats.servers[server].more.errors.get(error as usize) {
+    fn count_error(&self, server: ServerId, error: ServerError) {
+        if let Some(counter) = self.servers[server.index()].stats.more.errors.get(error as usize) {
             counter.add(1);
-        }
-    }
-
-    fn count_failure(&mut self, server: usize, error: ServerError, now: Instant) {
-        // It may have returned a moment ago, and that comes first.
-        self.note_returned();
-        if self.pool.failure(server, now) {
-            let micros = self.options.identity.epoch_micros(now);
-            self.stats.server_ejects.add(1);
-            self.stats.servers[server].server_ejected_at.set(micros);
-            self.stats.servers[server].more.ejections.add(1);
-            self.stats.servers[server].more.is_ejected.set(1);
-            self.events.push_back(Event::Ejected { server, error });
         }
     }
 
@@ -108,14 +98,15 @@ impl Mux {
 
     /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.pool.return_due(now);
+        self.return_due(now);
         if self.next_expiry.is_none_or(|at| now < at) {
             return;
         }
         self.next_expiry = None;
-        for index in 0..self.conns.len() {
-            self.expire(ConnId::new(index), now);
-            let conn = &self.conns[index];
+        for index in 0..self.conn_ids.len() {
+            let id = self.conn_ids[index];
+            self.expire(id, now);
+            let conn = &self.conns[id.index()];
             let next = conn.pending.get(conn.expired).map(|next| self.deadline(next));
             let last = conn.pending.front().filter(|_| conn.expired > 0);
             let last = last.map(|oldest| self.grace_end(oldest));
@@ -137,9 +128,9 @@ impl Mux {
             self.fail(&late, ServerError::TimedOut);
         }
         let conn = &self.conns[id.index()];
-        let (server, expired) = (conn.server(), conn.expired);
+        let (server, expired) = (conn.server, conn.expired);
         if expired > before {
-            self.stats.servers[server].server_timedout.add(1);
+            self.servers[server.index()].stats.server_timedout.add(1);
             self.count_error(server, ServerError::TimedOut);
             if before == 0 {
                 self.count_failure(server, ServerError::TimedOut, now);

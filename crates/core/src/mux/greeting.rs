@@ -5,8 +5,9 @@
 //! never sent. The one rule: nothing of a client's request is written before.
 
 use super::Mux;
+use super::conn::{ConnState, Pending};
 use super::failure::Blame;
-use super::server::{ConnId, ConnState, Pending};
+use super::id::ConnId;
 use crate::error::ServerError;
 use crate::memcache::{Greeting, Needs, Version};
 use crate::message::Outcome;
@@ -20,7 +21,7 @@ impl Mux {
         conn.state = ConnState::Greeting;
         conn.greeting_left = self.options.protocol.greeting().len();
         let took = now.nanos_since(conn.opening);
-        self.stats.servers[conn.server].more.connect_time.record(took);
+        self.servers[conn.server.index()].stats.more.connect_time.record(took);
         self.mark_conn(id);
     }
 
@@ -48,7 +49,7 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Open;
         conn.version = version;
-        self.stats.servers[conn.server].more.version.set(version.to_bits());
+        self.servers[conn.server.index()].stats.more.version.set(version.to_bits());
         self.refuse_unsupported(id, version);
         self.mark_conn(id);
     }

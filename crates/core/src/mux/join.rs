@@ -6,8 +6,9 @@
 //! same without keys. The one rule: a value is accepted only for a key that its fragment asked for
 //! and that has no value yet.
 
-use super::server::ConnId;
+use super::id::ConnId;
 use super::slots::SlotId;
+use crate::error::ServerError;
 use crate::memcache::Head;
 use crate::message::{Many, Merge, Response};
 use crate::protocol::Protocol;
@@ -57,6 +58,9 @@ const COPY_BYTES: usize = 1024;
 
 const NO_KEY: usize = usize::MAX;
 
+/// The room of a line that may be of any length.
+const UNBOUNDED: usize = usize::MAX;
+
 /// Bytes kept for the end of a fragment's line, and for a number that takes the place of a shorter
 /// word.
 const HEAD_SPARE: usize = 24;
@@ -67,8 +71,8 @@ pub(super) enum SplitError {
     BadKey,
     /// There are more keys than `keys_max`.
     TooManyKeys,
-    /// No server is left that could have a key.
-    NoServer,
+    /// No server could be asked for a key.
+    NoServer(ServerError),
     /// The queue of this connection takes no more.
     Full(ConnId),
 }
@@ -114,7 +118,10 @@ impl Join {
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), SplitError>,
     ) -> Result<(), SplitError> {
         let (protocol, separator) = (self.protocol, self.protocol.separator_len());
-        let room = many.line_max.saturating_sub(many.head.text.len() + HEAD_SPARE);
+        let room = match many.line_max {
+            UNBOUNDED => UNBOUNDED,
+            line_max => line_max.saturating_sub(many.head.text.len() + HEAD_SPARE),
+        };
         protocol.copy_keys(many.keys, &mut self.text);
         let mut rest = many.keys;
         while !rest.is_empty() {
@@ -140,6 +147,15 @@ impl Join {
 
     /// Adds a key to the newest line of the connection whose first fragment has this number.
     fn add_key(&mut self, number: usize, index: usize, room: usize) {
+        let fragment = &mut self.fragments[number];
+        if room != UNBOUNDED {
+            return self.add_key_within(number, index, room);
+        }
+        self.keys[fragment.last].next = index;
+        fragment.last = index;
+    }
+
+    fn add_key_within(&mut self, number: usize, index: usize, room: usize) {
         let newest = self.fragments[number].newest;
         let bytes = self.key_bytes(index);
         let fragment = &mut self.fragments[newest];

@@ -5,8 +5,9 @@
 //! rule: `Mux::memory` is the sum of what is accounted for each client.
 
 use super::Mux;
-use super::client::{Client, ClientId};
-use super::server::Pending;
+use super::client::Client;
+use super::conn::Pending;
+use super::id::ClientId;
 use super::slots::Slot;
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
@@ -70,6 +71,7 @@ impl Mux {
         self.memory -= client.accounted;
         client.accounted = 0;
         self.stats.limit_memory.add(1);
-        self.mark_client(ClientId::from_index(index));
+        let id = client.id;
+        self.mark_client(id);
     }
 }

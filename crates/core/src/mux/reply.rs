@@ -85,7 +85,7 @@ impl Mux {
             }
             State::Waiting | State::Ready | State::Barrier => {}
         }
-        let client_id = slot.owner.client;
+        let client_id = slot.client;
         let client = &mut self.clients[client_id.index()];
         let at_head = client.queue.head() == Some(id);
         let backlog = client.backlog();
@@ -148,13 +148,13 @@ impl Mux {
     /// A request without reply is done.
     fn end_silence(&mut self, id: SlotId) {
         let slot = self.slots.remove(id);
-        let Some(client) = self.clients.get_mut(slot.owner.client.index()) else { return };
-        if client.serial == slot.owner.serial {
+        let Some(client) = self.clients.get_mut(slot.client.index()) else { return };
+        if client.id == slot.client {
             client.silent -= 1;
             let hold = client.hold;
-            self.account_less(slot.owner.client);
+            self.account_less(slot.client);
             if hold == Hold::Barrier {
-                self.pass_barrier(slot.owner.client);
+                self.pass_barrier(slot.client);
             }
         }
     }

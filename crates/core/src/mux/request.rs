@@ -5,16 +5,17 @@
 //! `server_connections` is.
 
 use super::backpressure::Hold;
-use super::client::ClientId;
+use super::conn::Pending;
+use super::id::{ClientId, ConnId, ServerId};
 use super::join::{Join, SplitError};
-use super::server::{ConnId, Pending};
-use super::slots::{Owner, SlotId, State};
+use super::slots::{SlotId, State};
 use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::memcache::{self, KeyRoom};
 use crate::message::{All, Expect, Limit, Many, Merge, One, Request};
 use crate::protocol::Refusal;
+use crate::route::Plan;
 use crate::stats::{Class, Counter};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -119,9 +120,12 @@ impl Mux {
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
     #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
-        let Some(conn) = self.conn_of(id, key, now) else {
-            self.fail_here(id, one.expect, ServerError::NoServers);
-            return Intake::Accepted;
+        let conn = match self.conn_of(id, key, now) {
+            Ok(conn) => conn,
+            Err(error) => {
+                self.fail_here(id, one.expect, error);
+                return Intake::Accepted;
+            }
         };
         if self.must_wait(conn) {
             return self.wait_for(id, conn);
@@ -141,13 +145,11 @@ impl Mux {
     /// Hops 5 to 7 (b) for a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
         let mut join = self.joins.begin(Merge::ByKey, self.options.protocol);
-        self.next_serial += 1;
-        let request = self.next_serial;
-        let (lanes, lane) = (self.options.server_connections, self.lane(id, 0).index());
+        self.next_request += 1;
+        let request = self.next_request;
         let keys_max = self.options.limits.keys_max;
         let split = join.split(many, keys_max, |key, next_number| {
-            let server = self.pool.route(key, now).ok_or(SplitError::NoServer)?;
-            let conn = ConnId::new(server * lanes + lane);
+            let conn = self.conn_of(id, key, now).map_err(SplitError::NoServer)?;
             let number = self.conns[conn.index()].fragment_in(request, next_number);
             if number == next_number && self.must_wait(conn) {
                 return Err(SplitError::Full(conn));
@@ -172,7 +174,7 @@ impl Mux {
         let protocol = self.options.protocol;
         match error {
             SplitError::Full(conn) => return self.wait_for(id, conn),
-            SplitError::NoServer => self.fail_here(id, many.expect, ServerError::NoServers),
+            SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::BadKey => {
                 self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
             }
@@ -190,8 +192,8 @@ impl Mux {
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
         let mut join = self.joins.begin(Merge::AllOk, self.options.protocol);
-        for server in 0..self.pool.servers() {
-            let conn = self.lane(id, server);
+        for index in 0..self.routes.members().len() {
+            let conn = self.lane(id, self.routes.members()[index]);
             if self.must_wait(conn) {
                 self.joins.reuse(join);
                 return self.wait_for(id, conn);
@@ -227,15 +229,17 @@ impl Mux {
     /// The connection for a client's key: always the same one to a server, so that what a client
     /// asks of one server stays in order whatever `server_connections` is.
     #[inline(always)]
-    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Option<ConnId> {
-        let server = self.pool.route(key, now)?;
-        Some(self.lane(id, server))
+    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Result<ConnId, ServerError> {
+        match self.plan(key, now) {
+            Plan::To(server) => Ok(self.lane(id, server)),
+            Plan::Refuse(error) => Err(error),
+        }
     }
 
     #[inline(always)]
-    fn lane(&self, id: ClientId, server: usize) -> ConnId {
-        let lanes = self.options.server_connections;
-        ConnId::new(server * lanes + if lanes == 1 { 0 } else { id.index() % lanes })
+    fn lane(&self, id: ClientId, server: ServerId) -> ConnId {
+        let conns = &self.servers[server.index()].conns;
+        conns[if conns.len() == 1 { 0 } else { id.index() % conns.len() }]
     }
 
     /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
@@ -248,8 +252,7 @@ impl Mux {
     #[inline]
     pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
         let client = &mut self.clients[id.index()];
-        let owner = Owner { client: id, serial: client.serial };
-        let slot = self.slots.insert(owner, keys, state);
+        let slot = self.slots.insert(id, keys, state);
         if state == State::Silent {
             client.silent += 1;
         } else {

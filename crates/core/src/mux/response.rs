@@ -5,10 +5,11 @@
 //! the last thing believed of its connection. The connection is given up with all that waits on
 //! it, and other connections, even to the same server, go on.
 
+use super::conn::{ConnState, Pending};
 use super::failure::Blame;
+use super::id::ConnId;
 use super::join::values_len;
 use super::reply::Reply;
-use super::server::{ConnId, ConnState, Pending};
 use super::waiter::Waiter;
 use super::{Event, Mux, Options};
 use crate::buffer::{Buffer, LARGE};
@@ -190,11 +191,12 @@ impl Mux {
         if pending.echo != (0, 0) {
             conn.echo.advance(pending.echo_len());
         }
-        let stats = &self.stats.servers[conn.server];
+        let server = &mut self.servers[conn.server.index()];
+        let stats = &server.stats;
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
-        if self.is_down[conn.server] {
-            self.is_down[conn.server] = false;
+        if server.is_down {
+            server.is_down = false;
             stats.more.is_down.set(0);
             self.events.push_back(Event::Answers { server: conn.server });
         }
@@ -208,10 +210,14 @@ impl Mux {
         }
         // A late answer is none that was forwarded.
         if pending.waiter != Waiter::Nobody {
-            self.pool.success(conn.server);
+            server.health.note_success();
         }
+        let is_leaving = server.is_leaving;
         self.complete(pending, outcome, reply);
         self.wake_waiters(id);
+        if is_leaving {
+            self.retire_if_idle(id);
+        }
     }
 
     /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
@@ -223,8 +229,8 @@ impl Mux {
                 Some(values_len(*protocol, bytes, limits.item_size_max))
             }
         };
-        let server = self.conns[id.index()].server;
-        self.stats.servers[server].response_bytes.add(taken.unwrap_or(0) as u64);
+        let server = self.conns[id.index()].server.index();
+        self.servers[server].stats.response_bytes.add(taken.unwrap_or(0) as u64);
         taken
     }
 

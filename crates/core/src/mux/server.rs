@@ -1,384 +1,190 @@
-//! The server connections: what waits on each, and the way there and back.
+//! The servers of the pool: how each one is, and which of them there are.
 //!
-//! The one rule: what is queued for a server is queued in both places, bytes in `out` and a
-//! [`Pending`] behind the others, so that the order of one is the order of the other.
+//! A server has connections, a health and figures of its own, and keeps them while others come and
+//! go. The one rule: a server that is no longer in the pool gets no new request, and goes when the
+//! last of its requests is answered.
 
-use super::failure::Blame;
-use super::waiter::Waiter;
-use super::{ClientId, Mux, next_guess};
-use crate::buffer::Buffer;
+use super::conn::Conn;
+use super::id::{ConnId, ServerId};
+use super::{Event, Mux};
 use crate::error::ServerError;
-use crate::memcache::{Needs, Version};
-use crate::message::Expect;
-use crate::stats::Class;
+use crate::health::Health;
+use crate::ring::Ring;
+use crate::route::{Plan, Routes};
+use crate::stats::ServerStats;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::mem;
 
-/// A server connection of one [`Mux`]: there are `server_connections` to each server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnId(u32);
-
-impl ConnId {
-    /// The connection with this number.
-    ///
-    /// # Panics
-    /// If the number is not one that [`ConnId::index`] gives.
-    pub fn new(index: usize) -> Self {
-        Self(u32::try_from(index).expect("a pool has fewer than 2^32 connections"))
-    }
-
-    /// Its number: small, dense, for tables beside the engine's.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// How far a server connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnState {
-    /// There is none.
-    Closed,
-    /// Its socket is being opened.
-    Opening,
-    /// The server is asked for its version; requests wait.
-    Greeting,
-    /// Requests and replies go both ways.
-    Open,
-}
-
-impl ConnState {
-    /// Whether bytes can go both ways.
-    pub fn is_connected(self) -> bool {
-        matches!(self, Self::Greeting | Self::Open)
-    }
-}
-
-/// A request that waits for the reply of one server.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
-    /// For whom the reply is.
-    pub(super) waiter: Waiter,
-    pub(super) expect: Expect,
-    pub(super) class: Class,
-    /// What its server must be able to do.
-    pub(super) needs: Needs,
-    /// How many bytes of `Conn::echo` are its key, and its opaque token: at most 250 and 32.
-    pub(super) echo: (u8, u8),
-    /// Its own size, for the figures.
-    pub(super) bytes: u32,
-    /// When it was queued.
-    pub(super) queued: Instant,
-    /// When the last of it was written.
-    pub(super) written: Instant,
-}
-
+/// A server of the pool.
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) server: usize,
-    pub(super) state: ConnState,
-    /// Since when it is being opened.
-    pub(super) opening: Instant,
-    /// How many bytes of the greeting are still to be written.
-    pub(super) greeting_left: usize,
-    /// The server's version, as the greeting told.
-    pub(super) version: Version,
-    /// Requests without their reply, oldest first.
-    pub(super) pending: VecDeque<Pending>,
-    /// Bytes of these requests.
-    pub(super) pending_bytes: usize,
-    /// How many of the oldest have run out of time.
-    pub(super) expired: usize,
-    /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
-    pub(super) echo: Buffer,
-    /// Requests to be written.
-    pub(super) out: Buffer,
-    /// How many of the newest pending requests are not wholly written, and their bytes.
-    pub(super) unsent: usize,
-    pub(super) unsent_bytes: usize,
-    /// The start of a reply.
-    pub(super) input: Buffer,
-    pub(super) need: usize,
-    /// What its next reply may weigh, by experience; small ones are not told apart.
-    pub(super) reply_guess: usize,
-    /// Bytes of a refused value that are still to come.
-    pub(super) skip: usize,
-    /// Whether it should be open although nothing is pending.
-    pub(super) wanted: bool,
-    /// Whether its socket has to be closed.
-    pub(super) doomed: bool,
-    pub(super) dirty: bool,
-    /// Clients held because of this connection's full queue.
-    pub(super) waiters: VecDeque<ClientId>,
-    /// The last request that has a fragment here, and that fragment's number.
-    pub(super) fragment: (u64, usize),
-    /// What the figures say of its queues.
-    published: Queues,
-}
-
-/// How much waits on a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Queues {
-    unsent: usize,
-    unsent_bytes: usize,
-    unanswered: usize,
-    unanswered_bytes: usize,
-}
-
-impl Pending {
-    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class) -> Self {
-        let (queued, written) = (Instant::default(), Instant::default());
-        let needs = Needs::NOTHING;
-        Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
-    }
-
-    /// How many bytes of `Conn::echo` are its own.
-    pub(super) fn echo_len(&self) -> usize {
-        usize::from(self.echo.0) + usize::from(self.echo.1)
-    }
-
-    /// Nobody waits any longer. Says who did.
-    pub(super) fn abandon(&mut self) -> Self {
-        let before = *self;
-        self.waiter = Waiter::Nobody;
-        before
-    }
-}
-
-impl Conn {
-    pub(super) fn new(server: usize) -> Self {
-        Self {
-            server,
-            state: ConnState::Closed,
-            opening: Instant::default(),
-            greeting_left: 0,
-            version: Version::default(),
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-            expired: 0,
-            echo: Buffer::default(),
-            out: Buffer::default(),
-            unsent: 0,
-            unsent_bytes: 0,
-            input: Buffer::default(),
-            need: 0,
-            reply_guess: 0,
-            skip: 0,
-            wanted: false,
-            doomed: false,
-            dirty: false,
-            waiters: VecDeque::new(),
-            fragment: (0, 0),
-            published: Queues::default(),
-        }
-    }
-
-    fn queues(&self) -> Queues {
-        Queues {
-            unsent: self.unsent,
-            unsent_bytes: self.unsent_bytes,
-            unanswered: self.pending.len() - self.unsent,
-            unanswered_bytes: self.pending_bytes - self.unsent_bytes,
-        }
-    }
-
-    pub(super) fn server(&self) -> usize {
-        self.server
-    }
-
-    /// The request that the next reply answers: one of which at least a part was written.
-    #[inline]
-    pub(super) fn oldest_asked(&self) -> Option<Pending> {
-        let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
-        self.pending.front().filter(|_| !none_written).copied()
-    }
-
-    /// Notes what a reply weighed: a large one counts at once, small ones by and by.
-    #[inline]
-    pub(super) fn learn(&mut self, reply_bytes: usize) {
-        self.reply_guess = next_guess(self.reply_guess, reply_bytes);
-    }
-
-    /// The number of this connection's fragment in a request; `next` if it has none yet.
-    pub(super) fn fragment_in(&mut self, request: u64, next: usize) -> usize {
-        if self.fragment.0 != request {
-            self.fragment = (request, next);
-        }
-        self.fragment.1
-    }
+pub(super) struct Server {
+    /// Its name on the ring.
+    name: Box<[u8]>,
+    /// Its connections, one for each lane.
+    pub(super) conns: Vec<ConnId>,
+    pub(super) health: Health,
+    /// Whether a connection was lost and the server has not answered since.
+    pub(super) is_down: bool,
+    /// Whether it is no longer in the pool.
+    pub(super) is_leaving: bool,
+    pub(super) stats: Arc<ServerStats>,
 }
 
 impl Mux {
-    /// How far a connection is.
-    pub fn conn_state(&self, id: ConnId) -> ConnState {
-        self.conns[id.index()].state
+    /// Changes the servers of the pool to the members of `ring`, of which `stats` has the figures in
+    /// their order.
+    ///
+    /// A server is known by its name: one that stays keeps its connections, its health and its
+    /// figures. One that is no longer a member gets no new requests; those that it has are answered,
+    /// and then its connections are closed.
+    ///
+    /// # Panics
+    /// If `stats` is not for as many servers as the ring has members.
+    pub fn set_servers(&mut self, ring: Ring, stats: &[Arc<ServerStats>]) {
+        let before = self.routes.members().to_vec();
+        let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
+        for &id in before.iter().rev() {
+            known.entry(self.servers[id.index()].name.clone()).or_default().push(id);
+        }
+        self.set_ring(ring, stats, known);
+        let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
+        for id in before.into_iter().filter(|id| !stay.contains(id)) {
+            self.servers[id.index()].is_leaving = true;
+            for conn in self.servers[id.index()].conns.clone() {
+                self.retire_if_idle(conn);
+            }
+        }
+        self.rebuild_ring();
     }
 
-    /// Which server a connection leads to, in the pool's order.
-    pub fn server_of(&self, id: ConnId) -> usize {
-        self.conns[id.index()].server
+    /// Makes a ring's members servers; those that are `known` by their name are the ones they were.
+    pub(super) fn set_ring(
+        &mut self,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
+    ) {
+        assert_eq!(ring.members().len(), stats.len(), "a block of figures for every server");
+        let mut members = Vec::with_capacity(stats.len());
+        for (member, stats) in ring.members().iter().zip(stats) {
+            let kept = known.get_mut(&member.name).and_then(Vec::pop);
+            members.push(kept.unwrap_or_else(|| self.add_server(&member.name, stats)));
+        }
+        self.routes = Routes::new(ring, members);
     }
 
-    /// Whether a closed connection should be opened.
-    pub fn wants_open(&self, id: ConnId) -> bool {
-        let conn = &self.conns[id.index()];
-        conn.state == ConnState::Closed && (conn.wanted || !conn.pending.is_empty())
+    fn add_server(&mut self, name: &[u8], stats: &Arc<ServerStats>) -> ServerId {
+        let generation = self.next_generation();
+        let id = ServerId::new(self.servers.vacant_key(), generation);
+        let lanes = 0..self.options.server_connections;
+        let conns = lanes.map(|_| self.add_conn(id)).collect();
+        self.servers.insert(Server {
+            name: name.into(),
+            conns,
+            health: Health::default(),
+            is_down: false,
+            is_leaving: false,
+            stats: Arc::clone(stats),
+        });
+        id
     }
 
-    /// Whether the connection's socket, if there is one, has to be closed; says so once.
-    pub fn take_doomed(&mut self, id: ConnId) -> bool {
-        mem::take(&mut self.conns[id.index()].doomed)
+    fn add_conn(&mut self, server: ServerId) -> ConnId {
+        let generation = self.next_generation();
+        let id = ConnId::new(self.conns.vacant_key(), generation);
+        self.conns.insert(Conn::new(id, server));
+        self.conn_ids.push(id);
+        id
     }
 
-    /// Wants the first connection of every server open (`preconnect`).
-    pub fn preconnect(&mut self) {
-        for index in (0..self.conns.len()).step_by(self.options.server_connections) {
-            self.conns[index].wanted = true;
-            self.mark_conn(ConnId::new(index));
+    /// Lets the connection of a server that leaves go, if nothing waits on it.
+    pub(super) fn retire_if_idle(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if self.servers[conn.server.index()].is_leaving && conn.pending.is_empty() {
+            conn.must_close = true;
+            conn.is_retired = true;
+            self.clear_conn(id);
+            self.mark_conn(id);
         }
     }
 
-    /// The connection's socket is being opened.
-    pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        conn.state = ConnState::Opening;
-        conn.opening = now;
-        conn.wanted = false;
-        self.stats.server_connects.add(1);
-        self.stats.servers[conn.server].more.connects.add(1);
-        self.stats.servers[conn.server].server_connections.add(1);
-    }
-
-    /// The bytes to be written to the server.
-    pub fn conn_output(&self, id: ConnId) -> &[u8] {
-        let conn = &self.conns[id.index()];
-        if conn.greeting_left > 0 {
-            let greeting = self.options.protocol.greeting();
-            return &greeting[greeting.len() - conn.greeting_left..];
+    /// Forgets a connection that nothing waits on, and its server with the last one.
+    pub(super) fn remove_conn(&mut self, id: ConnId) {
+        let conn = self.conns.remove(id.index());
+        self.conn_ids.retain(|other| *other != id);
+        let server = &mut self.servers[conn.server.index()];
+        server.conns.retain(|other| *other != id);
+        if server.conns.is_empty() {
+            self.servers.remove(conn.server.index());
         }
-        if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
     }
 
-    /// Notes that `count` bytes of the output were written.
-    pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        if conn.state == ConnState::Greeting {
-            conn.greeting_left -= count;
+    /// The servers that are on the ring or may return to it, in its order.
+    pub fn servers(&self) -> &[ServerId] {
+        self.routes.members()
+    }
+
+    /// The place of a server among [`Mux::servers`]; none once it has left the pool.
+    pub fn position_of(&self, id: ServerId) -> Option<usize> {
+        self.routes.members().iter().position(|member| *member == id)
+    }
+
+    /// Whether a server is ejected.
+    pub fn is_ejected(&self, id: ServerId) -> bool {
+        !self.servers[id.index()].health.is_live()
+    }
+
+    /// The ring as it is now.
+    pub fn ring(&self) -> &Ring {
+        self.routes.ring()
+    }
+
+    /// Where a request for `key` goes.
+    #[inline(always)]
+    pub(super) fn plan(&mut self, key: &[u8], now: Instant) -> Plan {
+        if self.next_return.is_some_and(|at| at <= now) {
+            self.return_due(now);
+        }
+        self.routes.plan(key)
+    }
+
+    /// Notes that a server failed.
+    pub(super) fn count_failure(&mut self, id: ServerId, error: ServerError, now: Instant) {
+        let server = &mut self.servers[id.index()];
+        if server.is_leaving || !server.health.note_failure(self.options.ejection, now) {
             return;
         }
-        conn.out.advance(count);
-        let left = conn.out.len();
-        let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
-        let times = &self.stats.servers[conn.server].more.queue_time;
-        for pending in conn.pending.range_mut(conn.pending.len() - unsent..) {
-            if unsent_bytes - (pending.bytes as usize) < left {
-                break;
+        server.stats.server_ejected_at.set(self.options.identity.epoch_micros(now));
+        server.stats.more.ejections.add(1);
+        server.stats.more.is_ejected.set(1);
+        self.stats.server_ejects.add(1);
+        self.events.push_back(Event::Ejected { server: id, error });
+        self.rebuild_ring();
+    }
+
+    /// Lets the ejected servers return whose time is over.
+    pub(super) fn return_due(&mut self, now: Instant) {
+        if self.next_return.is_none_or(|at| now < at) {
+            return;
+        }
+        for index in 0..self.routes.members().len() {
+            let id = self.routes.members()[index];
+            let server = &mut self.servers[id.index()];
+            if server.health.return_if_due(now) {
+                server.stats.more.is_ejected.set(0);
+                self.events.push_back(Event::Returned { server: id });
             }
-            unsent -= 1;
-            unsent_bytes -= pending.bytes as usize;
-            pending.written = now;
-            times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
-        (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
-        self.publish(id);
-        self.wake_waiters(id);
+        self.rebuild_ring();
     }
 
-    /// Brings the figures up to date with a connection's queues. Once a turn and connection, not
-    /// once a request.
-    pub(super) fn publish(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        let now = conn.queues();
-        let before = mem::replace(&mut conn.published, now);
-        let stats = &self.stats.servers[conn.server];
-        for (gauge, before, now) in [
-            (&stats.in_queue, before.unsent, now.unsent),
-            (&stats.in_queue_bytes, before.unsent_bytes, now.unsent_bytes),
-            (&stats.out_queue, before.unanswered, now.unanswered),
-            (&stats.out_queue_bytes, before.unanswered_bytes, now.unanswered_bytes),
-        ] {
-            gauge.add((now as u64).wrapping_sub(before as u64));
-        }
-    }
-
-    /// Hop 7 (b): queues a request. `write` appends it; `echo` is what its reply may repeat.
-    pub(super) fn send(
-        &mut self,
-        id: ConnId,
-        mut pending: Pending,
-        (key, opaque): (&[u8], &[u8]),
-        now: Instant,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let conn = &mut self.conns[id.index()];
-        let out = conn.out.tail(&mut self.spares);
-        let before = out.len();
-        write(out);
-        let bytes = out.len() - before;
-        pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
-        pending.queued = now;
-        if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {
-            self.next_expiry = Some(now.after(timeout));
-        }
-        if !key.is_empty() {
-            let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
-            pending.echo = (short(key.len()), short(opaque.len()));
-            let echo = conn.echo.tail(&mut self.spares);
-            echo.extend_from_slice(key);
-            echo.extend_from_slice(opaque);
-        }
-        let stats = &self.stats.servers[conn.server];
-        stats.requests.add(1);
-        stats.request_bytes.add(bytes as u64);
-        conn.unsent += 1;
-        conn.unsent_bytes += bytes;
-        conn.pending_bytes += bytes;
-        conn.pending.push_back(pending);
-        self.mark_conn(id);
-    }
-
-    /// Closes a connection from this side.
-    pub(super) fn abort_conn(
-        &mut self,
-        id: ConnId,
-        error: ServerError,
-        blame: Blame,
-        now: Instant,
-    ) {
-        self.conns[id.index()].doomed = true;
-        self.stats.servers[self.conns[id.index()].server].server_err.add(1);
-        self.lose_conn(id, error, blame, now);
-    }
-
-    /// Forgets all bytes and figures of a connection that is gone.
-    pub(super) fn clear_conn(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        let stats = &self.stats.servers[conn.server];
-        stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
-        conn.state = ConnState::Closed;
-        conn.pending.clear();
-        conn.pending_bytes = 0;
-        conn.expired = 0;
-        conn.unsent = 0;
-        conn.unsent_bytes = 0;
-        conn.need = 0;
-        conn.greeting_left = 0;
-        conn.reply_guess = 0;
-        conn.skip = 0;
-        conn.echo.clear(&mut self.spares);
-        conn.out.clear(&mut self.spares);
-        conn.input.clear(&mut self.spares);
-        self.publish(id);
-    }
-
-    /// Puts a connection on the list of those that need their socket looked after.
-    #[inline]
-    pub fn mark_conn(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty_conns.push(id);
-        }
+    fn rebuild_ring(&mut self) {
+        let servers = &self.servers;
+        self.routes.set_live(|id| servers[id.index()].health.is_live());
+        let away = |id: &ServerId| servers[id.index()].health.away_until();
+        self.next_return = self.routes.members().iter().filter_map(away).min();
     }
 }

@@ -3,7 +3,7 @@
 //! A slot is freed when both its sides are done with it: the client has its reply or is gone, and
 //! no server owes anything for it. So an index kept in a server's queue is never somebody else's.
 
-use super::ClientId;
+use super::id::ClientId;
 use super::join::JoinId;
 use alloc::vec::Vec;
 
@@ -24,17 +24,10 @@ impl SlotId {
     }
 }
 
-/// Whose request a slot is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
-    pub(super) client: ClientId,
-    /// Tells this client from a later one with the same id.
-    pub(super) serial: u64,
-}
-
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) owner: Owner,
+    /// Whose request it is.
+    pub(super) client: ClientId,
     /// The client's next request.
     next: SlotId,
     /// How many keys it asks for; what it counts in its client's window.
@@ -101,8 +94,8 @@ impl Slots {
     }
 
     #[inline]
-    pub(super) fn insert(&mut self, owner: Owner, keys: usize, state: State) -> SlotId {
-        let slot = Slot { owner, next: SlotId::NONE, keys, state, join: None, reply: Vec::new() };
+    pub(super) fn insert(&mut self, client: ClientId, keys: usize, state: State) -> SlotId {
+        let slot = Slot { client, next: SlotId::NONE, keys, state, join: None, reply: Vec::new() };
         let index = self.slab.insert(slot);
         SlotId(u32::try_from(index).expect("the limits keep requests in flight below 2^32"))
     }
@@ -151,9 +144,9 @@ mod tests {
     fn a_queue_is_first_in_first_out_and_can_be_filled_again() {
         let mut slots = Slots::default();
         let mut queue = Queue::default();
-        let owner = Owner { client: ClientId::from_index(0), serial: 1 };
+        let client = ClientId::new(0, 1);
         for _ in 0..2 {
-            let ids = [0; 3].map(|_| slots.insert(owner, 1, State::Waiting));
+            let ids = [0; 3].map(|_| slots.insert(client, 1, State::Waiting));
             for id in ids {
                 slots.push(&mut queue, id);
             }

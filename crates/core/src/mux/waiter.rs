@@ -4,10 +4,10 @@
 //! learns how its request ended, be it by a reply or by a failure.
 
 use super::Mux;
-use super::client::ClientId;
+use super::conn::Pending;
+use super::id::ClientId;
 use super::join::{Join, JoinId};
 use super::reply::Reply;
-use super::server::Pending;
 use super::slots::{SlotId, State};
 use crate::message::Outcome;
 use crate::protocol::Refusal;
@@ -124,6 +124,6 @@ impl Mux {
     /// The client that waits for a slot, if it is still there.
     fn waiting_client(&mut self, slot: SlotId) -> Option<ClientId> {
         let slot = self.slots.slot(slot);
-        (slot.state == State::Waiting).then_some(slot.owner.client)
+        (slot.state == State::Waiting).then_some(slot.client)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::Event;
-use nuthatch_core::pool::Ejection;
 use nuthatch_core::stats::Class;
 use nuthatch_core::stats::{Counter, Histogram, MoreServerStats};
 use nuthatch_core::time::Instant;
@@ -175,8 +175,8 @@ fn a_server_returns_when_its_time_is_over_and_may_be_ejected_at_once() {
     assert_eq!(figures(&net).is_ejected.read(), 1);
     let is_about = |event: &&Event| matches!(event, Event::Ejected { .. } | Event::Returned { .. });
     let events: Vec<_> = net.events.iter().filter(is_about).copied().collect();
-    let ejected = Event::Ejected { server: 0, error: ServerError::Refused };
-    assert_eq!(events, [ejected, Event::Returned { server: 0 }, ejected]);
+    let ejected = Event::Ejected { server: net.server(0), error: ServerError::Refused };
+    assert_eq!(events, [ejected, Event::Returned { server: net.server(0) }, ejected]);
 }
 
 #[test]
@@ -196,11 +196,11 @@ fn a_return_is_told_before_the_ejection_that_follows_it_in_the_same_turn() {
         }
         events.extend(std::iter::from_fn(|| mux.next_event()));
         assert_eq!(mux.stats().servers[0].more.is_ejected.read(), 1);
-        assert!(mux.pool().is_ejected(0));
+        assert!(mux.is_ejected(mux.servers()[0]));
     }
     events.retain(|event| matches!(event, Event::Ejected { .. } | Event::Returned { .. }));
-    let ejected = Event::Ejected { server: 0, error: ServerError::NoSocket };
-    assert_eq!(events, [ejected, Event::Returned { server: 0 }, ejected]);
+    let ejected = Event::Ejected { server: mux.servers()[0], error: ServerError::NoSocket };
+    assert_eq!(events, [ejected, Event::Returned { server: mux.servers()[0] }, ejected]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod greeting;
 mod large;
 mod leaving;
 mod lies;
+mod membership;
 mod memory;
 mod multiget;
 mod order;

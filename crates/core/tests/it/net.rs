@@ -5,12 +5,12 @@
 //! `f`, … on server 1.
 
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Options};
-use nuthatch_core::pool::{Ejection, Pool};
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::{PoolStats, ServerStats};
+use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub(crate) const TIMEOUT_MS: u64 = 400;
 pub(crate) fn options() -> Options {
     Options {
         protocol: Protocol::Memcache,
+        ejection: None,
         timeout: Some(Duration::from_millis(TIMEOUT_MS)),
         server_connections: 1,
         allow_flush: true,
@@ -34,7 +35,7 @@ pub(crate) fn engine(servers: usize, options: Options, ejection: Option<Ejection
     let members = (0..servers).map(member).collect();
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
     let stats = Arc::new(PoolStats::new(servers));
-    Mux::new(Pool::new(ring, servers, ejection), options, stats)
+    Mux::new(ring, Options { ejection, ..options }, stats)
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ impl Net {
 
     pub(crate) fn with(mux: Mux) -> Self {
         let peer = || Peer { reads: true, ..Peer::default() };
-        let servers = (0..mux.conn_count()).map(|_| peer()).collect();
+        let servers = mux.conns().iter().map(|_| peer()).collect();
         let now = Instant::default();
         Self {
             mux,
@@ -82,6 +83,17 @@ impl Net {
             accepts: true,
             greeting: Some(GREETING),
         }
+    }
+
+    /// The server with this number.
+    pub(crate) fn server(&self, number: usize) -> ServerId {
+        self.mux.servers()[number]
+    }
+
+    /// The connection at this place.
+    pub(crate) fn conn(&self, place: usize) -> ConnId {
+        let is_there = |id: &&ConnId| id.index() == place;
+        *self.mux.conns().iter().find(is_there).expect("there is such a connection")
     }
 
     pub(crate) fn client(&mut self) -> ClientId {
@@ -148,7 +160,7 @@ impl Net {
     }
 
     pub(crate) fn answer(&mut self, conn: usize, bytes: &str) {
-        let (id, mut bytes) = (ConnId::new(conn), bytes.as_bytes());
+        let (id, mut bytes) = (self.conn(conn), bytes.as_bytes());
         if let Some(input) = self.mux.conn_input(id) {
             let count = bytes.len().min(input.capacity() - input.len());
             input.extend_from_slice(&bytes[..count]);
@@ -161,9 +173,14 @@ impl Net {
         self.settle();
     }
 
+    /// Looks after all that is dirty.
+    pub(crate) fn settle_now(&mut self) {
+        self.settle();
+    }
+
     /// The server reads this many more bytes of what is queued for it, though it reads no longer.
     pub(crate) fn server_reads(&mut self, conn: usize, count: usize) {
-        let id = ConnId::new(conn);
+        let id = self.conn(conn);
         self.servers[conn].received.extend_from_slice(&self.mux.conn_output(id)[..count]);
         self.mux.handle_conn_written(id, count, self.now);
         self.settle();
@@ -171,19 +188,22 @@ impl Net {
 
     pub(crate) fn set_server_reading(&mut self, conn: usize, reads: bool) {
         self.servers[conn].reads = reads;
-        self.look_after_conn(ConnId::new(conn));
+        let id = self.conn(conn);
+        self.look_after_conn(id);
         self.settle();
     }
 
     pub(crate) fn close_server(&mut self, conn: usize, error: ServerError) {
         self.servers[conn].open = false;
-        self.mux.handle_conn_closed(ConnId::new(conn), error, self.now);
+        let id = self.conn(conn);
+        self.mux.handle_conn_closed(id, error, self.now);
         self.settle();
     }
 
     pub(crate) fn open_server(&mut self, conn: usize) {
         self.servers[conn].open = true;
-        self.mux.handle_conn_open(ConnId::new(conn), self.now);
+        let id = self.conn(conn);
+        self.mux.handle_conn_open(id, self.now);
         self.settle();
     }
 
@@ -230,9 +250,14 @@ impl Net {
     }
 
     fn look_after_conn(&mut self, id: ConnId) {
+        let places = self.servers.len().max(id.index() + 1);
+        self.servers.resize_with(places, || Peer { reads: true, ..Peer::default() });
         let peer = &mut self.servers[id.index()];
-        if self.mux.take_doomed(id) {
+        if self.mux.take_must_close(id) {
             peer.open = false;
+        }
+        if !self.mux.has_conn(id) {
+            return;
         }
         if self.mux.wants_open(id) {
             self.mux.handle_conn_opening(id, self.now);
@@ -260,7 +285,7 @@ impl Net {
     /// A figure below zero would be a huge one.
     fn check_figures(&self) {
         let stats = self.mux.stats();
-        let servers = stats.servers.iter().flat_map(ServerStats::all);
+        let servers = stats.servers.iter().flat_map(|server| server.all());
         for (name, counter) in stats.all().chain(servers) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }

@@ -13,12 +13,12 @@ mod random;
 use client::{Client, Truth};
 use memcached::Memcached;
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Mux, Options};
-use nuthatch_core::pool::{Ejection, Pool};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::{PoolStats, ServerStats};
+use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use random::Random;
 use std::cmp::Reverse;
@@ -167,16 +167,16 @@ impl World {
         let members = (0..plan.servers).map(name).collect();
         let ring = Ring::new(Distribution::Rendezvous, Hash::Fnv1a_64, None, members, 1);
         let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
-        let pool = Pool::new(ring.clone(), plan.servers, plan.ejects.then_some(ejection));
         let options = Options {
             protocol: Protocol::Memcache,
+            ejection: plan.ejects.then_some(ejection),
             timeout: plan.errors.then_some(TIMEOUT),
             server_connections: plan.server_connections,
             allow_flush: true,
             limits: plan.limits,
             identity: Default::default(),
         };
-        let mux = Mux::new(pool, options, Arc::new(PoolStats::new(plan.servers)));
+        let mux = Mux::new(ring.clone(), options, Arc::new(PoolStats::new(plan.servers)));
         let mut world = Self {
             random: Random(seed),
             ring,
@@ -186,7 +186,7 @@ impl World {
             next_timeout: None,
             people: Vec::new(),
             person_of: Vec::new(),
-            wires: (0..mux.conn_count()).map(|_| Wire::default()).collect(),
+            wires: mux.conns().iter().map(|_| Wire::default()).collect(),
             servers: (0..plan.servers).map(|_| Memcached::default()).collect(),
             failed: vec![false; plan.servers],
             hung_until: vec![0; plan.servers],
@@ -383,7 +383,8 @@ impl World {
                 if self.wires[conn].open {
                     self.drop_wire(conn);
                     let error = self.random.pick(&[ServerError::Reset, ServerError::Closed]);
-                    self.mux.handle_conn_closed(ConnId::new(conn), error, self.now());
+                    let id = self.mux.conns()[conn];
+                    self.mux.handle_conn_closed(id, error, self.now());
                 }
             }
         }
@@ -396,11 +397,11 @@ impl World {
     }
 
     fn open(&mut self, conn: usize, epoch: u64) {
-        let id = ConnId::new(conn);
+        let id = self.mux.conns()[conn];
         if self.wires[conn].epoch != epoch {
             return;
         }
-        if self.now < self.down_until[self.mux.server_of(id)] {
+        if self.now < self.down_until[self.mux.server_of(id).index()] {
             self.drop_wire(conn);
             return self.mux.handle_conn_closed(id, ServerError::Refused, self.now());
         }
@@ -413,19 +414,20 @@ impl World {
             return;
         }
         self.wires[conn].writes = false;
-        let output = self.mux.conn_output(ConnId::new(conn));
+        let output = self.mux.conn_output(self.mux.conns()[conn]);
         if output.is_empty() {
             return;
         }
         let count = self.random.length(output.len());
         self.wires[conn].inbox.extend_from_slice(&output[..count]);
-        self.mux.handle_conn_written(ConnId::new(conn), count, self.now());
+        let id = self.mux.conns()[conn];
+        self.mux.handle_conn_written(id, count, self.now());
         self.at(200, Event::Serve(conn, epoch));
-        self.look_after_conn(ConnId::new(conn));
+        self.look_after_conn(id);
     }
 
     fn serve(&mut self, conn: usize, epoch: u64) {
-        let server = self.mux.server_of(ConnId::new(conn));
+        let server = self.mux.server_of(self.mux.conns()[conn]).index();
         if self.wires[conn].epoch != epoch {
             return;
         }
@@ -475,7 +477,7 @@ impl World {
     }
 
     fn read(&mut self, conn: usize, epoch: u64) {
-        let (id, now) = (ConnId::new(conn), self.now());
+        let (id, now) = (self.mux.conns()[conn], self.now());
         let wire = &mut self.wires[conn];
         if wire.epoch != epoch {
             return;
@@ -540,7 +542,7 @@ impl World {
     }
 
     fn look_after_conn(&mut self, id: ConnId) {
-        if self.mux.take_doomed(id) {
+        if self.mux.take_must_close(id) {
             self.drop_wire(id.index());
         }
         let epoch = self.wires[id.index()].epoch;
@@ -567,12 +569,12 @@ impl World {
             let kept = person.id.map_or(0, |id| self.mux.client_output(id).len());
             assert!(kept <= limits.client_backlog_max + reply_max, "{kept} bytes for a client");
         }
-        for conn in 0..self.mux.conn_count() {
-            let queued = self.mux.conn_output(ConnId::new(conn)).len();
+        for conn in 0..self.mux.conns().len() {
+            let queued = self.mux.conn_output(self.mux.conns()[conn]).len();
             assert!(queued <= limits.server_buffer_max + self.plan.size_max + 300, "{queued}");
         }
         let stats = self.mux.stats();
-        for (name, counter) in stats.servers.iter().flat_map(ServerStats::all) {
+        for (name, counter) in stats.servers.iter().flat_map(|server| server.all()) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
     }

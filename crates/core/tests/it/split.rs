@@ -4,7 +4,7 @@ use crate::net::{engine, options};
 use crate::property::cases;
 use crate::sim::memcached::Memcached;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ConnId, Options};
+use nuthatch_core::mux::Options;
 use nuthatch_core::time::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
             (left, moved) = (rest, piece.len());
         }
         for conn in 0..2 {
-            let id = ConnId::new(conn);
+            let id = mux.conns()[conn];
             if mux.wants_open(id) {
                 mux.handle_conn_opening(id, now);
                 mux.handle_conn_open(id, now);

@@ -14,6 +14,7 @@ use nuthatch_core::ring::Ring;
 use nuthatch_core::stats::{Counter, ServerStats};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 pub(super) fn index() -> Value {
     let paths = PATHS.iter().map(|(path, what)| ((*path).to_owned(), json!(what)));
@@ -57,7 +58,7 @@ pub(super) fn servers(admin: &Admin) -> Value {
 }
 
 /// One server, with its figures in each worker.
-fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&ServerStats]) -> Value {
+fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<ServerStats>]) -> Value {
     let sum = |counter: fn(&ServerStats) -> &Counter| -> u64 {
         figures.iter().map(|stats| counter(stats).read()).sum()
     };
@@ -69,7 +70,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&ServerSta
         () => "unused",
     };
     let errors = ServerError::OF_SERVERS.into_iter().map(|error| {
-        let count = |stats: &&ServerStats| stats.more.errors[error as usize].read();
+        let count = |stats: &&Arc<ServerStats>| stats.more.errors[error as usize].read();
         (error.name().to_owned(), json!(figures.iter().map(count).sum::<u64>()))
     });
     let (server, addresses) = (&shared.pool.servers[number], &shared.addresses[number]);

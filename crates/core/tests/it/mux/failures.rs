@@ -3,8 +3,8 @@
 use super::{REFUSED, TIMED_OUT, hit, set};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::Event;
-use nuthatch_core::pool::Ejection;
 use nuthatch_core::stats::Counter;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn a_lost_server_answers_every_waiting_request_with_the_reason() {
     net.answer(1, &(hit("b", "2") + "END\r\nEND\r\n"));
     const RESET: &str = "SERVER_ERROR Connection reset by peer\r\n";
     assert_eq!(net.got(client), RESET.to_owned() + &hit("b", "2") + RESET + "END\r\n" + RESET);
-    let lost = Event::ConnLost { server: 0, error: ServerError::Reset, requests: 3 };
+    let lost = Event::ConnLost { server: net.server(0), error: ServerError::Reset, requests: 3 };
     assert_eq!(net.events, [lost]);
     assert_eq!(net.mux.stats().forward_error.read(), 3);
     net.check_idle();
@@ -100,14 +100,16 @@ fn a_failing_server_is_ejected_and_returns() {
         net.close_server(0, ServerError::Refused);
     }
     assert_eq!(net.got(client), REFUSED.repeat(2));
-    assert!(net.events.contains(&Event::Ejected { server: 0, error: ServerError::Refused }));
+    assert!(
+        net.events.contains(&Event::Ejected { server: net.server(0), error: ServerError::Refused })
+    );
     net.accepts = true;
     net.say(client, "get a c\r\n");
     assert_eq!((net.asked(0), net.asked(1)), (String::new(), "get a c\r\n".to_owned()));
     net.answer(1, "END\r\n");
     net.later(1500);
     net.say(client, "get a\r\n");
-    assert!(net.events.contains(&Event::Returned { server: 0 }));
+    assert!(net.events.contains(&Event::Returned { server: net.server(0) }));
     assert_eq!(net.asked(0), "get a\r\n");
     net.answer(0, "END\r\n");
     assert_eq!(net.mux.stats().server_ejects.read(), 1);
@@ -131,7 +133,10 @@ fn requests_that_time_out_on_one_connection_are_one_failure() {
     assert_eq!(net.mux.stats().server_ejects.read(), 0);
     net.say(client, "get a\r\n");
     net.later(TIMEOUT_MS);
-    assert!(net.events.contains(&Event::Ejected { server: 0, error: ServerError::TimedOut }));
+    assert!(
+        net.events
+            .contains(&Event::Ejected { server: net.server(0), error: ServerError::TimedOut })
+    );
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::{DESYNC, TIMED_OUT, hit};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::memcache::Version;
 use nuthatch_core::mux::Event;
-use nuthatch_core::pool::Ejection;
 use std::time::Duration;
 
 const NO_META: &str =
@@ -112,7 +112,10 @@ fn a_full_server_fails_with_a_reason_of_its_own() {
     let error = ServerError::Full;
     assert_eq!(
         net.events,
-        [Event::ConnLost { server: 0, error, requests: 1 }, Event::Ejected { server: 0, error }]
+        [
+            Event::ConnLost { server: net.server(0), error, requests: 1 },
+            Event::Ejected { server: net.server(0), error }
+        ]
     );
     let stats = net.mux.stats();
     assert_eq!(stats.servers[0].more.errors[error as usize].read(), 1);
@@ -128,7 +131,7 @@ fn another_protocol_is_told_at_the_greeting() {
     net.answer(0, "-ERR unknown command 'version'\r\n");
     assert_eq!(net.got(client), DESYNC);
     assert!(!net.is_connected(0) || net.asked(0).is_empty());
-    assert_eq!(net.events, [Event::Desync { server: 0, requests: 1 }]);
+    assert_eq!(net.events, [Event::Desync { server: net.server(0), requests: 1 }]);
 }
 
 #[test]

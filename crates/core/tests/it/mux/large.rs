@@ -3,9 +3,9 @@
 use super::{DESYNC, hit, set, value};
 use crate::net::{Net, engine, options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ConnId, Options};
-use nuthatch_core::pool::Ejection;
+use nuthatch_core::mux::Options;
 use nuthatch_core::time::Instant;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ fn large_values_are_read_to_where_they_are_kept() {
     let (start, rest) = reply.split_at(1000);
     let (next, rest) = rest.split_at(1000);
     net.answer(0, &("STORED\r\n".to_owned() + start));
-    net.mux.handle_server_bytes(ConnId::new(0), next.as_bytes(), Instant::default());
-    assert!(net.mux.conn_input(ConnId::new(0)).is_some());
+    net.mux.handle_server_bytes(net.conn(0), next.as_bytes(), Instant::default());
+    assert!(net.mux.conn_input(net.conn(0)).is_some());
     net.answer(0, rest);
     assert_eq!(net.got(client), "STORED\r\n".to_owned() + &reply);
     assert!(net.mux.client_input(client).is_none());
@@ -68,7 +68,7 @@ fn large_values_are_read_to_where_they_are_kept() {
 #[test]
 fn a_large_reply_is_passed_on_in_the_memory_it_was_read_to() {
     let mut net = Net::new(1);
-    let conn = ConnId::new(0);
+    let conn = net.conn(0);
     let client = net.client();
     let reply = hit("k", &"x".repeat(100_000));
     net.say(client, "get k\r\n");
@@ -97,7 +97,7 @@ fn a_large_reply_is_passed_on_in_the_memory_it_was_read_to() {
 fn a_connection_that_was_given_up_is_not_lost_again() {
     let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_millis(1500) };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
-    let (conn, now) = (ConnId::new(0), Instant::default());
+    let (conn, now) = (net.conn(0), Instant::default());
     let client = net.client();
     net.say(client, "get a\r\n");
     net.answer(0, &hit("a", &"x".repeat(100_000)));
@@ -124,7 +124,7 @@ fn a_connection_that_was_given_up_is_not_lost_again() {
 #[test]
 fn what_was_reserved_and_not_filled_is_given_back() {
     let mut net = Net::new(1);
-    let conn = ConnId::new(0);
+    let conn = net.conn(0);
     let client = net.client();
     net.say(client, "get k\r\n");
     net.answer(0, &hit("k", &"x".repeat(100_000)));
@@ -141,7 +141,7 @@ fn what_was_reserved_and_not_filled_is_given_back() {
 #[test]
 fn large_replies_are_no_longer_expected_when_small_ones_come() {
     let mut net = Net::new(1);
-    let conn = ConnId::new(0);
+    let conn = net.conn(0);
     let client = net.client();
     net.say(client, "get k\r\n");
     net.answer(0, &hit("k", &"x".repeat(100_000)));

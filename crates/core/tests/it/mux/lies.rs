@@ -49,7 +49,7 @@ fn a_surplus_reply_is_nobodys() {
     net.answer(0, "STORED\r\nSTORED\r\n");
     assert_eq!(net.got(client), "STORED\r\n");
     assert!(!net.is_connected(0));
-    assert_eq!(net.events, [Event::Desync { server: 0, requests: 0 }]);
+    assert_eq!(net.events, [Event::Desync { server: net.server(0), requests: 0 }]);
     net.say(client, "set b 0 0 1\r\n2\r\n");
     net.answer(0, "STORED\r\n");
     assert_eq!(net.got(client), "STORED\r\n");

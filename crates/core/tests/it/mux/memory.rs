@@ -150,7 +150,7 @@ fn requests_in_flight_count_before_they_are_answered() {
         for (count, client) in clients.into_iter().enumerate() {
             net.say(client, request);
             let memory = net.mux.memory();
-            assert!(memory <= 10_000 && memory > 100 * count.min(50), "{request}: {memory}");
+            assert!(memory <= 10_000 && memory > 64 * count.min(50), "{request}: {memory}");
         }
         assert!(net.mux.stats().limit_memory.read() > 0, "{request}");
     }

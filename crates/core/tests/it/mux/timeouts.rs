@@ -2,7 +2,7 @@
 
 use super::{TIMED_OUT, hit, value};
 use crate::net::{Net, TIMEOUT_MS};
-use nuthatch_core::mux::{ConnId, ConnState};
+use nuthatch_core::mux::ConnState;
 
 #[test]
 fn only_the_late_request_times_out_and_its_reply_is_swallowed() {
@@ -110,10 +110,10 @@ fn a_connection_that_does_not_open_times_out() {
     net.accepts = false;
     let client = net.client();
     net.say(client, "get a\r\n");
-    assert_eq!(net.mux.conn_state(ConnId::new(0)), ConnState::Opening);
+    assert_eq!(net.mux.conn_state(net.conn(0)), ConnState::Opening);
     net.later(TIMEOUT_MS);
     assert_eq!(net.got(client), TIMED_OUT);
     net.later(TIMEOUT_MS);
-    assert_eq!(net.mux.conn_state(ConnId::new(0)), ConnState::Closed);
+    assert_eq!(net.mux.conn_state(net.conn(0)), ConnState::Closed);
     net.check_idle();
 }

@@ -1,0 +1,385 @@
+//! The server connections: what waits on each, and the way there and back.
+//!
+//! The one rule: what is queued for a server is queued in both places, bytes in `out` and a
+//! [`Pending`] behind the others, so that the order of one is the order of the other.
+
+use super::failure::Blame;
+use super::id::{ClientId, ConnId, ServerId};
+use super::waiter::Waiter;
+use super::{Mux, next_guess};
+use crate::buffer::Buffer;
+use crate::error::ServerError;
+use crate::memcache::{Needs, Version};
+use crate::message::Expect;
+use crate::stats::Class;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+/// How far a server connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnState {
+    /// There is none.
+    Closed,
+    /// Its socket is being opened.
+    Opening,
+    /// The server is asked for its version; requests wait.
+    Greeting,
+    /// Requests and replies go both ways.
+    Open,
+}
+
+impl ConnState {
+    /// Whether bytes can go both ways.
+    pub fn is_connected(self) -> bool {
+        matches!(self, Self::Greeting | Self::Open)
+    }
+}
+
+/// A request that waits for the reply of one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// For whom the reply is.
+    pub(super) waiter: Waiter,
+    pub(super) expect: Expect,
+    pub(super) class: Class,
+    /// What its server must be able to do.
+    pub(super) needs: Needs,
+    /// How many bytes of `Conn::echo` are its key, and its opaque token: at most 250 and 32.
+    pub(super) echo: (u8, u8),
+    /// Its own size, for the figures.
+    pub(super) bytes: u32,
+    /// When it was queued.
+    pub(super) queued: Instant,
+    /// When the last of it was written.
+    pub(super) written: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) server: ServerId,
+    pub(super) state: ConnState,
+    /// Since when it is being opened.
+    pub(super) opening: Instant,
+    /// How many bytes of the greeting are still to be written.
+    pub(super) greeting_left: usize,
+    /// The server's version, as the greeting told.
+    pub(super) version: Version,
+    /// Requests without their reply, oldest first.
+    pub(super) pending: VecDeque<Pending>,
+    /// Bytes of these requests.
+    pub(super) pending_bytes: usize,
+    /// How many of the oldest have run out of time.
+    pub(super) expired: usize,
+    /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
+    pub(super) echo: Buffer,
+    /// Requests to be written.
+    pub(super) out: Buffer,
+    /// How many of the newest pending requests are not wholly written, and their bytes.
+    pub(super) unsent: usize,
+    pub(super) unsent_bytes: usize,
+    /// The start of a reply.
+    pub(super) input: Buffer,
+    pub(super) need: usize,
+    /// What its next reply may weigh, by experience; small ones are not told apart.
+    pub(super) reply_guess: usize,
+    /// Bytes of a refused value that are still to come.
+    pub(super) skip: usize,
+    /// Whether it should be open although nothing is pending.
+    pub(super) wanted: bool,
+    /// Whether its socket has to be closed.
+    pub(super) must_close: bool,
+    /// Whether it goes once its socket is closed.
+    pub(super) is_retired: bool,
+    pub(super) dirty: bool,
+    /// Clients held because of this connection's full queue.
+    pub(super) waiters: VecDeque<ClientId>,
+    /// The last request that has a fragment here, and that fragment's number.
+    pub(super) fragment: (u64, usize),
+    /// What the figures say of its queues.
+    published: Queues,
+}
+
+/// How much waits on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Queues {
+    unsent: usize,
+    unsent_bytes: usize,
+    unanswered: usize,
+    unanswered_bytes: usize,
+}
+
+impl Pending {
+    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class) -> Self {
+        let (queued, written) = (Instant::default(), Instant::default());
+        let needs = Needs::NOTHING;
+        Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
+    }
+
+    /// How many bytes of `Conn::echo` are its own.
+    pub(super) fn echo_len(&self) -> usize {
+        usize::from(self.echo.0) + usize::from(self.echo.1)
+    }
+
+    /// Nobody waits any longer. Says who did.
+    pub(super) fn abandon(&mut self) -> Self {
+        let before = *self;
+        self.waiter = Waiter::Nobody;
+        before
+    }
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnId, server: ServerId) -> Self {
+        Self {
+            id,
+            server,
+            state: ConnState::Closed,
+            opening: Instant::default(),
+            greeting_left: 0,
+            version: Version::default(),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            expired: 0,
+            echo: Buffer::default(),
+            out: Buffer::default(),
+            unsent: 0,
+            unsent_bytes: 0,
+            input: Buffer::default(),
+            need: 0,
+            reply_guess: 0,
+            skip: 0,
+            wanted: false,
+            must_close: false,
+            is_retired: false,
+            dirty: false,
+            waiters: VecDeque::new(),
+            fragment: (0, 0),
+            published: Queues::default(),
+        }
+    }
+
+    fn queues(&self) -> Queues {
+        Queues {
+            unsent: self.unsent,
+            unsent_bytes: self.unsent_bytes,
+            unanswered: self.pending.len() - self.unsent,
+            unanswered_bytes: self.pending_bytes - self.unsent_bytes,
+        }
+    }
+
+    /// The request that the next reply answers: one of which at least a part was written.
+    #[inline]
+    pub(super) fn oldest_asked(&self) -> Option<Pending> {
+        let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
+        self.pending.front().filter(|_| !none_written).copied()
+    }
+
+    /// Notes what a reply weighed: a large one counts at once, small ones by and by.
+    #[inline]
+    pub(super) fn learn(&mut self, reply_bytes: usize) {
+        self.reply_guess = next_guess(self.reply_guess, reply_bytes);
+    }
+
+    /// The number of this connection's fragment in a request; `next` if it has none yet.
+    pub(super) fn fragment_in(&mut self, request: u64, next: usize) -> usize {
+        if self.fragment.0 != request {
+            self.fragment = (request, next);
+        }
+        self.fragment.1
+    }
+}
+
+impl Mux {
+    /// How far a connection is.
+    pub fn conn_state(&self, id: ConnId) -> ConnState {
+        self.conns[id.index()].state
+    }
+
+    /// All server connections, in the order of the servers at first.
+    pub fn conns(&self) -> &[ConnId] {
+        &self.conn_ids
+    }
+
+    /// Whether there is such a connection; not if its server has left the pool.
+    pub fn has_conn(&self, id: ConnId) -> bool {
+        self.conns.get(id.index()).is_some_and(|conn| conn.id == id)
+    }
+
+    /// Which server a connection leads to.
+    pub fn server_of(&self, id: ConnId) -> ServerId {
+        self.conns[id.index()].server
+    }
+
+    /// Whether a closed connection should be opened.
+    pub fn wants_open(&self, id: ConnId) -> bool {
+        let conn = &self.conns[id.index()];
+        conn.state == ConnState::Closed && (conn.wanted || !conn.pending.is_empty())
+    }
+
+    /// Whether the connection's socket, if there is one, has to be closed; says so once. A connection
+    /// of a server that has left the pool is gone then.
+    pub fn take_must_close(&mut self, id: ConnId) -> bool {
+        let conn = &mut self.conns[id.index()];
+        let must_close = mem::take(&mut conn.must_close);
+        if must_close && conn.is_retired {
+            self.remove_conn(id);
+        }
+        must_close
+    }
+
+    /// Wants the first connection of every server open (`preconnect`).
+    pub fn preconnect(&mut self) {
+        for index in 0..self.routes.members().len() {
+            let server = self.routes.members()[index];
+            let id = self.servers[server.index()].conns[0];
+            self.conns[id.index()].wanted = true;
+            self.mark_conn(id);
+        }
+    }
+
+    /// The connection's socket is being opened.
+    pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Opening;
+        conn.opening = now;
+        conn.wanted = false;
+        self.stats.server_connects.add(1);
+        self.servers[conn.server.index()].stats.more.connects.add(1);
+        self.servers[conn.server.index()].stats.server_connections.add(1);
+    }
+
+    /// The bytes to be written to the server.
+    pub fn conn_output(&self, id: ConnId) -> &[u8] {
+        let conn = &self.conns[id.index()];
+        if conn.greeting_left > 0 {
+            let greeting = self.options.protocol.greeting();
+            return &greeting[greeting.len() - conn.greeting_left..];
+        }
+        if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
+    }
+
+    /// Notes that `count` bytes of the output were written.
+    pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        if conn.state == ConnState::Greeting {
+            conn.greeting_left -= count;
+            return;
+        }
+        conn.out.advance(count);
+        let left = conn.out.len();
+        let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
+        let times = &self.servers[conn.server.index()].stats.more.queue_time;
+        for pending in conn.pending.range_mut(conn.pending.len() - unsent..) {
+            if unsent_bytes - (pending.bytes as usize) < left {
+                break;
+            }
+            unsent -= 1;
+            unsent_bytes -= pending.bytes as usize;
+            pending.written = now;
+            times[pending.class.label()].record(now.nanos_since(pending.queued));
+        }
+        (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        self.publish(id);
+        self.wake_waiters(id);
+    }
+
+    /// Brings the figures up to date with a connection's queues. Once a turn and connection, not
+    /// once a request.
+    pub(super) fn publish(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        let now = conn.queues();
+        let before = mem::replace(&mut conn.published, now);
+        let stats = &self.servers[conn.server.index()].stats;
+        for (gauge, before, now) in [
+            (&stats.in_queue, before.unsent, now.unsent),
+            (&stats.in_queue_bytes, before.unsent_bytes, now.unsent_bytes),
+            (&stats.out_queue, before.unanswered, now.unanswered),
+            (&stats.out_queue_bytes, before.unanswered_bytes, now.unanswered_bytes),
+        ] {
+            gauge.add((now as u64).wrapping_sub(before as u64));
+        }
+    }
+
+    /// Hop 7 (b): queues a request. `write` appends it; `echo` is what its reply may repeat.
+    pub(super) fn send(
+        &mut self,
+        id: ConnId,
+        mut pending: Pending,
+        (key, opaque): (&[u8], &[u8]),
+        now: Instant,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let conn = &mut self.conns[id.index()];
+        let out = conn.out.tail(&mut self.spares);
+        let before = out.len();
+        write(out);
+        let bytes = out.len() - before;
+        pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
+        pending.queued = now;
+        if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {
+            self.next_expiry = Some(now.after(timeout));
+        }
+        if !key.is_empty() {
+            let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
+            pending.echo = (short(key.len()), short(opaque.len()));
+            let echo = conn.echo.tail(&mut self.spares);
+            echo.extend_from_slice(key);
+            echo.extend_from_slice(opaque);
+        }
+        let stats = &self.servers[conn.server.index()].stats;
+        stats.requests.add(1);
+        stats.request_bytes.add(bytes as u64);
+        conn.unsent += 1;
+        conn.unsent_bytes += bytes;
+        conn.pending_bytes += bytes;
+        conn.pending.push_back(pending);
+        self.mark_conn(id);
+    }
+
+    /// Closes a connection from this side.
+    pub(super) fn abort_conn(
+        &mut self,
+        id: ConnId,
+        error: ServerError,
+        blame: Blame,
+        now: Instant,
+    ) {
+        self.conns[id.index()].must_close = true;
+        self.servers[self.conns[id.index()].server.index()].stats.server_err.add(1);
+        self.lose_conn(id, error, blame, now);
+    }
+
+    /// Forgets all bytes and figures of a connection that is gone.
+    pub(super) fn clear_conn(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        let stats = &self.servers[conn.server.index()].stats;
+        stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
+        conn.state = ConnState::Closed;
+        conn.pending.clear();
+        conn.pending_bytes = 0;
+        conn.expired = 0;
+        conn.unsent = 0;
+        conn.unsent_bytes = 0;
+        conn.need = 0;
+        conn.greeting_left = 0;
+        conn.reply_guess = 0;
+        conn.skip = 0;
+        conn.echo.clear(&mut self.spares);
+        conn.out.clear(&mut self.spares);
+        conn.input.clear(&mut self.spares);
+        self.publish(id);
+    }
+
+    /// Puts a connection on the list of those that need their socket looked after.
+    #[inline]
+    pub fn mark_conn(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty_conns.push(id);
+        }
+    }
+}

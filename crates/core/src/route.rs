@@ -1,0 +1,59 @@
+//! Which servers a request goes to.
+//!
+//! A key's route is a [`Plan`]. The one rule: a plan names servers by their ids, which stay while the
+//! ring changes.
+
+use crate::error::ServerError;
+use crate::mux::ServerId;
+use crate::ring::Ring;
+use alloc::vec::Vec;
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// To one server.
+    To(ServerId),
+    /// Nowhere: this is the answer.
+    Refuse(ServerError),
+}
+
+/// The ring, and the servers that are its members.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    ring: Ring,
+    /// The member's server, in the ring's order.
+    members: Vec<ServerId>,
+    has_live: bool,
+}
+
+impl Routes {
+    pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
+        Self { ring, members, has_live: true }
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The servers on the ring, live or not, in its order.
+    pub(crate) fn members(&self) -> &[ServerId] {
+        &self.members
+    }
+
+    /// Where a request for `key` goes.
+    #[inline(always)]
+    pub(crate) fn plan(&mut self, key: &[u8]) -> Plan {
+        if self.has_live {
+            Plan::To(self.members[self.ring.route(key)])
+        } else {
+            Plan::Refuse(ServerError::NoServers)
+        }
+    }
+
+    /// Takes the servers that are not live off the ring, and others back.
+    pub(crate) fn set_live(&mut self, is_live: impl Fn(ServerId) -> bool) {
+        let live: Vec<bool> = self.members.iter().map(|&server| is_live(server)).collect();
+        self.has_live = live.contains(&true);
+        self.ring.set_live(&live);
+    }
+}

@@ -9,10 +9,9 @@
 //! ```
 //!
 //! A request of a client is a *slot*. It stands in two queues at once: in its client's, which says
-//! in which order replies leave (hop 13), and as a `Pending` in a server
-//! connection's, which says whose reply comes next (hop 12). A request of several keys is one slot
-//! and one pending per fragment. That is the whole of it; the rest is what happens when something
-//! fails, is too much, or goes away.
+//! in which order replies leave, and as a `Pending` in a server connection's, which says whose reply
+//! comes next. A request of several keys is one slot, and one pending for each of its fragments. The
+//! rest is what happens when something fails, is too much, or goes away.
 //!
 //! # The contract
 //!
@@ -20,6 +19,62 @@
 //! [`Mux::next_dirty_conn`] before you wait.** A dirty client has bytes to be written, or no longer
 //! wants to be read, or is to be closed; a dirty connection has bytes to be written, or is to be
 //! opened or closed. Nothing here blocks, calls back, reads a clock or knows a socket.
+//!
+//! An embedder's loop in full, with a server that is a function instead of a socket:
+//!
+//! ```
+//! use nuthatch_core::limits::Limits;
+//! use nuthatch_core::mux::{Mux, Options};
+//! use nuthatch_core::protocol::Protocol;
+//! use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+//! use nuthatch_core::stats::PoolStats;
+//! use nuthatch_core::time::Instant;
+//! use std::sync::Arc;
+//!
+//! // What the servers answer; they are asked for their version first.
+//! fn serve(request: &[u8]) -> &'static [u8] {
+//!     match request {
+//!         b"version\r\n" => b"VERSION 1.6.18\r\n",
+//!         b"get nut\r\n" => b"VALUE nut 0 5\r\nacorn\r\nEND\r\n",
+//!         _ => b"ERROR\r\n",
+//!     }
+//! }
+//!
+//! let members = ["oak", "elm"].map(|name| Member { name: name.as_bytes().into(), weight: 1 });
+//! let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members.into(), 0);
+//! let options = Options {
+//!     protocol: Protocol::Memcache,
+//!     timeout: None,
+//!     ejection: None,
+//!     server_connections: 1,
+//!     allow_flush: false,
+//!     limits: Limits::default(),
+//!     identity: Default::default(),
+//! };
+//! let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(2)));
+//!
+//! let now = Instant::from_nanos(0);
+//! let client = mux.open_client();
+//! mux.handle_client_bytes(client, b"get nut\r\n", now);
+//!
+//! // Look after connections until none is dirty, then after clients.
+//! while let Some(id) = mux.next_dirty_conn() {
+//!     if mux.wants_open(id) {
+//!         mux.handle_conn_opening(id, now);
+//!         mux.handle_conn_open(id, now);
+//!     }
+//!     let request = mux.conn_output(id).to_vec();
+//!     if !request.is_empty() {
+//!         mux.handle_conn_written(id, request.len(), now);
+//!         mux.handle_server_bytes(id, serve(&request), now);
+//!     }
+//! }
+//! while let Some(id) = mux.next_dirty_client() {
+//!     let reply = mux.client_output(id).to_vec();
+//!     assert_eq!(reply, b"VALUE nut 0 5\r\nacorn\r\nEND\r\n");
+//!     mux.handle_client_written(id, reply.len());
+//! }
+//! ```
 
 mod backpressure;
 mod client;

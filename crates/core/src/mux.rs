@@ -108,6 +108,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use client::Client;
 use conn::Conn;
+use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use join::Joins;
 use server::Server;
@@ -198,6 +199,53 @@ fn next_guess(guess: usize, reply_bytes: usize) -> usize {
     reply_bytes.max(guess - guess / 8)
 }
 
+/// Things with places that are used again. A place is never empty, so that to look one up is to
+/// index a list: what has gone stays where it was until something takes its place.
+#[derive(Debug)]
+struct Places<T> {
+    all: Vec<T>,
+    free: Vec<usize>,
+}
+
+impl<T> Places<T> {
+    const fn new() -> Self {
+        Self { all: Vec::new(), free: Vec::new() }
+    }
+
+    /// The place that the next one gets.
+    fn next(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.all.len())
+    }
+
+    fn insert(&mut self, thing: T) {
+        match self.free.pop() {
+            Some(place) => self.all[place] = thing,
+            None => self.all.push(thing),
+        }
+    }
+
+    /// Lets the next one have this place.
+    fn free(&mut self, place: usize) {
+        self.free.push(place);
+    }
+}
+
+impl<T> Deref for Places<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        &self.all
+    }
+}
+
+impl<T> DerefMut for Places<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.all
+    }
+}
+
 /// Those that need their socket looked after, first come, first served. It is emptied once a turn,
 /// so a list and a place in it will do: a `VecDeque` costs twenty instructions more for a request.
 #[derive(Debug)]
@@ -234,10 +282,10 @@ pub struct Mux {
     options: Options,
     clients: slab::Slab<Client>,
     routes: Routes,
-    servers: slab::Slab<Server>,
+    servers: Places<Server>,
     /// When the first ejected server returns.
     next_return: Option<Instant>,
-    conns: slab::Slab<Conn>,
+    conns: Places<Conn>,
     /// The ids of all connections.
     conn_ids: Vec<ConnId>,
     slots: Slots,
@@ -275,9 +323,9 @@ impl Mux {
     pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
         let mut mux = Self {
             routes: Routes::new(ring.clone(), Vec::new()),
-            servers: slab::Slab::new(),
+            servers: Places::new(),
             next_return: None,
-            conns: slab::Slab::new(),
+            conns: Places::new(),
             conn_ids: Vec::new(),
             options,
             clients: slab::Slab::new(),

@@ -6,7 +6,7 @@
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Greeting, Head, KeyRoom};
-use crate::message::{Expect, Merge, One, Parsed, Response};
+use crate::message::{Expect, KeyEncoding, Merge, One, Parsed, Response};
 use alloc::vec::Vec;
 
 /// The protocol of a pool's clients and servers.
@@ -48,8 +48,15 @@ impl Protocol {
         }
     }
 
-    /// The bytes of a request's key, however they are written.
+    /// The bytes of a request's key, if they stand in the request as they are.
     #[inline]
+    pub fn plain_key<'a>(self, one: &One<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Memcache => (one.encoding == KeyEncoding::Plain).then_some(one.key),
+        }
+    }
+
+    /// The bytes of a request's key, however they are written.
     pub fn key_bytes<'a>(self, one: &One<'a>, room: &'a mut KeyRoom) -> &'a [u8] {
         match self {
             Self::Memcache => memcache::key_bytes(one, room),

@@ -97,7 +97,7 @@ impl Mux {
     pub(super) fn stop_waiting(&mut self, id: ClientId, hold: Hold) {
         if hold == Hold::Server {
             self.waiting -= 1;
-            self.conns.iter_mut().for_each(|(_, conn)| conn.waiters.retain(|waiter| *waiter != id));
+            self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
         }
     }
 

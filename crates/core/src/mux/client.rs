@@ -194,7 +194,7 @@ impl Mux {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
-        self.account(id);
+        self.account_if_many(id);
     }
 
     /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.

@@ -13,6 +13,9 @@ use super::slots::Slot;
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
 
+/// Requests in flight of a client that may go uncounted: less than a kilobyte.
+const UNCOUNTED_MAX: usize = 8;
+
 impl Client {
     /// Bytes of replies kept for it.
     pub(super) fn backlog(&self) -> usize {
@@ -47,6 +50,16 @@ impl Mux {
         client.accounted = held;
         if self.memory > self.options.limits.memory_max {
             self.shed();
+        }
+    }
+
+    /// As [`Mux::account`], but a few requests in flight are not worth the count: they are counted
+    /// with the next ones, or when their replies come.
+    #[inline]
+    pub(super) fn account_if_many(&mut self, id: ClientId) {
+        let client = &self.clients[id.index()];
+        if client.requests + client.silent > UNCOUNTED_MAX || !client.input.is_empty() {
+            self.account(id);
         }
     }
 

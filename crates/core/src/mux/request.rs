@@ -112,6 +112,13 @@ impl Mux {
     /// Hop 6 and 7 (b) for a request with one key.
     #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
+        match self.options.protocol.plain_key(one) {
+            Some(key) => self.send_one(id, one, key, now),
+            None => self.take_encoded(id, one, now),
+        }
+    }
+
+    fn take_encoded(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         let mut room: KeyRoom = [0; 192];
         let key = self.options.protocol.key_bytes(one, &mut room);
         self.send_one(id, one, key, now)

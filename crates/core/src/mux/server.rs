@@ -78,7 +78,7 @@ impl Mux {
 
     fn add_server(&mut self, name: &[u8], stats: &Arc<ServerStats>) -> ServerId {
         let generation = self.next_generation();
-        let id = ServerId::new(self.servers.vacant_key(), generation);
+        let id = ServerId::new(self.servers.next(), generation);
         let lanes = 0..self.options.server_connections;
         let conns = lanes.map(|_| self.add_conn(id)).collect();
         self.servers.insert(Server {
@@ -94,7 +94,7 @@ impl Mux {
 
     fn add_conn(&mut self, server: ServerId) -> ConnId {
         let generation = self.next_generation();
-        let id = ConnId::new(self.conns.vacant_key(), generation);
+        let id = ConnId::new(self.conns.next(), generation);
         self.conns.insert(Conn::new(id, server));
         self.conn_ids.push(id);
         id
@@ -113,12 +113,16 @@ impl Mux {
 
     /// Forgets a connection that nothing waits on, and its server with the last one.
     pub(super) fn remove_conn(&mut self, id: ConnId) {
-        let conn = self.conns.remove(id.index());
+        let generation = self.next_generation();
+        let conn = &mut self.conns[id.index()];
+        let server = conn.server.index();
+        // Nobody knows this id.
+        conn.id = ConnId::new(id.index(), generation);
+        self.conns.free(id.index());
         self.conn_ids.retain(|other| *other != id);
-        let server = &mut self.servers[conn.server.index()];
-        server.conns.retain(|other| *other != id);
-        if server.conns.is_empty() {
-            self.servers.remove(conn.server.index());
+        self.servers[server].conns.retain(|other| *other != id);
+        if self.servers[server].conns.is_empty() {
+            self.servers.free(server);
         }
     }
 

@@ -144,13 +144,13 @@ fn answers_that_wait_behind_a_stuck_request_count_with_all_that_they_take() {
 #[test]
 fn requests_in_flight_count_before_they_are_answered() {
     for request in ["get a\r\n", "set a 0 0 1 noreply\r\n1\r\n", "mg a q\r\n"] {
-        let limits = Limits { memory_max: 5000, ..Limits::default() };
+        let limits = Limits { memory_max: 20_000, ..Limits::default() };
         let mut net = Net::with_limits(1, limits);
-        let clients: Vec<ClientId> = (0..100).map(|_| net.client()).collect();
+        let clients: Vec<ClientId> = (0..30).map(|_| net.client()).collect();
         for (count, client) in clients.into_iter().enumerate() {
-            net.say(client, request);
+            net.say(client, &request.repeat(12));
             let memory = net.mux.memory();
-            assert!(memory <= 5000 && memory > 64 * count.min(30), "{request}: {memory}");
+            assert!(memory <= 20_000 && memory > 700 * count.min(15), "{request}: {memory}");
         }
         assert!(net.mux.stats().limit_memory.read() > 0, "{request}");
     }

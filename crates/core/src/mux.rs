@@ -264,6 +264,17 @@ impl<Id: Copy> Dirty<Id> {
         self.ids.push(id);
     }
 
+    /// Takes what has gone off the list.
+    fn forget(&mut self, gone: Id)
+    where
+        Id: PartialEq,
+    {
+        let next = self.next.min(self.ids.len());
+        self.ids.drain(..next);
+        self.next = 0;
+        self.ids.retain(|id| *id != gone);
+    }
+
     #[inline]
     fn pop(&mut self) -> Option<Id> {
         let id = self.ids.get(self.next).copied();
@@ -285,7 +296,8 @@ pub struct Mux {
     servers: Places<Server>,
     /// When the first ejected server returns.
     next_return: Option<Instant>,
-    conns: Places<Conn>,
+    /// Those of a server stand side by side, at its place times `server_connections`.
+    conns: Vec<Conn>,
     /// The ids of all connections.
     conn_ids: Vec<ConnId>,
     slots: Slots,
@@ -299,6 +311,8 @@ pub struct Mux {
     events: VecDeque<Event>,
     /// Clients whose waiting requests may be taken now.
     resumable: VecDeque<ClientId>,
+    /// How many servers are leaving the pool.
+    leaving: usize,
     /// How many clients stand in the queues of `Conn::waiters`.
     waiting: usize,
     /// Whether it is the turn of the client whose requests are taken at such a queue.
@@ -325,7 +339,7 @@ impl Mux {
             routes: Routes::new(ring.clone(), Vec::new()),
             servers: Places::new(),
             next_return: None,
-            conns: Places::new(),
+            conns: Vec::new(),
             conn_ids: Vec::new(),
             options,
             clients: slab::Slab::new(),
@@ -338,6 +352,7 @@ impl Mux {
             dirty_conns: Dirty::new(),
             events: VecDeque::new(),
             resumable: VecDeque::new(),
+            leaving: 0,
             waiting: 0,
             is_next_in_line: false,
             next_expiry: None,
@@ -386,14 +401,10 @@ impl Mux {
 
     /// The next server connection that needs its socket looked after.
     pub fn next_dirty_conn(&mut self) -> Option<ConnId> {
-        loop {
-            let id = self.dirty_conns.pop()?;
-            if self.has_conn(id) {
-                self.conns[id.index()].dirty = false;
-                self.publish(id);
-                return Some(id);
-            }
-        }
+        let id = self.dirty_conns.pop()?;
+        self.conns[id.index()].dirty = false;
+        self.publish(id);
+        Some(id)
     }
 
     /// The next thing to tell the operator.

@@ -119,7 +119,7 @@ impl Protocol {
     #[inline]
     pub fn has_values(self, expect: Expect) -> bool {
         match self {
-            Self::Memcache => memcache::Shape::of(expect) == memcache::Shape::Values,
+            Self::Memcache => expect.kind == memcache::Shape::Values as u8,
         }
     }
 

@@ -76,14 +76,21 @@ pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// How many bytes at the start may stand in a key: all but NUL, line feed, carriage return and space.
 #[inline]
 pub(super) fn key_run(bytes: &[u8]) -> usize {
-    let mut run = 0;
-    loop {
-        run += run_without(&bytes[run..], is_low, |byte| byte <= b' ');
-        match bytes.get(run) {
-            Some(byte) if !ends_key(*byte) => run += 1,
-            _ => return run,
-        }
+    let run = run_without(bytes, is_low, |byte| byte <= b' ');
+    match bytes.get(run) {
+        None | Some(b' ') => run,
+        Some(_) => run_past_control_bytes(bytes, run),
     }
+}
+
+/// As [`key_run`], from a control byte on, which may stand in a key or not.
+#[inline(never)]
+fn run_past_control_bytes(bytes: &[u8], mut run: usize) -> usize {
+    while bytes.get(run).is_some_and(|byte| !ends_key(*byte)) {
+        run += 1;
+        run += run_without(&bytes[run..], is_low, |byte| byte <= b' ');
+    }
+    run
 }
 
 /// Whether a byte can't stand in a key: it ends a word or a line for some memcached.

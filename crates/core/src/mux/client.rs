@@ -37,10 +37,9 @@ pub(super) struct Client {
     pub(super) out: Buffer,
     /// Bytes of replies that wait for their turn.
     pub(super) held_bytes: usize,
-    /// The memory around these replies that holds no byte of them.
-    pub(super) slack: usize,
-    /// Bytes of the key tables of its multigets in flight.
-    pub(super) table_bytes: usize,
+    /// What it takes besides bytes: entries of its requests in flight, the key tables of its
+    /// multigets, and the memory around waiting replies that holds no byte of them.
+    pub(super) overhead: usize,
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
     pub(super) reply_guess: usize,
     /// Requests without a reply that are still on their way.
@@ -70,8 +69,7 @@ impl Client {
             skip: 0,
             out: Buffer::default(),
             held_bytes: 0,
-            slack: 0,
-            table_bytes: 0,
+            overhead: 0,
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
@@ -194,7 +192,7 @@ impl Mux {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
-        self.account_if_many(id);
+        self.account_if_much(id);
     }
 
     /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.

@@ -234,7 +234,7 @@ impl Mux {
     pub fn preconnect(&mut self) {
         for index in 0..self.routes.members().len() {
             let server = self.routes.members()[index];
-            let id = self.servers[server.index()].conns[0];
+            let id = self.conns[self.conns_of(server).start].id;
             self.conns[id.index()].wanted = true;
             self.mark_conn(id);
         }

@@ -57,6 +57,9 @@ impl Mux {
     /// What a client is told if its request may not be sent on a connection, as far as that is known.
     #[inline]
     pub(super) fn lacking(&self, id: ConnId, needs: Needs) -> Option<&'static [u8]> {
+        if needs == Needs::NOTHING {
+            return None;
+        }
         let conn = &self.conns[id.index()];
         if conn.state == ConnState::Open { needs.lacking(conn.version) } else { None }
     }

@@ -11,10 +11,10 @@ use super::id::ClientId;
 use super::slots::Slot;
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
-const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
+pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
 
-/// Requests in flight of a client that may go uncounted: less than a kilobyte.
-const UNCOUNTED_MAX: usize = 8;
+/// Bytes of a client that may go uncounted for a while: those of a few requests in flight.
+const UNCOUNTED_MAX: usize = 8 * ENTRY_BYTES;
 
 impl Client {
     /// Bytes of replies kept for it.
@@ -24,8 +24,7 @@ impl Client {
 
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
-        let entries = (self.requests + self.silent) * ENTRY_BYTES;
-        self.backlog() + self.slack + entries + self.input.len() + self.table_bytes
+        self.backlog() + self.overhead + self.input.len()
     }
 }
 
@@ -56,11 +55,16 @@ impl Mux {
     /// As [`Mux::account`], but a few requests in flight are not worth the count: they are counted
     /// with the next ones, or when their replies come.
     #[inline]
-    pub(super) fn account_if_many(&mut self, id: ClientId) {
+    pub(super) fn account_if_much(&mut self, id: ClientId) {
         let client = &self.clients[id.index()];
-        if client.requests + client.silent > UNCOUNTED_MAX || !client.input.is_empty() {
-            self.account(id);
+        if client.held() > client.accounted + UNCOUNTED_MAX {
+            self.account_now(id);
         }
+    }
+
+    #[inline(never)]
+    fn account_now(&mut self, id: ClientId) {
+        self.account(id);
     }
 
     /// As [`Mux::account`], for a client that can only hold less than before.

@@ -6,6 +6,7 @@
 use super::backpressure::Hold;
 use super::client::Client;
 use super::join::Join;
+use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, Slots, State};
 use super::{ClientId, Mux};
 use crate::buffer::Spares;
@@ -120,7 +121,7 @@ impl Mux {
             }
         } else {
             client.held_bytes += written;
-            client.slack += slot.reply.capacity() - written;
+            client.overhead += slot.reply.capacity() - written;
             self.account(client_id);
         }
     }
@@ -135,10 +136,10 @@ impl Mux {
         let last = self.slots.slot(tail);
         if last.state == State::Ready {
             // Many answers that wait for the same reply are one entry, not one each.
-            client.slack -= last.reply.capacity() - last.reply.len();
+            client.overhead -= last.reply.capacity() - last.reply.len();
             last.reply.extend_from_slice(reply);
             client.held_bytes += reply.len();
-            client.slack += last.reply.capacity() - last.reply.len();
+            client.overhead += last.reply.capacity() - last.reply.len();
         } else if !reply.is_empty() {
             let slot = self.insert_slot(id, 0, State::Waiting);
             self.answer(slot, reply);
@@ -151,6 +152,7 @@ impl Mux {
         let Some(client) = self.clients.get_mut(slot.client.index()) else { return };
         if client.id == slot.client {
             client.silent -= 1;
+            client.overhead -= ENTRY_BYTES;
             let hold = client.hold;
             self.account_less(slot.client);
             if hold == Hold::Barrier {
@@ -183,7 +185,7 @@ impl Mux {
             let reply = mem::take(&mut slot.reply);
             client.out.tail(&mut self.spares).extend_from_slice(&reply);
             client.held_bytes -= reply.len();
-            client.slack -= reply.capacity() - reply.len();
+            client.overhead -= reply.capacity() - reply.len();
             self.reply_spares.give(reply);
             client.leave_queue(&mut self.slots, head);
         }
@@ -196,6 +198,7 @@ impl Client {
     fn leave_queue(&mut self, slots: &mut Slots, head: SlotId) {
         let slot = slots.remove_head(&mut self.queue, head);
         self.requests -= 1;
+        self.overhead -= ENTRY_BYTES;
         self.keys -= slot.keys;
     }
 }

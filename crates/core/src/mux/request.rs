@@ -8,6 +8,7 @@ use super::backpressure::Hold;
 use super::conn::Pending;
 use super::id::{ClientId, ConnId, ServerId};
 use super::join::{Join, SplitError};
+use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, State};
 use super::waiter::Waiter;
 use super::{Event, Mux};
@@ -35,6 +36,7 @@ pub(super) enum Intake {
 impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
+        self.return_due(now);
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Many(many) => self.take_many(id, many, now),
@@ -127,9 +129,9 @@ impl Mux {
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
     #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
-        let conn = match self.conn_of(id, key, now) {
-            Ok(conn) => conn,
-            Err(error) => {
+        let conn = match self.plan(key) {
+            Plan::To(server) => self.lane(id, server),
+            Plan::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 return Intake::Accepted;
             }
@@ -156,7 +158,10 @@ impl Mux {
         let request = self.next_request;
         let keys_max = self.options.limits.keys_max;
         let split = join.split(many, keys_max, |key, next_number| {
-            let conn = self.conn_of(id, key, now).map_err(SplitError::NoServer)?;
+            let conn = match self.plan(key) {
+                Plan::To(server) => self.lane(id, server),
+                Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
+            };
             let number = self.conns[conn.index()].fragment_in(request, next_number);
             if number == next_number && self.must_wait(conn) {
                 return Err(SplitError::Full(conn));
@@ -167,7 +172,7 @@ impl Mux {
             Ok(()) => {
                 self.count_request(many.class, join.key_count());
                 let slot = self.new_slot(id, join.key_count(), many.expect);
-                self.clients[id.index()].table_bytes += join.table_bytes();
+                self.clients[id.index()].overhead += join.table_bytes();
                 join.slot = slot;
                 self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
                     join.write_fragment(number, many.head, out);
@@ -233,20 +238,13 @@ impl Mux {
         self.joins.insert(join);
     }
 
-    /// The connection for a client's key: always the same one to a server, so that what a client
-    /// asks of one server stays in order whatever `server_connections` is.
-    #[inline(always)]
-    fn conn_of(&mut self, id: ClientId, key: &[u8], now: Instant) -> Result<ConnId, ServerError> {
-        match self.plan(key, now) {
-            Plan::To(server) => Ok(self.lane(id, server)),
-            Plan::Refuse(error) => Err(error),
-        }
-    }
-
+    /// A client's connection to a server: always the same one, so that what the client asks of the
+    /// server stays in order whatever `server_connections` is.
     #[inline(always)]
     fn lane(&self, id: ClientId, server: ServerId) -> ConnId {
-        let conns = &self.servers[server.index()].conns;
-        conns[if conns.len() == 1 { 0 } else { id.index() % conns.len() }]
+        let lanes = self.options.server_connections;
+        let lane = if lanes == 1 { 0 } else { id.index() % lanes };
+        self.conns[server.index() * lanes + lane].id
     }
 
     /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
@@ -260,6 +258,7 @@ impl Mux {
     pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
         let client = &mut self.clients[id.index()];
         let slot = self.slots.insert(id, keys, state);
+        client.overhead += ENTRY_BYTES;
         if state == State::Silent {
             client.silent += 1;
         } else {

@@ -212,10 +212,9 @@ impl Mux {
         if pending.waiter != Waiter::Nobody {
             server.health.note_success();
         }
-        let is_leaving = server.is_leaving;
         self.complete(pending, outcome, reply);
         self.wake_waiters(id);
-        if is_leaving {
+        if self.leaving > 0 {
             self.retire_if_idle(id);
         }
     }

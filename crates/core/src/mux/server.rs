@@ -17,14 +17,15 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// A server of the pool.
 #[derive(Debug)]
 pub(super) struct Server {
     /// Its name on the ring.
     name: Box<[u8]>,
-    /// Its connections, one for each lane.
-    pub(super) conns: Vec<ConnId>,
+    /// How many of its connections have not gone.
+    conns: usize,
     pub(super) health: Health,
     /// Whether a connection was lost and the server has not answered since.
     pub(super) is_down: bool,
@@ -53,8 +54,9 @@ impl Mux {
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
         for id in before.into_iter().filter(|id| !stay.contains(id)) {
             self.servers[id.index()].is_leaving = true;
-            for conn in self.servers[id.index()].conns.clone() {
-                self.retire_if_idle(conn);
+            self.leaving += 1;
+            for place in self.conns_of(id) {
+                self.retire_if_idle(self.conns[place].id);
             }
         }
         self.rebuild_ring();
@@ -77,36 +79,42 @@ impl Mux {
     }
 
     fn add_server(&mut self, name: &[u8], stats: &Arc<ServerStats>) -> ServerId {
-        let generation = self.next_generation();
-        let id = ServerId::new(self.servers.next(), generation);
-        let lanes = 0..self.options.server_connections;
-        let conns = lanes.map(|_| self.add_conn(id)).collect();
+        let id = ServerId::new(self.servers.next(), self.next_generation());
         self.servers.insert(Server {
             name: name.into(),
-            conns,
+            conns: self.options.server_connections,
             health: Health::default(),
             is_down: false,
             is_leaving: false,
             stats: Arc::clone(stats),
         });
+        for place in self.conns_of(id) {
+            let conn = ConnId::new(place, self.next_generation());
+            self.conn_ids.push(conn);
+            let conn = Conn::new(conn, id);
+            match self.conns.get_mut(place) {
+                Some(gone) => *gone = conn,
+                None => self.conns.push(conn),
+            }
+        }
         id
     }
 
-    fn add_conn(&mut self, server: ServerId) -> ConnId {
-        let generation = self.next_generation();
-        let id = ConnId::new(self.conns.next(), generation);
-        self.conns.insert(Conn::new(id, server));
-        self.conn_ids.push(id);
-        id
+    /// The places of a server's connections.
+    pub(super) fn conns_of(&self, id: ServerId) -> Range<usize> {
+        let lanes = self.options.server_connections;
+        id.index() * lanes..(id.index() + 1) * lanes
     }
 
     /// Lets the connection of a server that leaves go, if nothing waits on it.
     pub(super) fn retire_if_idle(&mut self, id: ConnId) {
         let conn = &mut self.conns[id.index()];
-        if self.servers[conn.server.index()].is_leaving && conn.pending.is_empty() {
+        let is_leaving = self.servers[conn.server.index()].is_leaving;
+        if is_leaving && conn.pending.is_empty() && !conn.is_retired {
             conn.must_close = true;
             conn.is_retired = true;
             self.clear_conn(id);
+            self.wake_waiters(id);
             self.mark_conn(id);
         }
     }
@@ -118,10 +126,11 @@ impl Mux {
         let server = conn.server.index();
         // Nobody knows this id.
         conn.id = ConnId::new(id.index(), generation);
-        self.conns.free(id.index());
         self.conn_ids.retain(|other| *other != id);
-        self.servers[server].conns.retain(|other| *other != id);
-        if self.servers[server].conns.is_empty() {
+        self.dirty_conns.forget(id);
+        self.servers[server].conns -= 1;
+        if self.servers[server].conns == 0 {
+            self.leaving -= 1;
             self.servers.free(server);
         }
     }
@@ -148,10 +157,7 @@ impl Mux {
 
     /// Where a request for `key` goes.
     #[inline(always)]
-    pub(super) fn plan(&mut self, key: &[u8], now: Instant) -> Plan {
-        if self.next_return.is_some_and(|at| at <= now) {
-            self.return_due(now);
-        }
+    pub(super) fn plan(&mut self, key: &[u8]) -> Plan {
         self.routes.plan(key)
     }
 
@@ -170,10 +176,14 @@ impl Mux {
     }
 
     /// Lets the ejected servers return whose time is over.
+    #[inline]
     pub(super) fn return_due(&mut self, now: Instant) {
-        if self.next_return.is_none_or(|at| now < at) {
-            return;
+        if self.next_return.is_some_and(|at| at <= now) {
+            self.let_return(now);
         }
+    }
+
+    fn let_return(&mut self, now: Instant) {
         for index in 0..self.routes.members().len() {
             let id = self.routes.members()[index];
             let server = &mut self.servers[id.index()];

@@ -79,7 +79,7 @@ impl Mux {
         if let Some(client) = self.waiting_client(join.slot) {
             let client = &mut self.clients[client.index()];
             client.held_bytes -= join.held();
-            client.table_bytes -= join.table_bytes();
+            client.overhead -= join.table_bytes();
         }
         self.answer(join.slot, join);
     }

@@ -35,24 +35,19 @@ pub(crate) enum Token {
 /// What a token has room for of an id: its place, and enough of the rest to tell whether the kernel
 /// speaks of one that had the place before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag {
-    index: u32,
-    generation: u16,
-}
+pub(crate) struct Tag(u64);
 
 impl Tag {
     /// The tag of an id, given as a number.
-    pub(crate) fn of(bits: u64) -> Self {
-        let [.., g1, g0, i3, i2, i1, i0] = bits.to_be_bytes();
-        Self {
-            index: u32::from_be_bytes([i3, i2, i1, i0]),
-            generation: u16::from_be_bytes([g1, g0]),
-        }
+    #[inline]
+    pub(crate) const fn of(bits: u64) -> Self {
+        Self(bits & ((1 << 48) - 1))
     }
 
     /// The place of the id.
-    pub(crate) fn index(self) -> usize {
-        self.index as usize
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
     }
 }
 
@@ -168,8 +163,7 @@ impl Token {
 impl Tag {
     /// The kind in the top four bits, the pool in the next twelve, then the tag.
     fn pack(self, kind: u64, pool: usize) -> EventData {
-        let (generation, index) = (u64::from(self.generation), u64::from(self.index));
-        EventData::new_u64(kind << 60 | (pool as u64) << 48 | generation << 32 | index)
+        EventData::new_u64(kind << 60 | (pool as u64) << 48 | self.0)
     }
 }
 

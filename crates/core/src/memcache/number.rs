@@ -41,6 +41,9 @@ impl Numbers {
     /// The words from `first` on are replaced where `rewrites` has a number.
     #[inline]
     pub(super) fn new(first: u8, rewrites: [Rewrite; PLACES]) -> Self {
+        if rewrites.iter().all(Option::is_none) {
+            return Self::NONE;
+        }
         let mut numbers = Self { first, ..Self::NONE };
         for (place, rewrite) in rewrites.into_iter().enumerate() {
             if let Some(number) = rewrite {

@@ -50,6 +50,8 @@ pub(super) struct Client {
     pub(super) dirty: bool,
     /// What `Mux::memory` counts for it.
     pub(super) accounted: usize,
+    /// How much of that is its overhead.
+    pub(super) counted_overhead: usize,
 }
 
 /// The first guess of a reply's size: a new client gets a small window until its replies show
@@ -77,6 +79,7 @@ impl Client {
             must_close: false,
             dirty: false,
             accounted: 0,
+            counted_overhead: 0,
         }
     }
 
@@ -187,12 +190,14 @@ impl Mux {
             return;
         }
         let used = self.take_requests(id, rest, now);
+        if used == rest.len() {
+            return;
+        }
         let client = &mut self.clients[id.index()];
-        if used < rest.len() && !client.input_ended {
+        if !client.input_ended {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
         }
-        self.account_if_much(id);
     }
 
     /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.

@@ -13,13 +13,20 @@ use super::slots::Slot;
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
 
-/// Bytes of a client that may go uncounted for a while: those of a few requests in flight.
+/// What a client may hold beyond what is counted, until its next reply: a few requests in flight are
+/// not worth the count.
 const UNCOUNTED_MAX: usize = 8 * ENTRY_BYTES;
 
 impl Client {
     /// Bytes of replies kept for it.
     pub(super) fn backlog(&self) -> usize {
         self.out.len() + self.held_bytes
+    }
+
+    /// Whether much has come to what it takes besides bytes since it was counted.
+    #[inline]
+    pub(super) fn has_grown(&self) -> bool {
+        self.overhead > self.counted_overhead + UNCOUNTED_MAX
     }
 
     /// Bytes kept for it, whichever way they go.
@@ -47,23 +54,14 @@ impl Mux {
         let held = client.held();
         self.memory = self.memory - client.accounted + held;
         client.accounted = held;
+        client.counted_overhead = client.overhead;
         if self.memory > self.options.limits.memory_max {
             self.shed();
         }
     }
 
-    /// As [`Mux::account`], but a few requests in flight are not worth the count: they are counted
-    /// with the next ones, or when their replies come.
-    #[inline]
-    pub(super) fn account_if_much(&mut self, id: ClientId) {
-        let client = &self.clients[id.index()];
-        if client.held() > client.accounted + UNCOUNTED_MAX {
-            self.account_now(id);
-        }
-    }
-
     #[inline(never)]
-    fn account_now(&mut self, id: ClientId) {
+    pub(super) fn account_now(&mut self, id: ClientId) {
         self.account(id);
     }
 

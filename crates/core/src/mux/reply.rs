@@ -140,6 +140,7 @@ impl Mux {
             last.reply.extend_from_slice(reply);
             client.held_bytes += reply.len();
             client.overhead += last.reply.capacity() - last.reply.len();
+            self.account(id);
         } else if !reply.is_empty() {
             let slot = self.insert_slot(id, 0, State::Waiting);
             self.answer(slot, reply);

@@ -259,12 +259,16 @@ impl Mux {
         let client = &mut self.clients[id.index()];
         let slot = self.slots.insert(id, keys, state);
         client.overhead += ENTRY_BYTES;
+        let has_grown = client.has_grown();
         if state == State::Silent {
             client.silent += 1;
         } else {
             client.requests += 1;
             client.keys += keys;
             self.slots.push(&mut client.queue, slot);
+        }
+        if has_grown {
+            self.account_now(id);
         }
         slot
     }

@@ -230,7 +230,7 @@ fn the_walk_is_numbered_as_the_modules_are() {
         (3, "core/mux/client.rs"),
         (4, "core/memcache/request.rs"),
         (5, "core/mux/request.rs"),
-        (6, "core/pool.rs"),
+        (6, "core/route.rs"),
         (8, "nuthatch/server.rs"),
         (10, "core/mux/response.rs"),
         (11, "core/memcache/response.rs"),
@@ -246,7 +246,7 @@ fn the_walk_is_numbered_as_the_modules_are() {
 #[test]
 fn the_architecture_is_short_and_its_map_is_whole() {
     let document = read("ARCHITECTURE.md");
-    assert!(document.lines().count() <= 210);
+    assert!(document.lines().count() <= 220);
     let map = section(&document, "## The map");
     for package in ["core", "nuthatch", "nuthatch-node"] {
         for entry in fs::read_dir(root().join("crates").join(package).join("src")).unwrap() {

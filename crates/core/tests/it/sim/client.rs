@@ -25,6 +25,13 @@ const LOG_KEYS: [&str; 2] = ["l0", "l1"];
 /// Keys with numbers.
 const NUMBER_KEYS: [&str; 3] = ["n0", "n1", "n2"];
 
+/// Keys that only meta requests can name, as they are and in base64. A server prints them as they are
+/// once it has forgotten how they came.
+const BINARY_KEYS: [(&str, &str); 2] = [
+    ("e 0", "ZSAw"),
+    ("\r\nVALUE d0 0 5\r\nd0:1:\r\nEND\r\n", "DQpWQUxVRSBkMCAwIDUNCmQwOjE6DQpFTkQNCg=="),
+];
+
 const STORAGE: &[&str] = &["STORED", "NOT_STORED", "EXISTS", "NOT_FOUND"];
 
 /// What may come next.
@@ -41,6 +48,12 @@ enum Expected {
         repeated: String,
         id: String,
         quiet: bool,
+    },
+    /// A reply that has this key as it is or in base64, if it has any, and this token.
+    Binary {
+        raw: &'static str,
+        encoded: &'static str,
+        id: String,
     },
     Stats,
     /// The end of the connection.
@@ -149,6 +162,7 @@ impl Client {
             }
             94 if random.chance(200) => self.ask("flush_all\r\n", Expected::Line(&["OK"])),
             95 => self.ask("stats\r\n", Expected::Stats),
+            97 => self.ask_binary(random, number),
             96 if random.chance(300) => {
                 let (request, answer) = random.pick(ENDS);
                 self.ask(request, Expected::Exactly(answer));
@@ -256,6 +270,22 @@ impl Client {
         self.expected.back_mut().expect("just pushed").wrote = wrote;
     }
 
+    /// A meta request for a key that may hold line ends.
+    fn ask_binary(&mut self, random: &mut Random, number: u64) {
+        let (raw, encoded) = random.pick(&BINARY_KEYS);
+        let id = format!("O{number}");
+        let request = match random.below(7) {
+            0 => format!("mg {encoded} b {id} k\r\n"),
+            1 => format!("mg {encoded} b {id} k v N30\r\n"),
+            2 => format!("ms {encoded} 1 b {id} k\r\n7\r\n"),
+            3 => format!("ma {encoded} b {id} k\r\n"),
+            4 => format!("md {encoded} b {id} k\r\n"),
+            _ => format!("me {encoded} b\r\n"),
+        };
+        let id = if request.starts_with("me") { String::new() } else { id };
+        self.ask(&request, Expected::Binary { raw, encoded, id });
+    }
+
     /// Takes what came from the proxy, and checks it.
     pub(crate) fn receive(&mut self, bytes: &[u8], truth: &Truth<'_>) {
         self.inbox.extend_from_slice(bytes);
@@ -305,6 +335,11 @@ impl Client {
             }
             Expected::Values { .. } => self.check_values(inbox, truth),
             Expected::Meta { .. } => self.check_meta(inbox, line, truth),
+            Expected::Binary { raw, encoded, id } => {
+                let len = binary_len(inbox, raw, encoded, id)?;
+                self.expected.pop_front();
+                Some(len)
+            }
             Expected::Stats if line == "END" => {
                 self.expected.pop_front();
                 Some(end + 1)
@@ -429,4 +464,40 @@ impl Client {
         let stored = found.is_none() || ever.into_iter().any(|value| value.as_deref() == found);
         assert!(stored, "{key} never had this value on any server");
     }
+}
+
+/// How long the reply at the head of `inbox` is, which is for one of [`BINARY_KEYS`]; none if not all
+/// of it is here.
+fn binary_len(inbox: &[u8], raw: &str, encoded: &str, id: &str) -> Option<usize> {
+    let text = std::str::from_utf8(inbox).expect("these clients write text");
+    let line_end = text.find('\n')?;
+    let code = &text[..2];
+    let key_at = match code {
+        "ME" => Some(3),
+        "CL" | "EN" if id.is_empty() => None,
+        "CL" => {
+            assert!(text.starts_with("CLIENT_ERROR cannot increment"), "{text:?}");
+            None
+        }
+        _ => {
+            let token = text.find(&format!(" {id} k")).expect("the reply has its token and a key");
+            assert!(token < line_end, "the token stands in the first line");
+            Some(token + id.len() + 3)
+        }
+    };
+    let flags = match key_at {
+        None => 0,
+        Some(at) if text[at..].starts_with(raw) => at + raw.len(),
+        Some(at) if raw.starts_with(&text[at..]) => return None,
+        Some(at) => {
+            assert!(text[at..].starts_with(encoded), "{text:?} is of another key");
+            at + encoded.len()
+        }
+    };
+    let end = flags + text[flags..].find("\r\n")? + 2;
+    if code != "VA" {
+        return Some(end);
+    }
+    let length: usize = text[3..].split(' ').next().expect("a length").parse().expect("a number");
+    text.get(..end + length + 2).map(str::len)
 }

@@ -11,6 +11,8 @@ struct Item {
     flags: String,
     data: Vec<u8>,
     cas: u64,
+    /// Whether it knows that its key came in base64.
+    is_binary: bool,
 }
 
 /// A whole answer, and the key if it is a value of a plain `get` of one key.
@@ -99,6 +101,7 @@ impl Memcached {
             }
             "version" => reply("VERSION 1.6.18"),
             "mg" | "ms" | "md" | "ma" => self.meta(words, data),
+            "me" => self.debug(words),
             command => self.storage(command, words, data),
         }
     }
@@ -129,8 +132,12 @@ impl Memcached {
     fn store(&mut self, key: &str, value: Option<(&str, Vec<u8>)>) -> bool {
         self.next_cas += 1;
         let data = value.as_ref().map(|(_, data)| data.clone());
-        let item =
-            value.map(|(flags, data)| Item { flags: flags.to_owned(), data, cas: self.next_cas });
+        let item = value.map(|(flags, data)| Item {
+            flags: flags.to_owned(),
+            data,
+            cas: self.next_cas,
+            is_binary: false,
+        });
         let before = match item {
             Some(item) => self.items.insert(key.to_owned(), item),
             None => self.items.remove(key),
@@ -179,6 +186,9 @@ impl Memcached {
             },
             false => words[1],
         };
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return self.binary_meta(words, key, data);
+        }
         let found = self.items.contains_key(key);
         let bytes = match words[0] {
             "mg" if found && flags.has('v') => {
@@ -201,5 +211,62 @@ impl Memcached {
             _ => flags.line("NF", words[1]),
         };
         Reply { bytes, hit: None }
+    }
+
+    /// A meta request for a key that only base64 can name. As memcached does, the reply to `mg` has the
+    /// key as the item knows it, and the item forgets that its key came in base64 when it is made by
+    /// `N` or remade by `ma`.
+    fn binary_meta(&mut self, words: &[&str], key: &str, data: Vec<u8>) -> Reply {
+        let (encoded, token) = (words[1], words.iter().find(|word| word.starts_with('O')));
+        let token = token.expect("these requests have a token");
+        let by_request = format!(" {token} k{encoded} b\r\n");
+        let makes = words[0] == "mg" && words.contains(&"N30") && !self.items.contains_key(key);
+        if makes {
+            self.store(key, Some(("0", Vec::new())));
+        }
+        let item = self.items.get(key).map(|item| (item.data.clone(), item.is_binary));
+        let text = match (words[0], item) {
+            ("mg", Some((data, is_binary))) => {
+                let shown = if is_binary { format!("{encoded} b") } else { key.to_owned() };
+                let won = if makes { " W" } else { "" };
+                if words.contains(&"v") {
+                    let data = text(&data);
+                    format!("VA {} {token} k{shown}{won}\r\n{data}\r\n", data.len())
+                } else {
+                    format!("HD {token} k{shown}{won}\r\n")
+                }
+            }
+            ("mg", None) => "EN".to_owned() + &by_request,
+            ("ms", _) => {
+                self.store(key, Some(("0", data)));
+                self.items.get_mut(key).expect("it was stored").is_binary = true;
+                "HD".to_owned() + &by_request
+            }
+            ("md", item) => {
+                self.store(key, None);
+                (if item.is_some() { "HD" } else { "NF" }).to_owned() + &by_request
+            }
+            (_, None) => "NF".to_owned() + &by_request,
+            (_, Some((data, _))) if data.is_empty() => {
+                "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n".to_owned()
+            }
+            (_, Some(_)) => {
+                self.count(key, "1", true);
+                "HD".to_owned() + &by_request
+            }
+        };
+        Reply { bytes: text.into_bytes(), hit: None }
+    }
+
+    fn debug(&self, words: &[&str]) -> Reply {
+        let mut room: KeyRoom = [0; 192];
+        let key = text(decode_key(words[1].as_bytes(), &mut room).expect("base64"));
+        match self.items.get(key) {
+            Some(item) => {
+                let shown = if item.is_binary { words[1] } else { key };
+                reply(&format!("ME {shown} exp=-1 la=0 cas={} fetch=no cls=1 size=64", item.cas))
+            }
+            None => reply("EN"),
+        }
     }
 }

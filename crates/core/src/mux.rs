@@ -26,6 +26,7 @@ mod client;
 mod failure;
 mod greeting;
 mod join;
+mod large;
 mod memory;
 mod reply;
 mod request;
@@ -37,11 +38,11 @@ mod waiter;
 pub use client::ClientId;
 pub use server::{ConnId, ConnState};
 
-use crate::buffer::Spares;
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::pool::Pool;
 use crate::protocol::Protocol;
+use crate::spares::Spares;
 use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -167,6 +168,9 @@ impl<Id: Copy> Dirty<Id> {
     }
 }
 
+/// Of `memory_max`, this part may lie idle for a second in memory that large values took.
+const LARGE_SPARES_PART: usize = 8;
+
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {
@@ -208,6 +212,7 @@ impl Mux {
     /// If `stats` is not for as many servers as the pool has.
     pub fn new(pool: Pool, options: Options, stats: Arc<PoolStats>) -> Self {
         assert_eq!(pool.servers(), stats.servers.len(), "a block of figures for every server");
+        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let count = pool.servers() * options.server_connections;
         let conns = (0..count).map(|index| Conn::new(index / options.server_connections));
         Self {
@@ -217,7 +222,7 @@ impl Mux {
             clients: slab::Slab::new(),
             slots: Slots::default(),
             joins: Joins::default(),
-            spares: Spares::default(),
+            spares,
             reply_spares: Spares::default(),
             is_down: vec![false; stats.servers.len()],
             stats,
@@ -287,7 +292,8 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.next_expiry, self.pool.next_return()].into_iter().flatten().min()
+        let next = [self.next_expiry, self.pool.next_return(), self.spares.next_look()];
+        next.into_iter().flatten().min()
     }
 
     /// Tells of the servers that have returned.

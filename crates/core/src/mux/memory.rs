@@ -21,7 +21,7 @@ impl Client {
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
         let entries = (self.requests + self.silent) * ENTRY_BYTES;
-        self.backlog() + self.slack + entries + self.input.len() + self.table_bytes
+        self.backlog() + self.slack + entries + self.input.footprint() + self.table_bytes
     }
 }
 

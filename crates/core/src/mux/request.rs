@@ -23,8 +23,10 @@ use core::mem;
 /// What became of a request.
 #[derive(PartialEq)]
 pub(super) enum Intake {
-    /// It is queued or answered.
+    /// It is answered, or queued for several servers.
     Accepted,
+    /// It is queued for a connection.
+    Queued(ConnId),
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.
@@ -135,7 +137,7 @@ impl Mux {
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class);
         let pending = Pending { needs: one.needs, ..pending };
         self.send(conn, pending, echo, now, |out| one.wire.write(out));
-        Intake::Accepted
+        Intake::Queued(conn)
     }
 
     /// Hops 5 to 7 (b) for a request with several keys.

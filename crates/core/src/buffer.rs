@@ -32,15 +32,21 @@ impl Buffer {
     }
 
     /// Where to append. Memory comes from `spares` if the buffer has none.
+    #[inline]
     pub fn tail(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = spares.take();
         } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
             // Now, and not when they were consumed: nothing may be appended any more.
-            self.bytes.drain(..self.start);
-            self.start = 0;
+            self.compact();
         }
         &mut self.bytes
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
     }
 
     /// Makes room for `extra` more bytes at the end, first by forgetting consumed ones.
@@ -57,6 +63,7 @@ impl Buffer {
     ///
     /// There is room for `likely` bytes in all, as experience says that they will come, or for as
     /// many as are here already, or for a fixed amount: what is only promised takes no memory.
+    #[inline]
     pub fn room_for_large(
         &mut self,
         need: usize,
@@ -68,11 +75,15 @@ impl Buffer {
         if missing < LARGE && (missing == 0 || len < LARGE) {
             return None;
         }
+        Some(self.room_for(missing, likely.saturating_sub(len).max(len).max(GROWTH), spares))
+    }
+
+    #[cold]
+    fn room_for(&mut self, missing: usize, most: usize, spares: &mut Spares) -> &mut Vec<u8> {
         if self.bytes.capacity() - self.bytes.len() < missing {
-            let extra = missing.min(likely.saturating_sub(len).max(len).max(GROWTH));
-            self.grow(extra, spares);
+            self.grow(missing.min(most), spares);
         }
-        Some(&mut self.bytes)
+        &mut self.bytes
     }
 
     /// Makes room for `extra` more bytes, in memory that lay idle if there is some that fits.

@@ -37,13 +37,13 @@ impl Chain {
     /// Appends what `write` does. Says how many bytes it was.
     #[inline]
     pub fn append(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        let last = self.rest.back_mut();
-        let is_behind = last.is_some();
-        let out = last.unwrap_or(&mut self.first).tail(spares);
+        let is_alone = self.rest.is_empty();
+        let last = if is_alone { &mut self.first } else { last_of(&mut self.rest) };
+        let out = last.tail(spares);
         let before = out.len();
         write(out);
         let count = out.len() - before;
-        if is_behind {
+        if !is_alone {
             self.rest_bytes += count;
         }
         count
@@ -76,6 +76,7 @@ impl Chain {
         }
     }
 
+    #[cold]
     fn drop_first(&mut self, spares: &mut Spares) {
         while self.first.is_empty()
             && let Some(next) = self.rest.pop_front()
@@ -98,6 +99,11 @@ impl Chain {
         self.rest.iter().for_each(|piece| bytes.extend_from_slice(piece.as_slice()));
         bytes
     }
+}
+
+#[cold]
+fn last_of(rest: &mut VecDeque<Buffer>) -> &mut Buffer {
+    rest.back_mut().expect("it is not empty")
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ impl Spares {
         }
     }
 
+    #[cold]
     fn give_large(&mut self, mut bytes: Vec<u8>) {
         let capacity = bytes.capacity();
         if self.large_bytes + capacity > self.large_kept_max {
@@ -103,13 +104,16 @@ impl Spares {
     /// Lets large memory go that nobody has taken for a while. To be called often.
     #[inline]
     pub fn age(&mut self, now: Instant) {
-        if self.next_look.is_some_and(|at| at <= now)
-            || self.next_look.is_none() && !self.large.is_empty()
-        {
+        let is_due = match self.next_look {
+            Some(at) => at <= now,
+            None => !self.large.is_empty(),
+        };
+        if is_due {
             self.look(now);
         }
     }
 
+    #[cold]
     fn look(&mut self, now: Instant) {
         if self.next_look.is_some() {
             let look = self.look;

@@ -44,6 +44,7 @@ impl Client {
 impl Mux {
     /// Takes the request at the head of `input` with its memory, if it is large and for one server.
     /// What follows it is left, and what is not such a request.
+    #[cold]
     pub(super) fn move_request(&mut self, id: ClientId, mut input: Buffer, now: Instant) -> Buffer {
         let limits = &self.options.limits;
         let client = &self.clients[id.index()];

@@ -34,7 +34,8 @@ pub(super) enum Intake {
 }
 
 impl Mux {
-    /// Acts on one request.
+    /// Acts on one request. In line, as small requests are taken in one place and large ones in another.
+    #[inline(always)]
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
@@ -111,7 +112,7 @@ impl Mux {
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
-    #[inline]
+    #[inline(always)]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         let mut room: KeyRoom = [0; 192];
         let key = self.options.protocol.key_bytes(one, &mut room);
@@ -119,7 +120,7 @@ impl Mux {
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
-    #[inline]
+    #[inline(always)]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let Some(conn) = self.conn_of(id, key, now) else {
             self.fail_here(id, one.expect, ServerError::NoServers);

@@ -14,8 +14,9 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
   --candidate NAME=PATH  a proxy to compare, may be repeated; it takes nutcracker's command line
                          (default nuthatch=target/static/nuthatch)
   --reference PATH       nutcracker (default: nutcracker from the PATH)
-  --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb, 100kb, 1000-conns, unix-a,
-                         unix-b, unix-c, scrape, memory, instructions
+  --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb-get, 10kb-set, 100kb-get,
+                         100kb-set, 1mb-get, 1mb-set, 1000-conns, unix-a, unix-b, unix-c,
+                         scrape, memory, instructions
   --quick                two short repetitions and fewer instructions, to see that it works
   --reps N               repetitions of each workload (default 9)
   --seconds S            length of each run (default 0.5)

@@ -22,6 +22,8 @@ pub(crate) struct Sample {
     pub(crate) errors: f64,
     /// CPU time of the watched process per request.
     pub(crate) cpu_us: f64,
+    /// Minor page faults of the watched process per request.
+    pub(crate) faults: f64,
     pub(crate) rss_kib: f64,
     /// Share of the CPU, 0 to 1, that went to programs without a part in the run.
     pub(crate) foreign: f64,
@@ -41,6 +43,7 @@ impl Sample {
             miss: number(json, "miss")?,
             errors: number(json, "errors")?,
             cpu_us: number(json, "cpu_us")?,
+            faults: number(json, "faults")?,
             rss_kib: number(json, "rss_kib")?,
             foreign: number(json, "foreign")?,
         })
@@ -104,14 +107,15 @@ mod tests {
 
     const LINE: &str = concat!(
         r#"{"requests":4,"seconds":2.0,"rps":2.0,"p50_us":1.5,"p90_us":2,"p99_us":3,"#,
-        r#""p99.9_us":4,"max_us":5,"bad":0,"miss":0,"errors":0,"cpu_us":2.5,"rss_kib":5,"#,
-        r#""foreign":0.25}"#
+        r#""p99.9_us":4,"max_us":5,"bad":0,"miss":0,"errors":0,"cpu_us":2.5,"faults":0.5,"#,
+        r#""rss_kib":5,"foreign":0.25}"#
     );
 
     #[test]
     fn the_line_of_load_is_read() {
         let sample = Sample::parse(LINE).unwrap();
         assert_eq!((sample.p50_us, sample.p999_us, sample.foreign), (1.5, 4.0, 0.25));
+        assert_eq!((sample.cpu_us, sample.faults), (2.5, 0.5));
         assert_eq!(sample.fault(), None);
         assert_eq!(Sample::parse("load: Connection refused"), None);
     }

@@ -97,10 +97,12 @@ impl Bench<'_> {
                 let outcome = self.load_undisturbed(subject, &flags);
                 match &outcome {
                     Ok(sample) => eprintln!(
-                        "  {:<12} {:>8.2} us/request {:>9.0} requests/s {:>5.1} % foreign {}",
+                        "  {:<12} {:>8.2} us/request {:>9.0} requests/s {:>6.2} faults/request \
+                         {:>5.1} % foreign {}",
                         subject.name,
                         sample.cpu_us,
                         sample.rps,
+                        sample.faults,
                         sample.foreign * 100.0,
                         sample.fault().unwrap_or_default()
                     ),

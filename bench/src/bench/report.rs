@@ -19,8 +19,8 @@ pub(crate) fn summary(results: &Results) -> String {
         text += &comparison_row(comparison);
     }
     if !results.measurements.is_empty() {
-        text += "\n| workload | through | requests/s | p50 us | p99 us | p99.9 us | foreign CPU |\n\
-                 | --- | --- | ---: | ---: | ---: | ---: | ---: |\n";
+        text += "\n| workload | through | requests/s | p50 us | p99 us | p99.9 us | page faults | foreign CPU |\n\
+                 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n";
         for (workload, subject) in pairs_in_order(&results.measurements) {
             text += &rate_row(results, workload, subject);
         }
@@ -62,16 +62,17 @@ fn rate_row(results: &Results, workload: &str, subject: &str) -> String {
     let figures = |figure: Figure| results.figures(workload, subject, figure);
     let foreign = figures(|sample| sample.foreign);
     let Ok(foreign) = foreign else {
-        return format!("| ({workload}) | {subject} | void | | | | |\n");
+        return format!("| ({workload}) | {subject} | void | | | | | |\n");
     };
     let cell = |of: Figure| figure(median(&figures(of).unwrap_or_default()));
     let most_foreign = foreign.iter().copied().fold(0.0, f64::max);
     format!(
-        "| ({workload}) | {subject} | {} | {} | {} | {} | {:.0} % |\n",
+        "| ({workload}) | {subject} | {} | {} | {} | {} | {} | {:.0} % |\n",
         cell(|sample| sample.rps),
         cell(|sample| sample.p50_us),
         cell(|sample| sample.p99_us),
         cell(|sample| sample.p999_us),
+        cell(|sample| sample.faults),
         most_foreign * 100.0
     )
 }
@@ -135,15 +136,15 @@ fn readme(date: &str, options: &Options) -> String {
 fn csv(results: &Results) -> String {
     let mut text = String::from(
         "workload,subject,rep,requests,rps,cpu_us,p50_us,p90_us,p99_us,p99.9_us,max_us,bad,miss,\
-         errors,foreign,rss_kib,void\n",
+         errors,foreign,faults,rss_kib,void\n",
     );
     for Measurement { workload, subject, rep, outcome } in &results.measurements {
         let _ = write!(text, "{workload},{subject},{rep},");
         let _ = match outcome {
-            Err(why) => writeln!(text, ",,,,,,,,,,,,,{}", one_line(why).replace(',', ";")),
+            Err(why) => writeln!(text, ",,,,,,,,,,,,,,{}", one_line(why).replace(',', ";")),
             Ok(s) => writeln!(
                 text,
-                "{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
                 s.requests,
                 s.rps,
                 s.cpu_us,
@@ -156,6 +157,7 @@ fn csv(results: &Results) -> String {
                 s.miss,
                 s.errors,
                 s.foreign,
+                s.faults,
                 s.rss_kib,
                 s.fault().unwrap_or_default().replace(',', ";")
             ),
@@ -209,6 +211,6 @@ mod tests {
         });
         let text = csv(&results);
         let counts: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(counts, [17, 17]);
+        assert_eq!(counts, [18, 18]);
     }
 }

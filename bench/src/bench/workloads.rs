@@ -36,6 +36,15 @@ pub(crate) const LATENCY_TARGET: f64 = 1.0;
 const PIPELINED: &[&str] = &["--pipeline", "16"];
 const MULTIGET: &[&str] = &["--ratio", "0:1", "--keys-per-get", "100"];
 
+/// Reads and stores of large values take different ways through a proxy: each is a row of its own.
+const READS: &[&str] = &["--ratio", "0:1"];
+const STORES: &[&str] = &["--ratio", "1:0"];
+
+const TEN_KB: &[&str] = &["--size", "10240"];
+const HUNDRED_KB: &[&str] = &["--size", "102400", "--keys", "1000"];
+/// As much as fits memcached's default limit on an item.
+const ONE_MB: &[&str] = &["--size", "1000000", "--keys", "100"];
+
 const UNPIPELINED: Workload = Workload {
     name: "a",
     title: "50 connections",
@@ -47,7 +56,7 @@ const UNPIPELINED: Workload = Workload {
 };
 
 /// All workloads, in the order in which they are run.
-pub(crate) const ALL: [Workload; 10] = [
+pub(crate) const ALL: [Workload; 14] = [
     Workload { direct: Direct::Measured, cpu_target: Some(0.80), ..UNPIPELINED },
     Workload {
         name: "b",
@@ -72,17 +81,49 @@ pub(crate) const ALL: [Workload; 10] = [
         ..UNPIPELINED
     },
     Workload {
-        name: "10kb",
-        title: "values of 10 KB",
-        dataset: &["--size", "10240"],
+        name: "10kb-get",
+        title: "reading values of 10 KB",
+        dataset: TEN_KB,
+        requests: READS,
+        cpu_target: Some(0.75),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "10kb-set",
+        title: "storing values of 10 KB",
+        dataset: TEN_KB,
+        requests: STORES,
+        cpu_target: Some(0.75),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "100kb-get",
+        title: "reading values of 100 KB",
+        dataset: HUNDRED_KB,
+        requests: READS,
         cpu_target: Some(0.80),
         ..UNPIPELINED
     },
     Workload {
-        name: "100kb",
-        title: "values of 100 KB",
-        dataset: &["--size", "102400", "--keys", "1000"],
-        cpu_target: Some(0.95),
+        name: "100kb-set",
+        title: "storing values of 100 KB",
+        dataset: HUNDRED_KB,
+        requests: STORES,
+        cpu_target: Some(0.80),
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "1mb-get",
+        title: "reading values of 1 MB",
+        dataset: ONE_MB,
+        requests: READS,
+        ..UNPIPELINED
+    },
+    Workload {
+        name: "1mb-set",
+        title: "storing values of 1 MB",
+        dataset: ONE_MB,
+        requests: STORES,
         ..UNPIPELINED
     },
     Workload {

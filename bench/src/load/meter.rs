@@ -1,9 +1,9 @@
-//! What a run cost: the CPU time and memory of the process under test, and how much of the CPU
-//! everybody shares went to processes that have no part in the run.
+//! What a run cost: the CPU time, page faults and memory of the process under test, and how much of
+//! the CPU everybody shares went to processes that have no part in the run.
 //!
 //! CPU time is the sum over all tasks of a process of `/proc/PID/task/TID/schedstat`, exact to the
 //! nanosecond; the file of the process itself covers its first thread only, and `stat` counts in
-//! ticks. Memory is `Rss` of `smaps_rollup`, as `VmRSS` lags by some pages per CPU.
+//! ticks. Page faults are the minor ones of `/proc/PID/stat`. Memory is `Rss` of `smaps_rollup`, as `VmRSS` lags by some pages per CPU.
 
 use std::fs;
 use std::io;
@@ -19,6 +19,8 @@ const TICK_NS: u64 = 10_000_000;
 pub(crate) struct Usage {
     /// CPU time of the process under test.
     pub(crate) cpu_ns: u64,
+    /// Its page faults that needed no disk: memory that the kernel had to give it.
+    pub(crate) faults: u64,
     /// Its resident memory at the end, in KiB.
     pub(crate) rss_kib: u64,
     /// The part of this program's CPU, 0 to 1, that was used by none of the watched processes
@@ -38,6 +40,8 @@ pub(crate) struct Meter {
 struct Counts {
     /// CPU time of the process under test.
     subject_ns: u64,
+    /// Its minor page faults.
+    subject_faults: u64,
     /// CPU time of all watched processes and this one.
     own_ns: u64,
     /// Idle time of the CPU this program is pinned to.
@@ -63,6 +67,7 @@ impl Meter {
         });
         Ok(Some(Usage {
             cpu_ns: after.subject_ns - self.before.subject_ns,
+            faults: after.subject_faults - self.before.subject_faults,
             rss_kib: rss_kib(*subject)?,
             foreign_share,
         }))
@@ -72,15 +77,16 @@ impl Meter {
 impl Counts {
     fn take(watch: &[u32]) -> io::Result<Self> {
         let mut own_ns = cpu_ns(std::process::id())?;
-        let mut subject_ns = 0;
+        let (mut subject_ns, mut subject_faults) = (0, 0);
         for (index, pid) in watch.iter().enumerate() {
             let pid_ns = cpu_ns(*pid)?;
             own_ns += pid_ns;
             if index == 0 {
                 subject_ns = pid_ns;
+                subject_faults = faults(*pid)?;
             }
         }
-        Ok(Self { subject_ns, own_ns, idle_ns: idle_ns()? })
+        Ok(Self { subject_ns, subject_faults, own_ns, idle_ns: idle_ns()? })
     }
 }
 
@@ -92,6 +98,14 @@ fn cpu_ns(pid: u32) -> io::Result<u64> {
         sum += field(&line, 0).ok_or_else(|| malformed("schedstat"))?;
     }
     Ok(sum)
+}
+
+/// Minor page faults of all threads of a process, those that have ended included.
+fn faults(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything; the first field behind it is the third.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+    fields.and_then(|fields| field(fields, 10 - 3)).ok_or_else(|| malformed("stat"))
 }
 
 fn rss_kib(pid: u32) -> io::Result<u64> {
@@ -146,6 +160,17 @@ mod tests {
     #[test]
     fn memory_of_this_process_is_more_than_nothing() {
         assert!(rss_kib(std::process::id()).unwrap() > 100);
+    }
+
+    #[test]
+    fn memory_that_is_touched_for_the_first_time_is_counted() {
+        const PAGE: usize = 4096;
+        let before = faults(std::process::id()).unwrap();
+        let mut bytes = vec![0_u8; 16 << 20];
+        bytes.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+        std::hint::black_box(&bytes);
+        // The kernel may give pages larger than these.
+        assert!(faults(std::process::id()).unwrap() - before >= 8);
     }
 
     #[test]

@@ -38,8 +38,13 @@ impl Report {
             tally.errors
         );
         if let Some(usage) = &self.usage {
-            let _ =
-                write!(json, r#","cpu_us":{:.4},"rss_kib":{}"#, self.cpu_us(usage), usage.rss_kib);
+            let _ = write!(
+                json,
+                r#","cpu_us":{:.4},"faults":{:.4},"rss_kib":{}"#,
+                self.cpu_us(usage),
+                self.faults(usage),
+                usage.rss_kib
+            );
             if let Some(share) = usage.foreign_share {
                 let _ = write!(json, r#","foreign":{share:.4}"#);
             }
@@ -65,6 +70,7 @@ impl Report {
         let _ = writeln!(table, "replies    {bad} bad, {miss} missing, {errors} errors");
         if let Some(usage) = &self.usage {
             let _ = writeln!(table, "cpu        {:.3} us/request", self.cpu_us(usage));
+            let _ = writeln!(table, "faults     {:.3} /request", self.faults(usage));
             let _ = writeln!(table, "memory     {} KiB", usage.rss_kib);
             if let Some(share) = usage.foreign_share {
                 let _ = writeln!(table, "foreign    {:.1} % of the CPU", share * 100.0);
@@ -88,6 +94,10 @@ impl Report {
     fn cpu_us(&self, usage: &Usage) -> f64 {
         microseconds(usage.cpu_ns) / self.tally.requests.max(1) as f64
     }
+
+    fn faults(&self, usage: &Usage) -> f64 {
+        usage.faults as f64 / self.tally.requests.max(1) as f64
+    }
 }
 
 fn microseconds(duration_ns: u64) -> f64 {
@@ -106,7 +116,7 @@ mod tests {
         for latency_ns in [1000, 1000, 1000, 100] {
             tally.latency.record(latency_ns);
         }
-        let usage = Usage { cpu_ns: 10_000, rss_kib: 5, foreign_share: Some(0.25) };
+        let usage = Usage { cpu_ns: 10_000, faults: 6, rss_kib: 5, foreign_share: Some(0.25) };
         Report { tally, usage: Some(usage) }
     }
 
@@ -117,7 +127,7 @@ mod tests {
             concat!(
                 r#"{"requests":4,"seconds":2.000000,"rps":2.0,"p50_us":1.0,"p90_us":1.0,"#,
                 r#""p99_us":1.0,"p99.9_us":1.0,"max_us":1.0,"bad":0,"miss":3,"errors":0,"#,
-                r#""cpu_us":2.5000,"rss_kib":5,"foreign":0.2500}"#
+                r#""cpu_us":2.5000,"faults":1.5000,"rss_kib":5,"foreign":0.2500}"#
             )
         );
     }

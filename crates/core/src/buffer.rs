@@ -4,6 +4,7 @@
 //! holds no memory of its own: it gave it back to the [`Spares`], so that five thousand idle
 //! clients cost nothing here, and takes some from there when bytes come.
 
+use crate::spares::{SMALL_MAX, Spares};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -31,11 +32,21 @@ impl Buffer {
     }
 
     /// Where to append. Memory comes from `spares` if the buffer has none.
+    #[inline]
     pub fn tail(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = spares.take();
+        } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
+            // Now, and not when they were consumed: nothing may be appended any more.
+            self.compact();
         }
         &mut self.bytes
+    }
+
+    #[cold]
+    fn compact(&mut self) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
     }
 
     /// Makes room for `extra` more bytes at the end, first by forgetting consumed ones.
@@ -50,22 +61,70 @@ impl Buffer {
     /// Where the rest of `need` bytes may be read to straight, past what is there; none if they are
     /// so few that a copy costs less than memory of their own.
     ///
-    /// There is room for as many as are here already, or for a fixed amount: what is only promised
-    /// takes no memory.
-    pub fn room_for_large(&mut self, need: usize) -> Option<&mut Vec<u8>> {
-        let missing = need.saturating_sub(self.len());
-        if missing < LARGE {
+    /// There is room for `likely` bytes in all, as experience says that they will come, or for as
+    /// many as are here already, or for a fixed amount: what is only promised takes no memory.
+    #[inline]
+    pub fn room_for_large(
+        &mut self,
+        need: usize,
+        likely: usize,
+        spares: &mut Spares,
+    ) -> Option<&mut Vec<u8>> {
+        let len = self.len();
+        let missing = need.saturating_sub(len);
+        if missing < LARGE && (missing == 0 || len < LARGE) {
             return None;
         }
-        self.reserve(missing.min(self.len().max(GROWTH)));
-        Some(&mut self.bytes)
+        Some(self.room_for(missing, likely.saturating_sub(len).max(len).max(GROWTH), spares))
+    }
+
+    #[cold]
+    fn room_for(&mut self, missing: usize, most: usize, spares: &mut Spares) -> &mut Vec<u8> {
+        if self.bytes.capacity() - self.bytes.len() < missing {
+            self.grow(missing.min(most), spares);
+        }
+        &mut self.bytes
+    }
+
+    /// Makes room for `extra` more bytes, in memory that lay idle if there is some that fits.
+    fn grow(&mut self, extra: usize, spares: &mut Spares) {
+        if self.bytes.capacity() - self.bytes.len() >= extra {
+            return;
+        }
+        let Some(mut bytes) = spares.take_fitting(self.len() + extra) else {
+            return self.reserve(extra);
+        };
+        bytes.extend_from_slice(self.as_slice());
+        self.clear(spares);
+        self.bytes = bytes;
+    }
+
+    /// Whether [`Buffer::split_large`] parts the first `len` bytes from what follows them.
+    pub fn can_split(&self, len: usize) -> bool {
+        self.start == 0 && len >= LARGE && len >= self.bytes.capacity() / 8 * 7
+    }
+
+    /// The bytes of memory that it holds; if they are few, the bytes that wait in them.
+    pub fn footprint(&self) -> usize {
+        let capacity = self.bytes.capacity();
+        if capacity > SMALL_MAX { capacity } else { self.len() }
+    }
+
+    /// Keeps what waits in little memory, if it is little, and gives the rest back.
+    pub fn shrink(&mut self, spares: &mut Spares) {
+        if self.bytes.capacity() > SMALL_MAX && self.len() < LARGE {
+            let mut bytes = spares.take();
+            bytes.extend_from_slice(self.as_slice());
+            self.clear(spares);
+            self.bytes = bytes;
+        }
     }
 
     /// Parts the first `len` bytes, with the memory, from what follows them, which is copied.
     /// Gives the buffer back if they are not large, or not nearly all that it has room for: the
     /// memory may be kept long, and what is counted is bytes.
     pub fn split_large(mut self, len: usize, spares: &mut Spares) -> Result<(Vec<u8>, Self), Self> {
-        if self.start > 0 || len < LARGE || len < self.bytes.capacity() / 8 * 7 {
+        if !self.can_split(len) {
             return Err(self);
         }
         let mut rest = Self::default();
@@ -106,9 +165,6 @@ impl Buffer {
         } else if self.is_empty() {
             self.bytes.clear();
             self.start = 0;
-        } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
-            self.bytes.drain(..self.start);
-            self.start = 0;
         }
     }
 
@@ -137,6 +193,12 @@ impl Buffer {
     }
 }
 
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
 /// A message, or the rest of one, of at least this size is read straight to where it is kept.
 pub const LARGE: usize = 16 * 1024;
 
@@ -152,48 +214,14 @@ const COMPACT_AT: usize = 16 * 1024;
 /// What no queue keeps once it is empty.
 const BURST: usize = 1 << 20;
 
-/// Emptied buffers kept for the next who needs one, so that steady traffic allocates nothing.
-///
-/// Bounded: none with more than `CAPACITY_MAX` bytes is kept, nor more than `KEPT_MAX` bytes in
-/// all, so what a burst took goes back to the system.
-#[derive(Debug, Default)]
-pub struct Spares {
-    spare: Vec<Vec<u8>>,
-    kept_bytes: usize,
-}
-
-const KEPT_MAX: usize = 4 * 1024 * 1024;
-const CAPACITY_MAX: usize = 64 * 1024;
-/// A small reply with its header.
-const CAPACITY_MIN: usize = 160;
-
-impl Spares {
-    /// An empty buffer with some capacity.
-    pub fn take(&mut self) -> Vec<u8> {
-        let Some(bytes) = self.spare.pop() else { return Vec::with_capacity(CAPACITY_MIN) };
-        self.kept_bytes -= bytes.capacity();
-        bytes
-    }
-
-    /// Takes a buffer back, whatever it holds.
-    pub fn give(&mut self, mut bytes: Vec<u8>) {
-        let capacity = bytes.capacity();
-        let is_useful = (CAPACITY_MIN..=CAPACITY_MAX).contains(&capacity);
-        if is_useful && self.kept_bytes + capacity <= KEPT_MAX {
-            bytes.clear();
-            self.kept_bytes += capacity;
-            self.spare.push(bytes);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     #[test]
     fn bytes_leave_in_the_order_they_came() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(b"hello world");
         buffer.consume(6, &mut spares);
@@ -205,25 +233,17 @@ mod tests {
 
     #[test]
     fn an_empty_buffer_holds_no_memory() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(b"x");
         buffer.consume(1, &mut spares);
         assert_eq!(buffer.bytes.capacity(), 0);
-        assert_eq!(spares.spare.len(), 1);
-    }
-
-    #[test]
-    fn huge_buffers_go_back_to_the_system() {
-        let mut spares = Spares::default();
-        spares.give(Vec::with_capacity(CAPACITY_MAX + 1));
-        spares.give(Vec::new());
-        assert_eq!(spares.spare.len(), 0);
+        assert!(spares.take().capacity() > 0, "it went to the spares");
     }
 
     #[test]
     fn reserving_forgets_what_was_consumed_before_it_grows() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(&[7; 200]);
         buffer.advance(150);
@@ -234,7 +254,7 @@ mod tests {
 
     #[test]
     fn only_what_completes_a_message_is_copied() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(&[1; 100]);
         let read = [2; 5000];
@@ -246,7 +266,7 @@ mod tests {
 
     #[test]
     fn bytes_that_came_before_the_last_read_are_kept() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(&[1; 100]);
         assert_eq!(buffer.top_up(&[2; 30], 2000, &mut spares), 30);
@@ -256,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_consumed_queue_that_is_never_empty_does_not_grow_for_ever() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         for _ in 0..100_000 {
             buffer.tail(&mut spares).extend_from_slice(&[1; 20]);
@@ -269,7 +289,7 @@ mod tests {
 
     #[test]
     fn an_advanced_queue_gives_back_what_a_burst_took() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         buffer.tail(&mut spares).extend_from_slice(&[1; 2 << 20]);
         buffer.advance(2 << 20);
@@ -277,8 +297,42 @@ mod tests {
     }
 
     #[test]
+    fn the_last_bytes_of_a_large_message_are_read_to_the_room_that_is_left_for_them() {
+        let mut spares = Spares::new(8 << 20);
+        let mut buffer = Buffer::default();
+        let room = buffer.room_for_large(100_000, 0, &mut spares).expect("it is large");
+        room.extend_from_slice(&[1; 99_000]);
+        let room = buffer.room_for_large(100_000, 0, &mut spares).expect("there is room");
+        assert_eq!(room.capacity(), 100_000);
+        room.extend_from_slice(&[1; 1000]);
+        assert!(buffer.room_for_large(100_000, 0, &mut spares).is_none(), "it is whole");
+    }
+
+    #[test]
+    fn what_is_only_promised_takes_little_memory() {
+        let mut spares = Spares::new(8 << 20);
+        let mut buffer = Buffer::default();
+        let room = buffer.room_for_large(10 << 20, 0, &mut spares).expect("it is large");
+        assert_eq!(room.capacity(), GROWTH);
+        let mut buffer = Buffer::default();
+        let room = buffer.room_for_large(10 << 20, 1 << 20, &mut spares).expect("it is large");
+        assert_eq!(room.capacity(), 1 << 20, "so many came before");
+    }
+
+    #[test]
+    fn little_that_is_left_does_not_hold_much_memory() {
+        let mut spares = Spares::new(8 << 20);
+        let mut buffer = Buffer::from(vec![7; 100_000]);
+        buffer.advance(99_000);
+        buffer.shrink(&mut spares);
+        assert_eq!(buffer.as_slice(), [7; 1000]);
+        assert_eq!(buffer.footprint(), 1000);
+        assert!(spares.take_fitting(100_000).is_some(), "it can be used again");
+    }
+
+    #[test]
     fn an_advanced_queue_does_not_grow_for_ever() {
-        let mut spares = Spares::default();
+        let mut spares = Spares::new(8 << 20);
         let mut buffer = Buffer::default();
         for _ in 0..100_000 {
             buffer.tail(&mut spares).extend_from_slice(&[1; 20]);

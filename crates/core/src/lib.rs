@@ -11,13 +11,15 @@
 //! - [`route`]: which server has a key now; [`health`]: who is ejected and when it returns;
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
 //! - [`protocol`]: what a protocol is asked; [`message`]: what it answers; [`memcache`]: a grammar;
-//! - [`buffer`], [`error`], [`limits`], [`stats`], [`time`]: plain values that all of them use.
+//! - [`buffer`], [`chain`], [`spares`], [`error`], [`limits`], [`stats`], [`time`]: plain values that
+//!   all of them use.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod buffer;
+pub mod chain;
 pub mod error;
 pub mod health;
 pub mod limits;
@@ -27,5 +29,6 @@ pub mod mux;
 pub mod protocol;
 pub mod ring;
 pub mod route;
+pub mod spares;
 pub mod stats;
 pub mod time;

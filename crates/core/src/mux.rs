@@ -83,6 +83,7 @@ mod failure;
 mod greeting;
 mod id;
 mod join;
+mod large;
 mod memory;
 mod reply;
 mod request;
@@ -94,13 +95,13 @@ mod waiter;
 pub use conn::ConnState;
 pub use id::{ClientId, ConnId, ServerId};
 
-use crate::buffer::Spares;
 use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
 use crate::protocol::Protocol;
 use crate::ring::Ring;
 use crate::route::Routes;
+use crate::spares::Spares;
 use crate::stats::PoolStats;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -287,6 +288,9 @@ impl<Id: Copy> Dirty<Id> {
     }
 }
 
+/// Of `memory_max`, this part may lie idle for a second in memory that large values took.
+const LARGE_SPARES_PART: usize = 8;
+
 /// One worker's engine for one pool.
 #[derive(Debug)]
 pub struct Mux {
@@ -335,6 +339,7 @@ impl Mux {
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
     pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
+        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let mut mux = Self {
             routes: Routes::new(ring.clone(), Vec::new()),
             servers: Places::new(),
@@ -345,7 +350,7 @@ impl Mux {
             clients: slab::Slab::new(),
             slots: Slots::default(),
             joins: Joins::default(),
-            spares: Spares::default(),
+            spares,
             reply_spares: Spares::default(),
             stats,
             dirty_clients: Dirty::new(),
@@ -414,6 +419,7 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.next_expiry, self.next_return].into_iter().flatten().min()
+        let next = [self.next_expiry, self.next_return, self.spares.next_look()];
+        next.into_iter().flatten().min()
     }
 }

@@ -18,6 +18,9 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
+/// What a worker reads at once by way of its scratch buffer.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator as it is; counting allocates nothing, for the
@@ -79,14 +82,54 @@ impl Traffic {
     fn turn(&mut self) {
         self.now = self.now.after(Duration::from_micros(50));
         self.mux.handle_timeout(self.now);
-        self.mux.handle_client_bytes(self.client, &self.request, self.now);
+        self.say();
         self.look_after_all();
-        for (conn, reply) in self.replies.iter().enumerate().filter(|(_, reply)| !reply.is_empty())
-        {
-            let id = self.mux.conns()[conn];
-            self.mux.handle_server_bytes(id, reply, self.now);
+        for conn in 0..self.replies.len() {
+            self.answer(conn);
         }
         self.look_after_all();
+    }
+
+    /// As a socket is read: to where the engine wants it, or else to a scratch buffer.
+    fn say(&mut self) {
+        let mut rest = self.request.as_slice();
+        while !rest.is_empty() {
+            let count = match self.mux.client_input(self.client) {
+                Some(input) => {
+                    let count = rest.len().min(input.capacity() - input.len());
+                    input.extend_from_slice(&rest[..count]);
+                    self.mux.handle_client_filled(self.client, count, self.now);
+                    count
+                }
+                None => {
+                    let count = rest.len().min(SCRATCH_BYTES);
+                    self.mux.handle_client_bytes(self.client, &rest[..count], self.now);
+                    count
+                }
+            };
+            rest = &rest[count..];
+        }
+    }
+
+    fn answer(&mut self, conn: usize) {
+        let id = self.mux.conns()[conn];
+        let mut rest = self.replies[conn].as_slice();
+        while !rest.is_empty() {
+            let count = match self.mux.conn_input(id) {
+                Some(input) => {
+                    let count = rest.len().min(input.capacity() - input.len());
+                    input.extend_from_slice(&rest[..count]);
+                    self.mux.handle_server_filled(id, self.now);
+                    count
+                }
+                None => {
+                    let count = rest.len().min(SCRATCH_BYTES);
+                    self.mux.handle_server_bytes(id, &rest[..count], self.now);
+                    count
+                }
+            };
+            rest = &rest[count..];
+        }
     }
 
     fn look_after_all(&mut self) {
@@ -98,12 +141,15 @@ impl Traffic {
                 self.mux.handle_conn_written(id, count, self.now);
                 self.mux.handle_server_bytes(id, b"VERSION 1.6.18\r\n", self.now);
             }
-            let output = self.mux.conn_output(id);
-            if self.replies[id.index()].is_empty() {
-                self.replies[id.index()] = answers(output);
+            let is_first = self.replies[id.index()].is_empty();
+            while !self.mux.conn_output(id).is_empty() {
+                let output = self.mux.conn_output(id);
+                if is_first {
+                    self.replies[id.index()].extend(answers(output));
+                }
+                let count = output.len();
+                self.mux.handle_conn_written(id, count, self.now);
             }
-            let count = output.len();
-            self.mux.handle_conn_written(id, count, self.now);
         }
         while let Some(id) = self.mux.next_dirty_client() {
             let count = self.mux.client_output(id).len();
@@ -143,6 +189,11 @@ fn answers(requests: &[u8]) -> Vec<u8> {
         match words[0] {
             "get" => {
                 for key in &words[1..] {
+                    if let Some(size) = key.strip_prefix("large:") {
+                        let value = "x".repeat(size.parse().expect("a number"));
+                        replies += &format!("VALUE {key} 0 {size}\r\n{value}\r\n");
+                        continue;
+                    }
                     replies += &format!("VALUE {key} 0 5\r\nhello\r\n");
                 }
                 replies += "END\r\n";
@@ -151,7 +202,7 @@ fn answers(requests: &[u8]) -> Vec<u8> {
             "delete" => replies += "NOT_FOUND\r\n",
             "mg" => replies += "VA 5\r\nhello\r\n",
             "ms" => replies += "HD\r\n",
-            data => assert_eq!(data, "hello"),
+            data => assert!(data == "hello" || data.bytes().all(|byte| byte == b'x')),
         }
     }
     replies.into_bytes()
@@ -171,6 +222,46 @@ fn gets_and_sets_allocate_nothing() {
     assert_eq!(traffic.allocations(100_000), 0);
     let mut traffic = Traffic::new(1, "set key 0 0 5\r\nhello\r\n");
     assert_eq!(traffic.allocations(100_000), 0);
+}
+
+/// Sizes of large values: some that one read takes whole, and some that take many.
+const LARGE_SIZES: [usize; 5] = [10_000, 20_000, 100_000, 300_000, 1_000_000];
+
+#[test]
+fn reads_of_large_values_allocate_nothing() {
+    for size in LARGE_SIZES {
+        let mut traffic = Traffic::new(1, &format!("get large:{size}\r\n"));
+        assert_eq!(traffic.allocations(300), 0, "{size} bytes");
+    }
+}
+
+#[test]
+fn stores_of_large_values_allocate_nothing() {
+    for size in LARGE_SIZES {
+        for head in ["set key 0 0", "set key 0 0 ", "ms key"] {
+            let value = "x".repeat(size);
+            let mut traffic = Traffic::new(1, &format!("{head} {size}\r\n{value}\r\n"));
+            assert_eq!(traffic.allocations(300), 0, "{head:?}, {size} bytes");
+        }
+    }
+}
+
+#[test]
+fn silent_stores_of_large_values_allocate_nothing() {
+    for size in LARGE_SIZES {
+        let value = "x".repeat(size);
+        let request = format!("set key 0 0 {size} noreply\r\n{value}\r\nmn\r\n");
+        assert_eq!(Traffic::new(1, &request).allocations(300), 0, "{size} bytes");
+    }
+}
+
+#[test]
+fn stores_and_reads_of_large_values_in_turn_allocate_nothing() {
+    for size in LARGE_SIZES {
+        let value = "x".repeat(size);
+        let request = format!("set key 0 0 {size}\r\n{value}\r\nget large:{size}\r\n");
+        assert_eq!(Traffic::new(1, &request).allocations(300), 0, "{size} bytes");
+    }
 }
 
 #[test]

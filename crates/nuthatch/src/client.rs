@@ -52,11 +52,11 @@ impl ClientSocket {
         now: Instant,
     ) -> Fate {
         let read = match mux.client_input(id) {
-            Some(input) => recv_onto(&self.fd, input).inspect(|&count| {
-                if count > 0 {
-                    mux.handle_client_filled(id, count, now);
-                }
-            }),
+            Some(input) => {
+                let read = recv_onto(&self.fd, input);
+                mux.handle_client_filled(id, read.unwrap_or(0), now);
+                read
+            }
             None => recv_into(&self.fd, scratch).inspect(|&count| {
                 if count > 0 {
                     mux.handle_client_bytes(id, &scratch[..count], now);

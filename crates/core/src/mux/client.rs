@@ -9,9 +9,10 @@ use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux, next_guess};
-use crate::buffer::{Buffer, Spares};
+use crate::buffer::{Buffer, LARGE};
 use crate::message::Parsed;
 use crate::protocol::Refusal;
+use crate::spares::{SMALL_MAX, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -30,7 +31,11 @@ pub(super) struct Client {
     /// With fewer bytes than this in `input`, another look at it is vain.
     need: usize,
     /// This many of them are known to hold no line end.
-    searched: usize,
+    pub(super) searched: usize,
+    /// What its next request may weigh, by experience; none if it is likely to be small.
+    pub(super) request_guess: usize,
+    /// How often it sent something else since.
+    pub(super) small_reads: u8,
     /// Bytes of a refused data block that are still to come.
     pub(super) skip: u64,
     /// Replies that may leave.
@@ -68,6 +73,8 @@ impl Client {
             input: Buffer::default(),
             need: 0,
             searched: 0,
+            request_guess: 0,
+            small_reads: 0,
             skip: 0,
             out: Buffer::default(),
             held_bytes: 0,
@@ -167,11 +174,14 @@ impl Mux {
         self.clients[id.index()].out.as_slice()
     }
 
-    /// Where the rest of a large request may be read to, past what of it is there. None if the client is not in the middle of one.
+    /// Where a large request may be read to, past what of it is there. Call
+    /// [`Mux::handle_client_filled`] when it was tried, whatever came of it. None if the client is not
+    /// in the middle of one, nor likely to send one next.
     pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
         let client = &mut self.clients[id.index()];
-        let need = if client.input.is_empty() { 0 } else { client.need };
-        client.input.room_for_large(need)
+        let likely = client.request_guess;
+        let need = if client.input.is_empty() { likely } else { client.need };
+        client.input.room_for_large(need, likely, &mut self.spares)
     }
 
     /// Hop 3 (a): a client's bytes.
@@ -200,10 +210,15 @@ impl Mux {
         }
     }
 
-    /// Hop 3 (a), when the bytes were read into [`Mux::client_input`]: `count` of them.
+    /// Hop 3 (a), when `count` bytes were read into [`Mux::client_input`], or none could be.
     pub fn handle_client_filled(&mut self, id: ClientId, count: usize, now: Instant) {
         self.stats.request_bytes.add(count as u64);
-        self.take_input(id, now);
+        let client = &mut self.clients[id.index()];
+        if client.input.is_empty() {
+            client.input.clear(&mut self.spares);
+        } else {
+            self.take_input(id, now);
+        }
     }
 
     /// The client will send no more; its replies still leave. Say so only while
@@ -231,7 +246,11 @@ impl Mux {
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
                 State::Waiting => self.orphan(slot),
-                _ => self.reply_spares.give(self.slots.remove(slot).reply),
+                _ => {
+                    let reply = self.slots.remove(slot).reply;
+                    let is_large = reply.capacity() > SMALL_MAX;
+                    if is_large { &mut self.spares } else { &mut self.reply_spares }.give(reply);
+                }
             }
         }
         self.stop_waiting(id, client.hold);
@@ -263,11 +282,17 @@ impl Mux {
             return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
+        client.note_read();
+        if input.len() >= LARGE {
+            input = self.move_request(id, input, now);
+        }
         let used = self.take_requests(id, input.as_slice(), now);
         input.consume(used, &mut self.spares);
         let client = &mut self.clients[id.index()];
         if client.input_ended {
             input.clear(&mut self.spares);
+        } else if client.need < LARGE {
+            input.shrink(&mut self.spares);
         }
         client.input = input;
         self.mark_client(id);
@@ -294,7 +319,7 @@ impl Mux {
             let rest = &bytes[used..];
             match self.options.protocol.parse_request(rest, searched, &self.options.limits) {
                 Parsed::Request(request, len) => match self.take(id, &request, now) {
-                    Intake::Accepted => used += len,
+                    Intake::Accepted | Intake::Queued(_) => used += len,
                     Intake::Blocked => return used,
                     Intake::Closed => return bytes.len(),
                 },

@@ -8,6 +8,7 @@ use super::id::{ClientId, ConnId, ServerId};
 use super::waiter::Waiter;
 use super::{Mux, next_guess};
 use crate::buffer::Buffer;
+use crate::chain::Chain;
 use crate::error::ServerError;
 use crate::memcache::{Needs, Version};
 use crate::message::Expect;
@@ -76,7 +77,7 @@ pub(super) struct Conn {
     /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
     pub(super) echo: Buffer,
     /// Requests to be written.
-    pub(super) out: Buffer,
+    pub(super) out: Chain,
     /// How many of the newest pending requests are not wholly written, and their bytes.
     pub(super) unsent: usize,
     pub(super) unsent_bytes: usize,
@@ -144,7 +145,7 @@ impl Conn {
             pending_bytes: 0,
             expired: 0,
             echo: Buffer::default(),
-            out: Buffer::default(),
+            out: Chain::default(),
             unsent: 0,
             unsent_bytes: 0,
             input: Buffer::default(),
@@ -251,7 +252,7 @@ impl Mux {
         self.servers[conn.server.index()].stats.server_connections.add(1);
     }
 
-    /// The bytes to be written to the server.
+    /// The bytes to be written to the server next; when they are, others may follow.
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
         let conn = &self.conns[id.index()];
         if conn.greeting_left > 0 {
@@ -268,7 +269,7 @@ impl Mux {
             conn.greeting_left -= count;
             return;
         }
-        conn.out.advance(count);
+        conn.out.advance(count, &mut self.spares);
         let left = conn.out.len();
         let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
         let times = &self.servers[conn.server.index()].stats.more.queue_time;
@@ -313,10 +314,7 @@ impl Mux {
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let conn = &mut self.conns[id.index()];
-        let out = conn.out.tail(&mut self.spares);
-        let before = out.len();
-        write(out);
-        let bytes = out.len() - before;
+        let bytes = conn.out.append(&mut self.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
         pending.queued = now;
         if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {

@@ -99,6 +99,7 @@ impl Mux {
     /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.return_due(now);
+        self.spares.age(now);
         if self.next_expiry.is_none_or(|at| now < at) {
             return;
         }

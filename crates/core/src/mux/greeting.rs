@@ -72,7 +72,7 @@ impl Mux {
             return;
         }
         let all = mem::take(&mut conn.pending);
-        let out = mem::take(&mut conn.out);
+        let out = mem::take(&mut conn.out).joined();
         let echo = mem::take(&mut conn.echo);
         let (mut out, mut echo) = (out.as_slice(), echo.as_slice());
         let expired = mem::take(&mut conn.expired);
@@ -94,7 +94,7 @@ impl Mux {
 
     fn requeue(&mut self, id: ConnId, pending: Pending, request: &[u8], echo: &[u8]) {
         let conn = &mut self.conns[id.index()];
-        conn.out.tail(&mut self.spares).extend_from_slice(request);
+        conn.out.append(&mut self.spares, |out| out.extend_from_slice(request));
         if !echo.is_empty() {
             conn.echo.tail(&mut self.spares).extend_from_slice(echo);
         }

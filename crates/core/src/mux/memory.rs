@@ -1,6 +1,7 @@
 //! What is held for clients, in bytes, and what happens when it is too much.
 //!
-//! Everything that grows with what a client does counts: its unfinished request, the replies that it
+//! Everything that grows with what a client does counts: its unfinished request (with the memory
+//! reserved for it, if that is much), the replies that it
 //! has not taken, with the memory around them, and an entry for each request in flight. The one
 //! rule: `Mux::memory` is the sum of what is accounted for each client.
 
@@ -31,7 +32,7 @@ impl Client {
 
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
-        self.backlog() + self.overhead + self.input.len()
+        self.backlog() + self.overhead + self.input.footprint()
     }
 }
 

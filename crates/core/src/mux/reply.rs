@@ -9,8 +9,8 @@ use super::join::Join;
 use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, Slots, State};
 use super::{ClientId, Mux};
-use crate::buffer::Spares;
 use crate::protocol::Refusal;
+use crate::spares::{SMALL_MAX, Spares};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -53,7 +53,14 @@ impl Reply for Vec<u8> {
         if out.is_empty() {
             spares.give(mem::replace(out, self));
         } else {
+            let len = out.len() + self.len();
+            if len > SMALL_MAX.max(out.capacity()) {
+                let mut bytes = spares.take_for(len);
+                bytes.extend_from_slice(out);
+                spares.give(mem::replace(out, bytes));
+            }
             out.extend_from_slice(&self);
+            spares.give(self);
         }
     }
 }
@@ -184,10 +191,15 @@ impl Mux {
                 break;
             }
             let reply = mem::take(&mut slot.reply);
-            client.out.tail(&mut self.spares).extend_from_slice(&reply);
             client.held_bytes -= reply.len();
             client.overhead -= reply.capacity() - reply.len();
-            self.reply_spares.give(reply);
+            let out = client.out.tail(&mut self.spares);
+            if reply.capacity() > SMALL_MAX {
+                reply.append_to(out, &mut self.spares);
+            } else {
+                out.extend_from_slice(&reply);
+                self.reply_spares.give(reply);
+            }
             client.leave_queue(&mut self.slots, head);
         }
     }

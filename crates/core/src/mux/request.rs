@@ -25,8 +25,10 @@ use core::mem;
 /// What became of a request.
 #[derive(PartialEq)]
 pub(super) enum Intake {
-    /// It is queued or answered.
+    /// It is answered, or queued for several servers.
     Accepted,
+    /// It is queued for a connection.
+    Queued(ConnId),
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.
@@ -34,7 +36,8 @@ pub(super) enum Intake {
 }
 
 impl Mux {
-    /// Acts on one request.
+    /// Acts on one request. In line, as small requests are taken in one place and large ones in another.
+    #[inline(always)]
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         self.return_due(now);
         let taken = match request {
@@ -112,7 +115,7 @@ impl Mux {
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
-    #[inline]
+    #[inline(always)]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         match self.options.protocol.plain_key(one) {
             Some(key) => self.send_one(id, one, key, now),
@@ -127,7 +130,7 @@ impl Mux {
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
-    #[inline]
+    #[inline(always)]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let conn = match self.plan(key) {
             Plan::To(server) => self.lane(id, server),
@@ -148,7 +151,7 @@ impl Mux {
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class);
         let pending = Pending { needs: one.needs, ..pending };
         self.send(conn, pending, echo, now, |out| one.wire.write(out));
-        Intake::Accepted
+        Intake::Queued(conn)
     }
 
     /// Hops 5 to 7 (b) for a request with several keys.

@@ -28,8 +28,11 @@ impl Mux {
         // Room for a reply like the last one and no more, so that it can be handed on as it is. The
         // last one that is due gets a byte more: if that stays free, nothing is left to be read.
         let is_last = conn.pending.len() <= 1;
-        let likely = if conn.reply_guess < LARGE { 0 } else { conn.reply_guess };
-        conn.input.room_for_large(likely.max(conn.need) + usize::from(is_last))
+        let is_read = || conn.pending.front().is_none_or(|pending| pending.class.is_read());
+        let is_likely = conn.reply_guess >= LARGE && is_read();
+        let likely = if is_likely { conn.reply_guess } else { 0 };
+        let need = likely.max(conn.need) + usize::from(is_last);
+        conn.input.room_for_large(need, likely + usize::from(is_last), &mut self.spares)
     }
 
     /// Hop 10 (c): a server's bytes.
@@ -184,7 +187,9 @@ impl Mux {
         now: Instant,
     ) {
         let conn = &mut self.conns[id.index()];
-        conn.learn(reply.len());
+        if pending.class.is_read() {
+            conn.learn(reply.len());
+        }
         conn.pending.pop_front();
         conn.pending_bytes -= pending.bytes as usize;
         conn.expired = conn.expired.saturating_sub(1);

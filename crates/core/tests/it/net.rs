@@ -274,8 +274,11 @@ impl Net {
             }
         }
         let peer = &mut self.servers[id.index()];
-        let output = self.mux.conn_output(id);
-        if self.mux.conn_state(id) == ConnState::Open && peer.reads && !output.is_empty() {
+        while self.mux.conn_state(id) == ConnState::Open
+            && peer.reads
+            && !self.mux.conn_output(id).is_empty()
+        {
+            let output = self.mux.conn_output(id);
             peer.received.extend_from_slice(output);
             let count = output.len();
             self.mux.handle_conn_written(id, count, self.now);

@@ -60,8 +60,10 @@ pub(super) struct Client {
     pub(super) out: Buffer,
     /// Bytes of replies that wait for their turn.
     pub(super) held_bytes: usize,
-    /// The memory around these replies that holds no byte of them.
+    /// The memory around these replies, and `reserved`, that holds no byte.
     pub(super) slack: usize,
+    /// The memory around `input` that holds no byte of it, if it is much.
+    pub(super) reserved: usize,
     /// Bytes of the key tables of its multigets in flight.
     pub(super) table_bytes: usize,
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
@@ -96,6 +98,7 @@ impl Client {
             out: Buffer::default(),
             held_bytes: 0,
             slack: 0,
+            reserved: 0,
             table_bytes: 0,
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
@@ -128,6 +131,7 @@ impl Client {
     pub(super) fn end_input(&mut self, spares: &mut Spares) {
         self.input_ended = true;
         self.input.clear(spares);
+        self.note_reserved();
     }
 
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
@@ -205,6 +209,7 @@ impl Mux {
             self.take_input(id, now);
             let client = &mut self.clients[id.index()];
             let back = client.input.give_back(count, &mut self.spares);
+            client.note_reserved();
             rest = &rest[count - back..];
         }
         if rest.is_empty() || self.clients[id.index()].input_ended {
@@ -225,6 +230,7 @@ impl Mux {
         let client = &mut self.clients[id.index()];
         if client.input.is_empty() {
             client.input.clear(&mut self.spares);
+            client.note_reserved();
         } else {
             self.take_input(id, now);
         }
@@ -288,6 +294,7 @@ impl Mux {
     pub(super) fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
+            client.note_reserved();
             return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
@@ -304,6 +311,7 @@ impl Mux {
             input.shrink(&mut self.spares);
         }
         client.input = input;
+        client.note_reserved();
         self.mark_client(id);
         self.account(id);
     }

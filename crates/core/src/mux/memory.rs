@@ -19,10 +19,18 @@ impl Client {
         self.out.len() + self.held_bytes
     }
 
+    /// Notes what of the memory around its unfinished request holds no byte of it. Apart from the sum,
+    /// which is taken for every reply.
+    pub(super) fn note_reserved(&mut self) {
+        let reserved = self.input.footprint() - self.input.len();
+        self.slack = self.slack - self.reserved + reserved;
+        self.reserved = reserved;
+    }
+
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
         let entries = (self.requests + self.silent) * ENTRY_BYTES;
-        self.backlog() + self.slack + entries + self.input.footprint() + self.table_bytes
+        self.backlog() + self.slack + entries + self.input.len() + self.table_bytes
     }
 }
 

@@ -43,8 +43,11 @@ pub(super) struct Client {
     /// Bytes of replies that wait for their turn.
     pub(super) held_bytes: usize,
     /// What it takes besides bytes: entries of its requests in flight, the key tables of its
-    /// multigets, and the memory around waiting replies that holds no byte of them.
+    /// multigets, and the memory around waiting replies and its unfinished request that holds no byte
+    /// of them.
     pub(super) overhead: usize,
+    /// What of it is around `input`: none, unless it is much.
+    pub(super) reserved: usize,
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
     pub(super) reply_guess: usize,
     /// Requests without a reply that are still on their way.
@@ -79,6 +82,7 @@ impl Client {
             out: Buffer::default(),
             held_bytes: 0,
             overhead: 0,
+            reserved: 0,
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
@@ -111,6 +115,7 @@ impl Client {
     pub(super) fn end_input(&mut self, spares: &mut Spares) {
         self.input_ended = true;
         self.input.clear(spares);
+        self.note_reserved();
     }
 
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
@@ -194,6 +199,7 @@ impl Mux {
             self.take_input(id, now);
             let client = &mut self.clients[id.index()];
             let back = client.input.give_back(count, &mut self.spares);
+            client.note_reserved();
             rest = &rest[count - back..];
         }
         if rest.is_empty() || self.clients[id.index()].input_ended {
@@ -216,6 +222,7 @@ impl Mux {
         let client = &mut self.clients[id.index()];
         if client.input.is_empty() {
             client.input.clear(&mut self.spares);
+            client.note_reserved();
         } else {
             self.take_input(id, now);
         }
@@ -279,6 +286,7 @@ impl Mux {
     pub(super) fn take_input(&mut self, id: ClientId, now: Instant) {
         let client = &mut self.clients[id.index()];
         if client.input.len() < client.need || client.hold != Hold::No {
+            client.note_reserved();
             return self.account(id);
         }
         let mut input = mem::take(&mut client.input);
@@ -295,6 +303,7 @@ impl Mux {
             input.shrink(&mut self.spares);
         }
         client.input = input;
+        client.note_reserved();
         self.mark_client(id);
         self.account(id);
     }

@@ -30,9 +30,17 @@ impl Client {
         self.overhead > self.counted_overhead + UNCOUNTED_MAX
     }
 
+    /// Notes what of the memory around its unfinished request holds no byte of it. Apart from the sum,
+    /// which is taken for every reply.
+    pub(super) fn note_reserved(&mut self) {
+        let reserved = self.input.footprint() - self.input.len();
+        self.overhead = self.overhead - self.reserved + reserved;
+        self.reserved = reserved;
+    }
+
     /// Bytes kept for it, whichever way they go.
     fn held(&self) -> usize {
-        self.backlog() + self.overhead + self.input.footprint()
+        self.backlog() + self.overhead + self.input.len()
     }
 }
 

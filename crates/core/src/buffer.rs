@@ -99,9 +99,9 @@ impl Buffer {
         self.bytes = bytes;
     }
 
-    /// Whether [`Buffer::split_large`] parts the first `len` bytes from what follows them.
-    pub fn can_split(&self, len: usize) -> bool {
-        self.start == 0 && len >= LARGE && len >= self.bytes.capacity() / 8 * 7
+    /// So many first bytes at least [`Buffer::split_large`] parts from what follows them.
+    pub fn split_min(&self) -> usize {
+        if self.start == 0 { LARGE.max(self.bytes.capacity() / 8 * 7) } else { usize::MAX }
     }
 
     /// The bytes of memory that it holds; if they are few, the bytes that wait in them.
@@ -124,7 +124,7 @@ impl Buffer {
     /// Gives the buffer back if they are not large, or not nearly all that it has room for: the
     /// memory may be kept long, and what is counted is bytes.
     pub fn split_large(mut self, len: usize, spares: &mut Spares) -> Result<(Vec<u8>, Self), Self> {
-        if !self.can_split(len) {
+        if len < self.split_min() {
             return Err(self);
         }
         let mut rest = Self::default();
@@ -139,6 +139,7 @@ impl Buffer {
     ///
     /// # Panics
     /// If fewer than `count` bytes wait.
+    #[inline]
     pub fn consume(&mut self, count: usize, spares: &mut Spares) {
         self.advance(count);
         if self.is_empty() {
@@ -147,6 +148,7 @@ impl Buffer {
     }
 
     /// Forgets all bytes and gives the memory back.
+    #[inline]
     pub fn clear(&mut self, spares: &mut Spares) {
         self.start = 0;
         spares.give(mem::take(&mut self.bytes));
@@ -157,6 +159,7 @@ impl Buffer {
     ///
     /// # Panics
     /// If fewer than `count` bytes wait.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         assert!(count <= self.len(), "consumed more than there was");
         self.start += count;

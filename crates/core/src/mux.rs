@@ -329,6 +329,10 @@ pub struct Mux {
     next_request: u64,
     /// Bytes held for clients.
     memory: usize,
+    /// A request of at least so many bytes may leave with the memory that it was read to.
+    move_min: usize,
+    /// The connection that gets the request just taken in this way.
+    moves: Option<ConnId>,
     /// For lines that are put together here.
     line: Vec<u8>,
 }
@@ -364,6 +368,8 @@ impl Mux {
             generation: 0,
             next_request: 0,
             memory: 0,
+            move_min: usize::MAX,
+            moves: None,
             line: Vec::new(),
         };
         let servers = Arc::clone(&mux.stats);

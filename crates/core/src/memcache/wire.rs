@@ -46,6 +46,15 @@ pub enum Keep {
 }
 
 impl Wire<'_> {
+    /// How many bytes it is, but for a few: those of the client's words.
+    #[inline]
+    pub fn size_hint(&self) -> usize {
+        match *self {
+            Wire::Verbatim(bytes) => bytes.len(),
+            Wire::Words { line, data, .. } => line.text.len() + LINE_END.len() + data.len(),
+        }
+    }
+
     /// Appends what the server gets.
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {

@@ -291,10 +291,13 @@ impl Mux {
         }
         let mut input = mem::take(&mut client.input);
         client.note_read();
-        if input.len() >= LARGE {
-            input = self.move_request(id, input, now);
+        self.move_min = if client.skip == 0 { input.split_min() } else { usize::MAX };
+        let mut used = self.take_requests(id, input.as_slice(), now);
+        while let Some(conn) = self.moves.take() {
+            input = self.move_request(conn, input, used);
+            used = self.take_requests(id, input.as_slice(), now);
         }
-        let used = self.take_requests(id, input.as_slice(), now);
+        self.move_min = usize::MAX;
         input.consume(used, &mut self.spares);
         let client = &mut self.clients[id.index()];
         if client.input_ended {
@@ -328,7 +331,11 @@ impl Mux {
             let rest = &bytes[used..];
             match self.options.protocol.parse_request(rest, searched, &self.options.limits) {
                 Parsed::Request(request, len) => match self.take(id, &request, now) {
-                    Intake::Accepted | Intake::Queued(_) => used += len,
+                    Intake::Accepted => used += len,
+                    Intake::Moves(conn) => {
+                        self.moves = Some(conn);
+                        return used + len;
+                    }
                     Intake::Blocked => return used,
                     Intake::Closed => return bytes.len(),
                 },
@@ -342,6 +349,8 @@ impl Mux {
                 }
             }
             searched = 0;
+            // Only the first bytes of a buffer can leave with its memory.
+            self.move_min = usize::MAX;
         }
     }
 

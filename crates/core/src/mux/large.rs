@@ -4,16 +4,13 @@
 //! The one rule: what moves is one request alone, just as its server gets it, in memory that it
 //! nearly fills. Any other is copied once, to memory of its size.
 
-use super::backpressure::Hold;
 use super::client::Client;
 use super::id::{ClientId, ConnId};
 use super::request::Intake;
 use super::{Mux, next_guess};
 use crate::buffer::Buffer;
 use crate::memcache::Wire;
-use crate::message::{One, Parsed, Request};
 use crate::spares::SMALL_MAX;
-use crate::time::Instant;
 use alloc::vec::Vec;
 
 /// So many bytes more a server may get than the client sent: the carriage return of a line that has
@@ -42,57 +39,56 @@ impl Client {
 }
 
 impl Mux {
-    /// Takes the request at the head of `input` with its memory, if it is large and for one server.
-    /// What follows it is left, and what is not such a request.
+    /// Gives a connection the bytes of a large request that was queued right now, unless they follow
+    /// with their memory.
     #[cold]
-    pub(super) fn move_request(&mut self, id: ClientId, mut input: Buffer, now: Instant) -> Buffer {
-        let limits = &self.options.limits;
-        let client = &self.clients[id.index()];
-        if client.skip > 0 || client.hold != Hold::No || !client.fits_window(limits) {
-            return input;
+    pub(super) fn send_large(&mut self, id: ClientId, conn: ConnId, wire: &Wire<'_>) -> Intake {
+        let len = wire.size_hint();
+        let moves = matches!(wire, Wire::Verbatim(_)) && len >= self.move_min;
+        if moves || len > SMALL_MAX {
+            self.clients[id.index()].expect_large(len);
         }
-        let bytes = input.as_slice();
-        let parsed = self.options.protocol.parse_request(bytes, client.searched, limits);
-        let Parsed::Request(Request::One(one), len) = parsed else { return input };
-        let wire = one.wire;
-        let moves = matches!(wire, Wire::Verbatim(_)) && input.can_split(len);
-        if !moves && len <= SMALL_MAX {
-            return input;
+        if moves {
+            return Intake::Moves(conn);
         }
-        // Its place in the queue first, and then its bytes, which may not be wanted.
-        let place = One { wire: Wire::Verbatim(b""), ..one };
-        match self.take(id, &Request::One(place), now) {
-            Intake::Queued(conn) if moves => match input.split_large(len, &mut self.spares) {
-                Ok((request, rest)) => {
-                    self.fill_newest(conn, request);
-                    input = rest;
-                }
-                Err(_) => unreachable!("it can be split"),
-            },
-            Intake::Queued(conn) => {
-                let mut request = self.spares.take_for(len + REWRITTEN_MORE);
-                wire.write(&mut request);
+        if len > SMALL_MAX {
+            let mut request = self.spares.take_for(len + REWRITTEN_MORE);
+            wire.write(&mut request);
+            self.fill_newest(conn, request);
+        } else {
+            let out = &mut self.conns[conn.index()].out;
+            let bytes = out.append(&mut self.spares, |out| wire.write(out));
+            self.weigh_newest(conn, bytes);
+        }
+        Intake::Accepted
+    }
+
+    /// Gives a connection the first `len` bytes of `input` with their memory. What follows them is left.
+    #[cold]
+    pub(super) fn move_request(&mut self, conn: ConnId, input: Buffer, len: usize) -> Buffer {
+        match input.split_large(len, &mut self.spares) {
+            Ok((request, rest)) => {
                 self.fill_newest(conn, request);
-                input.consume(len, &mut self.spares);
+                rest
             }
-            Intake::Blocked => return input,
-            Intake::Accepted | Intake::Closed => input.consume(len, &mut self.spares),
+            Err(_) => unreachable!("what is shorter does not move"),
         }
-        let client = &mut self.clients[id.index()];
-        client.searched = 0;
-        client.expect_large(len);
-        input
     }
 
     /// Gives the newest request of a connection its bytes.
     fn fill_newest(&mut self, id: ConnId, request: Vec<u8>) {
-        let conn = &mut self.conns[id.index()];
         let bytes = request.len();
+        self.conns[id.index()].out.append_large(request, &mut self.spares);
+        self.weigh_newest(id, bytes);
+    }
+
+    /// Notes the size of the newest request of a connection.
+    fn weigh_newest(&mut self, id: ConnId, bytes: usize) {
+        let conn = &mut self.conns[id.index()];
         let pending = conn.pending.back_mut().expect("it was queued right now");
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
         conn.unsent_bytes += bytes;
         conn.pending_bytes += bytes;
-        conn.out.append_large(request, &mut self.spares);
         self.servers[conn.server.index()].stats.request_bytes.add(bytes as u64);
     }
 }

@@ -12,6 +12,7 @@ use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, State};
 use super::waiter::Waiter;
 use super::{Event, Mux};
+use crate::buffer::LARGE;
 use crate::error::ServerError;
 use crate::memcache::{self, KeyRoom};
 use crate::message::{All, Expect, Limit, Many, Merge, One, Request};
@@ -25,10 +26,10 @@ use core::mem;
 /// What became of a request.
 #[derive(PartialEq)]
 pub(super) enum Intake {
-    /// It is answered, or queued for several servers.
+    /// It is queued or answered.
     Accepted,
-    /// It is queued for a connection.
-    Queued(ConnId),
+    /// It is queued for a connection, which gets its bytes with their memory.
+    Moves(ConnId),
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.
@@ -36,8 +37,7 @@ pub(super) enum Intake {
 }
 
 impl Mux {
-    /// Acts on one request. In line, as small requests are taken in one place and large ones in another.
-    #[inline(always)]
+    /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         self.return_due(now);
         let taken = match request {
@@ -115,7 +115,7 @@ impl Mux {
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
-    #[inline(always)]
+    #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         match self.options.protocol.plain_key(one) {
             Some(key) => self.send_one(id, one, key, now),
@@ -130,7 +130,7 @@ impl Mux {
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
-    #[inline(always)]
+    #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let conn = match self.plan(key) {
             Plan::To(server) => self.lane(id, server),
@@ -150,8 +150,13 @@ impl Mux {
         let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class);
         let pending = Pending { needs: one.needs, ..pending };
-        self.send(conn, pending, echo, now, |out| one.wire.write(out));
-        Intake::Queued(conn)
+        let is_large = one.wire.size_hint() >= LARGE;
+        self.send(conn, pending, echo, now, |out| {
+            if !is_large {
+                one.wire.write(out);
+            }
+        });
+        if is_large { self.send_large(id, conn, &one.wire) } else { Intake::Accepted }
     }
 
     /// Hops 5 to 7 (b) for a request with several keys.

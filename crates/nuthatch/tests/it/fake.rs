@@ -82,17 +82,25 @@ impl FakeServer {
         address: SocketAddr,
         script: impl Fn(Conn, usize) + Send + Sync + 'static,
     ) -> Self {
-        let greets = move |mut conn: Conn, nth| {
+        Self::serve(address, move |mut conn, nth| {
             if conn.read_line().is_ok_and(|line| line == b"version\r\n") {
                 conn.send("VERSION 1.6.18\r\n");
                 script(conn, nth);
             }
-        };
+        })
+    }
+
+    /// As `start`, but the script answers the proxy's greeting.
+    pub(crate) fn start_ungreeted(script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
+        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), script)
+    }
+
+    fn serve(address: SocketAddr, script: impl Fn(Conn, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let accepted = Arc::new(AtomicUsize::new(0));
         let server = Self { port, accepted: Arc::clone(&accepted) };
-        let script = Arc::new(greets);
+        let script = Arc::new(script);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let conn = Conn::over(stream.expect("an open listener accepts"));

@@ -74,7 +74,7 @@ impl OldServer {
     fn start(version: Version) -> Self {
         let memory = Arc::new(Mutex::new(Memory::default()));
         let shared = Arc::clone(&memory);
-        let fake = FakeServer::start(move |conn, _| serve(conn, version, &shared));
+        let fake = FakeServer::start_ungreeted(move |conn, _| serve(conn, version, &shared));
         Self { fake, memory }
     }
 

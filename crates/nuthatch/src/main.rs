@@ -109,12 +109,12 @@ fn serve(options: &Options) -> Outcome {
     let signals = Signals::catch()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
-        ::log::debug!("option -m {bytes} has no effect, there are no mbufs");
+        ::log::debug!("option -m {bytes} has no effect: nuthatch has no mbufs");
     }
-    let traps =
+    let warnings =
         lint::warnings(&config).len() + config.notes.len() + usize::from(shortage.is_some());
-    if traps > 0 {
-        ::log::warn!(traps; "the configuration has traps, nuthatch -t tells which");
+    if warnings > 0 {
+        ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)

@@ -75,9 +75,11 @@ const POOL: &[Family<PoolStats>] = &[
     ),
     counter("request_bytes_total", "Bytes read from clients.", |pool| pool.request_bytes.read()),
     counter("response_bytes_total", "Bytes written to clients.", |pool| pool.response_bytes.read()),
-    counter("fragments_total", "Fragments made by splitting requests with several keys by server.", |pool| {
-        pool.fragments.read()
-    }),
+    counter(
+        "fragments_total",
+        "Fragments made by splitting requests with several keys by server.",
+        |pool| pool.fragments.read(),
+    ),
     counters(
         "commands_total",
         "Requests by class; get and touch count keys.",
@@ -157,10 +159,14 @@ const SERVER: &[Family<ServerStats>] = &[
     counter("server_request_bytes_total", "Bytes of requests queued for the server.", |server| {
         server.request_bytes.read()
     }),
-    counter("server_responses_total", "Replies received from the server.", |server| server.responses.read()),
-    counter("server_response_bytes_total", "Bytes of replies received from the server.", |server| {
-        server.response_bytes.read()
+    counter("server_responses_total", "Replies received from the server.", |server| {
+        server.responses.read()
     }),
+    counter(
+        "server_response_bytes_total",
+        "Bytes of replies received from the server.",
+        |server| server.response_bytes.read(),
+    ),
     gauge("server_in_queue", "Requests queued for the server and not yet sent.", |server| {
         server.in_queue.read()
     }),
@@ -239,7 +245,11 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
     let ready = u8::from(admin.is_ready());
     let workers = admin.inboxes.len();
     for (name, help, value) in [
-        ("start_time_seconds", "Start time of the proxy, in seconds since 1970.", &start as &dyn Display),
+        (
+            "start_time_seconds",
+            "Start time of the proxy, in seconds since 1970.",
+            &start as &dyn Display,
+        ),
         ("workers", "Worker threads.", &workers),
         ("ready", "1 while the proxy accepts clients, 0 while it drains.", &ready),
         ("config_generation", "Configurations loaded since the start.", &GENERATION),
@@ -248,7 +258,11 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
         text.sample(name, &[], value);
     }
     let name = "log_lines_dropped_total";
-    text.head(name, Kind::Counter, "Log lines dropped because the log could not be written fast enough.");
+    text.head(
+        name,
+        Kind::Counter,
+        "Log lines dropped because the log could not be written fast enough.",
+    );
     text.sample(name, &[], log::dropped());
     text.head(
         "ring_hash",
@@ -262,7 +276,11 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
 
 /// What is no sum over the workers.
 fn write_servers(text: &mut Text, admin: &Admin) {
-    text.head("server_ring_share", Kind::Gauge, "Share of the configured ring that the server owns, 0 to 1.");
+    text.head(
+        "server_ring_share",
+        Kind::Gauge,
+        "Share of the configured ring that the server owns, 0 to 1.",
+    );
     for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
         for number in 0..shared.pool.servers.len() {
             let labels = server_labels(&shared.pool, number);

@@ -225,8 +225,8 @@ fn the_statistics_listen_on_an_address_or_a_path() {
     }
     assert_eq!(
         refusal("-a *"),
-        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; all \
-         addresses are 0.0.0.0, or [::] with those of IPv6"
+        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; for all \
+         addresses write 0.0.0.0 (IPv4 only) or [::]"
     );
     assert!(refusal("-a=").starts_with("option -a can't listen on ''"));
     let long = format!("-a /{}", "x".repeat(107));

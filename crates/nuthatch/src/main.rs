@@ -88,8 +88,8 @@ fn execute(command: Command) -> Outcome {
 
 /// Said by the program as it is shipped.
 #[cfg(not(feature = "demo"))]
-const NO_DEMO: &str = "this program is built without demo and node: the source has them, \
-                       run \"cargo run --release -- demo\" there";
+const NO_DEMO: &str = "this program is built without the commands demo and node; to use them, \
+                       run \"cargo run --release -- demo\" in a clone of the source";
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;

@@ -103,7 +103,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
         let accepted = listener.accept().and_then(|(stream, _)| start_client(stream, shared));
         if let Err(error) = accepted {
-            log::error!(error:%; "node can't take a client");
+            log::error!(error:%; "node failed to accept a client");
             // Most likely there are too many open files, which does not pass at once.
             thread::sleep(Duration::from_millis(100));
         }
@@ -122,7 +122,7 @@ fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     thread.spawn(move || {
         shared.clients.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = session::serve(&stream, &shared) {
-            log::debug!(error:%; "node lost a client");
+            log::debug!(error:%; "connection of a node's client failed");
         }
         shared.clients.fetch_sub(1, Ordering::Relaxed);
     })?;

@@ -52,12 +52,12 @@ pub(crate) struct Admin {
 
 /// The paths, and what is found there.
 pub const PATHS: &[(&str, &str)] = &[
-    ("/live", "whether every worker's loop turns: 200, or 503"),
-    ("/ready", "whether clients are taken, whatever the servers do: 200, or 503 while it drains"),
-    ("/metrics", "all figures, as Prometheus reads them"),
-    ("/config", "the configuration, with defaults and without secrets"),
-    ("/servers", "the servers of each pool and how they are"),
-    ("/route?key=KEY&pool=POOL", "which server has a key"),
+    ("/live", "liveness: 200 if every worker's loop runs, else 503"),
+    ("/ready", "readiness: 200 while the proxy accepts clients, 503 while it drains"),
+    ("/metrics", "all metrics in the text format of Prometheus"),
+    ("/config", "the configuration in force, with defaults and without secrets"),
+    ("/servers", "the servers of each pool, with state and counters"),
+    ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
 
 /// Long pages that are wanted and not yet made. They are made one at a time.
@@ -167,7 +167,7 @@ impl Admin {
     async fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let error =
-                json!({ "error": "only GET and HEAD are answered: nothing can be changed" });
+                json!({ "error": "method not allowed: the admin port answers GET and HEAD only" });
             let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, &error);
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
@@ -184,7 +184,7 @@ impl Admin {
                 Err(why) => page(StatusCode::BAD_REQUEST, &json!({ "error": why })),
             },
             path => {
-                let error = format!("there is nothing at {path}; / lists what there is");
+                let error = format!("no such path: {path}; / lists all paths");
                 page(StatusCode::NOT_FOUND, &json!({ "error": error }))
             }
         }
@@ -194,7 +194,7 @@ impl Admin {
     async fn make(self: &Arc<Self>, write: fn(&Self) -> Answer) -> Answer {
         if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
-            let error = "too many pages are asked for at once: ask again in a second";
+            let error = "too many requests for long pages at once: retry in a second";
             return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
         }
         let admin = Arc::clone(self);

@@ -272,7 +272,7 @@ fn unknown_word(word: &OsString) -> UsageError {
     let word = word.to_string_lossy();
     if let Some(command) = COMMANDS.iter().find(|command| command.name == word) {
         let call = text::call(command);
-        return UsageError::new(format!("the command comes first: {call}"));
+        return UsageError::new(format!("write the command before its options: {call}"));
     }
     let meant = suggest::nearest(&word, COMMANDS.iter().map(|command| command.name));
     let meant = meant.map_or_else(String::new, |known| format!("; did you mean '{known}'?"));

@@ -116,7 +116,7 @@ impl Config {
             (None, [pool]) => Ok(pool),
             (None, _) => Err(format!("{}: choose a pool with -p: {}", self.source, names())),
             (Some(name), _) => self.pool(name).ok_or_else(|| {
-                format!("{}: there is no pool '{name}', only {}", self.source, names())
+                format!("{}: there is no pool '{name}'; the pools are {}", self.source, names())
             }),
         }
     }

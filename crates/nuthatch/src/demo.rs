@@ -94,7 +94,7 @@ struct Stage {
 impl Stage {
     /// Starts the proxy over `nodes`, on the first free one of `ports`.
     fn open(ports: Range<u16>, nodes: &[SocketAddr]) -> io::Result<Self> {
-        let mut taken = io::Error::other("there is no port to try");
+        let mut taken = io::Error::other("the demo found no free port");
         for port in ports {
             let text = configuration(port, nodes);
             let config = Config::parse(Path::new("demo.yml"), text.as_bytes());

@@ -105,7 +105,7 @@ fn tcp(host: &str, port: u16, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let mut address = (host, port)
         .to_socket_addrs()?
         .next()
-        .ok_or_else(|| io::Error::other("the name has no address"))?;
+        .ok_or_else(|| io::Error::other("the host name has no address"))?;
     if workers > 1 && !reuseport {
         // Sockets that share a port would share it with another process, too, and half of our
         // clients would be its. So the port must be free for one that does not share.

@@ -88,8 +88,8 @@ fn execute(command: Command) -> Outcome {
 
 /// Said by the program as it is shipped.
 #[cfg(not(feature = "demo"))]
-const NO_DEMO: &str = "this program is built without demo and node: the source has them, \
-                       run \"cargo run --release -- demo\" there";
+const NO_DEMO: &str = "this program is built without the commands demo and node; to use them, \
+                       run \"cargo run --release -- demo\" in a clone of the source";
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
@@ -109,12 +109,12 @@ fn serve(options: &Options) -> Outcome {
     let signals = Signals::catch()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
-        ::log::debug!("option -m {bytes} has no effect, there are no mbufs");
+        ::log::debug!("option -m {bytes} has no effect: nuthatch has no mbufs");
     }
-    let traps =
+    let warnings =
         lint::warnings(&config).len() + config.notes.len() + usize::from(shortage.is_some());
-    if traps > 0 {
-        ::log::warn!(traps; "the configuration has traps, nuthatch -t tells which");
+    if warnings > 0 {
+        ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)

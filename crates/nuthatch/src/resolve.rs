@@ -36,7 +36,7 @@ pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<I
         for_thread.send(Message::Resolved(answer));
     });
     if let Err(error) = spawned {
-        log::error!(error:%; "no thread for a name look-up");
+        log::error!(error:%; "failed to start a thread for a name look-up");
         inbox.send(Message::Resolved(Resolved { pool, conn, addresses: Vec::new() }));
     }
 }

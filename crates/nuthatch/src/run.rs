@@ -71,13 +71,13 @@ pub fn run(
             match draining_since {
                 Some(since) if since.elapsed() < ECHO => continue,
                 Some(_) => {
-                    log::warn!("asked to end a second time: ending now");
+                    log::warn!("second signal: exiting now");
                     files.remove();
                     logging::flush();
                     process::exit(1);
                 }
                 None if inboxes.get().is_none() => {
-                    log::info!("asked to end before it serves: ending now");
+                    log::info!("signal during the start: exiting now");
                     files.remove();
                     return Ok(());
                 }
@@ -90,7 +90,7 @@ pub fn run(
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
     files.remove();
     if outcome.is_ok() {
-        log::info!("ended");
+        log::info!("nuthatch stopped");
     }
     outcome
 }
@@ -118,7 +118,7 @@ impl Start {
         if let Some(path) = &options.pid_file {
             files.write_pid(path)?;
         }
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch serves");
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch started");
         ready.announce()?;
         Ok(proxy)
     }
@@ -141,7 +141,7 @@ fn now() -> Instant {
 fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
     match event {
         ProcessEvent::Drain => {
-            log::info!("draining: taking no new clients, answering what was asked");
+            log::info!("draining: no new clients, answering the requests in flight");
             inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
         }
         ProcessEvent::ReopenLog => logging::reopen(),

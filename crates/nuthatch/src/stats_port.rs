@@ -47,7 +47,7 @@ pub(crate) fn start(
     files: &OwnFiles,
 ) -> io::Result<()> {
     let named = |error: io::Error| {
-        let text = format!("the statistics can't listen on {address} port {port}: {error}");
+        let text = format!("the statistics port can't listen on {address} port {port}: {error}");
         io::Error::new(error.kind(), text)
     };
     let listener: OwnedFd = if address.starts_with('/') {

@@ -52,7 +52,7 @@ impl Watch {
                 if mem::take(&mut self.down[server.index()]) {
                     // What was tried last is what answers.
                     let ((server, address, connected_to), reason) =
-                        (about(server), "it answers again");
+                        (about(server), "server replied");
                     log::warn!(pool, server, address:%, connected_to, reason; "server up");
                 }
             }
@@ -92,7 +92,7 @@ pub(crate) fn tell_move(
 ) {
     let (pool, server) = (&shared.pool.name, &shared.pool.servers[server]);
     let (server, address) = (&server.name, &server.address);
-    let reason = failed.map_or("its name has other addresses now", reason);
+    let reason = failed.map_or("its host name resolves to other addresses", reason);
     log::warn!(
         pool, server, address:%, was:%, connected_to:%, reason; "server uses another address"
     );
@@ -106,9 +106,9 @@ fn list(addresses: &[String]) -> String {
 /// The reason as clients read it, or plainer where twemproxy's words for them say too little.
 fn reason(error: ServerError) -> &'static str {
     match error {
-        ServerError::HostDown => "its name has no address",
-        ServerError::Closed => "it closed the connection",
-        ServerError::Local => "no descriptor or memory left here",
+        ServerError::HostDown => "host name has no address",
+        ServerError::Closed => "server closed the connection",
+        ServerError::Local => "proxy is out of file descriptors or memory",
         other => other.text(),
     }
 }

@@ -288,7 +288,7 @@ impl Worker {
             Ok(None) => {}
             Err(error) => {
                 let pause_ms = ACCEPT_PAUSE.as_millis();
-                log::error!(error:%, pause_ms; "accepting clients pauses");
+                log::error!(error:%, pause_ms; "paused accepting clients");
                 self.watch_listeners(Interest::default());
                 self.accept_again = Some(now.after(ACCEPT_PAUSE));
             }
@@ -319,7 +319,7 @@ impl Worker {
                 pool.clients[id.index()] = Some(socket);
             }
             Err(error) => {
-                log::error!(error:%; "a client was dropped");
+                log::error!(error:%; "closed a client that epoll could not watch");
                 pool.mux.close_client(id);
             }
         }
@@ -328,7 +328,7 @@ impl Worker {
     fn watch_listeners(&self, interest: Interest) {
         for (index, listener) in self.listeners.iter().enumerate() {
             if let Err(error) = self.poll.modify(listener, Token::Listener(index), interest) {
-                log::error!(error:%; "a listener is lost");
+                log::error!(error:%; "epoll could not watch a listener");
             }
         }
     }
@@ -452,7 +452,7 @@ impl Worker {
         if is_out_of_time && !is_quiet {
             let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
-            log::warn!(requests_cut = requests, clients_cut = clients; "drain out of time");
+            log::warn!(requests_cut = requests, clients_cut = clients; "drain timed out");
         }
         is_out_of_time || is_quiet && self.lingering.lets_drain_end()
     }

@@ -94,8 +94,8 @@ fn a_good_file_is_ok_and_its_traps_are_told() {
     assert_eq!(
         traps.err,
         "nuthatch: configuration file 'slow.yml' syntax is ok\n\
-         warning: alpha: Without a timeout a server that hangs holds its clients for ever, and is \
-         never ejected for it. Set one in milliseconds, such as timeout: 400.\n"
+         warning: alpha: Without a timeout, clients wait forever for a server that hangs, and the \
+         proxy never ejects the server. Set a timeout in milliseconds, such as timeout: 400.\n"
     );
     assert_eq!(traps.code, Some(0));
 }
@@ -110,8 +110,8 @@ error: bad.yml:2:11: alpha.listen: \"x\": conf: directive \"listen\" has an inva
 /path/of/a.sock 660
 error: bad.yml:3:3: alpha.hsah: conf: directive \"hsah\" is unknown; did you mean \"hash\"?
 error: bad.yml:5:5: alpha.servers[0]: \"a:1:0\": conf: directive \"servers\" has a zero weight in \
-\"hostname:port:weight [name]\" format string; write a weight from 1, or take the server out of \
-the list
+\"hostname:port:weight [name]\" format string; write a weight of at least 1, or remove the server \
+from the list
 nuthatch: configuration file 'bad.yml' syntax is invalid
 ";
     for arguments in [&["-t", "-c", "bad.yml"][..], &["-c", "bad.yml"], &["-d", "-c", "bad.yml"]] {

@@ -60,7 +60,7 @@ const POOL: &[Family<PoolStats>] = &[
     counter("client_accepts_total", "Clients accepted.", |pool| pool.client_accepts.read()),
     counter(
         "client_rejects_total",
-        "Clients turned away because there were as many as may be.",
+        "Clients rejected because a limit of connections was reached.",
         |pool| pool.client_rejects.read(),
     ),
     counter("client_eof_total", "Clients that closed their connection.", |pool| {
@@ -71,17 +71,19 @@ const POOL: &[Family<PoolStats>] = &[
     }),
     counter(
         "requests_total",
-        "Requests read from clients, each once, however many keys it has.",
+        "Requests read from clients; a request with several keys counts once.",
         |pool| pool.requests.read(),
     ),
     counter("request_bytes_total", "Bytes read from clients.", |pool| pool.request_bytes.read()),
     counter("response_bytes_total", "Bytes written to clients.", |pool| pool.response_bytes.read()),
-    counter("fragments_total", "Parts into which requests with several keys were split.", |pool| {
-        pool.fragments.read()
-    }),
+    counter(
+        "fragments_total",
+        "Fragments made by splitting requests with several keys by server.",
+        |pool| pool.fragments.read(),
+    ),
     counters(
         "commands_total",
-        "Requests by what they do; get and touch count keys.",
+        "Requests by class; get and touch count keys.",
         "class",
         &[
             ("get", |pool| pool.cmd_get.read()),
@@ -92,11 +94,11 @@ const POOL: &[Family<PoolStats>] = &[
             ("flush", |pool| pool.cmd_flush.read()),
         ],
     ),
-    counter("meta_requests_total", "Meta requests, which count in their class too.", |pool| {
+    counter("meta_requests_total", "Meta requests; commands_total counts them too.", |pool| {
         pool.cmd_meta.read()
     }),
-    counter("get_hits_total", "Keys that were found.", |pool| pool.get_hits.read()),
-    counter("get_misses_total", "Keys that were not found.", |pool| pool.get_misses.read()),
+    counter("get_hits_total", "Keys requested and found.", |pool| pool.get_hits.read()),
+    counter("get_misses_total", "Keys requested and not found.", |pool| pool.get_misses.read()),
     counter(
         "forward_errors_total",
         "Requests and fragments that failed because a server could not answer.",
@@ -104,7 +106,7 @@ const POOL: &[Family<PoolStats>] = &[
     ),
     counters(
         "client_errors_total",
-        "Requests that broke the protocol, by what became of the client.",
+        "Requests that broke the protocol: bad_request got an error, framing_lost closed the client.",
         "reason",
         &[
             ("bad_request", |pool| pool.client_request_errors.read()),
@@ -113,7 +115,7 @@ const POOL: &[Family<PoolStats>] = &[
     ),
     counters(
         "limit_reached_total",
-        "Times a limit of the configuration was reached.",
+        "Times that requests, replies or clients reached a configured limit.",
         "limit",
         &[
             ("item_size_max", |pool| pool.limit_item_size.read()),
@@ -127,7 +129,7 @@ const POOL: &[Family<PoolStats>] = &[
     ),
     counter(
         "desync_total",
-        "Server connections given up because a reply did not fit its request.",
+        "Server connections closed because a reply did not match its request.",
         |pool| pool.desync_total.read(),
     ),
 ];
@@ -135,37 +137,49 @@ const POOL: &[Family<PoolStats>] = &[
 const SERVER: &[Family<ServerStats>] = &[
     gauge(
         "server_down",
-        "Workers in which a connection to the server failed and no reply came since.",
+        "Workers that received no reply from the server since a connection to it failed.",
         |server| server.more.is_down.read(),
     ),
-    gauge("server_ejected", "Workers in which the server is off the ring.", |server| {
+    gauge("server_ejected", "Workers that have ejected the server from their ring.", |server| {
         server.more.is_ejected.read()
     }),
     counter(
         "server_ejections_total",
-        "Times the server was taken off the ring, in each worker.",
+        "Times that a worker ejected the server from its ring.",
         |server| server.more.ejections.read(),
     ),
-    gauge("server_connections", "Connections to the server now.", |server| {
+    gauge("server_connections", "Connections to the server that are open now.", |server| {
         server.server_connections.read()
     }),
-    counter("server_connects_total", "Connections to the server that were begun.", |server| {
+    counter("server_connects_total", "Attempts to connect to the server.", |server| {
         server.more.connects.read()
     }),
     counter("server_requests_total", "Requests and fragments queued for the server.", |server| {
         server.requests.read()
     }),
-    counter("server_request_bytes_total", "Bytes of them.", |server| server.request_bytes.read()),
-    counter("server_responses_total", "Replies of the server.", |server| server.responses.read()),
-    counter("server_response_bytes_total", "Bytes of them.", |server| server.response_bytes.read()),
-    gauge("server_in_queue", "Requests not yet written to the server.", |server| {
+    counter("server_request_bytes_total", "Bytes of requests queued for the server.", |server| {
+        server.request_bytes.read()
+    }),
+    counter("server_responses_total", "Replies received from the server.", |server| {
+        server.responses.read()
+    }),
+    counter(
+        "server_response_bytes_total",
+        "Bytes of replies received from the server.",
+        |server| server.response_bytes.read(),
+    ),
+    gauge("server_in_queue", "Requests queued for the server and not yet sent.", |server| {
         server.in_queue.read()
     }),
-    gauge("server_in_queue_bytes", "Bytes of them.", |server| server.in_queue_bytes.read()),
-    gauge("server_out_queue", "Requests written to the server and not yet answered.", |server| {
+    gauge("server_in_queue_bytes", "Bytes of requests not yet sent to the server.", |server| {
+        server.in_queue_bytes.read()
+    }),
+    gauge("server_out_queue", "Requests sent to the server and not yet answered.", |server| {
         server.out_queue.read()
     }),
-    gauge("server_out_queue_bytes", "Bytes of them.", |server| server.out_queue_bytes.read()),
+    gauge("server_out_queue_bytes", "Bytes of requests sent and not yet answered.", |server| {
+        server.out_queue_bytes.read()
+    }),
 ];
 
 /// A histogram of each server, for each class of requests if there are several.
@@ -178,17 +192,17 @@ struct Times {
 const TIMES: &[Times] = &[
     Times {
         name: "queue_seconds",
-        help: "From when a request is taken to when it is written to the server.",
+        help: "Time from reading a request to sending it to the server.",
         of: |server| &server.more.queue_time,
     },
     Times {
         name: "server_seconds",
-        help: "From when a request is written to the server to when its reply is here.",
+        help: "Time from sending a request to the server to receiving its reply.",
         of: |server| &server.more.server_time,
     },
     Times {
         name: "connect_seconds",
-        help: "From when a connection is wanted to when it is open, name look-up included.",
+        help: "Time to open a connection to the server, including the name look-up.",
         of: |server| std::slice::from_ref(&server.more.connect_time),
     },
 ];
@@ -226,27 +240,35 @@ pub(super) fn write(admin: &Admin) -> String {
 }
 
 fn write_proxy(text: &mut Text, admin: &Admin) {
-    text.head("build_info", Kind::Gauge, "The version, as a label.");
+    text.head("build_info", Kind::Gauge, "The version of the proxy, as a label; the value is 1.");
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     let start = admin.start.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let ready = u8::from(admin.is_ready());
     let workers = admin.inboxes.len();
     for (name, help, value) in [
-        ("start_time_seconds", "When the proxy started, since 1970.", &start as &dyn Display),
-        ("workers", "Threads that serve clients.", &workers),
-        ("ready", "1 while clients are taken, 0 while the proxy drains.", &ready),
-        ("config_generation", "Configurations put in force since the start.", &GENERATION),
+        (
+            "start_time_seconds",
+            "Start time of the proxy, in seconds since 1970.",
+            &start as &dyn Display,
+        ),
+        ("workers", "Worker threads.", &workers),
+        ("ready", "1 while the proxy accepts clients, 0 while it drains.", &ready),
+        ("config_generation", "Configurations loaded since the start.", &GENERATION),
     ] {
         text.head(name, Kind::Gauge, help);
         text.sample(name, &[], value);
     }
     let name = "log_lines_dropped_total";
-    text.head(name, Kind::Counter, "Lines of the log that were lost: its reader did not keep up.");
+    text.head(
+        name,
+        Kind::Counter,
+        "Log lines dropped because the log could not be written fast enough.",
+    );
     text.sample(name, &[], log::dropped());
     text.head(
         "ring_hash",
         Kind::Gauge,
-        "A fingerprint of the configured ring: proxies that differ send keys elsewhere.",
+        "Fingerprint of the configured ring; proxies with the same value route keys alike.",
     );
     for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
         text.sample("ring_hash", &[("pool", &shared.pool.name)], pages::ring_hash(ring));
@@ -255,7 +277,11 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
 
 /// What is no sum over the workers.
 fn write_servers(text: &mut Text, admin: &Admin) {
-    text.head("server_ring_share", Kind::Gauge, "The part of the keys it has, as configured.");
+    text.head(
+        "server_ring_share",
+        Kind::Gauge,
+        "Share of the configured ring that the server owns, 0 to 1.",
+    );
     for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
         for number in 0..shared.pool.servers.len() {
             let labels = server_labels(&shared.pool, number);
@@ -265,7 +291,7 @@ fn write_servers(text: &mut Text, admin: &Admin) {
     text.head(
         "server_errors_total",
         Kind::Counter,
-        "Connections that failed with requests on them, and times requests ran out of time.",
+        "Failed connections that had requests queued, and timeouts of requests, by reason.",
     );
     for (shared, number) in each_server(admin) {
         for error in ServerError::OF_SERVERS {

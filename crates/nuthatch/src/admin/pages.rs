@@ -101,9 +101,11 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
         let text = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, text)| text);
         text.map(|text| percent_decode_str(text).collect::<Vec<u8>>())
     };
-    let key = value("key").ok_or("say which key: /route?key=KEY")?;
+    let key = value("key").ok_or("the key is missing: request /route?key=KEY")?;
     if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
-        return Err("a key is 1 to 250 bytes, none of them a space or a control character".into());
+        return Err(
+            "invalid key: a key has 1 to 250 bytes, without spaces and control characters".into()
+        );
     }
     let name = value("pool").map(|name| String::from_utf8_lossy(&name).into_owned());
     let index = choose(admin, name.as_deref())?;
@@ -117,10 +119,12 @@ fn choose(admin: &Admin, name: Option<&str>) -> Result<usize, String> {
     let all = names.join(", ");
     match name {
         None if names.len() == 1 => Ok(0),
-        None => Err(format!("say which pool: /route?key=KEY&pool=POOL, one of {all}")),
+        None => Err(format!(
+            "the pool is missing: request /route?key=KEY&pool=POOL; the pools are {all}"
+        )),
         Some(name) => names
             .iter()
             .position(|known| *known == name)
-            .ok_or_else(|| format!("there is no pool {name:?}, only {all}")),
+            .ok_or_else(|| format!("there is no pool {name:?}; the pools are {all}")),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn route(given: Given) -> Result<Command, UsageError> {
 pub(super) fn diff(given: Given) -> Result<Command, UsageError> {
     let files: Vec<PathBuf> = given.words.into_iter().map(PathBuf::from).collect();
     let [old, new] = <[PathBuf; 2]>::try_from(files)
-        .map_err(|_| UsageError::new("diff compares two files: nuthatch diff OLD NEW"))?;
+        .map_err(|_| UsageError::new("diff requires two files: nuthatch diff OLD NEW"))?;
     Ok(Command::Diff(Diff { old, new, ..given.diff }))
 }
 
@@ -46,7 +46,9 @@ pub(super) fn completions(Given { words, .. }: Given) -> Result<Command, UsageEr
         [word] => word.to_str().and_then(Shell::from_name),
         _ => None,
     };
-    let one_of = || UsageError::new(format!("completions are for one of {}", SHELLS.join(", ")));
+    let one_of = || {
+        UsageError::new(format!("completions requires the name of a shell: {}", SHELLS.join(", ")))
+    };
     shell.map(Command::Completions).ok_or_else(one_of)
 }
 

@@ -115,11 +115,14 @@ const HELP: Flag = switch("h?", "help", "show this help", |given| &mut given.hel
 pub static FLAGS: &[Flag] = &[
     HELP,
     switch("V", "version", "show the version", |given| &mut given.version),
-    switch("t", "test-conf", "check the configuration, warn of traps, and end", |given| {
-        &mut given.test
-    }),
-    switch("d", "daemonize", "go on in the background", |given| &mut given.options.daemonize),
-    switch("D", "describe-stats", "say what the statistics mean", |given| {
+    switch(
+        "t",
+        "test-conf",
+        "check the configuration, print errors and warnings, and exit",
+        |given| &mut given.test,
+    ),
+    switch("d", "daemonize", "run in the background", |given| &mut given.options.daemonize),
+    switch("D", "describe-stats", "describe the statistics and exit", |given| {
         &mut given.describe_stats
     }),
     flag(
@@ -154,24 +157,24 @@ pub static FLAGS: &[Flag] = &[
         "i",
         "stats-interval",
         "MS",
-        "taken for twemproxy's sake: statistics are always current",
+        "accepted for twemproxy's sake, no effect: statistics are always current",
         Reads::Number(|given| &mut given.options.stats_interval),
     ),
-    file("p", "pid-file", "write the process id there (default: nowhere)", |given| {
+    file("p", "pid-file", "write the process id to this file (default: no file)", |given| {
         &mut given.options.pid_file
     }),
     flag(
         "m",
         "mbuf-size",
         "BYTES",
-        "taken for twemproxy's sake: there are no mbufs",
+        "accepted for twemproxy's sake, no effect: there are no mbufs",
         Reads::MbufSize(|given| &mut given.options.mbuf_size),
     ),
     flag(
         "",
         "workers",
         "N|auto",
-        "threads; auto is one for each CPU granted (default: 1)",
+        "worker threads; auto is one for each CPU granted (default: 1)",
         Reads::Workers(|given| &mut given.options.workers),
     )
     .or_variable("WORKERS"),
@@ -179,7 +182,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "admin",
         "HOST:PORT",
-        "serve metrics and health by HTTP there (default: nowhere)",
+        "serve metrics and health by HTTP on this address (default: off)",
         Reads::HostPort(|given| &mut given.options.admin),
     )
     .or_variable("ADMIN_LISTEN"),
@@ -248,11 +251,11 @@ pub static COMMANDS: &[CommandWord] = &[
     CommandWord {
         name: "demo",
         usage: "[--once]",
-        doc: "show the proxy at work, with three servers and a load of its own",
+        doc: "run the proxy with three test servers and a test load",
         about: "\
 Starts three small memcached servers and a proxy in front of them, on ports of
 127.0.0.1, sends requests, checks every answer, and shows which server got
-which keys. Then the proxy stays for you to try, until Ctrl-C.
+which keys. Then the proxy keeps running for you to try, until Ctrl-C.
 ",
         flags: &[HELP, switch("", "once", "end after one round", |given| &mut given.once)],
         words: Words::None,
@@ -263,7 +266,7 @@ which keys. Then the proxy stays for you to try, until Ctrl-C.
     CommandWord {
         name: "node",
         usage: "[-l ADDR] [-m MB]",
-        doc: "be a small memcached server, to try things with",
+        doc: "run a small memcached server for tests",
         about: "\
 Serves memcached's classic and meta commands from memory until SIGTERM or
 Ctrl-C. It is for tests and demonstrations, not for traffic.
@@ -293,12 +296,12 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
     CommandWord {
         name: "route",
         usage: "[-c FILE] [-p POOL] [--json] [KEY...]",
-        doc: "say which server has a key; keys also come as lines of standard input",
+        doc: "print the server of each key; without KEY, read keys from standard input, one per line",
         about: "\
-Reads the configuration as the proxy does and answers a line for each key: the
-key, its hash, and the name of the server that has it while all servers live.
-No server is asked. Without keys on the command line every line of standard
-input is one.
+Reads the configuration as the proxy does and prints a line for each key: the
+key, the hash of the key, and the name of the server that owns the key while no
+server is ejected. The command sends nothing to the servers. Without keys on the
+command line, each line of standard input is a key.
 ",
         flags: &[
             HELP,
@@ -326,11 +329,11 @@ input is one.
     CommandWord {
         name: "diff",
         usage: "OLD NEW [-p POOL] [--keys FILE] [--json]",
-        doc: "say which keys would move from one configuration to the other",
+        doc: "count the keys that move from one configuration to another",
         about: "\
-Sends 100,000 generated keys, or those of a file, through both configurations,
-and counts the keys whose server has another address in the second. Pools of
-the same name are compared. No server is asked.
+Routes 100,000 generated keys, or the keys of a file, with both configurations,
+and counts the keys whose server has another address in the second. Compares
+pools with the same name. The command sends nothing to the servers.
 ",
         flags: &[
             HELP,
@@ -355,9 +358,9 @@ the same name are compared. No server is asked.
     CommandWord {
         name: "completions",
         usage: "bash|zsh|fish",
-        doc: "print what completes command lines in a shell",
+        doc: "print a completion script for a shell",
         about: "\
-Prints a script to standard output, for the place where the shell looks for
+Prints a script to standard output. Save the script where the shell looks for
 completions.
 ",
         flags: &[HELP],

@@ -45,19 +45,23 @@ pub fn man() -> String {
         item(&mut page, variable.name, &format!("{}{default}", variable.doc));
     }
     section(&mut page, "SIGNALS");
-    item(&mut page, "SIGTERM, SIGINT", "Answer what is in flight and end; a second one ends now.");
-    item(&mut page, "SIGHUP", "Open the log file anew.");
-    item(&mut page, "SIGTTIN, SIGTTOU", "Log one level more, one level less.");
+    item(
+        &mut page,
+        "SIGTERM, SIGINT",
+        "Answer the requests in flight and exit; a second signal exits at once.",
+    );
+    item(&mut page, "SIGHUP", "Reopen the log file.");
+    item(&mut page, "SIGTTIN, SIGTTOU", "Raise the log level by one, lower it by one.");
     section(&mut page, "FILES");
-    item(&mut page, crate::config::DEFAULT_FILE, "The configuration, where -c names none.");
+    item(&mut page, crate::config::DEFAULT_FILE, "The configuration file that is read without -c.");
     section(&mut page, "EXIT STATUS");
     page.push_str("0, or 1 with a reason on standard error.\n");
     page
 }
 
 const DESCRIPTION: &str = "Nuthatch listens where clients expect a memcached server, and sends \
-    every key to the one of its servers that has it, in the place where twemproxy (nutcracker) \
-    would look for it. It reads twemproxy's configuration and takes its options.";
+    the request for each key to the server that owns the key: the same server that twemproxy \
+    (nutcracker) chooses. Nuthatch reads twemproxy's configuration and accepts its options.";
 
 fn section(page: &mut String, name: &str) {
     // Writing to a string can't fail.

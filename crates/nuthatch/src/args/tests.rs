@@ -132,7 +132,10 @@ fn a_slip_is_answered_with_the_word_that_was_meant() {
     );
     assert_eq!(refusal("rotue k"), "unexpected argument 'rotue'; did you mean 'route'?");
     assert_eq!(refusal("hello"), "unexpected argument 'hello'");
-    assert_eq!(refusal("-c a.yml demo"), "the command comes first: nuthatch demo [--once]");
+    assert_eq!(
+        refusal("-c a.yml demo"),
+        "write the command before its options: nuthatch demo [--once]"
+    );
 }
 
 #[test]
@@ -225,8 +228,8 @@ fn the_statistics_listen_on_an_address_or_a_path() {
     }
     assert_eq!(
         refusal("-a *"),
-        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; all \
-         addresses are 0.0.0.0, or [::] with those of IPv6"
+        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; for all \
+         addresses write 0.0.0.0 (IPv4 only) or [::]"
     );
     assert!(refusal("-a=").starts_with("option -a can't listen on ''"));
     let long = format!("-a /{}", "x".repeat(107));
@@ -248,7 +251,11 @@ fn completions_are_for_a_shell_that_is_known() {
     assert_eq!(read("completions zsh"), Ok(Command::Completions(Shell::Zsh)));
     assert_eq!(read("completions fish"), Ok(Command::Completions(Shell::Fish)));
     for line in ["completions", "completions tcsh", "completions bash zsh"] {
-        assert_eq!(refusal(line), "completions are for one of bash, zsh, fish", "{line}");
+        assert_eq!(
+            refusal(line),
+            "completions requires the name of a shell: bash, zsh, fish",
+            "{line}"
+        );
     }
     assert_eq!(read("man"), Ok(Command::Man));
 }

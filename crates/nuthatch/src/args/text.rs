@@ -61,9 +61,9 @@ pub fn help() -> String {
     text.push_str(
         "
 Nuthatch is a sharding proxy for memcached. It listens where clients expect a
-memcached server, and sends every key to the one of its servers that has it, in
-the place where twemproxy (nutcracker) would look for it. It reads twemproxy's
-configuration and takes its flags.
+memcached server, and sends the request for each key to the server that owns
+the key: the same server that twemproxy (nutcracker) chooses. Nuthatch reads
+twemproxy's configuration and accepts twemproxy's flags.
 
 Options:
 ",
@@ -95,11 +95,11 @@ Environment, in place of a configuration file (for a pool named memcached):
         "
 Examples:
   nuthatch -c cache.yml                 serve the pools of cache.yml
-  nuthatch -t -c cache.yml              check cache.yml and warn of traps
+  nuthatch -t -c cache.yml              check cache.yml for errors and warnings
   SERVERS=a:11211:1,b:11211:1 nuthatch  serve two servers on 127.0.0.1:11211
-  nuthatch route -c cache.yml user:42   which server has this key?
+  nuthatch route -c cache.yml user:42   which server owns this key?
   nuthatch diff old.yml new.yml         how many keys would move?
-  nuthatch demo                         see it work
+  nuthatch demo                         see the proxy work
   nuthatch route --help                 more about one command
 
 docs/config.md explains every directive, flag and variable.
@@ -136,9 +136,9 @@ const POOL_STATS: &[(&str, &str)] = &[
     ("client_eof", "clients that closed their connection"),
     ("client_err", "client connections that ended with an error"),
     ("client_connections", "clients connected now"),
-    ("server_ejects", "how often a server was taken off the ring"),
-    ("forward_error", "requests, or parts of them, that the proxy had to answer with an error"),
-    ("fragments", "parts into which requests for several servers were cut"),
+    ("server_ejects", "how often a server was ejected from the ring"),
+    ("forward_error", "requests and fragments that the proxy answered with an error"),
+    ("fragments", "fragments made by splitting requests for several servers"),
 ];
 
 const SERVER_STATS: &[(&str, &str)] = &[
@@ -146,13 +146,13 @@ const SERVER_STATS: &[(&str, &str)] = &[
     ("server_err", "server connections that ended with an error"),
     ("server_timedout", "requests that took longer than the timeout"),
     ("server_connections", "connections to the server now"),
-    ("server_ejected_at", "when the server was last taken off the ring, microseconds since 1970"),
+    ("server_ejected_at", "when the server was last ejected, in microseconds since 1970"),
     ("requests", "requests sent"),
     ("request_bytes", "bytes of requests sent"),
     ("responses", "responses received"),
     ("response_bytes", "bytes of responses received"),
     ("in_queue", "requests waiting to be sent"),
     ("in_queue_bytes", "bytes of requests waiting to be sent"),
-    ("out_queue", "requests sent that wait for their response"),
-    ("out_queue_bytes", "bytes of requests sent that wait for their response"),
+    ("out_queue", "requests sent and not yet answered"),
+    ("out_queue_bytes", "bytes of requests sent and not yet answered"),
 ];

@@ -118,7 +118,10 @@ fn server_weight(text: &str) -> Result<u32, Fault> {
     match digits(text).map(u32::try_from) {
         Some(Ok(0)) => {
             let wrong = "has a zero weight in \"hostname:port:weight [name]\" format string";
-            Err(Fault::new(wrong, "write a weight from 1, or take the server out of the list"))
+            Err(Fault::new(
+                wrong,
+                "write a weight of at least 1, or remove the server from the list",
+            ))
         }
         Some(Ok(weight)) if weight <= WEIGHT_MAX => Ok(weight),
         _ => {
@@ -172,10 +175,10 @@ const SOCKET_PATH_MAX: usize = 107;
 
 const LISTEN_FORM: &str =
     "write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or /path/of/a.sock 660";
-const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; all addresses are \
-    0.0.0.0, or [::] with those of IPv6";
+const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; for all addresses \
+    write 0.0.0.0 (IPv4 only) or [::]";
 const SERVER_FORM: &str =
-    "write host:port:weight such as 10.0.0.1:11211:1, and a name behind it if you want one";
+    "write host:port:weight such as 10.0.0.1:11211:1, and a space and a name if you want one";
 
 #[cfg(test)]
 mod tests {
@@ -284,7 +287,7 @@ mod tests {
             let fault = listen(text).unwrap_err();
             assert!([host, form].contains(&&*fault.wrong), "{text:?}: {}", fault.wrong);
         }
-        assert!(listen("*:1").unwrap_err().right.contains("0.0.0.0, or [::]"));
+        assert!(listen("*:1").unwrap_err().right.contains("0.0.0.0 (IPv4 only) or [::]"));
         for text in ["0.0.0.0:1", "[::]:1", "127.1:1", "my-host_1.example.:1", "grün:1", "0:1"] {
             assert!(listen(text).is_ok(), "{text}");
         }

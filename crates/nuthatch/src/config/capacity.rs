@@ -54,7 +54,7 @@ impl Capacity {
             format!(
                 "The connections to servers (servers × server_connections × workers) are \
                  {connections} and may need {with_servers} open files, but the limit is \
-                 {files_max}: nearly no client would get in. Raise the limit (ulimit -n), or lower \
+                 {files_max}: hardly any client could connect. Raise the limit (ulimit -n), or lower \
                  server_connections or --workers."
             )
         }))

@@ -57,7 +57,7 @@ impl Checks {
                 path: String::new(),
                 value: None,
                 wrong: format!("conf: '{}' has no pools", report.source),
-                right: "write a pool: its name and a colon, then its directives, indented".into(),
+                right: "write `pool name:`, then its directives, indented".into(),
             });
         }
         if !report.errors.is_empty() {
@@ -92,7 +92,7 @@ impl Checks {
 
     fn pool_name(&mut self, name: &Scalar) {
         if name.text.is_empty() || name.text.contains(char::is_control) {
-            let wrong = "the pool has no printable name".into();
+            let wrong = "the name of the pool is empty or has control characters".into();
             self.error(name.is_wrong(wrong, "write a name such as memcached"));
         }
         if !self.pool_names.insert(name.text.clone()) {
@@ -105,7 +105,7 @@ impl Checks {
     fn duplicate(&mut self, directive: &Scalar, first: &Scalar) {
         let wrong = format!("conf: directive \"{}\" is a duplicate", directive.text);
         let right = match first.mark {
-            Some(mark) => format!("the first is in line {}, keep one of them", mark.line),
+            Some(mark) => format!("line {} has the first; keep one of them", mark.line),
             None => "keep one of them".into(),
         };
         self.error(directive.remark(wrong, right));
@@ -118,8 +118,7 @@ impl Checks {
         };
         match value {
             _ if directive.is_ignored() => {
-                let wrong =
-                    format!("directive \"{}\" does nothing, nor did it in twemproxy", name.text);
+                let wrong = format!("directive \"{}\" has no effect, as in twemproxy", name.text);
                 self.report.notes.push(name.remark(wrong, "remove it"));
             }
             Value::One(one) if directive.takes_list() && one.text.is_empty() => {}
@@ -230,8 +229,10 @@ impl Checks {
             (_, Source::Environment) => {
                 "set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
             }
-            ("servers", _) => "write servers: and below it one - host:port:weight a line",
-            _ => "write one such as listen: 127.0.0.1:11211",
+            ("servers", _) => {
+                "write servers: and below it each server on a line as - host:port:weight"
+            }
+            _ => "write the address, such as listen: 127.0.0.1:11211",
         };
         let place = entry.map_or(&raw.name, |entry| &entry.directive);
         self.error(place.remark(wrong, right));
@@ -247,7 +248,7 @@ impl Checks {
         let each_max = CONNECTIONS_MAX / pool.servers.len().max(1);
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
         if pool.redis {
-            let wrong = "redis pools are not served, this version speaks memcached only".into();
+            let wrong = "Redis pools are not supported, this version speaks memcached only".into();
             self.about(raw, "redis", wrong, "keep twemproxy for this pool, or remove the pool");
         } else if pool.redis_auth.is_some() {
             let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
@@ -266,7 +267,7 @@ impl Checks {
             self.about(raw, "server_connections", wrong, &right);
         }
         if u32::try_from(total).is_err() {
-            let wrong = format!("the weights add up to {total}, more than 32 bits");
+            let wrong = format!("the sum of the weights, {total}, does not fit into 32 bits");
             self.about(raw, "servers", wrong, "divide all weights by the same number");
         }
     }

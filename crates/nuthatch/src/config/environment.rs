@@ -65,16 +65,31 @@ pub static VARIABLES: &[Variable] = &[
     composed("LISTEN_HOST", Some("127.0.0.1"), "The address to listen on."),
     composed("LISTEN_PORT", Some("11211"), "The port to listen on."),
     composed("LISTEN_SOCKET", None, "A unix socket to listen on as well: /path [permissions]."),
-    plain("HASH", "hash", Some("fnv1a_64"), "How a key becomes a number."),
+    plain("HASH", "hash", Some("fnv1a_64"), "The hash function for keys."),
     plain("HASH_TAG", "hash_tag", None, "Two characters around the part of a key to hash."),
-    plain("DISTRIBUTION", "distribution", Some("ketama"), "How a number becomes a server."),
-    plain("AUTO_EJECT_HOSTS", "auto_eject_hosts", Some("true"), "Take failing servers out."),
-    plain("TIMEOUT", "timeout", Some("2000"), "Milliseconds that a server may take."),
+    plain(
+        "DISTRIBUTION",
+        "distribution",
+        Some("ketama"),
+        "How the hash of a key selects a server.",
+    ),
+    plain(
+        "AUTO_EJECT_HOSTS",
+        "auto_eject_hosts",
+        Some("true"),
+        "Take failing servers off the ring.",
+    ),
+    plain(
+        "TIMEOUT",
+        "timeout",
+        Some("2000"),
+        "Milliseconds that a server may take to connect or to answer.",
+    ),
     plain(
         "SERVER_RETRY_TIMEOUT",
         "server_retry_timeout",
         Some("2000"),
-        "Milliseconds that an ejected server is left alone.",
+        "Milliseconds that an ejected server stays off the ring.",
     ),
     plain(
         "SERVER_FAILURE_LIMIT",
@@ -88,34 +103,49 @@ pub static VARIABLES: &[Variable] = &[
         "CLIENT_CONNECTIONS",
         "client_connections",
         None,
-        "Clients at one time; 0 is as many as files may be open.",
+        "Maximum number of clients; 0 means only the limit of open files.",
     ),
     plain("ALLOW_FLUSH", "allow_flush", None, "Let clients empty all servers with flush_all."),
-    plain("ITEM_SIZE_MAX", "item_size_max", None, "Bytes of one value."),
-    plain("KEYS_MAX", "keys_max", None, "Keys in one request."),
-    plain("LINE_MAX", "line_max", None, "Bytes of one command line."),
-    plain("CLIENT_REQUESTS_MAX", "client_requests_max", None, "Requests of one client in flight."),
+    plain("ITEM_SIZE_MAX", "item_size_max", None, "Maximum bytes of one value."),
+    plain("KEYS_MAX", "keys_max", None, "Maximum number of keys in one request."),
+    plain("LINE_MAX", "line_max", None, "Maximum bytes of one command line."),
+    plain(
+        "CLIENT_REQUESTS_MAX",
+        "client_requests_max",
+        None,
+        "Maximum number of requests in flight for one client.",
+    ),
     plain(
         "CLIENT_BUFFER_MAX",
         "client_buffer_max",
         None,
-        "Bytes of replies of a client before it waits.",
+        "Bytes of replies waiting for a client before the proxy stops reading.",
     ),
     plain(
         "CLIENT_BACKLOG_MAX",
         "client_backlog_max",
         None,
-        "Bytes of replies of a client before errors.",
+        "Bytes of replies held for a client before further replies become errors.",
     ),
     plain(
         "SERVER_REQUESTS_MAX",
         "server_requests_max",
         None,
-        "Requests waiting on a server connection.",
+        "Maximum number of requests waiting on a server connection.",
     ),
-    plain("SERVER_BUFFER_MAX", "server_buffer_max", None, "Bytes queued to a server connection."),
-    plain("MEMORY_MAX", "memory_max", None, "Bytes that one worker holds in buffers."),
-    plain("REDIS", "redis", Some("false"), "Whether the pool speaks Redis; not in this version."),
+    plain(
+        "SERVER_BUFFER_MAX",
+        "server_buffer_max",
+        None,
+        "Maximum bytes queued to a server connection.",
+    ),
+    plain("MEMORY_MAX", "memory_max", None, "Maximum bytes that one worker holds in buffers."),
+    plain(
+        "REDIS",
+        "redis",
+        Some("false"),
+        "Whether the pool speaks Redis; this version does not support it.",
+    ),
 ];
 
 /// The raw pool; `variable` looks a variable up by its name.
@@ -194,6 +224,6 @@ pub(super) fn separator_fault(server: &str) -> Option<Fault> {
     if is_own || parts.filter(looks_like_address).count() < 2 {
         return None;
     }
-    let wrong = "has more than one address where one server stands";
+    let wrong = "has several addresses in the place of one server";
     Some(Fault::new(wrong, "separate servers by commas, such as SERVERS=a:11211,b:11211"))
 }

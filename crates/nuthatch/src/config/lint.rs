@@ -88,11 +88,12 @@ fn clustered_keys(pool: &Pool) -> Option<Trap> {
     let other = [Hash::Jenkins, Hash::Md5, Hash::Murmur].into_iter().max_by_key(better)?;
     Some((
         format!(
-            "hash fnv1a_64 keeps short keys that count up close together: \
+            "hash fnv1a_64 puts short numbered keys close together on the ring: \
              the 100 keys k0 to k99 use only {used} of your {servers} servers."
         ),
         format!(
-            "With hash {} they use {}; in a cache that is in use nearly every key moves once.",
+            "With hash {} these keys use {}; changing the hash of a cache in use moves nearly every \
+             key once.",
             other.name(),
             better(&other)
         ),
@@ -116,10 +117,10 @@ fn no_points(pool: &Pool) -> Option<Trap> {
     let names = list(servers.filter(|(_, has_points)| !has_points).map(|(server, _)| server))?;
     Some((
         format!(
-            "The weight of {names} is so small against the others that it rounds to nothing: no \
-             key goes there."
+            "The weight of {names} is too small against the other weights: the ring has no \
+             point for {names}, so no key goes there."
         ),
-        "Raise it, or take the server out of the list.".into(),
+        "Raise the weight, or remove the server from the list.".into(),
     ))
 }
 
@@ -128,7 +129,7 @@ fn random_keys(pool: &Pool) -> Option<Trap> {
         return None;
     }
     Some((
-        "distribution random sends each request to any server, so what was set is mostly not found."
+        "distribution random sends each request to any server, so most keys are not found again."
             .into(),
         "Use ketama, unless all servers hold the same items.".into(),
     ))
@@ -139,8 +140,8 @@ fn ejection_with_modula(pool: &Pool) -> Option<Trap> {
         return None;
     }
     Some((
-        "With modula the ejection of one server moves nearly all keys of all servers, and so does \
-         its return."
+        "With distribution modula, ejecting one server moves nearly all keys of all servers, and \
+         so does the return of the server."
             .into(),
         "Use ketama, or set auto_eject_hosts: false.".into(),
     ))
@@ -154,9 +155,10 @@ fn order_of_modula(pool: &Pool) -> Option<Trap> {
     let order = list(pool.servers.iter())?;
     Some((
         format!(
-            "modula counts the servers by name, short names first, not as in the list: {order}."
+            "distribution modula numbers the servers by name, short names first, not by their \
+             order in the list: {order}."
         ),
-        "Write the list in this order, so that nobody is misled.".into(),
+        "Write the list in this order, so that the list shows how keys are routed.".into(),
     ))
 }
 
@@ -165,10 +167,10 @@ fn no_timeout(pool: &Pool) -> Option<Trap> {
         return None;
     }
     Some((
-        "Without a timeout a server that hangs holds its clients for ever, and is never ejected \
-         for it."
+        "Without a timeout, clients wait forever for a server that hangs, and the proxy never \
+         ejects the server."
             .into(),
-        "Set one in milliseconds, such as timeout: 400.".into(),
+        "Set a timeout in milliseconds, such as timeout: 400.".into(),
     ))
 }
 
@@ -190,10 +192,13 @@ fn named_by_address(pool: &Pool) -> Option<Trap> {
         (unnamed, all) => format!("{unnamed} of {all} servers"),
     };
     Some((
-        format!("{count} are on the ring by IP address: when one gets another, its keys move."),
         format!(
-            "Give them names, as in \"{} {}\". That name is the present one and moves nothing; \
-             any other moves keys once.",
+            "{count} are on the ring under an IP address: when the address changes, the keys of the \
+             server move."
+        ),
+        format!(
+            "Give each server a name, as in \"{} {}\": the present name moves no keys, any other \
+             name moves the keys of the server once.",
             first.configured, first.name
         ),
     ))
@@ -208,11 +213,11 @@ fn named_by_port(pool: &Pool) -> Option<Trap> {
     let long = pool.servers.iter().find(|server| port(server).is_some_and(|port| port != 11211))?;
     Some((
         format!(
-            "On the ring a server on port 11211 is its host alone ({}), one on another port has \
-             it in its name ({}): a change of the port to or from 11211 moves keys.",
+            "The ring name of a server on port 11211 is the host alone ({}), on any other port \
+             it is host:port ({}): a change of the port to or from 11211 moves keys.",
             short.name, long.name
         ),
-        "Give the servers names of their own.".into(),
+        "Give each server a name.".into(),
     ))
 }
 
@@ -228,10 +233,10 @@ fn named_like_another(pool: &Pool) -> Option<Trap> {
     let server = pool.servers.iter().filter(|server| server.named).find(is_address)?;
     Some((
         format!(
-            "What stands behind a space is a name, so \"{} {}\" is one server that is called {}.",
+            "The text after a space is the name of a server, so \"{} {}\" is one server named {}.",
             server.configured, server.name, server.name
         ),
-        "If these are two servers, write two entries of the list.".into(),
+        "If these are two servers, write two entries in the list.".into(),
     ))
 }
 
@@ -246,8 +251,8 @@ fn one_address_twice(pool: &Pool) -> Option<Trap> {
     });
     let (first, second) = twice?;
     Some((
-        format!("{} and {} are the same server, {}.", first.name, second.name, first.address),
-        "If it shall have more keys, list it once with a greater weight.".into(),
+        format!("{} and {} have the same address, {}.", first.name, second.name, first.address),
+        "To give that server more keys, list it once with a greater weight.".into(),
     ))
 }
 
@@ -316,52 +321,55 @@ mod tests {
             ),
             (
                 "servers: [a:11211:1, b:11211:1, c:11211:1]",
-                "p: hash fnv1a_64 keeps short keys that count up close together: the 100 keys k0 \
-                 to k99 use only 2 of your 3 servers. With hash murmur they use 3; in a cache that \
-                 is in use nearly every key moves once.",
+                "p: hash fnv1a_64 puts short numbered keys close together on the ring: the 100 \
+                 keys k0 to k99 use only 2 of your 3 servers. With hash murmur these keys use 3; \
+                 changing the hash of a cache in use moves nearly every key once.",
             ),
             (
                 "hash: md5, servers: [a:1:100000, b:1:1]",
-                "p: The weight of b:1 is so small against the others that it rounds to nothing: no \
-                 key goes there. Raise it, or take the server out of the list.",
-            ),
-            (
-                "distribution: random, servers: [a:1:1, b:1:1]",
-                "p: distribution random sends each request to any server, so what was set is \
-                 mostly not found. Use ketama, unless all servers hold the same items.",
-            ),
-            (
-                "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",
-                "p: With modula the ejection of one server moves nearly all keys of all servers, \
-                 and so does its return. Use ketama, or set auto_eject_hosts: false.",
-            ),
-            (
-                "distribution: modula, servers: [\"h:1:2 aaa\", \"h:2:1 zz\"]",
-                "p: modula counts the servers by name, short names first, not as in the list: zz, \
-                 aaa. Write the list in this order, so that nobody is misled.",
-            ),
-            (
-                "hash: md5, servers: [10.0.0.1:1:1, \"10.0.0.2:1:1 b\"]",
-                "p: 1 of 2 servers are on the ring by IP address: when one gets another, its keys \
-                 move. Give them names, as in \"10.0.0.1:1:1 10.0.0.1:1\". That name is the \
-                 present one and moves nothing; any other moves keys once.",
-            ),
-            (
-                "hash: md5, servers: [a:11211:1, b:11212:1]",
-                "p: On the ring a server on port 11211 is its host alone (a), one on another port \
-                 has it in its name (b:11212): a change of the port to or from 11211 moves keys. \
-                 Give the servers names of their own.",
-            ),
-            (
-                "hash: md5, servers: [\"a:11211:1 b:11211:1\"]",
-                "p: What stands behind a space is a name, so \"a:11211:1 b:11211:1\" is one \
-                 server that is called b:11211:1. If these are two servers, write two entries of \
+                "p: The weight of b:1 is too small against the other weights: the ring has no \
+                 point for b:1, so no key goes there. Raise the weight, or remove the server from \
                  the list.",
             ),
             (
+                "distribution: random, servers: [a:1:1, b:1:1]",
+                "p: distribution random sends each request to any server, so most keys are \
+                 not found again. Use ketama, unless all servers hold the same items.",
+            ),
+            (
+                "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",
+                "p: With distribution modula, ejecting one server moves nearly all keys of all \
+                 servers, and so does the return of the server. Use ketama, or set auto_eject_hosts: false.",
+            ),
+            (
+                "distribution: modula, servers: [\"h:1:2 aaa\", \"h:2:1 zz\"]",
+                "p: distribution modula numbers the servers by name, short names first, not by \
+                 their order in the list: zz, aaa. Write the list in this order, so that the list \
+                 shows how keys are routed.",
+            ),
+            (
+                "hash: md5, servers: [10.0.0.1:1:1, \"10.0.0.2:1:1 b\"]",
+                "p: 1 of 2 servers are on the ring under an IP address: when the address changes, \
+                 the keys of the server move. Give each server a name, as in \"10.0.0.1:1:1 \
+                 10.0.0.1:1\": the present name moves no keys, any other name moves the keys of \
+                 the server once.",
+            ),
+            (
+                "hash: md5, servers: [a:11211:1, b:11212:1]",
+                "p: The ring name of a server on port 11211 is the host alone (a), on any other \
+                 port it is host:port (b:11212): a change of the port to or from 11211 moves keys. \
+                 Give each server a name.",
+            ),
+            (
+                "hash: md5, servers: [\"a:11211:1 b:11211:1\"]",
+                "p: The text after a space is the name of a server, so \"a:11211:1 b:11211:1\" is \
+                 one server named b:11211:1. If these are two servers, write two entries in the \
+                 list.",
+            ),
+            (
                 "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",
-                "p: a and b are the same server, h:1. If it shall have more keys, list it once \
-                 with a greater weight.",
+                "p: a and b have the same address, h:1. To give that server more keys, list it \
+                 once with a greater weight.",
             ),
         ] {
             assert_eq!(traps(directives), [trap], "{directives}");
@@ -375,8 +383,10 @@ mod tests {
         let warnings: Vec<_> = warnings(&config).iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
-            ["p: Without a timeout a server that hangs holds its clients for ever, and is never \
-              ejected for it. Set one in milliseconds, such as timeout: 400."]
+            [
+                "p: Without a timeout, clients wait forever for a server that hangs, and the proxy never \
+              ejects the server. Set a timeout in milliseconds, such as timeout: 400."
+            ]
         );
     }
 }

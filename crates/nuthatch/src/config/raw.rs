@@ -80,7 +80,7 @@ pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
             Vec::new()
         }
         Err(error) => {
-            let wrong = format!("is no YAML: {}", error.reason);
+            let wrong = format!("invalid YAML: {}", error.reason);
             report.syntax(error.mark, &wrong, repair(text, error.mark));
             Vec::new()
         }
@@ -93,7 +93,7 @@ fn pools(document: Node, report: &mut Report) -> Vec<RawPool> {
         Kind::Mapping(entries) => entries,
         Kind::Scalar(text) if text.is_empty() => Vec::new(),
         _ => {
-            report.syntax(document.mark, "is no list of pools", POOL_FORM);
+            report.syntax(document.mark, "expected pools", POOL_FORM);
             Vec::new()
         }
     };
@@ -103,7 +103,7 @@ fn pools(document: Node, report: &mut Report) -> Vec<RawPool> {
 fn pool(name: Node, body: Node, report: &mut Report) -> Option<RawPool> {
     let mark = name.mark;
     let Some(mut name) = scalar(name, String::new()) else {
-        report.syntax(mark, "the name of a pool is no plain text", POOL_FORM);
+        report.syntax(mark, "the name of a pool must be plain text", POOL_FORM);
         return None;
     };
     name.label.clone_from(&name.text);
@@ -126,7 +126,7 @@ fn pool(name: Node, body: Node, report: &mut Report) -> Option<RawPool> {
 fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entry> {
     let mark = key.mark;
     let Some(mut directive) = scalar(key, String::new()) else {
-        report.syntax(mark, "the name of a directive is no plain text", POOL_FORM);
+        report.syntax(mark, "the name of a directive must be plain text", POOL_FORM);
         return None;
     };
     directive.label = format!("{pool}.{}", directive.text);
@@ -197,4 +197,4 @@ impl Report {
 }
 
 const POOL_FORM: &str =
-    "a pool is its name and a colon, then one `directive: value` a line, indented";
+    "write `pool name:`, then its settings indented, one `directive: value` on each line";

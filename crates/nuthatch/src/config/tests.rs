@@ -189,7 +189,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "servers: [b:1:1]",
         "4:3: alpha.servers: conf: directive \"servers\" is a duplicate; \
-             the first is in line 3, keep one of them",
+             line 3 has the first; keep one of them",
     ),
     (
         "backlog: many",
@@ -209,7 +209,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "timeout: -5",
         "4:12: alpha.timeout: \"-5\": conf: directive \"timeout\" is not a number; \
-             write milliseconds from 0 to 2147483647, 0 or -1 for none",
+             write milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
     ),
     (
         "preconnect: yes",
@@ -260,7 +260,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "redis: true",
-        "4:3: alpha.redis: redis pools are not served, this version speaks memcached only; \
+        "4:3: alpha.redis: Redis pools are not supported, this version speaks memcached only; \
              keep twemproxy for this pool, or remove the pool",
     ),
     (
@@ -312,8 +312,8 @@ fn a_wrong_address_is_reported_with_its_index() {
 ";
     let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight \
         [name]\" \
-                format string; write host:port:weight such as 10.0.0.1:11211:1, and a name behind \
-                it if you want one";
+                format string; write host:port:weight such as 10.0.0.1:11211:1, and a space \
+                and a name if you want one";
     let of = "in \"hostname:port:weight [name]\" format string";
     let listen = "directive \"listen\" has an invalid";
     assert_eq!(
@@ -349,7 +349,7 @@ fn a_wrong_address_is_reported_with_its_index() {
             ),
             format!(
                 "a.yml:10:7: alpha.servers[3]: \"a:1:0\": conf: directive \"servers\" has a zero \
-                 weight {of}; write a weight from 1, or take the server out of the list"
+                 weight {of}; write a weight of at least 1, or remove the server from the list"
             ),
             "a.yml:12:7: alpha.servers[5]: \"b:1:1 a\": conf: pool 'alpha' has servers with same \
              name 'a'; keep one of them, or give them different names"
@@ -360,17 +360,17 @@ fn a_wrong_address_is_reported_with_its_index() {
 
 #[test]
 fn what_is_missing_or_double_is_reported_at_the_pool() {
-    let no_servers = "write servers: and below it one - host:port:weight a line";
+    let no_servers = "write servers: and below it each server on a line as - host:port:weight";
     for (text, message) in [
-        ("", "a.yml: conf: 'a.yml' has no pools; write a pool: its name and a colon".to_owned()),
+        ("", "a.yml: conf: 'a.yml' has no pools; write `pool name:`".to_owned()),
         (
             "# nothing\n",
-            "a.yml: conf: 'a.yml' has no pools; write a pool: its name and a colon".to_owned(),
+            "a.yml: conf: 'a.yml' has no pools; write `pool name:`".to_owned(),
         ),
         (
             "\nalpha:\n  servers: [a:1:1]\n",
             "a.yml:2:1: alpha: conf: directive \"listen:\" is missing; \
-             write one such as listen: 127.0.0.1:11211"
+             write the address, such as listen: 127.0.0.1:11211"
                 .to_owned(),
         ),
         (
@@ -403,7 +403,7 @@ fn what_is_missing_or_double_is_reported_at_the_pool() {
         ),
         (
             "a: {listen: \"h:1\", servers: [a:1:2147483647, b:1:2147483647, c:1:2]}\n",
-            "a.yml:1:20: a.servers: the weights add up to 4294967296, more than 32 bits; \
+            "a.yml:1:20: a.servers: the sum of the weights, 4294967296, does not fit into 32 bits; \
              divide all weights by the same number"
                 .to_owned(),
         ),
@@ -419,14 +419,14 @@ fn a_file_of_another_shape_is_no_configuration() {
     for (text, message) in [
         ("a: {listen: x\n", "a.yml:"),
         ("alpha:\n\tlisten: a:1\n", "a.yml:2:"),
-        ("- a\n- b\n", "a.yml:1:1: is no list of pools; a pool is its name and a colon"),
-        ("alpha\n", "a.yml:1:1: is no list of pools; "),
+        ("- a\n- b\n", "a.yml:1:1: expected pools; write `pool name:`"),
+        ("alpha\n", "a.yml:1:1: expected pools; "),
         ("alpha: x\n", "a.yml:1:8: alpha: the pool has no directives; "),
         ("alpha: [x]\n", "a.yml:1:8: alpha: the pool has no directives; "),
-        ("[a]: {}\n", "a.yml:1:1: the name of a pool is no plain text; "),
+        ("[a]: {}\n", "a.yml:1:1: the name of a pool must be plain text; "),
         (
             "\"\": {listen: \"a:1\", servers: [a:1:1]}\n",
-            "a.yml:1:1: \"\": the pool has no printable name",
+            "a.yml:1:1: \"\": the name of the pool is empty or has control characters",
         ),
         (
             "a: {listen: \"a:1\", servers: [a:1:1]}\n---\nb: {}\n",
@@ -434,7 +434,7 @@ fn a_file_of_another_shape_is_no_configuration() {
         ),
         (
             "a: &x {listen: \"a:1\", servers: [a:1:1]}\nb: *x\n",
-            "a.yml:2:4: is no YAML: an alias is not followed, write the value itself; ",
+            "a.yml:2:4: invalid YAML: aliases are not supported, write the value itself; ",
         ),
         ("a:\n  listen: [::1]:1\n", "a.yml:2:"),
     ] {
@@ -500,8 +500,8 @@ fn sentinels_are_passed_over_with_a_note() {
         assert_eq!(config.notes.len(), 1);
         assert_eq!(
             config.notes[0].located(&config.source).to_string(),
-            "a.yml:4:3: alpha.sentinels: directive \"sentinels\" does nothing, nor did it in \
-             twemproxy; remove it"
+            "a.yml:4:3: alpha.sentinels: directive \"sentinels\" has no effect, as in twemproxy; \
+             remove it"
         );
     }
 }
@@ -630,7 +630,7 @@ fn faults_of_the_environment_name_the_variable() {
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
             "environment: MEMORY_MAX: \"16\"",
-            "environment: REDIS: redis pools are not served, this version speaks memcached only; \
+            "environment: REDIS: Redis pools are not supported, this version speaks memcached only; \
              keep twemproxy for this pool, or remove the pool",
         ]
     );
@@ -716,7 +716,7 @@ fn a_host_that_nothing_can_listen_on_is_refused() {
         assert!(errors.starts_with("environment: LISTEN_HOST:LISTEN_PORT: "), "{errors}");
     }
     let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
-    assert!(errors.ends_with("all addresses are 0.0.0.0, or [::] with those of IPv6"), "{errors}");
+    assert!(errors.ends_with("for all addresses write 0.0.0.0 (IPv4 only) or [::]"), "{errors}");
 }
 
 #[test]
@@ -813,7 +813,10 @@ fn a_pool_is_chosen_by_name_or_because_it_is_alone() {
         read("a: {listen: \"h:1\", servers: [a:1:1]}\nb: {listen: \"h:2\", servers: [a:1:1]}\n");
     assert_eq!(two.choose(Some("b")).unwrap().name, "b");
     assert_eq!(two.choose(None).unwrap_err(), "a.yml: choose a pool with -p: a, b");
-    assert_eq!(two.choose(Some("c")).unwrap_err(), "a.yml: there is no pool 'c', only a, b");
+    assert_eq!(
+        two.choose(Some("c")).unwrap_err(),
+        "a.yml: there is no pool 'c'; the pools are a, b"
+    );
     assert_eq!(read(&with("timeout: 1")).choose(None).unwrap().name, "alpha");
 }
 

@@ -104,7 +104,7 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
     match text {
         "-1" => Ok(None),
         _ => {
-            let none = |fault: Fault| fault.or("0 or -1 for none");
+            let none = |fault: Fault| fault.or("0 or -1 for no timeout");
             let timeout = milliseconds(text).map_err(none)?;
             Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
         }

@@ -24,7 +24,7 @@ pub(super) enum Kind {
     TooDeep,
 }
 
-/// Why a text is no YAML, and where.
+/// Why a text is not valid YAML, and where.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) mark: Mark,
@@ -75,7 +75,7 @@ impl<'t> Reader<'t> {
             Event::SequenceStart(..) => self.sequence(depth)?,
             Event::MappingStart(..) => self.mapping(depth)?,
             Event::Alias(_) => {
-                let reason = "an alias is not followed, write the value itself".into();
+                let reason = "aliases are not supported, write the value itself".into();
                 return Err(SyntaxError { mark, reason });
             }
             _ => return Err(SyntaxError { mark, reason: "a value is missing".into() }),

@@ -147,7 +147,7 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 fn reopen() {
     match LOGGER.sink.reopen() {
         Ok(true) => log::info!("log file reopened"),
-        Ok(false) => log::info!("standard error is not reopened"),
+        Ok(false) => log::info!("nothing to reopen: the log goes to standard error"),
         Err(error) => log::error!("{error}"),
     }
 }

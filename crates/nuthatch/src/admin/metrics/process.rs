@@ -11,15 +11,27 @@ use std::fs;
 pub(super) fn write(text: &mut Text) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-    write_one(text, "process_cpu_seconds_total", Kind::Counter, "CPU time used.", Some(cpu));
+    write_one(
+        text,
+        "process_cpu_seconds_total",
+        Kind::Counter,
+        "User and system CPU time, in seconds.",
+        Some(cpu),
+    );
     let max = getrlimit(Resource::Nofile).current;
-    write_one(text, "process_max_fds", Kind::Gauge, "Descriptors that may be open.", max);
+    write_one(text, "process_max_fds", Kind::Gauge, "Limit of open file descriptors.", max);
     let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
-    write_one(text, "process_open_fds", Kind::Gauge, "Descriptors that are open.", open);
+    write_one(text, "process_open_fds", Kind::Gauge, "Open file descriptors.", open);
     let name = "process_resident_memory_bytes";
-    write_one(text, name, Kind::Gauge, "Memory in use.", resident_bytes());
+    write_one(text, name, Kind::Gauge, "Resident memory, in bytes.", resident_bytes());
     let name = "process_start_time_seconds";
-    write_one(text, name, Kind::Gauge, "When the process started, since 1970.", start_time());
+    write_one(
+        text,
+        name,
+        Kind::Gauge,
+        "Start time of the process, in seconds since 1970.",
+        start_time(),
+    );
 }
 
 fn write_one(text: &mut Text, name: &str, kind: Kind, help: &str, value: Option<impl Display>) {

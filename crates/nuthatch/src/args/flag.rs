@@ -296,7 +296,7 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
     CommandWord {
         name: "route",
         usage: "[-c FILE] [-p POOL] [--json] [KEY...]",
-        doc: "print the server of each key; without KEY, read keys from standard input, one per line",
+        doc: "print the server of each key; without KEY, read keys from standard input",
         about: "\
 Reads the configuration as the proxy does and prints a line for each key: the
 key, the hash of the key, and the name of the server that owns the key while no

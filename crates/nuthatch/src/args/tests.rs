@@ -353,7 +353,7 @@ fn commands_have_flags_of_their_own() {
     let diff =
         Diff { old: "a".into(), new: "b".into(), pool: None, keys: Some("k".into()), json: false };
     assert_eq!(read("diff a b --keys k"), Ok(Command::Diff(diff)));
-    assert_eq!(refusal("diff a"), "diff compares two files: nuthatch diff OLD NEW");
+    assert_eq!(refusal("diff a"), "diff requires two files: nuthatch diff OLD NEW");
     assert_eq!(refusal("demo now"), "unexpected argument 'now'");
 }
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Identity, Mux, Options};
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::error::ServerError;
@@ -104,7 +104,7 @@ impl World {
             server_connections: lanes,
             allow_flush: true,
             limits: LIMITS,
-            identity: Identity::default(),
+            epoch: Duration::ZERO,
         };
         let mux = Mux::new(ring, options, Arc::new(PoolStats::new(SERVERS)));
         let inboxes = vec![Vec::new(); mux.conns().len()];
@@ -181,6 +181,9 @@ impl World {
 
     fn settle(&mut self) {
         loop {
+            while let Some(question) = self.mux.next_question() {
+                self.mux.answer_question(question, b"END\r\n");
+            }
             while let Some(id) = self.mux.next_dirty_client() {
                 if self.mux.is_done(id) {
                     let client = self.clients.iter_mut().find(|client| **client == Some(id));

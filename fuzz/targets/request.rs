@@ -69,7 +69,7 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         }
         Request::Answer(line) | Request::Barrier(line) => check_line(line),
         Request::Refused { error, .. } | Request::Lost { error, .. } => check_line(error),
-        Request::Stats(_) | Request::Quit => {}
+        Request::Question(_) | Request::Quit => {}
     }
 }
 

@@ -32,8 +32,8 @@ pub enum Request<'a> {
     Barrier(&'static [u8]),
     /// Answered here with these bytes; with none, there is no reply.
     Answer(&'static [u8]),
-    /// The proxy's own figures; the bytes after the command say which.
-    Stats(&'a [u8]),
+    /// About the proxy itself, which only the embedder can answer: the line without its end.
+    Question(&'a [u8]),
     /// Refused with this error (none, if the client wants no replies); the framing is certain,
     /// and the next request begins after `skip` more bytes.
     Refused {

@@ -30,6 +30,7 @@
 //! use nuthatch_core::stats::PoolStats;
 //! use nuthatch_core::time::Instant;
 //! use std::sync::Arc;
+//! use std::time::Duration;
 //!
 //! // What the servers answer; they are asked for their version first.
 //! fn serve(request: &[u8]) -> &'static [u8] {
@@ -49,7 +50,7 @@
 //!     server_connections: 1,
 //!     allow_flush: false,
 //!     limits: Limits::default(),
-//!     identity: Default::default(),
+//!     epoch: Duration::ZERO,
 //! };
 //! let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(2)));
 //!
@@ -85,6 +86,7 @@ mod id;
 mod join;
 mod large;
 mod memory;
+mod question;
 mod reply;
 mod request;
 mod response;
@@ -94,6 +96,7 @@ mod waiter;
 
 pub use conn::ConnState;
 pub use id::{ClientId, ConnId, ServerId};
+pub use question::Question;
 
 use crate::error::ServerError;
 use crate::health::Ejection;
@@ -113,7 +116,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use join::Joins;
 use server::Server;
-use slots::Slots;
+use slots::{SlotId, Slots};
 
 /// What a pool's multiplexer is told once.
 #[derive(Clone, Debug)]
@@ -130,28 +133,9 @@ pub struct Options {
     pub allow_flush: bool,
     /// Bounds.
     pub limits: Limits,
-    /// What `stats` says of the process.
-    pub identity: Identity,
-}
-
-/// What the `stats` command tells of the process.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// The process id.
-    pub pid: u32,
-    /// The version.
-    pub version: &'static str,
-    /// Seconds of the wall clock at [`Instant`] zero.
-    pub epoch_seconds: u64,
-    /// The figures of this pool in every worker, this one included.
-    pub workers: Arc<[Arc<PoolStats>]>,
-}
-
-impl Identity {
-    /// Microseconds of the wall clock.
-    fn epoch_micros(&self, now: Instant) -> u64 {
-        self.epoch_seconds * 1_000_000 + now.as_nanos() / 1000
-    }
+    /// The wall clock at [`Instant`] zero, as the time since 1970: figures say with it when something
+    /// happened.
+    pub epoch: Duration,
 }
 
 /// Something an operator wants to know, with the server it is about, in the pool's order.
@@ -313,6 +297,8 @@ pub struct Mux {
     dirty_clients: Dirty<ClientId>,
     dirty_conns: Dirty<ConnId>,
     events: VecDeque<Event>,
+    /// Questions that the embedder has not seen.
+    questions: VecDeque<SlotId>,
     /// Clients whose waiting requests may be taken now.
     resumable: VecDeque<ClientId>,
     /// How many servers are leaving the pool.
@@ -360,6 +346,7 @@ impl Mux {
             dirty_clients: Dirty::new(),
             dirty_conns: Dirty::new(),
             events: VecDeque::new(),
+            questions: VecDeque::new(),
             resumable: VecDeque::new(),
             leaving: 0,
             waiting: 0,
@@ -421,6 +408,11 @@ impl Mux {
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// What it was told.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.

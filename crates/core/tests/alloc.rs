@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
 
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Identity, Mux, Options};
+use nuthatch_core::mux::{ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
@@ -69,7 +69,7 @@ impl Traffic {
             server_connections: 1,
             allow_flush: false,
             limits: Limits::default(),
-            identity: Identity::default(),
+            epoch: Duration::ZERO,
         };
         let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(servers)));
         let client = mux.open_client();

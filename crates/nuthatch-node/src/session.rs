@@ -128,7 +128,7 @@ impl<'a, W: Write> Session<'a, W> {
             Request::One(one) => self.one(one),
             Request::Many(many) => self.many(many),
             Request::All(all) => self.flush_all(all),
-            Request::Stats(what) => self.stats(what),
+            Request::Question(what) => self.stats(what),
             Request::Barrier(said) | Request::Answer(said) => self.out.write_all(said),
             Request::Refused { error, skip, limit } => {
                 self.skip = *skip;
@@ -189,10 +189,11 @@ impl<'a, W: Write> Session<'a, W> {
         }
     }
 
-    fn stats(&mut self, what: &[u8]) -> io::Result<()> {
-        match what {
-            b"" => {}
-            b"reset" => {
+    /// Answers `stats`, which is the one question that there is.
+    fn stats(&mut self, line: &[u8]) -> io::Result<()> {
+        match Words::new(line).nth(1) {
+            None => {}
+            Some(b"reset") => {
                 self.shared.lock().counts = Counts::default();
                 return self.out.write_all(b"RESET\r\n");
             }

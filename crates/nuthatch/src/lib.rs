@@ -23,6 +23,7 @@ pub mod log;
 pub mod own_files;
 mod poll;
 pub mod process;
+pub mod question;
 mod resolve;
 pub mod route;
 mod run;

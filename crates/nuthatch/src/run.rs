@@ -17,7 +17,7 @@ use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::health::Ejection;
-use nuthatch_core::mux::{self, Identity, Mux};
+use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
@@ -293,12 +293,7 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,
         limits: config.limits,
-        identity: Identity {
-            pid: process::id(),
-            version: env!("CARGO_PKG_VERSION"),
-            epoch_seconds: since_epoch.as_secs(),
-            workers: Arc::clone(&shared.workers),
-        },
+        epoch: since_epoch,
     };
     Mux::new(ring, options, stats)
 }

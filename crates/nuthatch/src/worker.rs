@@ -11,6 +11,7 @@ use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
+use crate::question;
 use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
@@ -111,6 +112,19 @@ impl PoolSockets {
     fn conn_of(&self, tag: Tag) -> Option<ConnId> {
         let id = self.conns.get(tag.index())?.id;
         (Tag::of(id.to_bits()) == tag).then_some(id)
+    }
+
+    /// Answers what clients ask of the proxy itself.
+    fn answer_questions(&mut self, now: Instant) {
+        while let Some(question) = self.mux.next_question() {
+            let about = question::About {
+                pool: &self.shared.pool,
+                workers: &self.shared.workers,
+                epoch: self.mux.options().epoch,
+            };
+            let answer = question::answer(question.what(), about, now);
+            self.mux.answer_question(question, &answer);
+        }
     }
 
     fn is_idle(&self, id: ClientId) -> bool {
@@ -360,6 +374,7 @@ impl Worker {
     fn flush(&mut self, now: Instant) {
         self.turns += 1;
         for index in 0..self.pools.len() {
+            self.pools[index].answer_questions(now);
             self.flush_conns(index, now);
             let corked = mem::take(&mut self.pools[index].corked);
             while let Some(id) = self.pools[index].mux.next_dirty_client() {

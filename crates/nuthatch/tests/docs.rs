@@ -9,16 +9,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nuthatch::admin;
 use nuthatch::args::FLAGS;
 use nuthatch::config::{Config, lint};
+use nuthatch::question::{About, answer};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::memcache::{self, COMMANDS};
 use nuthatch_core::message::{Parsed, Request};
-use nuthatch_core::mux::{Identity, Options};
-use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
 
@@ -84,23 +84,17 @@ fn every_counter_stands_in_the_protocol_once() {
 
 #[test]
 fn every_figure_of_the_stats_command_stands_in_the_protocol() {
-    let options = Options {
-        protocol: Protocol::Memcache,
-        ejection: None,
-        timeout: None,
-        server_connections: 1,
-        allow_flush: false,
-        limits: Limits::default(),
-        identity: Identity { workers: [PoolStats::new(1).into()].into(), ..Identity::default() },
-    };
+    let text = b"alpha:\n  listen: 127.0.0.1:11211\n  servers: [127.0.0.1:11212:1]\n";
+    let config = Config::parse(Path::new("a.yml"), text).unwrap();
+    let workers = [PoolStats::new(1).into()];
+    let about = About { pool: &config.pools[0], workers: &workers, epoch: Duration::ZERO };
     let document = read("docs/protocol.md");
     let (text, counters) = document.split_once("### Counters\n").unwrap();
     let (_, text) = text.split_once("## Statistics\n").unwrap();
     let figures: BTreeSet<_> = quoted(text).chain(rows(counters).map(|row| name(row[0]))).collect();
-    let mut reply = Vec::new();
-    memcache::write_stats(b"", &options, Instant::default(), &mut reply);
-    memcache::write_stats(b"settings", &options, Instant::default(), &mut reply);
-    let reply = String::from_utf8(reply).unwrap();
+    let all =
+        [&b"stats"[..], b"stats settings"].map(|line| answer(line, about, Instant::default()));
+    let reply = String::from_utf8(all.concat()).unwrap();
     let stats = reply.lines().filter_map(|line| line.strip_prefix("STAT "));
     let names: Vec<_> = stats.map(|stat| stat.split(' ').next().unwrap()).collect();
     assert!(names.len() > 40, "{names:?}");

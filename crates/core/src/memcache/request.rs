@@ -104,7 +104,7 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
 }
 
 /// The commands that are a line of few words.
-fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request<'a> {
+fn short<'a>(line: Line<'a>, command: &Command, words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
         Grammar::Arith => keyed(line, words, Shape::Number, Class::Arith, &DELTA),
@@ -112,7 +112,7 @@ fn short<'a>(line: Line<'a>, command: &Command, mut words: Words<'a>) -> Request
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
         Grammar::Version => ask_version(),
-        Grammar::Stats => Request::Stats(words.rest()),
+        Grammar::Stats => Request::Question(line.text),
         Grammar::Noop => Request::Barrier(b"MN\r\n"),
         Grammar::Never(answer) => Request::Answer(answer),
         _ => Request::Quit,

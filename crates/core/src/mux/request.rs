@@ -14,7 +14,7 @@ use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::buffer::LARGE;
 use crate::error::ServerError;
-use crate::memcache::{self, KeyRoom};
+use crate::memcache::KeyRoom;
 use crate::message::{All, Expect, Limit, Many, Merge, One, Request};
 use crate::protocol::Refusal;
 use crate::route::Plan;
@@ -46,11 +46,7 @@ impl Mux {
             Request::All(all) => self.take_all(id, all, now),
             Request::Barrier(answer) => self.take_barrier(id, answer),
             Request::Answer(answer) => self.answer_at_once(id, answer),
-            Request::Stats(what) => {
-                let mut reply = Vec::new();
-                memcache::write_stats(what, &self.options, now, &mut reply);
-                self.answer_at_once(id, &reply)
-            }
+            Request::Question(what) => self.take_question(id, what),
             Request::Refused { error, skip, limit } => {
                 self.clients[id.index()].skip = *skip;
                 self.refuse(id, error, *limit);

@@ -167,7 +167,8 @@ impl Mux {
         if server.is_leaving || !server.health.note_failure(self.options.ejection, now) {
             return;
         }
-        server.stats.server_ejected_at.set(self.options.identity.epoch_micros(now));
+        let at = self.options.epoch + now.since(Instant::default());
+        server.stats.server_ejected_at.set(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
         server.stats.more.ejections.add(1);
         server.stats.more.is_ejected.set(1);
         self.stats.server_ejects.add(1);

@@ -33,17 +33,6 @@ fn every_request_is_counted_once() {
     assert_eq!(counted, [13, 6, 2, 2, 2, 2, 4, 1]);
 }
 
-#[test]
-fn stats_are_the_proxys_own() {
-    let mut net = Net::new(1);
-    let client = net.client();
-    net.say(client, "stats\r\nstats settings\r\nstats items\r\nstats foo\r\n");
-    let got = net.got(client);
-    assert!(got.contains("STAT version test\r\n") && got.contains("STAT timeout 400\r\n"));
-    assert!(got.ends_with("END\r\nEND\r\nERROR\r\n"), "{got}");
-    net.check_idle();
-}
-
 /// How many were timed and how many milliseconds they took, by class.
 fn times(histograms: &[Histogram]) -> Vec<(&'static str, u64, u64)> {
     let of = |histogram: &Histogram| (histogram.counts().sum(), histogram.nanos() / 1_000_000);

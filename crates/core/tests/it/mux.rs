@@ -12,6 +12,7 @@ mod membership;
 mod memory;
 mod multiget;
 mod order;
+mod questions;
 mod quiet;
 mod timeouts;
 mod window;

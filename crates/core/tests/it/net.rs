@@ -7,7 +7,7 @@
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Identity, Mux, Options, ServerId};
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
@@ -26,16 +26,17 @@ pub(crate) fn options() -> Options {
         server_connections: 1,
         allow_flush: true,
         limits: Limits::default(),
-        identity: Identity { version: "test", ..Identity::default() },
+        epoch: Duration::ZERO,
     }
 }
 
-pub(crate) fn engine(servers: usize, options: Options, ejection: Option<Ejection>) -> Mux {
+pub(crate) fn engine(servers: usize, mut options: Options, ejection: Option<Ejection>) -> Mux {
     let member = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
     let members = (0..servers).map(member).collect();
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
     let stats = Arc::new(PoolStats::new(servers));
-    Mux::new(ring, Options { ejection, ..options }, stats)
+    options.ejection = ejection;
+    Mux::new(ring, options, stats)
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +55,8 @@ pub(crate) struct Net {
     servers: Vec<Peer>,
     /// Whether connections to servers open as soon as they are wanted.
     pub(crate) accepts: bool,
+    /// Whether questions about the proxy are answered at once, with what was asked.
+    pub(crate) answers_questions: bool,
     /// What servers answer to the greeting, if they answer by themselves.
     pub(crate) greeting: Option<&'static str>,
 }
@@ -81,6 +84,7 @@ impl Net {
             clients: Vec::new(),
             servers,
             accepts: true,
+            answers_questions: true,
             greeting: Some(GREETING),
         }
     }
@@ -219,6 +223,12 @@ impl Net {
 
     fn settle(&mut self) {
         loop {
+            while self.answers_questions
+                && let Some(question) = self.mux.next_question()
+            {
+                let asked = String::from_utf8_lossy(question.what()).into_owned();
+                self.mux.answer_question(question, format!("asked: {asked}\r\n").as_bytes());
+            }
             while let Some(id) = self.mux.next_dirty_conn() {
                 self.look_after_conn(id);
             }

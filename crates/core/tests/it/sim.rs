@@ -174,7 +174,7 @@ impl World {
             server_connections: plan.server_connections,
             allow_flush: true,
             limits: plan.limits,
-            identity: Default::default(),
+            epoch: Duration::ZERO,
         };
         let mux = Mux::new(ring.clone(), options, Arc::new(PoolStats::new(plan.servers)));
         let mut world = Self {
@@ -500,6 +500,7 @@ impl World {
 
     fn settle(&mut self) {
         loop {
+            self.answer_questions();
             while let Some(id) = self.mux.next_dirty_client() {
                 self.look_after_client(id);
             }
@@ -519,6 +520,13 @@ impl World {
             self.events.push(Reverse((due, self.count, Event::Timeout)));
         }
         self.check_bounds();
+    }
+
+    fn answer_questions(&mut self) {
+        while let Some(question) = self.mux.next_question() {
+            assert_eq!(question.what(), b"stats");
+            self.mux.answer_question(question, b"STAT pid 1\r\nEND\r\n");
+        }
     }
 
     fn look_after_client(&mut self, id: ClientId) {

@@ -38,6 +38,7 @@ fn requests() -> Vec<Vec<u8>> {
             "flush_all\r\n",
             "version\r\n",
             "verbosity 1\r\n",
+            "stats x\r\n",
             "foo\r\n",
             "set b x 0 8\r\nquit\r\n\r\n\r\n",
             "get a b\x01\r\n",
@@ -114,6 +115,10 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
             mux.handle_server_bytes(id, &outboxes[conn][..count], now);
             outboxes[conn].drain(..count);
             moved += count;
+        }
+        while let Some(question) = mux.next_question() {
+            let answer = [question.what(), b"\r\n"].concat();
+            mux.answer_question(question, &answer);
         }
         let output = mux.client_output(client);
         let count = cuts.of(output.len());

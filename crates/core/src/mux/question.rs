@@ -1,0 +1,64 @@
+//! Questions about the proxy itself: a client asks, and the embedder answers.
+//!
+//! The engine knows its own figures only, so it hands such a request out. A question stands in its
+//! client's queue like any request, and its answer leaves in its turn. The one rule: a question is
+//! answered once, whether its client is still there or not.
+
+use super::Mux;
+use super::id::ClientId;
+use super::request::Intake;
+use super::slots::{SlotId, State};
+use alloc::vec::Vec;
+use core::mem;
+
+/// What a client asks about the proxy. Hand it back with [`Mux::answer_question`].
+#[must_use = "requests behind a question wait for its answer"]
+#[derive(Debug)]
+pub struct Question {
+    slot: SlotId,
+    what: Vec<u8>,
+}
+
+impl Question {
+    /// The request as the client wrote it, without the end of its line: `stats settings`.
+    pub fn what(&self) -> &[u8] {
+        &self.what
+    }
+}
+
+impl Mux {
+    /// The next question of a client. Each must be answered before the end of the turn: what the
+    /// client has asked after it waits for the answer, and its memory is kept for so long.
+    pub fn next_question(&mut self) -> Option<Question> {
+        loop {
+            let id = self.questions.pop_front()?;
+            let slot = self.slots.slot(id);
+            let what = mem::take(&mut slot.reply);
+            if slot.state != State::Orphan {
+                self.clients[slot.client.index()].overhead -= what.capacity();
+                return Some(Question { slot: id, what });
+            }
+            // Its client went away before anybody looked.
+            self.slots.remove(id);
+            self.reply_spares.give(what);
+        }
+    }
+
+    /// Answers a question: the client gets these bytes as they are, after the replies to what it
+    /// asked before. A client that went away meanwhile gets nothing, which is no error.
+    pub fn answer_question(&mut self, question: Question, reply: &[u8]) {
+        self.answer(question.slot, reply);
+        self.reply_spares.give(question.what);
+    }
+
+    /// Keeps a question until the embedder looks. What it asks is kept where its answer will be.
+    pub(super) fn take_question(&mut self, id: ClientId, what: &[u8]) -> Intake {
+        let slot = self.insert_slot(id, 0, State::Waiting);
+        let mut kept = self.reply_spares.take();
+        kept.extend_from_slice(what);
+        self.clients[id.index()].overhead += kept.capacity();
+        self.slots.slot(slot).reply = kept;
+        self.questions.push_back(slot);
+        Intake::Accepted
+    }
+}

@@ -249,9 +249,12 @@ fn a_key_is_looked_up_as_the_command_line_does() {
     let (long, names) =
         ("k".repeat(251), format!("pool{}, pool{}", port.min(other), port.max(other)));
     for (query, why) in [
-        ("", "say which key: /route?key=KEY".to_owned()),
-        ("?key=a", format!("say which pool: /route?key=KEY&pool=POOL, one of {names}")),
-        ("?key=a&pool=x", format!("there is no pool \"x\", only {names}")),
+        ("", "the key is missing: request /route?key=KEY".to_owned()),
+        (
+            "?key=a",
+            format!("the pool is missing: request /route?key=KEY&pool=POOL; the pools are {names}"),
+        ),
+        ("?key=a&pool=x", format!("there is no pool \"x\"; the pools are {names}")),
         ("?key=a%20b", BAD_KEY.to_owned()),
         ("?key=", BAD_KEY.to_owned()),
         ("?key=a%0d%0a", BAD_KEY.to_owned()),
@@ -264,7 +267,8 @@ fn a_key_is_looked_up_as_the_command_line_does() {
     }
 }
 
-const BAD_KEY: &str = "a key is 1 to 250 bytes, none of them a space or a control character";
+const BAD_KEY: &str =
+    "invalid key: a key has 1 to 250 bytes, without spaces and control characters";
 
 #[test]
 #[ignore = "needs memcached: run make it"]
@@ -273,17 +277,14 @@ fn what_is_no_question_is_refused_with_what_would_be_right() {
     let watched = Watched::start("timeout: 400", &[memcached.entry()]);
     let page = watched.get("/metric");
     assert_eq!(page.status, 404);
-    assert_eq!(
-        page.body.trim(),
-        "{\n  \"error\": \"there is nothing at /metric; / lists what there is\"\n}"
-    );
+    assert_eq!(page.body.trim(), "{\n  \"error\": \"no such path: /metric; / lists all paths\"\n}");
     let page = ask(
         watched.admin,
         "POST /config HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     );
     assert_eq!(page.status, 405);
     assert!(page.head.contains("allow: GET, HEAD\r\n"), "{}", page.head);
-    assert!(page.body.contains("only GET and HEAD"), "{}", page.body);
+    assert!(page.body.contains("GET and HEAD only"), "{}", page.body);
     let page = ask(watched.admin, "HEAD /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!((page.status, page.body.as_str()), (200, ""));
     let page = ask(watched.admin, "\x16\x03\x01 what\r\n\r\n");

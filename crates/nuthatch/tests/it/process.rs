@@ -107,7 +107,7 @@ fn the_statistics_never_replace_a_file_that_is_no_socket() {
         .output()
         .expect("it starts");
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("statistics can't listen"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("statistics port can't listen"));
     assert_eq!(fs::read_to_string(&precious).expect("it is still there"), "mine");
 }
 

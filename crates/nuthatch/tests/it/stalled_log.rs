@@ -169,7 +169,7 @@ fn traffic_goes_on(output: Output, arguments: &[&str]) {
     let log = reading.join().unwrap();
     assert_eq!(told(&log), before, "told on the left, counted on the right");
     assert!(log.ends_with('\n'), "the last line is whole");
-    assert!(log.lines().last().unwrap().contains("\"message\":\"ended\""), "{log}");
+    assert!(log.lines().last().unwrap().contains("\"message\":\"nuthatch stopped\""), "{log}");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn sighup_takes_the_log_away_from_a_reader_that_is_stuck() {
     let has_reopened = || fs::read_to_string(&path).is_ok_and(|text| text.contains("reopened"));
     wait_until(&mut logging.process, story, has_reopened);
     assert!(logging.end() < END_MAX);
-    assert!(fs::read_to_string(&path).unwrap().contains("\"message\":\"ended\""));
+    assert!(fs::read_to_string(&path).unwrap().contains("\"message\":\"nuthatch stopped\""));
 }
 
 #[test]

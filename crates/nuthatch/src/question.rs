@@ -32,7 +32,7 @@ pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
         (Some(b"settings"), None) => settings(about.pool, &mut out),
         (Some(b"reset"), None) => return b"RESET\r\n".to_vec(),
         // A proxy keeps no items, so there are none to tell of.
-        (Some(b"items" | b"slabs" | b"sizes" | b"conns"), None) => {}
+        (Some(b"items" | b"slabs" | b"sizes" | b"conns"), None) | (Some(b"cachedump"), _) => {}
         _ => return b"ERROR\r\n".to_vec(),
     }
     out.extend_from_slice(b"END\r\n");

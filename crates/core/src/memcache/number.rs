@@ -150,7 +150,8 @@ pub(super) fn data_len(word: &[u8]) -> Option<(usize, Rewrite)> {
     let (length, rewrite) = match plain(word) {
         Some(length) => (length, None),
         None => {
-            let length = unsigned(word)?;
+            let Read { is_negative, magnitude } = read(word)?;
+            let length = (!is_negative || magnitude == 0).then_some(magnitude)?;
             (length, Some(Number::positive(length)))
         }
     };
@@ -179,10 +180,12 @@ fn plain(word: &[u8]) -> Option<u64> {
     Some(number)
 }
 
-/// A number without a minus sign, unless it is zero.
+/// A number of 64 bits without a sign, as `safe_strtoull` has it: a minus sign counts down from 2^64,
+/// and only where that comes out at 2^63 or above, no minus sign may stand anywhere in the word.
 fn unsigned(word: &[u8]) -> Option<u64> {
     let Read { is_negative, magnitude } = read(word)?;
-    (!is_negative || magnitude == 0).then_some(magnitude)
+    let number = if is_negative { magnitude.wrapping_neg() } else { magnitude };
+    (number < 1 << 63 || !word.contains(&b'-')).then_some(number)
 }
 
 /// A number as it is read, before one asks for its range.
@@ -264,13 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_cut_to_32_bits_and_never_negative() {
+    fn flags_are_cut_to_32_bits() {
         for (word, expected) in [
             ("4294967295", "4294967295"),
             ("4294967296", "0"),
             ("18446744073709551615", "4294967295"),
             ("007", "7"),
             ("-0", "0"),
+            ("-18446744073709551615", "1"),
         ] {
             assert_eq!(sent(flags, word).as_deref(), Some(expected), "{word:?}");
         }
@@ -286,10 +290,20 @@ mod tests {
             ("18446744073709551615", "18446744073709551615"),
             ("00000000000000000001", "1"),
             ("+1", "1"),
+            ("-18446744073709551615", "1"),
+            ("-9223372036854775809", "9223372036854775807"),
+            ("7\t-", "7"),
         ] {
             assert_eq!(sent(long, word).as_deref(), Some(expected), "{word:?}");
         }
-        for word in ["18446744073709551616", "99999999999999999999", "-1", "1.5"] {
+        for word in [
+            "18446744073709551616",
+            "-18446744073709551616",
+            "9223372036854775808\t-",
+            "-9223372036854775808",
+            "-1",
+            "1.5",
+        ] {
             assert_eq!(sent(long, word), None, "{word:?}");
         }
     }
@@ -300,6 +314,7 @@ mod tests {
         assert_eq!(data_len(b"2147483646"), None);
         assert_eq!(data_len(b"4294967297"), None, "memcached would read 1");
         assert_eq!(data_len(b"-1"), None);
+        assert_eq!(data_len(b"-18446744073709551615"), None, "it is read with its sign");
         assert_eq!(data_len(b"+5"), Some((5, Some(Number::positive(5)))));
         assert_eq!(data_len(b"05"), Some((5, Some(Number::positive(5)))));
     }

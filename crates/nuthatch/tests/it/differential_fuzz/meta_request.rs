@@ -93,10 +93,10 @@ impl Maker {
             );
         }
         if self.odd(100) {
-            flags.push(format!(
-                "O{}",
-                "x".repeat(*self.random.pick(&[1000, 2020, 16_000, 100_000]))
-            ));
+            // memcached carries out a line of any length if all of it comes at once: such a one must
+            // not change an item.
+            let lengths = if verb == "mg" { &[1000, 2020, 16_000, 100_000][..] } else { &[1000] };
+            flags.push(format!("O{}", "x".repeat(*self.random.pick(lengths))));
         }
         let mut parts = vec![raw(verb), raw(" "), key];
         if let Some(data) = &data {

@@ -2,7 +2,7 @@
 //!
 //! The one rule: whoever logs never waits for the log's reader. What is not logged costs one load and
 //! one comparison; what is logged becomes one whole line in a bounded queue, which a thread of its own
-//! writes out ([`queue`]). A line that finds the queue full is dropped and counted. Levels are
+//! writes out (`log/queue.rs`). A line that finds the queue full is dropped and counted. Levels are
 //! twemproxy's numbers 0 to 11, of which the five of the `log` crate are steps:
 //!
 //! ```text

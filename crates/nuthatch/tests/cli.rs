@@ -515,8 +515,8 @@ fn a_daemon_that_cannot_start_says_why_and_fails() {
 #[test]
 fn a_program_without_demo_and_node_says_how_to_get_them() {
     let place = Place::new("no-demo");
-    let why = "nuthatch: this program is built without demo and node: the source has them, \
-               run \"cargo run --release -- demo\" there\n";
+    let why = "nuthatch: this program is built without the commands demo and node; to use them, \
+               run \"cargo run --release -- demo\" in a clone of the source\n";
     for words in [&["demo", "--once"][..], &["node", "-l", "127.0.0.1:0"]] {
         assert_eq!(place.run(words), said("", why, 1), "{words:?}");
     }

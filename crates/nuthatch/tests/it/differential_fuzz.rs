@@ -39,14 +39,14 @@ const CLIENTS: usize = 3;
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn one_worker_answers_innocent_clients_beside_any_others_as_one_memcached_does() {
-    expect_no_victims(hunt(FEW, Plan::from_environment(60, 20)));
+    expect_no_victims(hunt(FEW, Plan::from_environment(21, 20)));
 }
 
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn several_workers_and_connections_answer_innocent_clients_beside_any_others_as_one_memcached_does()
 {
-    expect_no_victims(hunt(MANY, Plan::from_environment(60, 20)));
+    expect_no_victims(hunt(MANY, Plan::from_environment(21, 20)));
 }
 
 #[test]

@@ -43,9 +43,8 @@ fn one_worker_answers_innocent_clients_beside_any_others_as_one_memcached_does()
 }
 
 #[test]
-#[ignore = "needs memcached: run make it"]
-fn several_workers_and_connections_answer_innocent_clients_beside_any_others_as_one_memcached_does()
-{
+#[ignore = "takes minutes"]
+fn a_long_run_of_several_workers_answers_innocent_clients_as_one_memcached_does() {
     expect_no_victims(hunt(MANY, Plan::from_environment(21, 20)));
 }
 
@@ -237,7 +236,7 @@ fn explain(
 fn replay(shape: Shape, plan: Plan, seed: u64) -> String {
     let test = match shape.workers {
         1 => "one_worker_answers",
-        _ => "several_workers_and_connections",
+        _ => "a_long_run_of_several_workers",
     };
     let requests = plan.requests;
     format!("FUZZ_SEED={seed} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")

@@ -169,7 +169,8 @@ fn traffic_goes_on(output: Output, arguments: &[&str]) {
     let log = reading.join().unwrap();
     assert_eq!(told(&log), before, "told on the left, counted on the right");
     assert!(log.ends_with('\n'), "the last line is whole");
-    assert!(log.lines().last().unwrap().contains("\"message\":\"nuthatch stopped\""), "{log}");
+    // What was dropped may be told behind it.
+    assert!(log.contains("\"message\":\"nuthatch stopped\""), "the end is logged");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //!
 //! Source: memcached's `safe_strtol`, `safe_strtoul` and `safe_strtoull` (util.c).
 
+use super::words;
 use alloc::vec::Vec;
 
 /// A number that a server gets in the place of a client's word.
@@ -166,18 +167,7 @@ const DATA_LEN_END: usize = (1 << 31) - 2;
 #[inline]
 fn plain(word: &[u8]) -> Option<u64> {
     let is_short = matches!(word, [_] | [b'1'..=b'9', ..]) && word.len() < 20;
-    if !is_short {
-        return None;
-    }
-    let mut number = 0u64;
-    for byte in word {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number * 10 + u64::from(digit);
-    }
-    Some(number)
+    if is_short { words::number(word) } else { None }
 }
 
 /// A number of 64 bits without a sign, as `safe_strtoull` has it: a minus sign counts down from 2^64,

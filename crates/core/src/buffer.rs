@@ -4,7 +4,7 @@
 //! holds no memory of its own: it gave it back to the [`Spares`], so that five thousand idle
 //! clients cost nothing here, and takes some from there when bytes come.
 
-use crate::spares::{SMALL_MAX, Spares};
+use crate::spares::{LARGE, SMALL_MAX, Spares};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -201,9 +201,6 @@ impl From<Vec<u8>> for Buffer {
         Self { bytes, start: 0 }
     }
 }
-
-/// A message, or the rest of one, of at least this size is read straight to where it is kept.
-pub const LARGE: usize = 16 * 1024;
 
 /// Room is made for as much as there is, and at least for this.
 const GROWTH: usize = 256 * 1024;

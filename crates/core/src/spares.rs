@@ -6,7 +6,6 @@
 //! second goes back to the system, so that a burst leaves nothing behind. Little memory is handed
 //! out whatever its size; large memory by best fit, and only to a need that fills most of it.
 
-use crate::buffer::LARGE;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -35,6 +34,8 @@ struct Idle {
     since: u32,
 }
 
+/// A message, or the rest of one, of at least this size is read straight to where it is kept.
+pub const LARGE: usize = 16 * 1024;
 /// The most that a small one has room for.
 pub const SMALL_MAX: usize = 64 * 1024;
 /// Bytes of all small ones.

@@ -53,7 +53,7 @@ fn lines(text: &str) -> Vec<&str> {
 
 #[test]
 #[ignore = "the program of the test below"]
-fn changes_its_log() {
+fn program_that_changes_its_log() {
     start_logging(5);
     let path = PathBuf::from(env::var_os(DIR).unwrap()).join("log");
     log::info!("started pid={}", 7);
@@ -82,7 +82,7 @@ fn changes_its_log() {
 #[test]
 fn a_log_file_is_reopened_and_its_level_changed() {
     let dir = temporary("reopen");
-    assert!(program("changes_its_log", Some(&dir)).status().unwrap().success());
+    assert!(program("program_that_changes_its_log", Some(&dir)).status().unwrap().success());
     let text = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
     assert_eq!(lines(&text("log.1")), ["INFO  started pid=7", "WARN  still in the old file"]);
     assert_eq!(lines(&text("log")), ["INFO  log file reopened", "DEBUG shown"]);
@@ -91,7 +91,7 @@ fn a_log_file_is_reopened_and_its_level_changed() {
 
 #[test]
 #[ignore = "the program of the tests below"]
-fn panics() {
+fn program_that_panics() {
     start_logging(5);
     log::info!("before");
     let number = thread::current().name().map_or(0, str::len);
@@ -112,26 +112,27 @@ fn assert_tells(lines: &[&str]) {
 #[test]
 fn a_panic_is_told_in_the_log_file_and_on_standard_error() {
     let dir = temporary("panic");
-    let output = program("panics", Some(&dir)).stderr(Stdio::piped()).output().unwrap();
+    let output =
+        program("program_that_panics", Some(&dir)).stderr(Stdio::piped()).output().unwrap();
     assert_tells(&lines(&fs::read_to_string(dir.join("log")).unwrap()));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(lines(&told)[0].starts_with(PANIC), "{told}");
     // As in the background, where standard error is gone.
     fs::remove_file(dir.join("log")).unwrap();
-    program("panics", Some(&dir)).status().unwrap();
+    program("program_that_panics", Some(&dir)).status().unwrap();
     assert_tells(&lines(&fs::read_to_string(dir.join("log")).unwrap()));
     fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn a_panic_is_told_on_standard_error_where_that_is_the_log() {
-    let output = program("panics", None).stderr(Stdio::piped()).output().unwrap();
+    let output = program("program_that_panics", None).stderr(Stdio::piped()).output().unwrap();
     assert_tells(&lines(&String::from_utf8(output.stderr).unwrap()));
 }
 
 #[test]
 #[ignore = "the program of the test below"]
-fn panics_behind_a_full_queue() {
+fn program_that_panics_behind_a_full_queue() {
     start_logging(5);
     for number in 0..5000 {
         log::info!(number; "a line that nobody reads");
@@ -144,7 +145,8 @@ fn panics_behind_a_full_queue() {
 fn a_panic_ends_in_time_though_the_queue_is_stuck() {
     let (mut reader, writer): (PipeReader, _) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&reader, 4096).unwrap();
-    let mut child = program("panics_behind_a_full_queue", None).stderr(writer).spawn().unwrap();
+    let mut child =
+        program("program_that_panics_behind_a_full_queue", None).stderr(writer).spawn().unwrap();
     let started = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {

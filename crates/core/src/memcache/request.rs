@@ -97,7 +97,7 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::MetaDebug => meta::debug(line, words),
-        Grammar::OldGet => old_get(line, command.class, words),
+        Grammar::OldGet => old_get(line, command.class),
         Grammar::GetAndTouch => get_and_touch(line, command.class, words),
         _ => Parsed::Request(short(line, command, words), line.len),
     }
@@ -200,8 +200,12 @@ fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
 }
 
 /// `bget`, which servers get as `get`: long lines are for `get` alone.
-fn old_get<'a>(line: Line<'a>, class: Class, words: Words<'a>) -> Parsed<'a> {
-    match get(line.without_first(), class, words) {
+fn old_get(line: Line<'_>, class: Class) -> Parsed<'_> {
+    let new = line.without_first();
+    // The words of that line, as their lengths say whether it is just what we would write.
+    let mut words = Words::new(new.text);
+    words.next();
+    match get(new, class, words) {
         Parsed::Request(request, _) => Parsed::Request(request, line.len),
         other => other,
     }

@@ -65,6 +65,7 @@ fn reads_of_one_key() {
         (b"get k\r\n", b"k", Value, LOUD, Get, None),
         (b"gets k\r\n", b"k", Value, LOUD, Get, None),
         (b"bget k\r\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
+        (b"bget  k\r\n", b"k", Value, LOUD, Get, Some(b"get k\r\n")),
         (b"get a\x01\x10\tb\x7f\r\n", b"a\x01\x10\tb\x7f", Value, LOUD, Get, None),
         (b"gat 0 k\r\n", b"k", Value, LOUD, GetAndTouch, None),
         (b"gats -1 k\r\n", b"k", Value, LOUD, GetAndTouch, None),

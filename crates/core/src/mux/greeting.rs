@@ -34,9 +34,10 @@ impl Mux {
             Greeting::Full => self.abort_conn(id, ServerError::Full, Blame::Server, now),
             Greeting::Mismatch => self.give_up(id, Blame::Server, now),
             Greeting::Answer { len, version } => {
-                let is_all = len == conn.input.len();
+                // What comes before the whole question, or behind the answer, nobody asked for.
+                let is_asked_for = conn.greeting_left == 0 && len == conn.input.len();
                 conn.input.clear(&mut self.spares);
-                if is_all {
+                if is_asked_for {
                     self.end_greeting(id, version);
                 } else {
                     self.give_up(id, Blame::Nobody, now);

@@ -6,6 +6,7 @@ use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::memcache::Version;
 use nuthatch_core::mux::Event;
+use nuthatch_core::time::Instant;
 use std::time::Duration;
 
 const NO_META: &str =
@@ -154,4 +155,28 @@ fn a_greeting_that_is_never_answered_costs_the_requests_their_time() {
     net.later(TIMEOUT_MS);
     assert!(!net.is_connected(0), "after twice the time the connection is given up");
     net.check_idle();
+}
+
+/// A server that says `bytes` as soon as it accepts, and what the client then gets.
+fn told_before_it_is_asked(bytes: &str) -> (Net, String) {
+    let mut net = ungreeted();
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    let conn = net.conn(0);
+    net.mux.handle_conn_open(conn, Instant::default());
+    for byte in bytes.bytes() {
+        net.mux.handle_server_bytes(conn, &[byte], Instant::default());
+    }
+    net.settle_now();
+    let got = net.got(client);
+    (net, got)
+}
+
+#[test]
+fn a_server_that_answers_before_it_is_asked_is_not_believed() {
+    let (mut net, got) = told_before_it_is_asked("VERSION 1.6.18\r\n");
+    assert_eq!((got.as_str(), net.asked(0).as_str()), (DESYNC, ""));
+    let (_, got) = told_before_it_is_asked("ERROR Too many open connections\r\n");
+    assert_eq!(got, "SERVER_ERROR Too many open connections\r\n");
 }

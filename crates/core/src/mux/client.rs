@@ -329,8 +329,9 @@ impl Mux {
                 return used;
             }
             let rest = &bytes[used..];
-            match self.options.protocol.parse_request(rest, searched, &self.options.limits) {
-                Parsed::Request(request, len) => match self.take(id, &request, now) {
+            // By reference: a request is large, and would be moved to be taken.
+            match &self.options.protocol.parse_request(rest, searched, &self.options.limits) {
+                Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
                     Intake::Moves(conn) => {
                         self.moves = Some(conn);
@@ -344,7 +345,7 @@ impl Mux {
                     return used;
                 }
                 Parsed::Partial(need) => {
-                    self.clients[id.index()].need = need;
+                    self.clients[id.index()].need = *need;
                     return used;
                 }
             }

@@ -60,16 +60,21 @@ impl Wire<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         match *self {
             Wire::Verbatim(bytes) => out.extend_from_slice(bytes),
-            Wire::Words { line, keep, data } => {
-                line.write(keep, out);
-                out.extend_from_slice(LINE_END);
-                out.extend_from_slice(data);
-            }
+            Wire::Words { line, keep, data } => line.write_whole(keep, data, out),
         }
     }
 }
 
 impl Head<'_> {
+    /// Appends the kept words as a line, and the data behind it. Out of the way of what is not
+    /// rewritten, as nearly nothing is.
+    #[inline(never)]
+    fn write_whole(&self, keep: Keep, data: &[u8], out: &mut Vec<u8>) {
+        self.write(keep, out);
+        out.extend_from_slice(LINE_END);
+        out.extend_from_slice(data);
+    }
+
     /// Appends the kept words with one space between them.
     pub(crate) fn write(&self, keep: Keep, out: &mut Vec<u8>) {
         for (index, word) in Words::new(self.text).enumerate() {

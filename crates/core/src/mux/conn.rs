@@ -6,7 +6,7 @@
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
 use super::waiter::Waiter;
-use super::{Mux, next_guess};
+use super::{Dirty, Mux, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
 use crate::error::ServerError;
@@ -184,6 +184,15 @@ impl Conn {
         self.reply_guess = next_guess(self.reply_guess, reply_bytes);
     }
 
+    /// Puts it on the list of those that need their socket looked after.
+    #[inline]
+    fn mark(&mut self, id: ConnId, list: &mut Dirty<ConnId>) {
+        if !self.dirty {
+            self.dirty = true;
+            list.push(id);
+        }
+    }
+
     /// The number of this connection's fragment in a request; `next` if it has none yet.
     pub(super) fn fragment_in(&mut self, request: u64, next: usize) -> usize {
         if self.fragment.0 != request {
@@ -336,7 +345,7 @@ impl Mux {
         conn.unsent_bytes += bytes;
         conn.pending_bytes += bytes;
         conn.pending.push_back(pending);
-        self.mark_conn(id);
+        conn.mark(id, &mut self.dirty_conns);
     }
 
     /// Closes a connection from this side.
@@ -376,10 +385,6 @@ impl Mux {
     /// Puts a connection on the list of those that need their socket looked after.
     #[inline]
     pub fn mark_conn(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty_conns.push(id);
-        }
+        self.conns[id.index()].mark(id, &mut self.dirty_conns);
     }
 }

@@ -253,12 +253,13 @@ impl Mux {
 
     /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
     /// wants no reply.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
         self.insert_slot(id, keys, if expect.is_silent() { State::Silent } else { State::Waiting })
     }
 
-    #[inline]
+    /// In line, or every request costs thirty instructions more.
+    #[inline(always)]
     pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
         let client = &mut self.clients[id.index()];
         let slot = self.slots.insert(id, keys, state);

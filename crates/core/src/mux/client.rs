@@ -240,9 +240,8 @@ impl Mux {
         self.stats.response_bytes.add(count as u64);
         let client = &mut self.clients[id.index()];
         client.out.consume(count, &mut self.spares);
-        let is_held = client.hold == Hold::Own;
-        self.account_less(id);
-        if is_held {
+        client.account_less(&mut self.memory);
+        if client.hold == Hold::Own {
             self.reconsider(id);
         }
     }

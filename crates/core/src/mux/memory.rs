@@ -42,6 +42,14 @@ impl Client {
     fn held(&self) -> usize {
         self.backlog() + self.overhead + self.input.len()
     }
+
+    /// As [`Mux::account`], when it can only hold less than before.
+    #[inline]
+    pub(super) fn account_less(&mut self, memory: &mut usize) {
+        let held = self.held().min(self.accounted);
+        *memory = *memory - self.accounted + held;
+        self.accounted = held;
+    }
 }
 
 impl Mux {
@@ -72,15 +80,6 @@ impl Mux {
     #[inline(never)]
     pub(super) fn account_now(&mut self, id: ClientId) {
         self.account(id);
-    }
-
-    /// As [`Mux::account`], for a client that can only hold less than before.
-    #[inline]
-    pub(super) fn account_less(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        let held = client.held().min(client.accounted);
-        self.memory = self.memory - client.accounted + held;
-        client.accounted = held;
     }
 
     /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,

@@ -161,9 +161,8 @@ impl Mux {
         if client.id == slot.client {
             client.silent -= 1;
             client.overhead -= ENTRY_BYTES;
-            let hold = client.hold;
-            self.account_less(slot.client);
-            if hold == Hold::Barrier {
+            client.account_less(&mut self.memory);
+            if client.hold == Hold::Barrier {
                 self.pass_barrier(slot.client);
             }
         }

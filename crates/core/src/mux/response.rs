@@ -126,8 +126,7 @@ impl Mux {
             if used == bytes.len() {
                 break;
             }
-            let asked = self.conns[id.index()].oldest_asked();
-            let Some(pending) = asked else {
+            let Some(pending) = conn.oldest_asked() else {
                 self.give_up(id, Blame::Nobody, now);
                 return bytes.len();
             };

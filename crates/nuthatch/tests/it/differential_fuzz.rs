@@ -19,7 +19,7 @@ use std::{env, thread};
 use play::{Fault, Player, transcript};
 use request::{Kind, script};
 use script::{Part, Request};
-use shrink::{innocent, shrink, trial};
+use shrink::{ROUNDS, innocent, shrink, trial};
 use world::{Shape, World};
 
 mod compare;
@@ -33,8 +33,11 @@ mod world;
 const FEW: Shape = Shape { workers: 1, server_connections: 1 };
 const MANY: Shape = Shape { workers: 2, server_connections: 4 };
 
+/// Servers are started anew before they are full, and before keys come again.
+const SEEDS_OF_A_WORLD: u64 = 300;
+
 /// Fuzzing clients that are at work at once.
-const CLIENTS: usize = 3;
+const CLIENTS: usize = 8;
 
 #[test]
 #[ignore = "needs memcached: run make it"]
@@ -99,8 +102,6 @@ impl Plan {
 
 /// Plays all seeds of a plan; tells every kind of fault that was found.
 fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
-    /// Memcacheds are started anew before they are full.
-    const SEEDS_OF_A_WORLD: u64 = 300;
     let replayed = env::var("FUZZ_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
     let seeds = replayed.map_or(1..1 + plan.seeds, |seed| seed..seed + 1);
     let (begun, mut world, mut played, mut passed_over) =
@@ -156,8 +157,8 @@ fn play(world: &World, seeds: &[u64], requests: usize) -> Outcome {
     let before = world.blame();
     let over = AtomicBool::new(false);
     let mut outcome = thread::scope(|scope| {
-        let innocents = [1, 2].map(|nth| {
-            let (over, seed) = (&over, 100_000 * nth + seeds[0] * 7 % 100_000);
+        let innocents = [0, SEEDS_OF_A_WORLD].map(|more| {
+            let (over, seed) = (&over, (seeds[0] % SEEDS_OF_A_WORLD + more) * ROUNDS);
             scope.spawn(move || innocent(world, seed, over))
         });
         let fuzzing = seeds.iter().map(|&seed| {

@@ -81,6 +81,11 @@ impl Maker {
             flags.retain(|flag| !flag.starts_with('D'));
             flags.push("D0".to_owned());
         }
+        let has = |letter: &str| flags.iter().any(|flag| flag.starts_with(letter));
+        if verb == "ma" && has("N") && !has("J") {
+            // No zero to begin with: what is appended to a zero is a number that gets shorter.
+            flags.push("J7".to_owned());
+        }
         if coded && !self.odd(15) {
             flags.insert(self.random.below(flags.len() + 1), "b".to_owned());
         }

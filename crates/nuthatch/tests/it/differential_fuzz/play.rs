@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::compare::{Answer, Case, Ended, Mask, Verdict};
 use super::request::Kind;
-use super::script::{Batch, Cutting, Names, Request, Script, Then};
+use super::script::{Batch, Cutting, Names, Part, Request, Script, Then};
 use super::world::World;
 use crate::conn::{Broken, Conn, show};
 
@@ -113,7 +113,7 @@ impl<'a> Player<'a> {
         batch: &Batch,
         prefix: &str,
         mask: &Mask,
-        parts: impl Fn(&Request) -> &Vec<super::script::Part>,
+        parts: impl Fn(&Request) -> &Vec<Part>,
     ) -> Vec<Vec<u8>> {
         let names = Names { keys: &self.script.keys, prefix, cas_ids: &mask.cas_ids };
         batch.requests.iter().map(|request| names.bytes(parts(request))).collect()
@@ -166,8 +166,13 @@ fn with_markers(batch: &Batch, requests: &[Vec<u8>], markers: &[String]) -> Vec<
 }
 
 fn with_marker(request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
-    let question =
-        if request.then == Then::GoOn { format!("mg {marker} k\r\n") } else { String::new() };
+    let ask = |name: &str| format!("mg {name} k\r\n");
+    let question = match request.parts.last() {
+        _ if request.then != Then::GoOn => String::new(),
+        Some(Part::Raw(last)) if last.ends_with(b"\r\n") => ask(marker),
+        // The beginning of what follows may be taken for the rest of this request: not the marker.
+        _ => ask(&format!("{marker}-")) + &ask(marker),
+    };
     [bytes, question.as_bytes()].concat()
 }
 

@@ -233,10 +233,11 @@ impl Maker {
             return (1 + self.random.below(999)).to_string().into_bytes();
         }
         if self.odd(6) {
+            // None of white space alone: memcached looks for its number behind the end of the item.
             let lines: [&[u8]; 5] = [
                 b"incr evil 0",
                 b"get ~\r\nget ~\r\nEND\r\nVALUE ~ 0 1",
-                b"\r\n\r\n",
+                b"\r\n\r\n.",
                 b"mg ~ k\nmn",
                 b"HTTP/1.1",
             ];
@@ -437,7 +438,8 @@ impl Maker {
         let parts = &mut request.parts;
         match self.random.below(5) {
             0 => parts.insert(0, raw(" ")),
-            1 => parts.insert(1, raw("  ")),
+            // A request in one part has its line end there: nothing may follow.
+            1 if parts.len() > 1 => parts.insert(1, raw("  ")),
             2 => parts.insert(0, raw(&" ".repeat(self.random.below(200)))),
             3 => {
                 if let Some(Part::Raw(last)) =
@@ -447,7 +449,9 @@ impl Maker {
                     *last = b"\n".to_vec();
                 }
             }
-            _ => parts.insert(1, raw("\t")),
+            // A tab belongs to a word, so what stands beside it is another one.
+            4 if parts.len() > 1 && request.reference.is_none() => parts.insert(1, raw("\t")),
+            _ => {}
         }
     }
 

@@ -14,12 +14,15 @@ use super::world::{Shape, World};
 /// As many tries as one fault is worth.
 const TRIES: usize = 40;
 
+/// As many scripts an innocent client plays at most.
+pub(super) const ROUNDS: u64 = 1000;
+
 /// The faults of one script played alone, beside one innocent client.
 pub(super) fn trial(shape: Shape, tried: &Script) -> Vec<Fault> {
     let world = World::start(shape);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let innocent = scope.spawn(|| innocent(&world, 999_999, &over));
+        let innocent = scope.spawn(|| innocent(&world, 0, &over));
         let mut before = world.blame();
         let mut player = Player::new(&world, tried, Kind::Fuzzing);
         for batch in &tried.batches {
@@ -42,13 +45,13 @@ pub(super) fn trial(shape: Shape, tried: &Script) -> Vec<Fault> {
     })
 }
 
-/// An innocent client until `over`; what it was answered wrongly.
-pub(super) fn innocent(world: &World, seed: u64, over: &AtomicBool) -> Vec<Fault> {
+/// An innocent client until `over`; what it was answered wrongly. It has the seeds from `first` to
+/// `first + ROUNDS`, so that no innocent client of a world finds the items of another.
+pub(super) fn innocent(world: &World, first: u64, over: &AtomicBool) -> Vec<Fault> {
     let mut faults = Vec::new();
     // At least once, so that a short fuzzing client has a neighbour, too.
-    for round in 0.. {
-        // Six digits, as for others: seeds of the innocent do not repeat within a world.
-        let script = script(Kind::Innocent, (seed + round * 10) % 1_000_000, 25);
+    for seed in first..first + ROUNDS {
+        let script = script(Kind::Innocent, seed, 25);
         let mut player = Player::new(world, &script, Kind::Innocent);
         for batch in &script.batches {
             player.play(batch);
@@ -59,7 +62,7 @@ pub(super) fn innocent(world: &World, seed: u64, over: &AtomicBool) -> Vec<Fault
             batch: 0,
         }));
         if over.load(Ordering::Relaxed) {
-            return faults;
+            break;
         }
     }
     faults

@@ -265,7 +265,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
     let Some(cas) = cas.filter(|_| words.next().is_none()) else {
         return refused_with_data(line, length, ERROR, Limit::Grammar);
     };
-    let quiet = noreply(last);
+    let quiet = noreply(last.or(Some(cas)));
     let numbers = || {
         let rewrites = [number::flags(flags)?, number::exptime(exptime)?, length_word];
         let [flags, exptime, length] = rewrites;

@@ -430,6 +430,7 @@ fn whoever_wants_no_reply_is_told_of_no_mistake_but_arity() {
         (b"touch k abc noreply\r\n", b"", 0),
         (b"touch k noreply\r\n", b"", 0),
         (b"incr k noreply\r\n", b"", 0),
+        (b"cas k 0 0 1 noreply\r\n", b"", 3),
         (b"delete k 1 noreply\r\n", b"", 0),
         (b"flush_all abc noreply\r\n", b"", 0),
     ]);

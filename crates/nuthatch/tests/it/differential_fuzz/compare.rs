@@ -44,9 +44,9 @@ pub(super) struct Rule {
     uses: AtomicUsize,
 }
 
-pub(super) static RULES: [Rule; 18] = [
+pub(super) static RULES: [Rule; 20] = [
     rule("NUL or carriage return", "| NUL or carriage return in a key or a flag |", |case| {
-        case.ours_is("CLIENT_ERROR bad command line format") && case.first_line().ends_early()
+        case.ours_is(BAD_LINE) && case.first_line().ends_early()
     }),
     rule("wrong storage line", "| a storage line that is wrong but has a length |", |case| {
         case.stores() && case.ours_is_one_error() && case.plain_is_error()
@@ -79,6 +79,16 @@ pub(super) static RULES: [Rule; 18] = [
             && case.ours.bytes.ends_with(&case.plain.bytes)
             && case.plain.is("CLIENT_ERROR bad command line format\r\n")
     }),
+    rule(
+        "forgotten before a browser",
+        "| a reply before a line that ends in `HTTP/1.1` |",
+        |case| {
+            case.plain.bytes.is_empty()
+                && [case.plain.ended, case.ours.ended] == [Ended::Closed; 2]
+                && case.ours.is_one_error()
+                && case.request.windows(6).any(|bytes| bytes == b" HTTP/" || bytes == b"\nHTTP/")
+        },
+    ),
     rule("flush_all", "| `flush_all` | refused unless allowed |", |case| {
         case.verb() == b"flush_all" && case.ours_is_one_error()
     }),
@@ -102,6 +112,9 @@ pub(super) static RULES: [Rule; 18] = [
     rule("too many flags", "| `mg a f f f f f f f f f f f f f f f f f f` |", |case| {
         case.other_words("CLIENT_ERROR options flags are too long")
     }),
+    rule("refused but touched", "| `gat` with a key that is too long |", |case| {
+        matches!(case.verb(), b"gat" | b"gats") && case.ours_is(BAD_LINE)
+    }),
     rule("refused but done", "| `mg` or `ma` with an opaque token that is too long |", |case| {
         matches!(case.verb(), b"mg" | b"ma") && case.other_words(OPAQUE_TOO_LONG)
     }),
@@ -116,6 +129,7 @@ pub(super) static RULES: [Rule; 18] = [
     }),
 ];
 
+const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
 const OPAQUE_TOO_LONG: &str = "CLIENT_ERROR opaque token too long";
 
 const fn rule(name: &'static str, row: &'static str, accepts: fn(&Case<'_>) -> bool) -> Rule {
@@ -139,8 +153,8 @@ pub(super) enum Verdict {
 impl Case<'_> {
     pub(super) fn judge(&self) -> Verdict {
         // The same error, but memcached has done what it refuses: the items may differ.
-        let is_done = self.ours_is(OPAQUE_TOO_LONG);
-        if self.plain == self.ours && !is_done {
+        let touches = matches!(self.verb(), b"gat" | b"gats") && self.ours_is(BAD_LINE);
+        if self.plain == self.ours && !touches && !self.ours_is(OPAQUE_TOO_LONG) {
             return Verdict::Same;
         }
         match RULES.iter().find(|rule| (rule.accepts)(self)) {

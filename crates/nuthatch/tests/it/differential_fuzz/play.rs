@@ -144,12 +144,16 @@ impl<'a> Player<'a> {
 }
 
 impl Side {
-    /// Everything up to the answer to `marker`, without it.
+    /// Everything up to the answer to `marker`, without it, and without that to the question ahead
+    /// of it, if there was one.
     fn answer(&mut self, marker: &str) -> Answer {
-        let marker = format!("EN k{marker}\r\n");
+        let (ahead, marker) = (format!("EN k{marker}-\r\n"), format!("EN k{marker}\r\n"));
         let (bytes, ended) = match self.conn.read_until(marker.as_bytes()) {
             Ok(mut bytes) => {
                 bytes.truncate(bytes.len() - marker.len());
+                if bytes.ends_with(ahead.as_bytes()) {
+                    bytes.truncate(bytes.len() - ahead.len());
+                }
                 (bytes, Ended::Open)
             }
             Err(Broken::Closed(bytes)) => (bytes, Ended::Closed),

@@ -134,19 +134,21 @@ impl Maker {
 
     /// Lines of keys that are longer than memcached takes of any command but `get` and `gets`.
     fn long_keys(&mut self) -> Request {
-        let (verb, reference) = *self.random.pick(&[
-            ("gat 0", "get"),
-            ("gats 0", "gets"),
-            ("bget", "get"),
-            ("get", "get"),
-            ("gets", "gets"),
+        let (verb, reference, touches) = *self.random.pick(&[
+            ("gat 0", "get", true),
+            ("gats 0", "gets", true),
+            ("bget", "get", false),
+            ("get", "get", false),
+            ("gets", "gets", false),
         ]);
         let count = *self.random.pick(&[60, 110, 145, 160, 1000, 5000]);
         let mut keys = Vec::new();
-        for _ in 0..count {
-            keys.extend([raw(" "), Part::Key(self.random.below(3))]);
+        for nth in 0..count {
+            keys.extend([raw(" "), Part::Key(if nth < 3 { nth } else { self.random.below(3) })]);
         }
-        let reference = ended(reference, keys.clone()).parts;
+        let touch = |key| [raw("touch "), Part::Key(key), raw(" 0 noreply\r\n")];
+        let touched: Vec<_> = (0..3).filter(|_| touches).flat_map(touch).collect();
+        let reference = [touched, ended(reference, keys.clone()).parts].concat();
         Request { reference: Some(reference), ..ended(verb, keys) }
     }
 

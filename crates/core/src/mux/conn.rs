@@ -4,9 +4,10 @@
 //! [`Pending`] behind the others, so that the order of one is the order of the other.
 
 use super::failure::Blame;
-use super::id::{ClientId, ConnId, ServerId};
+use super::id::{ConnId, ServerId};
+use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Dirty, Mux, next_guess};
+use super::{Dirty, Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
 use crate::error::ServerError;
@@ -95,8 +96,6 @@ pub(super) struct Conn {
     /// Whether it goes once its socket is closed.
     pub(super) is_retired: bool,
     pub(super) dirty: bool,
-    /// Clients held because of this connection's full queue.
-    pub(super) waiters: VecDeque<ClientId>,
     /// The last request that has a fragment here, and that fragment's number.
     pub(super) fragment: (u64, usize),
     /// What the figures say of its queues.
@@ -113,9 +112,8 @@ struct Queues {
 }
 
 impl Pending {
-    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class) -> Self {
-        let (queued, written) = (Instant::default(), Instant::default());
-        let needs = Needs::NOTHING;
+    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class, queued: Instant) -> Self {
+        let (needs, written) = (Needs::NOTHING, Instant::default());
         Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
     }
 
@@ -156,7 +154,6 @@ impl Conn {
             must_close: false,
             is_retired: false,
             dirty: false,
-            waiters: VecDeque::new(),
             fragment: (0, 0),
             published: Queues::default(),
         }
@@ -186,7 +183,7 @@ impl Conn {
 
     /// Puts it on the list of those that need their socket looked after.
     #[inline]
-    fn mark(&mut self, id: ConnId, list: &mut Dirty<ConnId>) {
+    pub(super) fn mark(&mut self, id: ConnId, list: &mut Dirty<ConnId>) {
         if !self.dirty {
             self.dirty = true;
             list.push(id);
@@ -205,67 +202,68 @@ impl Conn {
 impl Mux {
     /// How far a connection is.
     pub fn conn_state(&self, id: ConnId) -> ConnState {
-        self.conns[id.index()].state
+        self.servers[id].state
     }
 
     /// All server connections, in the order of the servers at first.
     pub fn conns(&self) -> &[ConnId] {
-        &self.conn_ids
+        &self.servers.conn_ids
     }
 
     /// Whether there is such a connection; not if its server has left the pool.
     pub fn has_conn(&self, id: ConnId) -> bool {
-        self.conns.get(id.index()).is_some_and(|conn| conn.id == id)
+        self.servers.conns.get(id.index()).is_some_and(|conn| conn.id == id)
     }
 
     /// Which server a connection leads to.
     pub fn server_of(&self, id: ConnId) -> ServerId {
-        self.conns[id.index()].server
+        self.servers[id].server
     }
 
     /// Whether a closed connection should be opened.
     pub fn wants_open(&self, id: ConnId) -> bool {
-        let conn = &self.conns[id.index()];
+        let conn = &self.servers[id];
         conn.state == ConnState::Closed && (conn.wanted || !conn.pending.is_empty())
     }
 
     /// Whether the connection's socket, if there is one, has to be closed; says so once. A connection
     /// of a server that has left the pool is gone then.
     pub fn take_must_close(&mut self, id: ConnId) -> bool {
-        let conn = &mut self.conns[id.index()];
+        let conn = &mut self.servers[id];
         let must_close = mem::take(&mut conn.must_close);
         if must_close && conn.is_retired {
-            self.remove_conn(id);
+            self.servers.remove_conn(&mut self.shared, id);
         }
         must_close
     }
 
     /// Wants the first connection of every server open (`preconnect`).
     pub fn preconnect(&mut self) {
-        for index in 0..self.routes.members().len() {
-            let server = self.routes.members()[index];
-            let id = self.conns[self.conns_of(server).start].id;
-            self.conns[id.index()].wanted = true;
-            self.mark_conn(id);
+        for index in 0..self.servers.routes.members().len() {
+            let server = self.servers.routes.members()[index];
+            let id = self.servers.conns[Servers::conns_of(&self.shared, server).start].id;
+            self.servers[id].wanted = true;
+            self.servers.mark(id);
         }
     }
 
     /// The connection's socket is being opened.
     pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.conns[id.index()];
+        let conn = &mut self.servers.conns[id.index()];
         conn.state = ConnState::Opening;
         conn.opening = now;
         conn.wanted = false;
-        self.stats.server_connects.add(1);
-        self.servers[conn.server.index()].stats.more.connects.add(1);
-        self.servers[conn.server.index()].stats.server_connections.add(1);
+        self.shared.stats.server_connects.add(1);
+        let stats = &self.servers.all[conn.server.index()].stats;
+        stats.more.connects.add(1);
+        stats.server_connections.add(1);
     }
 
     /// The bytes to be written to the server next; when they are, others may follow.
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
-        let conn = &self.conns[id.index()];
+        let conn = &self.servers[id];
         if conn.greeting_left > 0 {
-            let greeting = self.options.protocol.greeting();
+            let greeting = self.shared.options.protocol.greeting();
             return &greeting[greeting.len() - conn.greeting_left..];
         }
         if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
@@ -273,15 +271,27 @@ impl Mux {
 
     /// Notes that `count` bytes of the output were written.
     pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
+        self.servers.note_written(&mut self.shared, id, count, now);
+        self.wake_waiters(id);
+    }
+
+    /// Puts a connection on the list of those that need their socket looked after.
+    pub fn mark_conn(&mut self, id: ConnId) {
+        self.servers.mark(id);
+    }
+}
+
+impl Servers {
+    fn note_written(&mut self, shared: &mut Shared, id: ConnId, count: usize, now: Instant) {
         let conn = &mut self.conns[id.index()];
         if conn.state == ConnState::Greeting {
             conn.greeting_left -= count;
             return;
         }
-        conn.out.advance(count, &mut self.spares);
+        conn.out.advance(count, &mut shared.spares);
         let left = conn.out.len();
         let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
-        let times = &self.servers[conn.server.index()].stats.more.queue_time;
+        let times = &self.all[conn.server.index()].stats.more.queue_time;
         for pending in conn.pending.range_mut(conn.pending.len() - unsent..) {
             if unsent_bytes - (pending.bytes as usize) < left {
                 break;
@@ -293,7 +303,6 @@ impl Mux {
         }
         (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
         self.publish(id);
-        self.wake_waiters(id);
     }
 
     /// Brings the figures up to date with a connection's queues. Once a turn and connection, not
@@ -302,7 +311,7 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         let now = conn.queues();
         let before = mem::replace(&mut conn.published, now);
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         for (gauge, before, now) in [
             (&stats.in_queue, before.unsent, now.unsent),
             (&stats.in_queue_bytes, before.unsent_bytes, now.unsent_bytes),
@@ -318,53 +327,52 @@ impl Mux {
     #[inline(always)]
     pub(super) fn send(
         &mut self,
+        shared: &mut Shared,
         id: ConnId,
         mut pending: Pending,
         (key, opaque): (&[u8], &[u8]),
-        now: Instant,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let conn = &mut self.conns[id.index()];
-        let bytes = conn.out.append(&mut self.spares, write);
+        let bytes = conn.out.append(&mut shared.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
-        pending.queued = now;
-        if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {
-            self.next_expiry = Some(now.after(timeout));
+        if let (None, Some(timeout)) = (self.next_expiry, shared.options.timeout) {
+            self.next_expiry = Some(pending.queued.after(timeout));
         }
         if !key.is_empty() {
             let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
             pending.echo = (short(key.len()), short(opaque.len()));
-            let echo = conn.echo.tail(&mut self.spares);
+            let echo = conn.echo.tail(&mut shared.spares);
             echo.extend_from_slice(key);
             echo.extend_from_slice(opaque);
         }
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         stats.requests.add(1);
         stats.request_bytes.add(bytes as u64);
         conn.unsent += 1;
         conn.unsent_bytes += bytes;
         conn.pending_bytes += bytes;
         conn.pending.push_back(pending);
-        conn.mark(id, &mut self.dirty_conns);
+        conn.mark(id, &mut self.dirty);
     }
 
     /// Closes a connection from this side.
     pub(super) fn abort_conn(
         &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
-        error: ServerError,
-        blame: Blame,
+        (error, blame): (ServerError, Blame),
         now: Instant,
     ) {
         self.conns[id.index()].must_close = true;
-        self.servers[self.conns[id.index()].server.index()].stats.server_err.add(1);
-        self.lose_conn(id, error, blame, now);
+        self.all[self.conns[id.index()].server.index()].stats.server_err.add(1);
+        self.lose_conn((shared, answers), id, (error, blame), now);
     }
 
     /// Forgets all bytes and figures of a connection that is gone.
-    pub(super) fn clear_conn(&mut self, id: ConnId) {
+    pub(super) fn clear_conn(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
         conn.state = ConnState::Closed;
         conn.pending.clear();
@@ -376,15 +384,9 @@ impl Mux {
         conn.greeting_left = 0;
         conn.reply_guess = 0;
         conn.skip = 0;
-        conn.echo.clear(&mut self.spares);
-        conn.out.clear(&mut self.spares);
-        conn.input.clear(&mut self.spares);
+        conn.echo.clear(&mut shared.spares);
+        conn.out.clear(&mut shared.spares);
+        conn.input.clear(&mut shared.spares);
         self.publish(id);
-    }
-
-    /// Puts a connection on the list of those that need their socket looked after.
-    #[inline]
-    pub fn mark_conn(&mut self, id: ConnId) {
-        self.conns[id.index()].mark(id, &mut self.dirty_conns);
     }
 }

@@ -3,13 +3,13 @@
 //! Everything that grows with what a client does counts: its unfinished request (with the memory
 //! reserved for it, if that is much), the replies that it
 //! has not taken, with the memory around them, and an entry for each request in flight. The one
-//! rule: `Mux::memory` is the sum of what is accounted for each client.
+//! rule: `Clients::memory` is the sum of what is accounted for each client.
 
-use super::Mux;
-use super::client::Client;
+use super::client::{Client, Clients};
 use super::conn::Pending;
 use super::id::ClientId;
 use super::slots::Slot;
+use super::{Mux, Shared};
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
@@ -43,7 +43,7 @@ impl Client {
         self.backlog() + self.overhead + self.input.len()
     }
 
-    /// As [`Mux::account`], when it can only hold less than before.
+    /// As [`Clients::account`], when it can only hold less than before.
     #[inline]
     pub(super) fn account_less(&mut self, memory: &mut usize) {
         let held = self.held().min(self.accounted);
@@ -56,15 +56,17 @@ impl Mux {
     /// Bytes held for clients: their unfinished requests, replies that they have not taken, and an
     /// entry for each of their requests in flight.
     pub fn memory(&self) -> usize {
-        self.memory
+        self.clients.memory
     }
+}
 
+impl Clients {
     /// Brings [`Mux::memory`] up to date with one client; sheds the greediest if it is too much.
     ///
     /// In line, as it is asked for every reply and mostly has nothing to do.
     #[inline(always)]
-    pub(super) fn account(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
+    pub(super) fn account(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self.list[id.index()];
         if client.must_close {
             return;
         }
@@ -72,29 +74,29 @@ impl Mux {
         self.memory = self.memory - client.accounted + held;
         client.accounted = held;
         client.counted_overhead = client.overhead;
-        if self.memory > self.options.limits.memory_max {
-            self.shed();
+        if self.memory > shared.options.limits.memory_max {
+            self.shed(shared);
         }
     }
 
     #[inline(never)]
-    pub(super) fn account_now(&mut self, id: ClientId) {
-        self.account(id);
+    pub(super) fn account_now(&mut self, shared: &mut Shared, id: ClientId) {
+        self.account(shared, id);
     }
 
     /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,
     /// though its socket is closed at the end of the turn only.
-    fn shed(&mut self) {
-        let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
+    fn shed(&mut self, shared: &mut Shared) {
+        let greediest = self.list.iter().max_by_key(|(_, client)| client.accounted);
         let Some((index, _)) = greediest else { return };
-        let client = &mut self.clients[index];
+        let client = &mut self.list[index];
         client.must_close = true;
-        client.end_input(&mut self.spares);
-        client.out.clear(&mut self.spares);
+        client.end_input(&mut shared.spares);
+        client.out.clear(&mut shared.spares);
         self.memory -= client.accounted;
         client.accounted = 0;
-        self.stats.limit_memory.add(1);
+        shared.stats.limit_memory.add(1);
         let id = client.id;
-        self.mark_client(id);
+        self.mark(id);
     }
 }

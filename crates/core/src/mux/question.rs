@@ -4,10 +4,11 @@
 //! client's queue like any request, and its answer leaves in its turn. The one rule: a question is
 //! answered once, whether its client is still there or not.
 
-use super::Mux;
+use super::client::Clients;
 use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{SlotId, State};
+use super::{Mux, Shared};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -31,32 +32,39 @@ impl Mux {
     /// client has asked after it waits for the answer, and its memory is kept for so long.
     pub fn next_question(&mut self) -> Option<Question> {
         loop {
-            let id = self.questions.pop_front()?;
-            let slot = self.slots.slot(id);
+            let id = self.clients.questions.pop_front()?;
+            let slot = self.clients.slots.slot(id);
             let what = mem::take(&mut slot.reply);
             if slot.state != State::Orphan {
-                self.clients[slot.client.index()].overhead -= what.capacity();
+                self.clients.list[slot.client.index()].overhead -= what.capacity();
                 return Some(Question { slot: id, what });
             }
             // Its client went away before anybody looked.
-            self.slots.remove(id);
-            self.reply_spares.give(what);
+            self.clients.slots.remove(id);
+            self.clients.reply_spares.give(what);
         }
     }
 
     /// Answers a question: the client gets these bytes as they are, after the replies to what it
     /// asked before. A client that went away meanwhile gets nothing, which is no error.
     pub fn answer_question(&mut self, question: Question, reply: &[u8]) {
-        self.answer(question.slot, reply);
-        self.reply_spares.give(question.what);
+        self.clients.answer(&mut self.shared, question.slot, reply);
+        self.clients.reply_spares.give(question.what);
     }
+}
 
+impl Clients {
     /// Keeps a question until the embedder looks. What it asks is kept where its answer will be.
-    pub(super) fn take_question(&mut self, id: ClientId, what: &[u8]) -> Intake {
-        let slot = self.insert_slot(id, 0, State::Waiting);
+    pub(super) fn take_question(
+        &mut self,
+        shared: &mut Shared,
+        id: ClientId,
+        what: &[u8],
+    ) -> Intake {
+        let slot = self.insert_slot(shared, id, 0, State::Waiting);
         let mut kept = self.reply_spares.take();
         kept.extend_from_slice(what);
-        self.clients[id.index()].overhead += kept.capacity();
+        self[id].overhead += kept.capacity();
         self.slots.slot(slot).reply = kept;
         self.questions.push_back(slot);
         Intake::Accepted

@@ -82,7 +82,7 @@ counters! {
         request_bytes,
         /// Bytes written to clients.
         response_bytes,
-        /// Keys asked for by reading requests.
+        /// Keys asked for by reading requests that set no expiry.
         cmd_get,
         /// Storage requests.
         cmd_set,
@@ -90,11 +90,11 @@ counters! {
         cmd_delete,
         /// `incr`, `decr` and `ma`.
         cmd_arith,
-        /// `touch`, and keys of `gat`.
+        /// `touch`, keys of `gat`, and `mg` that sets an expiry.
         cmd_touch,
         /// `flush_all` requests that were carried out.
         cmd_flush,
-        /// Meta requests (these count in their kind above, too).
+        /// Meta requests (these count in their kind above, too), `mn` not among them.
         cmd_meta,
         /// Keys that were found.
         get_hits,
@@ -182,7 +182,7 @@ pub struct MoreServerStats {
     pub server_time: [Histogram; Class::LABELS.len()],
 }
 
-/// Kinds of requests, for the counters.
+/// Kinds of requests, for the counters: classic or meta, as memcached tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Reads.
@@ -191,20 +191,16 @@ pub enum Class {
     GetAndTouch,
     /// Storage.
     Set,
+    /// Storage if the item has the cas id that is given.
+    Cas,
     /// Deletion.
     Delete,
-    /// Arithmetic.
-    Arith,
+    /// Addition.
+    Incr,
+    /// Subtraction.
+    Decr,
     /// A new expiry.
     Touch,
-    /// Meta reads.
-    MetaGet,
-    /// Meta storage.
-    MetaSet,
-    /// Meta deletion.
-    MetaDelete,
-    /// Meta arithmetic.
-    MetaArith,
     /// The rest.
     Other,
 }
@@ -213,19 +209,19 @@ impl Class {
     /// Whether such a request looks for a value, so that it hits or misses.
     #[inline]
     pub const fn is_read(self) -> bool {
-        matches!(self, Self::Get | Self::GetAndTouch | Self::MetaGet)
+        matches!(self, Self::Get | Self::GetAndTouch)
     }
 
     /// The names by which the figures tell requests apart.
     pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
 
-    /// Which of [`Class::LABELS`] it goes by; a meta request by that of its kind.
+    /// Which of [`Class::LABELS`] it goes by.
     pub const fn label(self) -> usize {
         match self {
-            Self::Get | Self::GetAndTouch | Self::MetaGet => 0,
-            Self::Set | Self::MetaSet => 1,
-            Self::Delete | Self::MetaDelete => 2,
-            Self::Arith | Self::MetaArith => 3,
+            Self::Get | Self::GetAndTouch => 0,
+            Self::Set | Self::Cas => 1,
+            Self::Delete => 2,
+            Self::Incr | Self::Decr => 3,
             Self::Touch => 4,
             Self::Other => 5,
         }

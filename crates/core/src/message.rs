@@ -195,6 +195,11 @@ pub enum Outcome {
     Error,
 }
 
+impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = Self::Error as usize + 1;
+}
+
 /// A set of outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcomes(u8);

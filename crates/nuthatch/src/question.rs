@@ -61,6 +61,13 @@ fn general(About { workers, epoch, .. }: About<'_>, now: Instant, out: &mut Vec<
         });
         stat(out, name, values.sum());
     }
+    for (index, (name, _)) in first.results.all().enumerate() {
+        let values = workers.iter().map(|pool| {
+            let (_, value) = pool.results.all().nth(index).expect("every block has the same");
+            value
+        });
+        stat(out, name, values.sum());
+    }
 }
 
 fn settings(pool: &Pool, out: &mut Vec<u8>) {

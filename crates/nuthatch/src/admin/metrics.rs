@@ -97,8 +97,8 @@ const POOL: &[Family<PoolStats>] = &[
     counter("meta_requests_total", "Meta requests; commands_total counts them too.", |pool| {
         pool.cmd_meta.read()
     }),
-    counter("get_hits_total", "Keys requested and found.", |pool| pool.get_hits.read()),
-    counter("get_misses_total", "Keys requested and not found.", |pool| pool.get_misses.read()),
+    counter("get_hits_total", "Keys requested and found.", |pool| pool.results.get_hits()),
+    counter("get_misses_total", "Keys requested and not found.", |pool| pool.results.get_misses()),
     counter(
         "forward_errors_total",
         "Requests and fragments that failed because a server could not answer.",

@@ -89,7 +89,8 @@ fn every_figure_of_the_stats_command_stands_in_the_protocol() {
     let text = b"alpha:\n  listen: 127.0.0.1:11211\n  servers: [127.0.0.1:11212:1]\n";
     let config = Config::parse(Path::new("a.yml"), text).unwrap();
     let workers = [PoolStats::new(1).into()];
-    let about = About { pool: &config.pools[0], workers: &workers, epoch: Duration::ZERO };
+    let about =
+        About { pool: &config.pools[0], workers: &workers, accepts: true, epoch: Duration::ZERO };
     let document = read("docs/protocol.md");
     let (text, counters) = document.split_once("### Counters\n").unwrap();
     let (_, text) = text.split_once("## Statistics\n").unwrap();

@@ -5,6 +5,7 @@
 //! asked the same, and the figures compared; where the proxy differs on purpose, the table says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use crate::conn::Conn;
 use crate::harness::{Memcached, Program, Proxy};
@@ -281,4 +282,37 @@ fn figures_have_memcacheds_form() {
     assert_eq!((number("accepting_conns"), number("pointer_size")), (1, 64));
     assert_eq!(number("pid"), u64::from(proxy.process.id()));
     assert!(number("time").abs_diff(theirs["time"].parse().unwrap()) <= 2);
+}
+
+/// Runs a program of somebody else's and returns what it said, which must be no complaint.
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: run \"make deps\": {error}"));
+    let [out, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success() && errors.is_empty(), "{program}: {out}{errors}");
+    out
+}
+
+#[test]
+#[ignore = "needs memcached and memcstat: run make it"]
+fn memcacheds_own_tool_and_libmemcacheds_read_the_figures() {
+    const TOOL: &str = "/usr/share/memcached/scripts/memcached-tool";
+    let (_servers, proxy) = three_servers("hash: md5");
+    let mut conn = proxy.conn();
+    conn.ask("set a 0 0 1\r\n1\r\n", "STORED\r\n");
+    conn.ask("delete a\r\n", "DELETED\r\n");
+    let address = format!("127.0.0.1:{}", proxy.port);
+    let has = |text: &str, figure: &str| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.lines().any(|line| words(line) == figure), "{figure} in\n{text}");
+    };
+    let stats = run(TOOL, &[&address, "stats"]);
+    has(&stats, "cmd_set 1");
+    has(&stats, "delete_hits 1");
+    has(&run(TOOL, &[&address, "settings"]), "flush_enabled no");
+    assert_eq!(run(TOOL, &[&address]).lines().count(), 1, "no slabs");
+    let stats = run("memcstat", &[&format!("--servers={address}")]);
+    has(&stats, "cmd_set: 1");
+    has(&stats, "delete_hits: 1");
+    has(&stats, &format!("pid: {}", proxy.process.id()));
 }

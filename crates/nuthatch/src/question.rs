@@ -11,7 +11,7 @@ use nuthatch_core::memcache::Words;
 use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What an answer is about.
@@ -21,11 +21,41 @@ pub struct About<'a> {
     pub pool: &'a Pool,
     /// The pool's figures, one block a worker.
     pub workers: &'a [Arc<PoolStats>],
+    /// What the counters were when they were last begun anew.
+    pub baseline: &'a Baseline,
     /// Whether new clients are accepted.
     pub accepts: bool,
     /// The wall clock at [`Instant`] zero, as the time since 1970.
     pub epoch: Duration,
 }
+
+/// What a pool's counters were when a client last said `stats reset`, all over the workers.
+///
+/// Only these answers begin anew. The counters themselves have one writer each, and those who read
+/// them on other ways go on: a client must not disturb the operator's monitoring.
+#[derive(Debug, Default)]
+pub struct Baseline(Mutex<Vec<u64>>);
+
+impl Baseline {
+    /// What was counted since then.
+    fn applied_to(&self, mut figures: Figures) -> Figures {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, value), before) in figures.0.iter_mut().zip(&*counts) {
+            if *name != GAUGE {
+                *value = value.saturating_sub(*before);
+            }
+        }
+        figures
+    }
+
+    fn move_to(&self, figures: &Figures) {
+        let counts = figures.0.iter().map(|(_, value)| *value).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+}
+
+/// The one among the pool's counters that tells what is now.
+const GAUGE: &str = "client_connections";
 
 /// The answer to a request line: `stats settings`. Words that memcached ignores are ignored.
 pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
@@ -34,7 +64,10 @@ pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
     match (words.next(), words.next()) {
         (None, _) => general(about, now, &mut out),
         (Some(b"settings"), _) => settings(about, &mut out),
-        (Some(b"reset"), _) => return b"RESET\r\n".to_vec(),
+        (Some(b"reset"), _) => {
+            about.baseline.move_to(&Figures::of(about.workers));
+            return b"RESET\r\n".to_vec();
+        }
         // A proxy keeps no items, so there are none to tell of.
         (Some(b"items" | b"slabs" | b"sizes" | b"conns" | b"cachedump"), _) => {}
         _ => return b"ERROR\r\n".to_vec(),
@@ -94,7 +127,7 @@ const OF_A_CACHE: &[&str] =
     &["limit_maxbytes", "bytes", "curr_items", "total_items", "evictions", "reclaimed"];
 
 fn general(about: About<'_>, now: Instant, out: &mut Vec<u8>) {
-    let figures = Figures::of(about.workers);
+    let figures = about.baseline.applied_to(Figures::of(about.workers));
     process(about, now, out);
     clients(about, &figures, out);
     for name in COUNTED {
@@ -128,7 +161,7 @@ fn clients(about: About<'_>, figures: &Figures, out: &mut Vec<u8>) {
     if about.pool.client_connections > 0 {
         stat(out, "max_connections", about.pool.client_connections as u64);
     }
-    stat(out, "curr_connections", figures.named("client_connections"));
+    stat(out, "curr_connections", figures.named(GAUGE));
     stat(out, "total_connections", figures.named("client_accepts"));
     stat(out, "rejected_connections", figures.named("client_rejects"));
     stat(out, "accepting_conns", about.accepts.into());
@@ -204,7 +237,8 @@ mod tests {
         }
         let workers = [Arc::new(stats)];
         let epoch = Duration::from_secs(1 << 33);
-        let about = About { pool: &config.pools[0], workers: &workers, accepts: true, epoch };
+        let (pool, baseline) = (&config.pools[0], &Baseline::default());
+        let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
         let answer = answer(b"stats", about, Instant::default());
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.len() <= ANSWER_MAX, "{} bytes", answer.len());

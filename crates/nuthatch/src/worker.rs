@@ -120,6 +120,7 @@ impl PoolSockets {
             let about = question::About {
                 pool: &self.shared.pool,
                 workers: &self.shared.workers,
+                baseline: &self.shared.baseline,
                 accepts,
                 epoch: self.mux.options().epoch,
             };

@@ -5,6 +5,7 @@
 //! asked the same, and the figures compared; where the proxy differs on purpose, the table says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use crate::conn::Conn;
@@ -315,4 +316,35 @@ fn memcacheds_own_tool_and_libmemcacheds_read_the_figures() {
     has(&stats, "cmd_set: 1");
     has(&stats, "delete_hits: 1");
     has(&stats, &format!("pid: {}", proxy.process.id()));
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn a_reset_begins_the_counters_anew_for_all_who_ask_by_stats() {
+    let (_servers, proxy) = three_servers("client_connections: 77");
+    let plain = Memcached::start();
+    for port in [proxy.port, plain.port] {
+        let (mut conn, mut other) = (local(port), local(port));
+        conn.ask("set a 0 0 1\r\n1\r\n", "STORED\r\n");
+        conn.ask("get a b\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
+        assert_eq!(of_interest(&mut other), [1, 2, 1, 1, 2]);
+        conn.ask("stats reset\r\n", "RESET\r\n");
+        assert_eq!(of_interest(&mut other), [0, 0, 0, 0, 2]);
+        conn.ask("get a\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
+        assert_eq!(of_interest(&mut other), [0, 1, 1, 0, 2]);
+        conn.ask("stats reset again\r\n", "RESET\r\n");
+        assert_eq!(of_interest(&mut other), [0, 0, 0, 0, 2]);
+        let figures: BTreeMap<_, _> = figures(&mut other, "stats").into_iter().collect();
+        assert_eq!(figures["total_connections"], "0");
+    }
+}
+
+fn local(port: u16) -> Conn {
+    Conn::tcp((Ipv4Addr::LOCALHOST, port))
+}
+
+fn of_interest(conn: &mut Conn) -> [u64; 5] {
+    let figures: BTreeMap<_, _> = figures(conn, "stats").into_iter().collect();
+    ["cmd_set", "cmd_get", "get_hits", "get_misses", "curr_connections"]
+        .map(|name| figures[name].parse().unwrap())
 }

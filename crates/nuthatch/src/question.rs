@@ -68,13 +68,21 @@ pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
             about.baseline.move_to(&Figures::of(about.workers));
             return b"RESET\r\n".to_vec();
         }
+        // Nothing is counted by the prefixes of keys, so there is nothing to begin or to end.
+        (Some(b"detail"), Some(b"on" | b"off")) => return b"OK\r\n".to_vec(),
+        (Some(b"detail"), Some(b"dump")) => {}
+        (Some(b"detail"), _) => return DETAIL_USAGE.to_vec(),
         // A proxy keeps no items, so there are none to tell of.
-        (Some(b"items" | b"slabs" | b"sizes" | b"conns" | b"cachedump"), _) => {}
+        (Some(b"items" | b"slabs" | b"sizes" | b"conns"), _) => {}
+        (Some(b"cachedump"), Some(_)) if words.next().is_some() => {}
+        (Some(b"cachedump"), _) => return b"CLIENT_ERROR bad command line\r\n".to_vec(),
         _ => return b"ERROR\r\n".to_vec(),
     }
     out.extend_from_slice(b"END\r\n");
     out
 }
+
+const DETAIL_USAGE: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
 
 /// The pool's counters by name, over all workers, in order.
 struct Figures(Vec<(&'static str, u64)>);

@@ -348,3 +348,29 @@ fn of_interest(conn: &mut Conn) -> [u64; 5] {
     ["cmd_set", "cmd_get", "get_hits", "get_misses", "curr_connections"]
         .map(|name| figures[name].parse().unwrap())
 }
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn questions_about_details_are_answered_as_by_a_memcached_that_knows_none() {
+    let (_servers, proxy) = three_servers("client_connections: 77");
+    let plain = Memcached::start();
+    for (question, answer) in [
+        ("stats detail on", "OK\r\n"),
+        ("stats detail off", "OK\r\n"),
+        ("stats detail dump", "END\r\n"),
+        ("stats detail off again", "OK\r\n"),
+        ("stats detail", "CLIENT_ERROR usage: stats detail on|off|dump\r\n"),
+        ("stats detail of keys", "CLIENT_ERROR usage: stats detail on|off|dump\r\n"),
+        ("stats items", "END\r\n"),
+        ("stats cachedump 1 10", "END\r\n"),
+        ("stats cachedump 1", "CLIENT_ERROR bad command line\r\n"),
+        ("stats nonsense", "ERROR\r\n"),
+    ] {
+        for port in [proxy.port, plain.port] {
+            let mut conn = local(port);
+            conn.send(format!("{question}\r\nmn\r\n"));
+            let told = String::from_utf8(conn.read_until(b"MN\r\n").unwrap()).unwrap();
+            assert_eq!(told, format!("{answer}MN\r\n"), "{question}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::reply::Reply;
 use super::slots::{SlotId, State};
 use crate::message::Outcome;
 use crate::protocol::Refusal;
+use crate::stats::Class;
 
 /// For whom a server's reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,9 @@ impl Mux {
     pub(super) fn complete(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
         match pending.waiter {
             Waiter::Slot(slot) => self.complete_slot(slot, pending, outcome, reply),
-            Waiter::Fragment(join, _) => self.complete_fragment(join, outcome, reply.bytes()),
+            Waiter::Fragment(join, _) => {
+                self.complete_fragment(join, pending.class, outcome, reply.bytes());
+            }
             Waiter::Nobody => {}
         }
     }
@@ -43,13 +46,7 @@ impl Mux {
         outcome: Outcome,
         reply: impl Reply,
     ) {
-        if pending.class.is_read() {
-            match outcome {
-                Outcome::Hit => self.stats.get_hits.add(1),
-                Outcome::Miss => self.stats.get_misses.add(1),
-                _ => {}
-            }
-        }
+        self.stats.results.add(pending.class, outcome, 1);
         if pending.expect.hidden.contains(outcome) {
             self.answer(slot, &b""[..]);
         } else {
@@ -57,24 +54,24 @@ impl Mux {
         }
     }
 
-    fn complete_fragment(&mut self, id: JoinId, outcome: Outcome, reply: &[u8]) {
+    fn complete_fragment(&mut self, id: JoinId, class: Class, outcome: Outcome, reply: &[u8]) {
         let join = self.joins.join(id);
         if outcome == Outcome::Error {
             join.fail(reply);
         }
         if join.finish_fragment() {
             let join = self.joins.remove(id);
-            self.complete_join(&join);
+            self.complete_join(&join, class);
             self.joins.reuse(join);
         }
     }
 
     /// All fragments of a request have ended.
-    fn complete_join(&mut self, join: &Join) {
+    fn complete_join(&mut self, join: &Join, class: Class) {
         if !join.has_failed() {
             let (asked, found) = join.hits();
-            self.stats.get_hits.add(found as u64);
-            self.stats.get_misses.add((asked - found) as u64);
+            self.stats.results.add(class, Outcome::Hit, found as u64);
+            self.stats.results.add(class, Outcome::Miss, (asked - found) as u64);
         }
         if let Some(client) = self.waiting_client(join.slot) {
             let client = &mut self.clients[client.index()];

@@ -185,10 +185,19 @@ pub enum Outcome {
     Miss,
     /// It was done.
     Success,
-    /// It was not done, for a good reason (`NOT_STORED`, `EXISTS`, `NOT_FOUND`, …).
-    Failure,
+    /// It was not done, as there is no such item (`NOT_FOUND`).
+    NotFound,
+    /// It was not done, as the item has another cas id (`EXISTS`).
+    Exists,
+    /// It was not done, for another good reason (`NOT_STORED`).
+    NotStored,
     /// An error line.
     Error,
+}
+
+impl Outcome {
+    /// How many there are.
+    pub const COUNT: usize = Self::Error as usize + 1;
 }
 
 /// A set of outcomes.

@@ -5,6 +5,7 @@
 //! whole, if not all of one instant. A figure for the whole process is the sum over the workers.
 
 use crate::error::ServerError;
+use crate::message::Outcome;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -82,7 +83,7 @@ counters! {
         request_bytes,
         /// Bytes written to clients.
         response_bytes,
-        /// Keys asked for by reading requests.
+        /// Keys asked for by reading requests that set no expiry.
         cmd_get,
         /// Storage requests.
         cmd_set,
@@ -90,16 +91,12 @@ counters! {
         cmd_delete,
         /// `incr`, `decr` and `ma`.
         cmd_arith,
-        /// `touch`, and keys of `gat`.
+        /// `touch`, keys of `gat`, and `mg` that sets an expiry.
         cmd_touch,
         /// `flush_all` requests that were carried out.
         cmd_flush,
-        /// Meta requests (these count in their kind above, too).
+        /// Meta requests (these count in their kind above, too), `mn` not among them.
         cmd_meta,
-        /// Keys that were found.
-        get_hits,
-        /// Keys that were not found.
-        get_misses,
         /// Requests refused because they broke the protocol, whose clients went on.
         client_request_errors,
         /// Clients closed because one could not tell where their next request begins.
@@ -121,8 +118,74 @@ counters! {
         /// Clients closed because the worker's buffers reached `memory_max`.
         limit_memory,
     }
+    /// How requests ended.
+    pub results: Results,
     /// One block a server, in the pool's order.
     pub servers: Box<[Arc<ServerStats>]>,
+}
+
+/// How requests ended: how many of each kind had which outcome, keys where a request has several.
+///
+/// To count one is one addition. What memcached calls a hit or a miss is asked of those who read.
+#[derive(Debug, Default)]
+pub struct Results([[Counter; Outcome::COUNT]; Class::COUNT]);
+
+impl Results {
+    /// Counts `n` requests or keys. Only the owning worker may call this.
+    #[inline]
+    pub fn add(&self, class: Class, outcome: Outcome, n: u64) {
+        self.0[class as usize][outcome as usize].add(n);
+    }
+
+    fn sum(&self, cells: &[(Class, Outcome)]) -> u64 {
+        cells.iter().map(|&(class, outcome)| self.0[class as usize][outcome as usize].read()).sum()
+    }
+}
+
+/// Declares memcached's figures of how requests ended, each as the sum of some cells, with a list of
+/// their names.
+macro_rules! results {
+    ($($(#[$doc:meta])* $name:ident: $(($class:ident, $outcome:ident))*,)*) => {
+        impl Results {
+            $($(#[$doc])* pub fn $name(&self) -> u64 {
+                self.sum(&[$((Class::$class, Outcome::$outcome),)*])
+            })*
+
+            /// Every figure with its name, in order.
+            pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name()),)*].into_iter()
+            }
+        }
+    };
+}
+
+results! {
+    /// Keys that were found by reads that set no expiry.
+    get_hits: (Get, Hit),
+    /// Keys that were not found by them.
+    get_misses: (Get, Miss),
+    /// Deletions that found their item.
+    delete_hits: (Delete, Success),
+    /// Deletions that did not, or found it with another cas id.
+    delete_misses: (Delete, NotFound) (Delete, Exists),
+    /// Additions to an item that is there, or was made for it.
+    incr_hits: (Incr, Success),
+    /// Additions to no item.
+    incr_misses: (Incr, NotFound),
+    /// Subtractions from an item that is there, or was made for it.
+    decr_hits: (Decr, Success),
+    /// Subtractions from no item.
+    decr_misses: (Decr, NotFound),
+    /// Storage with the right cas id.
+    cas_hits: (Cas, Success),
+    /// Storage with a cas id where no item was.
+    cas_misses: (Cas, NotFound),
+    /// Storage with a cas id that was not the item's.
+    cas_badval: (Cas, Exists),
+    /// Keys that were found and got a new expiry.
+    touch_hits: (Touch, Success) (GetAndTouch, Hit),
+    /// Keys that should have got one and were not found.
+    touch_misses: (Touch, NotFound) (GetAndTouch, Miss),
 }
 
 counters! {
@@ -182,7 +245,7 @@ pub struct MoreServerStats {
     pub server_time: [Histogram; Class::LABELS.len()],
 }
 
-/// Kinds of requests, for the counters.
+/// Kinds of requests, for the counters: classic or meta, as memcached tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Reads.
@@ -191,41 +254,40 @@ pub enum Class {
     GetAndTouch,
     /// Storage.
     Set,
+    /// Storage if the item has the cas id that is given.
+    Cas,
     /// Deletion.
     Delete,
-    /// Arithmetic.
-    Arith,
+    /// Addition.
+    Incr,
+    /// Subtraction.
+    Decr,
     /// A new expiry.
     Touch,
-    /// Meta reads.
-    MetaGet,
-    /// Meta storage.
-    MetaSet,
-    /// Meta deletion.
-    MetaDelete,
-    /// Meta arithmetic.
-    MetaArith,
     /// The rest.
     Other,
 }
 
 impl Class {
+    /// How many there are.
+    pub const COUNT: usize = Self::Other as usize + 1;
+
     /// Whether such a request looks for a value, so that it hits or misses.
     #[inline]
     pub const fn is_read(self) -> bool {
-        matches!(self, Self::Get | Self::GetAndTouch | Self::MetaGet)
+        matches!(self, Self::Get | Self::GetAndTouch)
     }
 
     /// The names by which the figures tell requests apart.
     pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
 
-    /// Which of [`Class::LABELS`] it goes by; a meta request by that of its kind.
+    /// Which of [`Class::LABELS`] it goes by.
     pub const fn label(self) -> usize {
         match self {
-            Self::Get | Self::GetAndTouch | Self::MetaGet => 0,
-            Self::Set | Self::MetaSet => 1,
-            Self::Delete | Self::MetaDelete => 2,
-            Self::Arith | Self::MetaArith => 3,
+            Self::Get | Self::GetAndTouch => 0,
+            Self::Set | Self::Cas => 1,
+            Self::Delete => 2,
+            Self::Incr | Self::Decr => 3,
             Self::Touch => 4,
             Self::Other => 5,
         }

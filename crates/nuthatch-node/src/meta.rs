@@ -212,9 +212,9 @@ fn set(store: &mut Store, key: Key<'_>, line: Line<'_>, reply: &mut Vec<u8>) -> 
     let write = Write { mode, cas: flags.cas, allow_stale: flags.invalidate, item };
     let (code, cas, outcome) = match store.write(key.decoded, write) {
         Written::Stored(cas) => (b"HD", cas, Outcome::Success),
-        Written::NotStored => (b"NS", 0, Outcome::Failure),
-        Written::Exists => (b"EX", 0, Outcome::Failure),
-        Written::NotFound => (b"NF", 0, Outcome::Failure),
+        Written::NotStored => (b"NS", 0, Outcome::NotStored),
+        Written::Exists => (b"EX", 0, Outcome::Exists),
+        Written::NotFound => (b"NF", 0, Outcome::NotFound),
         Written::TooLarge => {
             // What it should have replaced is not true any longer.
             store.remove(key.decoded);
@@ -237,8 +237,8 @@ fn delete(store: &mut Store, key: Key<'_>, words: Words<'_>, reply: &mut Vec<u8>
     let Ok(flags) = Flags::read(words, store.now()) else { return refuse(BAD_FLAG, reply) };
     let found = store.find(key.decoded).map(|item| item.cas);
     let (code, outcome) = match found {
-        None => (b"NF", Outcome::Failure),
-        Some(found) if flags.cas.is_some_and(|cas| cas != found) => (b"EX", Outcome::Failure),
+        None => (b"NF", Outcome::NotFound),
+        Some(found) if flags.cas.is_some_and(|cas| cas != found) => (b"EX", Outcome::Exists),
         Some(_) => (b"HD", Outcome::Success),
     };
     if outcome == Outcome::Success {
@@ -272,9 +272,12 @@ fn arith(store: &mut Store, key: Key<'_>, words: Words<'_>, reply: &mut Vec<u8>)
             flags.initial
         }
         (counted, _) => {
-            let code = if counted == Counted::Exists { b"EX" } else { b"NF" };
+            let (code, outcome) = match counted {
+                Counted::Exists => (b"EX", Outcome::Exists),
+                _ => (b"NF", Outcome::NotFound),
+            };
             key.code(code, &flags, reply);
-            return Outcome::Failure;
+            return outcome;
         }
     };
     let number = number.to_string();

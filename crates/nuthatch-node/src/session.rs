@@ -146,15 +146,15 @@ impl<'a, W: Write> Session<'a, W> {
         self.reply.clear();
         let mut store = self.shared.lock();
         let hidden = match one.class {
+            _ if Shape::of(one.expect).is_meta() => {
+                let outcome = meta::answer(&mut store, one, line, &mut self.reply);
+                one.expect.hidden.contains(outcome)
+            }
             Class::Get | Class::GetAndTouch => {
                 let read = classic::Read::new(line, store.now());
                 read.value(&mut store, one.key, &mut self.reply);
                 self.reply.extend_from_slice(END);
                 false
-            }
-            _ if Shape::of(one.expect).is_meta() => {
-                let outcome = meta::answer(&mut store, one, line, &mut self.reply);
-                one.expect.hidden.contains(outcome)
             }
             _ => {
                 classic::answer(&mut store, one.key, line, &mut self.reply);

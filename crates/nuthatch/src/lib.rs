@@ -30,6 +30,7 @@ mod run;
 mod server;
 mod stats_port;
 mod suggest;
+mod usage;
 pub mod verdict;
 mod watch;
 mod worker;

@@ -2,14 +2,16 @@
 //! form.
 //!
 //! protocol.txt, "Statistics". What monitoring tools look for has memcached's name; what a proxy
-//! has besides comes after it. The figures are those of the pool over all workers.
+//! has besides comes after it. The figures are those of the pool over all workers. The one rule: a
+//! figure is counted here, or it is 0 and `docs/protocol.md` says so.
 
 use crate::config::Pool;
+use crate::usage;
 use nuthatch_core::memcache::Words;
 use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What an answer is about.
@@ -19,52 +21,168 @@ pub struct About<'a> {
     pub pool: &'a Pool,
     /// The pool's figures, one block a worker.
     pub workers: &'a [Arc<PoolStats>],
+    /// What the counters were when they were last begun anew.
+    pub baseline: &'a Baseline,
+    /// Whether new clients are accepted.
+    pub accepts: bool,
     /// The wall clock at [`Instant`] zero, as the time since 1970.
     pub epoch: Duration,
 }
 
-/// The answer to a request line: `stats settings`.
+/// What a pool's counters were when a client last said `stats reset`, all over the workers.
+///
+/// Only these answers begin anew. The counters themselves have one writer each, and those who read
+/// them on other ways go on: a client must not disturb the operator's monitoring.
+#[derive(Debug, Default)]
+pub struct Baseline(Mutex<Vec<u64>>);
+
+impl Baseline {
+    /// What was counted since then.
+    fn applied_to(&self, mut figures: Figures) -> Figures {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, value), before) in figures.0.iter_mut().zip(&*counts) {
+            if *name != GAUGE {
+                *value = value.saturating_sub(*before);
+            }
+        }
+        figures
+    }
+
+    fn move_to(&self, figures: &Figures) {
+        let counts = figures.0.iter().map(|(_, value)| *value).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+}
+
+/// The one among the pool's counters that tells what is now.
+const GAUGE: &str = "client_connections";
+
+/// The answer to a request line: `stats settings`. Words that memcached ignores are ignored.
 pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
     let mut out = Vec::new();
     let mut words = Words::new(line).skip(1);
     match (words.next(), words.next()) {
-        (None, None) => general(about, now, &mut out),
-        (Some(b"settings"), None) => settings(about.pool, &mut out),
-        (Some(b"reset"), None) => return b"RESET\r\n".to_vec(),
+        (None, _) => general(about, now, &mut out),
+        (Some(b"settings"), _) => settings(about, &mut out),
+        (Some(b"reset"), _) => {
+            about.baseline.move_to(&Figures::of(about.workers));
+            return b"RESET\r\n".to_vec();
+        }
+        // Nothing is counted by the prefixes of keys, so there is nothing to begin or to end.
+        (Some(b"detail"), Some(b"on" | b"off")) => return b"OK\r\n".to_vec(),
+        (Some(b"detail"), Some(b"dump")) => {}
+        (Some(b"detail"), _) => return DETAIL_USAGE.to_vec(),
         // A proxy keeps no items, so there are none to tell of.
-        (Some(b"items" | b"slabs" | b"sizes" | b"conns"), None) | (Some(b"cachedump"), _) => {}
+        (Some(b"items" | b"slabs" | b"sizes" | b"conns"), _) => {}
+        (Some(b"cachedump"), Some(_)) if words.next().is_some() => {}
+        (Some(b"cachedump"), _) => return b"CLIENT_ERROR bad command line\r\n".to_vec(),
         _ => return b"ERROR\r\n".to_vec(),
     }
     out.extend_from_slice(b"END\r\n");
     out
 }
 
-fn general(About { workers, epoch, .. }: About<'_>, now: Instant, out: &mut Vec<u8>) {
-    let uptime = now.since(Instant::default());
-    stat(out, "pid", process::id().into());
-    stat(out, "uptime", uptime.as_secs());
-    stat(out, "time", (epoch + uptime).as_secs());
-    text(out, "version", env!("CARGO_PKG_VERSION"));
-    stat(out, "pointer_size", u64::from(usize::BITS));
-    stat(out, "threads", workers.len() as u64);
-    let sum = |read: fn(&PoolStats) -> u64| workers.iter().map(|pool| read(pool)).sum();
-    stat(out, "curr_connections", sum(|pool| pool.client_connections.read()));
-    stat(out, "total_connections", sum(|pool| pool.client_accepts.read()));
-    stat(out, "rejected_connections", sum(|pool| pool.client_rejects.read()));
-    stat(out, "bytes_read", sum(|pool| pool.request_bytes.read()));
-    stat(out, "bytes_written", sum(|pool| pool.response_bytes.read()));
-    let Some(first) = workers.first() else { return };
-    for (index, (name, _)) in first.all().enumerate() {
-        let values = workers.iter().map(|pool| {
-            let (_, counter) = pool.all().nth(index).expect("every block has the same counters");
-            counter.read()
-        });
-        stat(out, name, values.sum());
+const DETAIL_USAGE: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
+
+/// The pool's counters by name, over all workers, in order.
+struct Figures(Vec<(&'static str, u64)>);
+
+impl Figures {
+    fn of(workers: &[Arc<PoolStats>]) -> Self {
+        let mut sums: Vec<(&str, u64)> = Vec::new();
+        for pool in workers {
+            let counters = pool.all().map(|(name, counter)| (name, counter.read()));
+            for (index, (name, value)) in counters.chain(pool.results.all()).enumerate() {
+                match sums.get_mut(index) {
+                    Some((_, sum)) => *sum += value,
+                    None => sums.push((name, value)),
+                }
+            }
+        }
+        Self(sums)
+    }
+
+    fn named(&self, wanted: &str) -> u64 {
+        self.0.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value)
     }
 }
 
-fn settings(pool: &Pool, out: &mut Vec<u8>) {
+/// What memcached and the proxy count under the same name, in memcached's order.
+const COUNTED: &[&str] = &[
+    "cmd_get",
+    "cmd_set",
+    "cmd_flush",
+    "cmd_touch",
+    "cmd_meta",
+    "get_hits",
+    "get_misses",
+    "delete_misses",
+    "delete_hits",
+    "incr_misses",
+    "incr_hits",
+    "decr_misses",
+    "decr_hits",
+    "cas_misses",
+    "cas_hits",
+    "cas_badval",
+    "touch_hits",
+    "touch_misses",
+];
+
+/// What only a cache has. Every memcached has told these since its early days, and tools divide by
+/// them or show a gap without them.
+const OF_A_CACHE: &[&str] =
+    &["limit_maxbytes", "bytes", "curr_items", "total_items", "evictions", "reclaimed"];
+
+fn general(about: About<'_>, now: Instant, out: &mut Vec<u8>) {
+    let figures = about.baseline.applied_to(Figures::of(about.workers));
+    process(about, now, out);
+    clients(about, &figures, out);
+    for name in COUNTED {
+        stat(out, name, figures.named(name));
+    }
+    stat(out, "bytes_read", figures.named("request_bytes"));
+    stat(out, "bytes_written", figures.named("response_bytes"));
+    for name in OF_A_CACHE {
+        stat(out, name, 0);
+    }
+    for (name, value) in figures.0.iter().filter(|(name, _)| !COUNTED.contains(name)) {
+        stat(out, name, *value);
+    }
+}
+
+fn process(about: About<'_>, now: Instant, out: &mut Vec<u8>) {
+    let uptime = now.since(Instant::default());
+    stat(out, "pid", process::id().into());
+    stat(out, "uptime", uptime.as_secs());
+    stat(out, "time", (about.epoch + uptime).as_secs());
+    text(out, "version", env!("CARGO_PKG_VERSION"));
+    stat(out, "pointer_size", u64::from(usize::BITS));
+    if let Some(times) = usage::cpu_times() {
+        time(out, "rusage_user", times.user);
+        time(out, "rusage_system", times.system);
+    }
+    stat(out, "threads", about.workers.len() as u64);
+}
+
+fn clients(about: About<'_>, figures: &Figures, out: &mut Vec<u8>) {
+    if about.pool.client_connections > 0 {
+        stat(out, "max_connections", about.pool.client_connections as u64);
+    }
+    stat(out, "curr_connections", figures.named(GAUGE));
+    stat(out, "total_connections", figures.named("client_accepts"));
+    stat(out, "rejected_connections", figures.named("client_rejects"));
+    stat(out, "accepting_conns", about.accepts.into());
+    // Who comes too many is turned away and counted as rejected: the listener stays open.
+    stat(out, "listen_disabled_num", 0);
+}
+
+fn settings(About { pool, workers, .. }: About<'_>, out: &mut Vec<u8>) {
     let limits = &pool.limits;
+    if pool.client_connections > 0 {
+        stat(out, "maxconns", pool.client_connections as u64);
+    }
+    stat(out, "num_threads", workers.len() as u64);
     let timeout = pool.timeout.map_or(0, |timeout| timeout.as_millis());
     stat(out, "timeout", u64::try_from(timeout).unwrap_or(u64::MAX));
     stat(out, "server_connections", pool.server_connections as u64);
@@ -88,8 +206,51 @@ fn stat(out: &mut Vec<u8>, name: &str, value: u64) {
     text(out, name, &format!("{value}"));
 }
 
+/// Seconds, a point and microseconds: readers take what is behind the point for a whole number.
+fn time(out: &mut Vec<u8>, name: &str, value: Duration) {
+    text(out, name, &format!("{}.{:06}", value.as_secs(), value.subsec_micros()));
+}
+
 fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     for part in ["STAT ", name, " ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use nuthatch_core::message::Outcome;
+    use nuthatch_core::stats::Class;
+    use std::path::Path;
+
+    /// collectd has so much room for an answer; of a longer one it reads nothing at all.
+    const ANSWER_MAX: usize = 4096;
+
+    #[test]
+    fn the_answer_fits_into_the_room_that_collectd_has_however_large_the_figures() {
+        let text = b"p: {listen: \"h:1\", servers: [\"a:1:1\"], client_connections: 2147483647}\n";
+        let config = Config::parse(Path::new("a.yml"), text).unwrap();
+        let stats = PoolStats::new(1);
+        let large = u64::MAX / 4;
+        stats.all().for_each(|(_, counter)| counter.set(large));
+        for class in [Class::Get, Class::Delete, Class::Incr, Class::Decr, Class::Cas, Class::Touch]
+        {
+            for outcome in
+                [Outcome::Hit, Outcome::Miss, Outcome::Success, Outcome::NotFound, Outcome::Exists]
+            {
+                stats.results.add(class, outcome, large);
+            }
+        }
+        let workers = [Arc::new(stats)];
+        let epoch = Duration::from_secs(1 << 33);
+        let (pool, baseline) = (&config.pools[0], &Baseline::default());
+        let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
+        let answer = answer(b"stats", about, Instant::default());
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.len() <= ANSWER_MAX, "{} bytes", answer.len());
+        let count = answer.matches(&large.to_string()).count();
+        assert!(count > 40, "{count} figures are that large in {answer}");
     }
 }

@@ -14,6 +14,7 @@ use crate::listener::{self, Listener};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
+use crate::question::Baseline;
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::health::Ejection;
@@ -34,6 +35,8 @@ pub(crate) struct SharedPool {
     pub(crate) pool: Arc<Pool>,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    /// From where on `stats` counts.
+    pub(crate) baseline: Arc<Baseline>,
     /// Which address of each server is used.
     pub(crate) addresses: Arc<[Addresses]>,
 }
@@ -182,6 +185,7 @@ impl Proxy {
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
+            baseline: Arc::default(),
             addresses: pool.servers.iter().map(|_| Addresses::default()).collect(),
             pool: Arc::new(pool),
         };

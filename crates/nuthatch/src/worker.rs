@@ -115,11 +115,13 @@ impl PoolSockets {
     }
 
     /// Answers what clients ask of the proxy itself.
-    fn answer_questions(&mut self, now: Instant) {
+    fn answer_questions(&mut self, accepts: bool, now: Instant) {
         while let Some(question) = self.mux.next_question() {
             let about = question::About {
                 pool: &self.shared.pool,
                 workers: &self.shared.workers,
+                baseline: &self.shared.baseline,
+                accepts,
                 epoch: self.mux.options().epoch,
             };
             let answer = question::answer(question.what(), about, now);
@@ -373,8 +375,9 @@ impl Worker {
     /// work to begin.
     fn flush(&mut self, now: Instant) {
         self.turns += 1;
+        let accepts = self.drain.is_none() && self.accept_again.is_none();
         for index in 0..self.pools.len() {
-            self.pools[index].answer_questions(now);
+            self.pools[index].answer_questions(accepts, now);
             self.flush_conns(index, now);
             let corked = mem::take(&mut self.pools[index].corked);
             while let Some(id) = self.pools[index].mux.next_dirty_client() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nuthatch::admin;
 use nuthatch::args::FLAGS;
 use nuthatch::config::{Config, lint};
-use nuthatch::question::{About, answer};
+use nuthatch::question::{About, Baseline, answer};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::memcache::{self, COMMANDS};
@@ -78,7 +78,9 @@ fn every_counter_stands_in_the_protocol_once() {
     let counters = section(&document, "### Counters");
     let (of_pool, of_server) = counters.split_once("\nOf a server").unwrap();
     let (pool, server) = (PoolStats::default(), ServerStats::default());
-    assert_lists(rows(of_pool).map(|row| name(row[0])), pool.all().map(|(name, _)| name));
+    let of_pool_known =
+        pool.all().map(|(name, _)| name).chain(pool.results.all().map(|(name, _)| name));
+    assert_lists(rows(of_pool).map(|row| name(row[0])), of_pool_known);
     assert_lists(rows(of_server).map(|row| name(row[0])), server.all().map(|(name, _)| name));
 }
 
@@ -87,7 +89,8 @@ fn every_figure_of_the_stats_command_stands_in_the_protocol() {
     let text = b"alpha:\n  listen: 127.0.0.1:11211\n  servers: [127.0.0.1:11212:1]\n";
     let config = Config::parse(Path::new("a.yml"), text).unwrap();
     let workers = [PoolStats::new(1).into()];
-    let about = About { pool: &config.pools[0], workers: &workers, epoch: Duration::ZERO };
+    let (pool, baseline, epoch) = (&config.pools[0], &Baseline::default(), Duration::ZERO);
+    let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
     let document = read("docs/protocol.md");
     let (text, counters) = document.split_once("### Counters\n").unwrap();
     let (_, text) = text.split_once("## Statistics\n").unwrap();

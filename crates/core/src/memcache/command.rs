@@ -14,7 +14,7 @@ pub struct Command {
     pub name: &'static [u8],
     /// How its line is read.
     pub(super) grammar: Grammar,
-    /// Its kind, for the counters.
+    /// Its kind, for the counters; flags of a meta request may make it another.
     pub(super) class: Class,
 }
 
@@ -63,22 +63,22 @@ pub(super) enum Grammar {
 pub const COMMANDS: &[Command] = &[
     command(b"get", Grammar::Get, Class::Get),
     command(b"set", Grammar::Set, Class::Set),
-    command(b"mg", Grammar::Meta(Shape::MetaGet, Outcomes::MISS), Class::MetaGet),
-    command(b"ms", Grammar::MetaSet, Class::MetaSet),
+    command(b"mg", Grammar::Meta(Shape::MetaGet, Outcomes::MISS), Class::Get),
+    command(b"ms", Grammar::MetaSet, Class::Set),
     command(b"gets", Grammar::Get, Class::Get),
     command(b"delete", Grammar::Delete, Class::Delete),
-    command(b"incr", Grammar::Arith, Class::Arith),
-    command(b"decr", Grammar::Arith, Class::Arith),
+    command(b"incr", Grammar::Arith, Class::Incr),
+    command(b"decr", Grammar::Arith, Class::Decr),
     command(b"add", Grammar::Set, Class::Set),
-    command(b"cas", Grammar::Cas, Class::Set),
+    command(b"cas", Grammar::Cas, Class::Cas),
     command(b"replace", Grammar::Set, Class::Set),
     command(b"append", Grammar::Set, Class::Set),
     command(b"prepend", Grammar::Set, Class::Set),
     command(b"touch", Grammar::Touch, Class::Touch),
     command(b"gat", Grammar::GetAndTouch, Class::GetAndTouch),
     command(b"gats", Grammar::GetAndTouch, Class::GetAndTouch),
-    command(b"md", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::MetaDelete),
-    command(b"ma", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::MetaArith),
+    command(b"md", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::Delete),
+    command(b"ma", Grammar::Meta(Shape::MetaStored, Outcomes::SUCCESS), Class::Incr),
     command(b"me", Grammar::MetaDebug, Class::Other),
     command(b"mn", Grammar::Noop, Class::Other),
     command(b"version", Grammar::Version, Class::Other),

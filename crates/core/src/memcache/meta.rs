@@ -53,9 +53,31 @@ struct Flags<'a> {
     is_quiet: bool,
     encoding: KeyEncoding,
     opaque: &'a [u8],
+    /// Whether there is a new expiry (`T`).
+    touches: bool,
+    /// Whether a cas id is compared (`C`).
+    compares: bool,
+    /// What `M` says, 0 without it.
+    mode: u8,
 }
 
 impl<'a> Flags<'a> {
+    fn none(encoding: KeyEncoding) -> Self {
+        let (is_quiet, touches, compares) = (false, false, false);
+        Self { is_quiet, encoding, opaque: b"", touches, compares, mode: 0 }
+    }
+
+    /// What a request of this class counts as, since flags make it another (`process_mget_cmd`,
+    /// `process_mset_cmd_start`, `process_marithmetic_cmd`).
+    fn class(&self, class: Class) -> Class {
+        match (class, self.mode) {
+            (Class::Get, _) if self.touches => Class::GetAndTouch,
+            (Class::Set, 0 | b'S' | b'R') if self.compares => Class::Cas,
+            (Class::Incr, b'D' | b'-') => Class::Decr,
+            (class, _) => class,
+        }
+    }
+
     /// Reads the flags of a request for `key`, of which there may be `max`.
     fn read(
         key: &[u8],
@@ -66,7 +88,7 @@ impl<'a> Flags<'a> {
         if !is_key(key) {
             return Err(BAD_LINE);
         }
-        let mut flags = Self { is_quiet: false, encoding: KeyEncoding::Plain, opaque: b"" };
+        let mut flags = Self::none(KeyEncoding::Plain);
         if words.clone().count() > max {
             words.by_ref().for_each(drop);
             return Err(errors.too_many);
@@ -78,6 +100,9 @@ impl<'a> Flags<'a> {
                 b'b' => flags.encoding = encoding_of(key),
                 b'O' if flag.len() > OPAQUE_MAX => return Err(LONG_OPAQUE),
                 b'O' => flags.opaque = flag,
+                b'T' => flags.touches = true,
+                b'C' => flags.compares = true,
+                b'M' => flags.mode = flag.get(1).copied().unwrap_or_default(),
                 _ => {}
             }
             if flag.iter().any(|byte| matches!(byte, 0 | b'\r')) {
@@ -105,7 +130,7 @@ pub(super) fn with_key<'a>(
     kind: (Class, Shape, Outcomes),
 ) -> Parsed<'a> {
     let Some(key) = words.next() else { return refused(line, ERROR) };
-    let errors = if kind.0 == Class::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
+    let errors = if kind.1 == Shape::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
     match Flags::read(key, &mut words, FLAGS_MAX, errors) {
         Ok(flags) => {
             let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
@@ -130,7 +155,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     }
     match data(line, length) {
         Ok(data) => {
-            let kind = (Class::MetaSet, Shape::MetaStored, Outcomes::SUCCESS);
+            let kind = (Class::Set, Shape::MetaStored, Outcomes::SUCCESS);
             let numbers = Numbers::one(2, length_word);
             let one = request((line, &words), (key, &flags), numbers, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
@@ -147,7 +172,7 @@ pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
     }
     let encoding = if words.next() == Some(b"b") { encoding_of(key) } else { KeyEncoding::Plain };
     words.by_ref().for_each(drop);
-    let flags = Flags { is_quiet: false, encoding, opaque: b"" };
+    let flags = Flags::none(encoding);
     let kind = (Class::Other, Shape::MetaDebug, Outcomes::NONE);
     let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
     Parsed::Request(Request::One(one), line.len)
@@ -169,6 +194,6 @@ fn request<'a>(
         wire: wire(line, words, numbers, data, keep),
         expect: shape.expect(if flags.is_quiet { hides } else { Outcomes::NONE }),
         needs: Needs { meta: true, long_line: line.text.len() + LINE_END.len() > LINE_MAX },
-        class,
+        class: flags.class(class),
     }
 }

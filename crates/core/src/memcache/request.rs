@@ -92,8 +92,8 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
     match command.grammar {
         Grammar::Get => get(line, command.class, words),
-        Grammar::Set => storage(line, words, 5, limits),
-        Grammar::Cas => storage(line, words, 6, limits),
+        Grammar::Set => storage(line, words, Class::Set, limits),
+        Grammar::Cas => storage(line, words, Class::Cas, limits),
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::MetaDebug => meta::debug(line, words),
@@ -107,8 +107,8 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
 fn short<'a>(line: Line<'a>, command: &Command, words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
-        Grammar::Arith => keyed(line, words, Shape::Number, Class::Arith, &DELTA),
-        Grammar::Touch => keyed(line, words, Shape::Touched, Class::Touch, &EXPTIME),
+        Grammar::Arith => keyed(line, words, Shape::Number, command.class, &DELTA),
+        Grammar::Touch => keyed(line, words, Shape::Touched, command.class, &EXPTIME),
         Grammar::FlushAll => flush_all(line, words),
         Grammar::Verbosity => verbosity(words),
         Grammar::Version => ask_version(),
@@ -249,9 +249,10 @@ fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'
     One { key, encoding, opaque: b"", echoes: class.is_read(), wire, expect, needs, class }
 }
 
-/// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has `arity` words, then perhaps
-/// `noreply`, or one word that memcached ignores.
-fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limits) -> Parsed<'a> {
+/// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has five words, six with a cas id,
+/// then perhaps `noreply`, or one word that memcached ignores.
+fn storage<'a>(line: Line<'a>, mut words: Words<'a>, class: Class, limits: &Limits) -> Parsed<'a> {
+    let arity = if class == Class::Cas { 6 } else { 5 };
     let [key, flags, exptime, length] = core::array::from_fn(|_| words.next());
     let (Some(key), Some(flags), Some(exptime), Some(length)) = (key, flags, exptime, length)
     else {
@@ -283,7 +284,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, arity: usize, limits: &Limi
     };
     let wire = wire(line, &words, numbers, data, Keep::First(arity));
     let expect = Shape::Stored.expect(quiet);
-    Parsed::Request(Request::One(one(key, wire, expect, Class::Set)), line.len + data.len())
+    Parsed::Request(Request::One(one(key, wire, expect, class)), line.len + data.len())
 }
 
 /// Why there is no data block behind a line.

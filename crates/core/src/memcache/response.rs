@@ -47,7 +47,7 @@ pub fn parse_response(
     let outcome = match shape {
         Shape::Value | Shape::Values => (line == b"END").then_some(Outcome::Miss),
         Shape::Stored => stored(line),
-        Shape::Number if line == b"NOT_FOUND" => Some(Outcome::Failure),
+        Shape::Number if line == b"NOT_FOUND" => Some(Outcome::NotFound),
         Shape::Number => number(line).map(|_| Outcome::Success),
         Shape::Deleted => done(line, b"DELETED"),
         Shape::Touched => done(line, b"TOUCHED"),
@@ -73,14 +73,16 @@ pub(super) fn is_error(line: &[u8]) -> bool {
 fn stored(line: &[u8]) -> Option<Outcome> {
     match line {
         b"STORED" => Some(Outcome::Success),
-        b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND" => Some(Outcome::Failure),
+        b"NOT_STORED" => Some(Outcome::NotStored),
+        b"EXISTS" => Some(Outcome::Exists),
+        b"NOT_FOUND" => Some(Outcome::NotFound),
         _ => None,
     }
 }
 
 fn done(line: &[u8], word: &[u8]) -> Option<Outcome> {
     match line {
-        b"NOT_FOUND" => Some(Outcome::Failure),
+        b"NOT_FOUND" => Some(Outcome::NotFound),
         line => (line == word).then_some(Outcome::Success),
     }
 }
@@ -246,7 +248,9 @@ fn meta(
         (b"HD" | b"OK" | b"VA", Shape::MetaGet) => Outcome::Hit,
         (b"EN", Shape::MetaGet | Shape::MetaDebug) => Outcome::Miss,
         (b"HD" | b"OK" | b"VA", Shape::MetaStored) => Outcome::Success,
-        (b"NS" | b"EX" | b"NF", Shape::MetaStored) => Outcome::Failure,
+        (b"NF", Shape::MetaStored) => Outcome::NotFound,
+        (b"EX", Shape::MetaStored) => Outcome::Exists,
+        (b"NS", Shape::MetaStored) => Outcome::NotStored,
         _ => return None,
     };
     let read = || -> Result<_, Unfit> {

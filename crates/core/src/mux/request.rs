@@ -145,6 +145,9 @@ impl Mux {
             return self.answer_at_once(id, error);
         }
         self.count_request(one.class, 1);
+        if one.needs.meta {
+            self.shared.stats.cmd_meta.add(1);
+        }
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
         let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
@@ -263,26 +266,16 @@ impl Mux {
 
     fn count_request(&self, class: Class, keys: usize) {
         let stats = &self.shared.stats;
-        let (counter, meta) = match class {
-            Class::Get => (&stats.cmd_get, false),
-            Class::GetAndTouch => {
-                stats.cmd_touch.add(keys as u64);
-                (&stats.cmd_get, false)
-            }
-            Class::Set => (&stats.cmd_set, false),
-            Class::Delete => (&stats.cmd_delete, false),
-            Class::Arith => (&stats.cmd_arith, false),
-            Class::Touch => (&stats.cmd_touch, false),
-            Class::MetaGet => (&stats.cmd_get, true),
-            Class::MetaSet => (&stats.cmd_set, true),
-            Class::MetaDelete => (&stats.cmd_delete, true),
-            Class::MetaArith => (&stats.cmd_arith, true),
+        let counter = match class {
+            Class::Get => &stats.cmd_get,
+            Class::Set | Class::Cas => &stats.cmd_set,
+            Class::Delete => &stats.cmd_delete,
+            Class::Incr | Class::Decr => &stats.cmd_arith,
+            // memcached counts a read that sets the expiry here only.
+            Class::Touch | Class::GetAndTouch => &stats.cmd_touch,
             Class::Other => return,
         };
         counter.add(keys as u64);
-        if meta {
-            stats.cmd_meta.add(1);
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::server::Answers;
 use super::slots::{SlotId, State};
 use crate::message::Outcome;
 use crate::protocol::Refusal;
+use crate::stats::Class;
 
 /// For whom a server's reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Answers for Clients {
         match pending.waiter {
             Waiter::Slot(slot) => self.complete_slot(shared, slot, pending, (outcome, reply)),
             Waiter::Fragment(join, _) => {
-                self.complete_fragment(shared, join, outcome, reply.bytes());
+                self.complete_fragment(shared, join, pending.class, (outcome, reply.bytes()));
             }
             Waiter::Nobody => {}
         }
@@ -95,13 +96,7 @@ impl Clients {
         pending: &Pending,
         (outcome, reply): (Outcome, impl Reply),
     ) {
-        if pending.class.is_read() {
-            match outcome {
-                Outcome::Hit => shared.stats.get_hits.add(1),
-                Outcome::Miss => shared.stats.get_misses.add(1),
-                _ => {}
-            }
-        }
+        shared.stats.results.add(pending.class, outcome, 1);
         if pending.expect.hidden.contains(outcome) {
             self.answer(shared, slot, &b""[..]);
         } else {
@@ -113,8 +108,8 @@ impl Clients {
         &mut self,
         shared: &mut Shared,
         id: JoinId,
-        outcome: Outcome,
-        reply: &[u8],
+        class: Class,
+        (outcome, reply): (Outcome, &[u8]),
     ) {
         let join = self.joins.join(id);
         if outcome == Outcome::Error {
@@ -122,17 +117,17 @@ impl Clients {
         }
         if join.finish_fragment() {
             let join = self.joins.remove(id);
-            self.complete_join(shared, &join);
+            self.complete_join(shared, &join, class);
             self.joins.reuse(join);
         }
     }
 
     /// All fragments of a request have ended.
-    fn complete_join(&mut self, shared: &mut Shared, join: &Join) {
+    fn complete_join(&mut self, shared: &mut Shared, join: &Join, class: Class) {
         if !join.has_failed() {
             let (asked, found) = join.hits();
-            shared.stats.get_hits.add(found as u64);
-            shared.stats.get_misses.add((asked - found) as u64);
+            shared.stats.results.add(class, Outcome::Hit, found as u64);
+            shared.stats.results.add(class, Outcome::Miss, (asked - found) as u64);
         }
         if let Some(client) = self.waiting_client(join.slot) {
             let client = &mut self.list[client.index()];

@@ -16,7 +16,7 @@ fn every_request_is_counted_once() {
     net.say(
         client,
         "get a\r\nget a b c\r\nset a 0 0 1\r\n1\r\ndelete a noreply\r\nincr a 1\r\ntouch a 1\r\n\
-         gat 1 a\r\nmg a\r\nms a 1\r\n1\r\nmd a\r\nma a\r\nfoo\r\nmn\r\n",
+         gat 1 a\r\nmg a\r\nms a 1\r\n1\r\nmd a\r\nma a\r\nme a\r\nfoo\r\nmn\r\n",
     );
     let stats = net.mux.stats();
     let counted = [
@@ -30,7 +30,85 @@ fn every_request_is_counted_once() {
         &stats.client_request_errors,
     ]
     .map(Counter::read);
-    assert_eq!(counted, [13, 6, 2, 2, 2, 2, 4, 1]);
+    assert_eq!(counted, [14, 5, 2, 2, 2, 2, 5, 1]);
+}
+
+/// What is counted for a request of a client and the reply to it.
+fn result_of(request: &str, reply: &str) -> Vec<(&'static str, u64)> {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, request);
+    net.answer(0, reply);
+    net.check_idle();
+    net.mux.stats().results.all().filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn what_a_reply_says_is_counted_under_memcacheds_names() {
+    for (request, reply, name) in [
+        ("get k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n", "get_hits"),
+        ("gets k\r\n", "END\r\n", "get_misses"),
+        ("gat 0 k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n", "touch_hits"),
+        ("gats 0 k\r\n", "END\r\n", "touch_misses"),
+        ("touch k 0\r\n", "TOUCHED\r\n", "touch_hits"),
+        ("touch k 0 noreply\r\n", "NOT_FOUND\r\n", "touch_misses"),
+        ("delete k noreply\r\n", "DELETED\r\n", "delete_hits"),
+        ("delete k\r\n", "NOT_FOUND\r\n", "delete_misses"),
+        ("incr k 1\r\n", "7\r\n", "incr_hits"),
+        ("incr k 1\r\n", "NOT_FOUND\r\n", "incr_misses"),
+        ("decr k 1\r\n", "7\r\n", "decr_hits"),
+        ("decr k 1\r\n", "NOT_FOUND\r\n", "decr_misses"),
+        ("cas k 0 0 1 7\r\n1\r\n", "STORED\r\n", "cas_hits"),
+        ("cas k 0 0 1 7\r\n1\r\n", "EXISTS\r\n", "cas_badval"),
+        ("cas k 0 0 1 7\r\n1\r\n", "NOT_FOUND\r\n", "cas_misses"),
+        ("mg k v\r\n", "VA 1\r\n1\r\n", "get_hits"),
+        ("mg k q\r\n", "EN\r\n", "get_misses"),
+        ("mg k T0\r\n", "HD\r\n", "touch_hits"),
+        ("mg k T0\r\n", "EN\r\n", "touch_misses"),
+        ("ms k 1 C7\r\n1\r\n", "HD\r\n", "cas_hits"),
+        ("ms k 1 C7\r\n1\r\n", "EX\r\n", "cas_badval"),
+        ("ms k 1 C7\r\n1\r\n", "NF\r\n", "cas_misses"),
+        ("md k q\r\n", "HD\r\n", "delete_hits"),
+        ("md k\r\n", "NF\r\n", "delete_misses"),
+        ("md k C7\r\n", "EX\r\n", "delete_misses"),
+        ("ma k\r\n", "HD\r\n", "incr_hits"),
+        ("ma k v\r\n", "VA 1\r\n7\r\n", "incr_hits"),
+        ("ma k\r\n", "NF\r\n", "incr_misses"),
+        ("ma k MD\r\n", "HD\r\n", "decr_hits"),
+        ("ma k MD\r\n", "NF\r\n", "decr_misses"),
+    ] {
+        assert_eq!(result_of(request, reply), [(name, 1)], "{request}{reply}");
+    }
+}
+
+#[test]
+fn what_is_neither_hit_nor_miss_is_not_counted() {
+    for (request, reply) in [
+        ("get k\r\n", "SERVER_ERROR out of memory\r\n"),
+        ("set k 0 0 1\r\n1\r\n", "STORED\r\n"),
+        ("add k 0 0 1\r\n1\r\n", "NOT_STORED\r\n"),
+        ("cas k 0 0 1 7\r\n1\r\n", "SERVER_ERROR out of memory\r\n"),
+        ("incr k 1\r\n", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
+        ("ms k 1\r\n1\r\n", "HD\r\n"),
+        ("ms k 1 MA C7\r\n1\r\n", "EX\r\n"),
+        ("ma k C7\r\n", "EX\r\n"),
+        ("me k\r\n", "EN\r\n"),
+        ("version\r\n", "VERSION 1.6.18\r\n"),
+    ] {
+        assert_eq!(result_of(request, reply), [], "{request}{reply}");
+    }
+}
+
+#[test]
+fn the_keys_of_a_multiget_that_sets_an_expiry_are_touched_or_not() {
+    let mut net = Net::new(1);
+    let client = net.client();
+    net.say(client, "gat 0 a b c\r\nget a b\r\n");
+    net.answer(0, "VALUE b 0 1\r\n1\r\nEND\r\nVALUE a 0 1\r\n1\r\nEND\r\n");
+    let results = &net.mux.stats().results;
+    assert_eq!((results.touch_hits(), results.touch_misses()), (1, 2));
+    assert_eq!((results.get_hits(), results.get_misses()), (1, 1));
+    net.check_idle();
 }
 
 /// How many were timed and how many milliseconds they took, by class.

@@ -652,7 +652,7 @@ fn in_calm_weather_everything_is_answered_and_nothing_is_stale() {
     for world in run("sim::in_calm", CALM, 6) {
         let stats = world.mux.stats();
         assert_eq!(stats.forward_error.read() + stats.desync_total.read(), 0);
-        assert!(stats.get_hits.read() > 100);
+        assert!(stats.results.get_hits() > 100);
     }
 }
 
@@ -670,7 +670,7 @@ fn in_stormy_weather_every_reply_is_right_or_an_error() {
     check_sum(&worlds, 10, |stats| stats.server_ejects.read());
     check_sum(&worlds, 10, |stats| stats.desync_total.read());
     check_sum(&worlds, 10, timeouts);
-    check_sum(&worlds, 1000, |stats| stats.get_hits.read());
+    check_sum(&worlds, 1000, |stats| stats.results.get_hits());
 }
 
 #[test]

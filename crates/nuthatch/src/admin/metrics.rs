@@ -97,8 +97,37 @@ const POOL: &[Family<PoolStats>] = &[
     counter("meta_requests_total", "Meta requests; commands_total counts them too.", |pool| {
         pool.cmd_meta.read()
     }),
-    counter("get_hits_total", "Keys requested and found.", |pool| pool.get_hits.read()),
-    counter("get_misses_total", "Keys requested and not found.", |pool| pool.get_misses.read()),
+    counter("get_hits_total", "Keys requested and found.", |pool| pool.results.get_hits()),
+    counter("get_misses_total", "Keys requested and not found.", |pool| pool.results.get_misses()),
+    counters(
+        "write_hits_total",
+        "Keys that delete, incr, decr, cas and touch found.",
+        "command",
+        &[
+            ("delete", |pool| pool.results.delete_hits()),
+            ("incr", |pool| pool.results.incr_hits()),
+            ("decr", |pool| pool.results.decr_hits()),
+            ("cas", |pool| pool.results.cas_hits()),
+            ("touch", |pool| pool.results.touch_hits()),
+        ],
+    ),
+    counters(
+        "write_misses_total",
+        "Keys that delete, incr, decr, cas and touch did not find.",
+        "command",
+        &[
+            ("delete", |pool| pool.results.delete_misses()),
+            ("incr", |pool| pool.results.incr_misses()),
+            ("decr", |pool| pool.results.decr_misses()),
+            ("cas", |pool| pool.results.cas_misses()),
+            ("touch", |pool| pool.results.touch_misses()),
+        ],
+    ),
+    counter(
+        "cas_mismatches_total",
+        "Requests of cas refused because the item had changed.",
+        |pool| pool.results.cas_badval(),
+    ),
     counter(
         "forward_errors_total",
         "Requests and fragments that failed because a server could not answer.",

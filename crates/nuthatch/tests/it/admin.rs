@@ -90,22 +90,40 @@ fn figures_are_those_of_the_traffic() {
     client.ask("mg a v\r\n", "VA 1\r\n1\r\n");
     client.ask("delete b\r\n", "NOT_FOUND\r\n");
     client.ask("nonsense\r\n", "ERROR\r\n");
+    client.ask("gat 0 a b\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
+    client.ask("incr a 1\r\n", "2\r\n");
+    client.ask("decr b 1\r\n", "NOT_FOUND\r\n");
+    client.ask("cas a 0 0 1 999999\r\n1\r\n", "EXISTS\r\n");
+    client.ask("cas b 0 0 1 999999\r\n1\r\n", "NOT_FOUND\r\n");
     let metric = |name: &str, labels: &str| watched.metric(&sample(name, port, labels));
     assert_eq!(metric("client_connections", ""), 1.0);
-    assert_eq!(metric("requests_total", ""), 5.0);
+    assert_eq!(metric("requests_total", ""), 10.0);
     assert_eq!(metric("commands_total", ",class=\"get\""), 3.0);
     assert_eq!(metric("meta_requests_total", ""), 1.0);
     assert_eq!(metric("get_hits_total", ""), 2.0);
     assert_eq!(metric("get_misses_total", ""), 1.0);
+    for (name, command, count) in [
+        ("write_hits_total", "delete", 0.0),
+        ("write_misses_total", "delete", 1.0),
+        ("write_hits_total", "touch", 1.0),
+        ("write_misses_total", "touch", 1.0),
+        ("write_hits_total", "incr", 1.0),
+        ("write_misses_total", "decr", 1.0),
+        ("write_misses_total", "cas", 1.0),
+    ] {
+        let labels = format!(",command=\"{command}\"");
+        assert_eq!(metric(name, &labels), count, "{name} {command}");
+    }
+    assert_eq!(metric("cas_mismatches_total", ""), 1.0);
     assert_eq!(metric("client_errors_total", ",reason=\"bad_request\""), 1.0);
     let server = format!(",server=\"127.0.0.1:{}\"", memcached.port);
     assert_eq!(metric("server_down", &server), 0.0);
     assert_eq!(metric("server_ring_share", &server), 1.0);
-    assert_eq!(metric("server_requests_total", &server), 4.0);
-    assert_eq!(metric("server_responses_total", &server), 4.0);
+    assert_eq!(metric("server_requests_total", &server), 9.0);
+    assert_eq!(metric("server_responses_total", &server), 9.0);
     assert_eq!(metric("connect_seconds_count", &server), 1.0);
     let class = |class: &str| format!("{server},class=\"{class}\"");
-    for (name, count) in [("get", 2.0), ("set", 1.0), ("delete", 1.0)] {
+    for (name, count) in [("get", 3.0), ("set", 3.0), ("delete", 1.0), ("arith", 2.0)] {
         assert_eq!(metric("queue_seconds_count", &class(name)), count, "{name}");
         assert_eq!(metric("server_seconds_count", &class(name)), count, "{name}");
         let all = format!("{},le=\"+Inf\"", class(name));

@@ -34,6 +34,7 @@ mod random;
 mod routing;
 mod stalled_log;
 mod start;
+mod stats;
 mod transcripts;
 
 use nuthatch_harness::conn;

@@ -85,7 +85,7 @@ fn reads_of_one_key() {
 
 #[test]
 fn storage() {
-    use Class::Set;
+    use Class::{Cas, Set};
     use Shape::Stored;
     const FLAT: Option<&[u8]> = Some(b"set k 1 2 3\r\nabc\r\n");
     check_singles(&[
@@ -111,7 +111,7 @@ fn storage() {
             b"k",
             Stored,
             LOUD,
-            Set,
+            Cas,
             Some(b"cas k 0 2147483647 3 9\r\nabc\r\n"),
         ),
         (b"set k 4294967295 2147483647 1\r\na\r\n", b"k", Stored, LOUD, Set, None),
@@ -122,23 +122,23 @@ fn storage() {
         (b"set k 1 2 3 0\r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
         (b" set  k 1 2 3 \r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
         (b"set k 1 2 3\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
-        (b"cas k 1 2 3 9\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
-        (b"cas k 1 2 1 18446744073709551615\r\na\r\n", b"k", Stored, LOUD, Set, None),
+        (b"cas k 1 2 3 9\r\nabc\r\n", b"k", Stored, LOUD, Cas, None),
+        (b"cas k 1 2 1 18446744073709551615\r\na\r\n", b"k", Stored, LOUD, Cas, None),
         (
             b"cas k 1 2 3 9 noreply\r\nabc\r\n",
             b"k",
             Stored,
             SILENT,
-            Set,
+            Cas,
             Some(b"cas k 1 2 3 9\r\nabc\r\n"),
         ),
-        (b"cas k 1 2 1 9 x\r\na\r\n", b"k", Stored, LOUD, Set, Some(b"cas k 1 2 1 9\r\na\r\n")),
+        (b"cas k 1 2 1 9 x\r\na\r\n", b"k", Stored, LOUD, Cas, Some(b"cas k 1 2 1 9\r\na\r\n")),
     ]);
 }
 
 #[test]
 fn commands_of_a_few_words() {
-    use Class::{Arith, Delete, Touch};
+    use Class::{Decr, Delete, Incr, Touch};
     use Shape::{Deleted, Number, Touched};
     check_singles(&[
         (b"delete k\r\n", b"k", Deleted, LOUD, Delete, None),
@@ -157,21 +157,21 @@ fn commands_of_a_few_words() {
         (b"delete k\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
         (b" delete k\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
         (b"delete  k \r\n", b"k", Deleted, LOUD, Delete, Some(b"delete k\r\n")),
-        (b"incr k 1\r\n", b"k", Number, LOUD, Arith, None),
-        (b"decr k 18446744073709551615\r\n", b"k", Number, LOUD, Arith, None),
-        (b"incr k 1 noreply\r\n", b"k", Number, SILENT, Arith, Some(b"incr k 1\r\n")),
-        (b"incr k 1 2\r\n", b"k", Number, LOUD, Arith, Some(b"incr k 1\r\n")),
+        (b"incr k 1\r\n", b"k", Number, LOUD, Incr, None),
+        (b"decr k 18446744073709551615\r\n", b"k", Number, LOUD, Decr, None),
+        (b"incr k 1 noreply\r\n", b"k", Number, SILENT, Incr, Some(b"incr k 1\r\n")),
+        (b"incr k 1 2\r\n", b"k", Number, LOUD, Incr, Some(b"incr k 1\r\n")),
         (b"touch k -1\r\n", b"k", Touched, LOUD, Touch, None),
         (b"touch k 0 noreply\r\n", b"k", Touched, SILENT, Touch, Some(b"touch k 0\r\n")),
         (b"touch k 2147483648\r\n", b"k", Touched, LOUD, Touch, Some(b"touch k -2147483648\r\n")),
-        (b"incr k 01\r\n", b"k", Number, LOUD, Arith, Some(b"incr k 1\r\n")),
+        (b"incr k 01\r\n", b"k", Number, LOUD, Incr, Some(b"incr k 1\r\n")),
         (b"touch k 0 foo\r\n", b"k", Touched, LOUD, Touch, Some(b"touch k 0\r\n")),
     ]);
 }
 
 #[test]
 fn meta_requests_ask_aloud_and_remember_what_to_hide() {
-    use Class::{MetaArith, MetaDelete, MetaGet as Get, MetaSet, Other};
+    use Class::{Delete, Get, Incr, Other, Set};
     use Shape::{MetaDebug, MetaGet, MetaStored};
     check_singles(&[
         (b"mg k\r\n", b"k", MetaGet, LOUD, Get, None),
@@ -181,26 +181,54 @@ fn meta_requests_ask_aloud_and_remember_what_to_hide() {
         (b"mg q q\r\n", b"q", MetaGet, Outcomes::MISS, Get, Some(b"mg q\r\n")),
         (b"mg  k  v \r\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
         (b"mg k v\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
-        (b"ms k 2\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
-        (b"ms k 0\r\n\r\n", b"k", MetaStored, LOUD, MetaSet, None),
-        (b"ms k 2 T0 F1 I\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, None),
+        (b"ms k 2\r\nhi\r\n", b"k", MetaStored, LOUD, Set, None),
+        (b"ms k 0\r\n\r\n", b"k", MetaStored, LOUD, Set, None),
+        (b"ms k 2 T0 F1 I\r\nhi\r\n", b"k", MetaStored, LOUD, Set, None),
         (
             b"ms k 2 q\r\nhi\r\n",
             b"k",
             MetaStored,
             Outcomes::SUCCESS,
-            MetaSet,
+            Set,
             Some(b"ms k 2\r\nhi\r\n"),
         ),
-        (b"ms k 2\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
-        (b"md k\r\n", b"k", MetaStored, LOUD, MetaDelete, None),
-        (b"md k q C5\r\n", b"k", MetaStored, Outcomes::SUCCESS, MetaDelete, Some(b"md k C5\r\n")),
-        (b"ma k N0 J13 v\r\n", b"k", MetaStored, LOUD, MetaArith, None),
-        (b"ma k q\r\n", b"k", MetaStored, Outcomes::SUCCESS, MetaArith, Some(b"ma k\r\n")),
+        (b"ms k 2\nhi\r\n", b"k", MetaStored, LOUD, Set, Some(b"ms k 2\r\nhi\r\n")),
+        (b"md k\r\n", b"k", MetaStored, LOUD, Delete, None),
+        (b"md k q C5\r\n", b"k", MetaStored, Outcomes::SUCCESS, Delete, Some(b"md k C5\r\n")),
+        (b"ma k N0 J13 v\r\n", b"k", MetaStored, LOUD, Incr, None),
+        (b"ma k q\r\n", b"k", MetaStored, Outcomes::SUCCESS, Incr, Some(b"ma k\r\n")),
         (b"me k\r\n", b"k", MetaDebug, LOUD, Other, None),
         (b"me k q\r\n", b"k", MetaDebug, LOUD, Other, None),
-        (b"ms k +2\r\nhi\r\n", b"k", MetaStored, LOUD, MetaSet, Some(b"ms k 2\r\nhi\r\n")),
+        (b"ms k +2\r\nhi\r\n", b"k", MetaStored, LOUD, Set, Some(b"ms k 2\r\nhi\r\n")),
     ]);
+}
+
+#[test]
+fn flags_say_what_a_meta_request_counts_as() {
+    use Class::{Cas, Decr, Delete, Get, GetAndTouch, Incr, Set};
+    for (input, class) in [
+        (&b"mg k v t\r\n"[..], Get),
+        (b"mg k v N30 R30\r\n", Get),
+        (b"mg k T30\r\n", GetAndTouch),
+        (b"ms k 1 T30\r\nx\r\n", Set),
+        (b"ms k 1 C7\r\nx\r\n", Cas),
+        (b"ms k 1 C7 MS\r\nx\r\n", Cas),
+        (b"ms k 1 Mreplace C7\r\nx\r\n", Set),
+        (b"ms k 1 MReplace C7\r\nx\r\n", Cas),
+        // Here memcached compares, too, but counts nothing.
+        (b"ms k 1 MA C7\r\nx\r\n", Set),
+        (b"ms k 1 ME C7\r\nx\r\n", Set),
+        (b"md k T30 C7 I\r\n", Delete),
+        (b"ma k T30 C7\r\n", Incr),
+        (b"ma k MI\r\n", Incr),
+        (b"ma k M+\r\n", Incr),
+        (b"ma k MD\r\n", Decr),
+        (b"ma k M-\r\n", Decr),
+        (b"ma k M\r\n", Incr),
+    ] {
+        let Request::One(one) = request(input) else { panic!("{}", show(input)) };
+        assert_eq!(one.class, class, "{}", show(input));
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn parse(input: &[u8], shape: Shape) -> Response {
 
 /// Replies whole, what they say, and the shapes that they fit.
 const REPLIES: &[(&[u8], Outcome, &[Shape])] = {
-    use Outcome::{Failure, Hit, Miss, Success};
+    use Outcome::{Exists, Hit, Miss, NotFound, NotStored, Success};
     use Shape::{
         Deleted, MetaDebug, MetaGet, MetaStored, Number, Ok, Stored, Touched, Value, Values,
         Version,
@@ -44,9 +44,9 @@ const REPLIES: &[(&[u8], Outcome, &[Shape])] = {
         (b"VALUE k 0 5\r\nEND\r\n\r\nEND\r\n", Hit, &[Value]),
         (b"END\r\n", Miss, &[Value, Values]),
         (b"STORED\r\n", Success, &[Stored]),
-        (b"NOT_STORED\r\n", Failure, &[Stored]),
-        (b"EXISTS\r\n", Failure, &[Stored]),
-        (b"NOT_FOUND\r\n", Failure, &[Stored, Number, Deleted, Touched]),
+        (b"NOT_STORED\r\n", NotStored, &[Stored]),
+        (b"EXISTS\r\n", Exists, &[Stored]),
+        (b"NOT_FOUND\r\n", NotFound, &[Stored, Number, Deleted, Touched]),
         (b"0\r\n", Success, &[Number]),
         (b"18446744073709551615\r\n", Success, &[Number]),
         (b"DELETED\r\n", Success, &[Deleted]),
@@ -55,9 +55,9 @@ const REPLIES: &[(&[u8], Outcome, &[Shape])] = {
         (b"VERSION 1.6.18\r\n", Success, &[Version]),
         (b"EN\r\n", Miss, &[MetaGet, MetaDebug]),
         (b"ME k exp=-1 la=1 cas=15 fetch=yes cls=1 size=65\r\n", Hit, &[MetaDebug]),
-        (b"NS\r\n", Failure, &[MetaStored]),
-        (b"EX kk O7\r\n", Failure, &[MetaStored]),
-        (b"NF\r\n", Failure, &[MetaStored]),
+        (b"NS\r\n", NotStored, &[MetaStored]),
+        (b"EX kk O7\r\n", Exists, &[MetaStored]),
+        (b"NF\r\n", NotFound, &[MetaStored]),
     ]
 };
 

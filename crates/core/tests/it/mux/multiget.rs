@@ -20,7 +20,7 @@ fn a_multi_get_is_split_and_merged_in_the_order_of_its_keys() {
         "VALUE a 0 1 8\r\n1\r\nVALUE b 0 1 7\r\n2\r\nVALUE a 0 1 8\r\n1\r\nEND\r\n"
     );
     let stats = net.mux.stats();
-    assert_eq!((stats.get_hits.read(), stats.get_misses.read()), (3, 2));
+    assert_eq!((stats.results.get_hits(), stats.results.get_misses()), (3, 2));
     assert_eq!((stats.cmd_get.read(), stats.requests.read(), stats.fragments.read()), (5, 1, 2));
     net.check_idle();
 }

@@ -3,6 +3,7 @@
 //! What the system does not tell is left out, not guessed.
 
 use super::text::{Kind, Text};
+use crate::usage;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Display;
@@ -48,14 +49,9 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// proc(5): when the system started, and after how many ticks of it the process did, which is the
-/// 22nd figure of `/proc/self/stat`. Its second, the program's name, may hold spaces.
+/// proc(5): when the system started, and how long after that the process did.
 fn start_time() -> Option<f64> {
     let boot = fs::read_to_string("/proc/stat").ok()?;
     let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, behind_name) = stat.rsplit_once(") ")?;
-    let ticks: f64 = behind_name.split(' ').nth(22 - 3)?.parse().ok()?;
-    let per_second = rustix::param::clock_ticks_per_second() as f64;
-    Some(boot.parse::<f64>().ok()? + ticks / per_second)
+    Some(boot.parse::<f64>().ok()? + usage::start_after_boot()?.as_secs_f64())
 }

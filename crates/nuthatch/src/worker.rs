@@ -105,13 +105,13 @@ impl PoolSockets {
 
     /// The client that the kernel speaks of, if it is still there.
     fn client_of(&self, tag: Tag) -> Option<ClientId> {
-        self.client_at(tag.index()).filter(|id| Tag::of(id.to_bits()) == tag)
+        self.client_at(tag.index()).filter(|id| tag.is_of(id.to_bits()))
     }
 
     /// The server connection that the kernel speaks of, if it is still there.
     fn conn_of(&self, tag: Tag) -> Option<ConnId> {
         let id = self.conns.get(tag.index())?.id;
-        (Tag::of(id.to_bits()) == tag).then_some(id)
+        tag.is_of(id.to_bits()).then_some(id)
     }
 
     /// Answers what clients ask of the proxy itself.

@@ -245,10 +245,10 @@ impl Worker {
         if ready.read {
             self.read_client(pool, id, now);
         }
-        let sockets = &mut self.pools[pool];
-        if !ready.gone || !sockets.has(id) || sockets.mux.wants_read(id) {
+        if !ready.gone || !self.pools[pool].has(id) || self.pools[pool].mux.wants_read(id) {
             return;
         }
+        let sockets = &mut self.pools[pool];
         if sockets.mux.has_ended(id) {
             // There is nothing more to read, and nobody to write to.
             self.close_client(pool, id);
@@ -258,6 +258,8 @@ impl Worker {
         }
     }
 
+    /// In line, as each request is read by it.
+    #[inline(always)]
     fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
@@ -405,8 +407,8 @@ impl Worker {
     fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        let ready = pool.mux.client_output(id).len();
-        let worth_waiting = (1..CORK_MAX).contains(&ready) && pool.mux.expects_more(id);
+        let is_little = || (1..CORK_MAX).contains(&pool.mux.client_output(id).len());
+        let worth_waiting = pool.mux.expects_more(id) && is_little();
         if worth_waiting && socket.corked_in.is_none() {
             socket.corked_in = Some(self.turns);
             pool.corked.push(id);
@@ -415,6 +417,8 @@ impl Worker {
         }
     }
 
+    /// In line, as each reply is written by it.
+    #[inline(always)]
     fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };

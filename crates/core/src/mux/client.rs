@@ -332,10 +332,7 @@ impl Mux {
             match &self.options.protocol.parse_request(rest, searched, &self.options.limits) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
-                    Intake::Moves(conn) => {
-                        self.moves = Some(conn);
-                        return used + len;
-                    }
+                    Intake::Moves => return used + len,
                     Intake::Blocked => return used,
                     Intake::Closed => return bytes.len(),
                 },

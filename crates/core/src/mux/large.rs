@@ -49,7 +49,8 @@ impl Mux {
             self.clients[id.index()].expect_large(len);
         }
         if moves {
-            return Intake::Moves(conn);
+            self.moves = Some(conn);
+            return Intake::Moves;
         }
         if len > SMALL_MAX {
             let mut request = self.spares.take_for(len + REWRITTEN_MORE);

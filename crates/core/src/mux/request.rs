@@ -28,8 +28,8 @@ use core::mem;
 pub(super) enum Intake {
     /// It is queued or answered.
     Accepted,
-    /// It is queued for a connection, which gets its bytes with their memory.
-    Moves(ConnId),
+    /// It is queued for the connection `Mux::moves`, which gets its bytes with their memory.
+    Moves,
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.

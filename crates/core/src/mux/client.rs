@@ -316,7 +316,7 @@ impl Mux {
         let client = &mut self.clients[id.index()];
         let mut searched = mem::take(&mut client.searched);
         client.need = 0;
-        loop {
+        while used < bytes.len() {
             let client = &mut self.clients[id.index()];
             used += client.skip(bytes.len() - used);
             if used == bytes.len() || client.hold != Hold::No {
@@ -349,6 +349,7 @@ impl Mux {
             // Only the first bytes of a buffer can leave with its memory.
             self.move_min = usize::MAX;
         }
+        used
     }
 
     #[inline]

@@ -189,9 +189,30 @@ impl Mux {
         client.input.room_for_large(need, likely, &mut self.spares)
     }
 
-    /// Hop 3 (a): a client's bytes.
+    /// Hop 3 (a): a client's bytes. In line with the read, as nearly always they are whole requests:
+    /// what else they may be is out of the way.
+    #[inline(always)]
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.stats.request_bytes.add(bytes.len() as u64);
+        let client = &self.clients[id.index()];
+        if client.input_ended {
+            return;
+        }
+        let is_alone = client.input.is_empty();
+        let rest = if is_alone { bytes } else { self.complete_input(id, bytes, now) };
+        if rest.is_empty() {
+            return;
+        }
+        let used = self.take_requests(id, rest, now);
+        if used < rest.len() {
+            self.keep_input(id, &rest[used..]);
+        }
+    }
+
+    /// Takes the requests that began with what the client sent before. Says what is left of `bytes`:
+    /// nothing, if it was the end of the client.
+    #[inline(never)]
+    fn complete_input<'a>(&mut self, id: ClientId, bytes: &'a [u8], now: Instant) -> &'a [u8] {
         let mut rest = bytes;
         while !rest.is_empty() && !self.clients[id.index()].input.is_empty() {
             let client = &mut self.clients[id.index()];
@@ -202,16 +223,15 @@ impl Mux {
             client.note_reserved();
             rest = &rest[count - back..];
         }
-        if rest.is_empty() || self.clients[id.index()].input_ended {
-            return;
-        }
-        let used = self.take_requests(id, rest, now);
-        if used == rest.len() {
-            return;
-        }
+        if self.clients[id.index()].input_ended { b"" } else { rest }
+    }
+
+    /// Keeps bytes of which no request can be taken yet.
+    #[inline(never)]
+    fn keep_input(&mut self, id: ClientId, bytes: &[u8]) {
         let client = &mut self.clients[id.index()];
         if !client.input_ended {
-            client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
+            client.input.tail(&mut self.spares).extend_from_slice(bytes);
             self.mark_client(id);
         }
     }

@@ -177,8 +177,8 @@ impl Mux {
         }
     }
 
-    /// Hop 12: a whole reply meets its request.
-    #[inline]
+    /// Hop 12: a whole reply meets its request. In line, or each reply costs forty instructions more.
+    #[inline(always)]
     fn finish(
         &mut self,
         id: ConnId,

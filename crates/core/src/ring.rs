@@ -172,6 +172,16 @@ impl Ring {
         let hash = self.hash_of(self.part_of(key));
         match &mut self.spread {
             Spread::Ketama(ketama) => ketama.member_of(hash),
+            _ => self.member_of(hash),
+        }
+    }
+
+    /// The member that has a key with this hash. Out of the way of the distribution that nearly every
+    /// pool has.
+    #[inline(never)]
+    fn member_of(&mut self, hash: u32) -> usize {
+        match &mut self.spread {
+            Spread::Ketama(ketama) => ketama.member_of(hash),
             Spread::Modula(slots) => slots.member_at(u64::from(hash) % slots.count()),
             Spread::Random(random) => random.draw(),
             Spread::Jump(jump) => jump.member_of(hash),

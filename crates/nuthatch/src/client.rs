@@ -99,14 +99,10 @@ impl ClientSocket {
     /// Hop 14: writes what there is, and watches for what is wanted next.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
-        let mut left = mux.client_output(id).len();
         let mut is_full = false;
-        while left > 0 && !is_full {
+        while !is_full && !mux.client_output(id).is_empty() {
             match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
-                Ok(count) => {
-                    mux.handle_client_written(id, count);
-                    left -= count;
-                }
+                Ok(count) => mux.handle_client_written(id, count),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => is_full = true,
                 Err(_) => {

@@ -44,6 +44,12 @@ impl Tag {
         Self(bits & ((1 << 48) - 1))
     }
 
+    /// Whether it is the tag of an id, given as a number.
+    #[inline]
+    pub(crate) const fn is_of(self, bits: u64) -> bool {
+        (self.0 ^ bits) << 16 == 0
+    }
+
     /// The place of the id.
     #[inline]
     pub(crate) const fn index(self) -> usize {

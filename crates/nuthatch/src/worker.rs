@@ -105,13 +105,13 @@ impl PoolSockets {
 
     /// The client that the kernel speaks of, if it is still there.
     fn client_of(&self, tag: Tag) -> Option<ClientId> {
-        self.client_at(tag.index()).filter(|id| Tag::of(id.to_bits()) == tag)
+        self.client_at(tag.index()).filter(|id| tag.is_of(id.to_bits()))
     }
 
     /// The server connection that the kernel speaks of, if it is still there.
     fn conn_of(&self, tag: Tag) -> Option<ConnId> {
         let id = self.conns.get(tag.index())?.id;
-        (Tag::of(id.to_bits()) == tag).then_some(id)
+        tag.is_of(id.to_bits()).then_some(id)
     }
 
     /// Answers what clients ask of the proxy itself.
@@ -247,10 +247,10 @@ impl Worker {
         if ready.read {
             self.read_client(pool, id, now);
         }
-        let sockets = &mut self.pools[pool];
-        if !ready.gone || !sockets.has(id) || sockets.mux.wants_read(id) {
+        if !ready.gone || !self.pools[pool].has(id) || self.pools[pool].mux.wants_read(id) {
             return;
         }
+        let sockets = &mut self.pools[pool];
         if sockets.mux.has_ended(id) {
             // There is nothing more to read, and nobody to write to.
             self.close_client(pool, id);
@@ -260,6 +260,8 @@ impl Worker {
         }
     }
 
+    /// In line, as each request is read by it.
+    #[inline(always)]
     fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
@@ -408,8 +410,8 @@ impl Worker {
     fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        let ready = pool.mux.client_output(id).len();
-        let worth_waiting = (1..CORK_MAX).contains(&ready) && pool.mux.expects_more(id);
+        let is_little = || (1..CORK_MAX).contains(&pool.mux.client_output(id).len());
+        let worth_waiting = pool.mux.expects_more(id) && is_little();
         if worth_waiting && socket.corked_in.is_none() {
             socket.corked_in = Some(self.turns);
             pool.corked.push(id);
@@ -418,6 +420,8 @@ impl Worker {
         }
     }
 
+    /// In line, as each reply is written by it.
+    #[inline(always)]
     fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };

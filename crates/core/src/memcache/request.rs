@@ -171,7 +171,7 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
 
 /// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
 /// just what we would write, with single spaces, plain numbers and the usual end.
-#[inline]
+#[inline(always)]
 pub(super) fn wire<'a>(
     line: Line<'a>,
     words: &Words<'a>,
@@ -183,6 +183,12 @@ pub(super) fn wire<'a>(
     if all_kept && line.ends_well() && numbers.are_plain() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
+    rewritten(line, numbers, data, keep)
+}
+
+/// Out of the way of what is not rewritten, or its many fields are filled for that, too.
+#[inline(never)]
+fn rewritten<'a>(line: Line<'a>, numbers: Numbers, data: &'a [u8], keep: Keep) -> Wire<'a> {
     Wire::Words { line: Head { text: line.text, numbers }, keep, data }
 }
 

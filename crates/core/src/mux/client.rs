@@ -9,7 +9,7 @@ use super::id::ClientId;
 use super::join::Joins;
 use super::request::Intake;
 use super::slots::{Queue, SlotId, Slots, State};
-use super::{ConnId, Dirty, Mux, Shared, next_guess};
+use super::{ConnId, Dirty, Mux, Options, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::message::Parsed;
 use crate::protocol::Refusal;
@@ -252,9 +252,30 @@ impl Mux {
         client.input.room_for_large(need, likely, &mut self.shared.spares)
     }
 
-    /// Hop 3 (a): a client's bytes.
+    /// Hop 3 (a): a client's bytes. In line with the read, as nearly always they are whole requests:
+    /// what else they may be is out of the way.
+    #[inline(always)]
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
         self.shared.stats.request_bytes.add(bytes.len() as u64);
+        let client = &self.clients[id];
+        if client.input_ended {
+            return;
+        }
+        let is_alone = client.input.is_empty();
+        let rest = if is_alone { bytes } else { self.complete_input(id, bytes, now) };
+        if rest.is_empty() {
+            return;
+        }
+        let used = self.take_requests(id, rest, now);
+        if used < rest.len() {
+            self.keep_input(id, &rest[used..]);
+        }
+    }
+
+    /// Takes the requests that began with what the client sent before. Says what is left of `bytes`:
+    /// nothing, if it was the end of the client.
+    #[inline(never)]
+    fn complete_input<'a>(&mut self, id: ClientId, bytes: &'a [u8], now: Instant) -> &'a [u8] {
         let mut rest = bytes;
         while !rest.is_empty() && !self.clients[id].input.is_empty() {
             let client = &mut self.clients[id];
@@ -265,16 +286,15 @@ impl Mux {
             client.note_reserved();
             rest = &rest[count - back..];
         }
-        if rest.is_empty() || self.clients[id].input_ended {
-            return;
-        }
-        let used = self.take_requests(id, rest, now);
-        if used == rest.len() {
-            return;
-        }
+        if self.clients[id].input_ended { b"" } else { rest }
+    }
+
+    /// Keeps bytes of which no request can be taken yet.
+    #[inline(never)]
+    fn keep_input(&mut self, id: ClientId, bytes: &[u8]) {
         let client = &mut self.clients[id];
         if !client.input_ended {
-            client.input.tail(&mut self.shared.spares).extend_from_slice(&rest[used..]);
+            client.input.tail(&mut self.shared.spares).extend_from_slice(bytes);
             self.clients.mark(id);
         }
     }
@@ -349,7 +369,7 @@ impl Mux {
         let client = &mut self.clients[id];
         let mut searched = mem::take(&mut client.searched);
         client.need = 0;
-        loop {
+        while used < bytes.len() {
             let client = &mut self.clients[id];
             used += client.skip(bytes.len() - used);
             if used == bytes.len() || client.hold != Hold::No {
@@ -362,17 +382,11 @@ impl Mux {
             }
             let rest = &bytes[used..];
             // By reference: a request is large, and would be moved to be taken.
-            match &self.shared.options.protocol.parse_request(
-                rest,
-                searched,
-                &self.shared.options.limits,
-            ) {
+            let Options { protocol, limits, .. } = &self.shared.options;
+            match &protocol.parse_request(rest, searched, limits) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
-                    Intake::Moves(conn) => {
-                        self.clients.moves = Some(conn);
-                        return used + len;
-                    }
+                    Intake::Moves => return used + len,
                     Intake::Blocked => return used,
                     Intake::Closed => return bytes.len(),
                 },
@@ -389,6 +403,7 @@ impl Mux {
             // Only the first bytes of a buffer can leave with its memory.
             self.clients.move_min = usize::MAX;
         }
+        used
     }
 }
 

@@ -50,7 +50,8 @@ impl Mux {
             self.clients[id].expect_large(len);
         }
         if moves {
-            return Intake::Moves(conn);
+            self.clients.moves = Some(conn);
+            return Intake::Moves;
         }
         if len > SMALL_MAX {
             let mut request = self.shared.spares.take_for(len + REWRITTEN_MORE);

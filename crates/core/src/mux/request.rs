@@ -7,7 +7,7 @@
 use super::backpressure::Hold;
 use super::client::Clients;
 use super::conn::Pending;
-use super::id::{ClientId, ConnId};
+use super::id::ClientId;
 use super::join::{Join, SplitError};
 use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, State};
@@ -29,8 +29,8 @@ use core::mem;
 pub(super) enum Intake {
     /// It is queued or answered.
     Accepted,
-    /// It is queued for a connection, which gets its bytes with their memory.
-    Moves(ConnId),
+    /// It is queued for the connection `Clients::moves`, which gets its bytes with their memory.
+    Moves,
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.

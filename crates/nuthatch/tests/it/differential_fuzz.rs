@@ -9,9 +9,10 @@
 //! A fault is told with the smallest script that shows it and the command that plays it again.
 //! `make fuzz-differential` is the long run; `FUZZ_SEEDS`, `FUZZ_REQUESTS` (of one seed) and
 //! `FUZZ_FAULTS` (kinds of faults after which it ends) set the length of any run, `FUZZ_SEED` plays one
-//! seed.
+//! seed, or some together.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -100,10 +101,16 @@ impl Plan {
     }
 }
 
+/// The seeds to play again: `7`, or `7-9` for those that were at work together.
+fn replayed() -> Option<Range<u64>> {
+    let text = env::var("FUZZ_SEED").ok()?;
+    let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+    Some(first.parse().unwrap()..last.parse::<u64>().unwrap() + 1)
+}
+
 /// Plays all seeds of a plan; tells every kind of fault that was found.
 fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
-    let replayed = env::var("FUZZ_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
-    let seeds = replayed.map_or(1..1 + plan.seeds, |seed| seed..seed + 1);
+    let seeds = replayed().unwrap_or(1..1 + plan.seeds);
     let (begun, mut world, mut played, mut passed_over) =
         (Instant::now(), World::start(shape), 0, 0);
     let mut found: BTreeMap<String, String> = BTreeMap::new();
@@ -215,7 +222,7 @@ fn explain(
                 "{signature}\n{}\n  of the script\n{}  {}",
                 fault.story,
                 transcript(&small),
-                replay(shape, plan, seed)
+                replay(shape, plan, &seed.to_string())
             );
             eprintln!("{story}");
             found.insert(signature, story);
@@ -227,18 +234,18 @@ fn explain(
             "{} (only with others at work: seeds {seeds:?})\n{}\n  {}",
             fault.signature,
             fault.story,
-            replay(shape, plan, seeds[0])
+            replay(shape, plan, &format!("{}-{}", seeds[0], seeds[seeds.len() - 1]))
         );
         eprintln!("{story}");
         found.insert(fault.signature.clone(), story);
     }
 }
 
-fn replay(shape: Shape, plan: Plan, seed: u64) -> String {
+fn replay(shape: Shape, plan: Plan, seeds: &str) -> String {
     let test = match shape.workers {
         1 => "one_worker_answers",
         _ => "a_long_run_of_several_workers",
     };
     let requests = plan.requests;
-    format!("FUZZ_SEED={seed} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")
+    format!("FUZZ_SEED={seeds} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")
 }

@@ -79,6 +79,7 @@
 
 mod backpressure;
 mod client;
+mod clients;
 mod conn;
 mod failure;
 mod greeting;
@@ -109,7 +110,7 @@ use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use client::Clients;
+use clients::Clients;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use server::Servers;
@@ -297,6 +298,12 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(options: Options, stats: Arc<PoolStats>) -> Self {
+        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
+        let (events, line) = (VecDeque::new(), Vec::new());
+        Self { options, stats, spares, events, generation: 0, line }
+    }
+
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.generation
@@ -309,16 +316,8 @@ impl Mux {
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
     pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
-        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let servers = Arc::clone(&stats);
-        let mut shared = Shared {
-            options,
-            stats,
-            spares,
-            events: VecDeque::new(),
-            generation: 0,
-            line: Vec::new(),
-        };
+        let mut shared = Shared::new(options, stats);
         let servers = Servers::new(&mut shared, ring, &servers.servers);
         Self { clients: Clients::default(), servers, shared }
     }

@@ -28,6 +28,7 @@ mod resolve;
 pub mod route;
 mod run;
 mod server;
+mod sockets;
 mod stats_port;
 mod suggest;
 mod usage;

@@ -11,11 +11,8 @@ use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
-use crate::question;
-use crate::run::SharedPool;
-use crate::server::{Place, ServerSocket};
-use crate::watch::Watch;
-use nuthatch_core::mux::{ClientId, ConnId, Mux};
+use crate::sockets::PoolSockets;
+use nuthatch_core::mux::{ClientId, ConnId};
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
@@ -46,20 +43,6 @@ pub(crate) struct Worker {
     scratch: Box<[u8]>,
 }
 
-/// One pool's engine and the sockets around it.
-#[derive(Debug)]
-pub(crate) struct PoolSockets {
-    mux: Mux,
-    shared: SharedPool,
-    clients: Vec<Option<ClientSocket>>,
-    conns: Vec<ServerSocket>,
-    /// When an attempt to connect goes on with another address.
-    next_attempt: Option<Instant>,
-    /// Clients whose replies wait for the next turn.
-    corked: Vec<ClientId>,
-    watch: Watch,
-}
-
 /// One read takes at most so much.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
@@ -68,79 +51,6 @@ const CORK_MAX: usize = 32 * 1024;
 
 /// How long a worker lets its listeners be when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-impl PoolSockets {
-    /// The sockets of a pool, none of them open.
-    pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
-        let keepalive = shared.pool.tcpkeepalive;
-        let conns = mux.conns().iter().map(|&id| ServerSocket::new(id, keepalive)).collect();
-        let watch = Watch::new(shared.clone());
-        let (clients, corked) = (Vec::new(), Vec::new());
-        Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
-    }
-
-    /// A server connection and what its socket works with.
-    fn conn<'a>(
-        &'a mut self,
-        pool: usize,
-        id: ConnId,
-        (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
-        now: Instant,
-    ) -> (&'a mut ServerSocket, Place<'a>) {
-        let Self { mux, shared, next_attempt, .. } = self;
-        (
-            &mut self.conns[id.index()],
-            Place { pool, id, shared, mux, next_attempt, poll, inbox, now },
-        )
-    }
-
-    fn has(&self, id: ClientId) -> bool {
-        self.client_at(id.index()) == Some(id)
-    }
-
-    /// The client with this place.
-    fn client_at(&self, index: usize) -> Option<ClientId> {
-        self.clients.get(index)?.as_ref().map(|socket| socket.id)
-    }
-
-    /// The client that the kernel speaks of, if it is still there.
-    fn client_of(&self, tag: Tag) -> Option<ClientId> {
-        self.client_at(tag.index()).filter(|id| tag.is_of(id.to_bits()))
-    }
-
-    /// The server connection that the kernel speaks of, if it is still there.
-    fn conn_of(&self, tag: Tag) -> Option<ConnId> {
-        let id = self.conns.get(tag.index())?.id;
-        tag.is_of(id.to_bits()).then_some(id)
-    }
-
-    /// Answers what clients ask of the proxy itself.
-    fn answer_questions(&mut self, accepts: bool, now: Instant) {
-        while let Some(question) = self.mux.next_question() {
-            let about = question::About {
-                pool: &self.shared.pool,
-                workers: &self.shared.workers,
-                baseline: &self.shared.baseline,
-                accepts,
-                epoch: self.mux.options().epoch,
-            };
-            let answer = question::answer(question.what(), about, now);
-            self.mux.answer_question(question, &answer);
-        }
-    }
-
-    fn is_idle(&self, id: ClientId) -> bool {
-        self.has(id) && self.mux.is_idle(id)
-    }
-
-    /// Whether there are as many clients as the pool allows, over all workers.
-    fn is_full(&self) -> bool {
-        let max = self.shared.pool.client_connections as u64;
-        let count =
-            || self.shared.workers.iter().map(|stats| stats.client_connections.read()).sum();
-        max != 0 && max <= count()
-    }
-}
 
 impl Worker {
     /// A worker that listens and has not begun. Its time began at `start`.

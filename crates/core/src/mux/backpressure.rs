@@ -4,7 +4,8 @@
 //! nobody else notices. The one rule: a held client is either in the queue of the connection that it
 //! waits for, or is looked at again whenever what it waits for may have changed.
 
-use super::client::{Client, Clients};
+use super::client::Client;
+use super::clients::Clients;
 use super::id::{ClientId, ConnId};
 use super::request::Intake;
 use super::server::Servers;

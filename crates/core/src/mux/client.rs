@@ -4,21 +4,17 @@
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
 //! and nobody else notices.
 
-use super::backpressure::{Hold, Lines};
+use super::backpressure::Hold;
 use super::id::ClientId;
-use super::join::Joins;
 use super::request::Intake;
-use super::slots::{Queue, SlotId, Slots, State};
-use super::{ConnId, Dirty, Mux, Options, Shared, next_guess};
+use super::slots::Queue;
+use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::Parsed;
-use crate::protocol::Refusal;
-use crate::spares::{LARGE, SMALL_MAX, Spares};
+use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
-use core::ops::{Index, IndexMut};
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -124,65 +120,6 @@ impl Client {
     /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
     pub(super) fn learn(&mut self, reply_bytes: usize) {
         self.reply_guess = next_guess(self.reply_guess, reply_bytes);
-    }
-}
-
-/// The clients of a pool and their requests.
-#[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) list: slab::Slab<Client>,
-    pub(super) dirty: Dirty<ClientId>,
-    pub(super) slots: Slots,
-    pub(super) joins: Joins,
-    /// Apart from the others, as there are many and they are small.
-    pub(super) reply_spares: Spares,
-    /// Questions that the embedder has not seen.
-    pub(super) questions: VecDeque<SlotId>,
-    /// Those whose waiting requests may be taken now.
-    pub(super) resumable: VecDeque<ClientId>,
-    pub(super) lines: Lines,
-    /// Counts up: tells a request of several keys from another.
-    pub(super) next_request: u64,
-    /// Bytes held for them.
-    pub(super) memory: usize,
-    /// A request of at least so many bytes may leave with the memory that it was read to.
-    pub(super) move_min: usize,
-    /// The connection that gets the request just taken in this way.
-    pub(super) moves: Option<ConnId>,
-}
-
-impl Default for Clients {
-    fn default() -> Self {
-        Self {
-            list: slab::Slab::new(),
-            dirty: Dirty::new(),
-            slots: Slots::default(),
-            joins: Joins::default(),
-            reply_spares: Spares::default(),
-            questions: VecDeque::new(),
-            resumable: VecDeque::new(),
-            lines: Lines::default(),
-            next_request: 0,
-            memory: 0,
-            move_min: usize::MAX,
-            moves: None,
-        }
-    }
-}
-
-impl Index<ClientId> for Clients {
-    type Output = Client;
-
-    #[inline(always)]
-    fn index(&self, id: ClientId) -> &Client {
-        &self.list[id.index()]
-    }
-}
-
-impl IndexMut<ClientId> for Clients {
-    #[inline(always)]
-    fn index_mut(&mut self, id: ClientId) -> &mut Client {
-        &mut self.list[id.index()]
     }
 }
 
@@ -404,58 +341,5 @@ impl Mux {
             self.clients.move_min = usize::MAX;
         }
         used
-    }
-}
-
-impl Clients {
-    /// The next client that needs its socket looked after.
-    pub(super) fn next_dirty(&mut self, shared: &mut Shared) -> Option<ClientId> {
-        loop {
-            let id = self.dirty.pop()?;
-            if let Some(client) = self.list.get_mut(id.index()).filter(|client| client.id == id) {
-                client.dirty = false;
-                self.account(shared, id);
-                return Some(id);
-            }
-        }
-    }
-
-    #[inline]
-    pub(super) fn mark(&mut self, id: ClientId) {
-        self.list[id.index()].mark(id, &mut self.dirty);
-    }
-
-    fn close(&mut self, shared: &mut Shared, id: ClientId) {
-        let mut client = self.list.remove(id.index());
-        while let Some(slot) = self.slots.pop(&mut client.queue) {
-            match self.slots.slot(slot).state {
-                State::Waiting => self.orphan(shared, slot),
-                _ => {
-                    let reply = self.slots.remove(slot).reply;
-                    let is_large = reply.capacity() > SMALL_MAX;
-                    if is_large { &mut shared.spares } else { &mut self.reply_spares }.give(reply);
-                }
-            }
-        }
-        self.stop_waiting(id, client.hold);
-        client.input.clear(&mut shared.spares);
-        client.out.clear(&mut shared.spares);
-        self.memory -= client.accounted;
-        shared.stats.client_connections.sub(1);
-    }
-
-    /// A request whose client is gone: a server still owes for it, but nothing is kept.
-    fn orphan(&mut self, shared: &Shared, id: SlotId) {
-        let slot = self.slots.slot(id);
-        slot.state = State::Orphan;
-        if let Some(join) = slot.join {
-            self.joins.join(join).overflow(shared.options.protocol.refusal(Refusal::Backlog));
-        }
-    }
-
-    /// No more requests from this client.
-    pub(super) fn end_input(&mut self, shared: &mut Shared, id: ClientId) {
-        self[id].end_input(&mut shared.spares);
-        self.mark(id);
     }
 }

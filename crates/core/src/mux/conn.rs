@@ -249,24 +249,12 @@ impl Mux {
 
     /// The connection's socket is being opened.
     pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.servers.conns[id.index()];
-        conn.state = ConnState::Opening;
-        conn.opening = now;
-        conn.wanted = false;
-        self.shared.stats.server_connects.add(1);
-        let stats = &self.servers.all[conn.server.index()].stats;
-        stats.more.connects.add(1);
-        stats.server_connections.add(1);
+        self.servers.note_opening(&self.shared, id, now);
     }
 
     /// The bytes to be written to the server next; when they are, others may follow.
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
-        let conn = &self.servers[id];
-        if conn.greeting_left > 0 {
-            let greeting = self.shared.options.protocol.greeting();
-            return &greeting[greeting.len() - conn.greeting_left..];
-        }
-        if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
+        self.servers.output(&self.shared, id)
     }
 
     /// Notes that `count` bytes of the output were written.
@@ -282,7 +270,34 @@ impl Mux {
 }
 
 impl Servers {
-    fn note_written(&mut self, shared: &mut Shared, id: ConnId, count: usize, now: Instant) {
+    pub(super) fn note_opening(&mut self, shared: &Shared, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Opening;
+        conn.opening = now;
+        conn.wanted = false;
+        shared.stats.server_connects.add(1);
+        let stats = &self.all[conn.server.index()].stats;
+        stats.more.connects.add(1);
+        stats.server_connections.add(1);
+    }
+
+    /// The bytes to be written next.
+    pub(super) fn output(&self, shared: &Shared, id: ConnId) -> &[u8] {
+        let conn = &self[id];
+        if conn.greeting_left > 0 {
+            let greeting = shared.options.protocol.greeting();
+            return &greeting[greeting.len() - conn.greeting_left..];
+        }
+        if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
+    }
+
+    pub(super) fn note_written(
+        &mut self,
+        shared: &mut Shared,
+        id: ConnId,
+        count: usize,
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         if conn.state == ConnState::Greeting {
             conn.greeting_left -= count;

@@ -30,20 +30,7 @@ impl Mux {
     /// The connection is closed, or could not be opened. One that was given up already is not lost
     /// a second time.
     pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
-        let conn = &self.servers[id];
-        if conn.state == ConnState::Closed {
-            return;
-        }
-        let stats = &self.servers.all[conn.server.index()].stats;
-        let idle = conn.state.is_connected() && conn.pending.is_empty();
-        let is_blameless = idle || error == ServerError::Local;
-        match error {
-            ServerError::Closed => stats.server_eof.add(1),
-            _ => stats.server_err.add(1),
-        }
-        let blame = if is_blameless { Blame::Nobody } else { Blame::Server };
-        let around = (&mut self.shared, &mut self.clients);
-        self.servers.lose_conn(around, id, (error, blame), now);
+        self.servers.note_closed((&mut self.shared, &mut self.clients), id, error, now);
         self.wake_waiters(id);
     }
 
@@ -59,6 +46,28 @@ impl Mux {
 }
 
 impl Servers {
+    fn note_closed(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        error: ServerError,
+        now: Instant,
+    ) {
+        let conn = &self[id];
+        if conn.state == ConnState::Closed {
+            return;
+        }
+        let stats = &self.all[conn.server.index()].stats;
+        let idle = conn.state.is_connected() && conn.pending.is_empty();
+        let is_blameless = idle || error == ServerError::Local;
+        match error {
+            ServerError::Closed => stats.server_eof.add(1),
+            _ => stats.server_err.add(1),
+        }
+        let blame = if is_blameless { Blame::Nobody } else { Blame::Server };
+        self.lose_conn((shared, answers), id, (error, blame), now);
+    }
+
     /// Answers what waits on a connection that is no more.
     pub(super) fn lose_conn(
         &mut self,

@@ -18,16 +18,21 @@ use core::mem;
 impl Mux {
     /// The connection is open, and the server is greeted.
     pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.servers.conns[id.index()];
-        conn.state = ConnState::Greeting;
-        conn.greeting_left = self.shared.options.protocol.greeting().len();
-        let took = now.nanos_since(conn.opening);
-        self.servers.all[conn.server.index()].stats.more.connect_time.record(took);
-        self.servers.mark(id);
+        self.servers.greet(&self.shared, id, now);
     }
 }
 
 impl Servers {
+    /// Greets a server whose connection is open.
+    pub(super) fn greet(&mut self, shared: &Shared, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Greeting;
+        conn.greeting_left = shared.options.protocol.greeting().len();
+        let took = now.nanos_since(conn.opening);
+        self.all[conn.server.index()].stats.more.connect_time.record(took);
+        self.mark(id);
+    }
+
     /// A part of the answer to the greeting.
     pub(super) fn take_greeting(
         &mut self,

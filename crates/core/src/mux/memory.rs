@@ -5,7 +5,8 @@
 //! has not taken, with the memory around them, and an entry for each request in flight. The one
 //! rule: `Clients::memory` is the sum of what is accounted for each client.
 
-use super::client::{Client, Clients};
+use super::client::Client;
+use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::slots::Slot;

@@ -4,7 +4,7 @@
 //! client's queue like any request, and its answer leaves in its turn. The one rule: a question is
 //! answered once, whether its client is still there or not.
 
-use super::client::Clients;
+use super::clients::Clients;
 use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{SlotId, State};

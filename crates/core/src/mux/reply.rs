@@ -4,7 +4,8 @@
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.
 
 use super::backpressure::Hold;
-use super::client::{Client, Clients};
+use super::client::Client;
+use super::clients::Clients;
 use super::join::Join;
 use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, Slots, State};

@@ -5,14 +5,12 @@
 //! `server_connections` is.
 
 use super::backpressure::Hold;
-use super::client::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, SplitError};
-use super::memory::ENTRY_BYTES;
-use super::slots::{SlotId, State};
+use super::slots::State;
 use super::waiter::Waiter;
-use super::{Event, Mux, Shared};
+use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::memcache::KeyRoom;
 use crate::message::{All, Expect, Limit, Many, Merge, One, Request};
@@ -276,51 +274,5 @@ impl Mux {
             Class::Other => return,
         };
         counter.add(keys as u64);
-    }
-}
-
-impl Clients {
-    /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
-    /// wants no reply.
-    #[inline(always)]
-    pub(super) fn new_slot(
-        &mut self,
-        shared: &mut Shared,
-        id: ClientId,
-        keys: usize,
-        expect: Expect,
-    ) -> SlotId {
-        self.insert_slot(
-            shared,
-            id,
-            keys,
-            if expect.is_silent() { State::Silent } else { State::Waiting },
-        )
-    }
-
-    /// In line, or every request costs thirty instructions more.
-    #[inline(always)]
-    pub(super) fn insert_slot(
-        &mut self,
-        shared: &mut Shared,
-        id: ClientId,
-        keys: usize,
-        state: State,
-    ) -> SlotId {
-        let client = &mut self.list[id.index()];
-        let slot = self.slots.insert(id, keys, state);
-        client.overhead += ENTRY_BYTES;
-        let has_grown = client.has_grown();
-        if state == State::Silent {
-            client.silent += 1;
-        } else {
-            client.requests += 1;
-            client.keys += keys;
-            self.slots.push(&mut client.queue, slot);
-        }
-        if has_grown {
-            self.account_now(shared, id);
-        }
-        slot
     }
 }

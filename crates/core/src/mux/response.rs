@@ -51,7 +51,7 @@ impl Mux {
 }
 
 impl Servers {
-    fn take_bytes(
+    pub(super) fn take_bytes(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,

@@ -320,3 +320,92 @@ impl Servers {
         self.next_return = self.routes.members().iter().filter_map(away).min();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::message::{Parsed, Request};
+    use crate::mux::Options;
+    use crate::mux::id::ClientId;
+    use crate::mux::slots::{Slots, State};
+    use crate::mux::waiter::Waiter;
+    use crate::protocol::Protocol;
+    use crate::ring::{Distribution, Hash, Member};
+    use crate::route::Plan;
+    use crate::stats::PoolStats;
+    use alloc::vec;
+    use core::time::Duration;
+
+    /// A program in which the servers are embedded: it takes the replies itself.
+    #[derive(Default)]
+    struct Program {
+        replies: Vec<(Outcome, Vec<u8>)>,
+    }
+
+    impl Answers for Program {
+        fn complete(&mut self, _: &mut Shared, _: &Pending, outcome: Outcome, reply: impl Reply) {
+            self.replies.push((outcome, reply.bytes().to_vec()));
+        }
+
+        fn take_values(&mut self, _: &mut Shared, _: (JoinId, u32), _: &[u8]) -> Option<usize> {
+            None
+        }
+
+        fn refuse_values(&mut self, _: &mut Shared, _: JoinId) {}
+    }
+
+    fn pool() -> (Servers, Shared) {
+        let member = |name: &str| Member { name: name.as_bytes().into(), weight: 1 };
+        let members = vec![member("oak"), member("elm")];
+        let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 0);
+        let stats = Arc::new(PoolStats::new(2));
+        let options = Options {
+            protocol: Protocol::Memcache,
+            timeout: None,
+            ejection: None,
+            server_connections: 1,
+            allow_flush: false,
+            limits: Limits::default(),
+            epoch: Duration::ZERO,
+        };
+        let mut shared = Shared::new(options, Arc::clone(&stats));
+        (Servers::new(&mut shared, ring, &stats.servers), shared)
+    }
+
+    /// Queues a request for the server of its key.
+    fn ask(servers: &mut Servers, shared: &mut Shared, request: &[u8], now: Instant) -> ConnId {
+        let Options { protocol, limits, .. } = shared.options;
+        let Parsed::Request(Request::One(one), _) = protocol.parse_request(request, 0, &limits)
+        else {
+            panic!("not one request of one key");
+        };
+        let key = protocol.plain_key(&one).unwrap();
+        let Plan::To(server) = servers.routes.plan(key) else { panic!("no server") };
+        let conn = servers.lane(shared, 0, server);
+        let ticket = Slots::default().insert(ClientId::new(0, 0), 1, State::Waiting);
+        let pending = Pending::new(Waiter::Slot(ticket), one.expect, one.class, now);
+        servers.send(shared, conn, pending, (key, b""), |out| one.wire.write(out));
+        conn
+    }
+
+    #[test]
+    fn servers_serve_a_program_that_has_no_clients() {
+        let (mut servers, mut shared) = pool();
+        let (mut program, now) = (Program::default(), Instant::default());
+        let conn = ask(&mut servers, &mut shared, b"get nut\r\n", now);
+        assert_eq!(servers.next_dirty(), Some(conn));
+        servers.note_opening(&shared, conn, now);
+        servers.greet(&shared, conn, now);
+        for (asked, answer) in [
+            (&b"version\r\n"[..], &b"VERSION 1.6.18\r\n"[..]),
+            (b"get nut\r\n", b"VALUE nut 0 5\r\nacorn\r\nEND\r\n"),
+        ] {
+            assert_eq!(servers.output(&shared, conn), asked);
+            servers.note_written(&mut shared, conn, asked.len(), now);
+            servers.take_bytes((&mut shared, &mut program), conn, answer, now);
+        }
+        let value = b"VALUE nut 0 5\r\nacorn\r\nEND\r\n".to_vec();
+        assert_eq!(program.replies, [(Outcome::Hit, value)]);
+    }
+}

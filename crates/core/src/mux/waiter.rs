@@ -4,7 +4,7 @@
 //! learns how its request ended, be it by a reply or by a failure.
 
 use super::Shared;
-use super::client::Clients;
+use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, JoinId};

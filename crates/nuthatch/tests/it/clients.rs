@@ -31,6 +31,12 @@ fn python_memcached_works_through_the_proxy() {
 }
 
 #[test]
+#[ignore = "needs memcached and Python packages: run make it"]
+fn django_with_pylibmc_works_through_the_proxy() {
+    run_script("with_django.py");
+}
+
+#[test]
 #[ignore = "needs memcached and memccapable: run make it"]
 fn libmemcacheds_capability_tests_end_as_on_plain_memcached() {
     let (_servers, proxy) = three_servers();

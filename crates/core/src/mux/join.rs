@@ -118,10 +118,9 @@ impl Join {
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), SplitError>,
     ) -> Result<(), SplitError> {
         let (protocol, separator) = (self.protocol, self.protocol.separator_len());
-        let room = match many.line_max {
-            UNBOUNDED => UNBOUNDED,
-            line_max => line_max.saturating_sub(many.head.text.len() + HEAD_SPARE),
-        };
+        let room = many.line_max.saturating_sub(many.head.text.len() + HEAD_SPARE);
+        // All keys fit into one line, nearly always: then there is nothing to be counted.
+        let room = if many.keys.len() < room { UNBOUNDED } else { room };
         protocol.copy_keys(many.keys, &mut self.text);
         let mut rest = many.keys;
         while !rest.is_empty() {

@@ -11,7 +11,6 @@ use super::slots::{Queue, SlotId, State};
 use super::{Dirty, Mux, next_guess};
 use crate::buffer::Buffer;
 use crate::message::Parsed;
-use crate::protocol::Refusal;
 use crate::spares::{LARGE, SMALL_MAX, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -213,6 +212,8 @@ impl Mux {
         if !client.input_ended {
             client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
             self.mark_client(id);
+            // At once: a thousand clients may send half a request in the same turn.
+            self.account_now(id);
         }
     }
 
@@ -272,7 +273,7 @@ impl Mux {
         let slot = self.slots.slot(id);
         slot.state = State::Orphan;
         if let Some(join) = slot.join {
-            self.joins.join(join).overflow(self.options.protocol.refusal(Refusal::Backlog));
+            self.abandon_join(join);
         }
     }
 

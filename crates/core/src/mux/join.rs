@@ -210,14 +210,17 @@ impl Join {
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
-    /// its key; once the answer is an error, only that they came. Says how many bytes they were;
-    /// none if the fragment did not ask for one of them.
+    /// its key; once the answer is an error, only that they came, and once it is abandoned, not even
+    /// for which key. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(
         &mut self,
         number: u32,
         bytes: &[u8],
         item_size_max: usize,
     ) -> Option<usize> {
+        if self.keys.is_empty() {
+            return Some(values_len(self.protocol, bytes, item_size_max));
+        }
         let base = self.values.len();
         let (mut used, mut copied, mut found) = (0, 0, 0);
         let number = number as usize;
@@ -312,6 +315,14 @@ impl Join {
     pub(super) fn overflow(&mut self, line: &[u8]) {
         self.fail(line);
         self.values = Vec::new();
+    }
+
+    /// Forgets what was asked for as well, as nobody wants the answer: the keys of a request may take
+    /// more memory than its place in a server's queue, which is all that is bounded then.
+    pub(super) fn abandon(&mut self, line: &[u8]) {
+        self.overflow(line);
+        self.keys = Vec::new();
+        self.text = Vec::new();
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -9,7 +9,8 @@ use super::Mux;
 use super::client::Client;
 use super::conn::Pending;
 use super::id::ClientId;
-use super::slots::Slot;
+use super::slots::{Slot, State};
+use alloc::vec::Vec;
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
@@ -84,7 +85,8 @@ impl Mux {
     }
 
     /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,
-    /// though its socket is closed at the end of the turn only.
+    /// though its socket is closed at the end of the turn only, and it gets nothing more.
+    #[cold]
     fn shed(&mut self) {
         let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
         let Some((index, _)) = greediest else { return };
@@ -92,10 +94,21 @@ impl Mux {
         client.must_close = true;
         client.end_input(&mut self.spares);
         client.out.clear(&mut self.spares);
+        client.held_bytes = 0;
         self.memory -= client.accounted;
         client.accounted = 0;
+        let (id, mut next) = (client.id, client.queue.head());
         self.stats.limit_memory.add(1);
-        let id = client.id;
         self.mark_client(id);
+        while let Some(id) = next {
+            next = self.slots.next(id);
+            let slot = self.slots.slot(id);
+            match (slot.state, slot.join) {
+                // Its memory goes back to the system: there is a lot of it.
+                (State::Ready, _) => slot.reply = Vec::new(),
+                (State::Waiting, Some(join)) => self.abandon_join(join),
+                _ => {}
+            }
+        }
     }
 }

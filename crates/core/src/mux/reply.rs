@@ -136,9 +136,13 @@ impl Mux {
     /// Answers a request that needs no server, in its turn.
     pub(super) fn answer_here(&mut self, id: ClientId, reply: &[u8]) {
         let client = &mut self.clients[id.index()];
+        if client.must_close {
+            return;
+        }
         let Some(tail) = client.queue.tail() else {
             client.out.tail(&mut self.spares).extend_from_slice(reply);
-            return self.mark_client(id);
+            self.mark_client(id);
+            return self.account(id);
         };
         let last = self.slots.slot(tail);
         if last.state == State::Ready {

@@ -330,7 +330,7 @@ fn most_live_in_a_turn(request: &str) -> isize {
         // What it gets is small, so it may ask for much at once.
         for _ in 0..40 {
             traffic.mux.handle_client_bytes(client, b"stats\r\n", traffic.now);
-            let question = traffic.mux.next_question().unwrap();
+            let question = traffic.mux.next_question().expect("it was asked");
             traffic.mux.answer_question(question, &[b'x'; 1000]);
             traffic.mux.handle_client_written(client, 1000);
         }

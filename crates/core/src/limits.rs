@@ -27,11 +27,11 @@ impl Limits {
     /// What a pool has that says nothing of its limits.
     pub const DEFAULT: Self = Self {
         item_size_max: 64 << 20,
-        keys_max: 65_536,
-        line_max: 4 << 20,
+        keys_max: 1 << 18,
+        line_max: 32 << 20,
         client_requests_max: 1024,
         client_buffer_max: 1 << 20,
-        client_backlog_max: 64 << 20,
+        client_backlog_max: 128 << 20,
         server_requests_max: 16_384,
         server_buffer_max: 16 << 20,
         memory_max: 512 << 20,

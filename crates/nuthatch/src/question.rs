@@ -57,6 +57,33 @@ impl Baseline {
 /// The one among the pool's counters that tells what is now.
 const GAUGE: &str = "client_connections";
 
+/// The answers of one turn. A turn is one moment, so who asks the same a thousand times gets one
+/// answer as often: the others would wait while a thousand are made.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    about: About<'a>,
+    now: Instant,
+    /// What was asked last, and its answer.
+    asked: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl<'a> Answers<'a> {
+    /// None yet.
+    pub fn new(about: About<'a>, now: Instant) -> Self {
+        Self { about, now, asked: Vec::new(), answer: Vec::new() }
+    }
+
+    /// The answer to a request line.
+    pub fn to(&mut self, line: &[u8]) -> &[u8] {
+        if self.asked != line {
+            self.answer = answer(line, self.about, self.now);
+            self.asked = line.to_vec();
+        }
+        &self.answer
+    }
+}
+
 /// The answer to a request line: `stats settings`. Words that memcached ignores are ignored.
 pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
     let mut out = Vec::new();

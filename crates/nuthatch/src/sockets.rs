@@ -75,16 +75,17 @@ impl PoolSockets {
 
     /// Answers what clients ask of the proxy itself.
     pub(crate) fn answer_questions(&mut self, accepts: bool, now: Instant) {
+        let about = question::About {
+            pool: &self.shared.pool,
+            workers: &self.shared.workers,
+            baseline: &self.shared.baseline,
+            accepts,
+            epoch: self.mux.options().epoch,
+        };
+        let mut answers = question::Answers::new(about, now);
         while let Some(question) = self.mux.next_question() {
-            let about = question::About {
-                pool: &self.shared.pool,
-                workers: &self.shared.workers,
-                baseline: &self.shared.baseline,
-                accepts,
-                epoch: self.mux.options().epoch,
-            };
-            let answer = question::answer(question.what(), about, now);
-            self.mux.answer_question(question, &answer);
+            let answer = answers.to(question.what());
+            self.mux.answer_question(question, answer);
         }
     }
 

@@ -233,6 +233,8 @@ impl Mux {
         if !client.input_ended {
             client.input.tail(&mut self.shared.spares).extend_from_slice(bytes);
             self.clients.mark(id);
+            // At once: a thousand clients may send half a request in the same turn.
+            self.clients.account_now(&mut self.shared, id);
         }
     }
 

@@ -11,7 +11,6 @@ use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, Slots, State};
 use super::{Dirty, Shared};
 use crate::message::Expect;
-use crate::protocol::Refusal;
 use crate::spares::{SMALL_MAX, Spares};
 use alloc::collections::VecDeque;
 use core::ops::{Index, IndexMut};
@@ -118,7 +117,7 @@ impl Clients {
         let slot = self.slots.slot(id);
         slot.state = State::Orphan;
         if let Some(join) = slot.join {
-            self.joins.join(join).overflow(shared.options.protocol.refusal(Refusal::Backlog));
+            self.abandon_join(shared, join);
         }
     }
 

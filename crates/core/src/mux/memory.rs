@@ -9,8 +9,9 @@ use super::client::Client;
 use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
-use super::slots::Slot;
+use super::slots::{Slot, State};
 use super::{Mux, Shared};
+use alloc::vec::Vec;
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
@@ -86,7 +87,8 @@ impl Clients {
     }
 
     /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,
-    /// though its socket is closed at the end of the turn only.
+    /// though its socket is closed at the end of the turn only, and it gets nothing more.
+    #[cold]
     fn shed(&mut self, shared: &mut Shared) {
         let greediest = self.list.iter().max_by_key(|(_, client)| client.accounted);
         let Some((index, _)) = greediest else { return };
@@ -94,10 +96,21 @@ impl Clients {
         client.must_close = true;
         client.end_input(&mut shared.spares);
         client.out.clear(&mut shared.spares);
+        client.held_bytes = 0;
         self.memory -= client.accounted;
         client.accounted = 0;
+        let (id, mut next) = (client.id, client.queue.head());
         shared.stats.limit_memory.add(1);
-        let id = client.id;
         self.mark(id);
+        while let Some(id) = next {
+            next = self.slots.next(id);
+            let slot = self.slots.slot(id);
+            match (slot.state, slot.join) {
+                // Its memory goes back to the system: there is a lot of it.
+                (State::Ready, _) => slot.reply = Vec::new(),
+                (State::Waiting, Some(join)) => self.abandon_join(shared, join),
+                _ => {}
+            }
+        }
     }
 }

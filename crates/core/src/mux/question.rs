@@ -20,6 +20,10 @@ pub struct Question {
     what: Vec<u8>,
 }
 
+/// Questions of one turn; more are for the next one. A client that is given up goes with its requests
+/// at the end of the turn only, and questions are the only ones that no server's queue bounds.
+const QUESTIONS_MAX: usize = 1024;
+
 impl Question {
     /// The request as the client wrote it, without the end of its line: `stats settings`.
     pub fn what(&self) -> &[u8] {
@@ -48,20 +52,34 @@ impl Mux {
     /// Answers a question: the client gets these bytes as they are, after the replies to what it
     /// asked before. A client that went away meanwhile gets nothing, which is no error.
     pub fn answer_question(&mut self, question: Question, reply: &[u8]) {
-        self.clients.answer(&mut self.shared, question.slot, reply);
+        let slot = self.clients.slots.slot(question.slot);
+        let (client, is_wanted) = (slot.client, slot.state == State::Waiting);
+        if is_wanted && !self.clients[client].must_close {
+            self.clients.answer(&mut self.shared, question.slot, reply);
+            self.clients.account(&mut self.shared, client);
+        } else {
+            self.clients.answer(&mut self.shared, question.slot, &b""[..]);
+        }
         self.clients.reply_spares.give(question.what);
     }
 }
 
 impl Clients {
-    /// Keeps a question until the embedder looks. What it asks is kept where its answer will be.
+    /// Keeps a question until the embedder looks. What it asks is kept where its answer will be. It
+    /// counts as a key, so that a client has only as many questions in a turn as its window has room
+    /// for answers.
     pub(super) fn take_question(
         &mut self,
         shared: &mut Shared,
         id: ClientId,
         what: &[u8],
     ) -> Intake {
-        let slot = self.insert_slot(shared, id, 0, State::Waiting);
+        if self.questions.len() >= QUESTIONS_MAX {
+            shared.stats.limit_client_paused.add(1);
+            self.make_resumable(id);
+            return Intake::Blocked;
+        }
+        let slot = self.insert_slot(shared, id, 1, State::Waiting);
         let mut kept = self.reply_spares.take();
         kept.extend_from_slice(what);
         self[id].overhead += kept.capacity();

@@ -137,9 +137,13 @@ impl Clients {
     /// Answers a request that needs no server, in its turn.
     pub(super) fn answer_here(&mut self, shared: &mut Shared, id: ClientId, reply: &[u8]) {
         let client = &mut self.list[id.index()];
+        if client.must_close {
+            return;
+        }
         let Some(tail) = client.queue.tail() else {
             client.out.tail(&mut shared.spares).extend_from_slice(reply);
-            return self.mark(id);
+            self.mark(id);
+            return self.account(shared, id);
         };
         let last = self.slots.slot(tail);
         if last.state == State::Ready {

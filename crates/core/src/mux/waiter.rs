@@ -137,6 +137,11 @@ impl Clients {
         self.answer(shared, join.slot, join);
     }
 
+    /// Nobody will get the answer of a request of several keys: only what its servers owe is kept.
+    pub(super) fn abandon_join(&mut self, shared: &Shared, id: JoinId) {
+        self.joins.join(id).abandon(shared.options.protocol.refusal(Refusal::Backlog));
+    }
+
     /// The client that waits for a slot, if it is still there.
     fn waiting_client(&mut self, slot: SlotId) -> Option<ClientId> {
         let slot = self.slots.slot(slot);

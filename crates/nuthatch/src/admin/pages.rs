@@ -9,11 +9,12 @@ use crate::config::directive::DIRECTIVES;
 use crate::route;
 use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::memcache;
+use nuthatch_core::memcache::{self, Version};
 use nuthatch_core::ring::Ring;
 use nuthatch_core::stats::{Counter, ServerStats};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) fn index() -> Value {
@@ -79,6 +80,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
         "address": server.address.to_string(),
         "connected_to": addresses.connected_to(),
         "tried": addresses.tried(),
+        "versions": versions(figures),
         "weight": server.weight,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),
@@ -92,6 +94,13 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
         "out_queue": sum(|stats| &stats.out_queue),
         "errors": Map::from_iter(errors),
     })
+}
+
+/// What the server said its version is when a connection was opened, in each worker: one, unless it
+/// was replaced and not every worker has noticed.
+fn versions(figures: &[&Arc<ServerStats>]) -> BTreeSet<String> {
+    let known = figures.iter().map(|stats| stats.more.version.read()).filter(|bits| *bits > 0);
+    known.map(|bits| Version::from_bits(bits).to_string()).collect()
 }
 
 /// Which server has the key that a query asks about.

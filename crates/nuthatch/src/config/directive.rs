@@ -264,13 +264,13 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "keys_max",
         kind: Kind::Count(|pool| &mut pool.limits.keys_max, Bounds::new(1, 16 * MIB)),
-        default: Some("65536"),
+        default: Some("262144"),
         doc: "Maximum number of keys in one request.",
     },
     Directive {
         name: "line_max",
         kind: Kind::Size(|pool| &mut pool.limits.line_max, Bounds::new(512, GIB)),
-        default: Some("4m"),
+        default: Some("32m"),
         doc: "Maximum bytes of one command line.",
     },
     Directive {
@@ -288,7 +288,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "client_backlog_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_backlog_max, Bounds::new(1, 16 * GIB)),
-        default: Some("64m"),
+        default: Some("128m"),
         doc: "Bytes of replies held for one client above which the next reply becomes an error.",
     },
     Directive {

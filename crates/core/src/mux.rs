@@ -359,7 +359,8 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next = [self.servers.next_timeout(), self.shared.spares.next_look()];
+        let next =
+            [self.servers.next_timeout(), self.clients.next_end(), self.shared.spares.next_look()];
         next.into_iter().flatten().min()
     }
 }

@@ -10,7 +10,9 @@ use super::id::{ClientId, ConnId};
 use super::request::Intake;
 use super::server::Servers;
 use super::{Mux, Shared};
+use crate::error::ServerError;
 use crate::limits::Limits;
+use crate::message::Expect;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -30,6 +32,8 @@ pub(super) enum Hold {
     Resumable,
     /// Likewise, and it is its turn at a server's queue.
     NextInLine,
+    /// Likewise, and it has waited too long for one: requests that still have to are answered.
+    TooLate,
 }
 
 impl Client {
@@ -51,8 +55,12 @@ pub(super) struct Lines {
     by_conn: Vec<VecDeque<ClientId>>,
     /// How many they are.
     waiting: usize,
+    /// None of them has waited too long before this.
+    next_end: Option<Instant>,
     /// Whether it is the turn of the client whose requests are taken.
     is_next: bool,
+    /// Whether that client has waited too long.
+    is_too_late: bool,
 }
 
 impl Lines {
@@ -87,12 +95,14 @@ impl Mux {
         for _ in 0..self.clients.resumable.len() {
             let Some(id) = self.clients.resumable.pop_front() else { break };
             let Some(client) = self.clients.list.get_mut(id.index()) else { continue };
-            if matches!(client.hold, Hold::Resumable | Hold::NextInLine) {
+            if matches!(client.hold, Hold::Resumable | Hold::NextInLine | Hold::TooLate) {
                 self.clients.lines.is_next = client.hold == Hold::NextInLine;
+                self.clients.lines.is_too_late = client.hold == Hold::TooLate;
                 client.hold = Hold::No;
                 self.take_input(id, now);
                 self.clients.mark(id);
                 self.clients.lines.is_next = false;
+                self.clients.lines.is_too_late = false;
             }
         }
         // A client that was called may not want the server any longer: then the next one is called.
@@ -113,10 +123,26 @@ impl Mux {
             || lines.waiting > 0 && !lines.is_next && lines.has(id)
     }
 
-    /// Lets a client wait for a connection's queue.
-    pub(super) fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Intake {
+    /// Lets a client wait for a connection's queue, or answers its request if it has waited too long.
+    pub(super) fn wait_for(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        expect: Expect,
+        now: Instant,
+    ) -> Intake {
+        if self.clients.lines.is_too_late {
+            self.fail_here(id, expect, ServerError::TimedOut);
+            return Intake::Accepted;
+        }
         self.shared.stats.limit_server_queue.add(1);
         self.clients.lines.push(conn, id);
+        let since = *self.clients[id].waits_since.get_or_insert(now);
+        if let Some(timeout) = self.shared.options.timeout {
+            let end = since.after(timeout);
+            let lines = &mut self.clients.lines;
+            lines.next_end = Some(lines.next_end.map_or(end, |next| next.min(end)));
+        }
         self.clients.hold(id, Hold::Server);
         Intake::Blocked
     }
@@ -186,6 +212,38 @@ impl Clients {
         if hold == Hold::Server {
             self.lines.remove(id);
         }
+    }
+
+    /// When [`Clients::end_long_waits`] has something to do.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.lines.next_end
+    }
+
+    /// Lets clients go on that have waited for a queue as long as a request may take.
+    pub(super) fn end_long_waits(&mut self, shared: &Shared, now: Instant) {
+        if self.lines.next_end.is_none_or(|at| now < at) {
+            return;
+        }
+        self.lines.next_end = None;
+        let Some(timeout) = shared.options.timeout else { return };
+        let list = &mut self.list;
+        let (mut waiting, mut next_end) = (0, None);
+        for line in &mut self.lines.by_conn {
+            line.retain(|id| {
+                let client = &mut list[id.index()];
+                let end = client.waits_since.unwrap_or(now).after(timeout);
+                let waits = now < end;
+                if waits {
+                    waiting += 1;
+                    next_end = Some(next_end.map_or(end, |next: Instant| next.min(end)));
+                } else {
+                    client.hold = Hold::TooLate;
+                    self.resumable.push_back(*id);
+                }
+                waits
+            });
+        }
+        (self.lines.waiting, self.lines.next_end) = (waiting, next_end);
     }
 
     fn call_waiters(&mut self, conn: ConnId, room: usize) {

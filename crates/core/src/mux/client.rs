@@ -52,6 +52,9 @@ pub(super) struct Client {
     /// Requests without a reply that are still on their way.
     pub(super) silent: usize,
     pub(super) hold: Hold,
+    /// Since when the first of its waiting requests waits for room in a server's queue. All that is in
+    /// `input` has waited as long, as a held client is not read from.
+    pub(super) waits_since: Option<Instant>,
     pub(super) input_ended: bool,
     pub(super) must_close: bool,
     pub(super) dirty: bool,
@@ -85,6 +88,7 @@ impl Client {
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
+            waits_since: None,
             input_ended: false,
             must_close: false,
             dirty: false,
@@ -291,6 +295,9 @@ impl Mux {
         self.clients.move_min = usize::MAX;
         input.consume(used, &mut self.shared.spares);
         let client = &mut self.clients[id];
+        if client.hold != Hold::Server {
+            client.waits_since = None;
+        }
         if client.input_ended {
             input.clear(&mut self.shared.spares);
         } else if client.need < LARGE {

@@ -18,6 +18,7 @@ use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 /// How far a server connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,10 @@ impl ConnState {
         matches!(self, Self::Greeting | Self::Open)
     }
 }
+
+/// A connection on which nothing was said for so long may be closed by its server for that: the
+/// shortest `idle_timeout` of memcached.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// A request that waits for the reply of one server.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +80,12 @@ pub(super) struct Conn {
     pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
+    /// When the last reply was whole.
+    pub(super) answered: Instant,
+    /// When the server last sent something, or took a part of the oldest request.
+    pub(super) heard: Instant,
+    /// Whether it counts as a failure that the server has stood still since.
+    pub(super) is_blamed: bool,
     /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
     pub(super) echo: Buffer,
     /// Requests to be written.
@@ -142,6 +153,9 @@ impl Conn {
             pending: VecDeque::new(),
             pending_bytes: 0,
             expired: 0,
+            answered: Instant::default(),
+            heard: Instant::default(),
+            is_blamed: false,
             echo: Buffer::default(),
             out: Chain::default(),
             unsent: 0,
@@ -173,6 +187,19 @@ impl Conn {
     pub(super) fn oldest_asked(&self) -> Option<Pending> {
         let none_written = self.unsent == self.pending.len() && self.unsent_bytes <= self.out.len();
         self.pending.front().filter(|_| !none_written).copied()
+    }
+
+    /// Notes that the server is at work.
+    #[inline]
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.is_blamed = false;
+    }
+
+    /// Whether the server has closed an idle connection while a request was on its way there: nothing
+    /// was heard for long before the oldest request, nor since.
+    pub(super) fn was_idle(&self) -> bool {
+        self.pending.front().is_some_and(|oldest| self.heard.after(IDLE_MIN) <= oldest.queued)
     }
 
     /// Notes what a reply weighed: a large one counts at once, small ones by and by.
@@ -317,6 +344,9 @@ impl Servers {
             times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
         (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        if unsent == conn.pending.len() {
+            conn.note_heard(now);
+        }
         self.publish(id);
     }
 
@@ -393,6 +423,7 @@ impl Servers {
         conn.pending.clear();
         conn.pending_bytes = 0;
         conn.expired = 0;
+        conn.is_blamed = false;
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;

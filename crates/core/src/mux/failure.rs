@@ -5,10 +5,11 @@
 //! it, or a healthy server would be ejected for it.
 //!
 //! A request that runs out of time is answered on its own; its neighbours keep their time. Its
-//! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
-//! the time is given up.
+//! reply is thrown away when it comes. It is a failure of the server only if the server has stood still
+//! for as long: where replies flow, the queue is long. A connection on which the server has stood still
+//! for twice the time is given up.
 
-use super::conn::{ConnState, Pending};
+use super::conn::{Conn, ConnState, Pending};
 use super::id::{ConnId, ServerId};
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
@@ -18,6 +19,10 @@ use crate::message::Outcome;
 use crate::time::Instant;
 use core::mem;
 use core::time::Duration;
+
+/// So many timeouts long the answer to one request may flow: a server that sends it byte by byte would
+/// otherwise hold the connection for ever.
+const FLOW_MAX: u32 = 8;
 
 /// Whether a failure counts against the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,7 @@ impl Mux {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.servers.return_due(&mut self.shared, now);
         self.shared.spares.age(now);
+        self.clients.end_long_waits(&self.shared, now);
         if self.servers.next_expiry.is_some_and(|at| at <= now) {
             self.servers.expire_all((&mut self.shared, &mut self.clients), now);
             self.wake_all();
@@ -58,8 +64,13 @@ impl Servers {
             return;
         }
         let stats = &self.all[conn.server.index()].stats;
-        let idle = conn.state.is_connected() && conn.pending.is_empty();
-        let is_blameless = idle || error == ServerError::Local;
+        let is_idle = conn.state.is_connected() && conn.pending.is_empty();
+        let was_idle = conn.state == ConnState::Open && conn.was_idle();
+        let is_blameless = match error {
+            ServerError::Local => true,
+            ServerError::Closed | ServerError::Reset => is_idle || was_idle,
+            _ => is_idle,
+        };
         match error {
             ServerError::Closed => stats.server_eof.add(1),
             _ => stats.server_err.add(1),
@@ -79,7 +90,7 @@ impl Servers {
         let conn = &self.conns[id.index()];
         let (server, requests) = (conn.server, conn.pending.len());
         // Requests that ran out of time are counted already; only others are a failure anew.
-        let is_counted = conn.expired > 0 && conn.expired == requests;
+        let is_counted = conn.is_blamed && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
         if (requests > 0 || blame == Blame::Server) && !is_counted {
             self.count_error(server, error);
@@ -120,9 +131,11 @@ impl Servers {
             self.expire((shared, answers), id, now);
             let conn = &self.conns[id.index()];
             let next = conn.pending.get(conn.expired).map(|next| deadline(shared, next));
-            let last = conn.pending.front().filter(|_| conn.expired > 0);
-            let last = last.map(|oldest| grace_end(shared, oldest));
-            self.next_expiry = [self.next_expiry, next, last].into_iter().flatten().min();
+            let late = conn.pending.front().filter(|_| conn.expired > 0);
+            let failure =
+                late.filter(|_| !conn.is_blamed).map(|late| standstill(shared, conn, late, 1));
+            let end = late.map(|late| standstill(shared, conn, late, 2));
+            self.next_expiry = [self.next_expiry, next, failure, end].into_iter().flatten().min();
         }
     }
 
@@ -144,18 +157,19 @@ impl Servers {
             conn.expired += 1;
             fail((shared, answers), &late, ServerError::TimedOut);
         }
-        let conn = &self.conns[id.index()];
-        let (server, expired) = (conn.server, conn.expired);
-        if expired > before {
+        let conn = &mut self.conns[id.index()];
+        let (server, has_more) = (conn.server, conn.expired > before);
+        let Some(late) = conn.pending.front().copied().filter(|_| conn.expired > 0) else { return };
+        let is_failure = !conn.is_blamed && standstill(shared, conn, &late, 1) <= now;
+        conn.is_blamed |= is_failure;
+        if has_more {
             self.all[server.index()].stats.server_timedout.add(1);
             self.count_error(server, ServerError::TimedOut);
-            if before == 0 {
-                self.count_failure(shared, server, ServerError::TimedOut, now);
-            }
         }
-        let conn = &self.conns[id.index()];
-        let oldest = conn.pending.front().filter(|_| expired > 0);
-        if oldest.is_some_and(|oldest| grace_end(shared, oldest) <= now) {
+        if is_failure {
+            self.count_failure(shared, server, ServerError::TimedOut, now);
+        }
+        if standstill(shared, &self[id], &late, 2) <= now {
             let why = (ServerError::TimedOut, Blame::Server);
             self.abort_conn((shared, answers), id, why, now);
         }
@@ -184,7 +198,11 @@ fn deadline(shared: &Shared, pending: &Pending) -> Instant {
     pending.queued.after(shared.options.timeout.unwrap_or(Duration::MAX))
 }
 
-/// When a connection is given up whose oldest request has run out of time.
-fn grace_end(shared: &Shared, oldest: &Pending) -> Instant {
-    deadline(shared, oldest).after(shared.options.timeout.unwrap_or_default())
+/// When the server of a connection has stood still for so many timeouts, of which `late` is the oldest
+/// request: nothing has come from there, and nothing of the request has gone.
+fn standstill(shared: &Shared, conn: &Conn, late: &Pending, timeouts: u32) -> Instant {
+    let timeout = shared.options.timeout.unwrap_or_default();
+    let begun = conn.answered.max(late.queued);
+    let heard = conn.heard.min(begun.after(timeout * FLOW_MAX));
+    heard.max(late.queued).after(timeout * timeouts)
 }

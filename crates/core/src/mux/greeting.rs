@@ -27,6 +27,7 @@ impl Servers {
     pub(super) fn greet(&mut self, shared: &Shared, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Greeting;
+        conn.note_heard(now);
         conn.greeting_left = shared.options.protocol.greeting().len();
         let took = now.nanos_since(conn.opening);
         self.all[conn.server.index()].stats.more.connect_time.record(took);
@@ -55,7 +56,7 @@ impl Servers {
                 let is_asked_for = conn.greeting_left == 0 && len == conn.input.len();
                 conn.input.clear(&mut shared.spares);
                 if is_asked_for {
-                    self.end_greeting((shared, answers), id, version);
+                    self.end_greeting((shared, answers), id, version, now);
                 } else {
                     self.give_up((shared, answers), id, Blame::Nobody, now);
                 }
@@ -68,10 +69,12 @@ impl Servers {
         (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
         version: Version,
+        now: Instant,
     ) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Open;
         conn.version = version;
+        conn.note_heard(now);
         self.all[conn.server.index()].stats.more.version.set(version.to_bits());
         self.refuse_unsupported((shared, answers), id, version);
         self.mark(id);

@@ -125,7 +125,7 @@ impl Clients {
                 Hold::No => {}
                 Hold::Own => self.reconsider(shared, client_id),
                 Hold::Barrier => self.pass_barrier(shared, client_id),
-                Hold::Server | Hold::Resumable | Hold::NextInLine => {}
+                Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
             }
         } else {
             client.held_bytes += written;

@@ -137,7 +137,7 @@ impl Mux {
             }
         };
         if self.must_wait(conn) {
-            return self.wait_for(id, conn);
+            return self.wait_for(id, conn, one.expect, now);
         }
         if let Some(error) = self.servers.lacking(conn, one.needs) {
             return self.answer_at_once(id, error);
@@ -194,7 +194,7 @@ impl Mux {
         self.clients.joins.reuse(join);
         let protocol = self.shared.options.protocol;
         match error {
-            SplitError::Full(conn) => return self.wait_for(id, conn),
+            SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::BadKey => {
                 self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
@@ -218,7 +218,7 @@ impl Mux {
                 self.servers.lane(&self.shared, id.index(), self.servers.routes.members()[index]);
             if self.must_wait(conn) {
                 self.clients.joins.reuse(join);
-                return self.wait_for(id, conn);
+                return self.wait_for(id, conn, all.expect, now);
             }
             join.add_keyless(conn);
         }
@@ -250,7 +250,7 @@ impl Mux {
         self.clients.joins.insert(join);
     }
 
-    fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
+    pub(super) fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
         self.shared.stats.forward_error.add(1);
         if expect.is_silent() {
             return;

@@ -63,6 +63,7 @@ impl Servers {
             ConnState::Greeting => return self.take_greeting((shared, answers), id, bytes, now),
             ConnState::Closed | ConnState::Opening => return,
         }
+        self[id].note_heard(now);
         let mut rest = bytes;
         while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
             let conn = &mut self.conns[id.index()];
@@ -94,6 +95,8 @@ impl Servers {
         let conn = &mut self.conns[id.index()];
         if conn.input.is_empty() {
             conn.input.clear(&mut shared.spares);
+        } else {
+            conn.note_heard(now);
         }
         let is_whole = !conn.input.is_empty() && conn.input.len() >= conn.need;
         if conn.state != ConnState::Open || !is_whole {
@@ -235,6 +238,7 @@ impl Servers {
             conn.learn(reply.len());
         }
         conn.pending.pop_front();
+        conn.answered = now;
         conn.pending_bytes -= pending.bytes as usize;
         conn.expired = conn.expired.saturating_sub(1);
         if pending.echo != (0, 0) {

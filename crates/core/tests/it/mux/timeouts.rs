@@ -1,8 +1,149 @@
 //! Time: what is late is answered for, and its reply is swallowed when it comes after all.
 
 use super::{TIMED_OUT, hit, value};
-use crate::net::{Net, TIMEOUT_MS};
+use crate::net::{Net, TIMEOUT_MS, engine, options};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::ConnState;
+use std::time::Duration;
+
+/// One server that one failure ejects.
+fn strict() -> Net {
+    let retry_timeout = Duration::from_millis(100 * TIMEOUT_MS);
+    let ejection = Ejection { failure_limit: 1, retry_timeout };
+    Net::with(engine(1, options(), Some(ejection)))
+}
+
+fn is_ejected(net: &Net) -> bool {
+    net.mux.is_ejected(net.server(0))
+}
+
+#[test]
+fn who_waits_for_a_full_queue_waits_no_longer_than_the_timeout() {
+    let mut net = Net::with_limits(1, Limits { server_requests_max: 1, ..Limits::default() });
+    let clients: Vec<_> = (0..10).map(|_| net.client()).collect();
+    clients.iter().for_each(|&client| net.say(client, "get a\r\nget b c\r\n"));
+    net.later(TIMEOUT_MS - 1);
+    clients.iter().for_each(|&client| assert_eq!(net.got(client), ""));
+    net.later(1);
+    clients[1..].iter().for_each(|&client| assert_eq!(net.got(client), TIMED_OUT.repeat(2)));
+    // The first one's second request has waited as long, and is told so.
+    assert_eq!(net.got(clients[0]), TIMED_OUT.repeat(2));
+    net.answer(0, "END\r\n");
+    net.say(clients[3], "get a\r\n");
+    net.answer(0, &hit("a", "1"));
+    assert_eq!(net.got(clients[3]), hit("a", "1"));
+    net.check_idle();
+}
+
+#[test]
+fn a_client_that_is_called_in_vain_keeps_the_time_since_which_it_waits() {
+    let mut net = Net::with_limits(1, Limits { server_requests_max: 1, ..Limits::default() });
+    let (first, second) = (net.client(), net.client());
+    net.say(first, &"get a\r\n".repeat(50));
+    net.say(second, &"get b\r\n".repeat(50));
+    // The server answers one request in half the timeout, each time.
+    for _ in 0..4 {
+        net.later(TIMEOUT_MS / 2);
+        net.answer(0, "END\r\n");
+    }
+    for client in [first, second] {
+        let replies = net.got(client);
+        assert_eq!(replies.lines().count(), 50, "{replies}");
+    }
+}
+
+#[test]
+fn a_server_whose_replies_flow_is_not_ejected_for_a_long_queue() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, &"get a\r\n".repeat(20));
+    for _ in 0..20 {
+        net.later(TIMEOUT_MS * 2 / 3);
+        net.answer(0, "END\r\n");
+    }
+    assert!(!is_ejected(&net));
+    assert_eq!(net.got(client).lines().count(), 20);
+    assert_eq!(net.mux.stats().servers[0].more.connects.read(), 1);
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_always_answers_too_late_is_ejected() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, &"get a\r\n".repeat(20));
+    net.later(TIMEOUT_MS - 1);
+    assert!(!is_ejected(&net));
+    net.later(1);
+    assert!(is_ejected(&net));
+}
+
+#[test]
+fn a_server_that_stands_still_after_some_replies_is_ejected_and_given_up() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, &"get a\r\n".repeat(20));
+    net.later(TIMEOUT_MS * 2 / 3);
+    net.answer(0, "END\r\n");
+    net.later(TIMEOUT_MS - 1);
+    assert!(!is_ejected(&net));
+    net.later(1);
+    assert!(is_ejected(&net) && net.is_connected(0));
+    net.later(TIMEOUT_MS);
+    assert!(!net.is_connected(0));
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_sends_one_reply_byte_by_byte_for_ever_is_ejected() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, "get a\r\nget b\r\n");
+    net.answer(0, "VALUE a 0 1000\r\n");
+    for _ in 0..8 {
+        net.later(TIMEOUT_MS - 1);
+        net.answer(0, "x");
+    }
+    assert!(!is_ejected(&net) && net.is_connected(0));
+    for _ in 0..4 {
+        net.later(TIMEOUT_MS - 1);
+        net.answer(0, "x");
+    }
+    assert!(is_ejected(&net) && !net.is_connected(0));
+    assert_eq!(net.got(client), TIMED_OUT.repeat(2));
+}
+
+#[test]
+fn a_server_that_takes_a_large_request_slowly_is_not_ejected() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.answer(0, "END\r\n");
+    net.set_server_reading(0, false);
+    net.say(client, &format!("set a 0 0 1000\r\n{}\r\n", "x".repeat(1000)));
+    for _ in 0..7 {
+        net.later(TIMEOUT_MS - 1);
+        net.server_reads(0, 100);
+    }
+    assert!(!is_ejected(&net) && net.is_connected(0));
+}
+
+#[test]
+fn a_server_that_closes_an_idle_connection_just_as_a_request_comes_is_not_ejected() {
+    for (idle_ms, ejected) in [(1000, false), (900, true)] {
+        let mut net = strict();
+        let client = net.client();
+        net.say(client, "get a\r\n");
+        net.answer(0, "END\r\n");
+        net.later(idle_ms);
+        net.say(client, "get a\r\n");
+        net.close_server(0, ServerError::Closed);
+        assert_eq!(is_ejected(&net), ejected, "idle for {idle_ms} ms");
+        assert_eq!(net.got(client), "END\r\nSERVER_ERROR unknown\r\n");
+    }
+}
 
 #[test]
 fn only_the_late_request_times_out_and_its_reply_is_swallowed() {

@@ -55,6 +55,33 @@ fn a_client_that_is_called_in_vain_keeps_the_time_since_which_it_waits() {
 }
 
 #[test]
+fn a_client_that_waited_and_was_served_has_its_whole_time_when_it_waits_again() {
+    let mut net = Net::with_limits(1, Limits { server_requests_max: 1, ..Limits::default() });
+    let (first, second) = (net.client(), net.client());
+    for _ in 0..2 {
+        net.say(first, "get a\r\n");
+        net.say(second, "get b\r\n");
+        net.later(TIMEOUT_MS * 2 / 3);
+        net.answer(0, "END\r\n");
+        net.answer(0, "END\r\n");
+        assert_eq!(net.got(first) + &net.got(second), "END\r\n".repeat(2));
+    }
+    net.check_idle();
+}
+
+#[test]
+fn the_end_of_a_wait_for_a_queue_is_a_timeout_to_wait_for() {
+    let mut net = Net::with_limits(1, Limits { server_requests_max: 1, ..Limits::default() });
+    let (first, second) = (net.client(), net.client());
+    net.say(first, "get a\r\n");
+    net.later(TIMEOUT_MS / 2);
+    net.say(second, "get b\r\n");
+    net.later(TIMEOUT_MS / 2);
+    let next = net.mux.next_timeout().map(|at| at.as_nanos() / 1_000_000);
+    assert_eq!(next, Some(TIMEOUT_MS * 3 / 2));
+}
+
+#[test]
 fn a_server_whose_replies_flow_is_not_ejected_for_a_long_queue() {
     let mut net = strict();
     let client = net.client();
@@ -113,6 +140,19 @@ fn a_server_that_sends_one_reply_byte_by_byte_for_ever_is_ejected() {
     }
     assert!(is_ejected(&net) && !net.is_connected(0));
     assert_eq!(net.got(client), TIMED_OUT.repeat(2));
+}
+
+#[test]
+fn a_server_whose_large_reply_flows_is_not_ejected() {
+    let mut net = strict();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.answer(0, &format!("VALUE a 0 200000\r\n{}", "x".repeat(20_000)));
+    for _ in 0..6 {
+        net.later(TIMEOUT_MS - 1);
+        net.answer(0, &"x".repeat(30_000));
+    }
+    assert!(!is_ejected(&net) && net.is_connected(0));
 }
 
 #[test]

@@ -230,7 +230,7 @@ pub struct Server {
 impl Server {
     /// Whether its name is the one that it would have without one.
     pub(crate) fn is_named_by_its_address(&self) -> bool {
-        self.name == address::ring_name(&self.address)
+        address::server(&self.configured).is_ok_and(|unnamed| unnamed.name == self.name)
     }
 }
 

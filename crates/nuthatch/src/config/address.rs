@@ -85,25 +85,34 @@ pub(super) fn server(text: &str) -> Result<Server, Fault> {
                      \"/path/unix_socket:weight [name]\" format string";
         Fault::new(wrong, SERVER_FORM)
     };
+    // Behind the last space is the name, and be it empty (twemproxy `conf_add_server`).
     let (configured, name) = match text.rsplit_once(' ') {
-        Some((configured, name)) if !name.is_empty() => (configured.trim_end(), Some(name)),
-        _ => (text.trim_end(), None),
+        Some((configured, name)) => (configured.trim_end(), Some(name)),
+        None => (text, None),
     };
     let (place, weight) = configured.rsplit_once(':').ok_or_else(form)?;
-    let address = if place.starts_with('/') {
-        Address::Unix(socket_path(place)?)
+    let (address, default_name) = if place.starts_with('/') {
+        (Address::Unix(socket_path(place)?), format!("{place}:"))
     } else {
-        let (host, port) = host_port(place).ok_or_else(form)?;
-        Address::Tcp { host: host.into(), port: server_port(port)? }
+        let (host, text) = host_port(place).ok_or_else(form)?;
+        let port = server_port(text)?;
+        (Address::Tcp { host: host.into(), port }, host_name(host, port, text))
     };
     Ok(Server {
-        name: name.map_or_else(|| ring_name(&address), str::to_owned),
+        name: name.map_or(default_name, str::to_owned),
         weight: server_weight(weight)?,
         address,
         configured: configured.into(),
         named: name.is_some(),
         index: 0,
     })
+}
+
+/// The name of a server that was given none: without the port on 11211, because libmemcached's
+/// clients hash it so, else with the port as it is written, leading zeros and all (twemproxy
+/// `conf_add_server`).
+fn host_name(host: &str, port: u16, text: &str) -> String {
+    if port == DEFAULT_PORT { host.into() } else { format!("{host}:{text}") }
 }
 
 fn server_port(text: &str) -> Result<u16, Fault> {
@@ -128,16 +137,6 @@ fn server_weight(text: &str) -> Result<u32, Fault> {
             let wrong = "has an invalid weight in \"hostname:port:weight [name]\" format string";
             Err(Fault::new(wrong, format!("write a whole number from 1 to {WEIGHT_MAX}")))
         }
-    }
-}
-
-/// The name of a server that was given none (twemproxy `conf_add_server`): without the port on
-/// 11211, because libmemcached's clients hash it so, and with the colon behind a path.
-pub(super) fn ring_name(address: &Address) -> String {
-    match address {
-        Address::Tcp { host, port: 11211 } => host.clone(),
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Unix(path) => format!("{}:", path.display()),
     }
 }
 
@@ -166,6 +165,9 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     let right = format!("a unix socket's path has at most {SOCKET_PATH_MAX} bytes");
     Err(Fault::new("has an invalid value", right))
 }
+
+/// The port that is not part of a name (twemproxy `CONF_DEFAULT_KETAMA_PORT`).
+const DEFAULT_PORT: u16 = 11211;
 
 /// The greatest weight, as in twemproxy, whose numbers are signed 32 bits.
 pub(super) const WEIGHT_MAX: u32 = i32::MAX as u32;
@@ -205,6 +207,25 @@ mod tests {
         );
         assert_eq!(tcp("/tmp/mc.sock:2 x"), row("x", "/tmp/mc.sock", 2, "/tmp/mc.sock:2"));
         assert_eq!(tcp("a:1:2147483647").2, 2_147_483_647);
+    }
+
+    /// As the real nutcracker says on its statistics port.
+    #[test]
+    fn a_name_has_the_port_as_it_is_written() {
+        assert_eq!(tcp("a:030011:1").0, "a:030011");
+        assert_eq!(tcp("a:00000000030011:01").0, "a:00000000030011");
+        assert_eq!(tcp("a:011211:1").0, "a");
+        assert_eq!(tcp("/tmp/a:01").0, "/tmp/a:");
+        assert!(server("a:+11211:1").is_err());
+    }
+
+    #[test]
+    fn a_space_at_the_end_makes_the_name_empty() {
+        let server = server("a:30011:1 ").unwrap();
+        assert_eq!((server.name.as_str(), server.named), ("", true));
+        assert_eq!(server.to_string(), "a:30011:1 ");
+        assert_eq!(tcp("/tmp/a:1 ").0, "");
+        assert_eq!(tcp("/tmp/a b:1 x"), row("x", "/tmp/a b", 1, "/tmp/a b:1"));
     }
 
     #[test]

@@ -55,6 +55,7 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     named_by_address,
     named_by_port,
     named_like_another,
+    named_by_nothing,
     one_address_twice,
 ];
 
@@ -240,6 +241,18 @@ fn named_like_another(pool: &Pool) -> Option<Trap> {
     ))
 }
 
+/// As in twemproxy, where nothing of it is to be seen but an empty name in the statistics.
+fn named_by_nothing(pool: &Pool) -> Option<Trap> {
+    let server = pool.servers.iter().find(|server| server.name.is_empty())?;
+    Some((
+        format!(
+            "The space at the end of \"{server}\" makes the name of the server empty, and the empty \
+             name is on the ring."
+        ),
+        "Write a name, or no space; the keys of the server move once.".into(),
+    ))
+}
+
 fn one_address_twice(pool: &Pool) -> Option<Trap> {
     let mut by_address: HashMap<_, &Server> = HashMap::new();
     let twice = pool.servers.iter().find_map(|server| match by_address.entry(&server.address) {
@@ -365,6 +378,12 @@ mod tests {
                 "p: The text after a space is the name of a server, so \"a:11211:1 b:11211:1\" is \
                  one server named b:11211:1. If these are two servers, write two entries in the \
                  list.",
+            ),
+            (
+                "hash: md5, servers: [\"a:1:1 \", b:1:1]",
+                "p: The space at the end of \"a:1:1 \" makes the name of the server empty, and the \
+                 empty name is on the ring. Write a name, or no space; the keys of the server move \
+                 once.",
             ),
             (
                 "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",

@@ -14,7 +14,7 @@ use super::directive::{DIRECTIVES, Directive, Kind};
 use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::Fault;
-use super::{Checked, Config, Limits, Listen, Pool, Source, environment};
+use super::{Checked, Config, Limits, Listen, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -150,13 +150,8 @@ impl Checks {
 
     fn value(&mut self, directive: &Directive, value: &Scalar) {
         let pool = self.pools.last_mut().expect("the pool of an entry was pushed before it");
-        let is_variable = self.report.source == Source::Environment;
-        let several = match directive.kind {
-            Kind::Servers if is_variable => environment::separator_fault(&value.text),
-            _ => None,
-        };
-        let set = if let Some(fault) = several {
-            Err(fault)
+        let set = if let Some(fault) = &value.fault {
+            Err(fault.clone())
         } else if value.text.contains(char::is_control) {
             Err(Fault::new("has an invalid value", "remove the control character"))
         } else {
@@ -249,7 +244,11 @@ impl Checks {
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
         if pool.redis {
             let wrong = "Redis pools are not supported, this version speaks memcached only".into();
-            self.about(raw, "redis", wrong, "keep twemproxy for this pool, or remove the pool");
+            let right = match self.report.source {
+                Source::Environment => "set REDIS to false, or remove the variable",
+                Source::File(_) => "keep twemproxy for this pool, or remove the pool",
+            };
+            self.about(raw, "redis", wrong, right);
         } else if pool.redis_auth.is_some() {
             let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
             self.about(raw, "redis_auth", wrong, "remove it");

@@ -5,6 +5,7 @@
 
 use super::directive::Directive;
 use super::finding::{Finding, Mark, Report};
+use super::value::Fault;
 use super::yaml::{self, Kind, Node};
 
 /// One text and where it stands.
@@ -14,6 +15,8 @@ pub(super) struct Scalar {
     /// How messages name it: `alpha.servers[2]` in a file, `SERVERS[2]` in the environment.
     pub(super) label: String,
     pub(super) mark: Option<Mark>,
+    /// What its source has found wrong with it already.
+    pub(super) fault: Option<Fault>,
 }
 
 impl Scalar {
@@ -161,7 +164,7 @@ fn flat(node: Node, label: &str) -> Option<Value> {
 
 fn scalar(node: Node, label: String) -> Option<Scalar> {
     match node.kind {
-        Kind::Scalar(text) => Some(Scalar { text, label, mark: Some(node.mark) }),
+        Kind::Scalar(text) => Some(Scalar { text, label, mark: Some(node.mark), fault: None }),
         _ => None,
     }
 }

@@ -625,13 +625,13 @@ fn faults_of_the_environment_name_the_variable() {
     assert_eq!(
         starts,
         [
-            "environment: LISTEN_HOST:LISTEN_PORT: \"127.0.0.1:http\"",
+            "environment: LISTEN_PORT: \"http\"",
             "environment: SERVERS[1]: \"b:x:1\"",
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
             "environment: MEMORY_MAX: \"16\"",
             "environment: REDIS: Redis pools are not supported, this version speaks memcached only; \
-             keep twemproxy for this pool, or remove the pool",
+             set REDIS to false, or remove the variable",
         ]
     );
 }
@@ -713,10 +713,84 @@ fn a_host_that_nothing_can_listen_on_is_refused() {
     for host in ["*", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
         let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", host)]);
         let errors = errors.expect_err(host).to_string();
-        assert!(errors.starts_with("environment: LISTEN_HOST:LISTEN_PORT: "), "{errors}");
+        assert!(errors.starts_with(&format!("environment: LISTEN_HOST: \"{host}\": ")), "{errors}");
     }
     let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
     assert!(errors.ends_with("for all addresses write 0.0.0.0 (IPv4 only) or [::]"), "{errors}");
+}
+
+#[test]
+fn a_server_whose_host_cannot_be_one_is_refused_in_the_environment() {
+    for servers in [
+        "a:11211:1:1",
+        "10.0.0.1:11211:1:5",
+        "::1:11211",
+        "a::11211:1",
+        "*:11211",
+        "10.0.0.256:11211",
+        "\u{fffd}:1",
+        "a@b:1",
+    ] {
+        let errors = environment(&[("SERVERS", servers)]).expect_err(servers).to_string();
+        let message = format!(
+            "environment: SERVERS[0]: \"{servers}\": conf: directive \"servers\" has no IP address \
+             or host name; "
+        );
+        assert!(errors.starts_with(&message), "\n{errors}\n{message}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    for servers in ["10.0.0.1:1", "::1:1:1", "[::1]:1", "fe80::1%eth0:1:1", "a_b.c-d.:1", "t.1:1"] {
+        assert!(environment(&[("SERVERS", servers)]).is_ok(), "{servers}");
+    }
+}
+
+/// Each with the variables, and the one line that is told.
+const WRONG_VARIABLES: &[(&[(&str, &str)], &str)] = &[
+    (
+        &[("LISTEN_HOST", "/tmp/x"), ("LISTEN_PORT", "30001")],
+        "LISTEN_HOST: \"/tmp/x\": conf: directive \"listen\" has no IP address or host name; \
+         write the path of a unix socket to LISTEN_SOCKET",
+    ),
+    (
+        &[("LISTEN_HOST", "127.0.0.1:30001")],
+        "LISTEN_HOST: \"127.0.0.1:30001\": conf: directive \"listen\" has no IP address or host \
+         name; write the port to LISTEN_PORT",
+    ),
+    (
+        &[("LISTEN_PORT", "tcp://10.0.0.1:11211")],
+        "LISTEN_PORT: \"tcp://10.0.0.1:11211\": conf: directive \"listen\" has an invalid port in \
+         \"hostname:port\" format string; write a port; Kubernetes sets this variable for a Service \
+         named \"listen\", unless the pod has enableServiceLinks: false",
+    ),
+    (
+        &[("LISTEN_SOCKET", "0.0.0.0:30003")],
+        "LISTEN_SOCKET: \"0.0.0.0:30003\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("LISTEN_SOCKET", "x.sock")],
+        "LISTEN_SOCKET: \"x.sock\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("SERVERS", "a")],
+        "SERVERS[0]: \"a\": conf: directive \"servers\" has an invalid \
+         \"hostname:port[:weight] [name]\" format string; write host:port such as cache-1:11211, and \
+         commas between servers",
+    ),
+    (
+        &[("REDIS", "1")],
+        "REDIS: Redis pools are not supported, this version speaks memcached only; \
+         set REDIS to false, or remove the variable",
+    ),
+];
+
+#[test]
+fn a_wrong_variable_is_told_with_its_own_text_and_what_would_be_right() {
+    for (variables, message) in WRONG_VARIABLES {
+        let errors = environment(&[&[("SERVERS", "a:1")], *variables].concat()).unwrap_err();
+        assert_eq!(errors.to_string(), format!("environment: {message}"));
+    }
 }
 
 #[test]

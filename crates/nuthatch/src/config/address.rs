@@ -44,6 +44,11 @@ pub(super) fn is_possible_host(text: &str) -> bool {
     if text.contains(':') { is_ipv6(text) } else { is_name(text) }
 }
 
+/// Whether this is an IP address without brackets.
+pub(super) fn is_ip(text: &str) -> bool {
+    if text.contains(':') { is_ipv6(text) } else { is_ipv4(text) }
+}
+
 /// Whether this may be the name of a host, or an IPv4 address in one of the forms that the system
 /// reads, of which `127.1` is one. Numbers alone are an address or nothing.
 fn is_name(text: &str) -> bool {
@@ -61,7 +66,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Up to four numbers, of which the last fills all bytes that are left (`inet_aton`).
-pub(super) fn is_ipv4(text: &str) -> bool {
+fn is_ipv4(text: &str) -> bool {
     let Some(parts) = text.split('.').map(c_number).collect::<Option<Vec<_>>>() else {
         return false;
     };

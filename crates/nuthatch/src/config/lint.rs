@@ -52,6 +52,7 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     ejection_with_modula,
     order_of_modula,
     no_timeout,
+    no_such_host,
     named_by_address,
     named_by_port,
     named_like_another,
@@ -175,12 +176,28 @@ fn no_timeout(pool: &Pool) -> Option<Trap> {
     ))
 }
 
+/// Twemproxy takes any host. Most of these are two servers in one entry.
+fn no_such_host(pool: &Pool) -> Option<Trap> {
+    let host = |server: &&Server| match &server.address {
+        Address::Tcp { host, .. } => !address::is_possible_host(host),
+        Address::Unix(_) => false,
+    };
+    let server = pool.servers.iter().find(host)?;
+    let Address::Tcp { host, .. } = &server.address else { return None };
+    Some((
+        format!(
+            "\"{host}\" of server \"{}\" is no IP address and can't be the name of a host, so \
+             nothing can connect to that server.",
+            server.configured
+        ),
+        "Write host:port:weight, each server in an entry of its own.".into(),
+    ))
+}
+
 /// Only IP addresses: a host name is as stable as a name on the ring.
 fn named_by_address(pool: &Pool) -> Option<Trap> {
     let is_ip = |server: &&Server| match &server.address {
-        Address::Tcp { host, .. } => {
-            host.parse::<std::net::Ipv4Addr>().is_ok() || host.contains(':')
-        }
+        Address::Tcp { host, .. } => address::is_ip(host),
         Address::Unix(_) => false,
     };
     let unnamed = pool.servers.iter().filter(|server| !server.named).filter(is_ip);
@@ -348,6 +365,12 @@ mod tests {
                 "distribution: random, servers: [a:1:1, b:1:1]",
                 "p: distribution random sends each request to any server, so most keys are \
                  not found again. Use ketama, unless all servers hold the same items.",
+            ),
+            (
+                "hash: md5, servers: [\"a:11211:1,b:11211:1\", c:11211:1]",
+                "p: \"a:11211:1,b\" of server \"a:11211:1,b:11211:1\" is no IP address and can't be the \
+                 name of a host, so nothing can connect to that server. Write host:port:weight, each \
+                 server in an entry of its own.",
             ),
             (
                 "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",

@@ -85,7 +85,14 @@ fn a_log_level_beyond_the_last_is_the_last() {
 fn long_flags_may_be_cut_while_they_are_unique() {
     assert_eq!(options("--conf=a").file, Some("a".into()));
     assert_eq!(read("--stats-p"), Err(UsageError::new("option -s requires a number")));
-    assert!(refusal("--stats 1").starts_with("invalid option -- '--stats'"));
+    for (cut, names) in [
+        ("--stats 1", "'--stats' is ambiguous: --stats-port, --stats-addr, --stats-interval"),
+        ("--ver", "'--ver' is ambiguous: --version, --verbose"),
+        ("--v", "'--v' is ambiguous: --version, --verbose"),
+    ] {
+        assert_eq!(refusal(cut), format!("option {names}"));
+    }
+    assert_eq!(refusal("--x"), "invalid option -- '--x'");
 }
 
 #[test]

@@ -142,8 +142,12 @@ fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entr
         }
         None => {
             let wrong = format!("conf: '{}' has a depth greater than 2", report.source);
+            let right = match directive.text.as_str() {
+                "hash_tag" => QUOTED_TAG,
+                _ => "write one value, or a list of plain values",
+            };
             let value = Scalar { mark: Some(mark), ..directive };
-            report.errors.push(value.remark(wrong, "write one value, or a list of plain values"));
+            report.errors.push(value.remark(wrong, right));
             None
         }
     }
@@ -169,10 +173,13 @@ fn scalar(node: Node, label: String) -> Option<Scalar> {
     }
 }
 
-/// What helps against a syntax error: brackets and tabs are the usual reasons.
+/// What helps against a syntax error: brackets, stars and tabs are the usual reasons.
 fn repair(text: &str, mark: Mark) -> &'static str {
     let line = text.lines().nth(mark.line - 1).unwrap_or_default();
-    if line.contains("[:") || line.contains("]:") {
+    let rest: String = line.chars().skip(mark.column - 1).collect();
+    if rest.starts_with("*:") {
+        "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *"
+    } else if line.contains("[:") || line.contains("]:") {
         "put an address with brackets in quotes: \"[::1]:11211:1\""
     } else if line.starts_with(|c: char| c.is_whitespace()) && line.contains('\t') {
         "indent with spaces, not tabs"
@@ -199,5 +206,6 @@ impl Report {
     }
 }
 
+const QUOTED_TAG: &str = "put the two characters in quotes, such as \"{}\"";
 const POOL_FORM: &str =
     "write `pool name:`, then its settings indented, one `directive: value` on each line";

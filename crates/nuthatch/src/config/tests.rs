@@ -279,6 +279,11 @@ const WRONG_VALUES: &[(&str, &str)] = &[
              write one value, or a list of plain values",
     ),
     (
+        "hash_tag: {}",
+        "4:13: alpha.hash_tag: conf: 'a.yml' has a depth greater than 2; \
+             put the two characters in quotes, such as \"{}\"",
+    ),
+    (
         "hash: [[a]]",
         "4:9: alpha.hash: conf: 'a.yml' has a depth greater than 2; \
              write one value, or a list of plain values",
@@ -444,6 +449,10 @@ fn a_file_of_another_shape_is_no_configuration() {
     }
     let quotes = "put an address with brackets in quotes: \"[::1]:11211:1\"";
     assert!(faults("a:\n  listen: [::1]:1\n")[0].ends_with(quotes));
+    let all = "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *";
+    for text in ["a:\n  listen: *:30001\n", "a: {listen: *:1 }\n", "a:\n  listen:\n  - *:30001\n"] {
+        assert!(faults(text)[0].ends_with(all), "{}", faults(text)[0]);
+    }
     let latin1 = Config::parse(Path::new("a.yml"), b"a:\n  hash: \xe9\n").unwrap_err();
     assert_eq!(latin1.to_string(), "a.yml:2:9: is not UTF-8; save the file as UTF-8");
 }

@@ -111,6 +111,7 @@ impl Start {
     fn start(self, config: Config) -> io::Result<Proxy> {
         let Self { options, ready, files, is_draining } = self;
         let workers = options.workers.get();
+        let source = config.source.to_string();
         let proxy = Proxy::start_with(config.pools, workers, &files)?;
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
         stats_port::start(&options.stats_addr, options.stats_port, figures, &files)?;
@@ -121,7 +122,7 @@ impl Start {
         if let Some(path) = &options.pid_file {
             files.write_pid(path)?;
         }
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch started");
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source; "nuthatch started");
         ready.announce()?;
         Ok(proxy)
     }

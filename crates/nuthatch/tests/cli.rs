@@ -145,6 +145,29 @@ fn the_default_file_is_read_if_it_is_there_and_the_environment_if_not() {
     assert_eq!(environment(&place), said("", ok, 0));
 }
 
+/// Whoever has a file of that name means it, so nothing else takes its place.
+#[test]
+fn a_default_file_that_cannot_be_read_is_an_error() {
+    let run = |place: &Place| {
+        let mut command = place.command(&["-t"]);
+        Said::from(command.env("SERVERS", "a:1:1,b:1:1").env("HASH", "md5").output().unwrap())
+    };
+    let place = Place::new("default-directory");
+    fs::create_dir_all(place.0.join("conf/nutcracker.yml")).unwrap();
+    let told = run(&place);
+    let why = "conf/nutcracker.yml': Is a directory (os error 21); give a readable file with -c, or no \
+               file to use the environment\n";
+    assert!(told.err.contains(why) && told.code == Some(1), "{told:?}");
+    let place = Place::new("default-dangling");
+    fs::create_dir(place.0.join("conf")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.0.join("conf/nutcracker.yml")).unwrap();
+    let told = run(&place);
+    assert!(told.err.contains("No such file or directory") && told.code == Some(1), "{told:?}");
+    let place = Place::new("default-no-directory");
+    place.file("conf", "a file");
+    assert_eq!(run(&place).code, Some(0));
+}
+
 #[test]
 fn help_and_version_go_to_standard_error() {
     let place = Place::new("help");
@@ -496,6 +519,12 @@ fn a_missing_file_of_keys_is_named() {
     place.file("old.yml", TWO);
     let answer = place.run(&["diff", "old.yml", "old.yml", "--keys", "none"]);
     assert_eq!(answer, said("", "nuthatch: none: No such file or directory (os error 2)\n", 1));
+    let answer = place.run(&["diff", "old.yml", "old.yml", "--keys", "."]);
+    assert_eq!(answer, said("", "nuthatch: .: Is a directory (os error 21)\n", 1));
+    let answer = place.run(&["diff", "none", "old.yml"]);
+    let why = "none: conf: failed to open configuration 'none': No such file or directory (os error 2); \
+               give a readable file\n";
+    assert!(answer.err.starts_with(&format!("error: {why}")), "{}", answer.err);
 }
 
 /// What goes wrong in the background before it listens is told in the foreground.

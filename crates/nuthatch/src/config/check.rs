@@ -91,8 +91,8 @@ impl Checks {
     }
 
     fn pool_name(&mut self, name: &Scalar) {
-        if name.text.is_empty() || name.text.contains(char::is_control) {
-            let wrong = "the name of the pool is empty or has control characters".into();
+        if name.text.is_empty() || name.text.contains('\0') {
+            let wrong = "the name of the pool is empty or has a NUL in it".into();
             self.error(name.is_wrong(wrong, "write a name such as memcached"));
         }
         if !self.pool_names.insert(name.text.clone()) {
@@ -152,7 +152,7 @@ impl Checks {
         let pool = self.pools.last_mut().expect("the pool of an entry was pushed before it");
         let set = if let Some(fault) = &value.fault {
             Err(fault.clone())
-        } else if value.text.contains(char::is_control) {
+        } else if has_control(directive, &value.text) {
             Err(Fault::new("has an invalid value", "remove the control character"))
         } else {
             directive.set(pool, &value.text)
@@ -279,6 +279,18 @@ impl Checks {
 
     fn error(&mut self, finding: Finding) {
         self.report.errors.push(finding);
+    }
+}
+
+/// Whether a control character stands where twemproxy has none. The names of servers and hash tags
+/// may have any but NUL, at which twemproxy cuts a name.
+fn has_control(directive: &Directive, text: &str) -> bool {
+    match (directive.kind, text.rsplit_once(' ')) {
+        (Kind::HashTag, _) => false,
+        (Kind::Servers, Some((configured, name))) => {
+            configured.contains(char::is_control) || name.contains('\0')
+        }
+        _ => text.contains(char::is_control),
     }
 }
 

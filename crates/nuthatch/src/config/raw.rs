@@ -69,6 +69,15 @@ pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
             return Vec::new();
         }
     };
+    if let Some((before, _)) = text.split_once(LINE_ENDS) {
+        let wrong = "has a line end other than LF and CRLF: U+0085, U+2028 or U+2029";
+        report.syntax(
+            end_of(before),
+            wrong,
+            "remove it, or write it as an escape in double quotes",
+        );
+        return Vec::new();
+    }
     match yaml::documents(text) {
         Ok(mut documents) if documents.len() <= 1 => {
             documents.pop().map_or_else(Vec::new, |document| pools(document, report))
@@ -205,6 +214,10 @@ impl Report {
         });
     }
 }
+
+/// They end a line in YAML 1.1, which twemproxy reads, and in no later YAML: what is behind one might
+/// be a directive, or the end of a name.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 const QUOTED_TAG: &str = "put the two characters in quotes, such as \"{}\"";
 const POOL_FORM: &str =

@@ -431,7 +431,15 @@ fn a_file_of_another_shape_is_no_configuration() {
         ("[a]: {}\n", "a.yml:1:1: the name of a pool must be plain text; "),
         (
             "\"\": {listen: \"a:1\", servers: [a:1:1]}\n",
-            "a.yml:1:1: \"\": the name of the pool is empty or has control characters",
+            "a.yml:1:1: \"\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "\"a\\0\": {listen: \"a:1\", servers: [a:1:1]}\n",
+            "a.yml:1:1: a\\0: \"a\\0\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "a: {listen: \"a:1\", servers: [a:1:1 x\u{85}]}\n",
+            "a.yml:1:37: has a line end other than LF and CRLF: U+0085, U+2028 or U+2029; remove it",
         ),
         (
             "a: {listen: \"a:1\", servers: [a:1:1]}\n---\nb: {}\n",
@@ -848,7 +856,7 @@ fn four_times_the_servers_take_about_four_times_the_time() {
 fn what_stands_in_a_file_is_shown_without_control_characters() {
     let place = Path::new("a\u{1b}[31m\n.yml");
     for text in [
-        "\"al\\u001bpha\": {listen: \"h:1\", servers: [a:1:1]}\n",
+        "\"al\\u001bpha\": {listen: \"h:1\", servers: []}\n",
         "alpha: {\"hs\\u001b[2Jah\": md5, listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {hash: \"\\u009b2J\", listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {listen: \"h:1\", servers: [\"a:1:1 \\u202ex\", \"b:1:1 \\u202ex\"]}\n",
@@ -888,6 +896,34 @@ fn every_default_of_the_tables_is_read() {
         assert!(directive.doc.ends_with('.'), "{}", directive.name);
     }
     assert_eq!(DIRECTIVES.iter().filter(|d| matches!(d.kind, Kind::Ignored)).count(), 1);
+}
+
+/// As the real nutcracker says on its statistics port.
+#[test]
+fn names_and_hash_tags_may_have_control_characters_as_in_twemproxy() {
+    let config = read(
+        "\"p\\tq\":
+  listen: a:1
+  hash_tag: \"\\t|\"
+  servers:
+   - \"a:1:1 \\tx\\x01\\Ny\"
+   - |
+     a:2:1 x
+   - >
+     a:3:1 x3
+   - >-
+     a:4:1 x45
+",
+    );
+    let pool = config.pool("p\tq").unwrap();
+    assert_eq!(pool.hash_tag, Some(HashTag::new(b'\t', b'|')));
+    let names: Vec<_> = pool.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["x\n", "x3\n", "x45", "\tx\u{1}\u{85}y"]);
+    assert!(read(&with("hash_tag: \"\\x01\\x02\"")).pools[0].hash_tag.is_some());
+    for server in ["a:1:1\\n", "a:1:1\\tx", "a\\t:1:1 x", "a:1:1 x\\0y"] {
+        let text = format!("a: {{listen: \"h:1\", servers: [\"{server}\"]}}\n");
+        assert!(parse(&text).is_err(), "{server}");
+    }
 }
 
 #[test]

@@ -51,8 +51,14 @@ fn a_pool_of_one_server_answers_as_nutcracker_does() {
 #[test]
 #[ignore = "needs memcached and nutcracker: run make it"]
 fn servers_in_odd_forms_are_named_and_placed_as_by_nutcracker() {
-    let forms = ["127.0.0.1:0PORT:1", "127.0.0.1:PORT:02", "\"127.0.0.1:PORT:1 \""];
-    for settings in ["hash: md5", "distribution: modula"] {
+    let forms = [
+        "127.0.0.1:0PORT:1",
+        "127.0.0.1:PORT:02",
+        "\"127.0.0.1:PORT:1 \"",
+        "\"127.0.0.1:PORT:1 \\tx\\x01\\Ny\"",
+        "|\n     127.0.0.1:PORT:1 z",
+    ];
+    for settings in ["hash: md5\nhash_tag: \"\\x65y\"", "distribution: modula"] {
         let servers = Memcached::start_many(forms.len());
         let entries = servers.iter().zip(forms).map(|(server, form)| {
             let entry = server.entry();

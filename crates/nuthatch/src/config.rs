@@ -21,6 +21,7 @@ use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 mod address;
 pub mod capacity;
 mod check;
+pub(crate) mod clash;
 pub mod cpus;
 pub mod directive;
 pub mod environment;

@@ -10,7 +10,7 @@ use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Pool, Source};
 use crate::inbox::{Inbox, Message};
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
@@ -192,8 +192,9 @@ impl Proxy {
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut taken = Taken::default();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers, files)?;
+            let opened = listener::open(&shared.pool, index, workers, &mut taken, files)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();

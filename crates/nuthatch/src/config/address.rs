@@ -32,6 +32,10 @@ pub(super) fn listen_port(text: &str) -> Result<u16, Fault> {
 /// The name itself is looked up at the start.
 pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
     let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if is_link_local(host) {
+        let wrong = "has an IPv6 address without its zone in \"hostname:port\" format string";
+        return Err(Fault::new(wrong, format!("write the interface, such as {host}%eth0")));
+    }
     let is_right = if host.len() < text.len() { is_ipv6(host) } else { is_possible_host(host) };
     is_right.then_some(host).ok_or_else(|| {
         let wrong = "has no IP address or host name in \"hostname:port\" format string";
@@ -179,6 +183,11 @@ fn host_port(text: &str) -> Option<(&str, &str)> {
 /// Whether this is an IPv6 address, with or without a zone such as `%eth0`.
 fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Whether this is an address that each link has, without the zone that says which is meant.
+fn is_link_local(text: &str) -> bool {
+    text.parse().is_ok_and(|address: Ipv6Addr| address.is_unicast_link_local())
 }
 
 /// A path that fits into the address of a unix socket.
@@ -339,6 +348,8 @@ mod tests {
         for text in ["0.0.0.0:1", "[::]:1", "127.1:1", "my-host_1.example.:1", "grün:1", "0:1"] {
             assert!(listen(text).is_ok(), "{text}");
         }
+        assert!(listen("[fe80::1]:1").unwrap_err().right.contains("fe80::1%eth0"));
+        assert!(listen("[fe80::1%eth0]:1").is_ok());
         for text in ["0x7f.1:1", "0177.0.0.1:1", "2130706433:1", "0X7F000001:1", "cache.1:1"] {
             assert!(listen(text).is_ok(), "{text}");
         }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
 use super::capacity::{self, CONNECTIONS_MAX};
+use super::clash::Listeners;
 use super::directive::{DIRECTIVES, Directive, Kind};
 use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::Fault;
-use super::{Checked, Config, Limits, Listen, Pool, Source};
+use super::{Checked, Config, Limits, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -29,7 +30,7 @@ pub(super) fn config(
         pools: Vec::new(),
         pool_names: HashSet::new(),
         server_names: HashSet::new(),
-        listeners: HashMap::new(),
+        listeners: Listeners::default(),
     };
     for pool in &raw {
         checks.pool(pool);
@@ -44,8 +45,8 @@ struct Checks {
     pool_names: HashSet<String>,
     /// The names of the servers of the last pool.
     server_names: HashSet<String>,
-    /// The addresses that are listened on, without permissions, and the pool that does so.
-    listeners: HashMap<String, String>,
+    /// What is listened on.
+    listeners: Listeners,
 }
 
 impl Checks {
@@ -171,28 +172,11 @@ impl Checks {
         }
     }
 
-    /// Whether the address that was just read is listened on already. Port 0 never clashes.
+    /// Whether the address that was just read is listened on already.
     fn listen_clash(&mut self) -> Option<(String, String)> {
         let pool = self.pools.last()?;
-        let new = pool.listen.last()?;
-        if matches!(new, Listen::Tcp { port: 0, .. }) {
-            return None;
-        }
-        // The text of a unix socket is its path alone, and no host begins with a slash.
-        match self.listeners.entry(new.to_string()) {
-            Vacant(place) => {
-                place.insert(pool.name.clone());
-                None
-            }
-            Occupied(holder) => {
-                let wrong = format!(
-                    "conf: pools '{}' and '{}' have the same listen address '{new}'",
-                    holder.get(),
-                    pool.name
-                );
-                Some((wrong, "give each its own port or path".into()))
-            }
-        }
+        let clash = self.listeners.add(&pool.name, pool.listen.last()?)?;
+        Some((clash.to_string(), clash.right().into()))
     }
 
     /// Whether the server that was just read has the name of an earlier one.

@@ -402,8 +402,8 @@ fn what_is_missing_or_double_is_reported_at_the_pool() {
         ),
         (
             "a: {listen: [/s 600, /s 660], servers: [a:1:1]}\n",
-            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pools 'a' and 'a' have the same listen \
-             address '/s'; give each its own port or path"
+            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pool 'a' lists '/s' twice; \
+             remove one of them"
                 .to_owned(),
         ),
         (
@@ -924,6 +924,57 @@ fn names_and_hash_tags_may_have_control_characters_as_in_twemproxy() {
         let text = format!("a: {{listen: \"h:1\", servers: [\"{server}\"]}}\n");
         assert!(parse(&text).is_err(), "{server}");
     }
+}
+
+#[test]
+fn listeners_that_overlap_are_refused_however_they_are_written() {
+    let pools = |first: &str, second: &str| {
+        format!(
+            "a: {{listen: \"{first}\", servers: [a:1:1]}}\n\
+             b: {{listen: \"{second}\", servers: [a:1:1]}}\n"
+        )
+    };
+    let one = |first: &str, second: &str| {
+        format!("a: {{listen: [\"{first}\", \"{second}\"], servers: [a:1:1]}}\n")
+    };
+    for (first, second) in [
+        ("127.0.0.1:1", "127.1:1"),
+        ("127.0.0.1:1", "0x7f.1:1"),
+        ("127.0.0.1:1", "0.0.0.0:1"),
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::]:1"),
+        ("[::1]:1", "[0:0::1]:1"),
+        ("127.0.0.1:1", "[::ffff:127.0.0.1]:1"),
+        ("localhost:1", "LocalHost:1"),
+        ("name:1", "NAME:1"),
+        ("/d/a.sock", "/d//a.sock"),
+        ("/d/a.sock 600", "/d/./a.sock"),
+    ] {
+        let [first_shown, second_shown] = [first, second].map(|text| text.replace(" 600", ""));
+        let overlap =
+            format!("overlap, '{first_shown}' and '{second_shown}'; give each its own port");
+        let told = &faults(&pools(first, second))[0];
+        assert!(told.contains(&overlap), "{told}");
+        let told = &faults(&one(first, second))[0];
+        assert!(told.contains("which overlap; remove one of them"), "{told}");
+    }
+    for (first, second) in [
+        ("127.0.0.1:1", "127.0.0.1:2"),
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("127.0.0.1:1", "[::1]:1"),
+        ("0.0.0.0:1", "[::1]:1"),
+        ("0.0.0.0:0", "127.0.0.1:0"),
+        ("name:1", "127.0.0.1:1"),
+        ("/d/a.sock", "/d/A.sock"),
+    ] {
+        assert!(parse(&pools(first, second)).is_ok() && parse(&one(first, second)).is_ok());
+    }
+    // All addresses of version 6 are those of version 4, too, but inside one pool.
+    assert_eq!(faults(&pools("0.0.0.0:1", "[::]:1")).len(), 1);
+    assert_eq!(read(&one("0.0.0.0:1", "[::]:1")).pools[0].listen.len(), 2);
+    // What localhost is, the system says.
+    let both = [pools("localhost:1", "127.0.0.1:1"), pools("localhost:1", "[::1]:1")];
+    assert!(both.iter().any(|text| parse(text).is_err()));
 }
 
 #[test]

@@ -79,7 +79,9 @@ impl Line {
     }
 
     fn file(&mut self, flag: &Flag) -> Result<PathBuf, UsageError> {
-        self.value(flag, "requires a file name").map(PathBuf::from)
+        let needs = "requires a file name";
+        let name = self.value(flag, needs)?;
+        if name.is_empty() { Err(flag.refuse(needs)) } else { Ok(name.into()) }
     }
 
     fn string(&mut self, flag: &Flag) -> Result<String, UsageError> {

@@ -125,6 +125,8 @@ fn refusals_are_in_twemproxys_words() {
         ("-c", "option -c requires a file name"),
         ("-o", "option -o requires a file name"),
         ("-p", "option -p requires a file name"),
+        ("--pid-file=", "option -p requires a file name"),
+        ("--output=", "option -o requires a file name"),
         ("-a", "option -a requires a string"),
     ] {
         assert_eq!(refusal(line), words, "{line}");

@@ -69,7 +69,10 @@ fn a_start_that_fails_leaves_the_pid_file_of_the_running_process() {
     let port = free_port();
     let config = pool(port, "", &servers());
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &["-p", "pid"]);
-    let pid = fs::read_to_string(proxy.dir.join("pid")).unwrap();
+    let file = proxy.dir.join("pid");
+    let is_written = || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'));
+    wait_until(&mut proxy.process, || "no pid file".to_owned(), is_written);
+    let pid = fs::read_to_string(&file).unwrap();
     let (code, told) = failing_start(&proxy.dir, &config, &["-p", "pid", "-a", "127.0.0.1"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("can't listen on"), "{told}");

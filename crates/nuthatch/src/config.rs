@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 mod address;
 pub mod capacity;
 mod check;
+pub(crate) mod clash;
 pub mod cpus;
 pub mod directive;
 pub mod environment;
@@ -53,19 +55,20 @@ struct Checked;
 
 impl Config {
     /// Finds the configuration as the command line asks for it: the chosen file, else
-    /// [`DEFAULT_FILE`] if it exists, else the environment.
+    /// [`DEFAULT_FILE`] if there is anything of that name, else the environment.
     ///
     /// # Errors
-    /// All faults of what was found, or that the chosen file can't be read.
+    /// All faults of what was found, or that the file can't be read.
     pub fn find(
         chosen: Option<&Path>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        match chosen {
-            Some(path) => Self::load(path),
-            None if Path::new(DEFAULT_FILE).is_file() => Self::load(Path::new(DEFAULT_FILE)),
-            None => Self::from_environment(variable),
-        }
+        let path = match chosen {
+            Some(path) => path,
+            None if is_absent(Path::new(DEFAULT_FILE)) => return Self::from_environment(variable),
+            None => Path::new(DEFAULT_FILE),
+        };
+        Self::load_or(path, "give a readable file with -c, or no file to use the environment")
     }
 
     /// Reads a file.
@@ -73,9 +76,13 @@ impl Config {
     /// # Errors
     /// All faults of the file, or that it can't be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_or(path, "give a readable file")
+    }
+
+    fn load_or(path: &Path, right: &str) -> Result<Self, ConfigErrors> {
         match fs::read(path) {
             Ok(bytes) => Self::parse(path, &bytes),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
+            Err(error) => Err(ConfigErrors::unreadable(path, &error, right)),
         }
     }
 
@@ -120,6 +127,12 @@ impl Config {
             }),
         }
     }
+}
+
+/// Whether there is nothing of that name: a link that leads nowhere is something.
+fn is_absent(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    fs::symlink_metadata(path).is_err_and(|e| matches!(e.kind(), NotFound | NotADirectory))
 }
 
 /// Where a configuration comes from.
@@ -230,7 +243,7 @@ pub struct Server {
 impl Server {
     /// Whether its name is the one that it would have without one.
     pub(crate) fn is_named_by_its_address(&self) -> bool {
-        self.name == address::ring_name(&self.address)
+        address::server(&self.configured).is_ok_and(|unnamed| unnamed.name == self.name)
     }
 }
 

@@ -82,14 +82,15 @@ struct Keys<'k> {
 impl Keys<'_> {
     fn for_each(&self, mut f: impl FnMut(&[u8])) -> io::Result<()> {
         if let Some(path) = self.file {
-            let file = File::open(path).map_err(|error| {
+            let named = |error: io::Error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })?;
-            let mut lines = BufReader::with_capacity(1 << 16, file);
-            return for_each_key(&mut lines, |key| {
+            };
+            let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(named)?);
+            let read = for_each_key(&mut lines, |key| {
                 f(key);
                 Ok(())
             });
+            return read.map_err(named);
         }
         let mut key = String::new();
         for i in 0..GENERATED {

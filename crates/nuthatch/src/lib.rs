@@ -22,6 +22,7 @@ mod listener;
 pub mod log;
 pub mod own_files;
 mod poll;
+pub mod preflight;
 pub mod process;
 pub mod question;
 mod resolve;

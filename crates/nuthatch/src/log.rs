@@ -60,6 +60,14 @@ pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Res
     Ok(())
 }
 
+/// Looks whether the log can be written to `path`, without making the file.
+///
+/// # Errors
+/// When `path` is a directory, or in none.
+pub fn check_file(path: &Path) -> io::Result<()> {
+    sink::check(path)
+}
+
 /// Has the log file opened anew, after somebody has moved it away. The thread that writes does it and
 /// logs how it went: opening a file may take long, and the caller has no time. Standard error stays as
 /// it is.

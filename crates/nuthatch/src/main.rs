@@ -10,14 +10,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
-use nuthatch::config::capacity::Capacity;
 use nuthatch::config::{Config, ConfigErrors, lint};
 #[cfg(feature = "demo")]
 use nuthatch::demo;
 use nuthatch::escape::escaped;
+use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, own_files, route};
+use nuthatch::{diff, log, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -34,6 +34,10 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
             eprint!("{}", verdict::refused(errors, colour(&io::stderr())));
+            return ExitCode::FAILURE;
+        }
+        if let Some(Obstacles(all)) = error.downcast_ref() {
+            all.iter().for_each(|one| log::tell(&format!("nuthatch: {}\n", escaped(one))));
             return ExitCode::FAILURE;
         }
         // Who closes our output early, as `head` does, has seen enough.
@@ -56,7 +60,7 @@ fn execute(command: Command) -> Outcome {
         Command::Man => print(&args::man())?,
         Command::Test(options) => {
             let config = find(options.file.as_deref())?;
-            let shortage = capacity(&options).check(&config)?;
+            let shortage = preflight::check(&config, &options)?;
             let colour = colour(&io::stderr());
             eprint!("{}", verdict::accepted(&config, shortage.as_deref(), colour));
         }
@@ -93,7 +97,7 @@ const NO_DEMO: &str = "this program is built without the commands demo and node;
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
-    let shortage = capacity(options).check(&config)?;
+    let shortage = preflight::check(&config, options)?;
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -103,9 +107,6 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
-    if let Some(path) = &options.pid_file {
-        own_files::check_pid_file(path)?;
-    }
     let signals = Signals::catch()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
@@ -118,11 +119,6 @@ fn serve(options: &Options) -> Outcome {
     }
     nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What the system grants; the limit of open files is the one that it can be raised to.
-fn capacity(options: &Options) -> Capacity {
-    Capacity { workers: options.workers.get(), files_max: process::open_files_max() }
 }
 
 fn print(text: &str) -> io::Result<()> {

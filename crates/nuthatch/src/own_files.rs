@@ -44,6 +44,19 @@ pub fn check_pid_file(path: &Path) -> io::Result<()> {
     .map_err(|error| cannot_write(path, &error.into()))
 }
 
+/// What is at the place of a unix socket and is none. A link to a socket is as good as one.
+pub(crate) fn obstacle(path: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(path).ok()?.file_type();
+    let target = fs::metadata(path).map(|target| target.file_type());
+    let what = match found {
+        _ if found.is_socket() || target.is_ok_and(|target| target.is_socket()) => return None,
+        _ if found.is_dir() => "a directory",
+        _ if found.is_symlink() => "a symbolic link that leads to no socket",
+        _ => "a file that is not a socket",
+    };
+    Some(format!("{what} is in the way"))
+}
+
 fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
     let text = format!("failed to write pid file '{}': {error}", path.display());
     io::Error::new(error.kind(), text)
@@ -63,7 +76,10 @@ impl OwnFiles {
     /// Binds `socket` to the unix socket `path`. A socket there on which nobody listens any longer
     /// is replaced; anything else is not ours to remove.
     pub(crate) fn bind_socket(&self, socket: impl AsFd, path: &Path) -> io::Result<()> {
-        remove_abandoned(path)?;
+        if let Some(obstacle) = obstacle(path) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, obstacle));
+        }
+        self.remove_abandoned(path)?;
         bind(socket, &SocketAddrUnix::new(path)?)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inode = openat(CWD, path, flags, Mode::empty())?;
@@ -76,6 +92,39 @@ impl OwnFiles {
         fs::write(path, pid_line()).map_err(|error| cannot_write(path, &error))?;
         self.keep(OwnFile::Pid { path: path.to_owned() });
         Ok(())
+    }
+
+    /// Removes the unix socket that an earlier run left behind.
+    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
+        let in_use = |who| Err(io::Error::new(io::ErrorKind::AddrInUse, who));
+        match connection(path) {
+            Err(Errno::NOENT) => Ok(()),
+            // Only this says that nobody listens.
+            Err(Errno::CONNREFUSED) => {
+                if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+                    fs::remove_file(path)?;
+                }
+                Ok(())
+            }
+            // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
+            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) if self.has(path) => {
+                in_use("this process listens on this socket already")
+            }
+            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
+                in_use("another process listens on this socket")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the socket that is found at `path` is one of ours, by whatever path.
+    fn has(&self, path: &Path) -> bool {
+        let Ok(found) = fs::metadata(path) else { return false };
+        self.lock().files.iter().any(|file| match file {
+            OwnFile::Socket { inode, .. } => fstat(inode)
+                .is_ok_and(|made| (found.dev(), found.ino()) == (made.st_dev, made.st_ino)),
+            OwnFile::Pid { .. } => false,
+        })
     }
 
     /// Removes the files, now and whenever one is made from now on.
@@ -128,25 +177,6 @@ impl Drop for OwnFile {
 
 fn pid_line() -> String {
     format!("{}\n", process::id())
-}
-
-/// Removes the unix socket that an earlier run left behind.
-fn remove_abandoned(path: &Path) -> io::Result<()> {
-    match connection(path) {
-        Err(Errno::NOENT) => Ok(()),
-        // Only this says that nobody listens. A regular file says so too, and stays.
-        Err(Errno::CONNREFUSED) => {
-            if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-                fs::remove_file(path)?;
-            }
-            Ok(())
-        }
-        // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
-            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket"))
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Tries to connect, without waiting for a listener that is busy.
@@ -207,6 +237,28 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(files);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_this_process_is_not_taken_for_another_process() {
+        let (path, files) = (place("twice"), OwnFiles::default());
+        let first = socket();
+        files.bind_socket(&first, &path).unwrap();
+        rustix::net::listen(&first, 1).unwrap();
+        let error = files.bind_socket(socket(), &path).unwrap_err();
+        assert_eq!(error.to_string(), "this process listens on this socket already");
+        let error = OwnFiles::default().bind_socket(socket(), &path).unwrap_err();
+        assert_eq!(error.to_string(), "another process listens on this socket");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_told_and_stays() {
+        let (path, files) = (place("obstacle"), OwnFiles::default());
+        fs::write(&path, "").unwrap();
+        let error = files.bind_socket(socket(), &path).unwrap_err();
+        assert_eq!(error.to_string(), "a file that is not a socket is in the way");
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
     }

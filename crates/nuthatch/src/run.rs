@@ -10,7 +10,7 @@ use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Pool, Source};
 use crate::inbox::{Inbox, Message};
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
@@ -112,6 +112,7 @@ impl Start {
     fn start(self, config: Config) -> io::Result<Proxy> {
         let Self { options, ready, files, is_draining } = self;
         let workers = options.workers.get();
+        let source = config.source.to_string();
         let proxy = Proxy::start_with(config.pools, workers, &files)?;
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
         stats_port::start(&options.stats_addr, options.stats_port, figures, &files)?;
@@ -122,7 +123,7 @@ impl Start {
         if let Some(path) = &options.pid_file {
             files.write_pid(path)?;
         }
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch started");
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source; "nuthatch started");
         ready.announce()?;
         Ok(proxy)
     }
@@ -192,8 +193,9 @@ impl Proxy {
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut taken = Taken::default();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers, files)?;
+            let opened = listener::open(&shared.pool, index, workers, &mut taken, files)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();

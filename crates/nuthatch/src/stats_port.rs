@@ -47,7 +47,8 @@ pub(crate) fn start(
     files: &OwnFiles,
 ) -> io::Result<()> {
     let named = |error: io::Error| {
-        let text = format!("the statistics port can't listen on {address} port {port}: {error}");
+        let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
+        let text = format!("the statistics port can't listen on {address}{port}: {error}");
         io::Error::new(error.kind(), text)
     };
     let listener: OwnedFd = if address.starts_with('/') {

@@ -80,7 +80,7 @@ pub(super) struct Conn {
     pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
-    /// When the last reply was whole.
+    /// When the last reply was whole, that to the greeting at first.
     pub(super) answered: Instant,
     /// When the server last sent something, or took a part of the oldest request.
     pub(super) heard: Instant,
@@ -199,7 +199,8 @@ impl Conn {
     /// Whether the server has closed an idle connection while a request was on its way there: nothing
     /// was heard for long before the oldest request, nor since.
     pub(super) fn was_idle(&self) -> bool {
-        self.pending.front().is_some_and(|oldest| self.heard.after(IDLE_MIN) <= oldest.queued)
+        let heard = self.heard.max(self.answered);
+        self.pending.front().is_some_and(|oldest| heard.after(IDLE_MIN) <= oldest.queued)
     }
 
     /// Notes what a reply weighed: a large one counts at once, small ones by and by.
@@ -424,6 +425,7 @@ impl Servers {
         conn.pending_bytes = 0;
         conn.expired = 0;
         conn.is_blamed = false;
+        conn.heard = Instant::default();
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;

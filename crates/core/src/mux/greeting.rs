@@ -27,7 +27,6 @@ impl Servers {
     pub(super) fn greet(&mut self, shared: &Shared, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Greeting;
-        conn.note_heard(now);
         conn.greeting_left = shared.options.protocol.greeting().len();
         let took = now.nanos_since(conn.opening);
         self.all[conn.server.index()].stats.more.connect_time.record(took);
@@ -74,7 +73,7 @@ impl Servers {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Open;
         conn.version = version;
-        conn.note_heard(now);
+        conn.answered = now;
         self.all[conn.server.index()].stats.more.version.set(version.to_bits());
         self.refuse_unsupported((shared, answers), id, version);
         self.mark(id);

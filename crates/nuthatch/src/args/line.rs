@@ -41,11 +41,10 @@ impl Line {
             Some(Arg::Value(word)) => Token::Word(word),
             Some(Arg::Short(letter)) => {
                 let found = flags.iter().find(|flag| flag.short.contains(letter));
-                Token::Flag(found.ok_or_else(|| invalid_option(&letter.to_string(), flags))?)
+                let refuse = || UsageError::new(format!("invalid option -- '{letter}'"));
+                Token::Flag(found.ok_or_else(refuse)?)
             }
-            Some(Arg::Long(name)) => {
-                Token::Flag(long(name, flags).ok_or_else(|| invalid_option(name, flags))?)
-            }
+            Some(Arg::Long(name)) => Token::Flag(long(name, flags)?),
         }))
     }
 
@@ -80,7 +79,9 @@ impl Line {
     }
 
     fn file(&mut self, flag: &Flag) -> Result<PathBuf, UsageError> {
-        self.value(flag, "requires a file name").map(PathBuf::from)
+        let needs = "requires a file name";
+        let name = self.value(flag, needs)?;
+        if name.is_empty() { Err(flag.refuse(needs)) } else { Ok(name.into()) }
     }
 
     fn string(&mut self, flag: &Flag) -> Result<String, UsageError> {
@@ -201,18 +202,23 @@ impl Flag {
 }
 
 /// The flag of that long name, or the only one that begins so (as `getopt_long` has it).
-fn long(name: &str, flags: &'static [Flag]) -> Option<&'static Flag> {
-    let exact = flags.iter().find(|flag| flag.long == name);
-    exact.or_else(|| {
-        let mut begun = flags.iter().filter(|flag| flag.long.starts_with(name));
-        begun.next().filter(|_| begun.next().is_none())
-    })
+fn long(name: &str, flags: &'static [Flag]) -> Result<&'static Flag, UsageError> {
+    if let Some(exact) = flags.iter().find(|flag| flag.long == name) {
+        return Ok(exact);
+    }
+    let begun: Vec<_> = flags.iter().filter(|flag| flag.long.starts_with(name)).collect();
+    match begun[..] {
+        [flag] => Ok(flag),
+        [] => Err(invalid_option(name, flags)),
+        _ => {
+            let names: Vec<_> = begun.iter().map(|flag| format!("--{}", flag.long)).collect();
+            let names = names.join(", ");
+            Err(UsageError::new(format!("option '--{name}' is ambiguous: {names}")))
+        }
+    }
 }
 
 fn invalid_option(name: &str, flags: &[Flag]) -> UsageError {
-    if name.chars().count() == 1 {
-        return UsageError::new(format!("invalid option -- '{name}'"));
-    }
     let meant = suggest::nearest(name, flags.iter().map(|flag| flag.long));
     let meant = meant.map_or_else(String::new, |known| format!("; did you mean '--{known}'?"));
     UsageError::new(format!("invalid option -- '--{name}'{meant}"))

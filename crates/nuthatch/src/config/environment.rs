@@ -8,6 +8,7 @@ use super::address;
 use super::directive::{Directive, Kind};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::{self, Fault};
+use super::{Address, Server};
 
 /// The name of the pool that the environment describes.
 pub const POOL: &str = "memcached";
@@ -156,10 +157,8 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     };
     let value = |name: &str| VARIABLES.iter().find(|known| known.name == name).and_then(text);
 
-    let host = value("LISTEN_HOST").unwrap_or_default();
-    let port = value("LISTEN_PORT").unwrap_or_default();
-    let mut listen = vec![scalar("LISTEN_HOST:LISTEN_PORT", host_port(&host, &port))];
-    listen.extend(value("LISTEN_SOCKET").map(|path| scalar("LISTEN_SOCKET", path)));
+    let mut listen = listen(value("LISTEN_HOST"), value("LISTEN_PORT"));
+    listen.extend(value("LISTEN_SOCKET").map(listen_socket));
     let servers = value("SERVERS").unwrap_or_default();
 
     let mut entries = vec![
@@ -179,7 +178,62 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
 }
 
 fn scalar(label: &str, text: String) -> Scalar {
-    Scalar { text, label: label.into(), mark: None }
+    Scalar { text, label: label.into(), mark: None, fault: None }
+}
+
+/// A text that is wrong as it was given.
+fn wrong(label: &str, text: String, fault: Fault) -> Scalar {
+    Scalar { fault: Some(fault), ..scalar(label, text) }
+}
+
+/// The address of two variables, or what is wrong with each.
+fn listen(host: Option<String>, port: Option<String>) -> Vec<Scalar> {
+    let (host, port) = (host.unwrap_or_default(), port.unwrap_or_default());
+    let faults = [
+        host_fault(&host).map(|fault| wrong("LISTEN_HOST", host.clone(), fault)),
+        port_fault(&port).map(|fault| wrong("LISTEN_PORT", port.clone(), fault)),
+    ];
+    let faults: Vec<_> = faults.into_iter().flatten().collect();
+    if faults.is_empty() {
+        vec![scalar("LISTEN_HOST:LISTEN_PORT", host_port(&host, &port))]
+    } else {
+        faults
+    }
+}
+
+fn host_fault(host: &str) -> Option<Fault> {
+    let fault = address::listen_host(host).err()?;
+    let is_with_port = address::listen(host).is_ok();
+    Some(match host {
+        _ if host.starts_with('/') => Fault::new(
+            "has no IP address or host name",
+            "write the path of a unix socket to LISTEN_SOCKET",
+        ),
+        _ if is_with_port => {
+            Fault::new("has no IP address or host name", "write the port to LISTEN_PORT")
+        }
+        _ => fault,
+    })
+}
+
+/// Kubernetes sets `NAME_PORT` to a URL for every Service of the namespace.
+fn port_fault(port: &str) -> Option<Fault> {
+    let fault = address::listen_port(port).err()?;
+    if !port.contains("://") {
+        return Some(fault);
+    }
+    let right = "write a port; Kubernetes sets this variable for a Service named \"listen\", unless \
+                 the pod has enableServiceLinks: false";
+    Some(Fault { right: right.into(), ..fault })
+}
+
+fn listen_socket(path: String) -> Scalar {
+    let form = || {
+        let wrong = "has no path of a unix socket";
+        Fault::new(wrong, "write an absolute path, such as /run/nuthatch.sock")
+    };
+    let fault = (!path.starts_with('/')).then(form);
+    Scalar { fault, ..scalar("LISTEN_SOCKET", path) }
 }
 
 fn host_port(host: &str, port: &str) -> String {
@@ -193,7 +247,33 @@ fn host_port(host: &str, port: &str) -> String {
 /// The servers of a comma list; empty places, as a last comma leaves one, are passed over.
 fn split_servers(text: &str) -> Vec<Scalar> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items.enumerate().map(|(i, item)| scalar(&format!("SERVERS[{i}]"), with_weight(item))).collect()
+    items.enumerate().map(|(i, item)| server(&format!("SERVERS[{i}]"), item)).collect()
+}
+
+fn server(label: &str, text: &str) -> Scalar {
+    match separator_fault(text).or_else(|| server_fault(text)) {
+        Some(fault) => wrong(label, text.into(), fault),
+        None => scalar(label, with_weight(text)),
+    }
+}
+
+/// What is wrong with one server. A host that can't be one is an error here: no file of twemproxy's
+/// has to work.
+fn server_fault(text: &str) -> Option<Fault> {
+    match address::server(&with_weight(text)) {
+        Ok(Server { address: Address::Tcp { host, .. }, .. }) => {
+            let right = "write an IP address or a host name; an IPv6 address stands in brackets, and \
+                         commas separate servers";
+            let fault = || Fault::new("has no IP address or host name", right);
+            (!address::is_possible_host(&host)).then(fault)
+        }
+        Ok(_) => None,
+        Err(fault) if fault.wrong == address::NO_SERVER => Some(Fault::new(
+            "has an invalid \"hostname:port[:weight] [name]\" format string",
+            "write host:port such as cache-1:11211, and commas between servers",
+        )),
+        Err(fault) => Some(fault),
+    }
 }
 
 /// `host:port` and `/path`, which have no weight, with the weight 1.
@@ -215,7 +295,7 @@ fn with_weight(server: &str) -> String {
 /// What is wrong with one of the `SERVERS` that is several: servers that are separated by something
 /// else than a comma would be read as one server with a name. Only a name that is the server's own
 /// address says nothing else.
-pub(super) fn separator_fault(server: &str) -> Option<Fault> {
+fn separator_fault(server: &str) -> Option<Fault> {
     let is_separator = |c: char| c.is_whitespace() || c.is_control() || ";|".contains(c);
     let parts = server.split(is_separator).filter(|part| !part.is_empty());
     let looks_like_address =

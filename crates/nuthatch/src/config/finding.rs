@@ -82,13 +82,13 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+    pub(super) fn unreadable(path: &Path, error: &io::Error, right: &str) -> Self {
         let finding = Finding {
             mark: None,
             path: String::new(),
             value: None,
             wrong: format!("conf: failed to open configuration '{}': {error}", path.display()),
-            right: "give a readable file with -c, or no file to use the environment".into(),
+            right: right.into(),
         };
         Self { source: Source::File(path.to_owned()), findings: vec![finding] }
     }

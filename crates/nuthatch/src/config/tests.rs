@@ -279,6 +279,11 @@ const WRONG_VALUES: &[(&str, &str)] = &[
              write one value, or a list of plain values",
     ),
     (
+        "hash_tag: {}",
+        "4:13: alpha.hash_tag: conf: 'a.yml' has a depth greater than 2; \
+             put the two characters in quotes, such as \"{}\"",
+    ),
+    (
         "hash: [[a]]",
         "4:9: alpha.hash: conf: 'a.yml' has a depth greater than 2; \
              write one value, or a list of plain values",
@@ -397,8 +402,8 @@ fn what_is_missing_or_double_is_reported_at_the_pool() {
         ),
         (
             "a: {listen: [/s 600, /s 660], servers: [a:1:1]}\n",
-            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pools 'a' and 'a' have the same listen \
-             address '/s'; give each its own port or path"
+            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pool 'a' lists '/s' twice; \
+             remove one of them"
                 .to_owned(),
         ),
         (
@@ -426,7 +431,15 @@ fn a_file_of_another_shape_is_no_configuration() {
         ("[a]: {}\n", "a.yml:1:1: the name of a pool must be plain text; "),
         (
             "\"\": {listen: \"a:1\", servers: [a:1:1]}\n",
-            "a.yml:1:1: \"\": the name of the pool is empty or has control characters",
+            "a.yml:1:1: \"\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "\"a\\0\": {listen: \"a:1\", servers: [a:1:1]}\n",
+            "a.yml:1:1: a\\0: \"a\\0\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "a: {listen: \"a:1\", servers: [a:1:1 x\u{85}]}\n",
+            "a.yml:1:37: has a line end other than LF and CRLF: U+0085, U+2028 or U+2029; remove it",
         ),
         (
             "a: {listen: \"a:1\", servers: [a:1:1]}\n---\nb: {}\n",
@@ -444,6 +457,10 @@ fn a_file_of_another_shape_is_no_configuration() {
     }
     let quotes = "put an address with brackets in quotes: \"[::1]:11211:1\"";
     assert!(faults("a:\n  listen: [::1]:1\n")[0].ends_with(quotes));
+    let all = "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *";
+    for text in ["a:\n  listen: *:30001\n", "a: {listen: *:1 }\n", "a:\n  listen:\n  - *:30001\n"] {
+        assert!(faults(text)[0].ends_with(all), "{}", faults(text)[0]);
+    }
     let latin1 = Config::parse(Path::new("a.yml"), b"a:\n  hash: \xe9\n").unwrap_err();
     assert_eq!(latin1.to_string(), "a.yml:2:9: is not UTF-8; save the file as UTF-8");
 }
@@ -625,13 +642,13 @@ fn faults_of_the_environment_name_the_variable() {
     assert_eq!(
         starts,
         [
-            "environment: LISTEN_HOST:LISTEN_PORT: \"127.0.0.1:http\"",
+            "environment: LISTEN_PORT: \"http\"",
             "environment: SERVERS[1]: \"b:x:1\"",
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
             "environment: MEMORY_MAX: \"16\"",
             "environment: REDIS: Redis pools are not supported, this version speaks memcached only; \
-             keep twemproxy for this pool, or remove the pool",
+             set REDIS to false, or remove the variable",
         ]
     );
 }
@@ -713,10 +730,84 @@ fn a_host_that_nothing_can_listen_on_is_refused() {
     for host in ["*", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
         let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", host)]);
         let errors = errors.expect_err(host).to_string();
-        assert!(errors.starts_with("environment: LISTEN_HOST:LISTEN_PORT: "), "{errors}");
+        assert!(errors.starts_with(&format!("environment: LISTEN_HOST: \"{host}\": ")), "{errors}");
     }
     let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
     assert!(errors.ends_with("for all addresses write 0.0.0.0 (IPv4 only) or [::]"), "{errors}");
+}
+
+#[test]
+fn a_server_whose_host_cannot_be_one_is_refused_in_the_environment() {
+    for servers in [
+        "a:11211:1:1",
+        "10.0.0.1:11211:1:5",
+        "::1:11211",
+        "a::11211:1",
+        "*:11211",
+        "10.0.0.256:11211",
+        "\u{fffd}:1",
+        "a@b:1",
+    ] {
+        let errors = environment(&[("SERVERS", servers)]).expect_err(servers).to_string();
+        let message = format!(
+            "environment: SERVERS[0]: \"{servers}\": conf: directive \"servers\" has no IP address \
+             or host name; "
+        );
+        assert!(errors.starts_with(&message), "\n{errors}\n{message}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    for servers in ["10.0.0.1:1", "::1:1:1", "[::1]:1", "fe80::1%eth0:1:1", "a_b.c-d.:1", "t.1:1"] {
+        assert!(environment(&[("SERVERS", servers)]).is_ok(), "{servers}");
+    }
+}
+
+/// Each with the variables, and the one line that is told.
+const WRONG_VARIABLES: &[(&[(&str, &str)], &str)] = &[
+    (
+        &[("LISTEN_HOST", "/tmp/x"), ("LISTEN_PORT", "30001")],
+        "LISTEN_HOST: \"/tmp/x\": conf: directive \"listen\" has no IP address or host name; \
+         write the path of a unix socket to LISTEN_SOCKET",
+    ),
+    (
+        &[("LISTEN_HOST", "127.0.0.1:30001")],
+        "LISTEN_HOST: \"127.0.0.1:30001\": conf: directive \"listen\" has no IP address or host \
+         name; write the port to LISTEN_PORT",
+    ),
+    (
+        &[("LISTEN_PORT", "tcp://10.0.0.1:11211")],
+        "LISTEN_PORT: \"tcp://10.0.0.1:11211\": conf: directive \"listen\" has an invalid port in \
+         \"hostname:port\" format string; write a port; Kubernetes sets this variable for a Service \
+         named \"listen\", unless the pod has enableServiceLinks: false",
+    ),
+    (
+        &[("LISTEN_SOCKET", "0.0.0.0:30003")],
+        "LISTEN_SOCKET: \"0.0.0.0:30003\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("LISTEN_SOCKET", "x.sock")],
+        "LISTEN_SOCKET: \"x.sock\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("SERVERS", "a")],
+        "SERVERS[0]: \"a\": conf: directive \"servers\" has an invalid \
+         \"hostname:port[:weight] [name]\" format string; write host:port such as cache-1:11211, and \
+         commas between servers",
+    ),
+    (
+        &[("REDIS", "1")],
+        "REDIS: Redis pools are not supported, this version speaks memcached only; \
+         set REDIS to false, or remove the variable",
+    ),
+];
+
+#[test]
+fn a_wrong_variable_is_told_with_its_own_text_and_what_would_be_right() {
+    for (variables, message) in WRONG_VARIABLES {
+        let errors = environment(&[&[("SERVERS", "a:1")], *variables].concat()).unwrap_err();
+        assert_eq!(errors.to_string(), format!("environment: {message}"));
+    }
 }
 
 #[test]
@@ -765,7 +856,7 @@ fn four_times_the_servers_take_about_four_times_the_time() {
 fn what_stands_in_a_file_is_shown_without_control_characters() {
     let place = Path::new("a\u{1b}[31m\n.yml");
     for text in [
-        "\"al\\u001bpha\": {listen: \"h:1\", servers: [a:1:1]}\n",
+        "\"al\\u001bpha\": {listen: \"h:1\", servers: []}\n",
         "alpha: {\"hs\\u001b[2Jah\": md5, listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {hash: \"\\u009b2J\", listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {listen: \"h:1\", servers: [\"a:1:1 \\u202ex\", \"b:1:1 \\u202ex\"]}\n",
@@ -805,6 +896,85 @@ fn every_default_of_the_tables_is_read() {
         assert!(directive.doc.ends_with('.'), "{}", directive.name);
     }
     assert_eq!(DIRECTIVES.iter().filter(|d| matches!(d.kind, Kind::Ignored)).count(), 1);
+}
+
+/// As the real nutcracker says on its statistics port.
+#[test]
+fn names_and_hash_tags_may_have_control_characters_as_in_twemproxy() {
+    let config = read(
+        "\"p\\tq\":
+  listen: a:1
+  hash_tag: \"\\t|\"
+  servers:
+   - \"a:1:1 \\tx\\x01\\Ny\"
+   - |
+     a:2:1 x
+   - >
+     a:3:1 x3
+   - >-
+     a:4:1 x45
+",
+    );
+    let pool = config.pool("p\tq").unwrap();
+    assert_eq!(pool.hash_tag, Some(HashTag::new(b'\t', b'|')));
+    let names: Vec<_> = pool.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["x\n", "x3\n", "x45", "\tx\u{1}\u{85}y"]);
+    assert!(read(&with("hash_tag: \"\\x01\\x02\"")).pools[0].hash_tag.is_some());
+    for server in ["a:1:1\\n", "a:1:1\\tx", "a\\t:1:1 x", "a:1:1 x\\0y"] {
+        let text = format!("a: {{listen: \"h:1\", servers: [\"{server}\"]}}\n");
+        assert!(parse(&text).is_err(), "{server}");
+    }
+}
+
+#[test]
+fn listeners_that_overlap_are_refused_however_they_are_written() {
+    let pools = |first: &str, second: &str| {
+        format!(
+            "a: {{listen: \"{first}\", servers: [a:1:1]}}\n\
+             b: {{listen: \"{second}\", servers: [a:1:1]}}\n"
+        )
+    };
+    let one = |first: &str, second: &str| {
+        format!("a: {{listen: [\"{first}\", \"{second}\"], servers: [a:1:1]}}\n")
+    };
+    for (first, second) in [
+        ("127.0.0.1:1", "127.1:1"),
+        ("127.0.0.1:1", "0x7f.1:1"),
+        ("127.0.0.1:1", "0.0.0.0:1"),
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::]:1"),
+        ("[::1]:1", "[0:0::1]:1"),
+        ("127.0.0.1:1", "[::ffff:127.0.0.1]:1"),
+        ("localhost:1", "LocalHost:1"),
+        ("name:1", "NAME:1"),
+        ("/d/a.sock", "/d//a.sock"),
+        ("/d/a.sock 600", "/d/./a.sock"),
+    ] {
+        let [first_shown, second_shown] = [first, second].map(|text| text.replace(" 600", ""));
+        let overlap =
+            format!("overlap, '{first_shown}' and '{second_shown}'; give each its own port");
+        let told = &faults(&pools(first, second))[0];
+        assert!(told.contains(&overlap), "{told}");
+        let told = &faults(&one(first, second))[0];
+        assert!(told.contains("which overlap; remove one of them"), "{told}");
+    }
+    for (first, second) in [
+        ("127.0.0.1:1", "127.0.0.1:2"),
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("127.0.0.1:1", "[::1]:1"),
+        ("0.0.0.0:1", "[::1]:1"),
+        ("0.0.0.0:0", "127.0.0.1:0"),
+        ("name:1", "127.0.0.1:1"),
+        ("/d/a.sock", "/d/A.sock"),
+    ] {
+        assert!(parse(&pools(first, second)).is_ok() && parse(&one(first, second)).is_ok());
+    }
+    // All addresses of version 6 are those of version 4, too, but inside one pool.
+    assert_eq!(faults(&pools("0.0.0.0:1", "[::]:1")).len(), 1);
+    assert_eq!(read(&one("0.0.0.0:1", "[::]:1")).pools[0].listen.len(), 2);
+    // What localhost is, the system says.
+    let both = [pools("localhost:1", "127.0.0.1:1"), pools("localhost:1", "[::1]:1")];
+    assert!(both.iter().any(|text| parse(text).is_err()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The one rule: a write is only begun when the descriptor takes a piece of it, so who writes can
 //! give up on a reader that has stalled. The lock is held to look and to change, never to write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -111,11 +111,22 @@ const PIECE_BYTES: usize = 4096;
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 fn open(path: &Path) -> io::Result<File> {
-    let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("failed to open log file '{}': {error}", path.display()),
-        )
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|error| cannot_open(path, &error))
+}
+
+/// Looks whether `path` can be a file, without making one.
+pub(super) fn check(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let found = match folder.map(fs::metadata) {
+        _ if path.is_dir() => Err(Errno::ISDIR.into()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Ok(()),
     };
-    OpenOptions::new().create(true).append(true).open(path).map_err(named)
+    found.map_err(|error| cannot_open(path, &error))
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("failed to open log file '{}': {error}", path.display());
+    io::Error::new(error.kind(), text)
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
@@ -69,7 +69,10 @@ fn a_start_that_fails_leaves_the_pid_file_of_the_running_process() {
     let port = free_port();
     let config = pool(port, "", &servers());
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &["-p", "pid"]);
-    let pid = fs::read_to_string(proxy.dir.join("pid")).unwrap();
+    let file = proxy.dir.join("pid");
+    let is_written = || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'));
+    wait_until(&mut proxy.process, || "no pid file".to_owned(), is_written);
+    let pid = fs::read_to_string(&file).unwrap();
     let (code, told) = failing_start(&proxy.dir, &config, &["-p", "pid", "-a", "127.0.0.1"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("can't listen on"), "{told}");
@@ -346,6 +349,47 @@ fn a_number_of_server_connections_that_no_system_grants_is_refused_at_its_place(
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("a.yml:3:23: pool1.server_connections: \"2147483647\": "), "{told}");
     assert!(told.contains("write a whole number from 1 to 65535"), "{told}");
+}
+
+/// A hosts file of its own would be needed for another name; this machine's own is one.
+#[test]
+fn two_pools_on_one_address_are_refused_even_where_they_could_share_it() {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let Ok(mut found) = (name.trim(), 1).to_socket_addrs() else {
+        eprintln!("skipped: this machine's name has no address");
+        return;
+    };
+    let (address, port) = (found.next().unwrap().ip(), free_port());
+    let shown = std::net::SocketAddr::new(address, port).to_string();
+    let settings = "reuseport: true";
+    let config = pool_on("a", &format!("\"{shown}\""), settings, &servers())
+        + &pool_on("b", &format!("{}:{port}", name.trim()), settings, &servers());
+    for workers in ["1", "2"] {
+        let arguments = ["-a", "127.0.0.1", "--workers", workers];
+        let (code, told) = failing_start(&TempDir::new(), &config, &arguments);
+        assert_eq!(code, Some(1), "{told}");
+        let why =
+            format!("pool 'b' can't listen on {}:{port}: pool 'a' listens on {shown}", name.trim());
+        assert!(told.contains(&why), "{told}");
+    }
+}
+
+#[test]
+fn a_pool_listens_on_all_addresses_of_both_versions() {
+    for workers in ["1", "2"] {
+        let port = free_port();
+        let config =
+            pool_on("p", &format!("[\"[::]:{port}\", \"0.0.0.0:{port}\"]"), "", &servers());
+        let arguments = ["--workers", workers];
+        let _proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &arguments);
+        Conn::tcp((Ipv4Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
+        Conn::tcp((std::net::Ipv6Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
+    }
+    // Alone, all addresses of version 6 are those of version 4, too, as in twemproxy.
+    let port = free_port();
+    let config = pool_on("p", &format!("\"[::]:{port}\""), "", &servers());
+    let _proxy = Proxy::start(Program::UnderTest, &config, &[port]);
+    Conn::tcp((Ipv4Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
 }
 
 #[test]

@@ -298,3 +298,17 @@ fn a_connection_that_does_not_open_times_out() {
     assert_eq!(net.mux.conn_state(net.conn(0)), ConnState::Closed);
     net.check_idle();
 }
+
+#[test]
+fn a_server_that_says_its_version_and_nothing_more_is_ejected_with_the_first_late_request() {
+    let mut net = strict();
+    net.greeting = None;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(5);
+    net.answer(0, "VERSION 1.6.18\r\n");
+    assert_eq!(net.asked(0), "get a\r\n");
+    net.later(TIMEOUT_MS - 5);
+    assert_eq!(net.got(client), TIMED_OUT);
+    assert!(is_ejected(&net));
+}

@@ -55,7 +55,7 @@ pub const PATHS: &[(&str, &str)] = &[
     ("/live", "liveness: 200 if every worker's loop runs, else 503"),
     ("/ready", "readiness: 200 while the proxy accepts clients, 503 while it drains"),
     ("/metrics", "all metrics in the text format of Prometheus"),
-    ("/config", "the configuration in force, with defaults and without secrets"),
+    ("/config", "the active configuration, with defaults and without secrets"),
     ("/servers", "the servers of each pool, with state and counters"),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
@@ -194,7 +194,8 @@ impl Admin {
     async fn make(self: &Arc<Self>, write: fn(&Self) -> Answer) -> Answer {
         if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
-            let error = "too many requests for long pages at once: retry in a second";
+            let error = "too many concurrent requests for /metrics, /config and /servers: retry in \
+                         a second";
             return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
         }
         let admin = Arc::clone(self);

@@ -134,7 +134,7 @@ pub struct Diff {
     pub old: PathBuf,
     /// The configuration after.
     pub new: PathBuf,
-    /// The pool, if not all that have the same name in both.
+    /// The only pool to compare; `None` compares all.
     pub pool: Option<String>,
     /// A file with one key a line; `None` takes generated keys.
     pub keys: Option<PathBuf>,

@@ -161,7 +161,7 @@ pub struct Pool {
     pub backlog: usize,
     /// Clients at one time; 0 is no limit but that of open files.
     pub client_connections: usize,
-    /// Whether client connections are probed while they are idle (`SO_KEEPALIVE`).
+    /// Whether idle connections of clients and servers are probed (`SO_KEEPALIVE`).
     pub tcpkeepalive: bool,
     /// Whether several processes may listen on the same port (`SO_REUSEPORT`).
     pub reuseport: bool,

@@ -143,7 +143,7 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
         }
         // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
-            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket"))
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "this socket is already in use"))
         }
         Err(error) => Err(error.into()),
     }

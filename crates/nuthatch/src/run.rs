@@ -22,6 +22,7 @@ use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
+use signal_hook::consts::SIGUSR1;
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -149,12 +150,15 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
         }
         ProcessEvent::ReopenLog => logging::reopen(),
         ProcessEvent::RaiseLogLevel => {
-            log::info!(log_level = logging::raise(); "log level raised");
+            log::info!(log_level = logging::raise(); "log level changed");
         }
         ProcessEvent::LowerLogLevel => {
-            log::info!(log_level = logging::lower(); "log level lowered");
+            log::info!(log_level = logging::lower(); "log level changed");
         }
-        ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
+        ProcessEvent::User(signal) => {
+            let signal = if signal == SIGUSR1 { "SIGUSR1" } else { "SIGUSR2" };
+            log::info!(signal; "signal ignored");
+        }
     }
 }
 

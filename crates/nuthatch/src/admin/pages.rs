@@ -103,9 +103,9 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     };
     let key = value("key").ok_or("the key is missing: request /route?key=KEY")?;
     if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
-        return Err(
-            "invalid key: a key has 1 to 250 bytes, without spaces and control characters".into()
-        );
+        let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
+                     return or space";
+        return Err(wrong.into());
     }
     let name = value("pool").map(|name| String::from_utf8_lossy(&name).into_owned());
     let index = choose(admin, name.as_deref())?;

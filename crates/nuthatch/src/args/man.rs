@@ -52,6 +52,7 @@ pub fn man() -> String {
     );
     item(&mut page, "SIGHUP", "Reopen the log file.");
     item(&mut page, "SIGTTIN, SIGTTOU", "Raise the log level by one, lower it by one.");
+    item(&mut page, "SIGUSR1, SIGUSR2", "Logged, no effect.");
     section(&mut page, "FILES");
     item(&mut page, crate::config::DEFAULT_FILE, "The configuration file that is read without -c.");
     section(&mut page, "EXIT STATUS");

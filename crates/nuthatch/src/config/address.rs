@@ -178,7 +178,7 @@ const LISTEN_FORM: &str =
 const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; for all addresses \
     write 0.0.0.0 (IPv4 only) or [::]";
 const SERVER_FORM: &str =
-    "write host:port:weight such as 10.0.0.1:11211:1, and a space and a name if you want one";
+    "write host:port:weight, such as 10.0.0.1:11211:1, optionally followed by a space and a name";
 
 #[cfg(test)]
 mod tests {

@@ -227,7 +227,8 @@ impl Checks {
         };
         let right = match (name, &self.report.source) {
             (_, Source::Environment) => {
-                "set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+                "set SERVERS, such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a \
+                 configuration file with -c"
             }
             ("servers", _) => {
                 "write servers: and below it each server on a line as - host:port:weight"
@@ -249,7 +250,13 @@ impl Checks {
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
         if pool.redis {
             let wrong = "Redis pools are not supported, this version speaks memcached only".into();
-            self.about(raw, "redis", wrong, "keep twemproxy for this pool, or remove the pool");
+            let right = match self.report.source {
+                Source::File(_) => {
+                    "serve this pool with twemproxy, or remove the pool from the file"
+                }
+                Source::Environment => "set REDIS to false, or remove it",
+            };
+            self.about(raw, "redis", wrong, right);
         } else if pool.redis_auth.is_some() {
             let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
             self.about(raw, "redis_auth", wrong, "remove it");

@@ -135,7 +135,8 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "listen",
         kind: Kind::Listen,
         default: None,
-        doc: "Where clients connect: host:port, or /path and octal permissions, or a list.",
+        doc: "The addresses that clients connect to: host:port, or /path and octal permissions, or \
+            a list of these.",
     },
     Directive {
         name: "hash",

@@ -66,7 +66,12 @@ pub static VARIABLES: &[Variable] = &[
     composed("LISTEN_PORT", Some("11211"), "The port to listen on."),
     composed("LISTEN_SOCKET", None, "A unix socket to listen on as well: /path [permissions]."),
     plain("HASH", "hash", Some("fnv1a_64"), "The hash function for keys."),
-    plain("HASH_TAG", "hash_tag", None, "Two characters around the part of a key to hash."),
+    plain(
+        "HASH_TAG",
+        "hash_tag",
+        None,
+        "Two characters; only the part of a key between them is hashed.",
+    ),
     plain(
         "DISTRIBUTION",
         "distribution",
@@ -119,13 +124,13 @@ pub static VARIABLES: &[Variable] = &[
         "CLIENT_BUFFER_MAX",
         "client_buffer_max",
         None,
-        "Bytes of replies waiting for a client before the proxy stops reading.",
+        "Bytes of unread replies of a client above which the proxy stops reading.",
     ),
     plain(
         "CLIENT_BACKLOG_MAX",
         "client_backlog_max",
         None,
-        "Bytes of replies held for a client before further replies become errors.",
+        "Bytes of unread replies of a client above which replies become errors.",
     ),
     plain(
         "SERVER_REQUESTS_MAX",
@@ -140,12 +145,7 @@ pub static VARIABLES: &[Variable] = &[
         "Maximum bytes queued to a server connection.",
     ),
     plain("MEMORY_MAX", "memory_max", None, "Maximum bytes that one worker holds in buffers."),
-    plain(
-        "REDIS",
-        "redis",
-        Some("false"),
-        "Whether the pool speaks Redis; this version does not support it.",
-    ),
+    plain("REDIS", "redis", Some("false"), "Redis is not supported: only false is accepted."),
 ];
 
 /// The raw pool; `variable` looks a variable up by its name.
@@ -224,6 +224,6 @@ pub(super) fn separator_fault(server: &str) -> Option<Fault> {
     if is_own || parts.filter(looks_like_address).count() < 2 {
         return None;
     }
-    let wrong = "has several addresses in the place of one server";
+    let wrong = "contains several addresses where one server is expected";
     Some(Fault::new(wrong, "separate servers by commas, such as SERVERS=a:11211,b:11211"))
 }

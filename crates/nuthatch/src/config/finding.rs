@@ -88,7 +88,7 @@ impl ConfigErrors {
             path: String::new(),
             value: None,
             wrong: format!("conf: failed to open configuration '{}': {error}", path.display()),
-            right: "give a readable file with -c, or no file to use the environment".into(),
+            right: "check the path and the permissions of the file".into(),
         };
         Self { source: Source::File(path.to_owned()), findings: vec![finding] }
     }

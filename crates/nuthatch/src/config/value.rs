@@ -76,7 +76,10 @@ pub(super) fn count(text: &str, bounds: Bounds) -> Result<usize, Fault> {
 pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
     let right = || {
         let Bounds { min, max } = bounds;
-        format!("write a number of bytes from {min} to {max}, or one with k, m or g such as 64k")
+        format!(
+            "write a number of bytes from {min} to {max}, or a number with the unit k, m or g, such \
+             as 64k"
+        )
     };
     let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
         Some(b'k') => (&text[..text.len() - 1], 1 << 10),
@@ -91,7 +94,7 @@ pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
 
 /// A time in milliseconds, at most [`MILLISECONDS_MAX`].
 pub(super) fn milliseconds(text: &str) -> Result<Duration, Fault> {
-    let right = || format!("write milliseconds from 0 to {MILLISECONDS_MAX}");
+    let right = || format!("write a number of milliseconds from 0 to {MILLISECONDS_MAX}");
     let number = digits(text).ok_or_else(|| Fault::new("is not a number", right()))?;
     let inside = number <= MILLISECONDS_MAX;
     inside

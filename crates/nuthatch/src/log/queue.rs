@@ -147,7 +147,7 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 fn reopen() {
     match LOGGER.sink.reopen() {
         Ok(true) => log::info!("log file reopened"),
-        Ok(false) => log::info!("nothing to reopen: the log goes to standard error"),
+        Ok(false) => log::info!("SIGHUP had no effect: the log goes to standard error"),
         Err(error) => log::error!("{error}"),
     }
 }
@@ -172,7 +172,7 @@ impl Loss {
             return;
         }
         let error = self.error.as_ref().map(ToString::to_string);
-        let reason = error.as_deref().unwrap_or("the log reader did not keep up");
+        let reason = error.as_deref().unwrap_or("the log could not be written fast enough");
         let figures = [("lines", log::kv::Value::from(lines)), ("reason", reason.into())];
         let mut record = Record::builder();
         record.level(Level::Warn).key_values(&figures);

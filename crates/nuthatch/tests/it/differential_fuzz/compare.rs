@@ -93,23 +93,27 @@ pub(super) static RULES: [Rule; 20] = [
     rule("flush_all", "| `flush_all` | refused unless allowed |", |case| {
         case.verb() == b"flush_all" && case.ours_is_one_error()
     }),
-    rule("stats", "| `stats` | the proxy's |", |case| {
+    rule("stats", "| `stats` | the figures of the proxy |", |case| {
         case.verb() == b"stats"
             && case.ours.ended == Ended::Open
             && case.ours.lines().all(|line| line.starts_with(b"STAT ") || line == b"END")
     }),
-    rule("for an operator", "| `verbosity`, `shutdown`, commands for one server's", |case| {
+    rule("for an operator", "| `verbosity`, `shutdown`, commands that administer", |case| {
         matches!(case.verb(), b"verbosity" | b"shutdown") && case.ours.lines().count() < 2
     }),
-    rule("binary protocol", "| the binary protocol | the connection ends |", |case| {
+    rule("binary protocol", "| the binary protocol | the connection closes |", |case| {
         case.request.starts_with(b"\x80") && case.ours.ended == Ended::Closed
     }),
-    rule("long line", "| `delete <2048 bytes>` | `CLIENT_ERROR line too long` | ends |", |case| {
-        // A request that ends within a line makes a long one of that and what follows it.
-        case.ours.bytes.ends_with(b"CLIENT_ERROR line too long\r\n")
-            && case.ours.ended == Ended::Closed
-            && (case.first_line().0.len() >= 2048 || !case.request.ends_with(b"\n"))
-    }),
+    rule(
+        "long line",
+        "| `delete <2048 bytes>` | `CLIENT_ERROR line too long` | closes |",
+        |case| {
+            // A request that ends within a line makes a long one of that and what follows it.
+            case.ours.bytes.ends_with(b"CLIENT_ERROR line too long\r\n")
+                && case.ours.ended == Ended::Closed
+                && (case.first_line().0.len() >= 2048 || !case.request.ends_with(b"\n"))
+        },
+    ),
     rule("too many flags", "| `mg a f f f f f f f f f f f f f f f f f f` |", |case| {
         case.other_words("CLIENT_ERROR options flags are too long")
     }),
@@ -125,7 +129,7 @@ pub(super) static RULES: [Rule; 20] = [
     rule("wrong flag", "| `mg a f\\x00` | `CLIENT_ERROR invalid flag` |", |case| {
         case.other_words("CLIENT_ERROR invalid flag")
     }),
-    rule("silent error", "What a client with `noreply` does wrong is not told either", |case| {
+    rule("silent error", "Errors of a `noreply` request are not sent either", |case| {
         case.is_quiet() && case.ours.is("") && case.plain_is_error()
     }),
 ];

@@ -1,7 +1,8 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
-//! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`, what `demo` shows, and what `man` and `completions` print. The exit code is 0, or 1 with a reason.
+//! All messages for the operator go to standard error, as in twemproxy; standard output has only
+//! the results of `route`, `diff`, `demo`, `man` and `completions`. The exit code is 0, or 1 with a
+//! reason.
 
 use std::env;
 use std::error::Error;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
             eprint!("{}", verdict::refused(errors, colour(&io::stderr())));
             return ExitCode::FAILURE;
         }
-        // Who closes our output early, as `head` does, has seen enough.
+        // A program that closes our output early, such as `head`, is not an error.
         let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
@@ -86,7 +87,7 @@ fn execute(command: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Said by the program as it is shipped.
+/// The error of the shipped program, which is built without the feature `demo`.
 #[cfg(not(feature = "demo"))]
 const NO_DEMO: &str = "this program is built without the commands demo and node; to use them, \
                        run \"cargo run --release -- demo\" in a clone of the source";
@@ -120,7 +121,7 @@ fn serve(options: &Options) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the system grants; the limit of open files is the one that it can be raised to.
+/// The limits of the system; the limit of open files is the one to which it can be raised.
 fn capacity(options: &Options) -> Capacity {
     Capacity { workers: options.workers.get(), files_max: process::open_files_max() }
 }

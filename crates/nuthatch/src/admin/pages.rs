@@ -1,7 +1,7 @@
-//! What the admin port says as JSON, for people and programs.
+//! The JSON pages of the admin port.
 //!
-//! The one rule: a page tells what is in force, not what was written: defaults are there, and
-//! secrets are not.
+//! The one rule: a page shows the active values, not the text of the file: it has defaults, and no
+//! secrets.
 
 use super::{Admin, PATHS};
 use crate::config::Pool;
@@ -40,7 +40,7 @@ pub(super) fn config(admin: &Admin) -> Value {
     })
 }
 
-/// A ring's fingerprint in as many bits as a number of JSON or Prometheus has without loss.
+/// A ring's fingerprint, cut to the bits that a number in JSON or Prometheus keeps without loss.
 pub(super) fn ring_hash(ring: &Ring) -> u64 {
     ring.fingerprint() >> 12
 }
@@ -94,7 +94,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
     })
 }
 
-/// Which server has the key that a query asks about.
+/// The server of the key in a query.
 pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));

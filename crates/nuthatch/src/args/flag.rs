@@ -1,7 +1,7 @@
 //! The flags and commands, as data.
 //!
-//! The one rule: what can be written on the command line stands here once: the field that it sets,
-//! and the sentences for the help, the manual and the completions.
+//! The one rule: each flag and command is defined here once: the field that it sets, and the texts
+//! for the help, the manual and the completions.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ pub struct Flag {
     pub short: &'static str,
     /// Its long name, without dashes.
     pub long: &'static str,
-    /// What its argument is called; empty if it takes none.
+    /// The name of its argument; empty if it takes none.
     pub argument: &'static str,
     /// What it does.
     pub doc: &'static str,
-    /// The environment variable that stands for it where the command line does not have it.
+    /// The environment variable that applies if the command line does not have the flag.
     pub variable: Option<&'static str>,
     /// What it takes, and the field that it sets.
     pub(super) reads: Reads,
@@ -30,7 +30,7 @@ pub struct Flag {
 /// What a flag takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reads {
-    /// Nothing: the flag is there or not.
+    /// Nothing: the flag is given or not.
     Switch(Slot<bool>),
     /// A log level.
     Level(Slot<u8>),
@@ -48,7 +48,7 @@ pub(super) enum Reads {
     Name(Slot<Option<String>>),
     /// An address to listen on without its port, or the path of a unix socket.
     Address(Slot<String>),
-    /// The size that twemproxy's mbufs may have.
+    /// The size of twemproxy's mbufs.
     MbufSize(Slot<Option<u32>>),
     /// A number of threads, or `auto`.
     Workers(Slot<NonZeroUsize>),
@@ -199,7 +199,7 @@ pub static FLAGS: &[Flag] = &[
     .or_variable("LOG_FORMAT"),
 ];
 
-/// A word in the place of the first argument.
+/// A command: the first argument.
 #[derive(Debug)]
 pub struct CommandWord {
     /// The word.
@@ -214,11 +214,11 @@ pub struct CommandWord {
     pub flags: &'static [Flag],
     /// The words that it takes.
     pub words: Words,
-    /// How it is called.
+    /// Examples.
     pub examples: &'static [&'static str],
     /// What its exit codes mean.
     pub exit: &'static str,
-    /// Makes the command of what was given.
+    /// Makes the command of the parsed arguments.
     pub(super) finish: fn(Given) -> Result<Command, UsageError>,
 }
 
@@ -227,7 +227,7 @@ pub struct CommandWord {
 pub enum Words {
     /// None.
     None,
-    /// Words that nobody can guess.
+    /// Words that cannot be completed.
     Any,
     /// Names of files.
     Files,

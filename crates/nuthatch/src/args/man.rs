@@ -89,7 +89,7 @@ fn describe(page: &mut String, flag: &Flag) {
     let _ = writeln!(page, "\n{}", escape(flag.doc));
 }
 
-/// Text without a meaning to roff: a dash is one that can be copied, and no line is a request.
+/// Text with roff escapes: a dash stays a dash that can be copied, and no line is a roff request.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

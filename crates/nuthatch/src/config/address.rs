@@ -1,8 +1,8 @@
 //! The addresses of the configuration: what a pool listens on, and its servers.
 //!
-//! The one rule: an address is read from its end, as twemproxy does (`conf_set_listen`,
-//! `conf_add_server`), so that a host may hold colons; brackets around an IPv6 address are taken
-//! off and change nothing, not even the name on the ring.
+//! The one rule: an address is parsed from its end, as in twemproxy (`conf_set_listen`,
+//! `conf_add_server`), so that a host may contain colons; brackets around an IPv6 address are
+//! removed and have no effect, not even on the name on the ring.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::value::{Fault, digits};
 use super::{Address, Listen, Server};
 
-/// Reads `host:port`, or `/path` with octal permissions behind a space.
+/// Reads `host:port`, or `/path` with octal permissions after a space.
 pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
     if text.starts_with('/') {
         return listen_unix(text);
@@ -24,8 +24,8 @@ pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
     Ok(Listen::Tcp { host: listen_host(host)?.into(), port })
 }
 
-/// A host that can be listened on, without brackets: an IP address, or what can be the name of one.
-/// The name itself is looked up at the start.
+/// A host to listen on, without brackets: an IP address, or a possible host name. The name is
+/// resolved at the start.
 pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
     let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let is_possible = match host {
@@ -38,8 +38,8 @@ pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
     })
 }
 
-/// Whether this may be the name of a host, or an IPv4 address in one of the forms that the system
-/// reads, of which `127.1` is one. Numbers alone are an address or nothing.
+/// Whether this is a possible host name, or an IPv4 address in a form that the system accepts, such
+/// as `127.1`. Numbers alone must be an address.
 fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
@@ -51,7 +51,7 @@ fn is_name(text: &str) -> bool {
     if is_number { is_ipv4(name) } else { name.len() <= 253 && name.split('.').all(is_label) }
 }
 
-/// Up to four numbers, of which the last fills all bytes that are left (`inet_aton`).
+/// Up to four numbers; the last number fills all remaining bytes (`inet_aton`).
 fn is_ipv4(text: &str) -> bool {
     let Some(parts) = text.split('.').map(digits).collect::<Option<Vec<_>>>() else { return false };
     let Some((last, bytes)) = parts.split_last() else { return false };
@@ -78,7 +78,7 @@ fn permissions(text: &str) -> Result<Option<u32>, Fault> {
     Ok(Some(mode).filter(|mode| *mode > 0))
 }
 
-/// Reads `host:port:weight` or `/path:weight`, with a name behind a space. The index is left 0.
+/// Reads `host:port:weight` or `/path:weight`, with a name after a space. The index stays 0.
 pub(super) fn server(text: &str) -> Result<Server, Fault> {
     let form = || {
         let wrong = "has an invalid \"hostname:port:weight [name]\"or \
@@ -131,8 +131,8 @@ fn server_weight(text: &str) -> Result<u32, Fault> {
     }
 }
 
-/// The name of a server that was given none (twemproxy `conf_add_server`): without the port on
-/// 11211, because libmemcached's clients hash it so, and with the colon behind a path.
+/// The name of a server without a configured name (twemproxy `conf_add_server`): without the port
+/// if it is 11211, as in libmemcached, and with a colon after a path.
 pub(super) fn ring_name(address: &Address) -> String {
     match address {
         Address::Tcp { host, port: 11211 } => host.clone(),
@@ -167,7 +167,7 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     Err(Fault::new("has an invalid value", right))
 }
 
-/// The greatest weight, as in twemproxy, whose numbers are signed 32 bits.
+/// The maximum weight, as in twemproxy, whose numbers are signed 32 bits.
 pub(super) const WEIGHT_MAX: u32 = i32::MAX as u32;
 
 /// `sun_path` holds 108 bytes on Linux, one of them the final zero.

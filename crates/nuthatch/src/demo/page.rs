@@ -1,7 +1,7 @@
-//! What the demo shows: the first words that a newcomer reads.
+//! The output of the demo, the first output that a new user reads.
 //!
-//! The one rule: no line is wider than 100 columns, and what a program could read (the table, the
-//! commands) is the same on a terminal and in a file.
+//! The one rule: no line is wider than 100 columns, and the parts that a program could read (the
+//! table, the commands) are the same on a terminal and in a file.
 
 use std::env;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What is wrong, if the node doesn't have the keys that it should.
+    /// The error, if the node does not have the expected keys.
     pub(super) fn fault(&self) -> Option<String> {
         let (has, should) = (self.figures.items, self.keys_by_ring);
         (has != should).then(|| format!("{} has {has} keys instead of {should}", self.name))
@@ -129,7 +129,7 @@ fn percent(keys: usize) -> f64 {
     100.0 * keys as f64 / KEYS as f64
 }
 
-/// Requests a second, in thousands: the rest would be false precision.
+/// Requests per second, rounded to thousands, because more digits would be false precision.
 fn rate(outcome: &Outcome) -> String {
     let millis = outcome.elapsed.as_millis().max(1);
     let thousands = outcome.requests as u128 / millis;

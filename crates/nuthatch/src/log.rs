@@ -46,7 +46,7 @@ pub enum Format {
 /// `format` a terminal gets text, and everything else JSON. From now on, a panic is logged, too.
 ///
 /// # Errors
-/// When the file can't be opened, or there is no room for the thread that writes.
+/// When the file can't be opened, or the writing thread cannot be started.
 pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Result<()> {
     LOGGER.sink.set(output)?;
     let is_for_people = output.is_none() && io::stderr().is_terminal();

@@ -38,8 +38,8 @@ const READERS_MAX: usize = 16;
 /// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// Listens and answers on a thread of its own. An address that begins with `/` is a unix socket,
-/// and one of `files`.
+/// Listens and answers on its own thread. An address that begins with `/` is a unix socket, and one
+/// of `files`.
 pub(crate) fn start(
     address: &str,
     port: u16,

@@ -59,7 +59,7 @@ mod tests {
             (b"DQpFTkQNCg==", Some(b"\r\nEND\r\n")),
             // The unused bits are not zero.
             (b"YR==", Some(b"a")),
-            // What is no base64 is skipped.
+            // Bytes that are not base64 are skipped.
             (b"Y-W_J!j", Some(b"abc")),
             // Nothing counts behind a padded group.
             (b"YQ==YWJj", Some(b"a")),

@@ -286,7 +286,7 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, class: Class, limits: &Limi
     Parsed::Request(Request::One(one(key, wire, expect, class)), line.len + data.len())
 }
 
-/// Why there is no data block behind a line.
+/// Why there is no data block after a line.
 pub(super) enum NoData {
     /// The number of bytes that are needed, from the start of the line.
     Partial(usize),

@@ -56,7 +56,7 @@ pub(super) enum Value {
     Many(Vec<Scalar>),
 }
 
-/// Reads the pools of a file; what is no pool is reported and left out.
+/// Reads the pools of a file; other entries are reported and left out.
 pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
     let text = match str::from_utf8(text) {
         Ok(text) => text,

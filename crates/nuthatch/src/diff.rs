@@ -1,7 +1,7 @@
 //! `nuthatch diff`: which keys move when one configuration replaces another.
 //!
-//! The one rule: a key moves when its server's address changes. A server that only gets another
-//! name keeps what it holds, so only the keys that its new name takes from it or gives it count.
+//! The one rule: a key moves when its server's address changes. A renamed server keeps its items,
+//! so only the keys that the new name moves to another address count.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -53,7 +53,8 @@ enum Pair<'c> {
     OnlyIn(&'c Pool, String),
 }
 
-/// Which pools to compare. Two pools that are alone in their files are a pair by any name.
+/// The pools to compare. If each configuration has only one pool, these two are compared whatever
+/// their names.
 fn pairs<'c>(question: &args::Diff, old: &'c Config, new: &'c Config) -> io::Result<Vec<Pair<'c>>> {
     if let Some(name) = &question.pool {
         let (before, after) = (old.choose(Some(name)), new.choose(Some(name)));
@@ -162,7 +163,7 @@ impl<'c> Change<'c> {
         self.flows.values().sum()
     }
 
-    /// The flows that lead somewhere else, the greatest first.
+    /// The flows between different places, the greatest first.
     fn moves(&self) -> Vec<(&Place, &Place, u64)> {
         let moved = self.flows.iter().filter(|((from, to), _)| from != to);
         let mut moves: Vec<_> = moved
@@ -229,7 +230,7 @@ impl<'c> Change<'c> {
     }
 }
 
-/// The places so far, and where each address is among them.
+/// The places so far, and the index of each address.
 #[derive(Default)]
 struct Places<'c> {
     all: Vec<Place>,

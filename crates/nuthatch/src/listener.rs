@@ -1,4 +1,4 @@
-//! Hop 1 of the walk: where clients come in.
+//! Hop 1 of the walk: accepts clients.
 
 use crate::config::clash::overlap;
 use crate::config::{Listen, Pool};
@@ -18,17 +18,17 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
-    /// Which pool it is of.
+    /// The pool that it belongs to.
     pub(crate) pool: usize,
     is_tcp: bool,
     keepalive: bool,
 }
 
-/// What a client reads that comes when there are `client_connections` already: memcached's words.
+/// The error for a client above `client_connections`: memcached's text.
 pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
 impl Listener {
-    /// Accepts one client. None if nobody is there any longer.
+    /// Accepts one client. `None` if no client is waiting any longer.
     pub(crate) fn accept(&self) -> sys::Result<Option<OwnedFd>> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match accept_with(&self.fd, flags) {
@@ -36,7 +36,8 @@ impl Listener {
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                 return Err(error);
             }
-            // Nobody is there, or no longer, or could not be reached: errors of that one only.
+            // No client is waiting, or the client has gone or is unreachable: these errors concern
+            // only this client.
             Err(_) => return Ok(None),
         };
         if self.is_tcp {
@@ -79,8 +80,8 @@ impl Taken {
 
 /// Opens the listeners of a pool: for each worker a list, with a socket for each address.
 ///
-/// TCP sockets are one per worker, between which the kernel deals the clients; a unix socket is
-/// one that all workers hold, and one of `files`.
+/// Each worker has its own TCP socket, and the kernel distributes the clients between them; all
+/// workers share one unix socket, which belongs to `files`.
 pub(crate) fn open(
     pool: &Pool,
     index: usize,
@@ -158,8 +159,8 @@ enum Version {
 fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let Opening { backlog, reuseport, workers, .. } = *how;
     if workers > 1 && !reuseport {
-        // Sockets that share a port would share it with another process, too, and half of our
-        // clients would be its. So the port must be free for one that does not share.
+        // Sockets that share a port would also share it with another process, which would get half
+        // of the clients. So the port must be free for a socket that does not share.
         drop(tcp_socket(address, version, false)?);
     }
     let mut sockets = Vec::new();

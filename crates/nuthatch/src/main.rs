@@ -1,7 +1,8 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
-//! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`, what `demo` shows, and what `man` and `completions` print. The exit code is 0, or 1 with a reason.
+//! All messages for the operator go to standard error, as in twemproxy; standard output has only
+//! the results of `route`, `diff`, `demo`, `man` and `completions`. The exit code is 0, or 1 with a
+//! reason.
 
 use std::env;
 use std::error::Error;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
             all.iter().for_each(|one| log::tell(&format!("nuthatch: {}\n", escaped(one))));
             return ExitCode::FAILURE;
         }
-        // Who closes our output early, as `head` does, has seen enough.
+        // A program that closes our output early, such as `head`, is not an error.
         let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
@@ -90,7 +91,7 @@ fn execute(command: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Said by the program as it is shipped.
+/// The error of the shipped program, which is built without the feature `demo`.
 #[cfg(not(feature = "demo"))]
 const NO_DEMO: &str = "this program is built without the commands demo and node; to use them, \
                        run \"cargo run --release -- demo\" in a clone of the source";

@@ -1,7 +1,7 @@
-//! The files that the process makes in places that others use too: unix sockets and the pid file.
+//! The files that the process creates in shared directories: unix sockets and the pid file.
 //!
-//! The one rule: the process removes what it made, and nothing else. A file that another process
-//! has put under the same name in the meantime stays.
+//! The one rule: the process removes only the files that it has created. A file that another
+//! process has created under the same name in the meantime stays.
 
 use std::fs;
 use std::io;
@@ -24,15 +24,14 @@ pub struct OwnFiles(Arc<Mutex<Files>>);
 #[derive(Debug, Default)]
 struct Files {
     files: Vec<OwnFile>,
-    /// Whether the process ends: a file that is made now is removed at once.
+    /// Whether the process is ending: a file that is created now is removed at once.
     are_removed: bool,
 }
 
-/// Looks whether the pid file could be written, so that a wrong path is told before anything else
-/// is done.
+/// Checks whether the pid file can be written, so that a wrong path is reported before the start.
 ///
 /// # Errors
-/// When the file, or the directory that it is to be in, can't be written.
+/// When the file, or its directory, cannot be written.
 pub fn check_pid_file(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match access(path, Access::WRITE_OK) {
@@ -62,19 +61,19 @@ fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// A file that is removed when this is dropped, if it is still the one that was made.
+/// A file that is removed when this value is dropped, if it is still the created file.
 #[derive(Debug)]
 enum OwnFile {
-    /// A unix socket. `inode` is open without access to the socket itself, so that the number of
-    /// the inode can't be given to another file while it is compared.
+    /// A unix socket. `inode` is open (`O_PATH`), so that the inode number cannot be reused for
+    /// another file before the comparison.
     Socket { path: PathBuf, inode: OwnedFd },
     /// A file with the process id in it.
     Pid { path: PathBuf },
 }
 
 impl OwnFiles {
-    /// Binds `socket` to the unix socket `path`. A socket there on which nobody listens any longer
-    /// is replaced; anything else is not ours to remove.
+    /// Binds `socket` to the unix socket `path`. A socket on which no process listens is replaced;
+    /// other files are not removed.
     pub(crate) fn bind_socket(&self, socket: impl AsFd, path: &Path) -> io::Result<()> {
         if let Some(obstacle) = obstacle(path) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, obstacle));
@@ -87,7 +86,7 @@ impl OwnFiles {
         Ok(())
     }
 
-    /// Writes the id of this process to `path`, in the place of what an earlier process wrote.
+    /// Writes the id of this process to `path`, and overwrites an existing file.
     pub(crate) fn write_pid(&self, path: &Path) -> io::Result<()> {
         fs::write(path, pid_line()).map_err(|error| cannot_write(path, &error))?;
         self.keep(OwnFile::Pid { path: path.to_owned() });
@@ -127,7 +126,7 @@ impl OwnFiles {
         })
     }
 
-    /// Removes the files, now and whenever one is made from now on.
+    /// Removes the files, and from now on every new file at once.
     pub(crate) fn remove(&self) {
         let mut files = self.lock();
         files.are_removed = true;
@@ -155,7 +154,7 @@ impl OwnFile {
                 };
                 (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
             }
-            // A device or a pipe is not looked into, and not removed.
+            // A device or a pipe is not read, and not removed.
             Self::Pid { path } => {
                 fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
                     && fs::read_to_string(path).is_ok_and(|text| text == pid_line())

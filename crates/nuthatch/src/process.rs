@@ -1,7 +1,7 @@
-//! The process: its signals, its open files, and its life in the background.
+//! The process: signals, the limit of open files, and the background process.
 //!
-//! The one rule: nothing here knows of clients or servers. Signals become [`ProcessEvent`]s that
-//! the main thread waits for; what they do is for the proxy to decide.
+//! The one rule: this module has no knowledge of clients and servers. Signals become
+//! [`ProcessEvent`]s that the main thread waits for; the proxy decides what they do.
 
 use std::env;
 use std::fs;
@@ -16,22 +16,23 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Received};
 
-/// What a signal asks for.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// SIGTERM or SIGINT: answer what is in flight, take nothing new, end. A second one means now.
+    /// SIGTERM or SIGINT: answer the requests in flight, accept no new clients, exit. A second
+    /// signal exits at once.
     Drain,
-    /// SIGHUP: open the log file anew.
+    /// SIGHUP: reopen the log file.
     ReopenLog,
-    /// SIGTTIN: log more.
+    /// SIGTTIN: raise the log level.
     RaiseLogLevel,
-    /// SIGTTOU: log less.
+    /// SIGTTOU: lower the log level.
     LowerLogLevel,
-    /// SIGUSR1 or SIGUSR2, which twemproxy logs and takes no further notice of.
+    /// SIGUSR1 or SIGUSR2, which twemproxy logs and otherwise ignores.
     User(i32),
 }
 
-/// The signals of the process, caught from the moment this is made.
+/// The signals of the process, caught from the construction of this value on.
 #[derive(Debug)]
 pub struct Signals(Received);
 
@@ -50,7 +51,7 @@ impl Signals {
         self.0.forever().next().map(event)
     }
 
-    /// What ends [`Self::wait`] from another thread.
+    /// A handle that ends [`Self::wait`] from another thread.
     #[must_use]
     pub fn wake_up(&self) -> WakeUp {
         WakeUp(self.0.handle())
@@ -78,11 +79,11 @@ fn event(signal: i32) -> ProcessEvent {
     }
 }
 
-/// Raises the number of files that may be open to what the system allows; returns that number,
-/// or `None` where there is no limit.
+/// Raises the limit of open files to the hard limit; returns the new limit, or `None` if there is
+/// no limit.
 ///
 /// # Errors
-/// When the system refuses, which leaves the limit as it was.
+/// When the system refuses; then the limit does not change.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -97,20 +98,20 @@ pub fn open_files_max() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// Where this process stands in going to the background.
+/// The role of this process in daemonizing.
 #[derive(Debug)]
 pub enum Daemon {
-    /// This is the foreground process, and its work is done: it ends with this code.
+    /// This is the foreground process, which must now exit with this code.
     Parent(ExitCode),
     /// This is the background process.
     Child(Ready),
 }
 
-/// Goes to the background: starts this program again with the same arguments in a session of its
-/// own and waits until that one says that it is [`Ready`] or ends.
+/// Daemonizes: starts this program again with the same arguments in its own session, and waits
+/// until the new process reports that it is [`Ready`] or exits.
 ///
-/// A fork would need no second start, but copies a process in the middle of its life, which safe
-/// code can't do. The working directory stays, as in twemproxy.
+/// A fork would need no second start, but safe Rust code cannot fork. The working directory stays,
+/// as in twemproxy.
 ///
 /// # Errors
 /// When the second process can't be started.
@@ -125,43 +126,44 @@ pub fn daemonize() -> io::Result<Daemon> {
     command.args(env::args_os().skip(1)).stdin(Stdio::null());
     command.env(CHILD_MARK, pipe_mark(&to_parent).unwrap_or_default()).stdout(to_parent);
     let mut child = command.spawn()?;
-    // It holds our copy of the end that is written to, without which the reading would not end.
+    // `command` holds a copy of the writing end; without this drop, reading would not end.
     drop(command);
     let mut said = Vec::new();
     from_child.read_to_end(&mut said)?;
     if said == READY {
         return Ok(Daemon::Parent(ExitCode::SUCCESS));
     }
-    // It ended before it was ready, and has said why on the same standard error.
+    // The process exited before it was ready, and has printed the reason to the same standard
+    // error.
     let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(Daemon::Parent(code.filter(|code| *code != 0).map_or(ExitCode::FAILURE, ExitCode::from)))
 }
 
-/// The duty to say when the proxy listens: until then its errors still go to the terminal.
+/// The obligation to report when the proxy listens: until then, errors go to the terminal.
 #[derive(Debug)]
 pub struct Ready {
     in_background: bool,
 }
 
 impl Ready {
-    /// For a process that stays in the foreground, where nobody waits.
+    /// For a process that stays in the foreground, where no other process waits.
     #[must_use]
     pub const fn in_foreground() -> Self {
         Self { in_background: false }
     }
 
-    /// Lets the foreground process end, and gives up standard output and error.
+    /// Lets the foreground process exit, and redirects standard output and error to `/dev/null`.
     ///
     /// # Errors
-    /// When `/dev/null` can't be put in their place.
+    /// When `/dev/null` cannot be used for them.
     pub fn announce(self) -> io::Result<()> {
         if !self.in_background {
             return Ok(());
         }
         let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
-        // The foreground process may be gone; then nobody waits for this word.
+        // The foreground process may already be gone; then no process waits for this.
         let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
-        // Lines that were logged until now may be for the terminal.
+        // Lines that were logged until now must still go to the terminal.
         log::flush();
         dup2_stdout(null.as_fd())?;
         dup2_stderr(null.as_fd())?;
@@ -176,11 +178,11 @@ fn pipe_mark(pipe: impl AsFd) -> Option<String> {
     is_pipe.then(|| format!("{}:{}", found.st_dev, found.st_ino))
 }
 
-/// Tells the second start that it is the one in the background: the variable has the name of the
-/// pipe that is its standard output. A variable that was merely inherited names no such pipe.
+/// Tells the new process that it is the background process: the variable has the name of the pipe
+/// that is its standard output. An inherited variable does not name this pipe.
 const CHILD_MARK: &str = "NUTHATCH_IN_BACKGROUND";
 
-/// What the background process writes when it listens.
+/// The message of the background process when it listens.
 const READY: &[u8] = b"ready\n";
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The proxy at work: starts the workers and waits for their end.
+//! Runs the proxy: starts the workers and waits for their end.
 //!
-//! The main thread waits for signals, from before the start on; the start has a thread, which then
-//! waits for the workers; each worker has a thread, the statistics port has one, and the admin port
-//! if there is one. A worker that fails ends the process: half a proxy is worse than one that is
-//! started again.
+//! The main thread waits for signals, already before the start; another thread runs the start and
+//! then waits for the workers; each worker, the statistics port and the admin port (if configured)
+//! have a thread each. If a worker fails, the process exits: a proxy with missing workers is worse
+//! than a restarted proxy.
 
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
@@ -23,6 +23,7 @@ use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
+use signal_hook::consts::SIGUSR1;
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,13 +31,13 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What all workers have in common of one pool.
+/// The data of one pool that all workers share.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedPool {
     pub(crate) pool: Arc<Pool>,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<PoolStats>]>,
-    /// From where on `stats` counts.
+    /// The values that `stats` subtracts.
     pub(crate) baseline: Arc<Baseline>,
     /// Which address of each server is used.
     pub(crate) addresses: Arc<[Addresses]>,
@@ -62,7 +63,8 @@ pub fn run(
         is_draining: Arc::clone(&is_draining),
     };
     let (started, end) = (Arc::clone(&inboxes), EndOfWaiting(signals.wake_up()));
-    // Signals count from now on, so the start, which may wait for a name server, has a thread.
+    // Signals are handled from now on, so the start, which may wait for a name server, runs on a
+    // separate thread.
     let server = thread::spawn(move || {
         let _end = end;
         let proxy = start.start(config)?;
@@ -99,7 +101,7 @@ pub fn run(
     outcome
 }
 
-/// What the start needs besides the configuration.
+/// The data for the start besides the configuration.
 struct Start {
     options: Options,
     ready: Ready,
@@ -108,7 +110,8 @@ struct Start {
 }
 
 impl Start {
-    /// Listens everywhere, and says so: to the log, in the pid file, to who waits for `ready`.
+    /// Opens all listeners, then reports this: in the log, in the pid file, to the process that
+    /// waits for `ready`.
     fn start(self, config: Config) -> io::Result<Proxy> {
         let Self { options, ready, files, is_draining } = self;
         let workers = options.workers.get();
@@ -119,7 +122,8 @@ impl Start {
         if let Some(listen) = &options.admin {
             admin::start(listen, proxy.admin(config.source, is_draining))?;
         }
-        // Not before it listens: a start that fails must not touch the file of a running process.
+        // Not before the proxy listens: a failed start must not change the file of a running
+        // process.
         if let Some(path) = &options.pid_file {
             files.write_pid(path)?;
         }
@@ -129,7 +133,7 @@ impl Start {
     }
 }
 
-/// Ends the waiting for signals when the thread that serves ends, in whatever way.
+/// Ends the wait for signals when the serving thread ends, for whatever reason.
 struct EndOfWaiting(WakeUp);
 
 impl Drop for EndOfWaiting {
@@ -151,12 +155,15 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
         }
         ProcessEvent::ReopenLog => logging::reopen(),
         ProcessEvent::RaiseLogLevel => {
-            log::info!(log_level = logging::raise(); "log level raised");
+            log::info!(log_level = logging::raise(); "log level changed");
         }
         ProcessEvent::LowerLogLevel => {
-            log::info!(log_level = logging::lower(); "log level lowered");
+            log::info!(log_level = logging::lower(); "log level changed");
         }
-        ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
+        ProcessEvent::User(signal) => {
+            let signal = if signal == SIGUSR1 { "SIGUSR1" } else { "SIGUSR2" };
+            log::info!(signal; "signal ignored");
+        }
     }
 }
 
@@ -166,11 +173,11 @@ pub struct Proxy {
     start: Instant,
     pools: Vec<SharedPool>,
     inboxes: Vec<Arc<Inbox>>,
-    /// Where a worker says how it ended; it is here for workers to come.
+    /// Workers send the result of their end here; new workers get a clone.
     ended: mpsc::Sender<io::Result<()>>,
     endings: mpsc::Receiver<io::Result<()>>,
     listeners: usize,
-    /// Keeps the unix sockets in place that it listens on.
+    /// Keeps the unix sockets of the listeners until the proxy is dropped.
     _files: OwnFiles,
 }
 
@@ -178,7 +185,7 @@ impl Proxy {
     /// Listens for `pools` and starts `workers` workers.
     ///
     /// # Errors
-    /// When a pool can't listen or the system has no room for a worker.
+    /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
         Self::start_with(pools, workers, &OwnFiles::default())
     }
@@ -226,13 +233,13 @@ impl Proxy {
         self.inboxes.push(Arc::clone(&inbox));
         let (start, ended) = (self.start, self.ended.clone());
         let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
-        // A proxy that nobody joins does not want to know.
+        // If nobody joins the proxy, the result is not needed.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
         thread::Builder::new().name(format!("worker {number}")).spawn(work)?;
         Ok(())
     }
 
-    /// What the admin port tells of.
+    /// The data for the admin port.
     fn admin(&self, source: Source, is_draining: Arc<AtomicBool>) -> Admin {
         Admin {
             source,
@@ -245,15 +252,15 @@ impl Proxy {
         }
     }
 
-    /// Asks all workers to answer what they have and end.
+    /// Tells all workers to answer the requests in flight and end.
     pub fn drain(&self) {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
     }
 
-    /// Waits for the end of all workers, or of the first that fails.
+    /// Waits until all workers have ended, or until one fails.
     ///
     /// # Errors
-    /// When the loop of one failed.
+    /// When the loop of a worker failed.
     pub fn join(self) -> io::Result<()> {
         drop(self.ended);
         let ended = self.endings.iter().collect::<io::Result<Vec<()>>>()?;
@@ -262,8 +269,9 @@ impl Proxy {
     }
 }
 
-/// How many clients each worker may have: descriptors are kept for all that can be connected to
-/// servers, or clients would take what serves them (twemproxy `core_calc_connections`).
+/// The maximum number of clients of each worker: file descriptors are reserved for all server
+/// connections, because clients could otherwise use all of them (twemproxy
+/// `core_calc_connections`).
 fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
@@ -280,8 +288,8 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
 /// readers of the admin port (twemproxy `RESERVED_FDS`).
 const RESERVED_FILES: usize = 48;
 
-/// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
-/// us and one to all.
+/// A second signal within this time counts as a copy of the first: wrappers often send a signal
+/// both to the process and to its group.
 const ECHO: Duration = Duration::from_millis(500);
 
 /// A pool's engine for one worker.

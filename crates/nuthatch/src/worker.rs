@@ -1,9 +1,9 @@
-//! The event loop: one thread with its own everything.
+//! The event loop of a worker: one thread with its own listeners, clients and server connections.
 //!
-//! A turn of the loop is five steps: wait, look at the clock, read, expire, flush. What is read in
-//! a turn is written at its end, with one write for each socket: that decides the speed, as nearly
-//! all of a request's cost is system calls. Workers share nothing but figures that one writes and
-//! others read, and which address of a server is used.
+//! A turn of the loop has five steps: wait, read the clock, read, expire, flush. All messages that
+//! are read in a turn are written at its end, with one write for each socket. This determines the
+//! speed, because system calls are most of the cost of a request. Workers share only counters,
+//! which have one writer each, and the choice of each server's address.
 
 use crate::client::{ClientSocket, Fate};
 use crate::drain::Drain;
@@ -26,34 +26,34 @@ use std::time::{self, Duration};
 pub(crate) struct Worker {
     poll: Poll,
     start: time::Instant,
-    /// When this turn began.
+    /// The start of this turn.
     now: Instant,
-    /// How many turns there were.
+    /// The number of turns so far.
     turns: u64,
     inbox: Arc<Inbox>,
     listeners: Vec<Listener>,
-    /// When listeners are watched again that were left alone for want of descriptors.
+    /// When the listeners are watched again after a lack of file descriptors.
     accept_again: Option<Instant>,
     pools: Vec<PoolSockets>,
     lingering: Lingering,
-    /// Clients of all pools that there are descriptors for.
+    /// The maximum number of clients of all pools, by file descriptors.
     clients_max: usize,
-    /// Its end, once that has begun.
+    /// The drain, once it has started.
     drain: Option<Drain>,
     scratch: Box<[u8]>,
 }
 
-/// One read takes at most so much.
+/// The maximum size of one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// With so many bytes ready, waiting for more saves nothing.
+/// With this many ready bytes, waiting for more saves nothing.
 const CORK_MAX: usize = 32 * 1024;
 
-/// How long a worker lets its listeners be when there are no descriptors left.
+/// How long a worker pauses accepting when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Worker {
-    /// A worker that listens and has not begun. Its time began at `start`.
+    /// A worker that listens and has not started. Its time counts from `start`.
     pub(crate) fn new(
         start: time::Instant,
         inbox: Arc<Inbox>,
@@ -83,7 +83,7 @@ impl Worker {
         })
     }
 
-    /// Works until it is drained.
+    /// Runs until the worker is drained.
     pub(crate) fn run(mut self) -> io::Result<()> {
         for pool in &mut self.pools {
             if pool.shared.pool.preconnect {
@@ -113,7 +113,7 @@ impl Worker {
         Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// How long the next wait may be.
+    /// The maximum time of the next wait.
     fn patience(&self) -> Option<Duration> {
         let busy = |pool: &PoolSockets| !pool.corked.is_empty() || pool.mux.has_resumable();
         if self.pools.iter().any(busy) {
@@ -128,7 +128,7 @@ impl Worker {
         next.chain(drain_turn).map(|at| at.since(now)).min()
     }
 
-    /// Hops 1, 2 and 9: takes what has come in.
+    /// Hops 1, 2 and 9: reads from all ready sockets.
     fn read(&mut self, ready: usize, now: Instant) {
         for index in 0..ready {
             let ready = self.poll.ready(index);
@@ -162,10 +162,10 @@ impl Worker {
         }
         let sockets = &mut self.pools[pool];
         if sockets.mux.has_ended(id) {
-            // There is nothing more to read, and nobody to write to.
+            // There is nothing more to read, and the client is gone.
             self.close_client(pool, id);
         } else if let Some(Some(socket)) = sockets.clients.get_mut(id.index()) {
-            // It is held: what it sent before it went is read when its turn comes.
+            // The client waits: the bytes that it sent before it disconnected are read later.
             socket.park(&self.poll);
         }
     }
@@ -183,7 +183,7 @@ impl Worker {
             if socket.discard(&pool.mux, &mut self.scratch) == Fate::Ends {
                 self.close_client(index, id);
             } else if !socket.discards(id, &pool.mux) {
-                // It was the end: there is no more to read, and perhaps nothing more to do.
+                // It was the end of the stream: there is nothing more to read.
                 self.write_client(index, id, now);
             }
         }
@@ -226,12 +226,12 @@ impl Worker {
     fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
-        // Those that linger have what descriptors are left.
+        // The lingering sockets use the last file descriptors.
         let free = self.clients_max.saturating_sub(clients);
         self.lingering.keep_below(free);
         if free == 0 || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
-            // It is closed in any case; a client that does not take the word has its end.
+            // The client is closed in any case, even if the error cannot be written.
             let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
             if free > 0 {
                 self.lingering.add(fd, Parting::Answered, &self.poll, now);
@@ -261,7 +261,7 @@ impl Worker {
         }
     }
 
-    /// Answers what has waited too long, and lets those go on that were held.
+    /// Times out requests that have waited too long, and resumes waiting clients.
     fn expire(&mut self, now: Instant) {
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
@@ -283,8 +283,8 @@ impl Worker {
         self.lingering.expire(now);
     }
 
-    /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
-    /// work to begin.
+    /// Hops 8 and 14: updates all sockets to the state of the engines. Servers first, so that they
+    /// can start to work.
     fn flush(&mut self, now: Instant) {
         self.turns += 1;
         let accepts = self.drain.is_none() && self.accept_again.is_none();
@@ -315,8 +315,8 @@ impl Worker {
         }
     }
 
-    /// Writes to a client, unless more of its replies will be here in the next turn: then they
-    /// leave together. A client waits for one turn at most, and the turn does not wait.
+    /// Writes to a client, unless more of its replies are expected in the next turn: then they are
+    /// written together. A client waits for at most one turn, and this turn does not sleep.
     fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
@@ -358,7 +358,7 @@ impl Worker {
         pool.mux.close_client(id);
     }
 
-    /// Takes no new clients from now on, and ends when those that are there have their replies.
+    /// Accepts no new clients from now on, and ends when the existing clients have their replies.
     fn drain(&mut self, now: Instant) {
         if self.drain.is_none() {
             self.listeners.clear();
@@ -367,8 +367,8 @@ impl Worker {
         }
     }
 
-    /// Lets a draining worker close clients that have had all their replies and have not sent
-    /// anything since. Says whether it is done: no request is on its way, or there is no time left.
+    /// Closes clients of a draining worker that have all their replies and have sent nothing since.
+    /// Returns whether the drain is complete: no requests are in flight, or the time is over.
     fn drain_turn(&mut self, now: Instant) -> bool {
         let Some(drain) = &mut self.drain else { return false };
         let is_out_of_time = drain.is_out_of_time(now);
@@ -389,8 +389,8 @@ impl Worker {
         is_out_of_time || is_quiet && self.lingering.lets_drain_end()
     }
 
-    /// Closes the idle ones of some clients, counted over all pools. Only these are read: one that
-    /// waits for a reply costs no system call.
+    /// Closes the idle clients among some clients, counted over all pools. Only idle clients are
+    /// read: a client that waits for a reply costs no system call.
     fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
         let mut first = 0;
         for index in 0..self.pools.len() {
@@ -399,7 +399,7 @@ impl Worker {
             for client in from..to {
                 let Some(id) = self.pools[index].client_at(client - first) else { continue };
                 if self.pools[index].is_idle(id) {
-                    // What it has sent may be here already.
+                    // The client may already have sent bytes.
                     self.read_client(index, id, now);
                     if self.pools[index].is_idle(id) {
                         self.part_with(index, id, Parting::Idle, now);

@@ -134,8 +134,8 @@ fn the_default_file_is_read_if_it_is_there_and_the_environment_if_not() {
         place.run(&["-t"]),
         said(
             "",
-            "error: environment: SERVERS: conf: pool 'memcached' has no servers; set SERVERS to \
-             host:port:weight,host:port:weight, or give a file with -c\n\
+            "error: environment: SERVERS: conf: pool 'memcached' has no servers; set SERVERS, \
+             such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a configuration file with -c\n\
              nuthatch: configuration from the environment: syntax is invalid\n",
             1
         )

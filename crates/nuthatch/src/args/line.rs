@@ -1,7 +1,7 @@
 //! The arguments that are left, and how the value of each kind of flag is read.
 //!
-//! The one rule: a value that twemproxy takes is taken, and one that it refuses is refused in its
-//! words.
+//! The one rule: a value that twemproxy accepts is accepted, and one that it refuses is refused
+//! with the same text.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -160,8 +160,8 @@ impl Line {
 }
 
 impl Flag {
-    /// Reads the flag from the environment, if the variable that stands for it is not empty.
-    /// Containers know log levels by their names.
+    /// Reads the flag from its environment variable, if the variable is not empty. `LOG_LEVEL` may
+    /// also be a name.
     pub(super) fn read_variable(
         &'static self,
         given: &mut Given,
@@ -201,7 +201,7 @@ impl Flag {
     }
 }
 
-/// The flag of that long name, or the only one that begins so (as `getopt_long` has it).
+/// The flag with that long name, or the only one with that prefix (as in `getopt_long`).
 fn long(name: &str, flags: &'static [Flag]) -> Result<&'static Flag, UsageError> {
     if let Some(exact) = flags.iter().find(|flag| flag.long == name) {
         return Ok(exact);
@@ -224,5 +224,5 @@ fn invalid_option(name: &str, flags: &[Flag]) -> UsageError {
     UsageError::new(format!("invalid option -- '--{name}'{meant}"))
 }
 
-/// More threads than any machine has use for.
+/// More threads than any machine can use.
 const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");

@@ -1,8 +1,8 @@
 //! The addresses of the configuration: what a pool listens on, and its servers.
 //!
-//! The one rule: an address is read from its end, as twemproxy does (`conf_set_listen`,
-//! `conf_add_server`), so that a host may hold colons; brackets around an IPv6 address are taken
-//! off and change nothing, not even the name on the ring.
+//! The one rule: an address is parsed from its end, as in twemproxy (`conf_set_listen`,
+//! `conf_add_server`), so that a host may contain colons; brackets around an IPv6 address are
+//! removed and have no effect, not even on the name on the ring.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::value::{Fault, digits};
 use super::{Address, Listen, Server};
 
-/// Reads `host:port`, or `/path` with octal permissions behind a space.
+/// Reads `host:port`, or `/path` with octal permissions after a space.
 pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
     if text.starts_with('/') {
         return listen_unix(text);
@@ -28,8 +28,8 @@ pub(super) fn listen_port(text: &str) -> Result<u16, Fault> {
     })
 }
 
-/// A host that can be listened on, without brackets: an IP address, or what can be the name of one.
-/// The name itself is looked up at the start.
+/// A host to listen on, without brackets: an IP address, or a possible host name. The name is
+/// resolved at the start.
 pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
     let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if is_link_local(host) {
@@ -53,8 +53,8 @@ pub(super) fn is_ip(text: &str) -> bool {
     if text.contains(':') { is_ipv6(text) } else { is_ipv4(text) }
 }
 
-/// Whether this may be the name of a host, or an IPv4 address in one of the forms that the system
-/// reads, of which `127.1` is one. Numbers alone are an address or nothing.
+/// Whether this is a possible host name, or an IPv4 address in a form that the system accepts, such
+/// as `127.1`. Numbers alone must be an address.
 fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
@@ -69,7 +69,7 @@ fn is_name(text: &str) -> bool {
     }
 }
 
-/// Up to four numbers, of which the last fills all bytes that are left (`inet_aton`).
+/// Up to four numbers; the last number fills all remaining bytes (`inet_aton`).
 fn is_ipv4(text: &str) -> bool {
     let Some(parts) = text.split('.').map(c_number).collect::<Option<Vec<_>>>() else {
         return false;
@@ -110,7 +110,7 @@ fn permissions(text: &str) -> Result<Option<u32>, Fault> {
     Ok(Some(mode).filter(|mode| *mode > 0))
 }
 
-/// Reads `host:port:weight` or `/path:weight`, with a name behind a space. The index is left 0.
+/// Reads `host:port:weight` or `/path:weight`, with a name after a space. The index stays 0.
 pub(super) fn server(text: &str) -> Result<Server, Fault> {
     let form = || Fault::new(NO_SERVER, SERVER_FORM);
     // Behind the last space is the name, and be it empty (twemproxy `conf_add_server`).
@@ -202,7 +202,7 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
 /// The port that is not part of a name (twemproxy `CONF_DEFAULT_KETAMA_PORT`).
 const DEFAULT_PORT: u16 = 11211;
 
-/// The greatest weight, as in twemproxy, whose numbers are signed 32 bits.
+/// The maximum weight, as in twemproxy, whose numbers are signed 32 bits.
 pub(super) const WEIGHT_MAX: u32 = i32::MAX as u32;
 
 /// `sun_path` holds 108 bytes on Linux, one of them the final zero.
@@ -216,7 +216,7 @@ const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; 
 pub(super) const NO_SERVER: &str = "has an invalid \"hostname:port:weight [name]\"or \
                                     \"/path/unix_socket:weight [name]\" format string";
 const SERVER_FORM: &str =
-    "write host:port:weight such as 10.0.0.1:11211:1, and a space and a name if you want one";
+    "write host:port:weight, such as 10.0.0.1:11211:1, optionally followed by a space and a name";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
-//! From text to meaning: raw pools become pools, or findings.
+//! Checks raw pools: the result is pools, or findings.
 //!
-//! The one rule: no check stops another. A fault is reported where it stands and the rest of the
-//! pool is still read, so a run shows every fault; the half-read pool never leaves this module.
+//! The one rule: no check stops another. An error is reported with its place and the rest of the
+//! pool is still checked, so that one run shows all errors; an invalid pool never leaves this
+//! module.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
@@ -124,7 +125,7 @@ impl Checks {
             }
             Value::One(one) if directive.takes_list() && one.text.is_empty() => {}
             Value::One(one) if one.text.is_empty() => {
-                // An empty value has no place of its own: the directive stands for it.
+                // An empty value has no place: the place of the directive is used.
                 self.value(directive, &Scalar { mark: name.mark, ..one.clone() });
             }
             Value::One(one) => self.value(directive, one),
@@ -206,7 +207,8 @@ impl Checks {
         };
         let right = match (name, &self.report.source) {
             (_, Source::Environment) => {
-                "set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+                "set SERVERS, such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a \
+                 configuration file with -c"
             }
             ("servers", _) => {
                 "write servers: and below it each server on a line as - host:port:weight"
@@ -220,7 +222,7 @@ impl Checks {
     /// Checks what depends on more than one directive.
     fn combinations(&mut self, raw: &RawPool) {
         let pool = self.pools.last_mut().expect("the pool was pushed before its combinations");
-        // Twemproxy counts first and compares then, so its 0 ejects on the first failure as 1 does.
+        // twemproxy counts before it compares, so with 0 it ejects at the first failure, as with 1.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
         let connections = capacity::connections(pool);
@@ -230,7 +232,9 @@ impl Checks {
             let wrong = "Redis pools are not supported, this version speaks memcached only".into();
             let right = match self.report.source {
                 Source::Environment => "set REDIS to false, or remove the variable",
-                Source::File(_) => "keep twemproxy for this pool, or remove the pool",
+                Source::File(_) => {
+                    "serve this pool with twemproxy, or remove the pool from the file"
+                }
             };
             self.about(raw, "redis", wrong, right);
         } else if pool.redis_auth.is_some() {
@@ -255,7 +259,7 @@ impl Checks {
         }
     }
 
-    /// Reports a fault of a directive that need not have been given.
+    /// Reports an error of a directive that may be missing.
     fn about(&mut self, raw: &RawPool, name: &str, wrong: String, right: &str) {
         let place = raw.entry(name).map_or(&raw.name, |entry| &entry.directive);
         self.error(place.remark(wrong, right));

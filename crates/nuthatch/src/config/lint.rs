@@ -1,7 +1,7 @@
-//! Warnings: what is right to the checks and still likely not what was meant.
+//! Warnings: valid settings that are probably not intended.
 //!
-//! The one rule: a warning says what will happen, with numbers of this pool's own ring where there
-//! are any, and what to do about it. Nothing that many good configurations do gets one.
+//! The one rule: a warning describes the effect, with numbers from the pool's own ring if possible,
+//! and a remedy. Settings that are common in good configurations cause no warning.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -12,7 +12,7 @@ use nuthatch_core::ring::{Distribution, Hash};
 use super::{Address, Config, Pool, Server, address};
 use crate::escape::escaped;
 
-/// One trap in one pool.
+/// One warning about one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The pool.
@@ -30,7 +30,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The traps of all pools, in the order of the pools.
+/// The warnings about all pools, in the order of the pools.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let check = |pool: &Pool| {
@@ -239,8 +239,8 @@ fn named_by_port(pool: &Pool) -> Option<Trap> {
     ))
 }
 
-/// Only names that no address gives by itself: a server that has moved and keeps the name of its
-/// old address has done well.
+/// Only names that differ from every address form: a server that has moved and keeps its old
+/// address as its name is correct.
 fn named_like_another(pool: &Pool) -> Option<Trap> {
     let is_address = |server: &&Server| {
         let name = &server.name;

@@ -1,7 +1,7 @@
-//! A configuration as text with places, before anything has a meaning.
+//! A configuration as texts with their places, before the checks.
 //!
-//! The one rule: a file and the environment look the same from here on: pools, each with entries
-//! that have a directive, one text or several, and the words with which a message names them.
+//! The one rule: a file and the environment become the same structure: pools with entries, each
+//! with a directive, one or several texts, and the names that messages use for them.
 
 use super::directive::Directive;
 use super::finding::{Finding, Mark, Report};
@@ -59,7 +59,7 @@ pub(super) enum Value {
     Many(Vec<Scalar>),
 }
 
-/// Reads the pools of a file; what is no pool is reported and left out.
+/// Reads the pools of a file; other entries are reported and left out.
 pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
     let text = match str::from_utf8(text) {
         Ok(text) => text,
@@ -145,7 +145,7 @@ fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entr
     let mark = value.mark;
     match flat(value, &directive.label) {
         Some(value) => Some(Entry { directive, value }),
-        // A directive that is passed over may have any shape.
+        // An ignored directive may have any value.
         None if Directive::find(&directive.text).is_some_and(Directive::is_ignored) => {
             Some(Entry { directive, value: Value::Many(Vec::new()) })
         }

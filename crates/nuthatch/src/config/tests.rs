@@ -209,7 +209,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "timeout: -5",
         "4:12: alpha.timeout: \"-5\": conf: directive \"timeout\" is not a number; \
-             write milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
+             write a number of milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
     ),
     (
         "preconnect: yes",
@@ -261,12 +261,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "redis: true",
         "4:3: alpha.redis: Redis pools are not supported, this version speaks memcached only; \
-             keep twemproxy for this pool, or remove the pool",
+             serve this pool with twemproxy, or remove the pool from the file",
     ),
     (
         "item_size_max: 2g",
         "4:18: alpha.item_size_max: \"2g\": conf: directive \"item_size_max\" is out of range; \
-             write a number of bytes from 1 to 1073741824, or one with k, m or g such as 64k",
+             write a number of bytes from 1 to 1073741824, or a number with the unit k, m or g, \
+             such as 64k",
     ),
     (
         "client_backlog_max: 1k",
@@ -317,8 +318,8 @@ fn a_wrong_address_is_reported_with_its_index() {
 ";
     let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight \
         [name]\" \
-                format string; write host:port:weight such as 10.0.0.1:11211:1, and a space \
-                and a name if you want one";
+                format string; write host:port:weight, such as 10.0.0.1:11211:1, optionally \
+                followed by a space and a name";
     let of = "in \"hostname:port:weight [name]\" format string";
     let listen = "directive \"listen\" has an invalid";
     assert_eq!(
@@ -880,7 +881,8 @@ fn an_empty_variable_is_an_unset_one() {
         assert_eq!(
             environment(variables).unwrap_err().to_string(),
             "environment: SERVERS: conf: pool 'memcached' has no servers; \
-             set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+             set SERVERS, such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a \
+             configuration file with -c"
         );
     }
 }

@@ -317,8 +317,8 @@ fn a_key_is_looked_up_as_the_command_line_does() {
     }
 }
 
-const BAD_KEY: &str =
-    "invalid key: a key has 1 to 250 bytes, without spaces and control characters";
+const BAD_KEY: &str = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
+                       return or space";
 
 #[test]
 #[ignore = "needs memcached: run make it"]

@@ -89,17 +89,21 @@ pub(super) static RULES: [Rule; 16] = [
     rule("flush_all", "| `flush_all` | refused unless allowed |", |case| {
         case.verb() == b"flush_all" && case.ours_is_one_error()
     }),
-    rule("stats", "| `stats` | the proxy's |", |case| {
+    rule("stats", "| `stats` | the figures of the proxy |", |case| {
         case.verb() == b"stats"
             && case.ours.ended == Ended::Open
             && case.ours.lines().all(|line| line.starts_with(b"STAT ") || line == b"END")
     }),
-    rule("long line", "| `delete <2048 bytes>` | `CLIENT_ERROR line too long` | ends |", |case| {
-        // A request that ends within a line makes a long one of that and what follows it.
-        case.ours.bytes.ends_with(b"CLIENT_ERROR line too long\r\n")
-            && case.ours.ended == Ended::Closed
-            && (case.first_line().0.len() >= 2048 || !case.request.ends_with(b"\n"))
-    }),
+    rule(
+        "long line",
+        "| `delete <2048 bytes>` | `CLIENT_ERROR line too long` | closes |",
+        |case| {
+            // A request that ends within a line makes a long one of that and what follows it.
+            case.ours.bytes.ends_with(b"CLIENT_ERROR line too long\r\n")
+                && case.ours.ended == Ended::Closed
+                && (case.first_line().0.len() >= 2048 || !case.request.ends_with(b"\n"))
+        },
+    ),
     rule("refused but touched", "| `gat` with a key that is too long |", |case| {
         matches!(case.verb(), b"gat" | b"gats") && case.ours_is(BAD_LINE)
     }),

@@ -276,6 +276,9 @@ fn a_key_is_looked_up_as_the_command_line_does() {
         ("?key=a%20b", BAD_KEY.to_owned()),
         ("?key=", BAD_KEY.to_owned()),
         ("?key=a%0d%0a", BAD_KEY.to_owned()),
+        ("?key=%zz", "invalid value: '%zz' is no byte; write % itself as %25".to_owned()),
+        ("?key=50%", "invalid value: '%' is no byte; write % itself as %25".to_owned()),
+        ("?key=a&pool=%a%41", "invalid value: '%a' is no byte; write % itself as %25".to_owned()),
         (&format!("?key={long}"), BAD_KEY.to_owned()),
     ] {
         let page = watched.get(&format!("/route{query}"));
@@ -286,7 +289,7 @@ fn a_key_is_looked_up_as_the_command_line_does() {
 }
 
 const BAD_KEY: &str =
-    "invalid key: a key has 1 to 250 bytes, without spaces and control characters";
+    "invalid key: a key has 1 to 250 bytes, without NUL, line feed, carriage return and space";
 
 #[test]
 #[ignore = "needs memcached: run make it"]

@@ -14,12 +14,14 @@
 //! What a line says stands in its words, what it is about in figures by name (`pool=`, `server=`,
 //! `reason=`): people read the line ([`Format::Text`]), programs the names ([`Format::Json`]).
 
+use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::kv::Value;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 mod line;
 mod panic;
@@ -85,6 +87,19 @@ pub fn tell(text: &str) {
     let _ = sink::write_within(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
 }
 
+/// Logs an event at whatever level holds: who sends a signal is told what it did.
+pub fn always(words: &str, figures: &[(&str, Value<'_>)]) {
+    let mut record = Record::builder();
+    record.level(Level::Info).key_values(&figures);
+    LOGGER.queue.offer(LOGGER.line(&record.args(format_args!("{words}")).build()));
+}
+
+/// Logs why the program can't go on. Says whether whoever reads standard error has been told by that.
+pub fn tells_the_end(error: &dyn Error) -> bool {
+    log::error!("{error}");
+    !LOGGER.sink.is_file() && log::max_level() >= LevelFilter::Error
+}
+
 /// How long the end of the program waits for the reader of its log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -113,14 +128,19 @@ const LEVEL_NAMES: [(&str, u8); 10] = [
     ("trace", LEVEL_MAX),
 ];
 
-/// Logs more: the next level, up to [`LEVEL_MAX`]. Returns the level that now holds.
-pub fn raise() -> u8 {
-    set_level(level().saturating_add(1))
+/// Logs more: the next level, up to [`LEVEL_MAX`]. Returns the level that now holds, if it is another.
+pub fn raise() -> Option<u8> {
+    change_level(level().saturating_add(1))
 }
 
-/// Logs less: the level before, down to 0. Returns the level that now holds.
-pub fn lower() -> u8 {
-    set_level(level().saturating_sub(1))
+/// Logs less: the level before, down to 0. Returns the level that now holds, if it is another.
+pub fn lower() -> Option<u8> {
+    change_level(level().saturating_sub(1))
+}
+
+fn change_level(wanted: u8) -> Option<u8> {
+    let before = level();
+    Some(set_level(wanted)).filter(|level| *level != before)
 }
 
 /// The level that holds.

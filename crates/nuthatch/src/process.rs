@@ -27,8 +27,8 @@ pub enum ProcessEvent {
     RaiseLogLevel,
     /// SIGTTOU: log less.
     LowerLogLevel,
-    /// SIGUSR1 or SIGUSR2, which twemproxy logs and takes no further notice of.
-    User(i32),
+    /// SIGUSR1 or SIGUSR2, by name, which twemproxy logs and takes no further notice of.
+    User(&'static str),
 }
 
 /// The signals of the process, caught from the moment this is made.
@@ -74,7 +74,8 @@ fn event(signal: i32) -> ProcessEvent {
         SIGHUP => ProcessEvent::ReopenLog,
         SIGTTIN => ProcessEvent::RaiseLogLevel,
         SIGTTOU => ProcessEvent::LowerLogLevel,
-        other => ProcessEvent::User(other),
+        SIGUSR1 => ProcessEvent::User("SIGUSR1"),
+        _ => ProcessEvent::User("SIGUSR2"),
     }
 }
 
@@ -197,8 +198,8 @@ mod tests {
             (Signal::HUP, ProcessEvent::ReopenLog),
             (Signal::TTIN, ProcessEvent::RaiseLogLevel),
             (Signal::TTOU, ProcessEvent::LowerLogLevel),
-            (Signal::USR1, ProcessEvent::User(SIGUSR1)),
-            (Signal::USR2, ProcessEvent::User(SIGUSR2)),
+            (Signal::USR1, ProcessEvent::User("SIGUSR1")),
+            (Signal::USR2, ProcessEvent::User("SIGUSR2")),
             (Signal::INT, ProcessEvent::Drain),
             (Signal::TERM, ProcessEvent::Drain),
         ] {

@@ -18,6 +18,7 @@ use crate::question::Baseline;
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
 use nuthatch_core::health::Ejection;
+use log::kv::Value;
 use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
@@ -144,15 +145,20 @@ fn now() -> Instant {
 fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
     match event {
         ProcessEvent::Drain => {
-            log::info!("draining: no new clients, answering the requests in flight");
+            logging::always("draining: no new clients, answering the requests in flight", &[]);
             inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
         }
         ProcessEvent::ReopenLog => logging::reopen(),
-        ProcessEvent::RaiseLogLevel => {
-            log::info!(log_level = logging::raise(); "log level raised");
-        }
-        ProcessEvent::LowerLogLevel => {
-            log::info!(log_level = logging::lower(); "log level lowered");
+        ProcessEvent::RaiseLogLevel => match logging::raise() {
+            Some(level) => logging::always("log level raised", &log_level(level)),
+            None => logging::always("no log level is higher", &log_level(logging::level())),
+        },
+        ProcessEvent::LowerLogLevel => match logging::lower() {
+            Some(level) => logging::always("log level lowered", &log_level(level)),
+            None => logging::always("no log level is lower", &log_level(logging::level())),
+        },
+        ProcessEvent::User(signal) => {
+            logging::always("signal has no effect", &[("signal", signal.into())]);
         }
         ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
     }
@@ -187,6 +193,10 @@ impl Proxy {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
             baseline: Arc::default(),
             addresses: pool.servers.iter().map(|_| Addresses::default()).collect(),
+fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
+    [("log_level", level.into())]
+}
+
             pool: Arc::new(pool),
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();

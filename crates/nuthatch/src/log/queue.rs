@@ -146,8 +146,8 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 
 fn reopen() {
     match LOGGER.sink.reopen() {
-        Ok(true) => log::info!("log file reopened"),
-        Ok(false) => log::info!("nothing to reopen: the log goes to standard error"),
+        Ok(true) => super::always("log file reopened", &[]),
+        Ok(false) => super::always("nothing to reopen: the log goes to standard error", &[]),
         Err(error) => log::error!("{error}"),
     }
 }

@@ -103,6 +103,23 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
+    match serve_with_log(config, shortage.is_some(), options, ready) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if log::tells_the_end(&error) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Serves; why it can't is for the log.
+fn serve_with_log(
+    config: Config,
+    has_shortage: bool,
+    options: &Options,
+    ready: Ready,
+) -> io::Result<()> {
+    if options.daemonize {
+        process::clear_umask();
+    }
     if let Some(path) = &options.pid_file {
         own_files::check_pid_file(path)?;
     }
@@ -111,13 +128,11 @@ fn serve(options: &Options) -> Outcome {
     if let Some(bytes) = options.mbuf_size {
         ::log::debug!("option -m {bytes} has no effect: nuthatch has no mbufs");
     }
-    let warnings =
-        lint::warnings(&config).len() + config.notes.len() + usize::from(shortage.is_some());
+    let warnings = lint::warnings(&config).len() + config.notes.len() + usize::from(has_shortage);
     if warnings > 0 {
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
-    nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
-    Ok(ExitCode::SUCCESS)
+    nuthatch::run(config, options, signals, ready)
 }
 
 /// What the system grants; the limit of open files is the one that it can be raised to.

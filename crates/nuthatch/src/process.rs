@@ -10,8 +10,10 @@ use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::log;
-use rustix::fs::{FileType, fstat};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::fs::{FileType, Mode, fstat};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, setsid, umask,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Received};
@@ -80,6 +82,12 @@ fn event(signal: i32) -> ProcessEvent {
 }
 
 /// Raises the number of files that may be open to what the system allows; returns that number,
+/// Takes nothing from the permissions of files that are made from now on, as twemproxy does in the
+/// background: all users may connect to a unix socket for which no permissions are set.
+pub fn clear_umask() {
+    umask(Mode::empty());
+}
+
 /// or `None` where there is no limit.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,5 +118,6 @@ fn open(path: &Path) -> io::Result<File> {
             format!("failed to open log file '{}': {error}", path.display()),
         )
     };
-    OpenOptions::new().create(true).append(true).open(path).map_err(named)
+    // Readable for all, but writable for its owner only, as twemproxy makes it.
+    OpenOptions::new().create(true).append(true).mode(0o644).open(path).map_err(named)
 }

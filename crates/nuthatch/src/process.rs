@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use crate::log;
 use rustix::fs::{FileType, Mode, fstat};
@@ -81,13 +82,13 @@ fn event(signal: i32) -> ProcessEvent {
     }
 }
 
-/// Raises the number of files that may be open to what the system allows; returns that number,
 /// Takes nothing from the permissions of files that are made from now on, as twemproxy does in the
 /// background: all users may connect to a unix socket for which no permissions are set.
 pub fn clear_umask() {
     umask(Mode::empty());
 }
 
+/// Raises the number of files that may be open to what the system allows; returns that number,
 /// or `None` where there is no limit.
 ///
 /// # Errors
@@ -116,7 +117,8 @@ pub enum Daemon {
 }
 
 /// Goes to the background: starts this program again with the same arguments in a session of its
-/// own and waits until that one says that it is [`Ready`] or ends.
+/// own and waits until that one says that it is [`Ready`] or ends. A signal to end is for that one,
+/// too.
 ///
 /// A fork would need no second start, but copies a process in the middle of its life, which safe
 /// code can't do. The working directory stays, as in twemproxy.
@@ -133,15 +135,24 @@ pub fn daemonize() -> io::Result<Daemon> {
     let mut command = Command::new(env::current_exe()?);
     command.args(env::args_os().skip(1)).stdin(Stdio::null());
     command.env(CHILD_MARK, pipe_mark(&to_parent).unwrap_or_default()).stdout(to_parent);
+    // None that comes from now on may be lost, or a process would stay that nobody knows of.
+    let mut signals = Received::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
     let mut child = command.spawn()?;
+    let id = Pid::from_child(&child);
+    // The id is the child's for as long as it was not waited for.
+    let end = move |_: &i32| kill_process(id, Signal::TERM).is_ok();
+    let ending = thread::spawn(move || signals.forever().filter(end).count());
     // It holds our copy of the end that is written to, without which the reading would not end.
     drop(command);
     let mut said = Vec::new();
     from_child.read_to_end(&mut said)?;
-    if said == READY {
+    handle.close();
+    let was_ended = ending.join().is_ok_and(|count| count > 0);
+    if said == READY && !was_ended {
         return Ok(Daemon::Parent(ExitCode::SUCCESS));
     }
-    // It ended before it was ready, and has said why on the same standard error.
+    // It has ended before it was ready, and has said why on the same standard error, or it ends.
     let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(Daemon::Parent(code.filter(|code| *code != 0).map_or(ExitCode::FAILURE, ExitCode::from)))
 }
@@ -194,7 +205,7 @@ const READY: &[u8] = b"ready\n";
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Signal, getpid, kill_process};
+    use rustix::process::getpid;
 
     use super::*;
 

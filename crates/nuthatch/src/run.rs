@@ -235,7 +235,8 @@ fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
         let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
         // A proxy that nobody joins does not want to know.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
-        thread::Builder::new().name(format!("worker {number}")).spawn(work)?;
+        let thread = thread::Builder::new().name(format!("worker {number}"));
+        thread.spawn(work).map_err(|error| self.no_room(number, &error))?;
         Ok(())
     }
 
@@ -274,6 +275,16 @@ fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
 fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
+    fn no_room(&self, number: usize, error: &io::Error) -> io::Error {
+        let workers = self.pools[0].workers.len();
+        let text = format!(
+            "worker {} of {workers} can't start: {error}; raise the limit of threads (ulimit -u, \
+             pids.max) or of memory, or lower --workers",
+            number + 1
+        );
+        io::Error::new(error.kind(), text)
+    }
+
     let per_pool = pools
         .iter()
         .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));

@@ -28,6 +28,11 @@ pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n
 
 impl Listener {
     /// Accepts one client. None if nobody is there any longer.
+    /// The address that it has, if it is one of a network.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()
+    }
+
     pub(crate) fn accept(&self) -> sys::Result<Option<OwnedFd>> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match accept_with(&self.fd, flags) {

@@ -24,6 +24,7 @@ use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
+use std::collections::HashMap;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -238,6 +239,7 @@ fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
         let thread = thread::Builder::new().name(format!("worker {number}"));
         thread.spawn(work).map_err(|error| self.no_room(number, &error))?;
         Ok(())
+        check_addresses(&pools, &lists)?;
     }
 
     /// What the admin port tells of.
@@ -313,6 +315,24 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
     let ring = config.ring(since_epoch.as_secs() ^ number << 32);
     let options = mux::Options {
         protocol: Protocol::Memcache,
+/// Looks whether two pools listen on one address, which is possible with `reuseport`: clients of
+/// either would be those of the other.
+fn check_addresses(pools: &[SharedPool], lists: &[Vec<Listener>]) -> io::Result<()> {
+    let mut owners = HashMap::new();
+    for listener in lists.iter().flatten() {
+        let Some(address) = listener.address() else { continue };
+        let owner = *owners.entry(address).or_insert(listener.pool);
+        if owner != listener.pool {
+            let [one, two] = [owner, listener.pool].map(|pool| &pools[pool].pool.name);
+            let text = format!(
+                "pools '{one}' and '{two}' both listen on {address}; give each an address of its own"
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+    }
+    Ok(())
+}
+
         ejection,
         timeout: config.timeout,
         server_connections: config.server_connections,
@@ -321,4 +341,28 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
         epoch: since_epoch,
     };
     Mux::new(ring, options, stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn two_pools_that_come_to_share_an_address_are_refused() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!("one: {{listen: \"{free}\", reuseport: true, servers: [a:1:1]}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        let one = config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
+        let mut two = one.clone();
+        two.name = "two".into();
+        let refused = Proxy::start(vec![one.clone(), two], 2).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!("pools 'one' and 'two' both listen on {free}; give each an address of its own")
+        );
+        Proxy::start(vec![one], 2).unwrap().drain();
+    }
 }

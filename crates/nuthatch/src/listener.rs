@@ -2,6 +2,7 @@
 
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
+use crate::patience::{FOR_THE_SIGNALLED, Patience};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::{self as sys, Errno};
@@ -27,12 +28,12 @@ pub(crate) struct Listener {
 pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
 impl Listener {
-    /// Accepts one client. None if nobody is there any longer.
     /// The address that it has, if it is one of a network.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()
     }
 
+    /// Accepts one client. None if nobody is there any longer.
     pub(crate) fn accept(&self) -> sys::Result<Option<OwnedFd>> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match accept_with(&self.fd, flags) {
@@ -62,12 +63,13 @@ impl AsFd for Listener {
 /// Opens the listeners of a pool: for each worker a list, with a socket for each address.
 ///
 /// TCP sockets are one per worker, between which the kernel deals the clients; a unix socket is
-/// one that all workers hold, and one of `files`.
+/// one that all workers hold, and one of `files`. What is in use is waited for with `patience`.
 pub(crate) fn open(
     pool: &Pool,
     index: usize,
     workers: usize,
     files: &OwnFiles,
+    patience: &Patience,
 ) -> io::Result<Vec<Vec<Listener>>> {
     let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
@@ -78,11 +80,11 @@ pub(crate) fn open(
             io::Error::new(error.kind(), text)
         };
         let is_tcp = matches!(address, Listen::Tcp { .. });
-        let sockets = match address {
+        let sockets = || match address {
             Listen::Tcp { host, port } => tcp(host, *port, &how),
             Listen::Unix { path, mode } => unix(path, *mode, &how),
         };
-        let sockets = sockets.map_err(named)?;
+        let sockets = patience.open(FOR_THE_SIGNALLED, || sockets().map_err(named))?;
         let servers = pool.servers.len();
         match sockets.first().map(getsockname).and_then(Result::ok).map(SocketAddr::try_from) {
             Some(Ok(bound)) => {
@@ -143,11 +145,8 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    how.files.bind_socket(&fd, path)?;
-    if let Some(mode) = mode.filter(|mode| *mode != 0) {
-        rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
-    }
-    listen(&fd, how.backlog)?;
+    let mode = mode.filter(|mode| *mode != 0).map(Mode::from_raw_mode);
+    how.files.listen(&fd, path, mode, how.backlog)?;
     let mut sockets = Vec::new();
     for _ in 1..how.workers {
         sockets.push(fd.try_clone()?);

@@ -7,15 +7,19 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Access, CWD, Mode, OFlags, access, fstat, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, chmod, flock, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
+
+use crate::patience::Patience;
+use crate::pid_file::{self, PidFile};
 
 /// The files of this process, removed at its end, or with the last of its clones.
 #[derive(Debug, Clone, Default)]
@@ -23,73 +27,74 @@ pub struct OwnFiles(Arc<Mutex<Files>>);
 
 #[derive(Debug, Default)]
 struct Files {
-    files: Vec<OwnFile>,
+    sockets: Vec<OwnSocket>,
+    pid_file: Option<PidFile>,
     /// Whether the process ends: a file that is made now is removed at once.
     are_removed: bool,
 }
 
-/// Looks whether the pid file could be written, so that a wrong path is told before anything else
-/// is done.
-///
-/// # Errors
-/// When the file, or the directory that it is to be in, can't be written.
-pub fn check_pid_file(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match access(path, Access::WRITE_OK) {
-        Err(Errno::NOENT) => {
-            access(folder.unwrap_or_else(|| Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
-        }
-        other => other,
-    }
-    .map_err(|error| cannot_write(path, &error.into()))
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
-    let text = format!("failed to write pid file '{}': {error}", path.display());
-    io::Error::new(error.kind(), text)
-}
-
-/// A file that is removed when this is dropped, if it is still the one that was made.
+/// A unix socket. It is removed when this is dropped, if it is still the one that was made. `inode` is open without access to the socket itself, so that the number of the
+/// inode can't be given to another file while it is compared.
 #[derive(Debug)]
-enum OwnFile {
-    /// A unix socket. `inode` is open without access to the socket itself, so that the number of
-    /// the inode can't be given to another file while it is compared.
-    Socket { path: PathBuf, inode: OwnedFd },
-    /// A file with the process id in it.
-    Pid { path: PathBuf },
+struct OwnSocket {
+    path: PathBuf,
+    inode: OwnedFd,
 }
 
 impl OwnFiles {
-    /// Binds `socket` to the unix socket `path`. A socket there on which nobody listens any longer
-    /// is replaced; anything else is not ours to remove.
-    pub(crate) fn bind_socket(&self, socket: impl AsFd, path: &Path) -> io::Result<()> {
+    /// Listens with `socket` on the unix socket `path`. A socket there on which nobody listens any
+    /// longer is replaced; anything else is not ours to remove.
+    ///
+    /// Between `bind` and `listen` a socket looks as if it were abandoned, so the folder is locked:
+    /// of two processes that start at once, one listens before the other looks.
+    pub(crate) fn listen(
+        &self,
+        socket: impl AsFd,
+        path: &Path,
+        mode: Option<Mode>,
+        backlog: i32,
+    ) -> io::Result<()> {
+        let lock = FolderLock::take(path, START_PATIENCE);
+        if lock.is_none() {
+            log::warn!(path:% = path.display(); "could not lock the folder of a unix socket");
+        }
         remove_abandoned(path)?;
-        bind(socket, &SocketAddrUnix::new(path)?)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inode = openat(CWD, path, flags, Mode::empty())?;
-        self.keep(OwnFile::Socket { path: path.to_owned(), inode });
-        Ok(())
+        let outcome =
+            mode.map_or(Ok(()), |mode| chmod(path, mode)).and_then(|()| listen(&socket, backlog));
+        // What is kept may be removed at once, and that takes the lock.
+        drop(lock);
+        let socket = OwnSocket { path: path.to_owned(), inode };
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.sockets.push(socket);
+        }
+        Ok(outcome?)
     }
 
     /// Writes the id of this process to `path`, in the place of what an earlier process wrote.
-    pub(crate) fn write_pid(&self, path: &Path) -> io::Result<()> {
-        fs::write(path, pid_line()).map_err(|error| cannot_write(path, &error))?;
-        self.keep(OwnFile::Pid { path: path.to_owned() });
+    pub(crate) fn write_pid(&self, path: &Path, patience: &Patience) -> io::Result<()> {
+        let file = PidFile::write(path, patience)?;
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.pid_file = Some(file);
+        }
         Ok(())
+    }
+
+    /// Lets another process have the pid file, as this one is about to end.
+    pub(crate) fn give_up_pid(&self) {
+        self.lock().pid_file.iter().for_each(PidFile::give_up);
     }
 
     /// Removes the files, now and whenever one is made from now on.
     pub(crate) fn remove(&self) {
         let mut files = self.lock();
         files.are_removed = true;
-        files.files.clear();
-    }
-
-    fn keep(&self, file: OwnFile) {
-        let mut files = self.lock();
-        if !files.are_removed {
-            files.files.push(file);
-        }
+        files.sockets.clear();
+        files.pid_file = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -97,37 +102,65 @@ impl OwnFiles {
     }
 }
 
-impl OwnFile {
+/// Looks whether the pid file could be written, so that a wrong path is told before anything else
+/// is done.
+///
+/// # Errors
+/// When it can't be written, is no regular file, or is that of a running process.
+pub fn check_pid_file(path: &Path) -> io::Result<()> {
+    pid_file::check(path, &Patience::until(Arc::default()))
+}
+
+impl OwnSocket {
     fn is_still_ours(&self) -> bool {
-        match self {
-            Self::Socket { path, inode } => {
-                let (Ok(found), Ok(made)) = (fs::symlink_metadata(path), fstat(inode)) else {
-                    return false;
-                };
-                (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
-            }
-            // A device or a pipe is not looked into, and not removed.
-            Self::Pid { path } => {
-                fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
-                    && fs::read_to_string(path).is_ok_and(|text| text == pid_line())
-            }
-        }
+        let (Ok(found), Ok(made)) = (fs::symlink_metadata(&self.path), fstat(&self.inode)) else {
+            return false;
+        };
+        (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
     }
 }
 
-impl Drop for OwnFile {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
-        let (Self::Socket { path, .. } | Self::Pid { path }) = self;
-        let path = path.clone();
+        let _lock = FolderLock::take(&self.path, END_PATIENCE);
         if self.is_still_ours() {
             // Somebody else may have removed it just now, which is what is wanted.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn pid_line() -> String {
-    format!("{}\n", process::id())
+/// A lock on the folder that a socket is in, which leaves no file behind. It is for processes of
+/// ours only; nobody else has to heed it.
+struct FolderLock {
+    _folder: OwnedFd,
+}
+
+/// How long a start waits for a lock. Who starts or ends holds it for a moment; another program that
+/// holds it, such as `flock`, may do so for ever.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the end waits for a lock.
+const END_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often who waits for a lock tries.
+const LOCK_STEP: Duration = Duration::from_millis(2);
+
+impl FolderLock {
+    /// Locks the folder of `path`; None if that is not possible.
+    fn take(path: &Path, patience: Duration) -> Option<Self> {
+        let folder = pid_file::folder(path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, folder, flags, Mode::empty()).ok()?;
+        for _ in 0..patience.as_millis() / LOCK_STEP.as_millis() {
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(Self { _folder: folder }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_STEP),
+                Err(_) => return None,
+            }
+        }
+        None
+    }
 }
 
 /// Removes the unix socket that an earlier run left behind.
@@ -158,8 +191,8 @@ fn connection(path: &Path) -> rustix::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::{env, process};
 
     use super::*;
 
@@ -172,38 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_file_goes_with_its_process() {
-        let (path, files) = (place("pid"), OwnFiles::default());
-        fs::write(&path, "an earlier process").unwrap();
-        files.write_pid(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
-        drop(files);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_pid_file_with_the_id_of_another_process_stays() {
-        let (path, files) = (place("other-pid"), OwnFiles::default());
-        files.write_pid(&path).unwrap();
-        fs::write(&path, "1\n").unwrap();
-        files.remove();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
-        fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
     fn a_unix_socket_goes_with_its_process_and_another_under_its_name_stays() {
         let (path, files) = (place("sock"), OwnFiles::default());
         let own = socket();
-        files.bind_socket(&own, &path).unwrap();
+        files.listen(&own, &path, None, 1).unwrap();
         drop(own);
         // Nobody listens on it: it is replaced.
-        files.bind_socket(socket(), &path).unwrap();
+        files.listen(socket(), &path, None, 1).unwrap();
         files.remove();
         assert!(!path.exists());
 
         let files = OwnFiles::default();
-        files.bind_socket(socket(), &path).unwrap();
+        files.listen(socket(), &path, None, 1).unwrap();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(files);
@@ -215,7 +228,28 @@ mod tests {
     fn a_file_that_is_made_during_the_end_is_removed_at_once() {
         let (path, files) = (place("late"), OwnFiles::default());
         files.remove();
-        files.write_pid(&path).unwrap();
+        files.write_pid(&path, &Patience::default()).unwrap();
         assert!(!path.exists());
+        files.listen(socket(), &path, None, 1).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_of_a_start_that_is_about_to_listen_is_not_taken_for_an_abandoned_one() {
+        let path = place("race");
+        let first = socket();
+        let lock = FolderLock::take(&path, START_PATIENCE).unwrap();
+        bind(&first, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        let second = {
+            let path = path.clone();
+            thread::spawn(move || OwnFiles::default().listen(socket(), &path, None, 1))
+        };
+        thread::sleep(Duration::from_millis(100));
+        listen(&first, 1).unwrap();
+        drop(lock);
+        let outcome = second.join().unwrap().unwrap_err();
+        assert_eq!(outcome.kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok());
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -13,18 +13,19 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
+use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::question::Baseline;
 use crate::stats_port::{self, Figures};
 use crate::worker::{PoolSockets, Worker};
-use nuthatch_core::health::Ejection;
 use log::kv::Value;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
-use std::io;
 use std::collections::HashMap;
+use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -61,14 +62,13 @@ pub fn run(
         ready,
         files: files.clone(),
         is_draining: Arc::clone(&is_draining),
+        inboxes: Arc::clone(&inboxes),
     };
-    let (started, end) = (Arc::clone(&inboxes), EndOfWaiting(signals.wake_up()));
+    let end = EndOfWaiting(signals.wake_up());
     // Signals count from now on, so the start, which may wait for a name server, has a thread.
     let server = thread::spawn(move || {
         let _end = end;
-        let proxy = start.start(config)?;
-        started.get_or_init(|| proxy.inboxes.clone());
-        proxy.join()
+        start.serve(config)
     });
     let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
@@ -89,7 +89,10 @@ pub fn run(
                 None => draining_since = Some(now()),
             }
         }
-        is_draining.fetch_or(event == ProcessEvent::Drain, Ordering::Relaxed);
+        if event == ProcessEvent::Drain {
+            is_draining.store(true, Ordering::Relaxed);
+            files.give_up_pid();
+        }
         handle(event, inboxes.get().map_or(&[], Vec::as_slice));
     }
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
@@ -106,26 +109,52 @@ struct Start {
     ready: Ready,
     files: OwnFiles,
     is_draining: Arc<AtomicBool>,
+    /// Where those who work are told of a drain, once clients are taken.
+    inboxes: Arc<OnceLock<Vec<Arc<Inbox>>>>,
 }
 
 impl Start {
-    /// Listens everywhere, and says so: to the log, in the pid file, to who waits for `ready`.
-    fn start(self, config: Config) -> io::Result<Proxy> {
-        let Self { options, ready, files, is_draining } = self;
-        let workers = options.workers.get();
-        let proxy = Proxy::start_with(config.pools, workers, &files)?;
+    /// Starts, and waits for the end of the workers.
+    fn serve(self, config: Config) -> io::Result<()> {
+        let patience = Patience::until(Arc::clone(&self.is_draining));
+        let workers = self.options.workers.get();
+        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let stats = Arc::new(Inbox::new()?);
+        // From now on a signal is a drain: clients are served already.
+        let working = proxy.inboxes.iter().chain([&stats]).cloned();
+        self.inboxes.get_or_init(|| working.collect());
+        let is_draining = Arc::clone(&self.is_draining);
+        match self.finish(&proxy, config.source, stats, &patience) {
+            // It ends anyway, and those who are served have their answers before.
+            Err(_) if is_draining.load(Ordering::Relaxed) => {}
+            outcome => outcome?,
+        }
+        proxy.join()
+    }
+
+    /// Listens for those who watch, and says that it does: to the log, in the pid file, to who waits
+    /// for `ready`.
+    fn finish(
+        self,
+        proxy: &Proxy,
+        source: Source,
+        stats: Arc<Inbox>,
+        patience: &Patience,
+    ) -> io::Result<()> {
+        let Self { options, ready, files, is_draining, .. } = self;
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
-        stats_port::start(&options.stats_addr, options.stats_port, figures, &files)?;
+        let address = (options.stats_addr.as_str(), options.stats_port);
+        stats_port::start(address, figures, stats, &files, patience)?;
         if let Some(listen) = &options.admin {
-            admin::start(listen, proxy.admin(config.source, is_draining))?;
+            admin::start(listen, proxy.admin(source, is_draining), patience)?;
         }
         // Not before it listens: a start that fails must not touch the file of a running process.
         if let Some(path) = &options.pid_file {
-            files.write_pid(path)?;
+            files.write_pid(path, patience)?;
         }
+        let workers = options.workers.get();
         log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch started");
-        ready.announce()?;
-        Ok(proxy)
+        ready.announce()
     }
 }
 
@@ -161,8 +190,11 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
         ProcessEvent::User(signal) => {
             logging::always("signal has no effect", &[("signal", signal.into())]);
         }
-        ProcessEvent::User(signal) => log::info!(signal; "signal has no effect"),
     }
+}
+
+fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
+    [("log_level", level.into())]
 }
 
 /// Running workers.
@@ -185,27 +217,29 @@ impl Proxy {
     /// # Errors
     /// When a pool can't listen or the system has no room for a worker.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default())
+        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
     }
 
-    fn start_with(pools: Vec<Pool>, workers: usize, files: &OwnFiles) -> io::Result<Self> {
+    fn start_with(
+        pools: Vec<Pool>,
+        workers: usize,
+        files: &OwnFiles,
+        patience: &Patience,
+    ) -> io::Result<Self> {
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
             baseline: Arc::default(),
             addresses: pool.servers.iter().map(|_| Addresses::default()).collect(),
-fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
-    [("log_level", level.into())]
-}
-
             pool: Arc::new(pool),
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers, files)?;
+            let opened = listener::open(&shared.pool, index, workers, files, patience)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
+        check_addresses(&pools, &lists)?;
         let listeners = lists.iter().map(Vec::len).sum();
         let clients_max = clients_max(&pools, workers, listeners);
         let (ended, endings) = mpsc::channel();
@@ -239,7 +273,16 @@ fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
         let thread = thread::Builder::new().name(format!("worker {number}"));
         thread.spawn(work).map_err(|error| self.no_room(number, &error))?;
         Ok(())
-        check_addresses(&pools, &lists)?;
+    }
+
+    fn no_room(&self, number: usize, error: &io::Error) -> io::Error {
+        let workers = self.pools[0].workers.len();
+        let text = format!(
+            "worker {} of {workers} can't start: {error}; raise the limit of threads (ulimit -u, \
+             pids.max) or of memory, or lower --workers",
+            number + 1
+        );
+        io::Error::new(error.kind(), text)
     }
 
     /// What the admin port tells of.
@@ -272,21 +315,29 @@ fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
     }
 }
 
+/// Looks whether two pools listen on one address, which is possible with `reuseport`: clients of
+/// either would be those of the other.
+fn check_addresses(pools: &[SharedPool], lists: &[Vec<Listener>]) -> io::Result<()> {
+    let mut owners = HashMap::new();
+    for listener in lists.iter().flatten() {
+        let Some(address) = listener.address() else { continue };
+        let owner = *owners.entry(address).or_insert(listener.pool);
+        if owner != listener.pool {
+            let [one, two] = [owner, listener.pool].map(|pool| &pools[pool].pool.name);
+            let text = format!(
+                "pools '{one}' and '{two}' both listen on {address}; give each an address of its own"
+            );
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+    }
+    Ok(())
+}
+
 /// How many clients each worker may have: descriptors are kept for all that can be connected to
 /// servers, or clients would take what serves them (twemproxy `core_calc_connections`).
 fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    fn no_room(&self, number: usize, error: &io::Error) -> io::Error {
-        let workers = self.pools[0].workers.len();
-        let text = format!(
-            "worker {} of {workers} can't start: {error}; raise the limit of threads (ulimit -u, \
-             pids.max) or of memory, or lower --workers",
-            number + 1
-        );
-        io::Error::new(error.kind(), text)
-    }
-
     let per_pool = pools
         .iter()
         .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));
@@ -315,24 +366,6 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
     let ring = config.ring(since_epoch.as_secs() ^ number << 32);
     let options = mux::Options {
         protocol: Protocol::Memcache,
-/// Looks whether two pools listen on one address, which is possible with `reuseport`: clients of
-/// either would be those of the other.
-fn check_addresses(pools: &[SharedPool], lists: &[Vec<Listener>]) -> io::Result<()> {
-    let mut owners = HashMap::new();
-    for listener in lists.iter().flatten() {
-        let Some(address) = listener.address() else { continue };
-        let owner = *owners.entry(address).or_insert(listener.pool);
-        if owner != listener.pool {
-            let [one, two] = [owner, listener.pool].map(|pool| &pools[pool].pool.name);
-            let text = format!(
-                "pools '{one}' and '{two}' both listen on {address}; give each an address of its own"
-            );
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-        }
-    }
-    Ok(())
-}
-
         ejection,
         timeout: config.timeout,
         server_connections: config.server_connections,

@@ -34,12 +34,15 @@ fn a_start_during_the_drain_of_another_process_succeeds() {
     let flag = format!("--admin=127.0.0.1:{admin}");
     let (_hanging, mut first, _conn) = busy_proxy(port, &["-p", "pid", &flag]);
     first.process.signal(Signal::TERM);
+    wait_until(&mut first.process, || "it does not drain".to_owned(), || ready(admin) == 503);
     let mut command = Program::UnderTest.command();
     command.current_dir(first.dir.join("")).args(["-c", "nutcracker.yml", "-a", "127.0.0.1"]);
     command.args(["-o", "log2", "-p", "pid", &flag, "-s", &first.stats_port.to_string()]);
     let mut second = Process::spawn(&mut command);
     let story = || fs::read_to_string(first.dir.join("log2")).unwrap_or_default();
-    wait_until(&mut second, story, || accepts(port) && accepts(first.stats_port));
+    // It waits for the admin port, so it has all others.
+    wait_until(&mut second, story, || story().contains("the admin port can't listen"));
+    assert!(accepts(port) && accepts(first.stats_port));
     assert!(first.process.wait(Duration::ZERO).is_none(), "it drains");
     assert_eq!(ready(admin), 503, "the process that drains says so until its end");
     assert!(first.process.wait(PATIENCE).expect("it ends").success());

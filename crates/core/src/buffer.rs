@@ -1,8 +1,8 @@
-//! Bytes on their way: a queue that is filled at the end and emptied at the front.
+//! A queue of bytes: bytes are appended at the end and consumed from the front.
 //!
-//! The one rule: `start <= bytes.len()`; what lies before `start` is consumed. An empty buffer
-//! holds no memory of its own: it gave it back to the [`Spares`], so that five thousand idle
-//! clients cost nothing here, and takes some from there when bytes come.
+//! The one rule: `start <= bytes.len()`; the bytes before `start` are consumed. An empty buffer
+//! holds no memory: it returns its memory to the [`Spares`] and takes memory from there when bytes
+//! are appended, so idle clients need no memory for buffers.
 
 use crate::spares::{LARGE, SMALL_MAX, Spares};
 use alloc::vec::Vec;
@@ -31,13 +31,13 @@ impl Buffer {
         self.start == self.bytes.len()
     }
 
-    /// Where to append. Memory comes from `spares` if the buffer has none.
+    /// The vector to append to. The buffer takes memory from `spares` if it has none.
     #[inline]
     pub fn tail(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = spares.take();
         } else if self.start >= COMPACT_AT && self.start * 2 >= self.bytes.len() {
-            // Now, and not when they were consumed: nothing may be appended any more.
+            // This is done now, not in `consume`, because often nothing more is appended.
             self.compact();
         }
         &mut self.bytes
@@ -49,7 +49,7 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// Makes room for `extra` more bytes at the end, first by forgetting consumed ones.
+    /// Makes room for `extra` more bytes at the end, first by removing consumed bytes.
     pub fn reserve(&mut self, extra: usize) {
         if self.start > 0 && self.bytes.capacity() - self.bytes.len() < extra {
             self.bytes.drain(..self.start);
@@ -58,11 +58,12 @@ impl Buffer {
         self.bytes.reserve_exact(extra);
     }
 
-    /// Where the rest of `need` bytes may be read to straight, past what is there; none if they are
-    /// so few that a copy costs less than memory of their own.
+    /// The place into which the rest of `need` bytes can be read directly, behind the present
+    /// bytes; `None` if there are so few that a copy costs less than separate memory.
     ///
-    /// There is room for `likely` bytes in all, as experience says that they will come, or for as
-    /// many as are here already, or for a fixed amount: what is only promised takes no memory.
+    /// The place has room for `likely` bytes in all (the size expected from earlier messages), or
+    /// for as many bytes as are here already, or for a fixed amount: bytes that a message only
+    /// announces take no memory.
     #[inline]
     pub fn room_for_large(
         &mut self,
@@ -86,7 +87,7 @@ impl Buffer {
         &mut self.bytes
     }
 
-    /// Makes room for `extra` more bytes, in memory that lay idle if there is some that fits.
+    /// Makes room for `extra` more bytes, in idle memory if some fits.
     fn grow(&mut self, extra: usize, spares: &mut Spares) {
         if self.bytes.capacity() - self.bytes.len() >= extra {
             return;
@@ -99,18 +100,20 @@ impl Buffer {
         self.bytes = bytes;
     }
 
-    /// So many first bytes at least [`Buffer::split_large`] parts from what follows them.
+    /// The minimum number of first bytes that [`Buffer::split_large`] separates from the following
+    /// bytes.
     pub fn split_min(&self) -> usize {
         if self.start == 0 { LARGE.max(self.bytes.capacity() / 8 * 7) } else { usize::MAX }
     }
 
-    /// The bytes of memory that it holds; if they are few, the bytes that wait in them.
+    /// The bytes of memory that the buffer holds; if these are few, the number of waiting bytes.
     pub fn footprint(&self) -> usize {
         let capacity = self.bytes.capacity();
         if capacity > SMALL_MAX { capacity } else { self.len() }
     }
 
-    /// Keeps what waits in little memory, if it is little, and gives the rest back.
+    /// Moves the waiting bytes into little memory, if they are few, and returns the rest of the
+    /// memory.
     pub fn shrink(&mut self, spares: &mut Spares) {
         if self.bytes.capacity() > SMALL_MAX && self.len() < LARGE {
             let mut bytes = spares.take();
@@ -120,9 +123,9 @@ impl Buffer {
         }
     }
 
-    /// Parts the first `len` bytes, with the memory, from what follows them, which is copied.
-    /// Gives the buffer back if they are not large, or not nearly all that it has room for: the
-    /// memory may be kept long, and what is counted is bytes.
+    /// Separates the first `len` bytes, with their memory, from the following bytes, which are
+    /// copied. Returns the buffer unchanged if the first bytes are not large or do not nearly fill
+    /// the memory: the memory may be kept for long, and only bytes are counted.
     pub fn split_large(mut self, len: usize, spares: &mut Spares) -> Result<(Vec<u8>, Self), Self> {
         if len < self.split_min() {
             return Err(self);
@@ -141,21 +144,22 @@ impl Buffer {
     /// If fewer than `count` bytes wait.
     #[inline]
     pub fn consume(&mut self, count: usize, spares: &mut Spares) {
-        self.advance(count);
+        assert!(count <= self.len(), "consumed more than there was");
+        self.start += count;
         if self.is_empty() {
             self.clear(spares);
         }
     }
 
-    /// Forgets all bytes and gives the memory back.
+    /// Removes all bytes and returns the memory.
     #[inline]
     pub fn clear(&mut self, spares: &mut Spares) {
         self.start = 0;
         spares.give(mem::take(&mut self.bytes));
     }
 
-    /// Like [`Buffer::consume`], for a queue that is never idle long: the memory stays, unless it
-    /// is what a burst took.
+    /// Like [`Buffer::consume`], for a queue that is never idle for long: the memory stays, unless
+    /// a burst made it large.
     ///
     /// # Panics
     /// If fewer than `count` bytes wait.
@@ -171,19 +175,19 @@ impl Buffer {
         }
     }
 
-    /// Appends what of `bytes` completes `need` of them, and a little more if that is little. Says
-    /// how many bytes it took.
+    /// Appends the part of `bytes` that completes a message of `need` bytes, and a little more if
+    /// that part is small. Returns the number of appended bytes.
     ///
-    /// A read seldom ends where a message does. The rest is kept here; of the next read only what
-    /// belongs to it is copied to it, and the others are used where they are.
+    /// A read seldom ends at the end of a message. The incomplete message is kept here; of the next
+    /// read, only the rest of this message is copied, and all other messages are used in place.
     pub fn top_up(&mut self, bytes: &[u8], need: usize, spares: &mut Spares) -> usize {
         let count = need.saturating_sub(self.len()).max(TOP_UP_MIN).min(bytes.len());
         self.tail(spares).extend_from_slice(&bytes[..count]);
         count
     }
 
-    /// Drops the waiting bytes if they are all of the last `count` that came. Says how many they
-    /// were: the caller has them still.
+    /// Drops the waiting bytes if all of them are among the last `count` appended bytes. Returns
+    /// their number; the caller still has these bytes.
     pub fn give_back(&mut self, count: usize, spares: &mut Spares) -> usize {
         let left = self.len();
         if left > count {
@@ -202,16 +206,16 @@ impl From<Vec<u8>> for Buffer {
     }
 }
 
-/// Room is made for as much as there is, and at least for this.
+/// The buffer grows by its present size, and by at least this.
 const GROWTH: usize = 256 * 1024;
 
-/// As many bytes as any line has that is not a list of keys, nearly always.
+/// Nearly all lines that are not lists of keys are shorter.
 const TOP_UP_MIN: usize = 512;
 
-/// A consumed front of this size is worth moving the rest for.
+/// If this many bytes at the front are consumed, the rest is moved.
 const COMPACT_AT: usize = 16 * 1024;
 
-/// What no queue keeps once it is empty.
+/// More memory than this is not kept by an empty queue.
 const BURST: usize = 1 << 20;
 
 #[cfg(test)]

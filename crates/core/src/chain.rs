@@ -1,7 +1,7 @@
-//! Bytes on their way to a server: a [`Buffer`] that small requests are copied to, and large requests
-//! in the memory that they were read to, one behind the other.
+//! The queue of bytes to a server: small requests are copied to a [`Buffer`]; large requests stay
+//! in the memory that they were read into, as pieces of the queue.
 //!
-//! The one rule: the first piece is empty only if all are.
+//! The one rule: the first piece is empty only if all pieces are empty.
 
 use crate::buffer::Buffer;
 use crate::spares::Spares;
@@ -13,13 +13,13 @@ use core::mem;
 #[derive(Debug, Default)]
 pub struct Chain {
     first: Buffer,
-    /// None, nearly always. Behind a large one there is one to append to.
+    /// Nearly always empty. After a large piece there is another piece to append to.
     rest: VecDeque<Buffer>,
     rest_bytes: usize,
 }
 
 impl Chain {
-    /// The bytes that are to be consumed first; more may stand behind them.
+    /// The bytes that are consumed first; more pieces may follow.
     pub fn as_slice(&self) -> &[u8] {
         self.first.as_slice()
     }
@@ -34,7 +34,7 @@ impl Chain {
         self.first.is_empty()
     }
 
-    /// Appends what `write` does. Says how many bytes it was.
+    /// Appends the bytes that `write` writes. Returns their number.
     #[inline]
     pub fn append(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let is_alone = self.rest.is_empty();
@@ -64,10 +64,10 @@ impl Chain {
         self.rest.push_back(Buffer::default());
     }
 
-    /// Takes `count` of the first bytes. The last piece's memory stays for what comes next.
+    /// Consumes the first `count` bytes. The last piece keeps its memory for the next bytes.
     ///
     /// # Panics
-    /// If [`Chain::as_slice`] has fewer.
+    /// If [`Chain::as_slice`] has fewer bytes.
     #[inline]
     pub fn advance(&mut self, count: usize, spares: &mut Spares) {
         self.first.advance(count);
@@ -86,7 +86,7 @@ impl Chain {
         }
     }
 
-    /// Forgets all bytes and gives the memory back.
+    /// Removes all bytes and returns the memory.
     pub fn clear(&mut self, spares: &mut Spares) {
         self.first.clear(spares);
         self.rest.drain(..).for_each(|mut piece| piece.clear(spares));

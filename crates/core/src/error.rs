@@ -1,39 +1,39 @@
-//! Why a server could not answer, and whose fault that is.
+//! The reasons why a server could not answer.
 
 use core::error::Error;
 use core::fmt;
 
-/// Why a server could not answer. The words are twemproxy's, which are `strerror`'s.
+/// Why a server could not answer. The texts are twemproxy's, which come from `strerror`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerError {
-    /// Nobody listens there.
+    /// No process listens at the server's address.
     Refused,
-    /// It took longer than `timeout`.
+    /// The server took longer than `timeout`.
     TimedOut,
     /// The connection was reset.
     Reset,
     /// The server closed the connection with requests pending.
     Closed,
-    /// Its name could not be resolved.
+    /// The server's name could not be resolved.
     HostDown,
-    /// There is no route to it.
+    /// There is no route to the server.
     Unreachable,
-    /// Its unix socket does not exist.
+    /// The server's unix socket does not exist.
     NoSocket,
-    /// It has as many connections as it takes.
+    /// The server has reached its connection limit.
     Full,
-    /// It answered something else than was asked.
+    /// A reply did not match its request.
     Desync,
-    /// This machine has no descriptor or memory for a connection; no fault of the server.
+    /// The proxy has no file descriptor or memory for a connection; not a failure of the server.
     Local,
-    /// Another error of its socket.
+    /// Another error of the socket.
     Other,
-    /// Every server of the pool is ejected; this is nobody's in particular.
+    /// Every server of the pool is ejected; this error belongs to no single server.
     NoServers,
 }
 
 impl ServerError {
-    /// All of them that are a server's, in the order of their numbers.
+    /// All errors that belong to a server, in the order of their numbers.
     pub const OF_SERVERS: [Self; 11] = [
         Self::Refused,
         Self::TimedOut,
@@ -48,7 +48,7 @@ impl ServerError {
         Self::Other,
     ];
 
-    /// Its name in figures.
+    /// The name of the error in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -66,7 +66,7 @@ impl ServerError {
         }
     }
 
-    /// The error in words.
+    /// The text of the error.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Refused | Self::NoServers => "Connection refused",

@@ -1,7 +1,7 @@
-//! Which servers are live: verdicts on them, and when an ejected one returns.
+//! The health of servers: when a server is ejected, and when it returns.
 //!
-//! Without [`Ejection`] a failing server keeps its keys. With it, as in twemproxy (`server_failure`,
-//! `server_pool_update`):
+//! Without [`Ejection`] a failing server keeps its keys. With [`Ejection`], as in twemproxy
+//! (`server_failure`, `server_pool_update`):
 //!
 //! ```text
 //!            failure_limit failures in a row
@@ -10,8 +10,8 @@
 //!       └───────── after retry_timeout ─────────────┘
 //! ```
 //!
-//! One answer forwarded sets the count of failures back to zero. If all are ejected, requests
-//! fail until the first may return.
+//! One forwarded reply sets the count of failures to zero. If all servers are ejected, requests
+//! fail until the first server returns.
 
 use crate::time::Instant;
 use core::time::Duration;
@@ -21,11 +21,11 @@ use core::time::Duration;
 pub struct Ejection {
     /// Failures in a row after which a server is ejected (`server_failure_limit`), at least 1.
     pub failure_limit: u32,
-    /// How long it stays away (`server_retry_timeout`).
+    /// How long an ejected server stays off the ring (`server_retry_timeout`).
     pub retry_timeout: Duration,
 }
 
-/// How one server is.
+/// The health of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failures: u32,
@@ -49,7 +49,7 @@ impl Health {
         self.failures = 0;
     }
 
-    /// Notes that the server failed. Says whether it is ejected for that.
+    /// Notes that the server failed. Returns whether the server is now ejected.
     pub(crate) fn note_failure(&mut self, ejection: Option<Ejection>, now: Instant) -> bool {
         let Some(ejection) = ejection.filter(|_| self.is_live()) else { return false };
         self.failures += 1;
@@ -61,7 +61,7 @@ impl Health {
         true
     }
 
-    /// Lets an ejected server return whose time is over. Says whether it does.
+    /// Returns an ejected server to the ring if its time is over. Returns whether it did so.
     pub(crate) fn return_if_due(&mut self, now: Instant) -> bool {
         let is_due = self.away_until.is_some_and(|at| at <= now);
         if is_due {

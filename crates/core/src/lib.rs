@@ -1,16 +1,19 @@
 //! The engine of Nuthatch: bytes in, bytes out.
 //!
-//! Many clients share few connections to the servers of a pool. This crate reads what clients ask,
-//! finds the server that has each key, pairs replies with requests and gives every client its own
-//! replies in its own order. It opens no socket, reads no clock and writes no log: an embedder hands
-//! bytes and the time in and takes bytes out, be it the proxy, a client library or a simulation.
+//! Many clients share few connections to the servers of a pool. This crate parses requests, finds
+//! the server of each key, matches replies with requests and gives every client its own replies in
+//! the order of its requests. The crate opens no socket, reads no clock and writes no log: the
+//! embedder (the proxy, a client library or a simulation) passes in bytes and the time, and takes
+//! out bytes.
 //!
 //! The map, from the outside in:
 //!
-//! - [`mux`]: the multiplexer, the one thing that sees both sides;
-//! - [`route`]: which server has a key now; [`health`]: who is ejected and when it returns;
+//! - [`mux`]: the multiplexer, the only part that has clients and servers;
+//! - [`route`]: which server has a key now; [`health`]: when a server is ejected and when it
+//!   returns;
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
-//! - [`protocol`]: what a protocol is asked; [`message`]: what it answers; [`memcache`]: a grammar;
+//! - [`protocol`]: the interface of a protocol; [`message`]: the results of parsing; [`memcache`]:
+//!   memcached's text protocol;
 //! - [`buffer`], [`chain`], [`spares`], [`error`], [`limits`], [`stats`], [`time`]: plain values that
 //!   all of them use.
 #![no_std]

@@ -1,6 +1,6 @@
-//! The bounds that clients and servers meet: everything has one, and a counter that shows it bite.
+//! The limits for clients and servers. Each limit has a counter of how often it was reached.
 
-/// Bounds that a client meets. Each has a configuration key of the same name.
+/// The limits of a pool. Each has a directive of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one value.
@@ -11,9 +11,9 @@ pub struct Limits {
     pub line_max: usize,
     /// Requests of one client that wait for their reply.
     pub client_requests_max: usize,
-    /// Bytes of replies waiting for one client beyond which its next requests wait.
+    /// Bytes of unread replies of one client above which its next requests wait.
     pub client_buffer_max: usize,
-    /// Bytes held for one client beyond which a reply is replaced by an error.
+    /// Bytes of unread replies of one client above which a reply is replaced by an error.
     pub client_backlog_max: usize,
     /// Requests waiting on one server connection.
     pub server_requests_max: usize,
@@ -24,14 +24,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a pool has that says nothing of its limits.
+    /// The limits of a pool that sets none.
     pub const DEFAULT: Self = Self {
         item_size_max: 64 << 20,
-        keys_max: 65_536,
-        line_max: 4 << 20,
+        keys_max: 1 << 18,
+        line_max: 32 << 20,
         client_requests_max: 1024,
         client_buffer_max: 1 << 20,
-        client_backlog_max: 64 << 20,
+        client_backlog_max: 128 << 20,
         server_requests_max: 16_384,
         server_buffer_max: 16 << 20,
         memory_max: 512 << 20,

@@ -1,12 +1,12 @@
 //! The memcached text protocol: classic and meta commands.
 //!
-//! Hop 4 of the walk is [`parse_request`], hop 11 is [`parse_response`]; both only look at bytes.
-//! Source: memcached's `doc/protocol.txt`, and memcached 1.6 itself where that is silent.
+//! Hop 4 of the walk is [`parse_request`], hop 11 is [`parse_response`]; both see only bytes.
+//! Source: memcached's `doc/protocol.txt` and, where that document says nothing, memcached 1.6
+//! itself.
 //!
-//! The one rule: a server gets only lines that we would have written ourselves. What a server
-//! might refuse *before* it has read the data block would make it take the data for a command and
-//! answer twice, and the second answer would be somebody else's. So every number is checked, and
-//! what does not pass is refused here.
+//! The one rule: a server gets only normalized lines. If a server refuses a line *before* it has
+//! read the data block, it parses the data as a command and answers twice, and another client gets
+//! the second answer. So the proxy checks every number and refuses invalid ones itself.
 
 mod base64;
 mod command;
@@ -36,24 +36,24 @@ use alloc::vec::Vec;
 /// The key whose server is asked for its `version`: twemproxy's choice (`memcache_parse_req`).
 pub const VERSION_KEY: &[u8] = b"placeholder";
 
-/// Where a fragment's keys stop.
+/// The end of a fragment's keys.
 pub const LINE_END: &[u8] = b"\r\n";
 
 /// The end of a multi-key reply.
 pub const VALUES_END: &[u8] = b"END\r\n";
 
-/// The answer to a request for all servers when all agreed.
+/// The reply to a request for all servers if all have replied `OK`.
 pub const ALL_OK: &[u8] = b"OK\r\n";
 
-/// What a client reads in the place of a reply that does not fit into `client_backlog_max`.
+/// The error that replaces a reply that does not fit into `client_backlog_max`.
 pub const BACKLOG_ERROR: &[u8] =
     b"SERVER_ERROR reply dropped: it and the client's unread replies exceed client_backlog_max\r\n";
 
-/// What a client reads instead of an emptied pool.
+/// The error for `flush_all` if the pool does not allow it.
 pub const FLUSH_REFUSED: &[u8] =
-    b"CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n";
+    b"CLIENT_ERROR flush_all is not allowed: set allow_flush: true for this pool\r\n";
 
-/// The bytes of a request's key; the parser has decoded those in base64 before.
+/// The bytes of a request's key; a key in base64 is decoded, which the parser has checked before.
 pub fn key_bytes<'a>(one: &One<'a>, room: &'a mut KeyRoom) -> &'a [u8] {
     match one.encoding {
         KeyEncoding::Plain => one.key,
@@ -61,13 +61,14 @@ pub fn key_bytes<'a>(one: &One<'a>, room: &'a mut KeyRoom) -> &'a [u8] {
     }
 }
 
-/// Appends keys to `text` with a space before the first, as there is one before every other.
+/// Appends keys to `text` with a space before the first key, because every other key has a space
+/// before it.
 pub fn copy_keys(keys: &[u8], text: &mut Vec<u8>) {
     text.push(b' ');
     text.extend_from_slice(keys);
 }
 
-/// Appends a read of some keys, each of which has the space before it.
+/// Appends a read of some keys; each key has a space before it.
 pub fn write_fragment<'k>(head: Head<'_>, keys: impl Iterator<Item = &'k [u8]>, out: &mut Vec<u8>) {
     head.write(Keep::All, out);
     keys.for_each(|key| out.extend_from_slice(key));

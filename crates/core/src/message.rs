@@ -1,41 +1,42 @@
-//! What a protocol reads from bytes, and the multiplexer moves: requests and replies.
+//! The types of parsed requests and replies, which protocols produce and the multiplexer uses.
 //!
-//! A protocol turns bytes into these values and knows nothing of servers, queues or time; the
-//! multiplexer knows nothing of grammar. The values borrow from the bytes they were read from, so
+//! A protocol parses bytes into these values without any knowledge of servers, queues or time; the
+//! multiplexer does not parse. The values borrow from the bytes that they were parsed from, so
 //! nothing is copied or allocated between a client's bytes and a server's queue.
 
 use crate::memcache::{Head, Needs, Wire};
 use crate::stats::Class;
 use core::ops::Range;
 
-/// What stands at the head of a client's bytes.
+/// The result of parsing the start of a client's bytes.
 #[derive(Debug, PartialEq)]
 pub enum Parsed<'a> {
-    /// A request that takes up the first `len` bytes.
+    /// A request in the first `len` bytes.
     Request(Request<'a>, usize),
     /// The start of a line: none of these bytes ends it.
     PartialLine,
-    /// A line whose data is not whole: there must be so many bytes for another look to be worth it.
+    /// A line with incomplete data: parse again when there are at least this many bytes.
     Partial(usize),
 }
 
-/// What a client wants.
+/// A request.
 #[derive(Debug, PartialEq)]
 pub enum Request<'a> {
-    /// A request with one key, so for one server.
+    /// A request with one key, for one server.
     One(One<'a>),
-    /// Reads of several keys, each of its own server, merged by key.
+    /// A read of several keys from their servers, merged by key.
     Many(Many<'a>),
     /// A request for every server of the pool.
     All(All<'a>),
-    /// Answered once everything before it is.
+    /// A request that is answered after all earlier requests are complete.
     Barrier(&'static [u8]),
-    /// Answered here with these bytes; with none, there is no reply.
+    /// The proxy answers with these bytes; if there are none, there is no reply.
     Answer(&'static [u8]),
-    /// About the proxy itself, which only the embedder can answer: the line without its end.
+    /// A request about the proxy itself, which only the embedder can answer: the line without its
+    /// end.
     Question(&'a [u8]),
-    /// Refused with this error (none, if the client wants no replies); the framing is certain,
-    /// and the next request begins after `skip` more bytes.
+    /// Refused with this error (empty if the client wants no replies); the next request begins
+    /// after `skip` more bytes.
     Refused {
         /// The error's bytes.
         error: &'static [u8],
@@ -44,21 +45,22 @@ pub enum Request<'a> {
         /// Which limit bit.
         limit: Limit,
     },
-    /// Where the next request begins is not certain: this error, then the end of the connection.
+    /// The start of the next request is not known: the client gets this error, then the connection
+    /// closes.
     Lost {
-        /// The error's bytes; none to close without a word.
+        /// The error's bytes; empty to close without an error.
         error: &'static [u8],
         /// Which limit bit.
         limit: Limit,
     },
-    /// The client takes its leave.
+    /// The client closes its connection (`quit`).
     Quit,
 }
 
 /// Why a request was refused, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// It broke the grammar.
+    /// It broke the protocol.
     Grammar,
     /// It is of memcached's binary protocol.
     Binary,
@@ -75,28 +77,28 @@ pub enum Limit {
 /// A request with one key.
 #[derive(Debug, PartialEq)]
 pub struct One<'a> {
-    /// The key as it stands in the request.
+    /// The key as written in the request.
     pub key: &'a [u8],
-    /// What the key's bytes are.
+    /// How the key is encoded.
     pub encoding: KeyEncoding,
-    /// The opaque token, if the client gave one that the reply repeats.
+    /// The opaque token, if the request has one that the reply must repeat.
     pub opaque: &'a [u8],
     /// Whether the reply may repeat the key and the opaque token.
     pub echoes: bool,
     /// What the server gets.
     pub wire: Wire<'a>,
-    /// What it owes for that.
+    /// The expected reply.
     pub expect: Expect,
-    /// What it must be able to do.
+    /// The features that the server must support.
     pub needs: Needs,
     /// Its kind, for the counters.
     pub class: Class,
 }
 
-/// How a key is written.
+/// How a key is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyEncoding {
-    /// As itself.
+    /// Not encoded.
     Plain,
     /// In base64 (a meta request's `b` flag); checked by the parser.
     Base64,
@@ -105,13 +107,13 @@ pub enum KeyEncoding {
 /// Reads of several keys.
 #[derive(Debug, PartialEq)]
 pub struct Many<'a> {
-    /// What each fragment begins with: command and arguments before the keys.
+    /// The start of each fragment: command and arguments before the keys.
     pub head: Head<'a>,
-    /// Bytes of the longest line that servers take of this command, its end included.
+    /// Bytes of the longest line that servers accept for this command, including its end.
     pub line_max: usize,
-    /// The keys, as words that may turn out not to be keys.
+    /// The keys, as words that are not yet checked.
     pub keys: &'a [u8],
-    /// What each server owes for its fragment.
+    /// The expected reply to each fragment.
     pub expect: Expect,
     /// Their kind, for the counters.
     pub class: Class,
@@ -122,11 +124,11 @@ pub struct Many<'a> {
 pub struct All<'a> {
     /// What each server gets.
     pub wire: Wire<'a>,
-    /// What each owes for it.
+    /// The expected reply of each server.
     pub expect: Expect,
 }
 
-/// How the answers of several servers become one.
+/// How the replies of several servers are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
     /// Values in the order of the request's keys.
@@ -135,61 +137,62 @@ pub enum Merge {
     AllOk,
 }
 
-/// What a server owes for a request. The multiplexer keeps it, and asks the protocol what fits.
+/// The expected reply to a request. The multiplexer keeps it and passes it to the protocol to check
+/// the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// Which replies fit: a number of the protocol's own.
+    /// Which replies match: a number that only the protocol understands.
     pub kind: u8,
-    /// Outcomes of which the client is not told.
+    /// Outcomes that are not sent to the client.
     pub hidden: Outcomes,
 }
 
 impl Expect {
-    /// Whether the client is told nothing, whatever comes.
+    /// Whether no outcome is sent to the client.
     pub fn is_silent(self) -> bool {
         self.hidden == Outcomes::ALL
     }
 }
 
-/// What stands at the head of a server's bytes.
+/// The result of parsing the start of a server's bytes.
 #[derive(Debug, PartialEq)]
 pub enum Response {
-    /// The answer, whole: the first `len` bytes.
+    /// The complete reply: the first `len` bytes.
     Whole {
         /// Its bytes.
         len: usize,
         /// What it says.
         outcome: Outcome,
     },
-    /// One value of a fragment's answer; more follows.
+    /// One value of the reply to a fragment; more follows.
     Value {
         /// The bytes of the value with its header.
         len: usize,
-        /// Where among them its key stands; none if it is the one that was looked for.
+        /// The position of its key in these bytes; `None` if it is the expected key.
         key: Option<Range<usize>>,
     },
-    /// A value of more than `item_size_max` bytes; so many bytes with its header, here or to come.
+    /// A value of more than `item_size_max` bytes: its length with its header, in bytes.
     TooLarge(usize),
-    /// Not whole yet: there must be at least this many bytes for another look to be worth it.
+    /// Not complete yet: parse again when there are at least this many bytes.
     Partial(usize),
-    /// No answer to this request.
+    /// Not a reply to this request.
     Mismatch,
 }
 
-/// What an answer says, as far as the proxy cares.
+/// The result that a reply reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A value was found.
     Hit,
     /// A read found nothing, or the fragment's values have ended.
     Miss,
-    /// It was done.
+    /// The request was executed.
     Success,
-    /// It was not done, as there is no such item (`NOT_FOUND`).
+    /// Not executed, because there is no such item (`NOT_FOUND`).
     NotFound,
-    /// It was not done, as the item has another cas id (`EXISTS`).
+    /// Not executed, because the item has another cas id (`EXISTS`).
     Exists,
-    /// It was not done, for another good reason (`NOT_STORED`).
+    /// Not executed for another reason (`NOT_STORED`).
     NotStored,
     /// An error line.
     Error,

@@ -79,6 +79,7 @@
 
 mod backpressure;
 mod client;
+mod clients;
 mod conn;
 mod failure;
 mod greeting;
@@ -103,20 +104,16 @@ use crate::health::Ejection;
 use crate::limits::Limits;
 use crate::protocol::Protocol;
 use crate::ring::Ring;
-use crate::route::Routes;
 use crate::spares::Spares;
 use crate::stats::PoolStats;
 use crate::time::Instant;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use client::Client;
-use conn::Conn;
+use clients::Clients;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
-use join::Joins;
-use server::Server;
-use slots::{SlotId, Slots};
+use server::Servers;
 
 /// What a pool's multiplexer is told once.
 #[derive(Clone, Debug)]
@@ -276,51 +273,41 @@ impl<Id: Copy> Dirty<Id> {
 const LARGE_SPARES_PART: usize = 8;
 
 /// One worker's engine for one pool.
+///
+/// Two halves: clients with their requests, and servers with what is queued for them. The servers
+/// know of clients only that somebody takes their [`Answers`], so that they can serve a program in
+/// which they are embedded as well.
 #[derive(Debug)]
 pub struct Mux {
+    clients: Clients,
+    servers: Servers,
+    shared: Shared,
+}
+
+/// What both halves work with.
+#[derive(Debug)]
+struct Shared {
     options: Options,
-    clients: slab::Slab<Client>,
-    routes: Routes,
-    servers: Places<Server>,
-    /// When the first ejected server returns.
-    next_return: Option<Instant>,
-    /// Those of a server stand side by side, at its place times `server_connections`.
-    conns: Vec<Conn>,
-    /// The ids of all connections.
-    conn_ids: Vec<ConnId>,
-    slots: Slots,
-    joins: Joins,
-    spares: Spares,
-    /// Apart from the others, as there are many and they are small.
-    reply_spares: Spares,
     stats: Arc<PoolStats>,
-    dirty_clients: Dirty<ClientId>,
-    dirty_conns: Dirty<ConnId>,
+    spares: Spares,
     events: VecDeque<Event>,
-    /// Questions that the embedder has not seen.
-    questions: VecDeque<SlotId>,
-    /// Clients whose waiting requests may be taken now.
-    resumable: VecDeque<ClientId>,
-    /// How many servers are leaving the pool.
-    leaving: usize,
-    /// How many clients stand in the queues of `Conn::waiters`.
-    waiting: usize,
-    /// Whether it is the turn of the client whose requests are taken at such a queue.
-    is_next_in_line: bool,
-    /// No request runs out of time before this.
-    next_expiry: Option<Instant>,
     /// Counts up: tells an id from an earlier one with the same place.
     generation: u32,
-    /// Counts up: tells a request of several keys from another.
-    next_request: u64,
-    /// Bytes held for clients.
-    memory: usize,
-    /// A request of at least so many bytes may leave with the memory that it was read to.
-    move_min: usize,
-    /// The connection that gets the request just taken in this way.
-    moves: Option<ConnId>,
     /// For lines that are put together here.
     line: Vec<u8>,
+}
+
+impl Shared {
+    fn new(options: Options, stats: Arc<PoolStats>) -> Self {
+        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
+        let (events, line) = (VecDeque::new(), Vec::new());
+        Self { options, stats, spares, events, generation: 0, line }
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
+    }
 }
 
 impl Mux {
@@ -329,95 +316,51 @@ impl Mux {
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
     pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
-        let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
-        let mut mux = Self {
-            routes: Routes::new(ring.clone(), Vec::new()),
-            servers: Places::new(),
-            next_return: None,
-            conns: Vec::new(),
-            conn_ids: Vec::new(),
-            options,
-            clients: slab::Slab::new(),
-            slots: Slots::default(),
-            joins: Joins::default(),
-            spares,
-            reply_spares: Spares::default(),
-            stats,
-            dirty_clients: Dirty::new(),
-            dirty_conns: Dirty::new(),
-            events: VecDeque::new(),
-            questions: VecDeque::new(),
-            resumable: VecDeque::new(),
-            leaving: 0,
-            waiting: 0,
-            is_next_in_line: false,
-            next_expiry: None,
-            generation: 0,
-            next_request: 0,
-            memory: 0,
-            move_min: usize::MAX,
-            moves: None,
-            line: Vec::new(),
-        };
-        let servers = Arc::clone(&mux.stats);
-        mux.set_ring(ring, &servers.servers, BTreeMap::new());
-        mux
-    }
-
-    fn next_generation(&mut self) -> u32 {
-        self.generation = self.generation.wrapping_add(1);
-        self.generation
+        let servers = Arc::clone(&stats);
+        let mut shared = Shared::new(options, stats);
+        let servers = Servers::new(&mut shared, ring, &servers.servers);
+        Self { clients: Clients::default(), servers, shared }
     }
 
     /// The figures that this engine counts in.
     pub fn stats(&self) -> &PoolStats {
-        &self.stats
+        &self.shared.stats
     }
 
     /// How many clients are connected.
     pub fn client_count(&self) -> usize {
-        self.clients.len()
+        self.clients.list.len()
     }
 
     /// Requests that wait for a server; what a drain waits for.
     pub fn requests_in_flight(&self) -> usize {
-        self.slots.len()
+        self.clients.slots.len()
     }
 
     /// The next client that needs its socket looked after.
     pub fn next_dirty_client(&mut self) -> Option<ClientId> {
-        loop {
-            let id = self.dirty_clients.pop()?;
-            if let Some(client) = self.clients.get_mut(id.index()).filter(|client| client.id == id)
-            {
-                client.dirty = false;
-                self.account(id);
-                return Some(id);
-            }
-        }
+        self.clients.next_dirty(&mut self.shared)
     }
 
     /// The next server connection that needs its socket looked after.
     pub fn next_dirty_conn(&mut self) -> Option<ConnId> {
-        let id = self.dirty_conns.pop()?;
-        self.conns[id.index()].dirty = false;
-        self.publish(id);
-        Some(id)
+        self.servers.next_dirty()
     }
 
     /// The next thing to tell the operator.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.shared.events.pop_front()
     }
 
     /// What it was told.
     pub fn options(&self) -> &Options {
-        &self.options
+        &self.shared.options
     }
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next = [self.next_expiry, self.next_return, self.spares.next_look()];
+        let next =
+            [self.servers.next_timeout(), self.clients.next_end(), self.shared.spares.next_look()];
         next.into_iter().flatten().min()
     }
 }

@@ -1,7 +1,7 @@
-//! The protocols that a pool can speak: one `match` for each question that the multiplexer asks.
+//! The protocols of a pool: one `match` for each function that the multiplexer calls.
 //!
-//! A protocol reads and writes bytes and knows nothing of servers, queues or time. To add one is to
-//! add a variant here and an arm to each match.
+//! A protocol parses and writes bytes and has no knowledge of servers, queues or time. A new
+//! protocol needs a variant here and an arm in each `match`.
 
 use crate::error::ServerError;
 use crate::limits::Limits;
@@ -20,7 +20,7 @@ pub enum Protocol {
 /// Why the multiplexer, and not a server, answers a request with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A word of the request is no key.
+    /// A word of the request is not a valid key.
     BadKey,
     /// The request has more keys than `keys_max`.
     TooManyKeys,
@@ -33,9 +33,10 @@ pub enum Refusal {
 }
 
 impl Protocol {
-    /// Reads the request at the head of a client's bytes, of which there is one at least.
+    /// Parses the request at the start of a client's bytes; there is at least one byte.
     ///
-    /// `searched` of them are known to hold no line end (the last [`Parsed::PartialLine`] said so).
+    /// The first `searched` bytes are known to have no line end (the last [`Parsed::PartialLine`]
+    /// said so).
     #[inline(always)]
     pub fn parse_request<'a>(
         self,
@@ -48,7 +49,7 @@ impl Protocol {
         }
     }
 
-    /// The bytes of a request's key, if they stand in the request as they are.
+    /// The bytes of a request's key, if the request has the key unencoded.
     #[inline]
     pub fn plain_key<'a>(self, one: &One<'a>) -> Option<&'a [u8]> {
         match self {
@@ -56,7 +57,7 @@ impl Protocol {
         }
     }
 
-    /// The bytes of a request's key, however they are written.
+    /// The bytes of a request's key, decoded if necessary.
     pub fn key_bytes<'a>(self, one: &One<'a>, room: &'a mut KeyRoom) -> &'a [u8] {
         match self {
             Self::Memcache => memcache::key_bytes(one, room),
@@ -70,7 +71,7 @@ impl Protocol {
         }
     }
 
-    /// The first key of `keys`, and what stands behind it; none if the first word is no key.
+    /// The first key of `keys`, and the rest; `None` if the first word is not a valid key.
     #[inline]
     pub fn next_key(self, keys: &[u8]) -> Option<(&[u8], &[u8])> {
         match self {
@@ -78,8 +79,7 @@ impl Protocol {
         }
     }
 
-    /// Appends a request for some keys of a larger one. Each key comes with what separates it from
-    /// the one before it.
+    /// Appends a request for some keys of a larger request. Each key has its separator in front.
     pub fn write_fragment<'k>(
         self,
         head: Head<'_>,
@@ -91,15 +91,15 @@ impl Protocol {
         }
     }
 
-    /// Bytes that a key takes in a fragment's request beside its own.
+    /// The number of bytes that a key takes in a fragment's request in addition to its own bytes.
     pub const fn separator_len(self) -> usize {
         match self {
             Self::Memcache => 1,
         }
     }
 
-    /// Reads the reply at the head of a server's bytes, which answers a request that expects `expect`
-    /// for a key and an opaque token.
+    /// Parses the reply at the start of a server's bytes, which must match `expect`, the key and
+    /// the opaque token of its request.
     #[inline]
     pub fn parse_reply(
         self,
@@ -115,7 +115,7 @@ impl Protocol {
         }
     }
 
-    /// Whether the reply is values, one after the other, and an end.
+    /// Whether the reply consists of values and an end.
     #[inline]
     pub fn has_values(self, expect: Expect) -> bool {
         match self {
@@ -123,7 +123,7 @@ impl Protocol {
         }
     }
 
-    /// Reads one of these values at the head of `input`; that of `likely_key`, it seems.
+    /// Parses one of these values at the start of `input`, probably that of `likely_key`.
     #[inline(always)]
     pub fn parse_value(self, input: &[u8], likely_key: &[u8], item_size_max: usize) -> Response {
         match self {
@@ -131,7 +131,7 @@ impl Protocol {
         }
     }
 
-    /// What ends an answer that was merged without an error.
+    /// The end of a reply that was merged without an error.
     pub const fn end_of(self, merge: Merge) -> &'static [u8] {
         match (self, merge) {
             (Self::Memcache, Merge::ByKey) => memcache::VALUES_END,
@@ -139,14 +139,14 @@ impl Protocol {
         }
     }
 
-    /// What a server is asked before any request.
+    /// The greeting: the first request on each server connection.
     pub const fn greeting(self) -> &'static [u8] {
         match self {
             Self::Memcache => memcache::GREETING,
         }
     }
 
-    /// Reads the answer to the greeting at the head of a server's bytes.
+    /// Parses the reply to the greeting at the start of a server's bytes.
     pub fn parse_greeting(self, input: &[u8]) -> Greeting {
         match self {
             Self::Memcache => memcache::parse_greeting(input),

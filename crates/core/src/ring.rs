@@ -1,12 +1,12 @@
-//! Which server has this key.
+//! The ring: which server has a key.
 //!
-//! A ring answers that one question and never sees more of a request than its key. The way there:
-//! the part of the key inside the hash tag, if there is one ([`HashTag`]); 32 bits made from it
-//! ([`enum@Hash`]); the member to whom a [`Distribution`] gives these bits.
+//! A ring sees only the key of a request. Three steps lead to the server: the part of the key
+//! inside the hash tag, if there is one ([`HashTag`]); the 32-bit hash of this part
+//! ([`enum@Hash`]); the member that the [`Distribution`] selects for this hash.
 //!
-//! The rule kept here: with twemproxy's hashes and distributions every key goes where twemproxy
-//! 0.5.0 sends it, whatever the weights and whoever is ejected, so that a fleet can change its
-//! proxy and keep its cache.
+//! The one rule: with twemproxy's hashes and distributions, every key has the same server as with
+//! twemproxy 0.5.0, for all weights and ejections, so that a fleet can change its proxy and keep
+//! its cache.
 
 mod hash;
 mod jump;
@@ -35,16 +35,16 @@ pub use self::tag::HashTag;
 /// How hashes are spread over the servers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
-    /// Some 160 points per server on a circle, the next one has the key. twemproxy's default.
+    /// About 160 points per server on a circle; the next point has the key. twemproxy's default.
     Ketama,
     /// The hash modulo the number of slots, one slot per weight. An ejection moves most keys.
     Modula,
-    /// Any server, by weight, for every key anew. For servers that all hold the same.
+    /// A random server, by weight, for every request. For servers that all hold the same items.
     Random,
     /// Jump consistent hash over the slots. Add and remove servers at the end of the pool order.
     Jump,
-    /// The server with the best bid for the key. A bid per server and key, but no key moves that
-    /// need not.
+    /// Rendezvous hashing: the server with the highest score for the key. Computes a score per
+    /// server for each key, but moves the fewest keys.
     Rendezvous,
 }
 
@@ -53,7 +53,7 @@ impl Distribution {
     pub const ALL: &[Self] =
         &[Self::Ketama, Self::Modula, Self::Random, Self::Jump, Self::Rendezvous];
 
-    /// What the configuration calls it.
+    /// Its name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,29 +78,29 @@ pub struct Member {
     /// The ring name: a given name, or else `host:port`, or `host` alone if the port is 11211, or
     /// `path:` of a unix socket.
     pub name: Box<[u8]>,
-    /// Its part of the keys in proportion to the others; at least 1.
+    /// Its share of the keys in proportion to the others; at least 1.
     pub weight: u32,
 }
 
 /// The order in which twemproxy holds the servers of a pool: short ring names first, then by byte
-/// (`string_compare`). `modula`, `jump` and all ties go by it.
+/// (`string_compare`). `modula`, `jump` and all ties use this order.
 #[must_use]
 pub fn pool_order(name_a: &[u8], name_b: &[u8]) -> Ordering {
     name_a.len().cmp(&name_b.len()).then_with(|| name_a.cmp(name_b))
 }
 
-/// The servers of a pool and which keys each one has.
+/// The servers of a pool and the distribution of keys over them.
 #[derive(Debug, Clone)]
 pub struct Ring {
     hash: Hash,
     tag: Option<HashTag>,
     members: Vec<Member>,
-    /// Who takes part now, in pool order; never nobody.
+    /// Which members are live, in pool order; at least one.
     live: Vec<bool>,
     spread: Spread,
 }
 
-/// A [`Distribution`] with what it needs to know of the members.
+/// A [`Distribution`] with its data about the members.
 #[derive(Debug, Clone)]
 enum Spread {
     Ketama(Ketama),
@@ -138,10 +138,11 @@ impl Ring {
         Self { hash, tag, members, live, spread }
     }
 
-    /// Says who is live, in pool order; the ejected leave the ring and their keys go to others.
+    /// Sets which members are live, in pool order; other members get the keys of the ejected
+    /// members.
     ///
-    /// If nobody is, nothing changes, as in twemproxy: keys still belong to somebody, and it is
-    /// for the pool to refuse them.
+    /// If no member is live, nothing changes, as in twemproxy: every key still has a member, and
+    /// the caller must refuse the requests.
     ///
     /// # Panics
     ///
@@ -162,14 +163,24 @@ impl Ring {
 
     /// The member that has `key`, as an index in pool order.
     ///
-    /// On the request path, once per key: no allocation. An only member has every key, and nothing
-    /// is hashed. `random` draws, hence `&mut`.
+    /// On the request path, once per key: no allocation. A single member has every key, and nothing
+    /// is hashed. `random` draws a number, hence `&mut`.
     #[inline(always)]
     pub fn route(&mut self, key: &[u8]) -> usize {
         if self.members.len() == 1 {
             return 0;
         }
         let hash = self.hash_of(self.part_of(key));
+        match &mut self.spread {
+            Spread::Ketama(ketama) => ketama.member_of(hash),
+            _ => self.member_of(hash),
+        }
+    }
+
+    /// The member that has a key with this hash. Out of the way of the distribution that nearly every
+    /// pool has.
+    #[inline(never)]
+    fn member_of(&mut self, hash: u32) -> usize {
         match &mut self.spread {
             Spread::Ketama(ketama) => ketama.member_of(hash),
             Spread::Modula(slots) => slots.member_at(u64::from(hash) % slots.count()),
@@ -179,9 +190,10 @@ impl Ring {
         }
     }
 
-    /// Why `key` goes where it goes, and up to `next` members who would have it after that.
+    /// How the member of `key` is found, and up to `next` members that would have the key after
+    /// that.
     ///
-    /// For tools: it allocates and takes its time.
+    /// For tools: this function allocates and is slow.
     #[must_use]
     pub fn explain<'k>(&self, key: &'k [u8], next: usize) -> Explanation<'k> {
         let mut ring = self.clone();
@@ -225,7 +237,8 @@ impl Ring {
 
     /// The part of the hash space that `member` owns, from 0 to 1. All parts add up to 1.
     ///
-    /// On a `ketama` ring measured on the circle; elsewhere the part that its weight is promised.
+    /// With `ketama`, measured on the circle; with the other distributions, the share of its
+    /// weight.
     #[must_use]
     pub fn share_of(&self, member: usize) -> f64 {
         match &self.spread {
@@ -238,11 +251,12 @@ impl Ring {
         }
     }
 
-    /// A number by which rings are compared from afar: those that have it in common send every key
-    /// to servers of the same name, and the same pool with the same servers live has the same
-    /// number in every proxy.
+    /// A fingerprint for comparing rings of different proxies: rings with the same number send
+    /// every key to servers of the same name, and the same pool with the same live servers has the
+    /// same number in every proxy.
     ///
-    /// It is made from the distribution, the hash, the hash tag and the points, or else the slots.
+    /// The number is computed from the distribution, the hash, the hash tag and the points, or else
+    /// the slots.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut print = Xxh3::new();
@@ -285,7 +299,7 @@ impl Ring {
         &self.members
     }
 
-    /// Who is on the ring, in pool order.
+    /// Which members are on the ring, in pool order.
     #[must_use]
     pub fn live(&self) -> &[bool] {
         &self.live
@@ -296,7 +310,8 @@ impl Ring {
         self.tag.map_or(key, |tag| tag.part(key))
     }
 
-    /// The hash of what is left of a key; twemproxy asks no hash function about an empty one.
+    /// The hash of the hashed part of a key; twemproxy does not call the hash function for an empty
+    /// part.
     fn hash_of(&self, part: &[u8]) -> u32 {
         if part.is_empty() { 0 } else { self.hash.hash(part) }
     }
@@ -305,8 +320,8 @@ impl Ring {
         if self.live[member] { self.members[member].weight } else { 0 }
     }
 
-    /// Who has `key` if `member` is ejected, and who if that one is too, `count` times or until
-    /// nobody is left.
+    /// The member that has `key` if `member` is ejected, then the member that has it if this one is
+    /// ejected, too, and so on, up to `count` members.
     fn eject_and_route(&mut self, mut member: usize, key: &[u8], count: usize) -> Vec<usize> {
         let mut live = self.live.clone();
         let mut order = Vec::new();
@@ -323,19 +338,19 @@ impl Ring {
     }
 }
 
-/// The way of a key, step by step.
+/// The steps from a key to its member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation<'k> {
-    /// What of the key is hashed.
+    /// The part of the key that is hashed.
     pub part: &'k [u8],
-    /// Its hash; none in a pool of one, which does without. `random` does not look at it.
+    /// The hash; none in a pool with one member. `random` does not use it.
     pub hash: Option<u32>,
     /// The point found; only `ketama` has points.
     pub point: Option<Point>,
-    /// Who has the key. With `random`: who is drawn next.
+    /// The member that has the key. With `random`: the member drawn next.
     pub member: usize,
-    /// Who else comes into question, best first: with `ketama` those one meets walking on around
-    /// the ring, with the others those who take over as one after the other is ejected.
+    /// The next members, best first: with `ketama` in the order of the points on the ring, with the
+    /// other distributions the members that take over as one member after the other is ejected.
     pub next: Vec<usize>,
 }
 

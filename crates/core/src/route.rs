@@ -1,7 +1,7 @@
 //! Hop 6 of the walk: which servers a request goes to.
 //!
-//! A key's route is a [`Plan`]. The one rule: a plan names servers by their ids, which stay while the
-//! ring changes.
+//! A key's route is a [`Plan`]. The one rule: a plan names servers by their ids, which stay the
+//! same when the ring changes.
 
 use crate::error::ServerError;
 use crate::mux::ServerId;
@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 pub enum Plan {
     /// To one server.
     To(ServerId),
-    /// Nowhere: this is the answer.
+    /// To no server: the client gets this error.
     Refuse(ServerError),
 }
 
@@ -21,7 +21,7 @@ pub enum Plan {
 #[derive(Debug)]
 pub(crate) struct Routes {
     ring: Ring,
-    /// The member's server, in the ring's order.
+    /// The server of each member, in the ring's order.
     members: Vec<ServerId>,
     has_live: bool,
 }
@@ -35,7 +35,7 @@ impl Routes {
         &self.ring
     }
 
-    /// The servers on the ring, live or not, in its order.
+    /// The servers of the ring, live or not, in the ring's order.
     pub(crate) fn members(&self) -> &[ServerId] {
         &self.members
     }
@@ -50,7 +50,7 @@ impl Routes {
         }
     }
 
-    /// Takes the servers that are not live off the ring, and others back.
+    /// Removes the servers that are not live from the ring, and adds the others again.
     pub(crate) fn set_live(&mut self, is_live: impl Fn(ServerId) -> bool) {
         let live: Vec<bool> = self.members.iter().map(|&server| is_live(server)).collect();
         self.has_live = live.contains(&true);

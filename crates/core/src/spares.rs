@@ -1,52 +1,54 @@
-//! Emptied memory, kept for the next who needs some, so that steady traffic allocates nothing and
-//! causes no page faults: what a large value took and gave back to the system comes back in pages,
-//! one fault each.
+//! Idle memory, kept for reuse, so that steady traffic allocates nothing and causes no page faults:
+//! memory that was returned to the system costs one page fault for each page when it is allocated
+//! again.
 //!
-//! The one rule: what is kept is bounded, in bytes, and large memory that nobody has taken for a
-//! second goes back to the system, so that a burst leaves nothing behind. Little memory is handed
-//! out whatever its size; large memory by best fit, and only to a need that fills most of it.
+//! The one rule: the kept memory is limited in bytes, and large memory that is not reused for a
+//! second is returned to the system, so that no memory of a burst remains. Small buffers are handed
+//! out whatever their size; large buffers by best fit, and only for a need that fills most of the
+//! buffer.
 
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Emptied buffers. By default none that are large are kept.
+/// Empty buffers. By default, large buffers are not kept.
 #[derive(Debug, Default)]
 pub struct Spares {
     small: Vec<Vec<u8>>,
     small_bytes: usize,
-    /// By capacity; of those with the same, the last one in is the first one out, as the CPU's
-    /// caches know it.
+    /// Sorted by capacity; of buffers with the same capacity, the last one in is the first one out,
+    /// because it is most likely in the CPU's caches.
     large: Vec<Idle>,
     large_bytes: usize,
-    /// Bytes of all large ones are at most so many.
+    /// Maximum bytes of all large buffers.
     large_kept_max: usize,
-    /// Counts the looks that [`Spares::age`] has had.
+    /// The number of calls of [`Spares::age`].
     look: u32,
     next_look: Option<Instant>,
 }
 
-/// Large memory that lies idle.
+/// An idle large buffer.
 #[derive(Debug)]
 struct Idle {
     bytes: Vec<u8>,
-    /// The look after which it was given.
+    /// The number of calls of [`Spares::age`] when the buffer was returned.
     since: u32,
 }
 
-/// A message, or the rest of one, of at least this size is read straight to where it is kept.
+/// A message, or the rest of one, of at least this size is read directly into its final buffer.
 pub const LARGE: usize = 16 * 1024;
-/// The most that a small one has room for.
+/// The maximum capacity of a small buffer.
 pub const SMALL_MAX: usize = 64 * 1024;
-/// Bytes of all small ones.
+/// Maximum bytes of all small buffers.
 const SMALL_KEPT_MAX: usize = 4 * 1024 * 1024;
 /// A small reply with its header.
 const SMALL_MIN: usize = 160;
-/// Large ones that are not taken between two looks go back to the system.
+/// Large buffers that are not reused between two calls of [`Spares::age`] are returned to the
+/// system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Spares {
-    /// None yet. Of large memory at most `large_kept_max` bytes are kept.
+    /// No buffers yet; at most `large_kept_max` bytes of large buffers will be kept.
     pub fn new(large_kept_max: usize) -> Self {
         Self { large_kept_max, ..Self::default() }
     }
@@ -58,7 +60,8 @@ impl Spares {
         bytes
     }
 
-    /// An empty buffer for `need` bytes, of which they will fill seven eighths, if there is one.
+    /// An empty buffer for `need` bytes, which will fill at least seven eighths of the buffer, if
+    /// there is one.
     pub fn take_fitting(&mut self, need: usize) -> Option<Vec<u8>> {
         let fits = |bytes: &Vec<u8>| (need..=need + need / 8).contains(&bytes.capacity());
         if need <= SMALL_MAX {
@@ -102,7 +105,7 @@ impl Spares {
         self.large.insert(end, Idle { bytes, since: self.look });
     }
 
-    /// Lets large memory go that nobody has taken for a while. To be called often.
+    /// Frees large buffers that were not reused for a while. Must be called often.
     #[inline]
     pub fn age(&mut self, now: Instant) {
         let is_due = match self.next_look {

@@ -1,8 +1,9 @@
-//! What is counted: one block of numbers per pool and one per server of it.
+//! The counters: one block for each pool and one for each of its servers.
 //!
-//! A worker writes its own block and anybody may read it at any time. Each number has one writer,
-//! so counting is a load and a store, never a locked instruction, and a reader sees each number
-//! whole, if not all of one instant. A figure for the whole process is the sum over the workers.
+//! A worker writes its own block, and any thread may read the block at any time. Each number has
+//! one writer, so counting is a load and a store, never a locked instruction. A reader sees each
+//! number consistently, but not all numbers of the same instant. A figure for the whole process is
+//! the sum over the workers.
 
 use crate::error::ServerError;
 use crate::message::Outcome;
@@ -36,8 +37,8 @@ impl Counter {
     }
 }
 
-/// Declares a block of counters with a list of their names, so that those who print them all
-/// can't forget one.
+/// Declares a block of counters with a list of their names, so that code that prints all counters
+/// cannot omit one.
 macro_rules! counters {
     ($(#[$about:meta])* $block:ident { $($(#[$doc:meta])* $name:ident,)* } $($extra:tt)*) => {
         $(#[$about])*
@@ -73,9 +74,9 @@ counters! {
         fragments,
         /// Client connections accepted since the start.
         client_accepts,
-        /// Clients turned away for `client_connections`, or for want of descriptors.
+        /// Clients rejected because of `client_connections` or a lack of file descriptors.
         client_rejects,
-        /// Connections to servers begun since the start.
+        /// Attempts to connect to servers since the start.
         server_connects,
         /// Requests read from clients, each once, however many keys it has.
         requests,
@@ -83,7 +84,7 @@ counters! {
         request_bytes,
         /// Bytes written to clients.
         response_bytes,
-        /// Keys asked for by reading requests that set no expiry.
+        /// Keys requested by reads that do not set the expiry.
         cmd_get,
         /// Storage requests.
         cmd_set,
@@ -93,27 +94,27 @@ counters! {
         cmd_arith,
         /// `touch`, keys of `gat`, and `mg` that sets an expiry.
         cmd_touch,
-        /// `flush_all` requests that were carried out.
+        /// `flush_all` requests sent to the servers.
         cmd_flush,
-        /// Meta requests (these count in their kind above, too), `mn` not among them.
+        /// Meta requests except `mn` (all but `me` also count in one of the kinds above).
         cmd_meta,
-        /// Requests refused because they broke the protocol, whose clients went on.
+        /// Requests that broke the protocol; the client got an error and stays connected.
         client_request_errors,
-        /// Clients closed because one could not tell where their next request begins.
+        /// Clients closed because the start of their next request was not known.
         client_framing_lost,
-        /// Server connections closed because a reply did not fit its request.
+        /// Server connections closed because a reply did not match its request.
         desync_total,
         /// Replies replaced by an error because their client had `client_backlog_max` waiting.
         limit_client_backlog,
-        /// Storage requests, and values in replies, refused for `item_size_max`.
+        /// Storage requests, and values in replies, refused because of `item_size_max`.
         limit_item_size,
-        /// Requests refused for `keys_max`.
+        /// Requests refused because of `keys_max`.
         limit_keys,
-        /// Clients closed for `line_max`.
+        /// Clients closed because of `line_max`.
         limit_line,
-        /// Times a client was held because its own replies or requests were too many.
+        /// Times a client waited because it had too many requests in flight or unread replies.
         limit_client_paused,
-        /// Times a client was held because a server's queue was full.
+        /// Times a client waited because a server's queue was full.
         limit_server_queue,
         /// Clients closed because the worker's buffers reached `memory_max`.
         limit_memory,
@@ -126,7 +127,7 @@ counters! {
 
 /// How requests ended: how many of each kind had which outcome, keys where a request has several.
 ///
-/// To count one is one addition. What memcached calls a hit or a miss is asked of those who read.
+/// Counting a request is one addition. The reader computes what memcached calls hits and misses.
 #[derive(Debug, Default)]
 pub struct Results([[Counter; Outcome::COUNT]; Class::COUNT]);
 
@@ -166,15 +167,15 @@ results! {
     get_misses: (Get, Miss),
     /// Deletions that found their item.
     delete_hits: (Delete, Success),
-    /// Deletions that did not, or found it with another cas id.
+    /// Deletions that found no item, or an item with another cas id.
     delete_misses: (Delete, NotFound) (Delete, Exists),
-    /// Additions to an item that is there, or was made for it.
+    /// Additions that found or created their item.
     incr_hits: (Incr, Success),
-    /// Additions to no item.
+    /// Additions that found no item.
     incr_misses: (Incr, NotFound),
-    /// Subtractions from an item that is there, or was made for it.
+    /// Subtractions that found or created their item.
     decr_hits: (Decr, Success),
-    /// Subtractions from no item.
+    /// Subtractions that found no item.
     decr_misses: (Decr, NotFound),
     /// Storage with the right cas id.
     cas_hits: (Cas, Success),
@@ -184,7 +185,7 @@ results! {
     cas_badval: (Cas, Exists),
     /// Keys that were found and got a new expiry.
     touch_hits: (Touch, Success) (GetAndTouch, Hit),
-    /// Keys that should have got one and were not found.
+    /// Keys that should have got a new expiry and were not found.
     touch_misses: (Touch, NotFound) (GetAndTouch, Miss),
 }
 
@@ -195,7 +196,7 @@ counters! {
         server_eof,
         /// Connections that ended with an error.
         server_err,
-        /// Times requests ran out of time.
+        /// Requests that timed out.
         server_timedout,
         /// Connections open now.
         server_connections,
@@ -218,7 +219,7 @@ counters! {
         /// Bytes of them.
         out_queue_bytes,
     }
-    /// What twemproxy does not tell.
+    /// Counters that twemproxy does not have.
     pub more: MoreServerStats,
 }
 
@@ -227,7 +228,7 @@ counters! {
 pub struct MoreServerStats {
     /// Failures by reason, in the order of [`ServerError::OF_SERVERS`].
     pub errors: [Counter; ServerError::OF_SERVERS.len()],
-    /// What the server said its version is (`Version::to_bits`), 0 if it is not known.
+    /// The version of the server (`Version::to_bits`), 0 if not known.
     pub version: Counter,
     /// Connections begun since the start.
     pub connects: Counter,
@@ -235,17 +236,17 @@ pub struct MoreServerStats {
     pub ejections: Counter,
     /// 1 while the server is ejected.
     pub is_ejected: Counter,
-    /// 1 from when a connection was lost until the server answers again.
+    /// 1 from the loss of a connection until the next reply of the server.
     pub is_down: Counter,
-    /// From when a connection is wanted to when it is open, the look-up of the name included.
+    /// Time to open a connection, including the name look-up.
     pub connect_time: Histogram,
-    /// From when a request is queued to when it is written, by class.
+    /// Time from queueing a request to writing it, by class.
     pub queue_time: [Histogram; Class::LABELS.len()],
-    /// From when a request is written to when its reply is here, by class.
+    /// Time from writing a request to receiving its reply, by class.
     pub server_time: [Histogram; Class::LABELS.len()],
 }
 
-/// Kinds of requests, for the counters: classic or meta, as memcached tells them apart.
+/// Kinds of requests, for the counters; classic and meta requests count alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Reads.
@@ -254,7 +255,7 @@ pub enum Class {
     GetAndTouch,
     /// Storage.
     Set,
-    /// Storage if the item has the cas id that is given.
+    /// Storage if the item has the given cas id.
     Cas,
     /// Deletion.
     Delete,
@@ -272,16 +273,16 @@ impl Class {
     /// How many there are.
     pub const COUNT: usize = Self::Other as usize + 1;
 
-    /// Whether such a request looks for a value, so that it hits or misses.
+    /// Whether such a request reads a value, and so is a hit or a miss.
     #[inline]
     pub const fn is_read(self) -> bool {
         matches!(self, Self::Get | Self::GetAndTouch)
     }
 
-    /// The names by which the figures tell requests apart.
+    /// The class labels of the metrics.
     pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
 
-    /// Which of [`Class::LABELS`] it goes by.
+    /// The index of its label in [`Class::LABELS`].
     pub const fn label(self) -> usize {
         match self {
             Self::Get | Self::GetAndTouch => 0,
@@ -294,9 +295,9 @@ impl Class {
     }
 }
 
-/// How long something took, each time: how many times fell into which span, and the sum.
+/// A histogram of times: the number of times in each span, and the sum of all.
 ///
-/// A worker reads its clock once a turn, so nothing is measured finer than a turn is long.
+/// A worker reads its clock once per turn, so the resolution is the length of a turn.
 #[derive(Debug, Default)]
 pub struct Histogram {
     counts: [Counter; SPANS],
@@ -309,7 +310,7 @@ const SPANS: usize = 20;
 const FIRST_BITS: u32 = 14;
 
 impl Histogram {
-    /// Counts one that took so many nanoseconds. Only the owning worker may call this.
+    /// Counts a time of `nanos` nanoseconds. Only the owning worker may call this.
     #[inline]
     pub fn record(&self, nanos: u64) {
         let bits = u64::BITS - (nanos.saturating_sub(1) >> FIRST_BITS).leading_zeros();
@@ -322,7 +323,7 @@ impl Histogram {
         (FIRST_BITS..).take(SPANS - 1).map(|bits| 1 << bits)
     }
 
-    /// How many fell into each span.
+    /// The number of times in each span.
     pub fn counts(&self) -> impl ExactSizeIterator<Item = u64> {
         self.counts.iter().map(Counter::read)
     }

@@ -1,11 +1,11 @@
-//! Time as a number that is handed in.
+//! Points in time, passed in as numbers.
 //!
 //! The engine never reads a clock: every call that needs the time gets `now`. So a simulation can
-//! move time as it likes, and a worker reads the clock once per turn of its loop.
+//! set the time freely, and a worker reads the clock once per turn of its loop.
 
 use core::time::Duration;
 
-/// Nanoseconds since some start that the embedder chose. Never goes backwards.
+/// Nanoseconds since a start that the embedder chose. Time never goes backwards.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant(u64);
 
@@ -25,12 +25,12 @@ impl Instant {
         Duration::from_nanos(self.nanos_since(earlier))
     }
 
-    /// Likewise as nanoseconds: to make a [`Duration`] of them takes a division.
+    /// The same in nanoseconds, without the division that a [`Duration`] needs.
     pub const fn nanos_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// This moment plus `wait`; 584 years is the end of time.
+    /// This moment plus `wait`, at most 584 years after the start.
     pub fn after(self, wait: Duration) -> Self {
         let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

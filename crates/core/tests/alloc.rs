@@ -1,4 +1,5 @@
-//! Steady traffic allocates nothing: what was taken while warming up is used again and again.
+//! Steady traffic allocates nothing: what was taken while warming up is used again and again. And
+//! what is accounted is all there is: a bound on the sum is a bound on the bytes allocated.
 //!
 //! The count is that of the thread that runs the test, so the tests do not disturb each other.
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated and not given back.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
 /// What a worker reads at once by way of its scratch buffer.
@@ -28,17 +31,20 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE.set(LIVE.get() + layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE.set(LIVE.get() + size.cast_signed() - layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get() - layout.size().cast_signed());
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(block, layout) }
     }
@@ -59,6 +65,10 @@ struct Traffic {
 
 impl Traffic {
     fn new(servers: usize, request: &str) -> Self {
+        Self::with_limits(servers, request, Limits::default())
+    }
+
+    fn with_limits(servers: usize, request: &str, limits: Limits) -> Self {
         let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
         let members = (0..servers).map(name).collect();
         let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 1);
@@ -68,7 +78,7 @@ impl Traffic {
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
             allow_flush: false,
-            limits: Limits::default(),
+            limits,
             epoch: Duration::ZERO,
         };
         let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(servers)));
@@ -299,4 +309,77 @@ fn meta_requests_allocate_nothing() {
 fn barriers_behind_noreply_allocate_nothing() {
     let mut traffic = Traffic::new(1, "set key 0 0 5 noreply\r\nhello\r\nmn\r\n");
     assert_eq!(traffic.allocations(10_000), 0);
+}
+
+/// What is accounted, in buffers that double, and emptied buffers that are kept.
+const BOUND: isize = 2 * (1 << 20) + 2 * (4 << 20);
+
+/// The most that is allocated while many clients ask in one turn and none of them reads, with the
+/// limits of a small container. Nothing is answered by a server.
+fn most_live_in_a_turn(request: &str) -> isize {
+    let limits = Limits {
+        client_buffer_max: 256 << 10,
+        client_backlog_max: 4 << 20,
+        server_buffer_max: 1 << 20,
+        memory_max: 1 << 20,
+        ..Limits::default()
+    };
+    let mut traffic = Traffic::with_limits(1, request, limits);
+    let clients: Vec<_> = (0..200).map(|_| traffic.mux.open_client()).collect();
+    for &client in &clients {
+        // What it gets is small, so it may ask for much at once.
+        for _ in 0..40 {
+            traffic.mux.handle_client_bytes(client, b"stats\r\n", traffic.now);
+            let question = traffic.mux.next_question().expect("it was asked");
+            traffic.mux.answer_question(question, &[b'x'; 1000]);
+            traffic.mux.handle_client_written(client, 1000);
+        }
+    }
+    let before = LIVE.get();
+    let mut most = 0;
+    for client in clients {
+        traffic.mux.handle_client_bytes(client, traffic.request.as_slice(), traffic.now);
+        most = most.max(LIVE.get() - before);
+    }
+    while let Some(question) = traffic.mux.next_question() {
+        traffic.mux.answer_question(question, &[b'x'; 8000]);
+        most = most.max(LIVE.get() - before);
+    }
+    assert!(traffic.mux.stats().limit_memory.read() > 0, "the limit was not reached");
+    most
+}
+
+#[test]
+fn what_clients_pile_up_in_one_turn_has_the_bound_of_what_is_accounted() {
+    // Half a request.
+    let most = most_live_in_a_turn(&format!("get{}", " k".repeat(30_000)));
+    assert!(most < BOUND, "{} KiB", most / 1024);
+    // Both are answered with much more than was asked, before a stuck reply and without one.
+    for behind in ["stats\r\n", "delete a 5\r\n"] {
+        for first in ["get a\r\n", ""] {
+            let most = most_live_in_a_turn(&(first.to_owned() + &behind.repeat(1500)));
+            assert!(most < BOUND, "{} KiB for {first:?} and {behind:?}", most / 1024);
+        }
+    }
+}
+
+#[test]
+fn what_a_client_that_went_away_has_asked_a_stuck_server_for_is_forgotten() {
+    let request = format!("get{}\r\n", " a".repeat(10_000));
+    let mut traffic = Traffic::new(1, &request);
+    let before = LIVE.get();
+    for _ in 0..50 {
+        traffic.client = traffic.mux.open_client();
+        traffic.say();
+        traffic.mux.close_client(traffic.client);
+    }
+    assert_eq!(traffic.mux.requests_in_flight(), 50);
+    // The requests themselves are a megabyte, in a buffer that doubles; their keys would be twenty.
+    let live = LIVE.get() - before;
+    assert!(live < 4 << 20, "{} KiB", live / 1024);
+    traffic.replies[0] = b"VALUE a 0 1\r\nx\r\nEND\r\n".repeat(50 * 2);
+    traffic.look_after_all();
+    traffic.answer(0);
+    traffic.look_after_all();
+    assert_eq!(traffic.mux.requests_in_flight(), 0);
 }

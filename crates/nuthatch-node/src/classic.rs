@@ -1,7 +1,7 @@
-//! The classic commands: from a parsed request to the bytes of its answer.
+//! The classic commands: from a parsed request to the bytes of its reply.
 //!
-//! The one rule: the grammar was checked by the core, so the words that it asks for are there, and
-//! are numbers where it wants numbers.
+//! The one rule: the core has already checked the request, so all required words are present, and
+//! numbers are valid.
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ pub(crate) const NOT_A_NUMBER: &[u8] =
     b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
 const NOT_FOUND: &[u8] = b"NOT_FOUND\r\n";
 
-/// How values are read: what stands before the keys of `get`, `gets`, `gat` and `gats`.
+/// How values are read: the part before the keys of `get`, `gets`, `gat` and `gats`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Read {
     with_cas: bool,
@@ -55,7 +55,7 @@ impl Read {
     }
 }
 
-/// Appends the answer to a command with one key that reads no value.
+/// Appends the reply to a command with one key that reads no value.
 pub(crate) fn answer(store: &mut Store, key: &[u8], line: Line<'_>, reply: &mut Vec<u8>) {
     let now = store.now();
     let mut words = line.words.clone().skip(1);
@@ -91,7 +91,7 @@ pub(crate) fn answer(store: &mut Store, key: &[u8], line: Line<'_>, reply: &mut 
     reply.extend_from_slice(said);
 }
 
-/// `set` and the others that bring a value.
+/// `set` and the other storage commands.
 fn write(store: &mut Store, key: &[u8], line: Line<'_>) -> &'static [u8] {
     let mode = match line.command {
         b"add" => Mode::Add,
@@ -112,7 +112,7 @@ fn write(store: &mut Store, key: &[u8], line: Line<'_>) -> &'static [u8] {
         Written::NotFound => NOT_FOUND,
         Written::TooLarge => {
             if line.command == b"set" {
-                // What it should have replaced is not true any longer.
+                // The old value is outdated, so it is removed.
                 store.remove(key);
             }
             TOO_LARGE
@@ -120,7 +120,7 @@ fn write(store: &mut Store, key: &[u8], line: Line<'_>) -> &'static [u8] {
     }
 }
 
-/// When something ends, from an exptime.
+/// The end of an item's life, from an exptime.
 fn exptime(word: Option<&[u8]>, now: Seconds) -> Option<Seconds> {
     deadline(word.and_then(parse).unwrap_or_default(), now)
 }

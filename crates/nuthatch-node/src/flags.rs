@@ -1,29 +1,29 @@
-//! The flags of the meta commands (protocol.txt, "Meta Commands"), read once before anything is
+//! The flags of the meta commands (protocol.txt, "Meta Commands"), parsed once before anything is
 //! done.
 //!
-//! The one rule: which flags there are, and which texts refuse the others, is memcached 1.6.18's.
-//! Most flags are taken with every command, whether or not they mean something to it.
+//! The one rule: the accepted flags and the errors for others are those of memcached 1.6.18. Most
+//! flags are accepted with every command, even if they have no effect.
 
 use nuthatch_core::memcache::Words;
 
 use crate::item::{Seconds, deadline, parse};
 
-/// What the flags ask for. Those that only ask for a word in the answer are read again when the
-/// answer is written, as it has them in the order of the request.
+/// The meaning of the flags. Flags that only add a word to the reply are parsed again when the
+/// reply is written, because the reply has these words in the order of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags<'a> {
     pub(crate) words: Words<'a>,
     /// `v`: with the value.
     pub(crate) value: bool,
-    /// `u`: without noting that it was read.
+    /// `u`: do not count the read as an access.
     pub(crate) unseen: bool,
-    /// `I`: make stale, or allow to be late.
+    /// `I`: invalidate the item, or accept an older CAS id.
     pub(crate) invalidate: bool,
     /// `T`: the new expiry.
     pub(crate) expires: Option<Option<Seconds>>,
-    /// `N`: make what is not there, with this expiry.
+    /// `N`: create a missing item, with this expiry.
     pub(crate) vivify: Option<Option<Seconds>>,
-    /// `R`: let one client recache what expires before this.
+    /// `R`: let one client recache an item that expires before this.
     pub(crate) recache: Option<Option<Seconds>>,
     /// `C`: only the item with this CAS id.
     pub(crate) cas: Option<u64>,
@@ -31,9 +31,9 @@ pub(crate) struct Flags<'a> {
     pub(crate) client_flags: u32,
     /// `M`: the mode, one letter.
     pub(crate) mode: Option<u8>,
-    /// `D`: how much to count by.
+    /// `D`: the delta.
     pub(crate) delta: u64,
-    /// `J`: where to begin to count.
+    /// `J`: the initial value.
     pub(crate) initial: u64,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum BadFlag {
 }
 
 impl BadFlag {
-    /// The answer of `mg` and `ms`; `ma` and `md` have [`BAD_FLAG`] for all.
+    /// The error of `mg` and `ms`; `ma` and `md` use [`BAD_FLAG`] for all errors.
     pub(crate) const fn text(self) -> &'static [u8] {
         match self {
             Self::Duplicate => b"CLIENT_ERROR duplicate flag\r\n",
@@ -63,7 +63,7 @@ impl BadFlag {
 pub(crate) const BAD_FLAG: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 
 impl<'a> Flags<'a> {
-    /// Reads the words behind the key, or behind the length of `ms`.
+    /// Parses the words after the key, or after the length of `ms`.
     pub(crate) fn read(words: Words<'a>, now: Seconds) -> Result<Self, BadFlag> {
         let mut flags = Self {
             words: words.clone(),
@@ -113,7 +113,7 @@ impl<'a> Flags<'a> {
                 [mode] => self.mode = Some(*mode),
                 _ => return Err(BadFlag::Mode),
             },
-            // Words in the answer, what the core has seen to, and what is for proxies.
+            // Words in the reply, flags that the core handles, and flags for proxies.
             b's' | b't' | b'c' | b'f' | b'h' | b'l' | b'k' | b'O' | b'q' | b'b' | b'P' | b'L' => {}
             _ => return Err(BadFlag::Unknown),
         }

@@ -1,9 +1,9 @@
-//! An item: a value, and what memcached remembers with it.
+//! An item: a value and its metadata, as in memcached.
 
-/// Seconds since 1970. Memcached's clock has the same grain.
+/// Seconds since 1970. memcached's clock has the same resolution.
 pub(crate) type Seconds = u32;
 
-/// The largest item with all that belongs to it, in bytes: memcached's default (`-I 1m`).
+/// The largest item including its metadata, in bytes: memcached's default (`-I 1m`).
 pub(crate) const ITEM_SIZE_MAX: usize = 1 << 20;
 
 /// From so many seconds on, an exptime is a date and not a delay (protocol.txt, "Expiration
@@ -13,21 +13,21 @@ const MONTH: i64 = 60 * 60 * 24 * 30;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Item {
     pub(crate) data: Vec<u8>,
-    /// The client's flags, which mean nothing to us.
+    /// The client's flags, which the node does not interpret.
     pub(crate) flags: u32,
-    /// From when on it is gone; `None` is never.
+    /// The time of expiry; `None` means never.
     pub(crate) expires: Option<Seconds>,
-    /// The number of the change that made it what it is.
+    /// The number of its last change.
     pub(crate) cas: u64,
     /// When it was last written or read.
     pub(crate) accessed: Seconds,
     /// Whether it was read since it was written.
     pub(crate) fetched: bool,
-    /// Whether it was invalidated, but is still good enough to be shown.
+    /// Whether it was invalidated, but may still be returned.
     pub(crate) stale: bool,
-    /// Whether some client was told to recache it.
+    /// Whether a client was told to recache it.
     pub(crate) has_winner: bool,
-    /// Its key in base64, if it was stored under that: so it is repeated.
+    /// Its key in base64, if it was stored with this form: replies repeat the key in this form.
     pub(crate) base64_key: Option<Box<[u8]>>,
 }
 
@@ -36,13 +36,13 @@ impl Item {
         self.expires.is_some_and(|at| at <= now)
     }
 
-    /// Notes that it is read.
+    /// Notes that it was read.
     pub(crate) fn access(&mut self, now: Seconds) {
         self.fetched = true;
         self.accessed = now;
     }
 
-    /// The item that takes its place when its value grows, and inherits only this much.
+    /// The item that replaces it when its value grows; only these fields are copied.
     pub(crate) fn heir(&self, data: Vec<u8>) -> Self {
         Self { data, flags: self.flags, expires: self.expires, ..Self::default() }
     }
@@ -54,14 +54,14 @@ impl Item {
         56 + key.len() + 1 + flags + self.data.len() + 2
     }
 
-    /// The value as a number: the digits in front, if nothing but a space ends them.
+    /// The value as a number: its leading digits, if they end at the end or at a space.
     pub(crate) fn number(&self) -> Option<u64> {
         let mut words = self.data.trim_ascii_start().split(u8::is_ascii_whitespace);
         words.next().and_then(parse)
     }
 }
 
-/// When something ends that was written with this exptime: 0 is never, below 0 at once.
+/// The time of expiry for this exptime: 0 means never, a negative number at once.
 pub(crate) fn deadline(exptime: i64, now: Seconds) -> Option<Seconds> {
     let at = match exptime {
         0 => return None,

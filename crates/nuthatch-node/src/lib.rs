@@ -1,10 +1,10 @@
-//! A small memcached server, to try things with: `nuthatch demo` works on three of them, and
-//! `nuthatch node` is one.
+//! A small memcached server for tests: `nuthatch demo` uses three of them, and `nuthatch node` runs
+//! one.
 //!
-//! Classic and meta commands, expiry, CAS and bounded memory, with memcached 1.6.18's answers, in
-//! a few hundred lines: a thread a client, one store behind a lock. For a demonstration and for
-//! tests; who has traffic has memcached. That is why it is a package of its own: the program that
-//! is shipped does not have it.
+//! It has classic and meta commands, expiry, CAS and limited memory, with the replies of memcached
+//! 1.6.18, in a few hundred lines: one thread for each client, one store with a lock. It is for
+//! demonstrations and tests, not for production. So it is a separate package, which is not part of
+//! the shipped program.
 //!
 //! ```text
 //! node ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
@@ -34,7 +34,7 @@ pub struct Node {
     shared: Arc<Shared>,
 }
 
-/// What was asked of a node, and what it has.
+/// The figures of a node: requests and items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Requests of all kinds.
@@ -47,7 +47,7 @@ impl Node {
     /// Listens, with `memory` bytes for items.
     ///
     /// # Errors
-    /// When it can't listen, or has no room for a thread.
+    /// When it cannot listen, or cannot start a thread.
     pub fn start(listen: impl ToSocketAddrs, memory: usize) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         let address = listener.local_addr()?;
@@ -64,7 +64,7 @@ impl Node {
         self.address
     }
 
-    /// What it was asked and has.
+    /// Its figures.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let store = self.shared.lock();
@@ -72,7 +72,7 @@ impl Node {
     }
 }
 
-/// What all clients of a node have in common.
+/// The data that all clients of a node share.
 #[derive(Debug)]
 struct Shared {
     store: Mutex<Store>,
@@ -86,7 +86,7 @@ impl Shared {
         Self { store, clients: AtomicUsize::new(0), start: seconds() }
     }
 
-    /// The store, at the present second.
+    /// The store, with its clock set to the current second.
     fn lock(&self) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.set_now(seconds());
@@ -104,7 +104,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let accepted = listener.accept().and_then(|(stream, _)| start_client(stream, shared));
         if let Err(error) = accepted {
             log::error!(error:%; "node failed to accept a client");
-            // Most likely there are too many open files, which does not pass at once.
+            // The usual reason is too many open files, which lasts for a while.
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -112,7 +112,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     if shared.clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
-        // It may be gone already.
+        // The client may already be gone.
         let _ = stream.write_all(TOO_MANY_CLIENTS);
         return Ok(());
     }
@@ -129,11 +129,11 @@ fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-/// memcached's words for a client too many.
+/// memcached's error for a client above the limit.
 const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
-/// Clients at one time; memcached's default.
+/// Maximum number of clients; memcached's default.
 const CLIENTS_MAX: usize = 1024;
 
-/// Enough for a client's few frames.
+/// Enough stack for a client's thread.
 const STACK_BYTES: usize = 256 << 10;

@@ -1,8 +1,8 @@
-//! The meta commands `mg`, `ms`, `md`, `ma`, `me`: from a parsed request to the bytes of its
-//! answer (protocol.txt, "Meta Commands").
+//! The meta commands `mg`, `ms`, `md`, `ma`, `me`: from a parsed request to the bytes of its reply
+//! (protocol.txt, "Meta Commands").
 //!
-//! The one rule: the flags of an answer stand in the order of the request's. Whether a client
-//! wants to see the answer is not decided here; each function says what the answer says.
+//! The one rule: the flags of a reply are in the order of the request's flags. Whether the client
+//! wants the reply is decided elsewhere; each function returns the outcome of its reply.
 
 use std::io::Write as _;
 
@@ -21,7 +21,7 @@ const BAD_MODE_ARITH: &[u8] = b"CLIENT_ERROR invalid mode for ma M token\r\n";
 const BAD_KEY_ENCODING: &[u8] = b"CLIENT_ERROR error decoding key\r\n";
 const BAD_FLAG_OR_KEY: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 
-/// Appends the answer to a meta command.
+/// Appends the reply to a meta command.
 pub(crate) fn answer(
     store: &mut Store,
     one: &One<'_>,
@@ -37,7 +37,7 @@ pub(crate) fn answer(
     let mut words = line.words.clone();
     words.next();
     if one.encoding == KeyEncoding::Plain && words.clone().any(|word| word[0] == b'b') {
-        // The parser has found no base64 in the key.
+        // The parser has found that the key is not base64.
         return match line.command {
             b"mg" | b"ms" => refuse(BAD_KEY_ENCODING, reply),
             b"md" | b"ma" => refuse(BAD_FLAG_OR_KEY, reply),
@@ -53,7 +53,7 @@ pub(crate) fn answer(
     }
 }
 
-/// A key as bytes, and as the request has it.
+/// A key, decoded and as in the request.
 #[derive(Debug, Clone, Copy)]
 struct Key<'a> {
     decoded: &'a [u8],
@@ -62,13 +62,13 @@ struct Key<'a> {
 }
 
 impl Key<'_> {
-    /// The key in base64, if the request has it so.
+    /// The key in base64, if the request has it in this form.
     fn base64(&self) -> Option<Box<[u8]>> {
         (self.encoding == KeyEncoding::Base64).then(|| self.written.into())
     }
 
-    /// Repeats key and opaque token, if `flag` is one of them. The key of an item is repeated as
-    /// it was stored, and otherwise as it was asked for.
+    /// Repeats the key or the opaque token, if `flag` is one of them. The key of an item has the
+    /// form in which it was stored, other keys the form of the request.
     fn repeat(&self, flag: &[u8], item: Option<&Item>, reply: &mut Vec<u8>) {
         match flag[0] {
             b'O' => {
@@ -88,7 +88,7 @@ impl Key<'_> {
         }
     }
 
-    /// An answer without an item: its two letters, key and opaque token.
+    /// A reply without an item: its two letters, key and opaque token.
     fn code(&self, code: &[u8], flags: &Flags<'_>, reply: &mut Vec<u8>) {
         reply.extend_from_slice(code);
         flags.words.clone().for_each(|flag| self.repeat(flag, None, reply));
@@ -101,7 +101,7 @@ fn refuse(error: &[u8], reply: &mut Vec<u8>) -> Outcome {
     Outcome::Error
 }
 
-/// The first word of an answer, and a length if it brings a value.
+/// The first word of a reply, and a length if the reply has a value.
 fn begin(value: Option<usize>, reply: &mut Vec<u8>) {
     // Writing to memory can't fail, here and below.
     let _ = match value {
@@ -118,7 +118,7 @@ fn finish(value: Option<&[u8]>, reply: &mut Vec<u8>) {
     }
 }
 
-/// Appends what `flag` asks for of an item, if it asks for anything.
+/// Appends the word for `flag`, if the flag requests one.
 fn tell(flag: &[u8], key: Key<'_>, item: &Item, now: Seconds, reply: &mut Vec<u8>) {
     let letter = char::from(flag[0]);
     let _ = match flag[0] {
@@ -138,8 +138,8 @@ fn tell(flag: &[u8], key: Key<'_>, item: &Item, now: Seconds, reply: &mut Vec<u8
     };
 }
 
-/// `mg`: reads, touches, and makes sure that one client recaches what is stale, missing or about
-/// to expire.
+/// `mg`: reads, touches, and lets one client recache an item that is stale, missing or about to
+/// expire.
 fn get(store: &mut Store, key: Key<'_>, words: Words<'_>, reply: &mut Vec<u8>) -> Outcome {
     let now = store.now();
     let flags = match Flags::read(words, now) {
@@ -216,7 +216,7 @@ fn set(store: &mut Store, key: Key<'_>, line: Line<'_>, reply: &mut Vec<u8>) -> 
         Written::Exists => (b"EX", 0, Outcome::Exists),
         Written::NotFound => (b"NF", 0, Outcome::NotFound),
         Written::TooLarge => {
-            // What it should have replaced is not true any longer.
+            // The old value is outdated, so it is removed.
             store.remove(key.decoded);
             return refuse(TOO_LARGE, reply);
         }
@@ -232,7 +232,7 @@ fn set(store: &mut Store, key: Key<'_>, line: Line<'_>, reply: &mut Vec<u8>) -> 
     outcome
 }
 
-/// `md`: removes, or makes stale.
+/// `md`: removes or invalidates.
 fn delete(store: &mut Store, key: Key<'_>, words: Words<'_>, reply: &mut Vec<u8>) -> Outcome {
     let Ok(flags) = Flags::read(words, store.now()) else { return refuse(BAD_FLAG, reply) };
     let found = store.find(key.decoded).map(|item| item.cas);
@@ -295,7 +295,7 @@ fn arith(store: &mut Store, key: Key<'_>, words: Words<'_>, reply: &mut Vec<u8>)
     Outcome::Success
 }
 
-/// `me`: what is known of an item, for people.
+/// `me`: debug information about an item.
 fn debug(store: &mut Store, key: Key<'_>, reply: &mut Vec<u8>) -> Outcome {
     let now = store.now();
     let Some(item) = store.find(key.decoded) else {

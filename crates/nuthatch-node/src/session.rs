@@ -1,8 +1,8 @@
-//! A client's stay at a node: bytes in, answers out.
+//! A client's session at a node: requests in, replies out.
 //!
-//! The one rule: requests are read by the proxy's own `parse_request`, so a node takes what the
-//! proxy takes and refuses what it refuses. The store is locked for one key at a time and never
-//! while an answer is written: a client that doesn't read holds up nobody else.
+//! The one rule: requests are parsed by the proxy's own `parse_request`, so a node accepts and
+//! refuses the same requests as the proxy. The store is locked for one key at a time and never
+//! while a reply is written, so a client that does not read does not block others.
 
 use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
@@ -37,14 +37,14 @@ pub(crate) fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Bytes that are read at once.
+/// Maximum bytes of one read.
 const CHUNK: usize = 16 << 10;
 
-/// A line that asks for something, and what it brings.
+/// A request line and its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Line<'a> {
     pub(crate) command: &'a [u8],
-    /// The words behind the command.
+    /// The words after the command.
     pub(crate) words: Words<'a>,
     /// The value, without its line end.
     pub(crate) data: &'a [u8],
@@ -72,12 +72,12 @@ impl<'a> Line<'a> {
 struct Session<'a, W: Write> {
     shared: &'a Shared,
     out: W,
-    /// The answer that is being made.
+    /// The reply that is being written.
     reply: Vec<u8>,
     limits: Limits,
-    /// Bytes to come that are of no interest.
+    /// The number of following bytes to skip.
     skip: u64,
-    /// Bytes at the head of the input that are known to hold no line end.
+    /// The number of bytes at the start of the input that are known to have no line end.
     searched: usize,
 }
 
@@ -87,8 +87,8 @@ impl<'a, W: Write> Session<'a, W> {
         Self { shared, out, reply: Vec::new(), limits, skip: 0, searched: 0 }
     }
 
-    /// Answers all whole requests of `input`; says how many bytes they are, or `None` if the
-    /// client's stay is over.
+    /// Answers all complete requests in `input`; returns the number of their bytes, or `None` if
+    /// the session is over.
     fn take(&mut self, input: &[u8]) -> io::Result<Option<usize>> {
         let mut rest = input;
         while !rest.is_empty() {
@@ -119,9 +119,9 @@ impl<'a, W: Write> Session<'a, W> {
         Ok(Some(input.len() - rest.len()))
     }
 
-    /// Answers a request, which stands in `bytes`.
+    /// Answers the request in `bytes`.
     fn answer(&mut self, request: &Request<'_>, bytes: &[u8]) -> io::Result<()> {
-        // What a proxy asks on every new connection is no request of anybody.
+        // The greeting of a proxy on each new connection does not count as a request.
         let is_greeting = matches!(request, Request::One(one) if one.key == VERSION_KEY);
         self.shared.lock().counts.requests += u64::from(!is_greeting);
         match request {
@@ -181,15 +181,15 @@ impl<'a, W: Write> Session<'a, W> {
         if all.expect.is_silent() { Ok(()) } else { self.out.write_all(b"OK\r\n") }
     }
 
-    /// A value that was too large to be read should have replaced another, which is not true any
-    /// longer. An `add` would not have.
+    /// Removes the value that a value over the limit should have replaced, because the old value is
+    /// outdated. An `add` replaces nothing.
     fn forget(&self, mut words: Words<'_>) {
         if let (Some(b"set" | b"ms"), Some(key)) = (words.next(), words.next()) {
             self.shared.lock().remove(key);
         }
     }
 
-    /// Answers `stats`, which is the one question that there is.
+    /// Answers `stats`, the only question about the node.
     fn stats(&mut self, line: &[u8]) -> io::Result<()> {
         match Words::new(line).nth(1) {
             None => {}

@@ -1,9 +1,8 @@
-//! The items of a node, in a bounded cache.
+//! The items of a node, in a cache of limited size.
 //!
-//! The one rule: every change of an item has a number of its own (its CAS id), and none is made
-//! to an item that has expired. The clock is a field, set by who takes the lock, so that all of a
-//! request happens at one time. Which items make room for others is decided by `quick_cache`,
-//! which weighs them in bytes.
+//! The one rule: every change of an item has its own number (its CAS id), and an expired item is
+//! never changed. The clock is a field that is set when the store is locked, so that a request sees
+//! only one time. `quick_cache` decides which items are evicted, by their size in bytes.
 
 use std::ops::DerefMut;
 
@@ -17,12 +16,12 @@ pub(crate) struct Store {
     now: Seconds,
     /// The CAS id of the last change.
     cas: u64,
-    /// When all items go.
+    /// When all items are removed.
     flush_at: Option<Seconds>,
     pub(crate) counts: Counts,
 }
 
-/// What has been asked of a node, since its start or `stats reset`.
+/// The counters of a node, since its start or `stats reset`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
@@ -37,7 +36,7 @@ pub(crate) struct Write {
     pub(crate) mode: Mode,
     /// Only over the item with this CAS id.
     pub(crate) cas: Option<u64>,
-    /// Whether an older CAS id will do, at the price of a stale item.
+    /// Whether an older CAS id is accepted; the item is then stale.
     pub(crate) allow_stale: bool,
     pub(crate) item: Item,
 }
@@ -51,10 +50,10 @@ pub(crate) enum Mode {
     Prepend,
 }
 
-/// What became of a [`Write`].
+/// The result of a [`Write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// It is there, under this CAS id.
+    /// The item was stored with this CAS id.
     Stored(u64),
     NotStored,
     Exists,
@@ -64,13 +63,13 @@ pub(crate) enum Written {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Delta {
-    /// Goes round at 64 bits.
+    /// Wraps around at 64 bits.
     Up(u64),
     /// Stops at 0.
     Down(u64),
 }
 
-/// What became of a [`Delta`].
+/// The result of a [`Delta`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
     Number(u64),
@@ -86,7 +85,7 @@ impl Store {
         Self { items, now: 0, cas: 0, flush_at: None, counts: Counts::default() }
     }
 
-    /// Moves the clock.
+    /// Sets the clock.
     pub(crate) fn set_now(&mut self, now: Seconds) {
         self.now = now;
         if self.flush_at.is_some_and(|at| at <= now) {
@@ -169,7 +168,7 @@ impl Store {
         if digits.len() > item.data.len() {
             *item = item.heir(digits);
         } else {
-            // It is written in place, and spaces over what is left of it.
+            // The number is written in place, followed by spaces for the remaining digits.
             digits.resize(item.data.len(), b' ');
             item.data = digits;
         }
@@ -180,7 +179,7 @@ impl Store {
         Counted::Number(new)
     }
 
-    /// Whether there was something to remove.
+    /// Removes an item. Returns whether there was one.
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         let now = self.now;
         self.items.remove(key).is_some_and(|(_, item)| !item.is_expired(now))
@@ -207,7 +206,7 @@ impl Store {
         }
     }
 
-    /// How many items there are; expired ones count until they are asked for or make room.
+    /// The number of items; expired items count until they are requested or evicted.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
@@ -223,7 +222,8 @@ impl Store {
     }
 }
 
-/// What the cache expects of an item, to size its tables; it may be wrong by far.
+/// The expected size of an item, which determines the size of the cache's tables; it may be far
+/// off.
 const ITEM_SIZE_USUAL: usize = 512;
 
 /// Weighs items as memcached does.

@@ -1,13 +1,14 @@
-//! Which of a server's addresses is used.
+//! The choice of one of a server's addresses.
 //!
-//! A value written to one address is not found at another. So the rule: all workers begin at the
-//! same address, and another takes its place only when a connection was opened there after this
-//! one failed, or when the name no longer has this one. That is the one thing besides figures that
-//! workers share; it is looked at when a connection is opened or lost, never for a request.
+//! A value written to one address is not found at another. So the one rule: all workers start with
+//! the same address, and use another address only after connecting to the first one failed and
+//! connecting to the other succeeded, or if the name no longer resolves to the first one. Workers
+//! share only this choice and their counters; it is read when a connection is opened or lost, never
+//! for a request.
 //!
-//! A connection that is open stays where it is until it is lost, so two connections may be at two
-//! addresses for a while if both work and one of them failed for a moment. To close the others would
-//! cost their requests.
+//! An open connection keeps its address until it is lost. So two connections may use two addresses
+//! for a while, if both work and one of them failed for a moment. Closing the other connections
+//! would fail their requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What can be connected to.
+/// An address that can be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     Tcp(SocketAddr),
@@ -31,25 +32,25 @@ impl fmt::Display for Target {
     }
 }
 
-/// What the process knows of one server's addresses.
+/// The state of one server's addresses in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Where an attempt begins.
+    /// The address at which an attempt starts.
     first: Option<Target>,
-    /// Where a connection was opened last.
+    /// The address to which a connection was opened last.
     used: Option<Target>,
     /// What was tried last, in order.
     tried: Vec<Target>,
-    /// Where connections are open, and how many.
+    /// The addresses with open connections, and their number.
     open: BTreeMap<Target, usize>,
 }
 
 impl Addresses {
-    /// The order in which an attempt goes through the answers of a look-up: the address in use
-    /// first, then the others as the resolver has them.
+    /// The order in which an attempt tries the resolved addresses: the address in use first, then
+    /// the others in the order of the resolver.
     pub(crate) fn order(&self, answers: impl IntoIterator<Item = Target>) -> VecDeque<Target> {
         let mut known = self.known();
         let mut order = VecDeque::new();
@@ -63,7 +64,8 @@ impl Addresses {
                 order.push_back(answer);
             }
         }
-        // Others that look up the name at the same time begin here, too, whatever their order is.
+        // Other look-ups of the name at the same time start with this address, too, whatever their
+        // order is.
         known.first = order.front().cloned().or_else(|| known.first.take());
         order
     }
@@ -73,7 +75,7 @@ impl Addresses {
         self.known().tried = tried.to_vec();
     }
 
-    /// Notes that a connection was opened. Says which address was used before if it was another.
+    /// Notes that a connection was opened. Returns the address used before if it was another.
     pub(crate) fn note_open(&self, target: &Target) -> Option<Target> {
         let mut known = self.known();
         *known.open.entry(target.clone()).or_default() += 1;
@@ -83,7 +85,7 @@ impl Addresses {
         before.filter(|before| before != target)
     }
 
-    /// Notes that a connection that was open is not any longer.
+    /// Notes that an open connection was closed.
     pub(crate) fn note_closed(&self, target: &Target) {
         let mut known = self.known();
         if let Some(count) = known.open.get_mut(target) {

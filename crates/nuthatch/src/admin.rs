@@ -1,8 +1,8 @@
-//! The admin port: metrics and health by HTTP, for those who watch and for those who ask.
+//! The admin port: metrics and health checks over HTTP.
 //!
-//! The one rule: nothing of it runs on a worker. It has a thread, reads figures that workers
-//! publish anyway, and asks a worker for nothing but a sign of life. It is for the pod, the
-//! kubelet and Prometheus; it tells no secret and changes nothing.
+//! The one rule: no part of it runs on a worker. The admin port has its own thread, reads the
+//! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
+//! Prometheus; it shows no secrets and changes nothing.
 
 use crate::config::{Listen, Source};
 use crate::inbox::Inbox;
@@ -35,7 +35,7 @@ mod room;
 pub(crate) use room::readers_max;
 use room::{Reader, Room};
 
-/// What is asked about.
+/// The data that the pages show.
 #[derive(Debug)]
 pub(crate) struct Admin {
     /// Where the configuration comes from.
@@ -51,12 +51,12 @@ pub(crate) struct Admin {
     pub(crate) wanted: AtomicUsize,
 }
 
-/// The paths, and what is found there.
+/// The paths and their contents.
 pub const PATHS: &[(&str, &str)] = &[
     ("/live", "liveness: 200 if every worker's loop runs, else 503"),
     ("/ready", "readiness: 200 while the proxy accepts clients, 503 while it drains"),
     ("/metrics", "all metrics in the text format of Prometheus"),
-    ("/config", "the configuration in force, with defaults and without secrets"),
+    ("/config", "the active configuration, with defaults and without secrets"),
     ("/servers", "the servers of each pool, with state and counters"),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
@@ -64,24 +64,24 @@ pub const PATHS: &[(&str, &str)] = &[
 /// Long pages that are wanted and not yet made. They are made one at a time.
 const WANTED_MAX: usize = 16;
 
-/// What a request's head may have, and what is kept of an answer besides its text.
+/// Maximum bytes of a request's head, and of an answer's buffer besides its text.
 const BUFFER_MAX: usize = 16 * 1024;
 
-/// Newcomers that the system keeps for us.
+/// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// How long a reader may take for its request.
+/// How long a reader may take to send its request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a reader may take for everything.
+/// How long a connection may last.
 const CONNECTION_MAX: Duration = Duration::from_secs(30);
 
-/// How long a worker may take to give a sign of life, and how often one looks.
+/// How long a worker may take to give a sign of life, and how often this is checked.
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 const LIFE_LOOK: Duration = Duration::from_millis(2);
 
-/// Listens and answers on a thread of its own, until the end of the process: who watches is told
-/// of a drain. So another process may have to wait for the address.
+/// Listens and answers on its own thread until the end of the process, because it reports a drain.
+/// So the next process may have to wait for the address.
 ///
 /// # Errors
 /// When the address can't be listened on.
@@ -119,10 +119,11 @@ fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
                         reader: Arc::clone(&reader),
                     };
                     reader.set_task(tokio::spawn(talk(stream, desk)).abort_handle());
-                    // It may have said all already, and is to be heard before the next one comes.
+                    // The reader may already have sent its request, which must be read before the
+                    // next reader is accepted.
                     yield_now().await;
                 }
-                // No descriptors: others need them more.
+                // No file descriptors are left: wait, because clients need them more.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
@@ -140,16 +141,16 @@ async fn talk(stream: TcpStream, desk: Desk) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(BUFFER_MAX)
-        // A second request would be a stay without an end.
+        // With further requests, a connection could last forever.
         .keep_alive(false)
-        // Who has said all may say so before it is answered.
+        // A reader may close its sending direction before it is answered.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    // A reader who is gone, or too slow, has its end.
+    // If the reader is gone or too slow, the connection is closed.
     let _ = timeout(CONNECTION_MAX, connection).await;
 }
 
-/// What is needed to answer one reader.
+/// The data for answering one reader.
 struct Desk {
     admin: Arc<Admin>,
     room: Arc<Room>,
@@ -193,11 +194,13 @@ impl Admin {
         }
     }
 
-    /// A page that may be long: it is made on a thread of its own, so that no probe waits for it.
+    /// A page that may be long: it is generated on a separate thread, so that no probe waits for
+    /// it.
     async fn make(self: &Arc<Self>, write: fn(&Self) -> Answer) -> Answer {
         if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
-            let error = "too many requests for long pages at once: retry in a second";
+            let error = "too many concurrent requests for /metrics, /config and /servers: retry in \
+                         a second";
             return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
         }
         let admin = Arc::clone(self);
@@ -209,8 +212,8 @@ impl Admin {
         made.await.expect("a page that can't be made is a panic already")
     }
 
-    /// Whether clients are taken. A dead server is no reason to take the application behind this
-    /// proxy out of service: it can do without a cache better than without itself.
+    /// Whether the proxy accepts clients. A failed server does not make the proxy unready, because
+    /// the application can still serve without the cache.
     fn ready(&self) -> Answer {
         let is_ready = self.is_ready();
         let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -221,11 +224,11 @@ impl Admin {
         !self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Whether every worker's loop turns: each is rung at, and has to look who it was.
+    /// Whether every worker's loop runs: each worker gets a message and must read it.
     async fn live(&self) -> Answer {
         let looks: Vec<u64> = self.inboxes.iter().map(|inbox| inbox.looks()).collect();
         self.inboxes.iter().for_each(|inbox| inbox.ring());
-        // One that has drained needs no life.
+        // A drained worker need not answer.
         let has_turned = |worker: usize| {
             let inbox = &self.inboxes[worker];
             inbox.is_closed() || inbox.looks() != looks[worker]

@@ -1,9 +1,9 @@
 //! The command line: twemproxy's flags, letter for letter, and a few commands before them.
 //!
-//! The one rule: a command line that nutcracker takes means the same here, and one that it refuses
-//! is refused in its words. What is ours (the commands, `--workers`) begins with words or long
-//! flags that nutcracker never had. The flags are data (`args/flag.rs`): reading, help and
-//! documentation come from one table.
+//! The one rule: a command line that nutcracker accepts has the same meaning here, and one that
+//! nutcracker refuses is refused with the same text. Additions (the commands, `--workers`) start
+//! with words or long flags that nutcracker never had. The flags are data (`args/flag.rs`):
+//! reading, help and documentation come from one table.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -38,27 +38,27 @@ pub enum Command {
     HelpOf(&'static CommandWord),
     /// Show the version.
     Version,
-    /// Say what the statistics mean.
+    /// Describe the statistics.
     DescribeStats,
     /// Check the configuration, and whether it can be served with these options.
     Test(Options),
-    /// Be the proxy.
+    /// Run the proxy.
     Serve(Options),
-    /// Show the proxy at work, with servers and load of its own.
+    /// Run the proxy with test servers and a test load.
     Demo {
-        /// End after one round instead of waiting for Ctrl-C.
+        /// Exit after one round instead of waiting for Ctrl-C.
         once: bool,
     },
-    /// Be a small memcached server.
+    /// Run a small memcached server.
     Node {
         /// Where to listen, `host:port`.
         listen: String,
         /// Memory for items, in MiB.
         memory: usize,
     },
-    /// Say which server has a key.
+    /// Print the server of each key.
     Route(Route),
-    /// Say which keys move between two configurations.
+    /// Count the keys that move between two configurations.
     Diff(Diff),
     /// Print the completions for a shell.
     Completions(Shell),
@@ -85,13 +85,13 @@ pub struct Options {
     pub mbuf_size: Option<u32>,
     /// Where to write the process id.
     pub pid_file: Option<PathBuf>,
-    /// Whether to go on in the background.
+    /// Whether to run in the background.
     pub daemonize: bool,
     /// Threads that serve clients.
     pub workers: NonZeroUsize,
-    /// Where metrics and health are served by HTTP, if they are.
+    /// The address of the admin port, if there is one.
     pub admin: Option<Listen>,
-    /// What a line of the log looks like; `None` goes by where it is written to.
+    /// The format of the log; `None` chooses by the destination.
     pub log_format: Option<Format>,
 }
 
@@ -114,31 +114,31 @@ impl Default for Options {
     }
 }
 
-/// What `nuthatch route` is asked.
+/// The arguments of `nuthatch route`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {
     /// The configuration file; `None` looks for the default one, then at the environment.
     pub file: Option<PathBuf>,
     /// The pool, if there are several.
     pub pool: Option<String>,
-    /// Whether to answer with all there is to know, as JSON.
+    /// Whether to print all details as JSON.
     pub json: bool,
     /// The keys; none means to read them from standard input.
     pub keys: Vec<OsString>,
 }
 
-/// What `nuthatch diff` is asked.
+/// The arguments of `nuthatch diff`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diff {
     /// The configuration before.
     pub old: PathBuf,
     /// The configuration after.
     pub new: PathBuf,
-    /// The pool, if not all that have the same name in both.
+    /// The only pool to compare; `None` compares all.
     pub pool: Option<String>,
     /// A file with one key a line; `None` takes generated keys.
     pub keys: Option<PathBuf>,
-    /// Whether to answer as JSON.
+    /// Whether to print the result as JSON.
     pub json: bool,
 }
 
@@ -155,7 +155,7 @@ impl UsageError {
         Self { text: text.into(), command: None }
     }
 
-    /// How to call what was called wrongly.
+    /// The usage of the command that was called wrongly.
     #[must_use]
     pub fn usage(&self) -> String {
         self.command.map_or_else(usage, usage_of)
@@ -189,7 +189,7 @@ struct Given {
     node_memory: usize,
     route: Route,
     diff: Diff,
-    /// What is no flag.
+    /// The arguments that are not flags.
     words: Vec<OsString>,
 }
 
@@ -211,11 +211,11 @@ impl Default for Given {
     }
 }
 
-/// Reads the arguments of the process, of which the first is its name. `variable` looks a variable
-/// of the environment up; those that stand for flags of the proxy count only where these are not.
+/// Parses the arguments of the process; the first is its name. `variable` returns a variable of the
+/// environment; a variable in place of a flag applies only if the flag is not given.
 ///
 /// # Errors
-/// The first argument, or variable, that has no meaning.
+/// The first invalid argument or variable.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -244,7 +244,7 @@ fn command_of(word: &'static CommandWord, rest: Vec<OsString>) -> Result<Command
     if given.help { Ok(Command::HelpOf(word)) } else { (word.finish)(given) }
 }
 
-/// The proxy itself; its variables are read only if it is to run.
+/// The proxy itself; its variables are read only if the proxy is to run.
 fn serve(
     arguments: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,

@@ -1,8 +1,8 @@
-//! An attempt to open a connection, which is over when one address can be connected to or none can.
+//! An attempt to open a connection to one of several addresses.
 //!
-//! The rule: a server has not failed before all its addresses were tried. One that fails at once is
-//! followed by the next at once; one that says nothing gets an equal share of `timeout`, and the
-//! last one all that is left.
+//! The one rule: a server has failed only after all its addresses were tried. If an address fails
+//! at once, the next address is tried at once; an address that does not answer gets an equal share
+//! of `timeout`, and the last address gets the rest.
 
 use crate::addresses::Target;
 use nuthatch_core::error::ServerError;
@@ -21,18 +21,18 @@ pub(crate) struct Attempt {
     next_at: Option<Instant>,
 }
 
-/// The time for an address where there is no `timeout`.
+/// The time for an address if there is no `timeout`.
 const SHARE_WITHOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Attempt {
-    /// One that tries these, in order. `timeout` is for all of them.
+    /// An attempt that tries these addresses in order. `timeout` is for all of them.
     pub(crate) fn new(targets: VecDeque<Target>, timeout: Option<Duration>) -> Self {
         let count = u32::try_from(targets.len()).unwrap_or(u32::MAX).max(1);
         let share = timeout.map_or(SHARE_WITHOUT_TIMEOUT, |timeout| timeout / count);
         Self { left: targets, share, ..Self::default() }
     }
 
-    /// What to connect to next.
+    /// The next address to connect to.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Target> {
         let target = self.left.pop_front()?;
         self.next_at = (!self.left.is_empty()).then(|| now.after(self.share));
@@ -40,19 +40,19 @@ impl Attempt {
         Some(target)
     }
 
-    /// What was tried, the present one last.
+    /// The addresses that were tried, the current one last.
     pub(crate) fn tried(&self) -> &[Target] {
         &self.tried
     }
 
-    /// The present address failed.
+    /// Notes that the current address failed.
     pub(crate) fn failed(&mut self, error: ServerError) {
         self.next_at = None;
         if error == ServerError::Local {
-            // No address is to blame, and the next would fail likewise.
+            // This error does not depend on the address, so the next address would fail, too.
             self.left.clear();
         }
-        // That there is no way to one address says less than what another one said.
+        // "No route" to one address is less useful than the error of another address.
         let says_little = matches!(error, ServerError::Unreachable | ServerError::Other);
         if self.error.is_none() || !says_little {
             self.error = Some(error);
@@ -61,7 +61,7 @@ impl Attempt {
 
     /// Why it failed.
     pub(crate) fn error(&self) -> ServerError {
-        // Nothing was tried: there is no address.
+        // Nothing was tried, because there is no address.
         self.error.unwrap_or(ServerError::HostDown)
     }
 

@@ -1,7 +1,7 @@
 //! Hops 2 and 14 of the walk: a client's socket.
 //!
-//! Write first, and ask to be told of room only when the kernel has none: asking costs a system
-//! call, and nearly always there is room.
+//! The worker writes first, and asks epoll for writability only when the socket buffer is full:
+//! asking costs a system call, and the buffer is nearly always free.
 
 use crate::linger::{Discarded, discard};
 use crate::poll::{Interest, Poll, Token};
@@ -17,33 +17,33 @@ pub(crate) struct ClientSocket {
     pub(crate) id: ClientId,
     fd: OwnedFd,
     interest: Interest,
-    /// Whether it is not watched at all.
+    /// Whether epoll does not watch the socket at all.
     parked: bool,
-    /// Whether the client has said that it will send no more.
+    /// Whether the client has closed its sending direction.
     ended: bool,
-    /// The turn of the loop in which its replies began to wait for more.
+    /// The turn of the loop in which its replies started to wait for more replies.
     pub(crate) corked_in: Option<u64>,
 }
 
-/// Whether a socket goes on.
+/// Whether a socket stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Lives,
-    /// It has had all its replies and may still be sending.
+    /// The client has all its replies and may still be sending.
     Lingers,
-    /// It has had all its replies and sends no more, or can't be written to.
+    /// The client has all its replies and sends no more, or the socket cannot be written to.
     Ends,
 }
 
 impl ClientSocket {
-    /// Takes an accepted socket into the loop.
+    /// Adds an accepted socket to the loop.
     pub(crate) fn new(id: ClientId, fd: OwnedFd, poll: &Poll, token: Token) -> io::Result<Self> {
         poll.add(&fd, token, Interest::READ)?;
         Ok(Self { id, fd, interest: Interest::READ, parked: false, ended: false, corked_in: None })
     }
 
-    /// Hop 2: one read, by way of the worker's scratch buffer; a large rest goes straight to where
-    /// it is kept.
+    /// Hop 2: one read into the worker's scratch buffer; the rest of a large request is read
+    /// directly into its final buffer.
     pub(crate) fn read(
         &mut self,
         id: ClientId,
@@ -77,13 +77,13 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Whether what the client sends is read to be thrown away: it is not listened to any more, but
-    /// is to have its replies.
+    /// Whether input of the client is read and discarded: the client gets no new requests answered,
+    /// but must get its pending replies.
     pub(crate) fn discards(&self, id: ClientId, mux: &Mux) -> bool {
         mux.has_ended(id) && !self.ended && !mux.is_shed(id)
     }
 
-    /// Reads once and throws the bytes away.
+    /// Reads once and discards the bytes.
     pub(crate) fn discard(&mut self, mux: &Mux, scratch: &mut [u8]) -> Fate {
         match discard(&self.fd, scratch) {
             Ok(Discarded::Some) => {}
@@ -96,17 +96,13 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Hop 14: writes what there is, and watches for what is wanted next.
+    /// Hop 14: writes the ready replies, and watches for the next events.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
-        let mut left = mux.client_output(id).len();
         let mut is_full = false;
-        while left > 0 && !is_full {
+        while !is_full && !mux.client_output(id).is_empty() {
             match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
-                Ok(count) => {
-                    mux.handle_client_written(id, count);
-                    left -= count;
-                }
+                Ok(count) => mux.handle_client_written(id, count),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => is_full = true,
                 Err(_) => {
@@ -133,14 +129,14 @@ impl ClientSocket {
         if watched.is_ok() { Fate::Lives } else { Fate::Ends }
     }
 
-    /// The socket alone, which is not watched any longer.
+    /// Returns the socket, which is no longer watched.
     pub(crate) fn into_fd(mut self, poll: &Poll) -> OwnedFd {
         self.park(poll);
         self.fd
     }
 
-    /// Is not watched any longer, until something else is wanted of it: epoll tells of one who is
-    /// gone again and again, whatever one asks for.
+    /// Stops watching the socket until other events are needed: epoll reports a closed peer again
+    /// and again, whatever events are watched.
     pub(crate) fn park(&mut self, poll: &Poll) {
         if !self.parked && poll.remove(&self.fd).is_ok() {
             self.parked = true;
@@ -148,7 +144,7 @@ impl ClientSocket {
     }
 }
 
-/// One read into a buffer that is all room.
+/// One read into a buffer of which all bytes are free.
 pub(crate) fn recv_into(fd: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     recv(fd, room, RecvFlags::empty()).map(|(count, _)| count)
 }

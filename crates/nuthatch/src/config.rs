@@ -1,8 +1,8 @@
 //! The configuration: which pools there are, and how each one listens, spreads keys and fails.
 //!
-//! The one rule: a [`Config`] that exists is right. Nothing outside this module can make one; all
-//! ways in (a twemproxy file, the environment) end in the same checks, and the checks find every
-//! fault before they give up, so that an operator repairs a file once.
+//! The one rule: every [`Config`] is valid. Only this module can construct one; both sources (a
+//! twemproxy file, the environment) go through the same checks, and the checks find all errors at
+//! once, so that an operator must correct a file only once.
 //!
 //! ```text
 //! file ─ yaml ─┐
@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 mod address;
 pub mod capacity;
 mod check;
+pub(crate) mod clash;
 pub mod cpus;
 pub mod directive;
 pub mod environment;
@@ -42,7 +44,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Where the configuration was read from.
     pub source: Source,
-    /// What was accepted but is worth a word, such as a directive that does nothing.
+    /// Remarks about accepted settings, such as a directive without effect.
     pub notes: Vec<Finding>,
     _checked: Checked,
 }
@@ -53,36 +55,41 @@ struct Checked;
 
 impl Config {
     /// Finds the configuration as the command line asks for it: the chosen file, else
-    /// [`DEFAULT_FILE`] if it exists, else the environment.
+    /// [`DEFAULT_FILE`] if there is anything of that name, else the environment.
     ///
     /// # Errors
-    /// All faults of what was found, or that the chosen file can't be read.
+    /// All errors of the configuration, or that the chosen file cannot be read.
     pub fn find(
         chosen: Option<&Path>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
-        match chosen {
-            Some(path) => Self::load(path),
-            None if Path::new(DEFAULT_FILE).is_file() => Self::load(Path::new(DEFAULT_FILE)),
-            None => Self::from_environment(variable),
-        }
+        let path = match chosen {
+            Some(path) => path,
+            None if is_absent(Path::new(DEFAULT_FILE)) => return Self::from_environment(variable),
+            None => Path::new(DEFAULT_FILE),
+        };
+        Self::load_or(path, "give a readable file with -c, or no file to use the environment")
     }
 
     /// Reads a file.
     ///
     /// # Errors
-    /// All faults of the file, or that it can't be read.
+    /// All errors of the file, or that it cannot be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::load_or(path, "give a readable file")
+    }
+
+    fn load_or(path: &Path, right: &str) -> Result<Self, ConfigErrors> {
         match fs::read(path) {
             Ok(bytes) => Self::parse(path, &bytes),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error)),
+            Err(error) => Err(ConfigErrors::unreadable(path, &error, right)),
         }
     }
 
     /// Reads the text of a file; `path` is only the name that messages show.
     ///
     /// # Errors
-    /// All faults of the text.
+    /// All errors of the text.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, ConfigErrors> {
         check::config(Source::File(path.to_owned()), |report| raw::from_yaml(text, report))
     }
@@ -90,7 +97,7 @@ impl Config {
     /// Reads the one pool that the environment describes (see [`environment::VARIABLES`]).
     ///
     /// # Errors
-    /// All faults of the variables.
+    /// All errors of the variables.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
@@ -106,7 +113,8 @@ impl Config {
     /// The pool of that name, or the only one if no name is given.
     ///
     /// # Errors
-    /// Which pools there are, if there is no such pool or no only one.
+    /// The names of the pools, if there is no such pool, or if no name is given and there are
+    /// several pools.
     pub fn choose(&self, name: Option<&str>) -> Result<&Pool, String> {
         let names = || {
             let names = self.pools.iter().map(|pool| pool.name.as_str());
@@ -120,6 +128,12 @@ impl Config {
             }),
         }
     }
+}
+
+/// Whether there is nothing of that name: a link that leads nowhere is something.
+fn is_absent(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    fs::symlink_metadata(path).is_err_and(|e| matches!(e.kind(), NotFound | NotADirectory))
 }
 
 /// Where a configuration comes from.
@@ -155,23 +169,23 @@ pub struct Pool {
     pub hash_tag: Option<HashTag>,
     /// How a number becomes a server.
     pub distribution: Distribution,
-    /// How long a server may take to connect or to answer; `None` waits for ever.
+    /// How long a server may take to connect or to answer; `None` means no limit.
     pub timeout: Option<Duration>,
     /// Connections that the kernel holds before they are accepted.
     pub backlog: usize,
-    /// Clients at one time; 0 is no limit but that of open files.
+    /// Maximum number of clients; 0 means only the limit of open files.
     pub client_connections: usize,
-    /// Whether client connections are probed while they are idle (`SO_KEEPALIVE`).
+    /// Whether idle connections of clients and servers are probed (`SO_KEEPALIVE`).
     pub tcpkeepalive: bool,
     /// Whether several processes may listen on the same port (`SO_REUSEPORT`).
     pub reuseport: bool,
-    /// Whether servers are connected to at the start, before the first request.
+    /// Whether the proxy connects to the servers at the start, before the first request.
     pub preconnect: bool,
     /// Whether a failing server leaves the ring for a while.
     pub auto_eject_hosts: bool,
     /// Connections to each server, at least 1.
     pub server_connections: usize,
-    /// How long an ejected server is left alone.
+    /// How long an ejected server stays off the ring.
     pub server_retry_timeout: Duration,
     /// Failures in a row that eject a server, at least 1.
     pub server_failure_limit: usize,
@@ -217,7 +231,7 @@ pub struct Server {
     pub name: String,
     /// Where it is connected to.
     pub address: Address,
-    /// Its share of the keys against the other servers, at least 1.
+    /// Its share of the keys in proportion to the other servers, at least 1.
     pub weight: u32,
     /// The text of the configuration without the name, such as `host:port:weight`.
     pub configured: String,
@@ -228,9 +242,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether its name is the one that it would have without one.
+    /// Whether its name is the same as the name derived from its address.
     pub(crate) fn is_named_by_its_address(&self) -> bool {
-        self.name == address::ring_name(&self.address)
+        address::server(&self.configured).is_ok_and(|unnamed| unnamed.name == self.name)
     }
 }
 
@@ -241,7 +255,7 @@ impl fmt::Display for Server {
     }
 }
 
-/// Where a server is. A host is resolved when it is connected to, never here.
+/// The address of a server. A host name is resolved when the proxy connects, never here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A host name or IP address (IPv6 without brackets) and a port from 1.
@@ -264,12 +278,12 @@ impl fmt::Display for Address {
     }
 }
 
-/// The address that a text names as `listen` would have it, if it names one.
+/// The address in a text, in the form of `listen`, if it is valid.
 pub(crate) fn parse_listen(text: &str) -> Option<Listen> {
     address::listen(text).ok()
 }
 
-/// The host that a text names as one to listen on, without brackets.
+/// The host to listen on in a text, without brackets.
 ///
 /// # Errors
 /// What would be right.

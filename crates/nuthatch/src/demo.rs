@@ -1,10 +1,10 @@
-//! `nuthatch demo`: the proxy at work, with nodes and a load of its own, all in this process.
-//! `nuthatch node` is one of the nodes alone. Both are the feature `demo`, which the program that is
-//! shipped is built without.
+//! `nuthatch demo`: runs the proxy with test servers (nodes) and a test load, all in this process.
+//! `nuthatch node` runs a single node. Both are the feature `demo`; the shipped program is built
+//! without this feature.
 //!
-//! The one rule: nothing is for show. The configuration that is printed is the one that is read,
-//! the proxy is the one that serves everybody, and every answer is compared with the one that is
-//! right (`load.rs`); the demo fails if one isn't.
+//! The one rule: the demo shows the real program. The printed configuration is the one that is
+//! used, the proxy is the same as in production, and every reply is compared with the expected
+//! reply (`load.rs`); the demo fails if one is wrong.
 //!
 //! ```text
 //! load: 4 clients ─► proxy ─► memcached-cluster-0, -1, -2 (nodes)
@@ -30,11 +30,11 @@ mod page;
 
 use page::{Page, Row};
 
-/// Shows the proxy at work on `out`; then lets the user try it until a signal ends it, unless
-/// this is `once`. The exit code is 1 if any answer was wrong.
+/// Runs the demo and writes its output to `out`; then keeps the proxy running until a signal,
+/// unless `once` is set. The exit code is 1 if any reply was wrong.
 ///
 /// # Errors
-/// When nodes or proxy can't listen, or `out` can't be written.
+/// When the nodes or the proxy cannot listen, or `out` cannot be written.
 pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitCode> {
     let start = |_| Node::start("127.0.0.1:0", NODE_MEMORY);
     let nodes = (0..NODES).map(start).collect::<io::Result<Vec<_>>>()?;
@@ -61,7 +61,7 @@ pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitC
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Is a node on `listen` (`host:port`) with `memory` MiB for items, until a signal ends it.
+/// Runs a node on `listen` (`host:port`) with `memory` MiB for items, until a signal.
 ///
 /// # Errors
 /// When it can't listen.
@@ -76,13 +76,13 @@ pub fn run_node(listen: &str, memory: usize, signals: Signals) -> io::Result<()>
 
 const NODES: usize = 3;
 
-/// Bytes for the items of one node, many times what the load needs.
+/// Bytes for the items of one node, many times more than the load needs.
 const NODE_MEMORY: usize = 64 << 20;
 
-/// The first port that is free is taken.
+/// The demo uses the first free port.
 const PORTS: Range<u16> = 11211..11311;
 
-/// The proxy that is shown.
+/// The proxy of the demo.
 struct Stage {
     proxy: Proxy,
     pool: Pool,
@@ -118,8 +118,8 @@ impl Stage {
     }
 }
 
-/// A file such as a user would write. The nodes have names, and so keep their keys wherever they
-/// listen. The timeout is long: a busy machine is not a wrong answer.
+/// A file such as a user would write. The nodes have names, so their keys do not depend on their
+/// ports. The timeout is long, because a busy machine is not an error.
 fn configuration(port: u16, nodes: &[SocketAddr]) -> String {
     let mut text = format!(
         "demo:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
@@ -131,7 +131,7 @@ fn configuration(port: u16, nodes: &[SocketAddr]) -> String {
     text
 }
 
-/// What the ring says of each node, and what the node says of itself.
+/// The figures of each node: from the ring, and from the node itself.
 fn rows(pool: &Pool, nodes: &[Node]) -> Vec<Row> {
     let mut ring = pool.ring(0);
     let mut keys = vec![0; pool.servers.len()];
@@ -144,13 +144,13 @@ fn rows(pool: &Pool, nodes: &[Node]) -> Vec<Row> {
     pool.servers.iter().zip(keys).map(row).collect()
 }
 
-/// A file that is gone when the demo is.
+/// A file that is removed at the end of the demo.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
     fn write(text: &str) -> io::Result<Self> {
         let path = env::temp_dir().join(format!("nuthatch-demo-{}.yml", process::id()));
-        // A new file, so that nobody can have put a link in its place.
+        // This must be a new file, so that no other user can have created a link with this name.
         let mut file = fs::File::create_new(&path)?;
         let this = Self(path);
         file.write_all(text.as_bytes())?;

@@ -1,7 +1,7 @@
 //! `nuthatch diff`: which keys move when one configuration replaces another.
 //!
-//! The one rule: a key moves when its server's address changes. A server that only gets another
-//! name keeps what it holds, so only the keys that its new name takes from it or gives it count.
+//! The one rule: a key moves when its server's address changes. A renamed server keeps its items,
+//! so only the keys that the new name moves to another address count.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -53,7 +53,8 @@ enum Pair<'c> {
     OnlyIn(&'c Pool, String),
 }
 
-/// Which pools to compare. Two pools that are alone in their files are a pair by any name.
+/// The pools to compare. If each configuration has only one pool, these two are compared whatever
+/// their names.
 fn pairs<'c>(question: &args::Diff, old: &'c Config, new: &'c Config) -> io::Result<Vec<Pair<'c>>> {
     if let Some(name) = &question.pool {
         let (before, after) = (old.choose(Some(name)), new.choose(Some(name)));
@@ -82,14 +83,15 @@ struct Keys<'k> {
 impl Keys<'_> {
     fn for_each(&self, mut f: impl FnMut(&[u8])) -> io::Result<()> {
         if let Some(path) = self.file {
-            let file = File::open(path).map_err(|error| {
+            let named = |error: io::Error| {
                 io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-            })?;
-            let mut lines = BufReader::with_capacity(1 << 16, file);
-            return for_each_key(&mut lines, |key| {
+            };
+            let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(named)?);
+            let read = for_each_key(&mut lines, |key| {
                 f(key);
                 Ok(())
             });
+            return read.map_err(named);
         }
         let mut key = String::new();
         for i in 0..GENERATED {
@@ -161,7 +163,7 @@ impl<'c> Change<'c> {
         self.flows.values().sum()
     }
 
-    /// The flows that lead somewhere else, the greatest first.
+    /// The flows between different places, the greatest first.
     fn moves(&self) -> Vec<(&Place, &Place, u64)> {
         let moved = self.flows.iter().filter(|((from, to), _)| from != to);
         let mut moves: Vec<_> = moved
@@ -228,7 +230,7 @@ impl<'c> Change<'c> {
     }
 }
 
-/// The places so far, and where each address is among them.
+/// The places so far, and the index of each address.
 #[derive(Default)]
 struct Places<'c> {
     all: Vec<Place>,

@@ -1,7 +1,7 @@
-//! The end of a worker: when it looks for clients that it can close, and when it has to be done.
+//! The drain of a worker: when the worker checks for clients to close, and when the drain must end.
 //!
-//! The one rule: a drain takes little from those who are still served. All clients are looked at
-//! once in [`DRAIN_TURN`] at most, and [`LOOKS_MAX`] of them in a turn.
+//! The one rule: a drain costs the clients that are still served little time. All clients are
+//! checked at most once in [`DRAIN_TURN`], and at most [`LOOKS_MAX`] clients in a turn.
 
 use nuthatch_core::time::Instant;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use std::time::Duration;
 /// How long a drain may take.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The time from one look at all clients to the next.
+/// The time from one check of all clients to the next.
 const DRAIN_TURN: Duration = Duration::from_millis(20);
 
-/// How many clients are looked at in a turn.
+/// The number of clients that are checked in a turn.
 const LOOKS_MAX: usize = 512;
 
 /// A drain that has begun.
@@ -22,7 +22,7 @@ pub(crate) struct Drain {
     by: Instant,
     /// When the next round over all clients begins.
     next_round: Instant,
-    /// The client that is next in the round that is under way.
+    /// The next client of the current round.
     next_client: Option<usize>,
 }
 

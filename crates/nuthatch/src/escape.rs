@@ -1,15 +1,16 @@
-//! Text from outside as the operator may see it: file names, values, keys, arguments, variables.
+//! Escaping of text from outside: file names, values, keys, arguments, variables.
 //!
-//! The one rule: whatever is printed to a terminal comes through here, so that no text can move
-//! the cursor, colour or hide what follows, or break a line in two. Nothing is lost: what is not
-//! shown as it is, is shown by its number.
+//! The one rule: all text from outside is escaped here before it is printed to a terminal, so that
+//! no text can move the cursor, colour or hide other text, or start a new line. Nothing is lost: an
+//! escaped character is shown by its number.
 
 use std::fmt::{self, Write as _};
 use std::io;
 
 use serde_json::Value;
 
-/// `text` on one line: control characters, and all that has no glyph of its own, by number.
+/// `text` on one line: control characters, and characters without a visible glyph, are shown by
+/// number.
 #[must_use]
 pub fn escaped(text: &str) -> impl fmt::Display + '_ {
     Escaped(text)
@@ -26,8 +27,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A character beyond ASCII, or a control character. Behind a letter, because a character that
-/// joins the one before it is escaped only where there is none.
+/// Writes a character beyond ASCII, or a control character. It is escaped after a letter, because
+/// `escape_debug` escapes a combining character only at the start of a text.
 fn write_char(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     let mut behind_letter = [b'a', 0, 0, 0, 0];
     let length = c.encode_utf8(&mut behind_letter[1..]).len();
@@ -35,8 +36,8 @@ fn write_char(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     text.escape_debug().skip(1).try_for_each(|c| out.write_char(c))
 }
 
-/// Writes a key: control characters by number, but for the tab, which moves nothing that matters;
-/// bytes that are no text as they are.
+/// Writes a key: control characters by number, except the tab, which is harmless; bytes that are
+/// not UTF-8 unchanged.
 ///
 /// # Errors
 /// When `out` can't be written.
@@ -51,14 +52,14 @@ pub(crate) fn write_key(out: &mut impl io::Write, key: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// A JSON value on one line. JSON itself has no objection to the control characters from U+007F to
-/// U+009F, which terminals obey too.
+/// A JSON value on one line. JSON allows the control characters from U+007F to U+009F, but
+/// terminals interpret them.
 pub(crate) fn json_line(value: &Value) -> String {
     let text = value.to_string();
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
-            // Outside of strings there is none. Writing to a string can't fail.
+            // There are no control characters outside of strings. Writing to a string cannot fail.
             let _ = write!(line, "\\u{:04x}", u32::from(c));
         } else {
             line.push(c);

@@ -1,7 +1,7 @@
-//! What other threads tell a worker: a short queue and a bell.
+//! Messages from other threads to a worker: a short queue and an eventfd (the bell).
 //!
-//! The only thing that a worker shares with anybody but its figures. Nothing of a request passes
-//! here.
+//! A worker shares only its inbox, its counters and the choice of addresses with other threads. No
+//! request passes through the inbox.
 
 use crate::resolve::Resolved;
 use rustix::event::{EventfdFlags, eventfd};
@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) enum Message {
     /// A server's name was looked up.
     Resolved(Resolved),
-    /// Take nothing new and end when all is answered.
+    /// Accept no new clients, and end when all requests are answered.
     Drain,
 }
 
@@ -25,7 +25,7 @@ pub(crate) enum Message {
 pub(crate) struct Inbox {
     messages: Mutex<Vec<Message>>,
     bell: OwnedFd,
-    /// How often the worker looked.
+    /// How often the worker has read the inbox.
     looks: AtomicU64,
     is_closed: AtomicBool,
 }
@@ -41,24 +41,24 @@ impl Inbox {
         })
     }
 
-    /// Leaves a message and rings.
+    /// Adds a message and wakes the worker.
     pub(crate) fn send(&self, message: Message) {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         self.ring();
     }
 
-    /// Rings, to see the worker look.
+    /// Wakes the worker, to see whether it reads the inbox.
     pub(crate) fn ring(&self) {
-        // A full counter has rung already.
+        // If the counter is full, the worker is already woken.
         let _ = io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    /// How often the worker has looked who rang.
+    /// How often the worker has read the inbox.
     pub(crate) fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// The worker has ended in good order and will not look again.
+    /// The worker has ended normally and will not read the inbox again.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl Inbox {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Takes the messages and silences the bell.
+    /// Takes the messages and resets the eventfd.
     pub(crate) fn take(&self) -> Vec<Message> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let _ = io::read(&self.bell, &mut [0; 8]);

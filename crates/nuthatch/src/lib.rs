@@ -1,9 +1,9 @@
 //! Nuthatch, the proxy: sockets, clock and configuration around the engine in `nuthatch-core`.
 //!
-//! The way in is `main.rs`: the command line ([`args`]) becomes a command, the configuration
-//! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] answer questions
-//! about a configuration without serving it; `demo`, if the program is built with it, shows the
-//! proxy at work.
+//! The start is `main.rs`: the command line ([`args`]) becomes a command, the configuration
+//! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] analyse a
+//! configuration without serving it; `demo`, if the program is built with it, runs the proxy with
+//! test servers.
 
 mod addresses;
 pub mod admin;
@@ -24,12 +24,14 @@ pub mod own_files;
 mod patience;
 mod pid_file;
 mod poll;
+pub mod preflight;
 pub mod process;
 pub mod question;
 mod resolve;
 pub mod route;
 mod run;
 mod server;
+mod sockets;
 mod stats_port;
 mod suggest;
 mod usage;

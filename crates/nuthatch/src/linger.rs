@@ -1,10 +1,10 @@
-//! After hop 14: a client that has all its replies in the kernel, and may still be sending.
+//! After hop 14: a client whose replies are all in the kernel, and which may still be sending.
 //!
-//! If a socket is closed while it has unread bytes, or if bytes come later, the kernel throws away
-//! what it has not delivered yet, and the client reads a reset where its replies should be. So the
-//! rule: the client is told the end, what it sends on is read and thrown away, and the socket is
-//! closed when the client closes, when [`LINGER`] is over, or when there are too many of these. The
-//! engine knows nothing of it: for the engine the client is closed.
+//! If a socket is closed while it has unread bytes, or if more bytes arrive later, the kernel
+//! discards the undelivered replies, and the client gets a reset instead. So the one rule: the
+//! worker shuts down its sending direction, reads and discards further input, and closes the socket
+//! when the client closes, when [`LINGER`] is over, or when there are too many such sockets. For
+//! the engine, the client is already closed.
 
 use crate::client::recv_into;
 use crate::poll::{Interest, Poll, Token};
@@ -18,10 +18,10 @@ use std::time::Duration;
 /// The lingering sockets of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Lingering {
-    /// By number, and so by age.
+    /// Sorted by number, and so by age.
     sockets: BTreeMap<u64, Socket>,
     next_number: u64,
-    /// How many of them a drain waits for.
+    /// The number of sockets that a drain waits for.
     awaited: usize,
 }
 
@@ -32,27 +32,28 @@ struct Socket {
     parting: Parting,
 }
 
-/// Why a client was told the end.
+/// Why the sending direction of a client was shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parting {
-    /// Something was said to it at last. A drain waits until that is delivered.
+    /// The proxy closes the client after its last replies. A drain waits until these are delivered.
     Answered,
-    /// It wanted nothing when the proxy began to drain. The drain does not wait for it.
+    /// The client had no requests in flight when the drain started. The drain does not wait for it.
     Idle,
 }
 
 /// How long a socket lingers.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How many sockets of a worker linger. One more takes the place of the oldest.
+/// The maximum number of lingering sockets of a worker. A new one replaces the oldest.
 const LINGERING_MAX: usize = 1024;
 
 impl Lingering {
-    /// Tells the client of a socket the end, and keeps the socket, which is not watched yet.
+    /// Shuts down the sending direction of a socket, and keeps the socket, which is not watched
+    /// yet.
     pub(crate) fn add(&mut self, fd: OwnedFd, parting: Parting, poll: &Poll, now: Instant) {
         let number = self.next_number;
         let told = shutdown(&fd, Shutdown::Write);
-        // The client is gone, or can't be watched: what is left to do is to close the socket.
+        // The client is gone, or the socket cannot be watched: close the socket.
         if told.and_then(|()| poll.add(&fd, Token::Lingering(number), Interest::READ)).is_err() {
             return;
         }
@@ -62,7 +63,7 @@ impl Lingering {
         self.sockets.insert(number, Socket { fd, until: now.after(LINGER), parting });
     }
 
-    /// Whether none is left that a drain waits for.
+    /// Whether the drain need not wait for any socket.
     pub(crate) fn lets_drain_end(&self) -> bool {
         self.awaited == 0
     }
@@ -75,7 +76,7 @@ impl Lingering {
         }
     }
 
-    /// A socket is ready: reads once, which bounds what a turn spends on it.
+    /// A socket is ready: reads once, to limit the time that a turn spends on it.
     pub(crate) fn ready(&mut self, number: u64, scratch: &mut [u8]) {
         let Some(socket) = self.sockets.get(&number) else { return };
         if discard(&socket.fd, scratch) != Ok(Discarded::Some) {
@@ -83,7 +84,7 @@ impl Lingering {
         }
     }
 
-    /// Closes those whose time is over.
+    /// Closes the sockets whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some((&oldest, socket)) = self.sockets.first_key_value()
             && socket.until <= now
@@ -92,7 +93,7 @@ impl Lingering {
         }
     }
 
-    /// When the next one's time is over.
+    /// When the time of the next socket is over.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.sockets.first_key_value().map(|(_, socket)| socket.until)
     }
@@ -104,7 +105,7 @@ impl Lingering {
     }
 }
 
-/// What there was to throw away.
+/// The result of reading and discarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Discarded {
     /// Some bytes, or none for now.

@@ -1,5 +1,6 @@
-//! Hop 1 of the walk: where clients come in.
+//! Hop 1 of the walk: accepts clients.
 
+use crate::config::clash::overlap;
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
@@ -18,22 +19,17 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
-    /// Which pool it is of.
+    /// The pool that it belongs to.
     pub(crate) pool: usize,
     is_tcp: bool,
     keepalive: bool,
 }
 
-/// What a client reads that comes when there are `client_connections` already: memcached's words.
+/// The error for a client above `client_connections`: memcached's text.
 pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
 impl Listener {
-    /// The address that it has, if it is one of a network.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        SocketAddr::try_from(getsockname(&self.fd).ok()?).ok()
-    }
-
-    /// Accepts one client. None if nobody is there any longer.
+    /// Accepts one client. `None` if no client is waiting any longer.
     pub(crate) fn accept(&self) -> sys::Result<Option<OwnedFd>> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match accept_with(&self.fd, flags) {
@@ -41,7 +37,8 @@ impl Listener {
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                 return Err(error);
             }
-            // Nobody is there, or no longer, or could not be reached: errors of that one only.
+            // No client is waiting, or the client has gone or is unreachable: these errors concern
+            // only this client.
             Err(_) => return Ok(None),
         };
         if self.is_tcp {
@@ -60,34 +57,82 @@ impl AsFd for Listener {
     }
 }
 
+/// The addresses that are listened on, and the name of the pool that does.
+///
+/// Sockets that share a port don't refuse each other, so what names turn out to be, and the ports
+/// that the kernel has chosen, are compared here.
+#[derive(Debug, Default)]
+pub(crate) struct Taken(Vec<(SocketAddr, String)>);
+
+impl Taken {
+    fn check(&self, address: SocketAddr, pool: &str) -> io::Result<()> {
+        let is_both =
+            |other: &str, it: SocketAddr| other == pool && it.is_ipv4() != address.is_ipv4();
+        let clash = |(it, other): &&(SocketAddr, String)| {
+            address.port() != 0 && overlap(*it, address) && !is_both(other, *it)
+        };
+        let Some((it, other)) = self.0.iter().find(clash) else { return Ok(()) };
+        let text = format!("pool '{other}' listens on {it}");
+        Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+    }
+
+    fn add(&mut self, address: SocketAddr, pool: &str) {
+        self.0.push((address, pool.to_owned()));
+    }
+}
+
 /// Opens the listeners of a pool: for each worker a list, with a socket for each address.
 ///
-/// TCP sockets are one per worker, between which the kernel deals the clients; a unix socket is
-/// one that all workers hold, and one of `files`. What is in use is waited for with `patience`.
+/// Each worker has its own TCP socket, and the kernel distributes the clients between them; all
+/// workers share one unix socket, which belongs to `files`. If another process has an address, this
+/// waits with `patience`.
 pub(crate) fn open(
     pool: &Pool,
     index: usize,
     workers: usize,
+    taken: &mut Taken,
     files: &OwnFiles,
     patience: &Patience,
 ) -> io::Result<Vec<Vec<Listener>>> {
     let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
     let how = Opening { backlog, reuseport: pool.reuseport, workers, files };
-    for address in &pool.listen {
-        let named = |error: io::Error| {
-            let text = format!("pool '{}' can't listen on {address}: {error}", pool.name);
-            io::Error::new(error.kind(), text)
-        };
+    let named = |address: &Listen, error: io::Error| {
+        let text = format!("pool '{}' can't listen on {address}: {error}", pool.name);
+        io::Error::new(error.kind(), text)
+    };
+    let resolved = pool.listen.iter().map(|address| match address {
+        Listen::Tcp { host, port } => {
+            resolve(host, *port).map(Some).map_err(|error| named(address, error))
+        }
+        Listen::Unix { .. } => Ok(None),
+    });
+    let resolved = resolved.collect::<io::Result<Vec<_>>>()?;
+    let has_version_four =
+        |port| resolved.iter().flatten().any(|other| other.is_ipv4() && other.port() == port);
+    for (address, resolved) in pool.listen.iter().zip(&resolved) {
         let is_tcp = matches!(address, Listen::Tcp { .. });
-        let sockets = || match address {
-            Listen::Tcp { host, port } => tcp(host, *port, &how),
-            Listen::Unix { path, mode } => unix(path, *mode, &how),
+        let on_address = |error| named(address, error);
+        let sockets = match (address, resolved) {
+            (Listen::Unix { path, mode }, _) => {
+                patience.open(FOR_THE_SIGNALLED, || unix(path, *mode, &how).map_err(on_address))?
+            }
+            (_, Some(place)) => {
+                taken.check(*place, &pool.name).map_err(on_address)?;
+                let version = match place.port() {
+                    0 => Version::AsTheSystem,
+                    port if has_version_four(port) => Version::SixOnly,
+                    _ => Version::AsTheSystem,
+                };
+                patience
+                    .open(FOR_THE_SIGNALLED, || tcp(*place, version, &how).map_err(on_address))?
+            }
+            (_, None) => return Err(on_address(io::Error::other("the host name has no address"))),
         };
-        let sockets = patience.open(FOR_THE_SIGNALLED, || sockets().map_err(named))?;
         let servers = pool.servers.len();
         match sockets.first().map(getsockname).and_then(Result::ok).map(SocketAddr::try_from) {
             Some(Ok(bound)) => {
+                taken.add(bound, &pool.name);
                 log::info!(pool = pool.name, at:% = bound, servers; "pool listens");
             }
             _ => log::info!(pool = pool.name, at:% = address, servers; "pool listens"),
@@ -107,20 +152,30 @@ struct Opening<'o> {
     files: &'o OwnFiles,
 }
 
-fn tcp(host: &str, port: u16, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let first = (host, port).to_socket_addrs()?.next();
+    first.ok_or_else(|| io::Error::other("the host name has no address"))
+}
+
+/// Whether a socket for all addresses of version 6 takes those of version 4, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// As the system has it, and twemproxy: it does, unless somebody has changed that.
+    AsTheSystem,
+    /// It does not: the pool has another listener for them.
+    SixOnly,
+}
+
+fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let Opening { backlog, reuseport, workers, .. } = *how;
-    let mut address = (host, port)
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::other("the host name has no address"))?;
     if workers > 1 && !reuseport {
-        // Sockets that share a port would share it with another process, too, and half of our
-        // clients would be its. So the port must be free for one that does not share.
-        drop(tcp_socket(address, false)?);
+        // Sockets that share a port would also share it with another process, which would get half
+        // of the clients. So the port must be free for a socket that does not share.
+        drop(tcp_socket(address, version, false)?);
     }
     let mut sockets = Vec::new();
     for _ in 0..workers {
-        let fd = tcp_socket(address, reuseport || workers > 1)?;
+        let fd = tcp_socket(address, version, reuseport || workers > 1)?;
         listen(&fd, backlog)?;
         if address.port() == 0 {
             address = SocketAddr::try_from(getsockname(&fd)?)?;
@@ -130,13 +185,16 @@ fn tcp(host: &str, port: u16, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     Ok(sockets)
 }
 
-fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     if shared {
         sockopt::set_socket_reuseport(&fd, true)?;
+    }
+    if address.is_ipv6() && version == Version::SixOnly {
+        sockopt::set_ipv6_v6only(&fd, true)?;
     }
     bind(&fd, &address)?;
     Ok(fd)
@@ -153,4 +211,34 @@ fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<Own
     }
     sockets.push(fd);
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn pool(listen: &str) -> Pool {
+        let text = format!("one: {{listen: \"{listen}\", reuseport: true, servers: [a:1:1]}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0)
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_for_one_pool_is_refused_to_another() {
+        let mut taken = Taken::default();
+        let mut open = |pool: &Pool, workers| {
+            open(pool, 0, workers, &mut taken, &OwnFiles::default(), &Patience::default())
+        };
+        for workers in [1, 2] {
+            let lists = open(&pool("127.0.0.1:0"), workers).unwrap();
+            let address = SocketAddr::try_from(getsockname(&lists[0][0]).unwrap()).unwrap();
+            let mut other = pool(&address.to_string());
+            other.name = "two".into();
+            let told = open(&other, workers).unwrap_err().to_string();
+            let why =
+                format!("pool 'two' can't listen on {address}: pool 'one' listens on {address}");
+            assert_eq!(told, why);
+        }
+    }
 }

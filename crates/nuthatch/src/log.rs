@@ -1,18 +1,19 @@
-//! The log: one line an event, to standard error or to a file.
+//! The log: one line for each event, to standard error or to a file.
 //!
-//! The one rule: whoever logs never waits for the log's reader. What is not logged costs one load and
-//! one comparison; what is logged becomes one whole line in a bounded queue, which a thread of its own
-//! writes out (`log/queue.rs`). A line that finds the queue full is dropped and counted. Levels are
-//! twemproxy's numbers 0 to 11, of which the five of the `log` crate are steps:
+//! The one rule: code that logs never waits for the log's reader. A message below the level costs
+//! one load and one comparison; other messages become complete lines in a bounded queue, which a
+//! separate thread writes (`log/queue.rs`). If the queue is full, the line is dropped and counted.
+//! Levels are twemproxy's numbers 0 to 11; the five levels of the `log` crate map to them:
 //!
 //! ```text
-//! 0 nothing   1-3 errors   4 warnings   5 events (default)   6-7 connections   8-11 everything
+//! 0 nothing   1-3 errors   4 warnings   5 events (default)   6-7 debug   8-11 trace (not used)
 //! ```
 //!
-//! Times are UTC: a container seldom has another zone, and logs of several machines compare.
+//! Times are UTC: containers seldom have another time zone, and logs of several machines can be
+//! compared.
 //!
-//! What a line says stands in its words, what it is about in figures by name (`pool=`, `server=`,
-//! `reason=`): people read the line ([`Format::Text`]), programs the names ([`Format::Json`]).
+//! A line has a message and named fields (`pool=`, `server=`, `reason=`): as text for people
+//! ([`Format::Text`]), or as JSON for programs ([`Format::Json`]).
 
 use std::error::Error;
 use std::io::{self, IsTerminal};
@@ -37,18 +38,17 @@ pub const LEVEL_MAX: u8 = 11;
 /// What a line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For people: `[time] LEVEL words name=value`.
+    /// For people: `[time] LEVEL message name=value`.
     Text,
-    /// For programs: one object a line, with `time`, `level`, `message` and the figures.
+    /// For programs: one object per line, with `time`, `level`, `message` and the fields.
     Json,
 }
 
 /// Starts logging at `level`, to the end of the file `output` or to standard error. Without a
-/// `format` a terminal gets text, and everything else JSON. From now on a panic is a line of the log,
-/// too.
+/// `format` a terminal gets text, and everything else JSON. From now on, a panic is logged, too.
 ///
 /// # Errors
-/// When the file can't be opened, or there is no room for the thread that writes.
+/// When the file can't be opened, or the writing thread cannot be started.
 pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Result<()> {
     LOGGER.sink.set(output)?;
     let is_for_people = output.is_none() && io::stderr().is_terminal();
@@ -56,21 +56,29 @@ pub fn init(level: u8, output: Option<&Path>, format: Option<Format>) -> io::Res
     LOGGER.is_text.store(is_text, Ordering::Relaxed);
     LOGGER.queue.start()?;
     panic::tell();
-    // Refused only if this logger is set already, which is as good.
+    // This fails only if the logger is already set, which is fine.
     let _ = log::set_logger(&LOGGER);
     set_level(level);
     Ok(())
 }
 
-/// Has the log file opened anew, after somebody has moved it away. The thread that writes does it and
-/// logs how it went: opening a file may take long, and the caller has no time. Standard error stays as
-/// it is.
+/// Looks whether the log can be written to `path`, without making the file.
+///
+/// # Errors
+/// When `path` is a directory, or in none.
+pub fn check_file(path: &Path) -> io::Result<()> {
+    sink::check(path)
+}
+
+/// Reopens the log file, for log rotation. The thread that writes the log does this and logs the
+/// result, because opening a file may block and the caller must not wait. Standard error is not
+/// changed.
 pub fn reopen() {
     LOGGER.queue.reopen();
 }
 
-/// Waits until all lines are written, a second at most: a reader that has stalled keeps nobody from
-/// ending.
+/// Waits until all lines are written, at most one second: a stalled reader must not prevent the end
+/// of the process.
 pub fn flush() {
     LOGGER.queue.flush(PATIENCE);
 }
@@ -80,21 +88,21 @@ pub fn dropped() -> u64 {
     LOGGER.queue.dropped()
 }
 
-/// The last words of the program: `text` to standard error, unless the reader takes nothing for a
+/// Writes `text` to standard error at the end of the program, unless the reader blocks for a
 /// second.
 pub fn tell(text: &str) {
-    // Nobody is left to be told that this failed.
+    // If this fails, there is no other place to report it.
     let _ = sink::write_within(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
 }
 
-/// Logs an event at whatever level holds: who sends a signal is told what it did.
+/// Logs an event at every level: the operator who sends a signal learns what it did.
 pub fn always(words: &str, figures: &[(&str, Value<'_>)]) {
     let mut record = Record::builder();
     record.level(Level::Info).key_values(&figures);
     LOGGER.queue.offer(LOGGER.line(&record.args(format_args!("{words}")).build()));
 }
 
-/// Logs why the program can't go on. Says whether whoever reads standard error has been told by that.
+/// Logs why the program can't go on. Returns whether this line goes to standard error.
 pub fn tells_the_end(error: &dyn Error) -> bool {
     log::error!("{error}");
     !LOGGER.sink.is_file() && log::max_level() >= LevelFilter::Error
@@ -103,7 +111,7 @@ pub fn tells_the_end(error: &dyn Error) -> bool {
 /// How long the end of the program waits for the reader of its log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The level that others call by this name.
+/// The level with this name.
 pub(crate) fn level_of_name(name: &str) -> Option<u8> {
     let is_name = |(known, _): &&(&str, u8)| known.eq_ignore_ascii_case(name);
     LEVEL_NAMES.iter().find(is_name).map(|(_, level)| *level)
@@ -114,7 +122,7 @@ pub(crate) fn level_names() -> impl Iterator<Item = &'static str> {
     LEVEL_NAMES.iter().map(|(name, _)| *name)
 }
 
-/// Each name with the least level that has all of its lines.
+/// Each name with the lowest level that includes all its lines.
 const LEVEL_NAMES: [(&str, u8); 10] = [
     ("off", 0),
     ("none", 0),
@@ -128,12 +136,12 @@ const LEVEL_NAMES: [(&str, u8); 10] = [
     ("trace", LEVEL_MAX),
 ];
 
-/// Logs more: the next level, up to [`LEVEL_MAX`]. Returns the level that now holds, if it is another.
+/// Raises the level by one, up to [`LEVEL_MAX`]. Returns the new level if it has changed.
 pub fn raise() -> Option<u8> {
     change_level(level().saturating_add(1))
 }
 
-/// Logs less: the level before, down to 0. Returns the level that now holds, if it is another.
+/// Lowers the level by one, down to 0. Returns the new level if it has changed.
 pub fn lower() -> Option<u8> {
     change_level(level().saturating_sub(1))
 }
@@ -143,7 +151,7 @@ fn change_level(wanted: u8) -> Option<u8> {
     Some(set_level(wanted)).filter(|level| *level != before)
 }
 
-/// The level that holds.
+/// The current level.
 pub fn level() -> u8 {
     LOGGER.level.load(Ordering::Relaxed)
 }

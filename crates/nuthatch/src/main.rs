@@ -1,7 +1,8 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
-//! All words for the operator go to standard error, as in twemproxy; standard output has only the
-//! answers of `route` and `diff`, what `demo` shows, and what `man` and `completions` print. The exit code is 0, or 1 with a reason.
+//! All messages for the operator go to standard error, as in twemproxy; standard output has only
+//! the results of `route`, `diff`, `demo`, `man` and `completions`. The exit code is 0, or 1 with a
+//! reason.
 
 use std::env;
 use std::error::Error;
@@ -10,11 +11,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nuthatch::args::{self, Command, Options};
-use nuthatch::config::capacity::Capacity;
 use nuthatch::config::{Config, ConfigErrors, lint};
 #[cfg(feature = "demo")]
 use nuthatch::demo;
 use nuthatch::escape::escaped;
+use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
 use nuthatch::{diff, log, own_files, route};
@@ -36,7 +37,11 @@ fn main() -> ExitCode {
             eprint!("{}", verdict::refused(errors, colour(&io::stderr())));
             return ExitCode::FAILURE;
         }
-        // Who closes our output early, as `head` does, has seen enough.
+        if let Some(Obstacles(all)) = error.downcast_ref() {
+            all.iter().for_each(|one| log::tell(&format!("nuthatch: {}\n", escaped(one))));
+            return ExitCode::FAILURE;
+        }
+        // A program that closes our output early, such as `head`, is not an error.
         let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         if error.downcast_ref().is_some_and(is_closed) {
             return ExitCode::SUCCESS;
@@ -56,7 +61,7 @@ fn execute(command: Command) -> Outcome {
         Command::Man => print(&args::man())?,
         Command::Test(options) => {
             let config = find(options.file.as_deref())?;
-            let shortage = capacity(&options).check(&config)?;
+            let shortage = preflight::check(&config, &options)?;
             let colour = colour(&io::stderr());
             eprint!("{}", verdict::accepted(&config, shortage.as_deref(), colour));
         }
@@ -86,14 +91,14 @@ fn execute(command: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Said by the program as it is shipped.
+/// The error of the shipped program, which is built without the feature `demo`.
 #[cfg(not(feature = "demo"))]
 const NO_DEMO: &str = "this program is built without the commands demo and node; to use them, \
                        run \"cargo run --release -- demo\" in a clone of the source";
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
-    let shortage = capacity(options).check(&config)?;
+    let shortage = preflight::check(&config, options)?;
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -110,7 +115,7 @@ fn serve(options: &Options) -> Outcome {
     }
 }
 
-/// Serves; why it can't is for the log.
+/// Serves; logs the reason if it can't.
 fn serve_with_log(
     config: Config,
     has_shortage: bool,
@@ -121,7 +126,7 @@ fn serve_with_log(
         process::clear_umask();
     }
     if let Some(path) = &options.pid_file {
-        own_files::check_pid_file(path)?;
+        own_files::check_pid_file_is_free(path)?;
     }
     let signals = Signals::catch()?;
     process::raise_open_files()?;
@@ -133,11 +138,6 @@ fn serve_with_log(
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
     nuthatch::run(config, options, signals, ready)
-}
-
-/// What the system grants; the limit of open files is the one that it can be raised to.
-fn capacity(options: &Options) -> Capacity {
-    Capacity { workers: options.workers.get(), files_max: process::open_files_max() }
 }
 
 fn print(text: &str) -> io::Result<()> {

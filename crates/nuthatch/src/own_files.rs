@@ -1,10 +1,11 @@
-//! The files that the process makes in places that others use too: unix sockets and the pid file.
+//! The files that the process creates in shared directories: unix sockets and the pid file.
 //!
-//! The one rule: the process removes what it made, and nothing else. A file that another process
-//! has put under the same name in the meantime stays.
+//! The one rule: the process removes only the files that it has created. A file that another
+//! process has created under the same name in the meantime stays.
 
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,12 +30,43 @@ pub struct OwnFiles(Arc<Mutex<Files>>);
 struct Files {
     sockets: Vec<OwnSocket>,
     pid_file: Option<PidFile>,
-    /// Whether the process ends: a file that is made now is removed at once.
+    /// Whether the process is ending: a file that is created now is removed at once.
     are_removed: bool,
 }
 
-/// A unix socket. It is removed when this is dropped, if it is still the one that was made. `inode` is open without access to the socket itself, so that the number of the
-/// inode can't be given to another file while it is compared.
+/// Checks whether the pid file can be written, so that a wrong path is reported before the start.
+/// Creates and locks nothing.
+///
+/// # Errors
+/// When the file, or its directory, cannot be written, or it is not a regular file.
+pub fn check_pid_file(path: &Path) -> io::Result<()> {
+    pid_file::check(path)
+}
+
+/// Checks whether no running process has the pid file; waits for a process that was told to end.
+///
+/// # Errors
+/// When a running process has it.
+pub fn check_pid_file_is_free(path: &Path) -> io::Result<()> {
+    pid_file::check_is_free(path, &Patience::until(Arc::default()))
+}
+
+/// What is at the place of a unix socket and is none. A link to a socket is as good as one.
+pub(crate) fn obstacle(path: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(path).ok()?.file_type();
+    let target = fs::metadata(path).map(|target| target.file_type());
+    let what = match found {
+        _ if found.is_socket() || target.is_ok_and(|target| target.is_socket()) => return None,
+        _ if found.is_dir() => "a directory",
+        _ if found.is_symlink() => "a symbolic link that leads to no socket",
+        _ => "a file that is not a socket",
+    };
+    Some(format!("{what} is in the way"))
+}
+
+/// A unix socket that is removed when this value is dropped, if it is still the created socket.
+/// `inode` is open (`O_PATH`), so that the inode number cannot be reused for another file before the
+/// comparison.
 #[derive(Debug)]
 struct OwnSocket {
     path: PathBuf,
@@ -42,11 +74,11 @@ struct OwnSocket {
 }
 
 impl OwnFiles {
-    /// Listens with `socket` on the unix socket `path`. A socket there on which nobody listens any
-    /// longer is replaced; anything else is not ours to remove.
+    /// Listens with `socket` on the unix socket `path`. A socket on which no process listens is
+    /// replaced; other files are not removed.
     ///
-    /// Between `bind` and `listen` a socket looks as if it were abandoned, so the folder is locked:
-    /// of two processes that start at once, one listens before the other looks.
+    /// Between `bind` and `listen` a socket looks abandoned, so this locks the directory: of two
+    /// processes that start at once, one listens before the other checks.
     pub(crate) fn listen(
         &self,
         socket: impl AsFd,
@@ -54,17 +86,20 @@ impl OwnFiles {
         mode: Option<Mode>,
         backlog: i32,
     ) -> io::Result<()> {
-        let lock = FolderLock::take(path, START_PATIENCE);
+        let lock = DirectoryLock::take(path, START_PATIENCE);
         if lock.is_none() {
-            log::warn!(path:% = path.display(); "could not lock the folder of a unix socket");
+            log::warn!(path:% = path.display(); "failed to lock the directory of a unix socket");
         }
-        remove_abandoned(path)?;
+        if let Some(obstacle) = obstacle(path) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, obstacle));
+        }
+        self.remove_abandoned(path)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inode = openat(CWD, path, flags, Mode::empty())?;
         let outcome =
             mode.map_or(Ok(()), |mode| chmod(path, mode)).and_then(|()| listen(&socket, backlog));
-        // What is kept may be removed at once, and that takes the lock.
+        // If the socket is removed at once, that takes the lock.
         drop(lock);
         let socket = OwnSocket { path: path.to_owned(), inode };
         let mut files = self.lock();
@@ -74,7 +109,7 @@ impl OwnFiles {
         Ok(outcome?)
     }
 
-    /// Writes the id of this process to `path`, in the place of what an earlier process wrote.
+    /// Writes the id of this process to `path`, and overwrites the file of an earlier process.
     pub(crate) fn write_pid(&self, path: &Path, patience: &Patience) -> io::Result<()> {
         let file = PidFile::write(path, patience)?;
         let mut files = self.lock();
@@ -84,31 +119,55 @@ impl OwnFiles {
         Ok(())
     }
 
-    /// Lets another process have the pid file, as this one is about to end.
+    /// Lets another process have the pid file, because this process is about to end.
     pub(crate) fn give_up_pid(&self) {
         self.lock().pid_file.iter().for_each(PidFile::give_up);
     }
 
-    /// Removes the files, now and whenever one is made from now on.
+    /// Removes the unix socket that an earlier run left behind.
+    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
+        let refused = |kind, who| Err(io::Error::new(kind, who));
+        match connection(path) {
+            Err(Errno::NOENT) => Ok(()),
+            // Only this says that nobody listens.
+            Err(Errno::CONNREFUSED) => {
+                if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+                    fs::remove_file(path)?;
+                }
+                Ok(())
+            }
+            // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder. This
+            // process does not give up its own sockets, so the start does not wait for them.
+            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) if self.has(path) => {
+                refused(io::ErrorKind::AlreadyExists, "this process listens on this socket already")
+            }
+            Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
+                refused(io::ErrorKind::AddrInUse, "another process listens on this socket")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the socket that is found at `path` is one of ours, by whatever path.
+    fn has(&self, path: &Path) -> bool {
+        let Ok(found) = fs::metadata(path) else { return false };
+        self.lock().sockets.iter().any(|socket| {
+            fstat(&socket.inode)
+                .is_ok_and(|made| (found.dev(), found.ino()) == (made.st_dev, made.st_ino))
+        })
+    }
+
+    /// Removes the files, and from now on every new file at once.
     pub(crate) fn remove(&self) {
-        let mut files = self.lock();
-        files.are_removed = true;
-        files.sockets.clear();
-        files.pid_file = None;
+        let ended = Files { are_removed: true, ..Files::default() };
+        let files = mem::replace(&mut *self.lock(), ended);
+        // This waits for the lock of a directory, and a start that holds it may look at the files.
+        drop(files);
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Looks whether the pid file could be written, so that a wrong path is told before anything else
-/// is done.
-///
-/// # Errors
-/// When it can't be written, is no regular file, or is that of a running process.
-pub fn check_pid_file(path: &Path) -> io::Result<()> {
-    pid_file::check(path, &Patience::until(Arc::default()))
 }
 
 impl OwnSocket {
@@ -122,63 +181,43 @@ impl OwnSocket {
 
 impl Drop for OwnSocket {
     fn drop(&mut self) {
-        let _lock = FolderLock::take(&self.path, END_PATIENCE);
+        let _lock = DirectoryLock::take(&self.path, END_PATIENCE);
         if self.is_still_ours() {
-            // Somebody else may have removed it just now, which is what is wanted.
+            // If another process has just removed it, this fails, which is fine.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A lock on the folder that a socket is in, which leaves no file behind. It is for processes of
-/// ours only; nobody else has to heed it.
-struct FolderLock {
-    _folder: OwnedFd,
+/// A lock on the directory of a socket, which leaves no file behind. Only Nuthatch's processes take
+/// and respect it.
+struct DirectoryLock {
+    _directory: OwnedFd,
 }
 
-/// How long a start waits for a lock. Who starts or ends holds it for a moment; another program that
-/// holds it, such as `flock`, may do so for ever.
+/// How long a start waits for the lock. A process that starts or ends holds it for a moment; another
+/// program, such as `flock`, may hold it forever.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the end waits for a lock.
+/// How long the end waits for the lock.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How often who waits for a lock tries.
+/// The pause between two attempts to take the lock.
 const LOCK_STEP: Duration = Duration::from_millis(2);
 
-impl FolderLock {
-    /// Locks the folder of `path`; None if that is not possible.
+impl DirectoryLock {
+    /// Locks the directory of `path`; `None` if this fails.
     fn take(path: &Path, patience: Duration) -> Option<Self> {
-        let folder = pid_file::folder(path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, folder, flags, Mode::empty()).ok()?;
+        let directory = openat(CWD, pid_file::directory(path), flags, Mode::empty()).ok()?;
         for _ in 0..patience.as_millis() / LOCK_STEP.as_millis() {
-            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Some(Self { _folder: folder }),
+            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(Self { _directory: directory }),
                 Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_STEP),
                 Err(_) => return None,
             }
         }
         None
-    }
-}
-
-/// Removes the unix socket that an earlier run left behind.
-fn remove_abandoned(path: &Path) -> io::Result<()> {
-    match connection(path) {
-        Err(Errno::NOENT) => Ok(()),
-        // Only this says that nobody listens. A regular file says so too, and stays.
-        Err(Errno::CONNREFUSED) => {
-            if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-                fs::remove_file(path)?;
-            }
-            Ok(())
-        }
-        // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
-            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on this socket"))
-        }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -225,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_of_this_process_is_not_taken_for_another_process() {
+        let (path, files) = (place("twice"), OwnFiles::default());
+        let first = socket();
+        files.listen(&first, &path, None, 1).unwrap();
+        let error = files.listen(socket(), &path, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "this process listens on this socket already");
+        let error = OwnFiles::default().listen(socket(), &path, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "another process listens on this socket");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_told_and_stays() {
+        let (path, files) = (place("obstacle"), OwnFiles::default());
+        fs::write(&path, "").unwrap();
+        let error = files.listen(socket(), &path, None, 1).unwrap_err();
+        assert_eq!(error.to_string(), "a file that is not a socket is in the way");
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn a_file_that_is_made_during_the_end_is_removed_at_once() {
         let (path, files) = (place("late"), OwnFiles::default());
         files.remove();
@@ -238,7 +298,7 @@ mod tests {
     fn a_socket_of_a_start_that_is_about_to_listen_is_not_taken_for_an_abandoned_one() {
         let path = place("race");
         let first = socket();
-        let lock = FolderLock::take(&path, START_PATIENCE).unwrap();
+        let lock = DirectoryLock::take(&path, START_PATIENCE).unwrap();
         bind(&first, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         let second = {
             let path = path.clone();

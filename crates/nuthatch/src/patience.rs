@@ -1,7 +1,8 @@
-//! Opening what another process may be about to give up, such as the addresses of a process that was
-//! told to end just now.
+//! Waiting for addresses and files that another process has: it may have been told to end, and
+//! release them soon.
 //!
-//! The one rule: only what is in use is tried again. Every other failure is told at once.
+//! The one rule: only an attempt that failed with "in use" is repeated. Other errors are returned at
+//! once.
 
 use std::io;
 use std::sync::Arc;
@@ -9,20 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How the start waits for what is in use.
+/// Whether, and until when, the start waits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patience {
-    /// Set once waiting has no use any longer. Who has none does not wait at all.
+    /// Set when waiting is no longer useful. Without this flag, the start does not wait at all.
     is_draining: Option<Arc<AtomicBool>>,
 }
 
-/// How long the start waits for what a process gives up as soon as it is told to end.
+/// How long the start waits for what a process releases as soon as it is told to end.
 pub(crate) const FOR_THE_SIGNALLED: Duration = Duration::from_secs(1);
 
-/// How long the start waits for what a process keeps until its end: longer than a drain may take.
+/// How long the start waits for what a process releases at its end: longer than a drain may take.
 pub(crate) const FOR_THE_DRAINING: Duration = Duration::from_secs(7);
 
-/// How often the start tries.
+/// The pause between two attempts.
 const STEP: Duration = Duration::from_millis(10);
 
 impl Patience {
@@ -31,7 +32,7 @@ impl Patience {
         Self { is_draining: Some(is_draining) }
     }
 
-    /// Does what `open` does, and tries again for as long as `limit` while that is in use.
+    /// Calls `open`, again and again up to `limit` while it fails with "in use".
     pub(crate) fn open<T>(
         &self,
         limit: Duration,
@@ -43,7 +44,7 @@ impl Patience {
                 Err(error) if self.waits() && is_in_use(&error) => {
                     if number == 0 {
                         let patience_ms = limit.as_millis();
-                        log::info!(error:%, patience_ms; "waiting for what is in use");
+                        log::info!(error:%, patience_ms; "waiting for an address or file in use");
                     }
                     thread::sleep(STEP);
                 }

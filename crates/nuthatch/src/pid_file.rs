@@ -1,7 +1,7 @@
-//! The pid file: whose it is, and that it goes with its process.
+//! The pid file: which process owns it, and its removal at the end of this process.
 //!
-//! The one rule: a running process holds a lock on its pid file. Nobody writes to a file that another
-//! process holds, or removes it.
+//! The one rule: a running process holds a lock on its pid file. A process never writes to a file
+//! that another process has locked, and never removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,25 +14,39 @@ use rustix::io::Errno;
 
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
 
-/// Looks whether the pid file could be written, so that a wrong path is told before anything else
-/// is done.
+/// Checks whether the pid file can be written, without opening it.
 ///
 /// # Errors
-/// When the file, or the directory that it is to be in, can't be written, when it is no regular
-/// file, or when it is that of a running process.
-pub(crate) fn check(path: &Path, patience: &Patience) -> io::Result<()> {
-    let check = || match fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(no_regular_file()),
-        Ok(_) => lock(&open(path, false)?, path),
-        Err(_) => Ok(access(folder(path), Access::WRITE_OK | Access::EXEC_OK)?),
+/// When the file, or its directory, cannot be written, or it is not a regular file.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    let outcome = match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(not_a_regular_file()),
+        Ok(_) => access(path, Access::WRITE_OK).map_err(io::Error::from),
+        Err(_) => {
+            access(directory(path), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
+        }
+    };
+    outcome.map_err(|error| cannot_write(path, &error))
+}
+
+/// Checks whether no running process has the pid file.
+///
+/// # Errors
+/// When a running process still has it after `patience`.
+pub(crate) fn check_is_free(path: &Path, patience: &Patience) -> io::Result<()> {
+    let check = || match open(path, false) {
+        Ok(file) => lock(&file, path),
+        // There is none yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     };
     patience.open(FOR_THE_SIGNALLED, || check().map_err(|error| cannot_write(path, &error)))
 }
 
-/// The folder that a file is in.
-pub(crate) fn folder(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or_else(|| Path::new("."))
+/// The directory of a file.
+pub(crate) fn directory(path: &Path) -> &Path {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    directory.unwrap_or_else(|| Path::new("."))
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
@@ -40,20 +54,20 @@ fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-fn no_regular_file() -> io::Error {
+fn not_a_regular_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
-/// The pid file of this process. It is removed when this is dropped, if it is still ours.
+/// The pid file of this process, removed when this value is dropped, if it is still ours.
 #[derive(Debug)]
 pub(crate) struct PidFile {
-    /// Where the file is, behind all symbolic links: they are not ours to remove.
+    /// The path of the file with all symbolic links resolved: the links are not removed.
     path: PathBuf,
     file: File,
 }
 
 impl PidFile {
-    /// Writes the id of this process to `path`, in the place of what an earlier process wrote.
+    /// Writes the id of this process to `path`, and overwrites the file of an earlier process.
     pub(crate) fn write(path: &Path, patience: &Patience) -> io::Result<Self> {
         let write = || Self::write_once(path).map_err(|error| cannot_write(path, &error));
         patience.open(FOR_THE_SIGNALLED, write)
@@ -62,12 +76,12 @@ impl PidFile {
     fn write_once(path: &Path) -> io::Result<Self> {
         let file = open(path, true)?;
         if !file.metadata()?.is_file() {
-            return Err(no_regular_file());
+            return Err(not_a_regular_file());
         }
         lock(&file, path)?;
         let mut written = Self { path: fs::canonicalize(path)?, file };
         if !written.is_in_place() {
-            // The process that had it has removed it just now.
+            // The process that owned it has just removed it.
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         written.file.set_len(0)?;
@@ -75,9 +89,9 @@ impl PidFile {
         Ok(written)
     }
 
-    /// Lets another process have the file from now on, as this one is about to end.
+    /// Lets another process have the file, because this process is about to end.
     pub(crate) fn give_up(&self) {
-        // It is given up at the end in any case.
+        // If this fails, the end of the process unlocks the file.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 
@@ -98,15 +112,15 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if self.is_still_ours() {
-            // Somebody else may have removed it just now, which is what is wanted.
+            // If another process has just removed it, this fails, which is fine.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Opens the file, readable for all and writable for its owner, as twemproxy makes it.
+/// Opens the file. As with twemproxy, all users may read it, but only its owner may write to it.
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    // A pipe that nobody reads would hold the start up.
+    // Without this flag, the start would wait for the reader of a pipe.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut how = OpenOptions::new();
     how.write(true).create(create).truncate(false).mode(0o644).custom_flags(flags);
@@ -116,7 +130,7 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
 /// Locks the file until it is closed.
 fn lock(file: &File, path: &Path) -> io::Result<()> {
     if flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK) {
-        // A file system without locks can't tell us more.
+        // A file system may have no locks.
         return Ok(());
     }
     let id = fs::read_to_string(path).unwrap_or_default();
@@ -124,7 +138,7 @@ fn lock(file: &File, path: &Path) -> io::Result<()> {
         Ok(id) => format!("the running process {id}"),
         Err(_) => "another process".into(),
     };
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("it is that of {holder}")))
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("it belongs to {holder}")))
 }
 
 fn pid_line() -> String {
@@ -173,13 +187,15 @@ mod tests {
         let path = place("held");
         let first = write(&path).unwrap();
         fs::write(&path, "77\n").unwrap();
-        for told in [check(&path, &Patience::default()).err(), write(&path).err()] {
+        for told in [check_is_free(&path, &Patience::default()).err(), write(&path).err()] {
             let told = told.expect("it is held").to_string();
-            assert!(told.ends_with("it is that of the running process 77"), "{told}");
+            assert!(told.ends_with("it belongs to the running process 77"), "{told}");
         }
+        // `-t` may look while the process runs.
+        check(&path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "77\n");
         first.give_up();
-        check(&path, &Patience::default()).unwrap();
+        check_is_free(&path, &Patience::default()).unwrap();
         let second = write(&path).unwrap();
         drop(first);
         assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
@@ -203,7 +219,7 @@ mod tests {
         let pipe = place("pipe");
         mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
         for path in [&pipe, Path::new("/dev/null"), &env::temp_dir()] {
-            let told = check(path, &Patience::default()).unwrap_err().to_string();
+            let told = check(path).unwrap_err().to_string();
             assert!(told.ends_with("': it is not a regular file"), "{told}");
             assert!(write(path).is_err(), "{}", path.display());
         }

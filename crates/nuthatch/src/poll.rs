@@ -1,9 +1,8 @@
-//! Readiness: which sockets have something for us.
+//! Readiness of sockets: a thin layer over level-triggered epoll.
 //!
-//! A thin layer over level-triggered epoll. Level-triggered, because then a socket that was not
-//! read to its end, or that was closed with bytes still in it, is simply reported again; nothing
-//! can be missed (twemproxy's edge-triggered loop hangs on a reply that comes together with the
-//! end of its connection).
+//! Level-triggered, because then a socket that was not read completely, or was closed with unread
+//! bytes, is reported again, and no event is lost (twemproxy's edge-triggered loop hangs if a reply
+//! arrives together with the end of its connection).
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
@@ -17,10 +16,10 @@ pub(crate) struct Poll {
     events: Vec<epoll::Event>,
 }
 
-/// Whose socket it is.
+/// The owner of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// Somebody put a message into the worker's inbox.
+    /// There is a message in the worker's inbox.
     Inbox,
     /// A listener, by its place in the worker's list.
     Listener(usize),
@@ -28,12 +27,12 @@ pub(crate) enum Token {
     Client(usize, Tag),
     /// A server connection of a pool.
     Conn(usize, Tag),
-    /// A client that was told the end, by its number.
+    /// A lingering client, by its number.
     Lingering(u64),
 }
 
-/// What a token has room for of an id: its place, and enough of the rest to tell whether the kernel
-/// speaks of one that had the place before.
+/// The part of an id that fits into a token: its place, and enough of its generation to detect
+/// events for an earlier owner of the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(u64);
 
@@ -42,6 +41,12 @@ impl Tag {
     #[inline]
     pub(crate) const fn of(bits: u64) -> Self {
         Self(bits & ((1 << 48) - 1))
+    }
+
+    /// Whether it is the tag of an id, given as a number.
+    #[inline]
+    pub(crate) const fn is_of(self, bits: u64) -> bool {
+        (self.0 ^ bits) << 16 == 0
     }
 
     /// The place of the id.
@@ -74,15 +79,15 @@ impl Interest {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
     pub(crate) token: Token,
-    /// There is something to read, if only an error.
+    /// There is something to read, or an error.
     pub(crate) read: bool,
     /// There is room to write.
     pub(crate) write: bool,
-    /// The other side is gone in both directions. This is reported whatever is watched for.
+    /// The peer has closed both directions. epoll reports this whatever is watched for.
     pub(crate) gone: bool,
 }
 
-/// As many events as one turn takes; the rest is reported in the next.
+/// The maximum number of events in one turn; epoll reports the rest in the next turn.
 const EVENTS_MAX: usize = 1024;
 
 impl Poll {
@@ -103,8 +108,8 @@ impl Poll {
         epoll::delete(&self.epoll, fd)
     }
 
-    /// Waits until something is ready, or for `timeout`, rounded up to milliseconds. Says how many
-    /// sockets are ready.
+    /// Waits until something is ready, or for `timeout`, rounded up to milliseconds. Returns the
+    /// number of ready sockets.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout = timeout.map(|timeout| {
             let millis = timeout.as_nanos().div_ceil(1_000_000);
@@ -167,7 +172,7 @@ impl Tag {
     }
 }
 
-/// The highest number of a token: a thousand new ones a microsecond come to it in thirty years.
+/// The highest number of a token: it is never reached in practice.
 const NUMBER_MAX: u64 = (1 << 60) - 1;
 
 /// The last pool that a token can name.

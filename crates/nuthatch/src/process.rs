@@ -1,7 +1,7 @@
-//! The process: its signals, its open files, and its life in the background.
+//! The process: signals, the limit of open files, and the background process.
 //!
-//! The one rule: nothing here knows of clients or servers. Signals become [`ProcessEvent`]s that
-//! the main thread waits for; what they do is for the proxy to decide.
+//! The one rule: this module has no knowledge of clients and servers. Signals become
+//! [`ProcessEvent`]s that the main thread waits for; the proxy decides what they do.
 
 use std::env;
 use std::fs;
@@ -19,22 +19,23 @@ use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Received};
 
-/// What a signal asks for.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessEvent {
-    /// SIGTERM or SIGINT: answer what is in flight, take nothing new, end. A second one means now.
+    /// SIGTERM or SIGINT: answer the requests in flight, accept no new clients, exit. A second
+    /// signal exits at once.
     Drain,
-    /// SIGHUP: open the log file anew.
+    /// SIGHUP: reopen the log file.
     ReopenLog,
-    /// SIGTTIN: log more.
+    /// SIGTTIN: raise the log level.
     RaiseLogLevel,
-    /// SIGTTOU: log less.
+    /// SIGTTOU: lower the log level.
     LowerLogLevel,
-    /// SIGUSR1 or SIGUSR2, by name, which twemproxy logs and takes no further notice of.
+    /// SIGUSR1 or SIGUSR2, by name, which twemproxy logs and otherwise ignores.
     User(&'static str),
 }
 
-/// The signals of the process, caught from the moment this is made.
+/// The signals of the process, caught from the construction of this value on.
 #[derive(Debug)]
 pub struct Signals(Received);
 
@@ -53,7 +54,7 @@ impl Signals {
         self.0.forever().next().map(event)
     }
 
-    /// What ends [`Self::wait`] from another thread.
+    /// A handle that ends [`Self::wait`] from another thread.
     #[must_use]
     pub fn wake_up(&self) -> WakeUp {
         WakeUp(self.0.handle())
@@ -82,17 +83,17 @@ fn event(signal: i32) -> ProcessEvent {
     }
 }
 
-/// Takes nothing from the permissions of files that are made from now on, as twemproxy does in the
-/// background: all users may connect to a unix socket for which no permissions are set.
+/// Sets the umask to 0, as twemproxy does in the background: all users may connect to a unix socket
+/// without configured permissions.
 pub fn clear_umask() {
     umask(Mode::empty());
 }
 
-/// Raises the number of files that may be open to what the system allows; returns that number,
-/// or `None` where there is no limit.
+/// Raises the limit of open files to the hard limit; returns the new limit, or `None` if there is
+/// no limit.
 ///
 /// # Errors
-/// When the system refuses, which leaves the limit as it was.
+/// When the system refuses; then the limit does not change.
 pub fn raise_open_files() -> io::Result<Option<u64>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -107,21 +108,21 @@ pub fn open_files_max() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// Where this process stands in going to the background.
+/// The role of this process in daemonizing.
 #[derive(Debug)]
 pub enum Daemon {
-    /// This is the foreground process, and its work is done: it ends with this code.
+    /// This is the foreground process, which must now exit with this code.
     Parent(ExitCode),
     /// This is the background process.
     Child(Ready),
 }
 
-/// Goes to the background: starts this program again with the same arguments in a session of its
-/// own and waits until that one says that it is [`Ready`] or ends. A signal to end is for that one,
-/// too.
+/// Daemonizes: starts this program again with the same arguments in its own session, and waits
+/// until the new process reports that it is [`Ready`] or exits. A SIGTERM or SIGINT during the wait
+/// ends the new process, too.
 ///
-/// A fork would need no second start, but copies a process in the middle of its life, which safe
-/// code can't do. The working directory stays, as in twemproxy.
+/// A fork would need no second start, but safe Rust code cannot fork. The working directory stays,
+/// as in twemproxy.
 ///
 /// # Errors
 /// When the second process can't be started.
@@ -135,15 +136,15 @@ pub fn daemonize() -> io::Result<Daemon> {
     let mut command = Command::new(env::current_exe()?);
     command.args(env::args_os().skip(1)).stdin(Stdio::null());
     command.env(CHILD_MARK, pipe_mark(&to_parent).unwrap_or_default()).stdout(to_parent);
-    // None that comes from now on may be lost, or a process would stay that nobody knows of.
+    // Before the child starts: a lost signal would leave a process that nobody knows of.
     let mut signals = Received::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
     let mut child = command.spawn()?;
     let id = Pid::from_child(&child);
-    // The id is the child's for as long as it was not waited for.
+    // The id cannot be reused before the child was waited for.
     let end = move |_: &i32| kill_process(id, Signal::TERM).is_ok();
     let ending = thread::spawn(move || signals.forever().filter(end).count());
-    // It holds our copy of the end that is written to, without which the reading would not end.
+    // `command` holds a copy of the writing end; without this drop, reading would not end.
     drop(command);
     let mut said = Vec::new();
     from_child.read_to_end(&mut said)?;
@@ -152,36 +153,37 @@ pub fn daemonize() -> io::Result<Daemon> {
     if said == READY && !was_ended {
         return Ok(Daemon::Parent(ExitCode::SUCCESS));
     }
-    // It has ended before it was ready, and has said why on the same standard error, or it ends.
+    // The process exited before it was ready, and has printed the reason to the same standard
+    // error, or a signal has told it to end.
     let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(Daemon::Parent(code.filter(|code| *code != 0).map_or(ExitCode::FAILURE, ExitCode::from)))
 }
 
-/// The duty to say when the proxy listens: until then its errors still go to the terminal.
+/// The obligation to report when the proxy listens: until then, errors go to the terminal.
 #[derive(Debug)]
 pub struct Ready {
     in_background: bool,
 }
 
 impl Ready {
-    /// For a process that stays in the foreground, where nobody waits.
+    /// For a process that stays in the foreground, where no other process waits.
     #[must_use]
     pub const fn in_foreground() -> Self {
         Self { in_background: false }
     }
 
-    /// Lets the foreground process end, and gives up standard output and error.
+    /// Lets the foreground process exit, and redirects standard output and error to `/dev/null`.
     ///
     /// # Errors
-    /// When `/dev/null` can't be put in their place.
+    /// When `/dev/null` cannot be used for them.
     pub fn announce(self) -> io::Result<()> {
         if !self.in_background {
             return Ok(());
         }
         let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
-        // The foreground process may be gone; then nobody waits for this word.
+        // The foreground process may already be gone; then no process waits for this.
         let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
-        // Lines that were logged until now may be for the terminal.
+        // Lines that were logged until now must still go to the terminal.
         log::flush();
         dup2_stdout(null.as_fd())?;
         dup2_stderr(null.as_fd())?;
@@ -196,11 +198,11 @@ fn pipe_mark(pipe: impl AsFd) -> Option<String> {
     is_pipe.then(|| format!("{}:{}", found.st_dev, found.st_ino))
 }
 
-/// Tells the second start that it is the one in the background: the variable has the name of the
-/// pipe that is its standard output. A variable that was merely inherited names no such pipe.
+/// Tells the new process that it is the background process: the variable has the name of the pipe
+/// that is its standard output. An inherited variable does not name this pipe.
 const CHILD_MARK: &str = "NUTHATCH_IN_BACKGROUND";
 
-/// What the background process writes when it listens.
+/// The message of the background process when it listens.
 const READY: &[u8] = b"ready\n";
 
 #[cfg(test)]

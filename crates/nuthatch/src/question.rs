@@ -1,9 +1,8 @@
-//! What a client asks of the proxy itself, which is the `stats` command, and the answer in memcached's
-//! form.
+//! The `stats` command, which the proxy itself answers, in memcached's format.
 //!
-//! protocol.txt, "Statistics". What monitoring tools look for has memcached's name; what a proxy
-//! has besides comes after it. The figures are those of the pool over all workers. The one rule: a
-//! figure is counted here, or it is 0 and `docs/protocol.md` says so.
+//! protocol.txt, "Statistics". Figures that monitoring tools need have memcached's names; other
+//! figures of the proxy follow. The figures are those of the pool, summed over all workers. The one
+//! rule: a figure is counted, or it is 0 and `docs/protocol.md` says so.
 
 use crate::config::Pool;
 use crate::usage;
@@ -14,14 +13,14 @@ use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What an answer is about.
+/// The data for a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
     /// The configuration.
     pub pool: &'a Pool,
-    /// The pool's figures, one block a worker.
+    /// The pool's counters, one block for each worker.
     pub workers: &'a [Arc<PoolStats>],
-    /// What the counters were when they were last begun anew.
+    /// The values of the counters at the last `stats reset`.
     pub baseline: &'a Baseline,
     /// Whether new clients are accepted.
     pub accepts: bool,
@@ -29,10 +28,10 @@ pub struct About<'a> {
     pub epoch: Duration,
 }
 
-/// What a pool's counters were when a client last said `stats reset`, all over the workers.
+/// The values of a pool's counters at the last `stats reset`, summed over the workers.
 ///
-/// Only these answers begin anew. The counters themselves have one writer each, and those who read
-/// them on other ways go on: a client must not disturb the operator's monitoring.
+/// Only the replies to `stats` are reset. The counters themselves have one writer each and are not
+/// changed, so a client cannot disturb the operator's monitoring.
 #[derive(Debug, Default)]
 pub struct Baseline(Mutex<Vec<u64>>);
 
@@ -54,8 +53,35 @@ impl Baseline {
     }
 }
 
-/// The one among the pool's counters that tells what is now.
+/// The only gauge among the pool's counters.
 const GAUGE: &str = "client_connections";
+
+/// The answers of one turn. A turn is one moment, so who asks the same a thousand times gets one
+/// answer as often: the others would wait while a thousand are made.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    about: About<'a>,
+    now: Instant,
+    /// What was asked last, and its answer.
+    asked: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl<'a> Answers<'a> {
+    /// None yet.
+    pub fn new(about: About<'a>, now: Instant) -> Self {
+        Self { about, now, asked: Vec::new(), answer: Vec::new() }
+    }
+
+    /// The answer to a request line.
+    pub fn to(&mut self, line: &[u8]) -> &[u8] {
+        if self.asked != line {
+            self.answer = answer(line, self.about, self.now);
+            self.asked = line.to_vec();
+        }
+        &self.answer
+    }
+}
 
 /// The answer to a request line: `stats settings`. Words that memcached ignores are ignored.
 pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
@@ -68,11 +94,11 @@ pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
             about.baseline.move_to(&Figures::of(about.workers));
             return b"RESET\r\n".to_vec();
         }
-        // Nothing is counted by the prefixes of keys, so there is nothing to begin or to end.
+        // The proxy does not count by key prefix, so there is nothing to switch on or off.
         (Some(b"detail"), Some(b"on" | b"off")) => return b"OK\r\n".to_vec(),
         (Some(b"detail"), Some(b"dump")) => {}
         (Some(b"detail"), _) => return DETAIL_USAGE.to_vec(),
-        // A proxy keeps no items, so there are none to tell of.
+        // A proxy has no items.
         (Some(b"items" | b"slabs" | b"sizes" | b"conns"), _) => {}
         (Some(b"cachedump"), Some(_)) if words.next().is_some() => {}
         (Some(b"cachedump"), _) => return b"CLIENT_ERROR bad command line\r\n".to_vec(),
@@ -107,7 +133,7 @@ impl Figures {
     }
 }
 
-/// What memcached and the proxy count under the same name, in memcached's order.
+/// The figures that memcached and the proxy count under the same name, in memcached's order.
 const COUNTED: &[&str] = &[
     "cmd_get",
     "cmd_set",
@@ -129,8 +155,8 @@ const COUNTED: &[&str] = &[
     "touch_misses",
 ];
 
-/// What only a cache has. Every memcached has told these since its early days, and tools divide by
-/// them or show a gap without them.
+/// Figures that only a cache has. All memcached versions have them, and tools divide by them or
+/// show a gap without them.
 const OF_A_CACHE: &[&str] =
     &["limit_maxbytes", "bytes", "curr_items", "total_items", "evictions", "reclaimed"];
 
@@ -173,7 +199,7 @@ fn clients(about: About<'_>, figures: &Figures, out: &mut Vec<u8>) {
     stat(out, "total_connections", figures.named("client_accepts"));
     stat(out, "rejected_connections", figures.named("client_rejects"));
     stat(out, "accepting_conns", about.accepts.into());
-    // Who comes too many is turned away and counted as rejected: the listener stays open.
+    // Clients above the limit are rejected and counted as rejected: the listener stays open.
     stat(out, "listen_disabled_num", 0);
 }
 
@@ -206,7 +232,8 @@ fn stat(out: &mut Vec<u8>, name: &str, value: u64) {
     text(out, name, &format!("{value}"));
 }
 
-/// Seconds, a point and microseconds: readers take what is behind the point for a whole number.
+/// Seconds, a point and six digits of microseconds, because readers parse the part after the point
+/// as a whole number.
 fn time(out: &mut Vec<u8>, name: &str, value: Duration) {
     text(out, name, &format!("{}.{:06}", value.as_secs(), value.subsec_micros()));
 }

@@ -1,8 +1,8 @@
-//! From a host name to addresses, without holding up a worker.
+//! Resolves host names without blocking a worker.
 //!
-//! The system's resolver knows `/etc/hosts`, search lists and the rest, but it blocks; so every
-//! look-up has a short-lived thread of its own. Look-ups are rare: one for each new connection to
-//! a server that has a name, so that a new connection follows a name that has moved.
+//! The system's resolver supports `/etc/hosts`, search lists and more, but it blocks; so every
+//! look-up runs on its own short-lived thread. Look-ups are rare: one for each new connection to a
+//! server with a host name, so that a new connection uses the current address.
 
 use crate::inbox::{Inbox, Message};
 use nuthatch_core::mux::ConnId;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 
-/// The answer to a look-up.
+/// The result of a look-up.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) pool: usize,
@@ -19,12 +19,12 @@ pub(crate) struct Resolved {
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
-/// The address, if the host is one already.
+/// The address, if the host is an IP address.
 pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
     host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
 }
 
-/// Looks a name up and leaves the answer in the inbox.
+/// Resolves a name and sends the result to the inbox.
 pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<Inbox>) {
     let host = host.to_owned();
     let for_thread = Arc::clone(inbox);

@@ -1,8 +1,7 @@
-//! `nuthatch route`: which server has a key, without asking any server.
+//! `nuthatch route`: the server of a key, computed without a connection to any server.
 //!
-//! The one rule: the answer comes from the very ring that the proxy would use, with all servers on
-//! it. Keys are bytes and are written back as they came, but for control characters, which no server
-//! takes in a key anyway.
+//! The one rule: the result comes from the same ring that the proxy uses, with all servers on it.
+//! Keys are bytes and are printed unchanged, except control characters, which are escaped.
 
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -63,7 +62,7 @@ pub(crate) fn for_each_key(
     Ok(())
 }
 
-/// All that there is to know of a key's way.
+/// All steps from a key to its server, as JSON.
 pub(crate) fn explain(pool: &Pool, ring: &Ring, key: &[u8]) -> Value {
     let found = ring.explain(key, NEXT_SERVERS);
     let hash = pool.hash.hash(found.part);

@@ -1,30 +1,30 @@
-//! The proxy at work: starts the workers and waits for their end.
+//! Runs the proxy: starts the workers and waits for their end.
 //!
-//! The main thread waits for signals, from before the start on; the start has a thread, which then
-//! waits for the workers; each worker has a thread, the statistics port has one, and the admin port
-//! if there is one. A worker that fails ends the process: half a proxy is worse than one that is
-//! started again.
+//! The main thread waits for signals, already before the start; another thread runs the start and
+//! then waits for the workers; each worker, the statistics port and the admin port (if configured)
+//! have a thread each. If a worker fails, the process exits: a proxy with missing workers is worse
+//! than a restarted proxy.
 
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Pool, Source};
 use crate::inbox::{Inbox, Message};
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
 use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::question::Baseline;
+use crate::sockets::PoolSockets;
 use crate::stats_port::{self, Figures};
-use crate::worker::{PoolSockets, Worker};
+use crate::worker::Worker;
 use log::kv::Value;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
-use std::collections::HashMap;
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,13 +32,13 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What all workers have in common of one pool.
+/// The data of one pool that all workers share.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedPool {
     pub(crate) pool: Arc<Pool>,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<PoolStats>]>,
-    /// From where on `stats` counts.
+    /// The values that `stats` subtracts.
     pub(crate) baseline: Arc<Baseline>,
     /// Which address of each server is used.
     pub(crate) addresses: Arc<[Addresses]>,
@@ -65,7 +65,8 @@ pub fn run(
         inboxes: Arc::clone(&inboxes),
     };
     let end = EndOfWaiting(signals.wake_up());
-    // Signals count from now on, so the start, which may wait for a name server, has a thread.
+    // Signals are handled from now on, so the start, which may wait for a name server, runs on a
+    // separate thread.
     let server = thread::spawn(move || {
         let _end = end;
         start.serve(config)
@@ -103,13 +104,13 @@ pub fn run(
     outcome
 }
 
-/// What the start needs besides the configuration.
+/// The data for the start besides the configuration.
 struct Start {
     options: Options,
     ready: Ready,
     files: OwnFiles,
     is_draining: Arc<AtomicBool>,
-    /// Where those who work are told of a drain, once clients are taken.
+    /// The inboxes that get the message of a drain; set once the proxy accepts clients.
     inboxes: Arc<OnceLock<Vec<Arc<Inbox>>>>,
 }
 
@@ -120,20 +121,20 @@ impl Start {
         let workers = self.options.workers.get();
         let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
         let stats = Arc::new(Inbox::new()?);
-        // From now on a signal is a drain: clients are served already.
-        let working = proxy.inboxes.iter().chain([&stats]).cloned();
-        self.inboxes.get_or_init(|| working.collect());
+        // From now on a signal starts a drain: the proxy already serves clients.
+        let inboxes = proxy.inboxes.iter().chain([&stats]).cloned();
+        self.inboxes.get_or_init(|| inboxes.collect());
         let is_draining = Arc::clone(&self.is_draining);
         match self.finish(&proxy, config.source, stats, &patience) {
-            // It ends anyway, and those who are served have their answers before.
+            // The process is ending anyway, and its clients must get their replies first.
             Err(_) if is_draining.load(Ordering::Relaxed) => {}
             outcome => outcome?,
         }
         proxy.join()
     }
 
-    /// Listens for those who watch, and says that it does: to the log, in the pid file, to who waits
-    /// for `ready`.
+    /// Opens the statistics port and the admin port, then reports the start: in the log, in the pid
+    /// file, to the process that waits for `ready`.
     fn finish(
         self,
         proxy: &Proxy,
@@ -142,23 +143,24 @@ impl Start {
         patience: &Patience,
     ) -> io::Result<()> {
         let Self { options, ready, files, is_draining, .. } = self;
+        let (workers, file) = (options.workers.get(), source.to_string());
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
         let address = (options.stats_addr.as_str(), options.stats_port);
         stats_port::start(address, figures, stats, &files, patience)?;
         if let Some(listen) = &options.admin {
             admin::start(listen, proxy.admin(source, is_draining), patience)?;
         }
-        // Not before it listens: a start that fails must not touch the file of a running process.
+        // Not before the proxy listens: a failed start must not change the file of a running
+        // process.
         if let Some(path) = &options.pid_file {
             files.write_pid(path, patience)?;
         }
-        let workers = options.workers.get();
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers; "nuthatch started");
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source = file; "nuthatch started");
         ready.announce()
     }
 }
 
-/// Ends the waiting for signals when the thread that serves ends, in whatever way.
+/// Ends the wait for signals when the serving thread ends, for whatever reason.
 struct EndOfWaiting(WakeUp);
 
 impl Drop for EndOfWaiting {
@@ -180,15 +182,15 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
         }
         ProcessEvent::ReopenLog => logging::reopen(),
         ProcessEvent::RaiseLogLevel => match logging::raise() {
-            Some(level) => logging::always("log level raised", &log_level(level)),
+            Some(level) => logging::always("log level changed", &log_level(level)),
             None => logging::always("no log level is higher", &log_level(logging::level())),
         },
         ProcessEvent::LowerLogLevel => match logging::lower() {
-            Some(level) => logging::always("log level lowered", &log_level(level)),
+            Some(level) => logging::always("log level changed", &log_level(level)),
             None => logging::always("no log level is lower", &log_level(logging::level())),
         },
         ProcessEvent::User(signal) => {
-            logging::always("signal has no effect", &[("signal", signal.into())]);
+            logging::always("signal ignored", &[("signal", signal.into())]);
         }
     }
 }
@@ -203,11 +205,11 @@ pub struct Proxy {
     start: Instant,
     pools: Vec<SharedPool>,
     inboxes: Vec<Arc<Inbox>>,
-    /// Where a worker says how it ended; it is here for workers to come.
+    /// Workers send the result of their end here; new workers get a clone.
     ended: mpsc::Sender<io::Result<()>>,
     endings: mpsc::Receiver<io::Result<()>>,
     listeners: usize,
-    /// Keeps the unix sockets in place that it listens on.
+    /// Keeps the unix sockets of the listeners until the proxy is dropped.
     _files: OwnFiles,
 }
 
@@ -215,7 +217,7 @@ impl Proxy {
     /// Listens for `pools` and starts `workers` workers.
     ///
     /// # Errors
-    /// When a pool can't listen or the system has no room for a worker.
+    /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
         Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
     }
@@ -235,11 +237,11 @@ impl Proxy {
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut taken = Taken::default();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers, files, patience)?;
+            let opened = listener::open(&shared.pool, index, workers, &mut taken, files, patience)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
-        check_addresses(&pools, &lists)?;
         let listeners = lists.iter().map(Vec::len).sum();
         let clients_max = clients_max(&pools, workers, listeners);
         let (ended, endings) = mpsc::channel();
@@ -268,7 +270,7 @@ impl Proxy {
         self.inboxes.push(Arc::clone(&inbox));
         let (start, ended) = (self.start, self.ended.clone());
         let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
-        // A proxy that nobody joins does not want to know.
+        // If nobody joins the proxy, the result is not needed.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
         let thread = thread::Builder::new().name(format!("worker {number}"));
         thread.spawn(work).map_err(|error| self.no_room(number, &error))?;
@@ -285,7 +287,7 @@ impl Proxy {
         io::Error::new(error.kind(), text)
     }
 
-    /// What the admin port tells of.
+    /// The data for the admin port.
     fn admin(&self, source: Source, is_draining: Arc<AtomicBool>) -> Admin {
         Admin {
             source,
@@ -298,15 +300,15 @@ impl Proxy {
         }
     }
 
-    /// Asks all workers to answer what they have and end.
+    /// Tells all workers to answer the requests in flight and end.
     pub fn drain(&self) {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
     }
 
-    /// Waits for the end of all workers, or of the first that fails.
+    /// Waits until all workers have ended, or until one fails.
     ///
     /// # Errors
-    /// When the loop of one failed.
+    /// When the loop of a worker failed.
     pub fn join(self) -> io::Result<()> {
         drop(self.ended);
         let ended = self.endings.iter().collect::<io::Result<Vec<()>>>()?;
@@ -315,26 +317,9 @@ impl Proxy {
     }
 }
 
-/// Looks whether two pools listen on one address, which is possible with `reuseport`: clients of
-/// either would be those of the other.
-fn check_addresses(pools: &[SharedPool], lists: &[Vec<Listener>]) -> io::Result<()> {
-    let mut owners = HashMap::new();
-    for listener in lists.iter().flatten() {
-        let Some(address) = listener.address() else { continue };
-        let owner = *owners.entry(address).or_insert(listener.pool);
-        if owner != listener.pool {
-            let [one, two] = [owner, listener.pool].map(|pool| &pools[pool].pool.name);
-            let text = format!(
-                "pools '{one}' and '{two}' both listen on {address}; give each an address of its own"
-            );
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-        }
-    }
-    Ok(())
-}
-
-/// How many clients each worker may have: descriptors are kept for all that can be connected to
-/// servers, or clients would take what serves them (twemproxy `core_calc_connections`).
+/// The maximum number of clients of each worker: file descriptors are reserved for all server
+/// connections, because clients could otherwise use all of them (twemproxy
+/// `core_calc_connections`).
 fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
@@ -351,8 +336,8 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
 /// readers of the admin port (twemproxy `RESERVED_FDS`).
 const RESERVED_FILES: usize = 48;
 
-/// How long a second signal to end is taken for an echo of the first: a wrapper often sends one to
-/// us and one to all.
+/// A second signal within this time counts as a copy of the first: wrappers often send a signal
+/// both to the process and to its group.
 const ECHO: Duration = Duration::from_millis(500);
 
 /// A pool's engine for one worker.
@@ -392,10 +377,8 @@ mod tests {
         let mut two = one.clone();
         two.name = "two".into();
         let refused = Proxy::start(vec![one.clone(), two], 2).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            format!("pools 'one' and 'two' both listen on {free}; give each an address of its own")
-        );
+        let why = format!("pool 'two' can't listen on {free}: pool 'one' listens on {free}");
+        assert_eq!(refused.to_string(), why);
         Proxy::start(vec![one], 2).unwrap().drain();
     }
 }

@@ -1,8 +1,8 @@
 //! Hops 8 and 9 of the walk: a socket to a server.
 //!
-//! A connection is opened when the first request wants it. Looking its name up and connecting take
-//! their time without holding up the loop; requests queue meanwhile, and the time counts. A name's
-//! addresses are tried one after the other; the engine is told when none is left.
+//! A connection is opened for the first request. Resolving the name and connecting do not block the
+//! loop; requests are queued meanwhile, and this time counts for their timeout. The addresses of a
+//! name are tried one after the other; the engine is told only when all have failed.
 
 use crate::addresses::{Addresses, Target};
 use crate::attempt::Attempt;
@@ -26,30 +26,30 @@ use std::mem;
 use std::slice;
 use std::sync::Arc;
 
-/// A socket to a server, or the lack of one.
+/// A socket to a server, open or not.
 #[derive(Debug)]
 pub(crate) struct ServerSocket {
     pub(crate) id: ConnId,
     fd: Option<OwnedFd>,
     interest: Interest,
-    /// Whether its name is being looked up. An attempt to connect that comes meanwhile takes the
-    /// answer for its own.
+    /// Whether a look-up of its name is running. An attempt to connect that starts meanwhile uses
+    /// the result.
     looking_up: bool,
-    /// While it is being opened.
+    /// The attempt to open the connection, if one is running.
     attempt: Attempt,
-    /// Where it leads, once it is open.
+    /// The address of the open connection.
     peer: Option<Target>,
     /// Whether to set `SO_KEEPALIVE`.
     keepalive: bool,
 }
 
-/// What a socket works with.
+/// The context of a socket.
 pub(crate) struct Place<'a> {
     pub(crate) pool: usize,
     pub(crate) id: ConnId,
     pub(crate) shared: &'a SharedPool,
     pub(crate) mux: &'a mut Mux,
-    /// When an attempt of this pool goes on at the latest.
+    /// When the next attempt of this pool must continue, at the latest.
     pub(crate) next_attempt: &'a mut Option<Instant>,
     pub(crate) poll: &'a Poll,
     pub(crate) inbox: &'a Arc<Inbox>,
@@ -61,7 +61,7 @@ impl Place<'_> {
         &self.shared.addresses[self.server()]
     }
 
-    /// The place of its server in the pool's list, which does not change while the proxy runs.
+    /// The index of its server in the pool's list, which does not change while the proxy runs.
     fn server(&self) -> usize {
         self.mux.server_of(self.id).index()
     }
@@ -72,13 +72,13 @@ impl Place<'_> {
 }
 
 impl ServerSocket {
-    /// None yet.
+    /// A connection without a socket.
     pub(crate) fn new(id: ConnId, keepalive: bool) -> Self {
         let (interest, attempt) = (Interest::default(), Attempt::default());
         Self { id, fd: None, interest, looking_up: false, attempt, peer: None, keepalive }
     }
 
-    /// Hop 8: opens or closes the socket as the multiplexer wants it, and writes what there is.
+    /// Hop 8: opens or closes the socket as the multiplexer requires, and writes the queued bytes.
     pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
@@ -91,7 +91,7 @@ impl ServerSocket {
         }
     }
 
-    /// Forgets the socket. The kernel takes it out of the loop.
+    /// Closes the socket. The kernel removes it from epoll.
     fn close(&mut self, place: &Place<'_>) {
         self.fd = None;
         self.attempt = Attempt::default();
@@ -133,7 +133,7 @@ impl ServerSocket {
         self.connect_next(place);
     }
 
-    /// Tries one address after the other, until one has to be waited for.
+    /// Tries one address after the other, until it must wait for one.
     fn connect_next(&mut self, place: &mut Place<'_>) {
         self.fd = None;
         while let Some(target) = self.attempt.next(place.now) {
@@ -189,7 +189,7 @@ impl ServerSocket {
         self.watch(place, Interest::READ);
     }
 
-    /// The time of the address that is tried may be over: then it is the next one's turn.
+    /// If the time of the current address is over, tries the next address.
     pub(crate) fn expire(&mut self, place: &mut Place<'_>) {
         let next_at = self.attempt.next_at();
         if next_at.is_some_and(|at| at <= place.now) {
@@ -231,20 +231,21 @@ impl ServerSocket {
             },
             ConnState::Greeting | ConnState::Open => {
                 if ready.write {
-                    // The rest is written with what this turn adds to it.
+                    // The rest is written at the end of the turn, with the bytes that the turn
+                    // adds.
                     place.mux.mark_conn(place.id);
                 }
                 if ready.read {
                     self.read(place, scratch);
                 }
             }
-            // It was given up in this very turn.
+            // The connection was closed in this turn.
             ConnState::Closed => {}
         }
     }
 
-    /// Hop 9: reads until there is no more, or it is the others' turn, or the connection was given
-    /// up for what was read.
+    /// Hop 9: reads until there is no more, until the limit for one turn, or until the connection
+    /// is closed because of a mismatch.
     fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
         let mut taken = 0;
         while taken < READ_MAX && place.mux.conn_state(place.id).is_connected() {
@@ -255,8 +256,8 @@ impl ServerSocket {
         }
     }
 
-    /// One read, by way of the worker's scratch buffer; what is large goes straight to where it is
-    /// kept. Says how many bytes it was if there may be more.
+    /// One read into the worker's scratch buffer; a large reply is read directly into its final
+    /// buffer. Returns the number of bytes if there may be more.
     fn read_once(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) -> Option<usize> {
         let fd = self.fd.as_ref()?;
         let (id, now) = (place.id, place.now);
@@ -293,7 +294,7 @@ impl ServerSocket {
                 Err(Errno::AGAIN) => {
                     return self.watch(place, Interest { read: true, write: true });
                 }
-                // What it said before it closed may still be read.
+                // Bytes that the server sent before it closed may still be unread.
                 Err(Errno::PIPE) => return self.watch(place, Interest::READ),
                 Err(error) => return self.fail(place, server_error(error)),
             }
@@ -302,9 +303,8 @@ impl ServerSocket {
     }
 }
 
-/// So much is read from one server connection in a turn, if it is there. With less, a server that
-/// has much to send would get no more of the turn than one that has little, and its clients would
-/// wait longer than others.
+/// The maximum number of bytes read from one server connection in a turn. With a smaller limit,
+/// clients of a server that sends much would wait longer than other clients.
 const READ_MAX: usize = 512 * 1024;
 
 fn server_error(error: Errno) -> ServerError {

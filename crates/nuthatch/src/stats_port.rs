@@ -1,7 +1,7 @@
-//! The statistics port: twemproxy's JSON to whoever connects, byte for byte in form.
+//! The statistics port: sends twemproxy's JSON, in exactly the same format.
 //!
-//! Exporters for twemproxy connect, read one line and see the end (`nc_stats.c`). Spaces stand
-//! where twemproxy has them. The figures are those of the moment, summed over the workers.
+//! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
+//! the same as in twemproxy. The figures are current and summed over the workers.
 
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where the figures are.
+/// The source of the figures.
 #[derive(Debug)]
 pub(crate) struct Figures {
     pools: Vec<SharedPool>,
@@ -31,18 +31,18 @@ pub(crate) struct Figures {
     host: String,
 }
 
-/// How long a reader may take.
+/// How long a reader may take to read the line.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Readers that have not taken all. One more takes the place of the one that took nothing for the
-/// longest time.
+/// Maximum number of unfinished readers. A new reader replaces the one that has read nothing for
+/// the longest time.
 const READERS_MAX: usize = 16;
 
-/// Newcomers that the system keeps for us.
+/// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// Listens and answers on a thread of its own, until its `inbox` says that the process drains. An
-/// address that begins with `/` is a unix socket, and one of `files`.
+/// Listens and answers on its own thread, until its `inbox` gets the message of a drain. An address
+/// that begins with `/` is a unix socket, and one of `files`.
 pub(crate) fn start(
     (address, port): (&str, u16),
     figures: Figures,
@@ -51,7 +51,8 @@ pub(crate) fn start(
     patience: &Patience,
 ) -> io::Result<()> {
     let named = |error: io::Error| {
-        let text = format!("the statistics port can't listen on {address} port {port}: {error}");
+        let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
+        let text = format!("the statistics port can't listen on {address}{port}: {error}");
         io::Error::new(error.kind(), text)
     };
     let open = || -> io::Result<OwnedFd> {
@@ -75,18 +76,18 @@ fn unix(path: &Path, files: &OwnFiles) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Somebody who has not taken all of its answer.
+/// A reader that has not read its whole answer.
 struct Reader {
     socket: OwnedFd,
     json: String,
     taken: usize,
     came: Instant,
-    /// When it last took something.
+    /// When the reader last read something.
     moved: Instant,
 }
 
-/// Answers everybody who comes; who is slow keeps nobody waiting. In a drain, those who are there
-/// are still answered, and the address is free for another process.
+/// Answers all readers; a slow reader does not delay others. In a drain, present readers still get
+/// their answer, and the address is free for another process.
 fn serve(listener: OwnedFd, inbox: &Inbox, figures: &Figures) {
     let mut listener = Some(listener);
     let mut readers: Vec<Reader> = Vec::new();
@@ -95,7 +96,7 @@ fn serve(listener: OwnedFd, inbox: &Inbox, figures: &Figures) {
         fds.extend(listener.as_ref().map(|listener| PollFd::new(listener, PollFlags::IN)));
         fds.extend(readers.iter().map(|reader| PollFd::new(&reader.socket, PollFlags::OUT)));
         let patience = if readers.is_empty() { None } else { Some(&LOOK) };
-        // An interrupted wait is followed by another one.
+        // An interrupted wait is repeated.
         let _ = poll(&mut fds, patience);
         readers.retain_mut(|reader| reader.write() && reader.came.elapsed() < READER_PATIENCE);
         if inbox.take().iter().any(|message| matches!(message, Message::Drain)) {
@@ -110,17 +111,17 @@ fn serve(listener: OwnedFd, inbox: &Inbox, figures: &Figures) {
                     readers.push(reader);
                 }
             }
-            // No descriptors: others need them more.
+            // No file descriptors are left: wait, because clients need them more.
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                 thread::sleep(Duration::from_millis(100));
             }
-            // Nobody is there, or no longer.
+            // No reader is waiting any longer.
             Err(_) => {}
         }
     }
 }
 
-/// How often somebody who takes nothing is looked at.
+/// How often a blocked reader is checked.
 const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 fn make_place(readers: &mut Vec<Reader>) {
@@ -138,7 +139,7 @@ impl Reader {
         Self { socket, json, taken: 0, came, moved: came }
     }
 
-    /// Writes what the reader takes. Whether it wants more.
+    /// Writes as much as the reader accepts. Returns whether more must be written.
     fn write(&mut self) -> bool {
         while self.taken < self.json.len() {
             match send(&self.socket, &self.json.as_bytes()[self.taken..], SendFlags::NOSIGNAL) {
@@ -195,7 +196,7 @@ impl Figures {
     }
 }
 
-/// The first figures of a pool are twemproxy's; the form has no place for more.
+/// The first counters of a pool are twemproxy's; the format has no others.
 const POOL_FIGURES: usize = 6;
 
 fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {

@@ -1,6 +1,7 @@
-//! "Did you mean": the known word nearest to a misspelt one.
+//! "Did you mean": the known word that is nearest to a misspelled word.
 //!
-//! The one rule: rather no suggestion than a silly one. A third of the letters may be wrong.
+//! The one rule: no suggestion is better than a bad one. At most a third of the letters may be
+//! wrong.
 
 /// The word of `known` nearest to `word`, if one is near enough; the first of equals.
 pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
@@ -12,8 +13,8 @@ pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// How many bytes must be added, taken away, replaced or swapped with their neighbour to make `a`
-/// from `b` (optimal string alignment).
+/// The number of bytes that must be added, removed, replaced or swapped with their neighbour to
+/// turn `b` into `a` (optimal string alignment).
 fn distance(a: &[u8], b: &[u8]) -> usize {
     // The cell of row i, column j is the distance of the first i bytes of a and j bytes of b.
     let width = b.len() + 1;

@@ -1,6 +1,6 @@
-//! What the kernel tells of this process: proc(5), `/proc/self/stat`.
+//! Resource usage of this process, from the kernel: proc(5), `/proc/self/stat`.
 //!
-//! The one rule: what can't be read is left out by those who ask, not guessed.
+//! The one rule: a figure that cannot be read is `None`, and callers leave it out.
 
 use std::fs;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 /// CPU time since the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuTimes {
-    /// Of the program itself.
+    /// In the program itself.
     pub(crate) user: Duration,
-    /// Of the kernel on its behalf.
+    /// In the kernel, for the program.
     pub(crate) system: Duration,
 }
 
@@ -19,12 +19,13 @@ pub(crate) fn cpu_times() -> Option<CpuTimes> {
     Some(CpuTimes { user: stat.time(14)?, system: stat.time(15)? })
 }
 
-/// From when the system started to when the process did.
+/// Time from the start of the system to the start of the process.
 pub(crate) fn start_after_boot() -> Option<Duration> {
     Stat::read()?.time(22)
 }
 
-/// What stands behind the program's name, which may hold spaces: the third field and all after it.
+/// The text after the program's name, which may contain spaces: the third field and the following
+/// ones.
 struct Stat(String);
 
 impl Stat {
@@ -34,7 +35,7 @@ impl Stat {
         Some(Self(behind_name.to_owned()))
     }
 
-    /// A field that is a number of ticks, by proc(5)'s number of it.
+    /// A field in ticks, by its number in proc(5).
     fn time(&self, field: usize) -> Option<Duration> {
         let ticks: u64 = self.0.split(' ').nth(field - 3)?.parse().ok()?;
         let micros = ticks.checked_mul(1_000_000)? / rustix::param::clock_ticks_per_second();

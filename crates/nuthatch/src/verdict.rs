@@ -1,7 +1,6 @@
-//! What the operator is told about a configuration: that it is right, with its traps, or all that
-//! is wrong with it.
+//! The output about a configuration: that it is valid, with warnings, or all its errors.
 //!
-//! The one rule: the first word of a line says how bad it is, and colour only repeats it.
+//! The one rule: the first word of a line is its severity; colour only repeats the severity.
 
 use std::fmt::Write as _;
 
@@ -17,8 +16,8 @@ pub enum Colour {
     Plain,
 }
 
-/// That the configuration is right, in twemproxy's words, then a line for each trap in it, and for
-/// a `shortage` of the system if there is one.
+/// The output for a valid configuration: twemproxy's text, then a line for each warning, and for a
+/// `shortage` of the system if there is one.
 #[must_use]
 pub fn accepted(config: &Config, shortage: Option<&str>, colour: Colour) -> String {
     let mut text = format!("nuthatch: {} syntax is ok\n", subject(&config.source));
@@ -36,7 +35,7 @@ pub fn accepted(config: &Config, shortage: Option<&str>, colour: Colour) -> Stri
     text
 }
 
-/// All that is wrong, then the verdict in twemproxy's words.
+/// All errors, then twemproxy's text.
 #[must_use]
 pub fn refused(errors: &ConfigErrors, colour: Colour) -> String {
     let mut text = String::new();

@@ -1,6 +1,7 @@
-//! What the operator is told of servers: each change of state, once, with its reason.
+//! Logs the changes of servers: each change of state once, with its reason.
 //!
-//! A server that is down fails every request; the log has one line for it, and one for its return.
+//! Every request to a server that is down fails; the log has one line for this, and one for the
+//! server's return.
 
 use crate::addresses::Target;
 use crate::run::SharedPool;
@@ -8,7 +9,7 @@ use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{Event, Mux, ServerId};
 use std::mem;
 
-/// What was last said of each server of a pool.
+/// The last logged state of each server of a pool.
 #[derive(Debug)]
 pub(crate) struct Watch {
     shared: SharedPool,
@@ -21,7 +22,7 @@ impl Watch {
         Self { shared, down }
     }
 
-    /// Writes down what has happened since the last time.
+    /// Logs the events since the last call.
     pub(crate) fn tell(&mut self, mux: &mut Mux) {
         while let Some(event) = mux.next_event() {
             self.tell_event(event);
@@ -50,7 +51,7 @@ impl Watch {
             }
             Event::Answers { server } => {
                 if mem::take(&mut self.down[server.index()]) {
-                    // What was tried last is what answers.
+                    // The address that was tried last is the one that answers.
                     let ((server, address, connected_to), reason) =
                         (about(server), "server replied");
                     log::warn!(pool, server, address:%, connected_to, reason; "server up");
@@ -82,8 +83,8 @@ impl Watch {
     }
 }
 
-/// Says that a server is connected to at another address than before, and why: what the address
-/// before failed with, if it failed.
+/// Logs that a connection uses another address of a server than before, and why: the error of the
+/// earlier address, if it failed.
 pub(crate) fn tell_move(
     shared: &SharedPool,
     server: usize,
@@ -98,12 +99,12 @@ pub(crate) fn tell_move(
     );
 }
 
-/// Addresses as one word of a line.
+/// Addresses as one value of a line.
 fn list(addresses: &[String]) -> String {
     if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }
 }
 
-/// The reason as clients read it, or plainer where twemproxy's words for them say too little.
+/// The reason as clients get it, or a clearer text where twemproxy's text says too little.
 fn reason(error: ServerError) -> &'static str {
     match error {
         ServerError::HostDown => "host name has no address",

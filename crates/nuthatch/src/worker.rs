@@ -1,9 +1,9 @@
-//! The event loop: one thread with its own everything.
+//! The event loop of a worker: one thread with its own listeners, clients and server connections.
 //!
-//! A turn of the loop is five steps: wait, look at the clock, read, expire, flush. What is read in
-//! a turn is written at its end, with one write for each socket: that decides the speed, as nearly
-//! all of a request's cost is system calls. Workers share nothing but figures that one writes and
-//! others read, and which address of a server is used.
+//! A turn of the loop has five steps: wait, read the clock, read, expire, flush. All messages that
+//! are read in a turn are written at its end, with one write for each socket. This determines the
+//! speed, because system calls are most of the cost of a request. Workers share only counters,
+//! which have one writer each, and the choice of each server's address.
 
 use crate::client::{ClientSocket, Fate};
 use crate::drain::Drain;
@@ -11,11 +11,8 @@ use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, TOO_MANY_CLIENTS};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
-use crate::question;
-use crate::run::SharedPool;
-use crate::server::{Place, ServerSocket};
-use crate::watch::Watch;
-use nuthatch_core::mux::{ClientId, ConnId, Mux};
+use crate::sockets::PoolSockets;
+use nuthatch_core::mux::{ClientId, ConnId};
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
@@ -29,121 +26,34 @@ use std::time::{self, Duration};
 pub(crate) struct Worker {
     poll: Poll,
     start: time::Instant,
-    /// When this turn began.
+    /// The start of this turn.
     now: Instant,
-    /// How many turns there were.
+    /// The number of turns so far.
     turns: u64,
     inbox: Arc<Inbox>,
     listeners: Vec<Listener>,
-    /// When listeners are watched again that were left alone for want of descriptors.
+    /// When the listeners are watched again after a lack of file descriptors.
     accept_again: Option<Instant>,
     pools: Vec<PoolSockets>,
     lingering: Lingering,
-    /// Clients of all pools that there are descriptors for.
+    /// The maximum number of clients of all pools, by file descriptors.
     clients_max: usize,
-    /// Its end, once that has begun.
+    /// The drain, once it has started.
     drain: Option<Drain>,
     scratch: Box<[u8]>,
 }
 
-/// One pool's engine and the sockets around it.
-#[derive(Debug)]
-pub(crate) struct PoolSockets {
-    mux: Mux,
-    shared: SharedPool,
-    clients: Vec<Option<ClientSocket>>,
-    conns: Vec<ServerSocket>,
-    /// When an attempt to connect goes on with another address.
-    next_attempt: Option<Instant>,
-    /// Clients whose replies wait for the next turn.
-    corked: Vec<ClientId>,
-    watch: Watch,
-}
-
-/// One read takes at most so much.
+/// The maximum size of one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// With so many bytes ready, waiting for more saves nothing.
+/// With this many ready bytes, waiting for more saves nothing.
 const CORK_MAX: usize = 32 * 1024;
 
-/// How long a worker lets its listeners be when there are no descriptors left.
+/// How long a worker pauses accepting when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-impl PoolSockets {
-    /// The sockets of a pool, none of them open.
-    pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
-        let keepalive = shared.pool.tcpkeepalive;
-        let conns = mux.conns().iter().map(|&id| ServerSocket::new(id, keepalive)).collect();
-        let watch = Watch::new(shared.clone());
-        let (clients, corked) = (Vec::new(), Vec::new());
-        Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
-    }
-
-    /// A server connection and what its socket works with.
-    fn conn<'a>(
-        &'a mut self,
-        pool: usize,
-        id: ConnId,
-        (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
-        now: Instant,
-    ) -> (&'a mut ServerSocket, Place<'a>) {
-        let Self { mux, shared, next_attempt, .. } = self;
-        (
-            &mut self.conns[id.index()],
-            Place { pool, id, shared, mux, next_attempt, poll, inbox, now },
-        )
-    }
-
-    fn has(&self, id: ClientId) -> bool {
-        self.client_at(id.index()) == Some(id)
-    }
-
-    /// The client with this place.
-    fn client_at(&self, index: usize) -> Option<ClientId> {
-        self.clients.get(index)?.as_ref().map(|socket| socket.id)
-    }
-
-    /// The client that the kernel speaks of, if it is still there.
-    fn client_of(&self, tag: Tag) -> Option<ClientId> {
-        self.client_at(tag.index()).filter(|id| Tag::of(id.to_bits()) == tag)
-    }
-
-    /// The server connection that the kernel speaks of, if it is still there.
-    fn conn_of(&self, tag: Tag) -> Option<ConnId> {
-        let id = self.conns.get(tag.index())?.id;
-        (Tag::of(id.to_bits()) == tag).then_some(id)
-    }
-
-    /// Answers what clients ask of the proxy itself.
-    fn answer_questions(&mut self, accepts: bool, now: Instant) {
-        while let Some(question) = self.mux.next_question() {
-            let about = question::About {
-                pool: &self.shared.pool,
-                workers: &self.shared.workers,
-                baseline: &self.shared.baseline,
-                accepts,
-                epoch: self.mux.options().epoch,
-            };
-            let answer = question::answer(question.what(), about, now);
-            self.mux.answer_question(question, &answer);
-        }
-    }
-
-    fn is_idle(&self, id: ClientId) -> bool {
-        self.has(id) && self.mux.is_idle(id)
-    }
-
-    /// Whether there are as many clients as the pool allows, over all workers.
-    fn is_full(&self) -> bool {
-        let max = self.shared.pool.client_connections as u64;
-        let count =
-            || self.shared.workers.iter().map(|stats| stats.client_connections.read()).sum();
-        max != 0 && max <= count()
-    }
-}
-
 impl Worker {
-    /// A worker that listens and has not begun. Its time began at `start`.
+    /// A worker that listens and has not started. Its time counts from `start`.
     pub(crate) fn new(
         start: time::Instant,
         inbox: Arc<Inbox>,
@@ -173,7 +83,7 @@ impl Worker {
         })
     }
 
-    /// Works until it is drained.
+    /// Runs until the worker is drained.
     pub(crate) fn run(mut self) -> io::Result<()> {
         for pool in &mut self.pools {
             if pool.shared.pool.preconnect {
@@ -203,7 +113,7 @@ impl Worker {
         Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// How long the next wait may be.
+    /// The maximum time of the next wait.
     fn patience(&self) -> Option<Duration> {
         let busy = |pool: &PoolSockets| !pool.corked.is_empty() || pool.mux.has_resumable();
         if self.pools.iter().any(busy) {
@@ -218,7 +128,7 @@ impl Worker {
         next.chain(drain_turn).map(|at| at.since(now)).min()
     }
 
-    /// Hops 1, 2 and 9: takes what has come in.
+    /// Hops 1, 2 and 9: reads from all ready sockets.
     fn read(&mut self, ready: usize, now: Instant) {
         for index in 0..ready {
             let ready = self.poll.ready(index);
@@ -247,19 +157,21 @@ impl Worker {
         if ready.read {
             self.read_client(pool, id, now);
         }
-        let sockets = &mut self.pools[pool];
-        if !ready.gone || !sockets.has(id) || sockets.mux.wants_read(id) {
+        if !ready.gone || !self.pools[pool].has(id) || self.pools[pool].mux.wants_read(id) {
             return;
         }
+        let sockets = &mut self.pools[pool];
         if sockets.mux.has_ended(id) {
-            // There is nothing more to read, and nobody to write to.
+            // There is nothing more to read, and the client is gone.
             self.close_client(pool, id);
         } else if let Some(Some(socket)) = sockets.clients.get_mut(id.index()) {
-            // It is held: what it sent before it went is read when its turn comes.
+            // The client waits: the bytes that it sent before it disconnected are read later.
             socket.park(&self.poll);
         }
     }
 
+    /// In line, as each request is read by it.
+    #[inline(always)]
     fn read_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
@@ -271,7 +183,7 @@ impl Worker {
             if socket.discard(&pool.mux, &mut self.scratch) == Fate::Ends {
                 self.close_client(index, id);
             } else if !socket.discards(id, &pool.mux) {
-                // It was the end: there is no more to read, and perhaps nothing more to do.
+                // It was the end of the stream: there is nothing more to read.
                 self.write_client(index, id, now);
             }
         }
@@ -314,12 +226,12 @@ impl Worker {
     fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
-        // Those that linger have what descriptors are left.
+        // The lingering sockets use the last file descriptors.
         let free = self.clients_max.saturating_sub(clients);
         self.lingering.keep_below(free);
         if free == 0 || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
-            // It is closed in any case; a client that does not take the word has its end.
+            // The client is closed in any case, even if the error cannot be written.
             let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
             if free > 0 {
                 self.lingering.add(fd, Parting::Answered, &self.poll, now);
@@ -349,7 +261,7 @@ impl Worker {
         }
     }
 
-    /// Answers what has waited too long, and lets those go on that were held.
+    /// Times out requests that have waited too long, and resumes waiting clients.
     fn expire(&mut self, now: Instant) {
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
@@ -371,8 +283,8 @@ impl Worker {
         self.lingering.expire(now);
     }
 
-    /// Hops 8 and 14: brings all sockets in line with the engines. Servers first, as they have
-    /// work to begin.
+    /// Hops 8 and 14: updates all sockets to the state of the engines. Servers first, so that they
+    /// can start to work.
     fn flush(&mut self, now: Instant) {
         self.turns += 1;
         let accepts = self.drain.is_none() && self.accept_again.is_none();
@@ -403,13 +315,13 @@ impl Worker {
         }
     }
 
-    /// Writes to a client, unless more of its replies will be here in the next turn: then they
-    /// leave together. A client waits for one turn at most, and the turn does not wait.
+    /// Writes to a client, unless more of its replies are expected in the next turn: then they are
+    /// written together. A client waits for at most one turn, and this turn does not sleep.
     fn flush_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
-        let ready = pool.mux.client_output(id).len();
-        let worth_waiting = (1..CORK_MAX).contains(&ready) && pool.mux.expects_more(id);
+        let is_little = || (1..CORK_MAX).contains(&pool.mux.client_output(id).len());
+        let worth_waiting = pool.mux.expects_more(id) && is_little();
         if worth_waiting && socket.corked_in.is_none() {
             socket.corked_in = Some(self.turns);
             pool.corked.push(id);
@@ -418,6 +330,8 @@ impl Worker {
         }
     }
 
+    /// In line, as each reply is written by it.
+    #[inline(always)]
     fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
@@ -444,7 +358,7 @@ impl Worker {
         pool.mux.close_client(id);
     }
 
-    /// Takes no new clients from now on, and ends when those that are there have their replies.
+    /// Accepts no new clients from now on, and ends when the existing clients have their replies.
     fn drain(&mut self, now: Instant) {
         if self.drain.is_none() {
             self.listeners.clear();
@@ -453,8 +367,8 @@ impl Worker {
         }
     }
 
-    /// Lets a draining worker close clients that have had all their replies and have not sent
-    /// anything since. Says whether it is done: no request is on its way, or there is no time left.
+    /// Closes clients of a draining worker that have all their replies and have sent nothing since.
+    /// Returns whether the drain is complete: no requests are in flight, or the time is over.
     fn drain_turn(&mut self, now: Instant) -> bool {
         let Some(drain) = &mut self.drain else { return false };
         let is_out_of_time = drain.is_out_of_time(now);
@@ -475,8 +389,8 @@ impl Worker {
         is_out_of_time || is_quiet && self.lingering.lets_drain_end()
     }
 
-    /// Closes the idle ones of some clients, counted over all pools. Only these are read: one that
-    /// waits for a reply costs no system call.
+    /// Closes the idle clients among some clients, counted over all pools. Only idle clients are
+    /// read: a client that waits for a reply costs no system call.
     fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
         let mut first = 0;
         for index in 0..self.pools.len() {
@@ -485,7 +399,7 @@ impl Worker {
             for client in from..to {
                 let Some(id) = self.pools[index].client_at(client - first) else { continue };
                 if self.pools[index].is_idle(id) {
-                    // What it has sent may be here already.
+                    // The client may already have sent bytes.
                     self.read_client(index, id, now);
                     if self.pools[index].is_idle(id) {
                         self.part_with(index, id, Parting::Idle, now);

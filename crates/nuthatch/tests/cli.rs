@@ -134,8 +134,8 @@ fn the_default_file_is_read_if_it_is_there_and_the_environment_if_not() {
         place.run(&["-t"]),
         said(
             "",
-            "error: environment: SERVERS: conf: pool 'memcached' has no servers; set SERVERS to \
-             host:port:weight,host:port:weight, or give a file with -c\n\
+            "error: environment: SERVERS: conf: pool 'memcached' has no servers; set SERVERS, \
+             such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a configuration file with -c\n\
              nuthatch: configuration from the environment: syntax is invalid\n",
             1
         )
@@ -143,6 +143,29 @@ fn the_default_file_is_read_if_it_is_there_and_the_environment_if_not() {
     place.file("conf/nutcracker.yml", TWO);
     let ok = "nuthatch: configuration file 'conf/nutcracker.yml' syntax is ok\n";
     assert_eq!(environment(&place), said("", ok, 0));
+}
+
+/// Whoever has a file of that name means it, so nothing else takes its place.
+#[test]
+fn a_default_file_that_cannot_be_read_is_an_error() {
+    let run = |place: &Place| {
+        let mut command = place.command(&["-t"]);
+        Said::from(command.env("SERVERS", "a:1:1,b:1:1").env("HASH", "md5").output().unwrap())
+    };
+    let place = Place::new("default-directory");
+    fs::create_dir_all(place.0.join("conf/nutcracker.yml")).unwrap();
+    let told = run(&place);
+    let why = "conf/nutcracker.yml': Is a directory (os error 21); give a readable file with -c, or no \
+               file to use the environment\n";
+    assert!(told.err.contains(why) && told.code == Some(1), "{told:?}");
+    let place = Place::new("default-dangling");
+    fs::create_dir(place.0.join("conf")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.0.join("conf/nutcracker.yml")).unwrap();
+    let told = run(&place);
+    assert!(told.err.contains("No such file or directory") && told.code == Some(1), "{told:?}");
+    let place = Place::new("default-no-directory");
+    place.file("conf", "a file");
+    assert_eq!(run(&place).code, Some(0));
 }
 
 #[test]
@@ -508,6 +531,86 @@ fn a_missing_file_of_keys_is_named() {
     place.file("old.yml", TWO);
     let answer = place.run(&["diff", "old.yml", "old.yml", "--keys", "none"]);
     assert_eq!(answer, said("", "nuthatch: none: No such file or directory (os error 2)\n", 1));
+    let answer = place.run(&["diff", "old.yml", "old.yml", "--keys", "."]);
+    assert_eq!(answer, said("", "nuthatch: .: Is a directory (os error 21)\n", 1));
+    let answer = place.run(&["diff", "none", "old.yml"]);
+    let why = "none: conf: failed to open configuration 'none': No such file or directory (os error 2); \
+               give a readable file\n";
+    assert!(answer.err.starts_with(&format!("error: {why}")), "{}", answer.err);
+}
+
+/// What `-t` and the start say alike, of a pool that listens there, with these arguments.
+#[track_caller]
+fn assert_in_the_way(place: &Place, listen: &str, arguments: &[&str], why: &str) {
+    place.file("a.yml", &TWO.replace("127.0.0.1:22121", listen));
+    let told = said("", &format!("nuthatch: {why}\n"), 1);
+    for all in
+        [&[&["-t", "-c", "a.yml"], arguments].concat(), &[&["-c", "a.yml"], arguments].concat()]
+    {
+        assert_eq!(place.run(all), told, "{all:?}");
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_a_start_is_told_by_the_test_too() {
+    let place = Place::new("in-the-way");
+    let path = |name: &str| place.0.join(name).display().to_string();
+    place.file("file", "").file("sub/x", "");
+    std::os::unix::fs::symlink("nowhere", place.0.join("link")).unwrap();
+    for (name, what) in [
+        ("file", "a file that is not a socket is in the way".to_owned()),
+        ("sub", "a directory is in the way".to_owned()),
+        ("link", "a symbolic link that leads to no socket is in the way".to_owned()),
+        ("none/x.sock", format!("there is no directory {}", path("none"))),
+    ] {
+        let path = path(name);
+        let why = format!("pool 'alpha' can't listen on {path}: {what}");
+        assert_in_the_way(&place, &path, &[], &why);
+        let why = format!("the statistics port can't listen on {path}: {what}");
+        assert_in_the_way(&place, "127.0.0.1:22121", &["-a", &path], &why);
+    }
+    let sock = path("sub/a.sock");
+    for (listen, arguments, why) in [
+        (
+            "127.0.0.1:22122",
+            &["-s", "22122"][..],
+            "the statistics port can't listen on 0.0.0.0:22122: pool 'alpha' listens on 127.0.0.1:22122",
+        ),
+        (
+            "0.0.0.0:22122",
+            &["--admin=127.1:22122"],
+            "the admin port can't listen on 127.1:22122: pool 'alpha' listens on 0.0.0.0:22122",
+        ),
+        (
+            "127.0.0.1:22121",
+            &["-s", "9600", "--admin=127.0.0.1:9600"],
+            "the admin port can't listen on 127.0.0.1:9600: the statistics port listens on 0.0.0.0:9600",
+        ),
+        (
+            &sock,
+            &["-a", &sock],
+            &format!("the statistics port can't listen on {sock}: pool 'alpha' listens on {sock}"),
+        ),
+        (
+            "127.0.0.1:22121",
+            &["-o", "none/log"],
+            "failed to open log file 'none/log': No such file or directory (os error 2)",
+        ),
+        (
+            "127.0.0.1:22121",
+            &["-o", "sub"],
+            "failed to open log file 'sub': Is a directory (os error 21)",
+        ),
+        (
+            "127.0.0.1:22121",
+            &["-p", "none/pid", "-o", "none/log"],
+            "failed to open log file 'none/log': No such file or directory (os error 2)\nnuthatch: \
+             failed to write pid file 'none/pid': No such file or directory (os error 2)",
+        ),
+    ] {
+        assert_in_the_way(&place, listen, arguments, why);
+    }
+    assert!(!place.0.join("sub/a.sock").exists());
 }
 
 /// What goes wrong in the background before it listens is told in the foreground.

@@ -482,10 +482,10 @@ fn a_demo_once_shows_a_table_and_that_every_answer_was_right() {
     let output = demo(&["--once"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("\nPort 11211 is taken, so the proxy is on 112"), "{text}");
+    assert!(text.contains("\nPort 11211 is in use, so the proxy listens on port 112"), "{text}");
     assert!(text.contains("\n    distribution: ketama\n"), "{text}");
     assert!(text.contains("\n24,400 requests in "), "{text}");
-    assert!(text.ends_with("\nEvery answer was right, to the byte.\n"), "{text}");
+    assert!(text.ends_with("\nEvery reply was correct.\n"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 
     // Names decide who has a key, and so the table is always the same but for the ports.
@@ -511,7 +511,7 @@ fn a_demo_can_be_tried_until_ctrl_c_and_leaves_nothing_behind() {
     let port: u16 = nc.rsplit(' ').next().unwrap().parse().unwrap();
     let route = line(env!("CARGO_BIN_EXE_nuthatch"));
     let file = route.split(' ').find(|word| word.ends_with(".yml")).unwrap();
-    line("Ctrl-C ends it.");
+    line("Press Ctrl-C to stop the demo.");
 
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.write_all(b"set greeting 0 0 5\r\nhello\r\nget greeting\r\nquit\r\n").unwrap();

@@ -76,7 +76,7 @@ fn every_command_stands_in_the_protocol_once() {
 fn every_counter_stands_in_the_protocol_once() {
     let document = read("docs/protocol.md");
     let counters = section(&document, "### Counters");
-    let (of_pool, of_server) = counters.split_once("\nOf a server").unwrap();
+    let (of_pool, of_server) = counters.split_once("\nThese are the counters of a server").unwrap();
     let (pool, server) = (PoolStats::default(), ServerStats::default());
     let of_pool_known =
         pool.all().map(|(name, _)| name).chain(pool.results.all().map(|(name, _)| name));
@@ -143,7 +143,7 @@ fn mistakes_are_answered_as_the_protocol_says() {
         };
         let told = if told == "nothing" { String::new() } else { format!("{}\r\n", name(told)) };
         assert_eq!(str::from_utf8(answer).unwrap(), told, "{sent}");
-        assert_eq!(is_last, after == "ends", "{sent}");
+        assert_eq!(is_last, after == "closes", "{sent}");
         count += 1;
     }
     assert!(count > 30, "{count} rows");

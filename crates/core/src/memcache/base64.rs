@@ -1,16 +1,16 @@
-//! Keys in base64, read exactly as memcached reads them.
+//! Keys in base64, decoded exactly as memcached decodes them.
 //!
-//! The rule: what memcached decodes is decoded here, to the same bytes, or a key would be sought on
-//! one server and kept on another. memcached (`base64_decode`, base64.c) skips bytes that are no
-//! base64, ends at the first padded group and does not ask whether the unused bits are zero, which
-//! no library does.
+//! The one rule: the result is the same as memcached's, because the proxy otherwise routes a key to
+//! another server than the same key in another form. memcached (`base64_decode`, base64.c) skips
+//! bytes that are not base64, ends at the first padded group and does not check that the unused
+//! bits are zero; no library behaves like this.
 
-/// Room for any decoded key: the 250 letters of a key hold less.
+/// Room for any decoded key: 250 letters decode to fewer bytes.
 pub type KeyRoom = [u8; 192];
 
 /// The bytes of a base64 key. None if memcached finds none in it.
 ///
-/// Requests are routed by these, so that a key has one home however it is written.
+/// Requests are routed by these bytes, so the server of a key does not depend on its encoding.
 pub fn decode_key<'a>(key: &[u8], room: &'a mut KeyRoom) -> Option<&'a [u8]> {
     let mut letters = key.iter().filter_map(|byte| Some((*byte, value(*byte)?)));
     if letters.clone().count() % 4 != 0 {
@@ -33,7 +33,7 @@ pub fn decode_key<'a>(key: &[u8], room: &'a mut KeyRoom) -> Option<&'a [u8]> {
     (len > 0).then_some(&room[..len])
 }
 
-/// The six bits that a letter stands for; the padding stands for zero.
+/// The six bits of a letter; padding is zero.
 fn value(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -59,7 +59,7 @@ mod tests {
             (b"DQpFTkQNCg==", Some(b"\r\nEND\r\n")),
             // The unused bits are not zero.
             (b"YR==", Some(b"a")),
-            // What is no base64 is skipped.
+            // Bytes that are not base64 are skipped.
             (b"Y-W_J!j", Some(b"abc")),
             // Nothing counts behind a padded group.
             (b"YQ==YWJj", Some(b"a")),

@@ -1,7 +1,7 @@
 //! The commands, as data.
 //!
-//! To add a command is to add a line here, one in `docs/protocol.md` (a test looks for it) and,
-//! if no other command has its shape, a function in `request.rs`.
+//! A new command needs a line here, a line in `docs/protocol.md` (a test checks this) and, if no
+//! other command has its shape, a function in `request.rs`.
 
 use super::Shape;
 use crate::message::Outcomes;
@@ -12,13 +12,13 @@ use crate::stats::Class;
 pub struct Command {
     /// Its name, as clients write it.
     pub name: &'static [u8],
-    /// How its line is read.
+    /// How its line is parsed.
     pub(super) grammar: Grammar,
-    /// Its kind, for the counters; flags of a meta request may make it another.
+    /// Its kind, for the counters; flags of a meta request may change it.
     pub(super) class: Class,
 }
 
-/// How a command's line is read. Brackets mean optional, `*` any number, `+` at least one.
+/// How a command's line is parsed. Brackets mean optional, `*` any number, `+` at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grammar {
     /// `key+`
@@ -37,7 +37,7 @@ pub(super) enum Grammar {
     Delete,
     /// `key exptime [noreply]`
     Touch,
-    /// `key flag*`; and which replies fit, and which of them `q` hides
+    /// `key flag*`; with the matching replies, and the replies that `q` hides
     Meta(Shape, Outcomes),
     /// `key [b]` and anything
     MetaDebug,
@@ -55,7 +55,7 @@ pub(super) enum Grammar {
     FlushAll,
     /// anything
     Quit,
-    /// Not for a pool: always this answer.
+    /// Not supported for a pool: always this reply.
     Never(&'static [u8]),
 }
 

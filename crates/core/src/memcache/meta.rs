@@ -1,10 +1,10 @@
 //! The meta commands `mg`, `ms`, `md`, `ma`, `me`: a key and flags.
 //!
-//! protocol.txt, "Meta Commands". Flags go to the server as they are, known or not, and the server
-//! answers for those that are wrong. Only the quiet flag stays here: the server is asked without it,
-//! so that each request has exactly one reply, and the multiplexer hides the replies that the client
-//! does not want. The one rule: what a server would refuse before it has read the length of an `ms`
-//! is refused here, or the server would take the data for commands.
+//! protocol.txt, "Meta Commands". The proxy forwards flags unchanged, known or not, and the server
+//! replies to invalid flags. Only the quiet flag is removed, so that each request has exactly one
+//! reply; the multiplexer drops the replies that the client does not want. The one rule: a request
+//! that a server would refuse before it has read the length of an `ms` is refused here, because the
+//! server would otherwise parse the data as commands.
 
 use super::number::{self, Numbers};
 use super::request::{
@@ -17,19 +17,20 @@ use crate::limits::Limits;
 use crate::message::{KeyEncoding, Limit, One, Outcomes, Parsed, Request};
 use crate::stats::Class;
 
-/// memcached takes nineteen words of a meta line (`MFLAG_MAX_OPT_LENGTH`): command, key and these.
+/// memcached accepts nineteen words in a meta line (`MFLAG_MAX_OPT_LENGTH`): command, key and this
+/// many flags.
 const FLAGS_MAX: usize = 17;
 
-/// One less behind the length of `ms`.
+/// One flag less for `ms`, which has a length.
 const SET_FLAGS_MAX: usize = 16;
 
-/// As long an opaque token, with its letter, as memcached takes.
+/// The maximum length of an opaque token, including its letter, as in memcached.
 const OPAQUE_MAX: usize = 32;
 
 const BAD_FLAG: &[u8] = b"CLIENT_ERROR invalid flag\r\n";
 const LONG_OPAQUE: &[u8] = b"CLIENT_ERROR opaque token too long\r\n";
 
-/// What memcached says of flags, in words that differ from command to command.
+/// memcached's errors for flags, which differ between the commands.
 struct Errors {
     too_many: &'static [u8],
     duplicate: &'static [u8],
@@ -48,7 +49,7 @@ const OTHER_ERRORS: Errors = Errors {
     duplicate: b"CLIENT_ERROR invalid or duplicate flag\r\n",
 };
 
-/// What the flags say that concerns us.
+/// The flags that the proxy uses.
 struct Flags<'a> {
     is_quiet: bool,
     encoding: KeyEncoding,
@@ -57,7 +58,7 @@ struct Flags<'a> {
     touches: bool,
     /// Whether a cas id is compared (`C`).
     compares: bool,
-    /// What `M` says, 0 without it.
+    /// The mode of the flag `M`, 0 without the flag.
     mode: u8,
 }
 
@@ -67,7 +68,7 @@ impl<'a> Flags<'a> {
         Self { is_quiet, encoding, opaque: b"", touches, compares, mode: 0 }
     }
 
-    /// What a request of this class counts as, since flags make it another (`process_mget_cmd`,
+    /// The class in which a request counts, because flags can change it (`process_mget_cmd`,
     /// `process_mset_cmd_start`, `process_marithmetic_cmd`).
     fn class(&self, class: Class) -> Class {
         match (class, self.mode) {
@@ -78,7 +79,7 @@ impl<'a> Flags<'a> {
         }
     }
 
-    /// Reads the flags of a request for `key`, of which there may be `max`.
+    /// Parses the flags of a request for `key`, at most `max` flags.
     fn read(
         key: &[u8],
         words: &mut Words<'a>,
@@ -113,8 +114,8 @@ impl<'a> Flags<'a> {
     }
 }
 
-/// How a key is written that is said to be base64. One that is none goes as it is to the server,
-/// which says so.
+/// The encoding of a key with the flag `b`. A key that is not base64 is forwarded unchanged, and
+/// the server replies with an error.
 fn encoding_of(key: &[u8]) -> KeyEncoding {
     let mut room: KeyRoom = [0; 192];
     match decode_key(key, &mut room) {
@@ -164,7 +165,7 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     }
 }
 
-/// `me`, which reads no flag but a `b` that is the first, and never is quiet.
+/// `me`, which accepts only the flag `b`, as the first flag, and is never quiet.
 pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
     let Some(key) = words.next().filter(|key| is_key(key)) else { return refused(line, BAD_LINE) };
     if line.text.iter().any(|byte| matches!(byte, 0 | b'\r')) {

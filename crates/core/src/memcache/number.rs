@@ -1,31 +1,33 @@
-//! Numbers as memcached reads them, and as every memcached reads them alike.
+//! Numbers, parsed as memcached parses them and sent in a form that all memcached versions parse
+//! alike.
 //!
-//! memcached takes what C's `strtol` takes: white space and a sign before the digits, zeros in front,
-//! anything behind white space, and more bits than it keeps. Its versions differ in what of that
-//! they refuse, and one that refuses a storage line takes the data block for commands. So the rule:
-//! a word that is not the plain form of its number is accepted, and the server gets the plain form.
+//! memcached accepts what C's `strtol` accepts: white space and a sign before the digits, leading
+//! zeros, anything after white space, and more bits than memcached stores. memcached versions
+//! differ in the forms that they refuse, and a version that refuses a storage line parses the data
+//! block as commands. So the one rule: a number in another form than plain decimal is accepted, and
+//! the server gets the plain decimal form.
 //!
 //! Source: memcached's `safe_strtol`, `safe_strtoul` and `safe_strtoull` (util.c).
 
 use super::words;
 use alloc::vec::Vec;
 
-/// A number that a server gets in the place of a client's word.
+/// A number that replaces a word of the client's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     is_negative: bool,
     magnitude: u64,
 }
 
-/// What becomes of a word that is a number: it stays as it is, or this number takes its place.
+/// The rewrite of a number: the word stays unchanged, or this number replaces it.
 pub(super) type Rewrite = Option<Number>;
 
-/// The numbers of a request's line that take the place of its words, from word `first` on.
+/// The numbers that replace words of a request's line, from word `first` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     first: u8,
-    /// A bit for each place that has a number, and one for each that is negative: a request is moved
-    /// often, so it is kept small.
+    /// One bit for each place with a number; `negative` has one bit for each negative number.
+    /// Requests are moved often, so they are kept small.
     present: u8,
     negative: u8,
     magnitudes: [u64; PLACES],
@@ -68,7 +70,7 @@ impl Numbers {
         self.present == 0
     }
 
-    /// What takes the place of the word with this index, if anything.
+    /// The number that replaces the word with this index, if any.
     pub(super) fn at(&self, index: usize) -> Rewrite {
         let place = index.checked_sub(self.first.into())?;
         let magnitude = *self.magnitudes.get(place)?;
@@ -82,7 +84,7 @@ impl Number {
         Self { is_negative: false, magnitude }
     }
 
-    /// The plain form: a minus sign if it is negative, and digits without zeros in front.
+    /// The plain form: a minus sign if the number is negative, and digits without leading zeros.
     fn form(self, room: &mut [u8; FORM_MAX]) -> &[u8] {
         let mut start = room.len();
         let mut rest = self.magnitude;
@@ -111,7 +113,7 @@ impl Number {
 const FORM_MAX: usize = 21;
 
 /// An expiry time: 64 bits with a sign, of which memcached keeps the lower 32. libmemcached writes
-/// -1 as 4294967295, so the bits beyond are cut here as memcached cuts them.
+/// -1 as 4294967295, so the higher bits are dropped here as in memcached.
 pub(super) fn exptime(word: &[u8]) -> Option<Rewrite> {
     if plain(word).is_some_and(|number| number < 1 << 31) {
         return Some(None);
@@ -145,8 +147,8 @@ pub(super) fn long(word: &[u8]) -> Option<Rewrite> {
     Some(unless_plain(word, Number::positive(unsigned(word)?)))
 }
 
-/// The length of a data block, and the word's rewrite. A length of 2^31 - 2 and more is none: data
-/// and line end must fit into 31 bits.
+/// The length of a data block, and the word's rewrite. A length of 2^31 - 2 or more is invalid:
+/// data and line end must fit into 31 bits.
 pub(super) fn data_len(word: &[u8]) -> Option<(usize, Rewrite)> {
     let (length, rewrite) = match plain(word) {
         Some(length) => (length, None),
@@ -163,29 +165,30 @@ pub(super) fn data_len(word: &[u8]) -> Option<(usize, Rewrite)> {
 /// No data block is as long as this.
 const DATA_LEN_END: usize = (1 << 31) - 2;
 
-/// A number whose word has no sign, no zero in front and at most 19 digits, so that it fits.
+/// A number without sign and leading zeros and with at most 19 digits, so that it fits into 64
+/// bits.
 #[inline]
 fn plain(word: &[u8]) -> Option<u64> {
     let is_short = matches!(word, [_] | [b'1'..=b'9', ..]) && word.len() < 20;
     if is_short { words::number(word) } else { None }
 }
 
-/// A number of 64 bits without a sign, as `safe_strtoull` has it: a minus sign counts down from 2^64,
-/// and only where that comes out at 2^63 or above, no minus sign may stand anywhere in the word.
+/// An unsigned number of 64 bits, parsed like `safe_strtoull`: a number with a minus sign is
+/// subtracted from 2^64, and if the result is 2^63 or more, the word may contain no minus sign.
 fn unsigned(word: &[u8]) -> Option<u64> {
     let Read { is_negative, magnitude } = read(word)?;
     let number = if is_negative { magnitude.wrapping_neg() } else { magnitude };
     (number < 1 << 63 || !word.contains(&b'-')).then_some(number)
 }
 
-/// A number as it is read, before one asks for its range.
+/// A parsed number, before its range is checked.
 struct Read {
     is_negative: bool,
     magnitude: u64,
 }
 
-/// Reads as `strtol` does: white space, a sign, digits; behind them nothing, or white space and
-/// anything. None if there is no digit, or the digits have more than 64 bits.
+/// Parses like `strtol`: white space, a sign, digits, then nothing, or white space and anything.
+/// `None` if there is no digit, or if the digits have more than 64 bits.
 fn read(word: &[u8]) -> Option<Read> {
     let start = word.iter().position(|byte| !is_white(*byte))?;
     let (is_negative, digits) = match &word[start..] {
@@ -203,7 +206,7 @@ fn read(word: &[u8]) -> Option<Read> {
     Some(Read { is_negative, magnitude })
 }
 
-/// C's `isspace`, less the space, which ends a word.
+/// C's `isspace` without the space, which ends a word.
 const fn is_white(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r')
 }

@@ -1,14 +1,14 @@
-//! Hop 4 of the walk: what does this client want?
+//! Hop 4 of the walk: parses a request.
 //!
-//! A request is a line, and for storage a data block behind it. The line is split into words, the
-//! first word is looked up among the [`COMMANDS`](super::COMMANDS), and one short function reads
-//! the rest. Three things can be wrong with it, and they differ in what is certain:
+//! A request is a line and, for storage, a data block after it. The line is split into words, the
+//! first word is looked up in the [`COMMANDS`](super::COMMANDS), and one short function parses the
+//! rest. There are three kinds of problems:
 //!
-//! - *not whole yet*: [`Parsed::PartialLine`] or [`Parsed::Partial`];
-//! - *wrong, but it is clear where the next request begins*: [`Request::Refused`] with memcached's
-//!   own error text, the data block skipped, and the connection lives;
-//! - *wrong, and that is not clear* (a length that can't be read, a data block that does not end
-//!   where it should): [`Request::Lost`], one error line and the end of the connection.
+//! - *incomplete*: [`Parsed::PartialLine`] or [`Parsed::Partial`];
+//! - *invalid, and the start of the next request is known*: [`Request::Refused`] with memcached's
+//!   error text; the data block is skipped, and the connection stays open;
+//! - *invalid, and the start of the next request is not known* (a length that cannot be parsed, a
+//!   data block without its end): [`Request::Lost`], one error line, then the connection closes.
 
 use super::command::{Command, Grammar, find};
 use super::meta;
@@ -20,31 +20,37 @@ use crate::message::{All, Expect, KeyEncoding, Limit, Many, One, Outcomes, Parse
 use crate::stats::Class;
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
-/// The answer to a line that can't be read, or to a key that is none.
+/// The error for an invalid line or an invalid key.
 pub const BAD_LINE: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 const BAD_DELETE: &[u8] =
     b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n";
 pub(super) const BAD_DATA: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
-/// The answer to a value of more than `item_size_max` bytes, from whichever side it comes.
+/// The error for a value of more than `item_size_max` bytes, from a client or from a server.
 pub const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-/// The answer to a request of more than `keys_max` keys.
+/// The error for a request with more than `keys_max` keys.
 pub const TOO_MANY_KEYS: &[u8] = b"CLIENT_ERROR too many keys in one request: keys_max\r\n";
 const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 
 /// The longest line, without its end, of a command other than `get` and `gets`. memcached closes a
-/// connection on which more than 2048 bytes come without a line end (`try_read_command_ascii`), and
+/// connection that receives more than 2048 bytes without a line end (`try_read_command_ascii`), and
 /// one of these is the carriage return.
 const SHORT_LINE_MAX: usize = 2047;
 
-/// The first byte of a request of memcached's binary protocol, which we don't speak.
+/// The longest line of a `get` that a server is sent, its end included. memcached takes longer ones,
+/// but reads into 16 KiB (`READ_BUFFER_SIZE`), and for more it makes a larger buffer and looks for the
+/// line's end from its start after each read: 300,000 keys in one line cost it sixteen times the time
+/// of as many in lines of this length, and the whole pool waits meanwhile.
+const GET_LINE_MAX: usize = 16_000;
+
+/// The first byte of a request of memcached's binary protocol, which the proxy does not support.
 const BINARY_MAGIC: u8 = 0x80;
 
-/// A line and where it came from.
+/// A line and its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
-    /// All bytes that the client sent and we have not used, from the line's first on.
+    /// All bytes of the client that are not yet used, from the start of the line.
     pub(super) input: &'a [u8],
     /// The line without its end.
     pub(super) text: &'a [u8],
@@ -53,7 +59,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Whether it ends as we end our lines; a bare line feed is accepted but not sent on.
+    /// Whether the line ends with CRLF; a bare line feed is accepted but not forwarded.
     fn ends_well(&self) -> bool {
         self.len == self.text.len() + LINE_END.len()
     }
@@ -66,10 +72,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Reads the request at the head of `input`, which is not empty.
+/// Parses the request at the start of `input`, which is not empty.
 ///
-/// `searched` bytes of it are known to hold no line end (the last [`Parsed::PartialLine`] said so):
-/// a long line that comes in small pieces is not searched again and again.
+/// The first `searched` bytes are known to have no line end (from the last
+/// [`Parsed::PartialLine`]), so a long line that arrives in small parts is searched only once.
 #[inline(always)]
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
     if input[0] == BINARY_MAGIC {
@@ -103,7 +109,7 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     }
 }
 
-/// The commands that are a line of few words.
+/// The commands with a line of few words.
 fn short<'a>(line: Line<'a>, command: &Command, words: Words<'a>) -> Request<'a> {
     match command.grammar {
         Grammar::Delete => delete(line, words),
@@ -119,15 +125,14 @@ fn short<'a>(line: Line<'a>, command: &Command, words: Words<'a>) -> Request<'a>
     }
 }
 
-/// Whether a line is too long, be its end among the bytes or not: what a client gets must not
-/// depend on how its bytes were cut on the way.
+/// Whether a line is too long, whether or not its end has arrived: the reply must not depend on how
+/// the network splits the bytes.
 #[inline(always)]
 fn is_too_long(line: &[u8], limits: &Limits) -> bool {
     line.len() > limits.line_max || line.len() > SHORT_LINE_MAX && !takes_many_keys(line)
 }
 
-/// Whether a long line is one of a command that reads many keys, which is sent on in as many lines
-/// as servers want.
+/// Whether a long line has a command that reads many keys, which is forwarded in several lines.
 fn takes_many_keys(line: &[u8]) -> bool {
     let command = Words::new(&line[..SHORT_LINE_MAX]).next().and_then(find);
     let grammar = command.map(|command| command.grammar);
@@ -138,7 +143,7 @@ fn line_too_long(input: &[u8]) -> Parsed<'_> {
     lost(LINE_TOO_LONG, Limit::Line, input.len())
 }
 
-/// No command of ours. A browser that was sent here by a malicious page must not get far.
+/// An unknown command. A malicious web page must not be able to use a browser to send commands.
 fn unknown(line: Line<'_>) -> Parsed<'_> {
     if memchr::memmem::find(line.text, b"HTTP/").is_some() {
         return lost(b"", Limit::Http, line.len);
@@ -150,13 +155,13 @@ pub(super) fn lost(error: &'static [u8], limit: Limit, len: usize) -> Parsed<'st
     Parsed::Request(Request::Lost { error, limit }, len)
 }
 
-/// What a client with `noreply` is told of its mistakes: nothing but `ERROR`, like memcached. It
-/// would take the line for the answer to its next request.
+/// The errors that a client with `noreply` gets: only `ERROR`, as with memcached. The client would
+/// take any other line for the reply to its next request.
 fn told(error: &'static [u8], quiet: Outcomes) -> &'static [u8] {
     if quiet == Outcomes::ALL { b"" } else { error }
 }
 
-/// Whether the last word says that the client wants no reply.
+/// Whether the last word is `noreply`.
 fn noreply(last: Option<&[u8]>) -> Outcomes {
     if last == Some(b"noreply") { Outcomes::ALL } else { Outcomes::NONE }
 }
@@ -169,9 +174,9 @@ fn refusal(error: &'static [u8]) -> Request<'static> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 
-/// What a server gets for a line whose `words` are all taken: the client's own bytes if they are
-/// just what we would write, with single spaces, plain numbers and the usual end.
-#[inline]
+/// The line that a server gets, after all `words` are taken: the client's own bytes if they are
+/// already normalized (single spaces, plain numbers, CRLF).
+#[inline(always)]
 pub(super) fn wire<'a>(
     line: Line<'a>,
     words: &Words<'a>,
@@ -183,26 +188,32 @@ pub(super) fn wire<'a>(
     if all_kept && line.ends_well() && numbers.are_plain() && words.are_all_of(line.text) {
         return Wire::Verbatim(&line.input[..line.len + data.len()]);
     }
+    rewritten(line, numbers, data, keep)
+}
+
+/// Out of the way of what is not rewritten, or its many fields are filled for that, too.
+#[inline(never)]
+fn rewritten<'a>(line: Line<'a>, numbers: Numbers, data: &'a [u8], keep: Keep) -> Wire<'a> {
     Wire::Words { line: Head { text: line.text, numbers }, keep, data }
 }
 
 /// `get`, `gets`.
 ///
-/// Of several keys only the first is looked at here. The others are read once, where each
-/// gets its server.
+/// Of several keys only the first is parsed here. The others are parsed once, when their servers
+/// are selected.
 #[inline(always)]
 fn get<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Parsed<'a> {
     let keys = words.rest();
     if keys.is_empty() {
         return refused(line, ERROR);
     }
-    read(line, class, words, Numbers::NONE, usize::MAX)
+    read(line, class, words, Numbers::NONE, GET_LINE_MAX)
 }
 
-/// `bget`, which servers get as `get`: long lines are for `get` alone.
+/// `bget`, which servers get as `get`, because they accept long lines only for `get`.
 fn old_get(line: Line<'_>, class: Class) -> Parsed<'_> {
     let new = line.without_first();
-    // The words of that line, as their lengths say whether it is just what we would write.
+    // The words of the new line, because their lengths show whether the line is normalized.
     let mut words = Words::new(new.text);
     words.next();
     match get(new, class, words) {
@@ -221,7 +232,7 @@ fn get_and_touch<'a>(line: Line<'a>, class: Class, mut words: Words<'a>) -> Pars
     read(line, class, words, Numbers::one(1, exptime), version::LINE_MAX)
 }
 
-/// A read of the keys that are left of `words`, of which there is one at least.
+/// A read of the remaining keys in `words`; there is at least one.
 #[inline(always)]
 fn read<'a>(
     line: Line<'a>,
@@ -243,7 +254,7 @@ fn read<'a>(
     Parsed::Request(Request::Many(Many { head, line_max, keys, expect, class }), line.len)
 }
 
-/// A request of one plain key without opaque token.
+/// A request with one unencoded key and no opaque token.
 fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'a> {
     let (encoding, needs) = (KeyEncoding::Plain, Needs::NOTHING);
     One { key, encoding, opaque: b"", echoes: class.is_read(), wire, expect, needs, class }
@@ -287,11 +298,11 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, class: Class, limits: &Limi
     Parsed::Request(Request::One(one(key, wire, expect, class)), line.len + data.len())
 }
 
-/// Why there is no data block behind a line.
+/// Why there is no data block after a line.
 pub(super) enum NoData {
-    /// So many bytes must be there, from the line's first on.
+    /// The number of bytes that are needed, from the start of the line.
     Partial(usize),
-    /// It does not end where it should.
+    /// The block does not end where its length says.
     BadEnd,
 }
 
@@ -304,7 +315,7 @@ impl NoData {
     }
 }
 
-/// The data block behind a line with its line end.
+/// The data block after a line, including its line end.
 pub(super) fn data(line: Line<'_>, length: usize) -> Result<&[u8], NoData> {
     let whole = line.len + length + 2;
     let Some(data) = line.input.get(line.len..whole) else { return Err(NoData::Partial(whole)) };
@@ -321,7 +332,7 @@ pub(super) fn refused_with_data<'a>(
     Parsed::Request(Request::Refused { error, skip, limit }, line.len)
 }
 
-/// The number that a word must be, and what is said if it is none.
+/// The number in a word, or `error` if the word is not a number.
 struct Check {
     read: fn(&[u8]) -> Option<Rewrite>,
     error: &'static [u8],
@@ -378,8 +389,9 @@ fn delete<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     Request::One(one(key, wire, expect, Class::Delete))
 }
 
-/// memcached 1.6.40 takes a last word `noreply` for the wish for no reply, be it the key or not. The
-/// `0` of old clients behind it has no effect on any memcached.
+/// memcached 1.6.40 treats a last word `noreply` as the option, even if it is the key. An
+/// additional `0`, as old clients send it, has no effect in any memcached version and prevents
+/// this.
 const DELETE_NOREPLY: &[u8] = b"delete noreply 0\r\n";
 
 /// `flush_all`, whose delay may be left out.
@@ -402,7 +414,7 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     Request::All(All { wire, expect })
 }
 
-/// `verbosity` is about a server's log; we have our own, so it is accepted and has no effect.
+/// `verbosity` sets the log level of a server; the proxy accepts it without effect.
 fn verbosity(mut words: Words<'_>) -> Request<'static> {
     let [level, second, third] = core::array::from_fn(|_| words.next());
     match (level, second, third) {
@@ -413,7 +425,7 @@ fn verbosity(mut words: Words<'_>) -> Request<'static> {
     }
 }
 
-/// `version` is asked of a server, so that clients learn what the servers can.
+/// `version` is sent to a server, so that clients know what the servers support.
 fn ask_version() -> Request<'static> {
     let expect = Shape::Version.expect(Outcomes::NONE);
     Request::One(one(VERSION_KEY, Wire::Verbatim(b"version\r\n"), expect, Class::Other))

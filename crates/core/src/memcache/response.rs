@@ -1,25 +1,26 @@
-//! Hop 11 of the walk: is this the answer to that request?
+//! Hop 11 of the walk: checks whether a reply matches its request.
 //!
-//! Two rules. A reply is used only when all of it is here, so that a client never has half of one.
-//! And it must fit its request: a reply of another kind, of another key, or with another end than
-//! the grammar has, is a [`Response::Mismatch`], after which nothing more from this connection is
-//! believed.
+//! There are two rules. A reply is used only when it is complete, so that no client gets a part of
+//! a reply. And it must match its request: a reply of another kind, of another key, or with an
+//! invalid end is a [`Response::Mismatch`]; then the proxy closes the connection.
 
 use super::KeyRoom;
 use super::Shape;
 use super::words::{key_run, number, number_in_block, same_word};
 use crate::message::{Outcome, Response};
 
-/// No memcached holds a larger item: its `-I` ends at 1 GiB.
+/// No memcached stores a larger item: the maximum of `-I` is 1 GiB.
 const ITEM_SIZE_END: usize = 1 << 30;
 
 /// The longest line that a server sends: a key, numbers, sixteen flags; or an error with its text.
 const LINE_MAX: usize = 4096;
 
-/// Reads the answer at the head of `input` to a request that owes `shape` for `key`.
+/// Parses the reply at the start of `input` to a request for `key` whose reply must have the shape
+/// `shape`.
 ///
-/// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value is likely
-/// to come next, and the caller looks at those that are not. `opaque` is the opaque token that a meta reply may repeat.
+/// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value probably
+/// comes next, and the caller handles other keys. `opaque` is the opaque token that a meta reply
+/// may repeat.
 pub fn parse_response(
     input: &[u8],
     shape: Shape,
@@ -91,19 +92,19 @@ const VALUE: &[u8] = b"VALUE ";
 
 /// A `VALUE` line.
 struct Header {
-    /// Whether its key is the likely one.
+    /// Whether its key is the expected one.
     is_likely: bool,
-    /// Where its key ends, which begins behind [`VALUE`].
+    /// The end of its key, which starts after [`VALUE`].
     key_end: usize,
-    /// Where its data begins.
+    /// The start of its data.
     data: usize,
-    /// How long that is.
+    /// The length of its data.
     length: usize,
 }
 
-/// Why bytes are no `VALUE` line.
+/// Why bytes are not a `VALUE` line.
 enum Unfit {
-    /// They end too early.
+    /// They are incomplete.
     Short,
     /// They are something else.
     Bad,
@@ -119,9 +120,9 @@ impl Unfit {
     }
 }
 
-/// Reads `VALUE key flags length [cas]` as it stands, byte after byte, or says why not.
+/// Parses `VALUE key flags length [cas]`, byte after byte.
 ///
-/// To compare a key with the one that is likely is less work than to look for its end.
+/// Comparing a key with the expected key is faster than searching for its end.
 #[inline(always)]
 fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     let likely_end = VALUE.len() + likely_key.len();
@@ -145,8 +146,8 @@ fn header(input: &[u8], likely_key: &[u8]) -> Result<Header, Unfit> {
     }
 }
 
-/// The number of up to twenty digits behind the space at `at`, and where it ends: at a byte that
-/// is there. The number is right if it has less than twenty.
+/// The number of up to twenty digits after the space at `at`, and its end, which is a byte that has
+/// arrived. The number is correct if it has fewer than twenty digits.
 #[inline(always)]
 fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     match input.get(at) {
@@ -164,7 +165,7 @@ fn spaced_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     long_number(input, at)
 }
 
-/// As [`spaced_number`], for numbers of eight digits or at the end of what is here.
+/// As [`spaced_number`], for numbers of eight digits or at the end of the bytes.
 #[inline(never)]
 fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     let (mut number, mut end) = (0usize, at + 1);
@@ -180,12 +181,12 @@ fn long_number(input: &[u8], at: usize) -> Result<(usize, usize), Unfit> {
     Err(Unfit::Short)
 }
 
-/// A line whose end is not here: it may come, if the line is not too long already.
+/// A line whose end has not arrived: incomplete, or a mismatch if the line is already too long.
 fn unfinished(input: &[u8]) -> Response {
     if input.len() < LINE_MAX { Response::Partial(input.len() + 1) } else { Response::Mismatch }
 }
 
-/// The one value that was asked for, and the end behind it.
+/// The only requested value, and the end after it.
 fn only_value(input: &[u8], key: &[u8], item_size_max: usize) -> Response {
     const END: &[u8] = b"\r\nEND\r\n";
     let header = match header(input, key) {
@@ -205,7 +206,7 @@ fn only_value(input: &[u8], key: &[u8], item_size_max: usize) -> Response {
     }
 }
 
-/// Reads one value of several, at the head of `input`; that of `likely_key`, it seems.
+/// Parses one value of several at the start of `input`, probably that of `likely_key`.
 #[inline(always)]
 pub fn parse_value(input: &[u8], likely_key: &[u8], item_size_max: usize) -> Response {
     if !input.starts_with(VALUE) {
@@ -229,13 +230,13 @@ pub fn parse_value(input: &[u8], likely_key: &[u8], item_size_max: usize) -> Res
     }
 }
 
-/// Reads a meta reply: two letters, for `VA` the data's length, then flags. None if the letters are
-/// not those of an answer to this request; it may be an error.
+/// Parses a meta reply: two letters, for `VA` the length of the data, then flags. `None` if the
+/// letters are not those of a reply to this request; it may be an error.
 ///
-/// A server prints the key of an item as it is if it has forgotten that the key came in base64,
-/// which it does for items that it makes or remakes by itself. Such a key may hold anything, line
-/// ends too. So the reply is read flag by flag, and where the request's key stands it is skipped as
-/// a whole.
+/// memcached prints the decoded key of an item if it created or rewrote the item itself, because it
+/// then loses the information that the key was in base64. Such a key may contain any bytes,
+/// including line ends. So the reply is parsed flag by flag, and the request's key is skipped as a
+/// whole.
 fn meta(
     input: &[u8],
     shape: Shape,
@@ -270,14 +271,15 @@ fn meta(
     })
 }
 
-/// The length of the data behind a `VA` line, its line end included, and where the flags begin.
+/// The length of the data after a `VA` line, including its line end, and the start of the flags.
 fn data_len(input: &[u8]) -> Result<(usize, usize), Unfit> {
     let (length, end) = spaced_number(input, 2)?;
     let fits = length <= ITEM_SIZE_END && end <= "VA 2147483647".len();
     if fits { Ok((length + 2, end)) } else { Err(Unfit::Bad) }
 }
 
-/// Where the line ends whose flags begin at `at`. Its key and opaque token must be the request's.
+/// The end of the line whose flags start at `at`. Its key and opaque token must be those of the
+/// request.
 fn flags_end(input: &[u8], mut at: usize, (key, opaque): (&[u8], &[u8])) -> Result<usize, Unfit> {
     while next_byte(input, at)? == b' ' {
         let word = at + 1;
@@ -299,21 +301,21 @@ fn flags_end(input: &[u8], mut at: usize, (key, opaque): (&[u8], &[u8])) -> Resu
     }
 }
 
-/// The byte at `at`, which is at most the first that is not here yet.
+/// The byte at `at`, which is at most the first byte that has not arrived.
 fn next_byte(input: &[u8], at: usize) -> Result<u8, Unfit> {
     input.get(at).copied().ok_or(Unfit::Short)
 }
 
-/// Where the word ends that begins at `at`.
+/// The end of the word that starts at `at`.
 fn word_end(input: &[u8], at: usize) -> Result<usize, Unfit> {
     let len = memchr::memchr2(b' ', b'\r', &input[at..]).ok_or(Unfit::Short)?;
     Ok(at + len)
 }
 
-/// Where the request's key ends that stands at `at`, as it is or in base64.
+/// The end of the request's key at `at`, decoded or in base64.
 ///
-/// Base64 has no byte of those that may follow, and is longer than the key: so one of both forms is
-/// never taken for the other.
+/// Base64 contains no byte that may follow a key, and is longer than the key, so the two forms
+/// cannot be confused.
 fn key_end(input: &[u8], at: usize, key: &[u8]) -> Result<usize, Unfit> {
     let rest = &input[at..];
     if let Some(behind) = rest.strip_prefix(key) {
@@ -331,7 +333,7 @@ fn key_end(input: &[u8], at: usize, key: &[u8]) -> Result<usize, Unfit> {
     if is_same { Ok(end) } else { Err(Unfit::Bad) }
 }
 
-/// The answer to `me`: the key and a few figures.
+/// The reply to `me`: the key and some figures.
 fn debug(input: &[u8], key: &[u8]) -> Response {
     const ME: &[u8] = b"ME ";
     if input.len() > ME.len() && !input.starts_with(ME) {

@@ -1,8 +1,8 @@
-//! Which answers of a server fit which request.
+//! Which replies of a server match which request.
 
 use crate::message::{Expect, Outcomes};
 
-/// Which answers fit a request.
+/// The kind of replies that match a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// `VALUE` of the one key, or not, and `END`.
@@ -44,18 +44,18 @@ impl Shape {
         Self::MetaDebug,
     ];
 
-    /// A server owes an answer of this shape; the client is not told of what is `hidden`.
+    /// A reply of this shape is expected; outcomes in `hidden` are not sent to the client.
     pub const fn expect(self, hidden: Outcomes) -> Expect {
         Expect { kind: self as u8, hidden }
     }
 
-    /// The shape of what a server owes.
+    /// The shape of the expected reply.
     #[inline]
     pub const fn of(expect: Expect) -> Self {
         Self::ALL[expect.kind as usize]
     }
 
-    /// Whether these are the answers to a meta command.
+    /// Whether these are the replies to a meta command.
     pub const fn is_meta(self) -> bool {
         matches!(self, Self::MetaGet | Self::MetaStored | Self::MetaDebug)
     }

@@ -1,9 +1,9 @@
-//! What a server can: learnt from its `version` when a connection opens.
+//! The features of a server, known from its `version` when a connection opens.
 //!
-//! A server that does not know `ms` answers `ERROR` and then runs the data as commands, and one of
-//! the early meta commands reads another line than today's. An older server also closes a connection
-//! for a line that a newer one takes. So a request says what it needs, and goes to servers of which
-//! it is known that they can do it.
+//! A server without `ms` answers `ERROR` and then runs the data as commands, and a server with the
+//! early meta commands parses the line differently. An older server also closes the connection for
+//! long lines that a newer server accepts. So each request lists its required features, and is sent
+//! only to servers that are known to support them.
 
 use super::parse_value;
 use crate::message::Response;
@@ -17,30 +17,30 @@ pub struct Version {
     patch: u16,
 }
 
-/// The first memcached whose meta commands have today's form: the length of `ms` as a word of its
-/// own, keys in base64, `HD` for success.
+/// The first memcached version with today's meta commands: the length of `ms` is a separate word,
+/// keys may be in base64, success is `HD`.
 const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
 
-/// The first memcached that waits for 2048 bytes of a line instead of 1024.
+/// The first memcached version that accepts lines of 2048 bytes instead of 1024.
 const LONG_LINES_SINCE: Version = Version { major: 1, minor: 6, patch: 14 };
 
-/// The longest line that every memcached waits for, its end included.
+/// The longest line that every memcached version accepts, including its end.
 pub(super) const LINE_MAX: usize = 1024;
 
-/// What a request needs of a server that not every server can.
+/// The features that a request needs and that not every server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The meta commands in today's form.
+    /// Today's meta commands.
     pub meta: bool,
     /// A line of more than 1024 bytes.
     pub long_line: bool,
 }
 
 impl Needs {
-    /// Nothing that a server could lack.
+    /// No special features.
     pub const NOTHING: Self = Self { meta: false, long_line: false };
 
-    /// What a client is told if a server of this version can't serve the request.
+    /// The error for the client if a server of this version does not support the request.
     #[inline]
     pub fn lacking(self, version: Version) -> Option<&'static [u8]> {
         if self == Self::NOTHING { None } else { self.find_lacking(version) }
@@ -58,12 +58,14 @@ impl Needs {
 }
 
 const NO_META: &[u8] =
-    b"SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
+    b"SERVER_ERROR the server of this key does not support meta commands: memcached 1.6.10 or later \
+      is required\r\n";
 const NO_LONG_LINE: &[u8] =
-    b"SERVER_ERROR the server of this key takes lines of 1024 bytes: more need memcached 1.6.14\r\n";
+    b"SERVER_ERROR the server of this key accepts lines of at most 1024 bytes: longer lines require \
+      memcached 1.6.14 or later\r\n";
 
 impl Version {
-    /// The version as a number, zero if it is not known; for figures.
+    /// The version as a number, zero if not known; for counters.
     pub const fn to_bits(self) -> u64 {
         (self.major as u64) << 32 | (self.minor as u64) << 16 | self.patch as u64
     }
@@ -92,40 +94,40 @@ impl fmt::Display for Version {
     }
 }
 
-/// The number of which a text has the digits at its start.
+/// The number at the start of a text.
 fn leading_number(text: &[u8]) -> Option<u16> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     core::str::from_utf8(&text[..end]).ok()?.parse().ok()
 }
 
-/// What a server is asked before anything else.
+/// The first request on each server connection.
 pub const GREETING: &[u8] = b"version\r\n";
 
-/// What a server says to the greeting.
+/// A server's reply to the greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// The answer takes up the first `len` bytes. The version is zero if the answer tells none.
+    /// The reply is the first `len` bytes. The version is zero if the reply has none.
     Answer {
         /// Its bytes.
         len: usize,
         /// The server's version.
         version: Version,
     },
-    /// The server has as many clients as it takes, and closes.
+    /// The server has reached its connection limit and closes the connection.
     Full,
     /// Not whole yet.
     Partial,
-    /// No answer of a memcached.
+    /// Not a reply of memcached.
     Mismatch,
 }
 
-/// The longest answer to the greeting.
+/// The longest reply to the greeting.
 const GREETING_MAX: usize = 1024;
 
-/// Reads the answer to [`GREETING`] at the head of `input`.
+/// Parses the reply to [`GREETING`] at the start of `input`.
 ///
-/// A server that answers with an error, or takes the question for a read, lives on: it is asked for
-/// nothing of which one has to know its version.
+/// A server that replies with an error, or as if `version` were a read, is still used, but not for
+/// requests that require a known version.
 pub fn parse_greeting(input: &[u8]) -> Greeting {
     let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(GREETING_MAX)]) else {
         return if input.len() < GREETING_MAX { Greeting::Partial } else { Greeting::Mismatch };
@@ -148,7 +150,7 @@ pub fn parse_greeting(input: &[u8]) -> Greeting {
     }
 }
 
-/// The length of a value with the `END` behind it.
+/// The length of a value with the `END` after it.
 fn read_value(input: &[u8]) -> Result<usize, Greeting> {
     const END: &[u8] = b"END\r\n";
 

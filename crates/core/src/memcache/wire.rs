@@ -1,8 +1,8 @@
-//! What a server gets for a client's request.
+//! The request as a server gets it.
 //!
-//! The one rule: exactly one reply comes back. So what a client says of replies (`noreply`, `q`)
-//! stays here, and a line is written as every memcached reads it: one space between words, numbers
-//! in their plain form, CRLF at the end.
+//! The one rule: the server sends exactly one reply. So the options about replies (`noreply`, `q`)
+//! are removed, and the line has the form that every memcached version parses alike: one space
+//! between words, numbers in plain form, CRLF at the end.
 
 use super::LINE_END;
 use super::number::Numbers;
@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 /// What a server gets for a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wire<'a> {
-    /// The client's own bytes, which are as we would write them.
+    /// The client's own bytes, which are already normalized.
     Verbatim(&'a [u8]),
-    /// The kept words of the client's line, and the data behind it.
+    /// The kept words of the client's line, and the data after it.
     Words {
         /// The line.
         line: Head<'a>,
@@ -25,12 +25,12 @@ pub enum Wire<'a> {
     },
 }
 
-/// Words of a client's line, without its end, and the numbers that take the place of some.
+/// Words of a client's line, without its end, and the numbers that replace some of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head<'a> {
     /// The words as the client wrote them.
     pub text: &'a [u8],
-    /// What a server gets in their place.
+    /// The numbers that replace words.
     pub numbers: Numbers,
 }
 
@@ -39,14 +39,14 @@ pub struct Head<'a> {
 pub enum Keep {
     /// Every word.
     All,
-    /// The first few: what memcached ignores, and `noreply`, stay here.
+    /// The first words; words that memcached ignores, and `noreply`, are removed.
     First(usize),
     /// All but the meta requests' quiet flag.
     AllButQuiet,
 }
 
 impl Wire<'_> {
-    /// How many bytes it is, but for a few: those of the client's words.
+    /// The approximate number of bytes: those of the client's words.
     #[inline]
     pub fn size_hint(&self) -> usize {
         match *self {
@@ -60,16 +60,21 @@ impl Wire<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
         match *self {
             Wire::Verbatim(bytes) => out.extend_from_slice(bytes),
-            Wire::Words { line, keep, data } => {
-                line.write(keep, out);
-                out.extend_from_slice(LINE_END);
-                out.extend_from_slice(data);
-            }
+            Wire::Words { line, keep, data } => line.write_whole(keep, data, out),
         }
     }
 }
 
 impl Head<'_> {
+    /// Appends the kept words as a line, and the data behind it. Out of the way of what is not
+    /// rewritten, as nearly nothing is.
+    #[inline(never)]
+    fn write_whole(&self, keep: Keep, data: &[u8], out: &mut Vec<u8>) {
+        self.write(keep, out);
+        out.extend_from_slice(LINE_END);
+        out.extend_from_slice(data);
+    }
+
     /// Appends the kept words with one space between them.
     pub(crate) fn write(&self, keep: Keep, out: &mut Vec<u8>) {
         for (index, word) in Words::new(self.text).enumerate() {

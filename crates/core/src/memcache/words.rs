@@ -3,13 +3,13 @@
 /// The longest key, in bytes (`KEY_MAX_LENGTH`).
 pub const KEY_LEN_MAX: usize = 250;
 
-/// The words of a line: what stands between spaces.
+/// The words of a line, separated by spaces.
 #[derive(Clone, Debug)]
 pub struct Words<'a> {
     rest: &'a [u8],
     /// How many words were taken.
     count: usize,
-    /// Their length, with one byte more for each.
+    /// Their total length, plus one byte for each word.
     taken: usize,
 }
 
@@ -19,7 +19,7 @@ impl<'a> Words<'a> {
         Self { rest: line, count: 0, taken: 0 }
     }
 
-    /// What is left of the line, from the next word on.
+    /// The rest of the line, from the next word on.
     pub fn rest(&mut self) -> &'a [u8] {
         while let [b' ', rest @ ..] = self.rest {
             self.rest = rest;
@@ -60,7 +60,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// The key at the start of `text` and what stands behind it and its spaces; none if there is none.
+/// The key at the start of `text`, and the rest after its spaces; `None` if there is no valid key.
 #[inline]
 pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (key, mut rest) = text.split_at(key_run(text));
@@ -73,7 +73,8 @@ pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((key, rest))
 }
 
-/// How many bytes at the start may stand in a key: all but NUL, line feed, carriage return and space.
+/// The number of bytes at the start that are allowed in a key: all but NUL, line feed, carriage
+/// return and space.
 #[inline]
 pub(super) fn key_run(bytes: &[u8]) -> usize {
     let run = run_without(bytes, is_low, |byte| byte <= b' ');
@@ -83,7 +84,7 @@ pub(super) fn key_run(bytes: &[u8]) -> usize {
     }
 }
 
-/// As [`key_run`], from a control byte on, which may stand in a key or not.
+/// As [`key_run`], from a control byte on, which may be allowed in a key or not.
 #[inline(never)]
 fn run_past_control_bytes(bytes: &[u8], mut run: usize) -> usize {
     while bytes.get(run).is_some_and(|byte| !ends_key(*byte)) {
@@ -93,13 +94,14 @@ fn run_past_control_bytes(bytes: &[u8], mut run: usize) -> usize {
     run
 }
 
-/// Whether a byte can't stand in a key: it ends a word or a line for some memcached.
+/// Whether a byte is not allowed in a key, because it ends a word or a line for some memcached
+/// versions.
 const fn ends_key(byte: u8) -> bool {
     matches!(byte, 0 | b'\n' | b'\r' | b' ')
 }
 
-/// Whether two words are the same. Those of 8 to 16 bytes, as most keys are, are compared by their
-/// first and last eight, which meet or overlap, and without a call.
+/// Whether two words are the same. Words of 8 to 16 bytes, the usual size of keys, are compared by
+/// their first and last eight bytes, which meet or overlap, without a function call.
 #[inline(always)]
 pub(super) fn same_word(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() || a.len() > 16 {
@@ -116,11 +118,11 @@ pub(super) fn same_word(a: &[u8], b: &[u8]) -> bool {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = ONES << 7;
 
-/// How many bytes at the start are not what `in_block` and `alone` look for.
+/// The number of bytes at the start that `in_block` and `alone` do not look for.
 ///
-/// Looks at eight bytes at a time, as there is hardly anything else that is done for every byte
-/// of all that clients and servers say. `in_block` sets the top bit of the bytes that it looks
-/// for; what it sets above the first such byte does not matter.
+/// Checks eight bytes at a time, because hardly anything else is done for every byte of requests
+/// and replies. `in_block` sets the top bit of the bytes that it looks for; bits after the first
+/// such byte have no meaning.
 #[inline]
 fn run_without(bytes: &[u8], in_block: impl Fn(u64) -> u64, alone: impl Fn(u8) -> bool) -> usize {
     let mut run = 0;
@@ -152,8 +154,8 @@ fn is_low(block: u64) -> u64 {
 
 /// The number at the start of a block and how many digits it has; none for a block of digits.
 ///
-/// All eight digits at once: adjacent ones become numbers below a hundred, adjacent ones of those
-/// numbers below ten thousand, and those the number.
+/// All eight digits are converted at once: pairs of digits become numbers below a hundred, pairs of
+/// these become numbers below ten thousand, and the last pair becomes the result.
 #[inline]
 pub(super) fn number_in_block(block: u64) -> Option<(u64, usize)> {
     let not_digits = (((block ^ (ONES * 0x30)) & !TOPS) + ONES * 0x76) | block;
@@ -170,10 +172,10 @@ pub(super) fn number_in_block(block: u64) -> Option<(u64, usize)> {
     Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32, count))
 }
 
-/// Whether a word may be a key: 1 to 250 bytes, each of which may stand in a key.
+/// Whether a word is a valid key: 1 to 250 bytes, all of them allowed in keys.
 ///
-/// protocol.txt, "Keys", wants no control bytes at all. memcached lets them pass, and so do we, but
-/// for those by which a server could see another end of the word or the line than we do.
+/// protocol.txt, "Keys", forbids all control bytes. memcached accepts them, and so does the proxy,
+/// except those that could make a server end the word or the line at another place than the proxy.
 pub(super) fn is_key(word: &[u8]) -> bool {
     !word.is_empty() && word.len() <= KEY_LEN_MAX && key_run(word) == word.len()
 }
@@ -191,7 +193,8 @@ pub(super) fn number(word: &[u8]) -> Option<u64> {
         }
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
     }
-    // Nineteen digits always fit. Twenty that wrapped around are less than twenty digits can be.
+    // Nineteen digits always fit. Twenty digits that overflowed give a number with fewer than
+    // twenty digits.
     (word.len() < 20 || word[0] == b'1' && number >= SMALLEST_OF_TWENTY_DIGITS).then_some(number)
 }
 

@@ -4,13 +4,18 @@
 //! nobody else notices. The one rule: a held client is either in the queue of the connection that it
 //! waits for, or is looked at again whenever what it waits for may have changed.
 
-use super::Mux;
 use super::client::Client;
-use super::id::ClientId;
-use super::id::ConnId;
+use super::clients::Clients;
+use super::id::{ClientId, ConnId};
 use super::request::Intake;
+use super::server::Servers;
+use super::{Mux, Shared};
+use crate::error::ServerError;
 use crate::limits::Limits;
+use crate::message::Expect;
 use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 /// Why a client's next request has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(super) enum Hold {
     Resumable,
     /// Likewise, and it is its turn at a server's queue.
     NextInLine,
+    /// Likewise, and it has waited too long for one: requests that still have to are answered.
+    TooLate,
 }
 
 impl Client {
@@ -41,102 +48,210 @@ impl Client {
     }
 }
 
+/// Clients that wait for room in the queue of a server connection.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Those of each connection, by its place; first come, first served.
+    by_conn: Vec<VecDeque<ClientId>>,
+    /// How many they are.
+    waiting: usize,
+    /// None of them has waited too long before this.
+    next_end: Option<Instant>,
+    /// Whether it is the turn of the client whose requests are taken.
+    is_next: bool,
+    /// Whether that client has waited too long.
+    is_too_late: bool,
+}
+
+impl Lines {
+    fn push(&mut self, conn: ConnId, id: ClientId) {
+        if self.by_conn.len() <= conn.index() {
+            self.by_conn.resize_with(conn.index() + 1, VecDeque::new);
+        }
+        self.by_conn[conn.index()].push_back(id);
+        self.waiting += 1;
+    }
+
+    fn pop(&mut self, conn: ConnId) -> Option<ClientId> {
+        let id = self.by_conn.get_mut(conn.index())?.pop_front()?;
+        self.waiting -= 1;
+        Some(id)
+    }
+
+    fn remove(&mut self, id: ClientId) {
+        self.waiting -= 1;
+        self.by_conn.iter_mut().for_each(|line| line.retain(|other| *other != id));
+    }
+
+    fn has(&self, conn: ConnId) -> bool {
+        self.by_conn.get(conn.index()).is_some_and(|line| !line.is_empty())
+    }
+}
+
 impl Mux {
     /// Takes the requests of clients that were held and need not be any longer, first come first
     /// served. To be called while [`Mux::has_resumable`].
     pub fn resume(&mut self, now: Instant) {
-        for _ in 0..self.resumable.len() {
-            let Some(id) = self.resumable.pop_front() else { break };
-            let Some(client) = self.clients.get_mut(id.index()) else { continue };
-            if matches!(client.hold, Hold::Resumable | Hold::NextInLine) {
-                self.is_next_in_line = client.hold == Hold::NextInLine;
+        for _ in 0..self.clients.resumable.len() {
+            let Some(id) = self.clients.resumable.pop_front() else { break };
+            let Some(client) = self.clients.list.get_mut(id.index()) else { continue };
+            if matches!(client.hold, Hold::Resumable | Hold::NextInLine | Hold::TooLate) {
+                self.clients.lines.is_next = client.hold == Hold::NextInLine;
+                self.clients.lines.is_too_late = client.hold == Hold::TooLate;
                 client.hold = Hold::No;
                 self.take_input(id, now);
-                self.mark_client(id);
-                self.is_next_in_line = false;
+                self.clients.mark(id);
+                self.clients.lines.is_next = false;
+                self.clients.lines.is_too_late = false;
             }
         }
         // A client that was called may not want the server any longer: then the next one is called.
-        if self.waiting > 0 {
-            (0..self.conn_ids.len()).for_each(|index| self.wake_waiters(self.conn_ids[index]));
-        }
+        self.wake_all();
     }
 
     /// Whether [`Mux::resume`] has something to do.
     pub fn has_resumable(&self) -> bool {
-        !self.resumable.is_empty()
-    }
-
-    pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
-        self.clients[id.index()].hold = why;
-        self.mark_client(id);
-    }
-
-    /// Lets a client go on that was held for what it has in flight or unread, if it may now.
-    pub(super) fn reconsider(&mut self, id: ClientId) {
-        if self.clients[id.index()].fits_window(&self.options.limits) {
-            self.make_resumable(id);
-        }
-    }
-
-    pub(super) fn make_resumable(&mut self, id: ClientId) {
-        self.clients[id.index()].hold = Hold::Resumable;
-        self.resumable.push_back(id);
-    }
-
-    /// Lets a client wait for a connection's queue.
-    pub(super) fn wait_for(&mut self, id: ClientId, conn: ConnId) -> Intake {
-        self.stats.limit_server_queue.add(1);
-        self.conns[conn.index()].waiters.push_back(id);
-        self.waiting += 1;
-        self.hold(id, Hold::Server);
-        Intake::Blocked
-    }
-
-    /// Takes a client that goes away out of the queue in which it waits.
-    pub(super) fn stop_waiting(&mut self, id: ClientId, hold: Hold) {
-        if hold == Hold::Server {
-            self.waiting -= 1;
-            self.conns.iter_mut().for_each(|conn| conn.waiters.retain(|waiter| *waiter != id));
-        }
+        !self.clients.resumable.is_empty()
     }
 
     /// Whether a client has to wait for a connection's queue: the queue is full, or others wait for
     /// it and it is not the client's turn.
     #[inline]
     pub(super) fn must_wait(&self, id: ConnId) -> bool {
-        self.is_full(id) || !self.is_next_in_line && !self.conns[id.index()].waiters.is_empty()
+        let lines = &self.clients.lines;
+        self.servers.is_full(&self.shared, id)
+            || lines.waiting > 0 && !lines.is_next && lines.has(id)
     }
 
-    #[inline]
-    fn is_full(&self, id: ConnId) -> bool {
-        let conn = &self.conns[id.index()];
-        conn.pending.len() >= self.options.limits.server_requests_max
-            || conn.out.len() >= self.options.limits.server_buffer_max
+    /// Lets a client wait for a connection's queue, or answers its request if it has waited too long.
+    pub(super) fn wait_for(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        expect: Expect,
+        now: Instant,
+    ) -> Intake {
+        if self.clients.lines.is_too_late {
+            self.fail_here(id, expect, ServerError::TimedOut);
+            return Intake::Accepted;
+        }
+        self.shared.stats.limit_server_queue.add(1);
+        self.clients.lines.push(conn, id);
+        let since = *self.clients[id].waits_since.get_or_insert(now);
+        if let Some(timeout) = self.shared.options.timeout {
+            let end = since.after(timeout);
+            let lines = &mut self.clients.lines;
+            lines.next_end = Some(lines.next_end.map_or(end, |next| next.min(end)));
+        }
+        self.clients.hold(id, Hold::Server);
+        Intake::Blocked
     }
 
     /// Calls clients that wait for a connection's queue, once half of it is free: as many as there
     /// is room for.
     #[inline]
     pub(super) fn wake_waiters(&mut self, id: ConnId) {
-        if !self.conns[id.index()].waiters.is_empty() {
-            self.call_waiters(id);
+        if self.clients.lines.waiting > 0 {
+            let room = self.servers.room(&self.shared, id);
+            self.clients.call_waiters(id, room);
         }
     }
 
-    fn call_waiters(&mut self, id: ConnId) {
-        let limits = &self.options.limits;
+    /// As [`Mux::wake_waiters`], for all connections.
+    pub(super) fn wake_all(&mut self) {
+        if self.clients.lines.waiting > 0 {
+            for index in 0..self.servers.conn_ids.len() {
+                self.wake_waiters(self.servers.conn_ids[index]);
+            }
+        }
+    }
+}
+
+impl Servers {
+    #[inline]
+    fn is_full(&self, shared: &Shared, id: ConnId) -> bool {
+        let (conn, limits) = (&self[id], &shared.options.limits);
+        conn.pending.len() >= limits.server_requests_max
+            || conn.out.len() >= limits.server_buffer_max
+    }
+
+    /// How many clients may be called that wait for a connection: as many as its queue has room for,
+    /// once half of it is free; all, if nothing is queued for it any more.
+    fn room(&self, shared: &Shared, id: ConnId) -> usize {
+        let (conn, limits) = (&self[id], &shared.options.limits);
+        if conn.is_retired {
+            return usize::MAX;
+        }
         let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);
-        let conn = &mut self.conns[id.index()];
-        if conn.pending.len() > requests_max / 2 || conn.out.len() > buffer_max / 2 {
+        let is_half_free =
+            conn.pending.len() <= requests_max / 2 && conn.out.len() <= buffer_max / 2;
+        if is_half_free { requests_max - conn.pending.len() } else { 0 }
+    }
+}
+
+impl Clients {
+    pub(super) fn hold(&mut self, id: ClientId, why: Hold) {
+        self[id].hold = why;
+        self.mark(id);
+    }
+
+    /// Lets a client go on that was held for what it has in flight or unread, if it may now.
+    pub(super) fn reconsider(&mut self, shared: &Shared, id: ClientId) {
+        if self[id].fits_window(&shared.options.limits) {
+            self.make_resumable(id);
+        }
+    }
+
+    pub(super) fn make_resumable(&mut self, id: ClientId) {
+        self[id].hold = Hold::Resumable;
+        self.resumable.push_back(id);
+    }
+
+    /// Takes a client that goes away out of the queue in which it waits.
+    pub(super) fn stop_waiting(&mut self, id: ClientId, hold: Hold) {
+        if hold == Hold::Server {
+            self.lines.remove(id);
+        }
+    }
+
+    /// When [`Clients::end_long_waits`] has something to do.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.lines.next_end
+    }
+
+    /// Lets clients go on that have waited for a queue as long as a request may take.
+    pub(super) fn end_long_waits(&mut self, shared: &Shared, now: Instant) {
+        if self.lines.next_end.is_none_or(|at| now < at) {
             return;
         }
-        for _ in conn.pending.len()..requests_max {
-            let Some(client) = self.conns[id.index()].waiters.pop_front() else { break };
-            self.waiting -= 1;
-            if self.clients.get(client.index()).is_some_and(|client| client.hold == Hold::Server) {
+        self.lines.next_end = None;
+        let Some(timeout) = shared.options.timeout else { return };
+        let list = &mut self.list;
+        let (mut waiting, mut next_end) = (0, None);
+        for line in &mut self.lines.by_conn {
+            line.retain(|id| {
+                let client = &mut list[id.index()];
+                let end = client.waits_since.unwrap_or(now).after(timeout);
+                let waits = now < end;
+                if waits {
+                    waiting += 1;
+                    next_end = Some(next_end.map_or(end, |next: Instant| next.min(end)));
+                } else {
+                    client.hold = Hold::TooLate;
+                    self.resumable.push_back(*id);
+                }
+                waits
+            });
+        }
+        (self.lines.waiting, self.lines.next_end) = (waiting, next_end);
+    }
+
+    fn call_waiters(&mut self, conn: ConnId, room: usize) {
+        for _ in 0..room {
+            let Some(client) = self.lines.pop(conn) else { break };
+            if self.list.get(client.index()).is_some_and(|client| client.hold == Hold::Server) {
                 self.make_resumable(client);
-                self.clients[client.index()].hold = Hold::NextInLine;
+                self[client].hold = Hold::NextInLine;
             }
         }
     }

@@ -7,12 +7,11 @@
 use super::backpressure::Hold;
 use super::id::ClientId;
 use super::request::Intake;
-use super::slots::{Queue, SlotId, State};
-use super::{Dirty, Mux, next_guess};
+use super::slots::Queue;
+use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::Parsed;
-use crate::protocol::Refusal;
-use crate::spares::{LARGE, SMALL_MAX, Spares};
+use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::mem;
@@ -53,6 +52,9 @@ pub(super) struct Client {
     /// Requests without a reply that are still on their way.
     pub(super) silent: usize,
     pub(super) hold: Hold,
+    /// Since when the first of its waiting requests waits for room in a server's queue. All that is in
+    /// `input` has waited as long, as a held client is not read from.
+    pub(super) waits_since: Option<Instant>,
     pub(super) input_ended: bool,
     pub(super) must_close: bool,
     pub(super) dirty: bool,
@@ -86,6 +88,7 @@ impl Client {
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
+            waits_since: None,
             input_ended: false,
             must_close: false,
             dirty: false,
@@ -127,101 +130,124 @@ impl Client {
 impl Mux {
     /// A new client.
     pub fn open_client(&mut self) -> ClientId {
-        self.stats.client_connections.add(1);
-        self.stats.client_accepts.add(1);
-        let id = ClientId::new(self.clients.vacant_key(), self.next_generation());
-        self.clients.insert(Client::new(id));
+        self.shared.stats.client_connections.add(1);
+        self.shared.stats.client_accepts.add(1);
+        let clients = &mut self.clients.list;
+        let id = ClientId::new(clients.vacant_key(), self.shared.next_generation());
+        clients.insert(Client::new(id));
         id
     }
 
     /// Whether the client is still there.
     pub fn has_client(&self, id: ClientId) -> bool {
-        self.clients.get(id.index()).is_some_and(|client| client.id == id)
+        self.clients.list.get(id.index()).is_some_and(|client| client.id == id)
     }
 
     /// Whether the client's socket should be read.
     pub fn wants_read(&self, id: ClientId) -> bool {
-        let client = &self.clients[id.index()];
+        let client = &self.clients[id];
         client.hold == Hold::No && !client.input_ended && !client.must_close
     }
 
     /// Whether the client will send no more, or is not listened to any more.
     pub fn has_ended(&self, id: ClientId) -> bool {
-        let client = &self.clients[id.index()];
+        let client = &self.clients[id];
         client.input_ended || client.must_close
     }
 
     /// Whether the client was given up for the memory it held. Its replies are gone.
     pub fn is_shed(&self, id: ClientId) -> bool {
-        self.clients[id.index()].must_close
+        self.clients[id].must_close
     }
 
     /// Whether the client has had all its replies and can be closed.
     pub fn is_done(&self, id: ClientId) -> bool {
-        let client = &self.clients[id.index()];
+        let client = &self.clients[id];
         let answered = client.input_ended && client.queue.head().is_none() && client.out.is_empty();
         client.must_close || answered
     }
 
     /// Whether the client has requests in flight whose replies will follow what it has now.
     pub fn expects_more(&self, id: ClientId) -> bool {
-        self.clients[id.index()].queue.head().is_some()
+        self.clients[id].queue.head().is_some()
     }
 
     /// Whether the client has neither asked nor got anything that is not finished.
     pub fn is_idle(&self, id: ClientId) -> bool {
-        let client = &self.clients[id.index()];
+        let client = &self.clients[id];
         client.queue.head().is_none() && client.out.is_empty() && client.input.is_empty()
     }
 
     /// The bytes to be written to the client.
     pub fn client_output(&self, id: ClientId) -> &[u8] {
-        self.clients[id.index()].out.as_slice()
+        self.clients[id].out.as_slice()
     }
 
     /// Where a large request may be read to, past what of it is there. Call
     /// [`Mux::handle_client_filled`] when it was tried, whatever came of it. None if the client is not
     /// in the middle of one, nor likely to send one next.
     pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
-        let client = &mut self.clients[id.index()];
+        let client = &mut self.clients[id];
         let likely = client.request_guess;
         let need = if client.input.is_empty() { likely } else { client.need };
-        client.input.room_for_large(need, likely, &mut self.spares)
+        client.input.room_for_large(need, likely, &mut self.shared.spares)
     }
 
-    /// Hop 3 (a): a client's bytes.
+    /// Hop 3 (a): a client's bytes. In line with the read, as nearly always they are whole requests:
+    /// what else they may be is out of the way.
+    #[inline(always)]
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
-        self.stats.request_bytes.add(bytes.len() as u64);
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.clients[id.index()].input.is_empty() {
-            let client = &mut self.clients[id.index()];
-            let count = client.input.top_up(rest, client.need, &mut self.spares);
-            self.take_input(id, now);
-            let client = &mut self.clients[id.index()];
-            let back = client.input.give_back(count, &mut self.spares);
-            client.note_reserved();
-            rest = &rest[count - back..];
+        self.shared.stats.request_bytes.add(bytes.len() as u64);
+        let client = &self.clients[id];
+        if client.input_ended {
+            return;
         }
-        if rest.is_empty() || self.clients[id.index()].input_ended {
+        let is_alone = client.input.is_empty();
+        let rest = if is_alone { bytes } else { self.complete_input(id, bytes, now) };
+        if rest.is_empty() {
             return;
         }
         let used = self.take_requests(id, rest, now);
-        if used == rest.len() {
-            return;
+        if used < rest.len() {
+            self.keep_input(id, &rest[used..]);
         }
-        let client = &mut self.clients[id.index()];
+    }
+
+    /// Takes the requests that began with what the client sent before. Says what is left of `bytes`:
+    /// nothing, if it was the end of the client.
+    #[inline(never)]
+    fn complete_input<'a>(&mut self, id: ClientId, bytes: &'a [u8], now: Instant) -> &'a [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.clients[id].input.is_empty() {
+            let client = &mut self.clients[id];
+            let count = client.input.top_up(rest, client.need, &mut self.shared.spares);
+            self.take_input(id, now);
+            let client = &mut self.clients[id];
+            let back = client.input.give_back(count, &mut self.shared.spares);
+            client.note_reserved();
+            rest = &rest[count - back..];
+        }
+        if self.clients[id].input_ended { b"" } else { rest }
+    }
+
+    /// Keeps bytes of which no request can be taken yet.
+    #[inline(never)]
+    fn keep_input(&mut self, id: ClientId, bytes: &[u8]) {
+        let client = &mut self.clients[id];
         if !client.input_ended {
-            client.input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
-            self.mark_client(id);
+            client.input.tail(&mut self.shared.spares).extend_from_slice(bytes);
+            self.clients.mark(id);
+            // At once: a thousand clients may send half a request in the same turn.
+            self.clients.account_now(&mut self.shared, id);
         }
     }
 
     /// Hop 3 (a), when `count` bytes were read into [`Mux::client_input`], or none could be.
     pub fn handle_client_filled(&mut self, id: ClientId, count: usize, now: Instant) {
-        self.stats.request_bytes.add(count as u64);
-        let client = &mut self.clients[id.index()];
+        self.shared.stats.request_bytes.add(count as u64);
+        let client = &mut self.clients[id];
         if client.input.is_empty() {
-            client.input.clear(&mut self.spares);
+            client.input.clear(&mut self.shared.spares);
             client.note_reserved();
         } else {
             self.take_input(id, now);
@@ -231,131 +257,98 @@ impl Mux {
     /// The client will send no more; its replies still leave. Say so only while
     /// [`Mux::wants_read`]: requests that wait because the client is held are thrown away.
     pub fn handle_client_eof(&mut self, id: ClientId) {
-        self.stats.client_eof.add(1);
-        self.end_input(id);
+        self.shared.stats.client_eof.add(1);
+        self.clients.end_input(&mut self.shared, id);
     }
 
     /// Notes that `count` bytes of the output were written.
     pub fn handle_client_written(&mut self, id: ClientId, count: usize) {
-        self.stats.response_bytes.add(count as u64);
-        let client = &mut self.clients[id.index()];
-        client.out.consume(count, &mut self.spares);
-        let is_held = client.hold == Hold::Own;
-        self.account_less(id);
-        if is_held {
-            self.reconsider(id);
+        self.shared.stats.response_bytes.add(count as u64);
+        let client = &mut self.clients.list[id.index()];
+        client.out.consume(count, &mut self.shared.spares);
+        client.account_less(&mut self.clients.memory);
+        if client.hold == Hold::Own {
+            self.clients.reconsider(&self.shared, id);
         }
     }
 
     /// The client is gone, for whatever reason. What it asked for is thrown away when it comes.
     pub fn close_client(&mut self, id: ClientId) {
-        let mut client = self.clients.remove(id.index());
-        while let Some(slot) = self.slots.pop(&mut client.queue) {
-            match self.slots.slot(slot).state {
-                State::Waiting => self.orphan(slot),
-                _ => {
-                    let reply = self.slots.remove(slot).reply;
-                    let is_large = reply.capacity() > SMALL_MAX;
-                    if is_large { &mut self.spares } else { &mut self.reply_spares }.give(reply);
-                }
-            }
-        }
-        self.stop_waiting(id, client.hold);
-        client.input.clear(&mut self.spares);
-        client.out.clear(&mut self.spares);
-        self.memory -= client.accounted;
-        self.stats.client_connections.sub(1);
-    }
-
-    /// A request whose client is gone: a server still owes for it, but nothing is kept.
-    fn orphan(&mut self, id: SlotId) {
-        let slot = self.slots.slot(id);
-        slot.state = State::Orphan;
-        if let Some(join) = slot.join {
-            self.joins.join(join).overflow(self.options.protocol.refusal(Refusal::Backlog));
-        }
-    }
-
-    /// No more requests from this client.
-    pub(super) fn end_input(&mut self, id: ClientId) {
-        self.clients[id.index()].end_input(&mut self.spares);
-        self.mark_client(id);
+        self.clients.close(&mut self.shared, id);
     }
 
     /// Takes requests from what the client sent before.
     pub(super) fn take_input(&mut self, id: ClientId, now: Instant) {
-        let client = &mut self.clients[id.index()];
+        let client = &mut self.clients[id];
         if client.input.len() < client.need || client.hold != Hold::No {
             client.note_reserved();
-            return self.account(id);
+            return self.clients.account(&mut self.shared, id);
         }
         let mut input = mem::take(&mut client.input);
         client.note_read();
-        self.move_min = if client.skip == 0 { input.split_min() } else { usize::MAX };
+        self.clients.move_min = if client.skip == 0 { input.split_min() } else { usize::MAX };
         let mut used = self.take_requests(id, input.as_slice(), now);
-        while let Some(conn) = self.moves.take() {
+        while let Some(conn) = self.clients.moves.take() {
             input = self.move_request(conn, input, used);
             used = self.take_requests(id, input.as_slice(), now);
         }
-        self.move_min = usize::MAX;
-        input.consume(used, &mut self.spares);
-        let client = &mut self.clients[id.index()];
+        self.clients.move_min = usize::MAX;
+        input.consume(used, &mut self.shared.spares);
+        let client = &mut self.clients[id];
+        if client.hold != Hold::Server {
+            client.waits_since = None;
+        }
         if client.input_ended {
-            input.clear(&mut self.spares);
+            input.clear(&mut self.shared.spares);
         } else if client.need < LARGE {
-            input.shrink(&mut self.spares);
+            input.shrink(&mut self.shared.spares);
         }
         client.input = input;
         client.note_reserved();
-        self.mark_client(id);
-        self.account(id);
+        self.clients.mark(id);
+        self.clients.account(&mut self.shared, id);
     }
 
     /// Takes the requests at the head of `bytes`. Says how many bytes they were.
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
-        let client = &mut self.clients[id.index()];
+        let client = &mut self.clients[id];
         let mut searched = mem::take(&mut client.searched);
         client.need = 0;
-        loop {
-            let client = &mut self.clients[id.index()];
+        while used < bytes.len() {
+            let client = &mut self.clients[id];
             used += client.skip(bytes.len() - used);
             if used == bytes.len() || client.hold != Hold::No {
                 return used;
             }
-            if !client.fits_window(&self.options.limits) {
-                self.stats.limit_client_paused.add(1);
-                self.hold(id, Hold::Own);
+            if !client.fits_window(&self.shared.options.limits) {
+                self.shared.stats.limit_client_paused.add(1);
+                self.clients.hold(id, Hold::Own);
                 return used;
             }
             let rest = &bytes[used..];
-            match self.options.protocol.parse_request(rest, searched, &self.options.limits) {
-                Parsed::Request(request, len) => match self.take(id, &request, now) {
+            // By reference: a request is large, and would be moved to be taken.
+            let Options { protocol, limits, .. } = &self.shared.options;
+            match &protocol.parse_request(rest, searched, limits) {
+                Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
-                    Intake::Moves(conn) => {
-                        self.moves = Some(conn);
-                        return used + len;
-                    }
+                    Intake::Moves => return used + len,
                     Intake::Blocked => return used,
                     Intake::Closed => return bytes.len(),
                 },
                 Parsed::PartialLine => {
-                    self.clients[id.index()].searched = rest.len();
+                    self.clients[id].searched = rest.len();
                     return used;
                 }
                 Parsed::Partial(need) => {
-                    self.clients[id.index()].need = need;
+                    self.clients[id].need = *need;
                     return used;
                 }
             }
             searched = 0;
             // Only the first bytes of a buffer can leave with its memory.
-            self.move_min = usize::MAX;
+            self.clients.move_min = usize::MAX;
         }
-    }
-
-    #[inline]
-    pub(super) fn mark_client(&mut self, id: ClientId) {
-        self.clients[id.index()].mark(id, &mut self.dirty_clients);
+        used
     }
 }

@@ -4,9 +4,10 @@
 //! [`Pending`] behind the others, so that the order of one is the order of the other.
 
 use super::failure::Blame;
-use super::id::{ClientId, ConnId, ServerId};
+use super::id::{ConnId, ServerId};
+use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Mux, next_guess};
+use super::{Dirty, Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
 use crate::error::ServerError;
@@ -17,6 +18,7 @@ use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 /// How far a server connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,10 @@ impl ConnState {
         matches!(self, Self::Greeting | Self::Open)
     }
 }
+
+/// A connection on which nothing was said for so long may be closed by its server for that: the
+/// shortest `idle_timeout` of memcached.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// A request that waits for the reply of one server.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +80,12 @@ pub(super) struct Conn {
     pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
+    /// When the last reply was whole, that to the greeting at first.
+    pub(super) answered: Instant,
+    /// When the server last sent something, or took a part of the oldest request.
+    pub(super) heard: Instant,
+    /// Whether it counts as a failure that the server has stood still since.
+    pub(super) is_blamed: bool,
     /// Keys and opaque tokens of the pending requests, as a reply may repeat them.
     pub(super) echo: Buffer,
     /// Requests to be written.
@@ -95,8 +107,6 @@ pub(super) struct Conn {
     /// Whether it goes once its socket is closed.
     pub(super) is_retired: bool,
     pub(super) dirty: bool,
-    /// Clients held because of this connection's full queue.
-    pub(super) waiters: VecDeque<ClientId>,
     /// The last request that has a fragment here, and that fragment's number.
     pub(super) fragment: (u64, usize),
     /// What the figures say of its queues.
@@ -113,9 +123,8 @@ struct Queues {
 }
 
 impl Pending {
-    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class) -> Self {
-        let (queued, written) = (Instant::default(), Instant::default());
-        let needs = Needs::NOTHING;
+    pub(super) fn new(waiter: Waiter, expect: Expect, class: Class, queued: Instant) -> Self {
+        let (needs, written) = (Needs::NOTHING, Instant::default());
         Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
     }
 
@@ -144,6 +153,9 @@ impl Conn {
             pending: VecDeque::new(),
             pending_bytes: 0,
             expired: 0,
+            answered: Instant::default(),
+            heard: Instant::default(),
+            is_blamed: false,
             echo: Buffer::default(),
             out: Chain::default(),
             unsent: 0,
@@ -156,7 +168,6 @@ impl Conn {
             must_close: false,
             is_retired: false,
             dirty: false,
-            waiters: VecDeque::new(),
             fragment: (0, 0),
             published: Queues::default(),
         }
@@ -178,10 +189,33 @@ impl Conn {
         self.pending.front().filter(|_| !none_written).copied()
     }
 
+    /// Notes that the server is at work.
+    #[inline]
+    pub(super) fn note_heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.is_blamed = false;
+    }
+
+    /// Whether the server has closed an idle connection while a request was on its way there: nothing
+    /// was heard for long before the oldest request, nor since.
+    pub(super) fn was_idle(&self) -> bool {
+        let heard = self.heard.max(self.answered);
+        self.pending.front().is_some_and(|oldest| heard.after(IDLE_MIN) <= oldest.queued)
+    }
+
     /// Notes what a reply weighed: a large one counts at once, small ones by and by.
     #[inline]
     pub(super) fn learn(&mut self, reply_bytes: usize) {
         self.reply_guess = next_guess(self.reply_guess, reply_bytes);
+    }
+
+    /// Puts it on the list of those that need their socket looked after.
+    #[inline]
+    pub(super) fn mark(&mut self, id: ConnId, list: &mut Dirty<ConnId>) {
+        if !self.dirty {
+            self.dirty = true;
+            list.push(id);
+        }
     }
 
     /// The number of this connection's fragment in a request; `next` if it has none yet.
@@ -196,83 +230,111 @@ impl Conn {
 impl Mux {
     /// How far a connection is.
     pub fn conn_state(&self, id: ConnId) -> ConnState {
-        self.conns[id.index()].state
+        self.servers[id].state
     }
 
     /// All server connections, in the order of the servers at first.
     pub fn conns(&self) -> &[ConnId] {
-        &self.conn_ids
+        &self.servers.conn_ids
     }
 
     /// Whether there is such a connection; not if its server has left the pool.
     pub fn has_conn(&self, id: ConnId) -> bool {
-        self.conns.get(id.index()).is_some_and(|conn| conn.id == id)
+        self.servers.conns.get(id.index()).is_some_and(|conn| conn.id == id)
     }
 
     /// Which server a connection leads to.
     pub fn server_of(&self, id: ConnId) -> ServerId {
-        self.conns[id.index()].server
+        self.servers[id].server
     }
 
     /// Whether a closed connection should be opened.
     pub fn wants_open(&self, id: ConnId) -> bool {
-        let conn = &self.conns[id.index()];
+        let conn = &self.servers[id];
         conn.state == ConnState::Closed && (conn.wanted || !conn.pending.is_empty())
     }
 
     /// Whether the connection's socket, if there is one, has to be closed; says so once. A connection
     /// of a server that has left the pool is gone then.
     pub fn take_must_close(&mut self, id: ConnId) -> bool {
-        let conn = &mut self.conns[id.index()];
+        let conn = &mut self.servers[id];
         let must_close = mem::take(&mut conn.must_close);
         if must_close && conn.is_retired {
-            self.remove_conn(id);
+            self.servers.remove_conn(&mut self.shared, id);
         }
         must_close
     }
 
     /// Wants the first connection of every server open (`preconnect`).
     pub fn preconnect(&mut self) {
-        for index in 0..self.routes.members().len() {
-            let server = self.routes.members()[index];
-            let id = self.conns[self.conns_of(server).start].id;
-            self.conns[id.index()].wanted = true;
-            self.mark_conn(id);
+        for index in 0..self.servers.routes.members().len() {
+            let server = self.servers.routes.members()[index];
+            let id = self.servers.conns[Servers::conns_of(&self.shared, server).start].id;
+            self.servers[id].wanted = true;
+            self.servers.mark(id);
         }
     }
 
     /// The connection's socket is being opened.
     pub fn handle_conn_opening(&mut self, id: ConnId, now: Instant) {
-        let conn = &mut self.conns[id.index()];
-        conn.state = ConnState::Opening;
-        conn.opening = now;
-        conn.wanted = false;
-        self.stats.server_connects.add(1);
-        self.servers[conn.server.index()].stats.more.connects.add(1);
-        self.servers[conn.server.index()].stats.server_connections.add(1);
+        self.servers.note_opening(&self.shared, id, now);
     }
 
     /// The bytes to be written to the server next; when they are, others may follow.
     pub fn conn_output(&self, id: ConnId) -> &[u8] {
-        let conn = &self.conns[id.index()];
+        self.servers.output(&self.shared, id)
+    }
+
+    /// Notes that `count` bytes of the output were written.
+    pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
+        self.servers.note_written(&mut self.shared, id, count, now);
+        self.wake_waiters(id);
+    }
+
+    /// Puts a connection on the list of those that need their socket looked after.
+    pub fn mark_conn(&mut self, id: ConnId) {
+        self.servers.mark(id);
+    }
+}
+
+impl Servers {
+    pub(super) fn note_opening(&mut self, shared: &Shared, id: ConnId, now: Instant) {
+        let conn = &mut self.conns[id.index()];
+        conn.state = ConnState::Opening;
+        conn.opening = now;
+        conn.wanted = false;
+        shared.stats.server_connects.add(1);
+        let stats = &self.all[conn.server.index()].stats;
+        stats.more.connects.add(1);
+        stats.server_connections.add(1);
+    }
+
+    /// The bytes to be written next.
+    pub(super) fn output(&self, shared: &Shared, id: ConnId) -> &[u8] {
+        let conn = &self[id];
         if conn.greeting_left > 0 {
-            let greeting = self.options.protocol.greeting();
+            let greeting = shared.options.protocol.greeting();
             return &greeting[greeting.len() - conn.greeting_left..];
         }
         if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
     }
 
-    /// Notes that `count` bytes of the output were written.
-    pub fn handle_conn_written(&mut self, id: ConnId, count: usize, now: Instant) {
+    pub(super) fn note_written(
+        &mut self,
+        shared: &mut Shared,
+        id: ConnId,
+        count: usize,
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         if conn.state == ConnState::Greeting {
             conn.greeting_left -= count;
             return;
         }
-        conn.out.advance(count, &mut self.spares);
+        conn.out.advance(count, &mut shared.spares);
         let left = conn.out.len();
         let (mut unsent, mut unsent_bytes) = (conn.unsent, conn.unsent_bytes);
-        let times = &self.servers[conn.server.index()].stats.more.queue_time;
+        let times = &self.all[conn.server.index()].stats.more.queue_time;
         for pending in conn.pending.range_mut(conn.pending.len() - unsent..) {
             if unsent_bytes - (pending.bytes as usize) < left {
                 break;
@@ -283,8 +345,10 @@ impl Mux {
             times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
         (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        if unsent == conn.pending.len() {
+            conn.note_heard(now);
+        }
         self.publish(id);
-        self.wake_waiters(id);
     }
 
     /// Brings the figures up to date with a connection's queues. Once a turn and connection, not
@@ -293,7 +357,7 @@ impl Mux {
         let conn = &mut self.conns[id.index()];
         let now = conn.queues();
         let before = mem::replace(&mut conn.published, now);
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         for (gauge, before, now) in [
             (&stats.in_queue, before.unsent, now.unsent),
             (&stats.in_queue_bytes, before.unsent_bytes, now.unsent_bytes),
@@ -309,77 +373,68 @@ impl Mux {
     #[inline(always)]
     pub(super) fn send(
         &mut self,
+        shared: &mut Shared,
         id: ConnId,
         mut pending: Pending,
         (key, opaque): (&[u8], &[u8]),
-        now: Instant,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let conn = &mut self.conns[id.index()];
-        let bytes = conn.out.append(&mut self.spares, write);
+        let bytes = conn.out.append(&mut shared.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
-        pending.queued = now;
-        if let (None, Some(timeout)) = (self.next_expiry, self.options.timeout) {
-            self.next_expiry = Some(now.after(timeout));
+        if let (None, Some(timeout)) = (self.next_expiry, shared.options.timeout) {
+            self.next_expiry = Some(pending.queued.after(timeout));
         }
         if !key.is_empty() {
             let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
             pending.echo = (short(key.len()), short(opaque.len()));
-            let echo = conn.echo.tail(&mut self.spares);
+            let echo = conn.echo.tail(&mut shared.spares);
             echo.extend_from_slice(key);
             echo.extend_from_slice(opaque);
         }
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         stats.requests.add(1);
         stats.request_bytes.add(bytes as u64);
         conn.unsent += 1;
         conn.unsent_bytes += bytes;
         conn.pending_bytes += bytes;
         conn.pending.push_back(pending);
-        self.mark_conn(id);
+        conn.mark(id, &mut self.dirty);
     }
 
     /// Closes a connection from this side.
     pub(super) fn abort_conn(
         &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
-        error: ServerError,
-        blame: Blame,
+        (error, blame): (ServerError, Blame),
         now: Instant,
     ) {
         self.conns[id.index()].must_close = true;
-        self.servers[self.conns[id.index()].server.index()].stats.server_err.add(1);
-        self.lose_conn(id, error, blame, now);
+        self.all[self.conns[id.index()].server.index()].stats.server_err.add(1);
+        self.lose_conn((shared, answers), id, (error, blame), now);
     }
 
     /// Forgets all bytes and figures of a connection that is gone.
-    pub(super) fn clear_conn(&mut self, id: ConnId) {
+    pub(super) fn clear_conn(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
-        let stats = &self.servers[conn.server.index()].stats;
+        let stats = &self.all[conn.server.index()].stats;
         stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
         conn.state = ConnState::Closed;
         conn.pending.clear();
         conn.pending_bytes = 0;
         conn.expired = 0;
+        conn.is_blamed = false;
+        conn.heard = Instant::default();
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;
         conn.greeting_left = 0;
         conn.reply_guess = 0;
         conn.skip = 0;
-        conn.echo.clear(&mut self.spares);
-        conn.out.clear(&mut self.spares);
-        conn.input.clear(&mut self.spares);
+        conn.echo.clear(&mut shared.spares);
+        conn.out.clear(&mut shared.spares);
+        conn.input.clear(&mut shared.spares);
         self.publish(id);
-    }
-
-    /// Puts a connection on the list of those that need their socket looked after.
-    #[inline]
-    pub fn mark_conn(&mut self, id: ConnId) {
-        let conn = &mut self.conns[id.index()];
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty_conns.push(id);
-        }
     }
 }

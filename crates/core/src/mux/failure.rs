@@ -5,18 +5,24 @@
 //! it, or a healthy server would be ejected for it.
 //!
 //! A request that runs out of time is answered on its own; its neighbours keep their time. Its
-//! reply is thrown away when it comes. Only a connection whose oldest request has waited for twice
-//! the time is given up.
+//! reply is thrown away when it comes. It is a failure of the server only if the server has stood still
+//! for as long: where replies flow, the queue is long. A connection on which the server has stood still
+//! for twice the time is given up.
 
-use super::conn::{ConnState, Pending};
+use super::conn::{Conn, ConnState, Pending};
 use super::id::{ConnId, ServerId};
+use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Event, Mux};
+use super::{Event, Mux, Shared};
 use crate::error::ServerError;
 use crate::message::Outcome;
 use crate::time::Instant;
 use core::mem;
 use core::time::Duration;
+
+/// So many timeouts long the answer to one request may flow: a server that sends it byte by byte would
+/// otherwise hold the connection for ever.
+const FLOW_MAX: u32 = 8;
 
 /// Whether a failure counts against the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,128 +35,174 @@ impl Mux {
     /// The connection is closed, or could not be opened. One that was given up already is not lost
     /// a second time.
     pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
-        let conn = &self.conns[id.index()];
+        self.servers.note_closed((&mut self.shared, &mut self.clients), id, error, now);
+        self.wake_waiters(id);
+    }
+
+    /// Answers the requests that have run out of time, and lets servers return whose time is over.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.servers.return_due(&mut self.shared, now);
+        self.shared.spares.age(now);
+        self.clients.end_long_waits(&self.shared, now);
+        if self.servers.next_expiry.is_some_and(|at| at <= now) {
+            self.servers.expire_all((&mut self.shared, &mut self.clients), now);
+            self.wake_all();
+        }
+    }
+}
+
+impl Servers {
+    fn note_closed(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        error: ServerError,
+        now: Instant,
+    ) {
+        let conn = &self[id];
         if conn.state == ConnState::Closed {
             return;
         }
-        let stats = &self.servers[conn.server.index()].stats;
-        let idle = conn.state.is_connected() && conn.pending.is_empty();
-        let is_blameless = idle || error == ServerError::Local;
+        let stats = &self.all[conn.server.index()].stats;
+        let is_idle = conn.state.is_connected() && conn.pending.is_empty();
+        let was_idle = conn.state == ConnState::Open && conn.was_idle();
+        let is_blameless = match error {
+            ServerError::Local => true,
+            ServerError::Closed | ServerError::Reset => is_idle || was_idle,
+            _ => is_idle,
+        };
         match error {
             ServerError::Closed => stats.server_eof.add(1),
             _ => stats.server_err.add(1),
         }
-        self.lose_conn(id, error, if is_blameless { Blame::Nobody } else { Blame::Server }, now);
+        let blame = if is_blameless { Blame::Nobody } else { Blame::Server };
+        self.lose_conn((shared, answers), id, (error, blame), now);
     }
 
     /// Answers what waits on a connection that is no more.
-    pub(super) fn lose_conn(&mut self, id: ConnId, error: ServerError, blame: Blame, now: Instant) {
+    pub(super) fn lose_conn(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        (error, blame): (ServerError, Blame),
+        now: Instant,
+    ) {
         let conn = &self.conns[id.index()];
         let (server, requests) = (conn.server, conn.pending.len());
         // Requests that ran out of time are counted already; only others are a failure anew.
-        let is_counted = conn.expired > 0 && conn.expired == requests;
+        let is_counted = conn.is_blamed && conn.expired == requests;
         let blame = if is_counted { Blame::Nobody } else { blame };
         if (requests > 0 || blame == Blame::Server) && !is_counted {
             self.count_error(server, error);
         }
         if error == ServerError::Desync {
-            self.events.push_back(Event::Desync { server, requests });
+            shared.events.push_back(Event::Desync { server, requests });
         } else if requests > 0 || blame == Blame::Server {
             if error != ServerError::Local {
-                let server = &mut self.servers[server.index()];
+                let server = &mut self.all[server.index()];
                 server.is_down = true;
                 server.stats.more.is_down.set(1);
             }
-            self.events.push_back(Event::ConnLost { server, error, requests });
+            shared.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {
-            self.count_failure(server, error, now);
+            self.count_failure(shared, server, error, now);
         }
         let pending = mem::take(&mut self.conns[id.index()].pending);
         for pending in &pending {
-            self.fail(pending, error);
+            fail((shared, answers), pending, error);
         }
         self.conns[id.index()].pending = pending;
-        self.clear_conn(id);
-        self.wake_waiters(id);
-        self.mark_conn(id);
-        self.retire_if_idle(id);
+        self.clear_conn(shared, id);
+        self.mark(id);
+        self.retire_if_idle(shared, id);
     }
 
     fn count_error(&self, server: ServerId, error: ServerError) {
-        if let Some(counter) = self.servers[server.index()].stats.more.errors.get(error as usize) {
+        if let Some(counter) = self.all[server.index()].stats.more.errors.get(error as usize) {
             counter.add(1);
         }
     }
 
-    /// Answers a request with an error of its server.
-    fn fail(&mut self, pending: &Pending, error: ServerError) {
-        if pending.waiter == Waiter::Nobody {
-            return;
-        }
-        self.stats.forward_error.add(1);
-        let mut line = mem::take(&mut self.line);
-        line.clear();
-        self.options.protocol.write_server_error(error, &mut line);
-        self.complete(pending, Outcome::Error, line.as_slice());
-        self.line = line;
-    }
-
-    /// Answers the requests that have run out of time, and lets servers return whose time is over.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.return_due(now);
-        self.spares.age(now);
-        if self.next_expiry.is_none_or(|at| now < at) {
-            return;
-        }
+    fn expire_all(&mut self, (shared, answers): (&mut Shared, &mut impl Answers), now: Instant) {
         self.next_expiry = None;
         for index in 0..self.conn_ids.len() {
             let id = self.conn_ids[index];
-            self.expire(id, now);
+            self.expire((shared, answers), id, now);
             let conn = &self.conns[id.index()];
-            let next = conn.pending.get(conn.expired).map(|next| self.deadline(next));
-            let last = conn.pending.front().filter(|_| conn.expired > 0);
-            let last = last.map(|oldest| self.grace_end(oldest));
-            self.next_expiry = [self.next_expiry, next, last].into_iter().flatten().min();
+            let next = conn.pending.get(conn.expired).map(|next| deadline(shared, next));
+            let late = conn.pending.front().filter(|_| conn.expired > 0);
+            let failure =
+                late.filter(|_| !conn.is_blamed).map(|late| standstill(shared, conn, late, 1));
+            let end = late.map(|late| standstill(shared, conn, late, 2));
+            self.next_expiry = [self.next_expiry, next, failure, end].into_iter().flatten().min();
         }
     }
 
-    fn expire(&mut self, id: ConnId, now: Instant) {
+    fn expire(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        now: Instant,
+    ) {
         let before = self.conns[id.index()].expired;
         loop {
             let conn = &self.conns[id.index()];
             let oldest = conn.pending.get(conn.expired);
-            if oldest.is_none_or(|oldest| now < self.deadline(oldest)) {
+            if oldest.is_none_or(|oldest| now < deadline(shared, oldest)) {
                 break;
             }
             let conn = &mut self.conns[id.index()];
             let late = conn.pending[conn.expired].abandon();
             conn.expired += 1;
-            self.fail(&late, ServerError::TimedOut);
+            fail((shared, answers), &late, ServerError::TimedOut);
         }
-        let conn = &self.conns[id.index()];
-        let (server, expired) = (conn.server, conn.expired);
-        if expired > before {
-            self.servers[server.index()].stats.server_timedout.add(1);
+        let conn = &mut self.conns[id.index()];
+        let (server, has_more) = (conn.server, conn.expired > before);
+        let Some(late) = conn.pending.front().copied().filter(|_| conn.expired > 0) else { return };
+        let is_failure = !conn.is_blamed && standstill(shared, conn, &late, 1) <= now;
+        conn.is_blamed |= is_failure;
+        if has_more {
+            self.all[server.index()].stats.server_timedout.add(1);
             self.count_error(server, ServerError::TimedOut);
-            if before == 0 {
-                self.count_failure(server, ServerError::TimedOut, now);
-            }
         }
-        let conn = &self.conns[id.index()];
-        let oldest = conn.pending.front().filter(|_| expired > 0);
-        if oldest.is_some_and(|oldest| self.grace_end(oldest) <= now) {
-            self.abort_conn(id, ServerError::TimedOut, Blame::Server, now);
+        if is_failure {
+            self.count_failure(shared, server, ServerError::TimedOut, now);
+        }
+        if standstill(shared, &self[id], &late, 2) <= now {
+            let why = (ServerError::TimedOut, Blame::Server);
+            self.abort_conn((shared, answers), id, why, now);
         }
     }
+}
 
-    /// When a request runs out of time; only asked where there is a timeout.
-    fn deadline(&self, pending: &Pending) -> Instant {
-        pending.queued.after(self.options.timeout.unwrap_or(Duration::MAX))
+/// Answers a request with an error of its server.
+fn fail(
+    (shared, answers): (&mut Shared, &mut impl Answers),
+    pending: &Pending,
+    error: ServerError,
+) {
+    if pending.waiter == Waiter::Nobody {
+        return;
     }
+    shared.stats.forward_error.add(1);
+    let mut line = mem::take(&mut shared.line);
+    line.clear();
+    shared.options.protocol.write_server_error(error, &mut line);
+    answers.complete(shared, pending, Outcome::Error, line.as_slice());
+    shared.line = line;
+}
 
-    /// When a connection is given up whose oldest request has run out of time.
-    fn grace_end(&self, oldest: &Pending) -> Instant {
-        self.deadline(oldest).after(self.options.timeout.unwrap_or_default())
-    }
+/// When a request runs out of time; only asked where there is a timeout.
+fn deadline(shared: &Shared, pending: &Pending) -> Instant {
+    pending.queued.after(shared.options.timeout.unwrap_or(Duration::MAX))
+}
+
+/// When the server of a connection has stood still for so many timeouts, of which `late` is the oldest
+/// request: nothing has come from there, and nothing of the request has gone.
+fn standstill(shared: &Shared, conn: &Conn, late: &Pending, timeouts: u32) -> Instant {
+    let timeout = shared.options.timeout.unwrap_or_default();
+    let begun = conn.answered.max(late.queued);
+    let heard = conn.heard.min(begun.after(timeout * FLOW_MAX));
+    heard.max(late.queued).after(timeout * timeouts)
 }

@@ -4,10 +4,11 @@
 //! here: then it is known what may be sent. What the server can't do is answered with an error and
 //! never sent. The one rule: nothing of a client's request is written before.
 
-use super::Mux;
 use super::conn::{ConnState, Pending};
 use super::failure::Blame;
 use super::id::ConnId;
+use super::server::{Answers, Servers};
+use super::{Mux, Shared};
 use crate::error::ServerError;
 use crate::memcache::{Greeting, Needs, Version};
 use crate::message::Outcome;
@@ -17,42 +18,65 @@ use core::mem;
 impl Mux {
     /// The connection is open, and the server is greeted.
     pub fn handle_conn_open(&mut self, id: ConnId, now: Instant) {
+        self.servers.greet(&self.shared, id, now);
+    }
+}
+
+impl Servers {
+    /// Greets a server whose connection is open.
+    pub(super) fn greet(&mut self, shared: &Shared, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Greeting;
-        conn.greeting_left = self.options.protocol.greeting().len();
+        conn.greeting_left = shared.options.protocol.greeting().len();
         let took = now.nanos_since(conn.opening);
-        self.servers[conn.server.index()].stats.more.connect_time.record(took);
-        self.mark_conn(id);
+        self.all[conn.server.index()].stats.more.connect_time.record(took);
+        self.mark(id);
     }
 
     /// A part of the answer to the greeting.
-    pub(super) fn take_greeting(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
+    pub(super) fn take_greeting(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        bytes: &[u8],
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
-        conn.input.tail(&mut self.spares).extend_from_slice(bytes);
-        match self.options.protocol.parse_greeting(conn.input.as_slice()) {
+        conn.input.tail(&mut shared.spares).extend_from_slice(bytes);
+        match shared.options.protocol.parse_greeting(conn.input.as_slice()) {
             Greeting::Partial => {}
-            Greeting::Full => self.abort_conn(id, ServerError::Full, Blame::Server, now),
-            Greeting::Mismatch => self.give_up(id, Blame::Server, now),
+            Greeting::Full => {
+                let why = (ServerError::Full, Blame::Server);
+                self.abort_conn((shared, answers), id, why, now);
+            }
+            Greeting::Mismatch => self.give_up((shared, answers), id, Blame::Server, now),
             Greeting::Answer { len, version } => {
                 // What comes before the whole question, or behind the answer, nobody asked for.
                 let is_asked_for = conn.greeting_left == 0 && len == conn.input.len();
-                conn.input.clear(&mut self.spares);
+                conn.input.clear(&mut shared.spares);
                 if is_asked_for {
-                    self.end_greeting(id, version);
+                    self.end_greeting((shared, answers), id, version, now);
                 } else {
-                    self.give_up(id, Blame::Nobody, now);
+                    self.give_up((shared, answers), id, Blame::Nobody, now);
                 }
             }
         }
     }
 
-    fn end_greeting(&mut self, id: ConnId, version: Version) {
+    fn end_greeting(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        version: Version,
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Open;
         conn.version = version;
-        self.servers[conn.server.index()].stats.more.version.set(version.to_bits());
-        self.refuse_unsupported(id, version);
-        self.mark_conn(id);
+        conn.answered = now;
+        self.all[conn.server.index()].stats.more.version.set(version.to_bits());
+        self.refuse_unsupported((shared, answers), id, version);
+        self.mark(id);
     }
 
     /// What a client is told if its request may not be sent on a connection, as far as that is known.
@@ -67,7 +91,12 @@ impl Mux {
 
     /// Takes the requests out of the queue that the server can't serve, and answers them. None of the
     /// queue has been written.
-    fn refuse_unsupported(&mut self, id: ConnId, version: Version) {
+    fn refuse_unsupported(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        version: Version,
+    ) {
         let conn = &mut self.conns[id.index()];
         if !conn.pending.iter().any(|pending| pending.needs.lacking(version).is_some()) {
             return;
@@ -83,21 +112,26 @@ impl Mux {
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
             if let Some(error) = pending.needs.lacking(version) {
-                self.complete(&pending, Outcome::Error, error);
+                answers.complete(shared, &pending, Outcome::Error, error);
                 continue;
             }
-            self.requeue(id, pending, request, repeated);
+            self.requeue(shared, id, pending, (request, repeated));
             self.conns[id.index()].expired += usize::from(index < expired);
         }
         self.publish(id);
-        self.wake_waiters(id);
     }
 
-    fn requeue(&mut self, id: ConnId, pending: Pending, request: &[u8], echo: &[u8]) {
+    fn requeue(
+        &mut self,
+        shared: &mut Shared,
+        id: ConnId,
+        pending: Pending,
+        (request, echo): (&[u8], &[u8]),
+    ) {
         let conn = &mut self.conns[id.index()];
-        conn.out.append(&mut self.spares, |out| out.extend_from_slice(request));
+        conn.out.append(&mut shared.spares, |out| out.extend_from_slice(request));
         if !echo.is_empty() {
-            conn.echo.tail(&mut self.spares).extend_from_slice(echo);
+            conn.echo.tail(&mut shared.spares).extend_from_slice(echo);
         }
         conn.unsent += 1;
         conn.unsent_bytes += request.len();

@@ -118,10 +118,9 @@ impl Join {
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), SplitError>,
     ) -> Result<(), SplitError> {
         let (protocol, separator) = (self.protocol, self.protocol.separator_len());
-        let room = match many.line_max {
-            UNBOUNDED => UNBOUNDED,
-            line_max => line_max.saturating_sub(many.head.text.len() + HEAD_SPARE),
-        };
+        let room = many.line_max.saturating_sub(many.head.text.len() + HEAD_SPARE);
+        // All keys fit into one line, nearly always: then there is nothing to be counted.
+        let room = if many.keys.len() < room { UNBOUNDED } else { room };
         protocol.copy_keys(many.keys, &mut self.text);
         let mut rest = many.keys;
         while !rest.is_empty() {
@@ -211,14 +210,17 @@ impl Join {
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
-    /// its key; once the answer is an error, only that they came. Says how many bytes they were;
-    /// none if the fragment did not ask for one of them.
+    /// its key; once the answer is an error, only that they came, and once it is abandoned, not even
+    /// for which key. Says how many bytes they were; none if the fragment did not ask for one of them.
     pub(super) fn take_values(
         &mut self,
         number: u32,
         bytes: &[u8],
         item_size_max: usize,
     ) -> Option<usize> {
+        if self.keys.is_empty() {
+            return Some(values_len(self.protocol, bytes, item_size_max));
+        }
         let base = self.values.len();
         let (mut used, mut copied, mut found) = (0, 0, 0);
         let number = number as usize;
@@ -313,6 +315,14 @@ impl Join {
     pub(super) fn overflow(&mut self, line: &[u8]) {
         self.fail(line);
         self.values = Vec::new();
+    }
+
+    /// Forgets what was asked for as well, as nobody wants the answer: the keys of a request may take
+    /// more memory than its place in a server's queue, which is all that is bounded then.
+    pub(super) fn abandon(&mut self, line: &[u8]) {
+        self.overflow(line);
+        self.keys = Vec::new();
+        self.text = Vec::new();
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -7,7 +7,8 @@
 use super::client::Client;
 use super::id::{ClientId, ConnId};
 use super::request::Intake;
-use super::{Mux, next_guess};
+use super::server::Servers;
+use super::{Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::memcache::Wire;
 use crate::spares::SMALL_MAX;
@@ -44,21 +45,22 @@ impl Mux {
     #[cold]
     pub(super) fn send_large(&mut self, id: ClientId, conn: ConnId, wire: &Wire<'_>) -> Intake {
         let len = wire.size_hint();
-        let moves = matches!(wire, Wire::Verbatim(_)) && len >= self.move_min;
+        let moves = matches!(wire, Wire::Verbatim(_)) && len >= self.clients.move_min;
         if moves || len > SMALL_MAX {
-            self.clients[id.index()].expect_large(len);
+            self.clients[id].expect_large(len);
         }
         if moves {
-            return Intake::Moves(conn);
+            self.clients.moves = Some(conn);
+            return Intake::Moves;
         }
         if len > SMALL_MAX {
-            let mut request = self.spares.take_for(len + REWRITTEN_MORE);
+            let mut request = self.shared.spares.take_for(len + REWRITTEN_MORE);
             wire.write(&mut request);
-            self.fill_newest(conn, request);
+            self.servers.fill_newest(&mut self.shared, conn, request);
         } else {
-            let out = &mut self.conns[conn.index()].out;
-            let bytes = out.append(&mut self.spares, |out| wire.write(out));
-            self.weigh_newest(conn, bytes);
+            let out = &mut self.servers[conn].out;
+            let bytes = out.append(&mut self.shared.spares, |out| wire.write(out));
+            self.servers.weigh_newest(conn, bytes);
         }
         Intake::Accepted
     }
@@ -66,19 +68,21 @@ impl Mux {
     /// Gives a connection the first `len` bytes of `input` with their memory. What follows them is left.
     #[cold]
     pub(super) fn move_request(&mut self, conn: ConnId, input: Buffer, len: usize) -> Buffer {
-        match input.split_large(len, &mut self.spares) {
+        match input.split_large(len, &mut self.shared.spares) {
             Ok((request, rest)) => {
-                self.fill_newest(conn, request);
+                self.servers.fill_newest(&mut self.shared, conn, request);
                 rest
             }
             Err(_) => unreachable!("what is shorter does not move"),
         }
     }
+}
 
+impl Servers {
     /// Gives the newest request of a connection its bytes.
-    fn fill_newest(&mut self, id: ConnId, request: Vec<u8>) {
+    fn fill_newest(&mut self, shared: &mut Shared, id: ConnId, request: Vec<u8>) {
         let bytes = request.len();
-        self.conns[id.index()].out.append_large(request, &mut self.spares);
+        self.conns[id.index()].out.append_large(request, &mut shared.spares);
         self.weigh_newest(id, bytes);
     }
 
@@ -89,6 +93,6 @@ impl Mux {
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
         conn.unsent_bytes += bytes;
         conn.pending_bytes += bytes;
-        self.servers[conn.server.index()].stats.request_bytes.add(bytes as u64);
+        self.all[conn.server.index()].stats.request_bytes.add(bytes as u64);
     }
 }

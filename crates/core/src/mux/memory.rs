@@ -3,13 +3,15 @@
 //! Everything that grows with what a client does counts: its unfinished request (with the memory
 //! reserved for it, if that is much), the replies that it
 //! has not taken, with the memory around them, and an entry for each request in flight. The one
-//! rule: `Mux::memory` is the sum of what is accounted for each client.
+//! rule: `Clients::memory` is the sum of what is accounted for each client.
 
-use super::Mux;
 use super::client::Client;
+use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
-use super::slots::Slot;
+use super::slots::{Slot, State};
+use super::{Mux, Shared};
+use alloc::vec::Vec;
 
 /// What a request in flight costs besides its bytes: its slot, and its place in a server's queue.
 pub(super) const ENTRY_BYTES: usize = size_of::<Slot>() + size_of::<Pending>();
@@ -42,21 +44,31 @@ impl Client {
     fn held(&self) -> usize {
         self.backlog() + self.overhead + self.input.len()
     }
+
+    /// As [`Clients::account`], when it can only hold less than before.
+    #[inline]
+    pub(super) fn account_less(&mut self, memory: &mut usize) {
+        let held = self.held().min(self.accounted);
+        *memory = *memory - self.accounted + held;
+        self.accounted = held;
+    }
 }
 
 impl Mux {
     /// Bytes held for clients: their unfinished requests, replies that they have not taken, and an
     /// entry for each of their requests in flight.
     pub fn memory(&self) -> usize {
-        self.memory
+        self.clients.memory
     }
+}
 
+impl Clients {
     /// Brings [`Mux::memory`] up to date with one client; sheds the greediest if it is too much.
     ///
     /// In line, as it is asked for every reply and mostly has nothing to do.
     #[inline(always)]
-    pub(super) fn account(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
+    pub(super) fn account(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self.list[id.index()];
         if client.must_close {
             return;
         }
@@ -64,38 +76,41 @@ impl Mux {
         self.memory = self.memory - client.accounted + held;
         client.accounted = held;
         client.counted_overhead = client.overhead;
-        if self.memory > self.options.limits.memory_max {
-            self.shed();
+        if self.memory > shared.options.limits.memory_max {
+            self.shed(shared);
         }
     }
 
     #[inline(never)]
-    pub(super) fn account_now(&mut self, id: ClientId) {
-        self.account(id);
-    }
-
-    /// As [`Mux::account`], for a client that can only hold less than before.
-    #[inline]
-    pub(super) fn account_less(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
-        let held = client.held().min(client.accounted);
-        self.memory = self.memory - client.accounted + held;
-        client.accounted = held;
+    pub(super) fn account_now(&mut self, shared: &mut Shared, id: ClientId) {
+        self.account(shared, id);
     }
 
     /// Closes the client that holds most: it alone has to bear it. What it holds is free at once,
-    /// though its socket is closed at the end of the turn only.
-    fn shed(&mut self) {
-        let greediest = self.clients.iter().max_by_key(|(_, client)| client.accounted);
+    /// though its socket is closed at the end of the turn only, and it gets nothing more.
+    #[cold]
+    fn shed(&mut self, shared: &mut Shared) {
+        let greediest = self.list.iter().max_by_key(|(_, client)| client.accounted);
         let Some((index, _)) = greediest else { return };
-        let client = &mut self.clients[index];
+        let client = &mut self.list[index];
         client.must_close = true;
-        client.end_input(&mut self.spares);
-        client.out.clear(&mut self.spares);
+        client.end_input(&mut shared.spares);
+        client.out.clear(&mut shared.spares);
+        client.held_bytes = 0;
         self.memory -= client.accounted;
         client.accounted = 0;
-        self.stats.limit_memory.add(1);
-        let id = client.id;
-        self.mark_client(id);
+        let (id, mut next) = (client.id, client.queue.head());
+        shared.stats.limit_memory.add(1);
+        self.mark(id);
+        while let Some(id) = next {
+            next = self.slots.next(id);
+            let slot = self.slots.slot(id);
+            match (slot.state, slot.join) {
+                // Its memory goes back to the system: there is a lot of it.
+                (State::Ready, _) => slot.reply = Vec::new(),
+                (State::Waiting, Some(join)) => self.abandon_join(shared, join),
+                _ => {}
+            }
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! client's queue like any request, and its answer leaves in its turn. The one rule: a question is
 //! answered once, whether its client is still there or not.
 
-use super::Mux;
+use super::clients::Clients;
 use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{SlotId, State};
+use super::{Mux, Shared};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -18,6 +19,10 @@ pub struct Question {
     slot: SlotId,
     what: Vec<u8>,
 }
+
+/// Questions of one turn; more are for the next one. A client that is given up goes with its requests
+/// at the end of the turn only, and questions are the only ones that no server's queue bounds.
+const QUESTIONS_MAX: usize = 1024;
 
 impl Question {
     /// The request as the client wrote it, without the end of its line: `stats settings`.
@@ -31,32 +36,53 @@ impl Mux {
     /// client has asked after it waits for the answer, and its memory is kept for so long.
     pub fn next_question(&mut self) -> Option<Question> {
         loop {
-            let id = self.questions.pop_front()?;
-            let slot = self.slots.slot(id);
+            let id = self.clients.questions.pop_front()?;
+            let slot = self.clients.slots.slot(id);
             let what = mem::take(&mut slot.reply);
             if slot.state != State::Orphan {
-                self.clients[slot.client.index()].overhead -= what.capacity();
+                self.clients.list[slot.client.index()].overhead -= what.capacity();
                 return Some(Question { slot: id, what });
             }
             // Its client went away before anybody looked.
-            self.slots.remove(id);
-            self.reply_spares.give(what);
+            self.clients.slots.remove(id);
+            self.clients.reply_spares.give(what);
         }
     }
 
     /// Answers a question: the client gets these bytes as they are, after the replies to what it
     /// asked before. A client that went away meanwhile gets nothing, which is no error.
     pub fn answer_question(&mut self, question: Question, reply: &[u8]) {
-        self.answer(question.slot, reply);
-        self.reply_spares.give(question.what);
+        let slot = self.clients.slots.slot(question.slot);
+        let (client, is_wanted) = (slot.client, slot.state == State::Waiting);
+        if is_wanted && !self.clients[client].must_close {
+            self.clients.answer(&mut self.shared, question.slot, reply);
+            self.clients.account(&mut self.shared, client);
+        } else {
+            self.clients.answer(&mut self.shared, question.slot, &b""[..]);
+        }
+        self.clients.reply_spares.give(question.what);
     }
+}
 
-    /// Keeps a question until the embedder looks. What it asks is kept where its answer will be.
-    pub(super) fn take_question(&mut self, id: ClientId, what: &[u8]) -> Intake {
-        let slot = self.insert_slot(id, 0, State::Waiting);
+impl Clients {
+    /// Keeps a question until the embedder looks. What it asks is kept where its answer will be. It
+    /// counts as a key, so that a client has only as many questions in a turn as its window has room
+    /// for answers.
+    pub(super) fn take_question(
+        &mut self,
+        shared: &mut Shared,
+        id: ClientId,
+        what: &[u8],
+    ) -> Intake {
+        if self.questions.len() >= QUESTIONS_MAX {
+            shared.stats.limit_client_paused.add(1);
+            self.make_resumable(id);
+            return Intake::Blocked;
+        }
+        let slot = self.insert_slot(shared, id, 1, State::Waiting);
         let mut kept = self.reply_spares.take();
         kept.extend_from_slice(what);
-        self.clients[id.index()].overhead += kept.capacity();
+        self[id].overhead += kept.capacity();
         self.slots.slot(slot).reply = kept;
         self.questions.push_back(slot);
         Intake::Accepted

@@ -5,10 +5,11 @@
 
 use super::backpressure::Hold;
 use super::client::Client;
+use super::clients::Clients;
 use super::join::Join;
 use super::memory::ENTRY_BYTES;
 use super::slots::{SlotId, Slots, State};
-use super::{ClientId, Mux};
+use super::{ClientId, Shared};
 use crate::protocol::Refusal;
 use crate::spares::{SMALL_MAX, Spares};
 use alloc::vec::Vec;
@@ -80,13 +81,13 @@ impl Reply for &Join {
     }
 }
 
-impl Mux {
+impl Clients {
     /// Answers a request.
     #[inline(always)]
-    pub(super) fn answer(&mut self, id: SlotId, reply: impl Reply) {
+    pub(super) fn answer(&mut self, shared: &mut Shared, id: SlotId, reply: impl Reply) {
         let slot = self.slots.slot(id);
         match slot.state {
-            State::Silent => return self.end_silence(id),
+            State::Silent => return self.end_silence(shared, id),
             State::Orphan => {
                 self.slots.remove(id);
                 return;
@@ -94,51 +95,55 @@ impl Mux {
             State::Waiting | State::Ready | State::Barrier => {}
         }
         let client_id = slot.client;
-        let client = &mut self.clients[client_id.index()];
+        let client = &mut self.list[client_id.index()];
         let at_head = client.queue.head() == Some(id);
         let backlog = client.backlog();
         let out = if at_head {
-            client.out.tail(&mut self.spares)
+            client.out.tail(&mut shared.spares)
         } else {
             slot.state = State::Ready;
             slot.reply = self.reply_spares.take();
             &mut slot.reply
         };
         let before = out.len();
-        if backlog > 0 && backlog + reply.len() > self.options.limits.client_backlog_max {
-            self.stats.limit_client_backlog.add(1);
-            out.extend_from_slice(self.options.protocol.refusal(Refusal::Backlog));
+        if backlog > 0 && backlog + reply.len() > shared.options.limits.client_backlog_max {
+            shared.stats.limit_client_backlog.add(1);
+            out.extend_from_slice(shared.options.protocol.refusal(Refusal::Backlog));
         } else {
-            reply.append_to(out, &mut self.spares);
+            reply.append_to(out, &mut shared.spares);
         }
         let written = out.len() - before;
         client.learn(if slot.keys < 2 { written } else { written / slot.keys });
         if at_head {
             client.leave_queue(&mut self.slots, id);
-            client.mark(client_id, &mut self.dirty_clients);
+            client.mark(client_id, &mut self.dirty);
             let hold = client.hold;
             if client.queue.head().is_some() {
-                self.release(client_id);
+                self.release(shared, client_id);
             }
             match hold {
                 Hold::No => {}
-                Hold::Own => self.reconsider(client_id),
-                Hold::Barrier => self.pass_barrier(client_id),
-                Hold::Server | Hold::Resumable | Hold::NextInLine => {}
+                Hold::Own => self.reconsider(shared, client_id),
+                Hold::Barrier => self.pass_barrier(shared, client_id),
+                Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
             }
         } else {
             client.held_bytes += written;
             client.overhead += slot.reply.capacity() - written;
-            self.account(client_id);
+            self.account(shared, client_id);
         }
     }
 
     /// Answers a request that needs no server, in its turn.
-    pub(super) fn answer_here(&mut self, id: ClientId, reply: &[u8]) {
-        let client = &mut self.clients[id.index()];
+    pub(super) fn answer_here(&mut self, shared: &mut Shared, id: ClientId, reply: &[u8]) {
+        let client = &mut self.list[id.index()];
+        if client.must_close {
+            return;
+        }
         let Some(tail) = client.queue.tail() else {
-            client.out.tail(&mut self.spares).extend_from_slice(reply);
-            return self.mark_client(id);
+            client.out.tail(&mut shared.spares).extend_from_slice(reply);
+            self.mark(id);
+            return self.account(shared, id);
         };
         let last = self.slots.slot(tail);
         if last.state == State::Ready {
@@ -147,44 +152,43 @@ impl Mux {
             last.reply.extend_from_slice(reply);
             client.held_bytes += reply.len();
             client.overhead += last.reply.capacity() - last.reply.len();
-            self.account(id);
+            self.account(shared, id);
         } else if !reply.is_empty() {
-            let slot = self.insert_slot(id, 0, State::Waiting);
-            self.answer(slot, reply);
+            let slot = self.insert_slot(shared, id, 0, State::Waiting);
+            self.answer(shared, slot, reply);
         }
     }
 
     /// A request without reply is done.
-    fn end_silence(&mut self, id: SlotId) {
+    fn end_silence(&mut self, shared: &mut Shared, id: SlotId) {
         let slot = self.slots.remove(id);
-        let Some(client) = self.clients.get_mut(slot.client.index()) else { return };
+        let Some(client) = self.list.get_mut(slot.client.index()) else { return };
         if client.id == slot.client {
             client.silent -= 1;
             client.overhead -= ENTRY_BYTES;
-            let hold = client.hold;
-            self.account_less(slot.client);
-            if hold == Hold::Barrier {
-                self.pass_barrier(slot.client);
+            client.account_less(&mut self.memory);
+            if client.hold == Hold::Barrier {
+                self.pass_barrier(shared, slot.client);
             }
         }
     }
 
     /// Answers a client's barrier if it is the last thing on its way. It is the client's last request
     /// as long as the client is held for it.
-    fn pass_barrier(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
+    fn pass_barrier(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self.list[id.index()];
         let Some(head) = client.queue.head().filter(|_| client.silent == 0) else { return };
         if self.slots.slot(head).state == State::Barrier {
             let answer = mem::take(&mut self.slots.slot(head).reply);
-            self.answer(head, answer.as_slice());
-            self.spares.give(answer);
+            self.answer(shared, head, answer.as_slice());
+            shared.spares.give(answer);
             self.make_resumable(id);
         }
     }
 
     /// Lets the replies leave that are here and whose turn it is now.
-    fn release(&mut self, id: ClientId) {
-        let client = &mut self.clients[id.index()];
+    fn release(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self.list[id.index()];
         while let Some(head) = client.queue.head() {
             let slot = self.slots.slot(head);
             if slot.state != State::Ready {
@@ -193,9 +197,9 @@ impl Mux {
             let reply = mem::take(&mut slot.reply);
             client.held_bytes -= reply.len();
             client.overhead -= reply.capacity() - reply.len();
-            let out = client.out.tail(&mut self.spares);
+            let out = client.out.tail(&mut shared.spares);
             if reply.capacity() > SMALL_MAX {
-                reply.append_to(out, &mut self.spares);
+                reply.append_to(out, &mut shared.spares);
             } else {
                 out.extend_from_slice(&reply);
                 self.reply_spares.give(reply);

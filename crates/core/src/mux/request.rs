@@ -6,10 +6,9 @@
 
 use super::backpressure::Hold;
 use super::conn::Pending;
-use super::id::{ClientId, ConnId, ServerId};
+use super::id::ClientId;
 use super::join::{Join, SplitError};
-use super::memory::ENTRY_BYTES;
-use super::slots::{SlotId, State};
+use super::slots::State;
 use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::error::ServerError;
@@ -28,8 +27,8 @@ use core::mem;
 pub(super) enum Intake {
     /// It is queued or answered.
     Accepted,
-    /// It is queued for a connection, which gets its bytes with their memory.
-    Moves(ConnId),
+    /// It is queued for the connection `Clients::moves`, which gets its bytes with their memory.
+    Moves,
     /// It must be taken again later; the client is held.
     Blocked,
     /// It was the client's last.
@@ -39,81 +38,83 @@ pub(super) enum Intake {
 impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
-        self.return_due(now);
+        self.servers.return_due(&mut self.shared, now);
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Many(many) => self.take_many(id, many, now),
             Request::All(all) => self.take_all(id, all, now),
             Request::Barrier(answer) => self.take_barrier(id, answer),
             Request::Answer(answer) => self.answer_at_once(id, answer),
-            Request::Question(what) => self.take_question(id, what),
+            Request::Question(what) => self.clients.take_question(&mut self.shared, id, what),
             Request::Refused { error, skip, limit } => {
-                self.clients[id.index()].skip = *skip;
+                self.clients[id].skip = *skip;
                 self.refuse(id, error, *limit);
                 Intake::Accepted
             }
             Request::Lost { error, limit } => {
-                self.stats.client_framing_lost.add(1);
+                self.shared.stats.client_framing_lost.add(1);
                 match limit {
                     Limit::ItemSize | Limit::Keys | Limit::Line => {
                         self.limit_counter(*limit).add(1);
                     }
-                    Limit::Binary => self.events.push_back(Event::BinaryClient),
+                    Limit::Binary => self.shared.events.push_back(Event::BinaryClient),
                     Limit::Grammar | Limit::Http => {}
                 }
-                self.answer_here(id, error);
-                self.end_input(id);
+                self.clients.answer_here(&mut self.shared, id, error);
+                self.clients.end_input(&mut self.shared, id);
                 Intake::Closed
             }
             Request::Quit => {
-                self.end_input(id);
+                self.clients.end_input(&mut self.shared, id);
                 Intake::Closed
             }
         };
         if taken != Intake::Blocked {
-            self.stats.requests.add(1);
+            self.shared.stats.requests.add(1);
         }
         taken
     }
 
     fn answer_at_once(&mut self, id: ClientId, reply: &[u8]) -> Intake {
-        self.answer_here(id, reply);
+        self.clients.answer_here(&mut self.shared, id, reply);
         Intake::Accepted
     }
 
     fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
         self.limit_counter(limit).add(1);
-        self.answer_here(id, error);
+        self.clients.answer_here(&mut self.shared, id, error);
     }
 
     fn limit_counter(&self, limit: Limit) -> &Counter {
         match limit {
-            Limit::Grammar | Limit::Binary | Limit::Http => &self.stats.client_request_errors,
-            Limit::ItemSize => &self.stats.limit_item_size,
-            Limit::Keys => &self.stats.limit_keys,
-            Limit::Line => &self.stats.limit_line,
+            Limit::Grammar | Limit::Binary | Limit::Http => {
+                &self.shared.stats.client_request_errors
+            }
+            Limit::ItemSize => &self.shared.stats.limit_item_size,
+            Limit::Keys => &self.shared.stats.limit_keys,
+            Limit::Line => &self.shared.stats.limit_line,
         }
     }
 
     /// A barrier is answered once nothing of its client is on its way, and what comes after it is
     /// not looked at before.
     fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Intake {
-        let client = &self.clients[id.index()];
+        let client = &self.clients[id];
         if client.silent == 0 && client.queue.head().is_none() {
             return self.answer_at_once(id, answer);
         }
-        let slot = self.insert_slot(id, 0, State::Barrier);
-        let mut reply = self.spares.take();
+        let slot = self.clients.insert_slot(&mut self.shared, id, 0, State::Barrier);
+        let mut reply = self.shared.spares.take();
         reply.extend_from_slice(answer);
-        self.slots.slot(slot).reply = reply;
-        self.hold(id, Hold::Barrier);
+        self.clients.slots.slot(slot).reply = reply;
+        self.clients.hold(id, Hold::Barrier);
         Intake::Accepted
     }
 
     /// Hop 6 and 7 (b) for a request with one key.
     #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
-        match self.options.protocol.plain_key(one) {
+        match self.shared.options.protocol.plain_key(one) {
             Some(key) => self.send_one(id, one, key, now),
             None => self.take_encoded(id, one, now),
         }
@@ -121,36 +122,36 @@ impl Mux {
 
     fn take_encoded(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         let mut room: KeyRoom = [0; 192];
-        let key = self.options.protocol.key_bytes(one, &mut room);
+        let key = self.shared.options.protocol.key_bytes(one, &mut room);
         self.send_one(id, one, key, now)
     }
 
     /// Sends a request to the server of its key, whose bytes are `key` however they are written.
     #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
-        let conn = match self.plan(key) {
-            Plan::To(server) => self.lane(id, server),
+        let conn = match self.servers.routes.plan(key) {
+            Plan::To(server) => self.servers.lane(&self.shared, id.index(), server),
             Plan::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 return Intake::Accepted;
             }
         };
         if self.must_wait(conn) {
-            return self.wait_for(id, conn);
+            return self.wait_for(id, conn, one.expect, now);
         }
-        if let Some(error) = self.lacking(conn, one.needs) {
+        if let Some(error) = self.servers.lacking(conn, one.needs) {
             return self.answer_at_once(id, error);
         }
         self.count_request(one.class, 1);
         if one.needs.meta {
-            self.stats.cmd_meta.add(1);
+            self.shared.stats.cmd_meta.add(1);
         }
-        let slot = self.new_slot(id, 1, one.expect);
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
         let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
-        let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class);
+        let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
         let pending = Pending { needs: one.needs, ..pending };
         let is_large = one.wire.size_hint() >= LARGE;
-        self.send(conn, pending, echo, now, |out| {
+        self.servers.send(&mut self.shared, conn, pending, echo, |out| {
             if !is_large {
                 one.wire.write(out);
             }
@@ -160,16 +161,16 @@ impl Mux {
 
     /// Hops 5 to 7 (b) for a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
-        let mut join = self.joins.begin(Merge::ByKey, self.options.protocol);
-        self.next_request += 1;
-        let request = self.next_request;
-        let keys_max = self.options.limits.keys_max;
+        let mut join = self.clients.joins.begin(Merge::ByKey, self.shared.options.protocol);
+        self.clients.next_request += 1;
+        let request = self.clients.next_request;
+        let keys_max = self.shared.options.limits.keys_max;
         let split = join.split(many, keys_max, |key, next_number| {
-            let conn = match self.plan(key) {
-                Plan::To(server) => self.lane(id, server),
+            let conn = match self.servers.routes.plan(key) {
+                Plan::To(server) => self.servers.lane(&self.shared, id.index(), server),
                 Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
             };
-            let number = self.conns[conn.index()].fragment_in(request, next_number);
+            let number = self.servers[conn].fragment_in(request, next_number);
             if number == next_number && self.must_wait(conn) {
                 return Err(SplitError::Full(conn));
             }
@@ -178,21 +179,22 @@ impl Mux {
         let error = match split {
             Ok(()) => {
                 self.count_request(many.class, join.key_count());
-                let slot = self.new_slot(id, join.key_count(), many.expect);
-                self.clients[id.index()].overhead += join.table_bytes();
+                let slot =
+                    self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
+                self.clients[id].overhead += join.table_bytes();
                 join.slot = slot;
                 self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
                     join.write_fragment(number, many.head, out);
                 });
-                self.account(id);
+                self.clients.account(&mut self.shared, id);
                 return Intake::Accepted;
             }
             Err(error) => error,
         };
-        self.joins.reuse(join);
-        let protocol = self.options.protocol;
+        self.clients.joins.reuse(join);
+        let protocol = self.shared.options.protocol;
         match error {
-            SplitError::Full(conn) => return self.wait_for(id, conn),
+            SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::BadKey => {
                 self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
@@ -206,21 +208,22 @@ impl Mux {
 
     /// Hops 5 to 7 (b) for a request to all servers.
     fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
-        if !self.options.allow_flush {
-            let refusal = self.options.protocol.refusal(Refusal::Flush);
+        if !self.shared.options.allow_flush {
+            let refusal = self.shared.options.protocol.refusal(Refusal::Flush);
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
-        let mut join = self.joins.begin(Merge::AllOk, self.options.protocol);
-        for index in 0..self.routes.members().len() {
-            let conn = self.lane(id, self.routes.members()[index]);
+        let mut join = self.clients.joins.begin(Merge::AllOk, self.shared.options.protocol);
+        for index in 0..self.servers.routes.members().len() {
+            let conn =
+                self.servers.lane(&self.shared, id.index(), self.servers.routes.members()[index]);
             if self.must_wait(conn) {
-                self.joins.reuse(join);
-                return self.wait_for(id, conn);
+                self.clients.joins.reuse(join);
+                return self.wait_for(id, conn, all.expect, now);
             }
             join.add_keyless(conn);
         }
-        self.stats.cmd_flush.add(1);
-        let slot = self.new_slot(id, 1, all.expect);
+        self.shared.stats.cmd_flush.add(1);
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, all.expect);
         join.slot = slot;
         self.send_fragments((all.expect, Class::Other), join, now, |_, _, out| {
             all.wire.write(out);
@@ -235,65 +238,32 @@ impl Mux {
         now: Instant,
         write: impl Fn(&Join, u32, &mut Vec<u8>),
     ) {
-        self.stats.fragments.add(join.fragments.len() as u64);
-        let id = self.joins.next_id();
-        self.slots.slot(join.slot).join = Some(id);
+        self.shared.stats.fragments.add(join.fragments.len() as u64);
+        let id = self.clients.joins.next_id();
+        self.clients.slots.slot(join.slot).join = Some(id);
         for (number, fragment) in (0..).zip(&join.fragments) {
-            let pending = Pending::new(Waiter::Fragment(id, number), expect, class);
-            self.send(fragment.conn, pending, (b"", b""), now, |out| write(&join, number, out));
+            let pending = Pending::new(Waiter::Fragment(id, number), expect, class, now);
+            self.servers.send(&mut self.shared, fragment.conn, pending, (b"", b""), |out| {
+                write(&join, number, out);
+            });
         }
-        self.joins.insert(join);
+        self.clients.joins.insert(join);
     }
 
-    /// A client's connection to a server: always the same one, so that what the client asks of the
-    /// server stays in order whatever `server_connections` is.
-    #[inline(always)]
-    fn lane(&self, id: ClientId, server: ServerId) -> ConnId {
-        let lanes = self.options.server_connections;
-        let lane = if lanes == 1 { 0 } else { id.index() % lanes };
-        self.conns[server.index() * lanes + lane].id
-    }
-
-    /// A slot for a request of `keys` keys, at the end of its client's queue unless the client
-    /// wants no reply.
-    #[inline]
-    pub(super) fn new_slot(&mut self, id: ClientId, keys: usize, expect: Expect) -> SlotId {
-        self.insert_slot(id, keys, if expect.is_silent() { State::Silent } else { State::Waiting })
-    }
-
-    #[inline]
-    pub(super) fn insert_slot(&mut self, id: ClientId, keys: usize, state: State) -> SlotId {
-        let client = &mut self.clients[id.index()];
-        let slot = self.slots.insert(id, keys, state);
-        client.overhead += ENTRY_BYTES;
-        let has_grown = client.has_grown();
-        if state == State::Silent {
-            client.silent += 1;
-        } else {
-            client.requests += 1;
-            client.keys += keys;
-            self.slots.push(&mut client.queue, slot);
-        }
-        if has_grown {
-            self.account_now(id);
-        }
-        slot
-    }
-
-    fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
-        self.stats.forward_error.add(1);
+    pub(super) fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {
+        self.shared.stats.forward_error.add(1);
         if expect.is_silent() {
             return;
         }
-        let mut line = mem::take(&mut self.line);
+        let mut line = mem::take(&mut self.shared.line);
         line.clear();
-        self.options.protocol.write_server_error(error, &mut line);
-        self.answer_here(id, &line);
-        self.line = line;
+        self.shared.options.protocol.write_server_error(error, &mut line);
+        self.clients.answer_here(&mut self.shared, id, &line);
+        self.shared.line = line;
     }
 
     fn count_request(&self, class: Class, keys: usize) {
-        let stats = &self.stats;
+        let stats = &self.shared.stats;
         let counter = match class {
             Class::Get => &stats.cmd_get,
             Class::Set | Class::Cas => &stats.cmd_set,

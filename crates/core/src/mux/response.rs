@@ -10,8 +10,9 @@ use super::failure::Blame;
 use super::id::ConnId;
 use super::join::values_len;
 use super::reply::Reply;
+use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Event, Mux, Options};
+use super::{Event, Mux, Options, Shared};
 use crate::buffer::Buffer;
 use crate::error::ServerError;
 use crate::message::{Outcome, Response};
@@ -25,7 +26,7 @@ impl Mux {
     /// Where a large reply may be read to, past what of it is there. Call
     /// [`Mux::handle_server_filled`] when it was tried, whatever came of it. None if the connection is not in the middle of one, nor likely to get one next.
     pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
-        let conn = &mut self.conns[id.index()];
+        let conn = &mut self.servers[id];
         // Room for a reply like the last one and no more, so that it can be handed on as it is. The
         // last one that is due gets a byte more: if that stays free, nothing is left to be read.
         let is_last = conn.pending.len() <= 1;
@@ -33,43 +34,69 @@ impl Mux {
         let is_likely = conn.reply_guess >= LARGE && is_read();
         let likely = if is_likely { conn.reply_guess } else { 0 };
         let need = likely.max(conn.need) + usize::from(is_last);
-        conn.input.room_for_large(need, likely + usize::from(is_last), &mut self.spares)
+        conn.input.room_for_large(need, likely + usize::from(is_last), &mut self.shared.spares)
     }
 
     /// Hop 10 (c): a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        match self.conns[id.index()].state {
-            ConnState::Open => {}
-            ConnState::Greeting => return self.take_greeting(id, bytes, now),
-            ConnState::Closed | ConnState::Opening => return,
-        }
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
-            let conn = &mut self.conns[id.index()];
-            let count = conn.input.top_up(rest, conn.need, &mut self.spares);
-            self.handle_server_filled(id, now);
-            let conn = &mut self.conns[id.index()];
-            if conn.state != ConnState::Open {
-                return;
-            }
-            rest = &rest[count - conn.input.give_back(count, &mut self.spares)..];
-        }
-        if rest.is_empty() {
-            return;
-        }
-        let used = self.take_responses(id, rest, now);
-        self.publish(id);
-        if used < rest.len() {
-            let input = &mut self.conns[id.index()].input;
-            input.tail(&mut self.spares).extend_from_slice(&rest[used..]);
-        }
+        self.servers.take_bytes((&mut self.shared, &mut self.clients), id, bytes, now);
+        self.wake_waiters(id);
     }
 
     /// Hop 10 (c), when bytes were read into [`Mux::conn_input`], or could not be.
     pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
+        self.servers.take_filled((&mut self.shared, &mut self.clients), id, now);
+        self.wake_waiters(id);
+    }
+}
+
+impl Servers {
+    pub(super) fn take_bytes(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        match self.conns[id.index()].state {
+            ConnState::Open => {}
+            ConnState::Greeting => return self.take_greeting((shared, answers), id, bytes, now),
+            ConnState::Closed | ConnState::Opening => return,
+        }
+        self[id].note_heard(now);
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut shared.spares);
+            self.take_filled((shared, answers), id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return;
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut shared.spares)..];
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let used = self.take_responses((shared, answers), id, rest, now);
+        self.publish(id);
+        if used < rest.len() {
+            let input = &mut self.conns[id.index()].input;
+            input.tail(&mut shared.spares).extend_from_slice(&rest[used..]);
+        }
+    }
+
+    fn take_filled(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         if conn.input.is_empty() {
-            conn.input.clear(&mut self.spares);
+            conn.input.clear(&mut shared.spares);
+        } else {
+            conn.note_heard(now);
         }
         let is_whole = !conn.input.is_empty() && conn.input.len() >= conn.need;
         if conn.state != ConnState::Open || !is_whole {
@@ -77,25 +104,31 @@ impl Mux {
         }
         let mut input = mem::take(&mut conn.input);
         if input.len() >= LARGE {
-            input = self.move_response(id, input, now);
+            input = self.move_response((shared, answers), id, input, now);
         }
-        let used = self.take_responses(id, input.as_slice(), now);
-        input.consume(used, &mut self.spares);
+        let used = self.take_responses((shared, answers), id, input.as_slice(), now);
+        input.consume(used, &mut shared.spares);
         self.conns[id.index()].input = input;
         self.publish(id);
     }
 
     /// Takes the reply at the head of `input` with its memory, if it is most of it: copying a large
     /// reply costs as much as reading it. What follows it is left.
-    fn move_response(&mut self, id: ConnId, input: Buffer, now: Instant) -> Buffer {
+    fn move_response(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        input: Buffer,
+        now: Instant,
+    ) -> Buffer {
         let conn = &self.conns[id.index()];
         let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
         let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
-        match self.parse_head(id, &pending, input.as_slice()) {
-            Response::Whole { len, outcome } => match input.split_large(len, &mut self.spares) {
+        match self.parse_head(shared, id, &pending, input.as_slice()) {
+            Response::Whole { len, outcome } => match input.split_large(len, &mut shared.spares) {
                 Ok((reply, rest)) => {
-                    self.finish(id, &pending, (outcome, reply), now);
+                    self.finish((shared, answers), id, &pending, (outcome, reply), now);
                     rest
                 }
                 Err(input) => input,
@@ -106,16 +139,22 @@ impl Mux {
 
     /// What stands at the head of a connection's bytes, which answers `pending`.
     #[inline]
-    fn parse_head(&self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
+    fn parse_head(&self, shared: &Shared, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
         let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
         let echo = echo.split_at(pending.echo.0.into());
-        let Options { protocol, limits, .. } = &self.options;
+        let Options { protocol, limits, .. } = &shared.options;
         protocol.parse_reply(bytes, pending.expect, echo, limits.item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
     /// connection was given up.
-    fn take_responses(&mut self, id: ConnId, bytes: &[u8], now: Instant) -> usize {
+    fn take_responses(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        bytes: &[u8],
+        now: Instant,
+    ) -> usize {
         let mut used = 0;
         self.conns[id.index()].need = 0;
         loop {
@@ -126,27 +165,27 @@ impl Mux {
             if used == bytes.len() {
                 break;
             }
-            let asked = self.conns[id.index()].oldest_asked();
-            let Some(pending) = asked else {
-                self.give_up(id, Blame::Nobody, now);
+            let Some(pending) = conn.oldest_asked() else {
+                self.give_up((shared, answers), id, Blame::Nobody, now);
                 return bytes.len();
             };
-            if self.options.protocol.has_values(pending.expect) {
-                let Some(len) = self.take_values(id, &pending, &bytes[used..]) else {
-                    self.give_up(id, Blame::Server, now);
+            if shared.options.protocol.has_values(pending.expect) {
+                let Some(len) = self.take_values((shared, answers), id, &pending, &bytes[used..])
+                else {
+                    self.give_up((shared, answers), id, Blame::Server, now);
                     return bytes.len();
                 };
                 used += len;
             }
             let rest = &bytes[used..];
-            match self.parse_head(id, &pending, rest) {
+            match self.parse_head(shared, id, &pending, rest) {
                 Response::Whole { len, outcome } => {
-                    self.finish(id, &pending, (outcome, &rest[..len]), now);
+                    self.finish((shared, answers), id, &pending, (outcome, &rest[..len]), now);
                     used += len;
                 }
                 Response::TooLarge(len) => {
                     let here = len.min(rest.len());
-                    self.skip_value(id, &pending, len - here, now);
+                    self.skip_value((shared, answers), id, &pending, (len - here, now));
                     used += here;
                 }
                 Response::Partial(need) => {
@@ -154,7 +193,7 @@ impl Mux {
                     break;
                 }
                 Response::Value { .. } | Response::Mismatch => {
-                    self.give_up(id, Blame::Server, now);
+                    self.give_up((shared, answers), id, Blame::Server, now);
                     return bytes.len();
                 }
             }
@@ -164,24 +203,31 @@ impl Mux {
 
     /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
     /// `append`), of which `missing` bytes are still to come; they are thrown away.
-    fn skip_value(&mut self, id: ConnId, pending: &Pending, missing: usize, now: Instant) {
-        self.stats.limit_item_size.add(1);
+    fn skip_value(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        pending: &Pending,
+        (missing, now): (usize, Instant),
+    ) {
+        shared.stats.limit_item_size.add(1);
         self.conns[id.index()].skip = missing;
         match pending.waiter {
-            Waiter::Fragment(join, _) => self.refuse_values(join),
+            Waiter::Fragment(join, _) => answers.refuse_values(shared, join),
             // The end of a fragment's values is still to come.
-            Waiter::Nobody if self.options.protocol.has_values(pending.expect) => {}
+            Waiter::Nobody if shared.options.protocol.has_values(pending.expect) => {}
             Waiter::Slot(_) | Waiter::Nobody => {
-                let error = self.options.protocol.refusal(Refusal::TooLarge);
-                self.finish(id, pending, (Outcome::Error, error), now);
+                let error = shared.options.protocol.refusal(Refusal::TooLarge);
+                self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
             }
         }
     }
 
-    /// Hop 12: a whole reply meets its request.
-    #[inline]
+    /// Hop 12: a whole reply meets its request. In line, or each reply costs forty instructions more.
+    #[inline(always)]
     fn finish(
         &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
         pending: &Pending,
         (outcome, reply): (Outcome, impl Reply),
@@ -192,19 +238,20 @@ impl Mux {
             conn.learn(reply.len());
         }
         conn.pending.pop_front();
+        conn.answered = now;
         conn.pending_bytes -= pending.bytes as usize;
         conn.expired = conn.expired.saturating_sub(1);
         if pending.echo != (0, 0) {
             conn.echo.advance(pending.echo_len());
         }
-        let server = &mut self.servers[conn.server.index()];
+        let server = &mut self.all[conn.server.index()];
         let stats = &server.stats;
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
         if server.is_down {
             server.is_down = false;
             stats.more.is_down.set(0);
-            self.events.push_back(Event::Answers { server: conn.server });
+            shared.events.push_back(Event::Answers { server: conn.server });
         }
         // A server may refuse a large value before it has all of it.
         if conn.unsent > conn.pending.len() {
@@ -218,30 +265,41 @@ impl Mux {
         if pending.waiter != Waiter::Nobody {
             server.health.note_success();
         }
-        self.complete(pending, outcome, reply);
-        self.wake_waiters(id);
+        answers.complete(shared, pending, outcome, reply);
         if self.leaving > 0 {
-            self.retire_if_idle(id);
+            self.retire_if_idle(shared, id);
         }
     }
 
     /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
-    fn take_values(&mut self, id: ConnId, pending: &Pending, bytes: &[u8]) -> Option<usize> {
+    fn take_values(
+        &self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        pending: &Pending,
+        bytes: &[u8],
+    ) -> Option<usize> {
         let taken = match pending.waiter {
-            Waiter::Fragment(join, number) => self.file_values(join, number, bytes),
+            Waiter::Fragment(join, number) => answers.take_values(shared, (join, number), bytes),
             Waiter::Slot(_) | Waiter::Nobody => {
-                let Options { protocol, limits, .. } = &self.options;
+                let Options { protocol, limits, .. } = &shared.options;
                 Some(values_len(*protocol, bytes, limits.item_size_max))
             }
         };
         let server = self.conns[id.index()].server.index();
-        self.servers[server].stats.response_bytes.add(taken.unwrap_or(0) as u64);
+        self.all[server].stats.response_bytes.add(taken.unwrap_or(0) as u64);
         taken
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.
-    pub(super) fn give_up(&mut self, id: ConnId, blame: Blame, now: Instant) {
-        self.stats.desync_total.add(1);
-        self.abort_conn(id, ServerError::Desync, blame, now);
+    pub(super) fn give_up(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        blame: Blame,
+        now: Instant,
+    ) {
+        shared.stats.desync_total.add(1);
+        self.abort_conn((shared, answers), id, (ServerError::Desync, blame), now);
     }
 }

@@ -4,20 +4,23 @@
 //! go. The one rule: a server that is no longer in the pool gets no new request, and goes when the
 //! last of its requests is answered.
 
-use super::conn::Conn;
+use super::conn::{Conn, Pending};
 use super::id::{ConnId, ServerId};
-use super::{Event, Mux};
+use super::join::JoinId;
+use super::reply::Reply;
+use super::{Dirty, Event, Mux, Places, Shared};
 use crate::error::ServerError;
 use crate::health::Health;
+use crate::message::Outcome;
 use crate::ring::Ring;
-use crate::route::{Plan, Routes};
+use crate::route::Routes;
 use crate::stats::ServerStats;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::ops::{Index, IndexMut, Range};
 
 /// A server of the pool.
 #[derive(Debug)]
@@ -34,6 +37,64 @@ pub(super) struct Server {
     pub(super) stats: Arc<ServerStats>,
 }
 
+/// Who gets what the servers answer: clients, or a program in which the servers are embedded.
+pub(super) trait Answers {
+    /// A request has ended, with a reply or with an error in the place of one.
+    fn complete(
+        &mut self,
+        shared: &mut Shared,
+        pending: &Pending,
+        outcome: Outcome,
+        reply: impl Reply,
+    );
+
+    /// Takes the values of a fragment at the head of `bytes`. Says how many bytes they were; none if
+    /// the fragment did not ask for one of them.
+    fn take_values(
+        &mut self,
+        shared: &mut Shared,
+        fragment: (JoinId, u32),
+        bytes: &[u8],
+    ) -> Option<usize>;
+
+    /// A value of a fragment is too large.
+    fn refuse_values(&mut self, shared: &mut Shared, join: JoinId);
+}
+
+/// The servers of a pool with their connections, and what is queued on each.
+#[derive(Debug)]
+pub(super) struct Servers {
+    pub(super) routes: Routes,
+    pub(super) all: Places<Server>,
+    /// When the first ejected server returns.
+    next_return: Option<Instant>,
+    /// Those of a server stand side by side, at its place times `server_connections`.
+    pub(super) conns: Vec<Conn>,
+    /// The ids of all connections.
+    pub(super) conn_ids: Vec<ConnId>,
+    pub(super) dirty: Dirty<ConnId>,
+    /// How many servers are leaving the pool.
+    pub(super) leaving: usize,
+    /// No request runs out of time before this.
+    pub(super) next_expiry: Option<Instant>,
+}
+
+impl Index<ConnId> for Servers {
+    type Output = Conn;
+
+    #[inline(always)]
+    fn index(&self, id: ConnId) -> &Conn {
+        &self.conns[id.index()]
+    }
+}
+
+impl IndexMut<ConnId> for Servers {
+    #[inline(always)]
+    fn index_mut(&mut self, id: ConnId) -> &mut Conn {
+        &mut self.conns[id.index()]
+    }
+}
+
 impl Mux {
     /// Changes the servers of the pool to the members of `ring`, of which `stats` has the figures in
     /// their order.
@@ -45,26 +106,70 @@ impl Mux {
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
     pub fn set_servers(&mut self, ring: Ring, stats: &[Arc<ServerStats>]) {
+        self.servers.change(&mut self.shared, ring, stats);
+        self.wake_all();
+    }
+
+    /// The servers that are on the ring or may return to it, in its order.
+    pub fn servers(&self) -> &[ServerId] {
+        self.servers.routes.members()
+    }
+
+    /// The place of a server among [`Mux::servers`]; none once it has left the pool.
+    pub fn position_of(&self, id: ServerId) -> Option<usize> {
+        self.servers.routes.members().iter().position(|member| *member == id)
+    }
+
+    /// Whether a server is ejected.
+    pub fn is_ejected(&self, id: ServerId) -> bool {
+        !self.servers.all[id.index()].health.is_live()
+    }
+
+    /// The ring as it is now.
+    pub fn ring(&self) -> &Ring {
+        self.servers.routes.ring()
+    }
+}
+
+impl Servers {
+    pub(super) fn new(shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) -> Self {
+        let mut servers = Self {
+            routes: Routes::new(ring.clone(), Vec::new()),
+            all: Places::new(),
+            next_return: None,
+            conns: Vec::new(),
+            conn_ids: Vec::new(),
+            dirty: Dirty::new(),
+            leaving: 0,
+            next_expiry: None,
+        };
+        servers.set_ring(shared, ring, stats, BTreeMap::new());
+        servers
+    }
+
+    /// As [`Mux::set_servers`].
+    fn change(&mut self, shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) {
         let before = self.routes.members().to_vec();
         let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
         for &id in before.iter().rev() {
-            known.entry(self.servers[id.index()].name.clone()).or_default().push(id);
+            known.entry(self.all[id.index()].name.clone()).or_default().push(id);
         }
-        self.set_ring(ring, stats, known);
+        self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
         for id in before.into_iter().filter(|id| !stay.contains(id)) {
-            self.servers[id.index()].is_leaving = true;
+            self.all[id.index()].is_leaving = true;
             self.leaving += 1;
-            for place in self.conns_of(id) {
-                self.retire_if_idle(self.conns[place].id);
+            for place in Self::conns_of(shared, id) {
+                self.retire_if_idle(shared, self.conns[place].id);
             }
         }
         self.rebuild_ring();
     }
 
     /// Makes a ring's members servers; those that are `known` by their name are the ones they were.
-    pub(super) fn set_ring(
+    fn set_ring(
         &mut self,
+        shared: &mut Shared,
         ring: Ring,
         stats: &[Arc<ServerStats>],
         mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
@@ -73,23 +178,28 @@ impl Mux {
         let mut members = Vec::with_capacity(stats.len());
         for (member, stats) in ring.members().iter().zip(stats) {
             let kept = known.get_mut(&member.name).and_then(Vec::pop);
-            members.push(kept.unwrap_or_else(|| self.add_server(&member.name, stats)));
+            members.push(kept.unwrap_or_else(|| self.add_server(shared, &member.name, stats)));
         }
         self.routes = Routes::new(ring, members);
     }
 
-    fn add_server(&mut self, name: &[u8], stats: &Arc<ServerStats>) -> ServerId {
-        let id = ServerId::new(self.servers.next(), self.next_generation());
-        self.servers.insert(Server {
+    fn add_server(
+        &mut self,
+        shared: &mut Shared,
+        name: &[u8],
+        stats: &Arc<ServerStats>,
+    ) -> ServerId {
+        let id = ServerId::new(self.all.next(), shared.next_generation());
+        self.all.insert(Server {
             name: name.into(),
-            conns: self.options.server_connections,
+            conns: shared.options.server_connections,
             health: Health::default(),
             is_down: false,
             is_leaving: false,
             stats: Arc::clone(stats),
         });
-        for place in self.conns_of(id) {
-            let conn = ConnId::new(place, self.next_generation());
+        for place in Self::conns_of(shared, id) {
+            let conn = ConnId::new(place, shared.next_generation());
             self.conn_ids.push(conn);
             let conn = Conn::new(conn, id);
             match self.conns.get_mut(place) {
@@ -101,105 +211,201 @@ impl Mux {
     }
 
     /// The places of a server's connections.
-    pub(super) fn conns_of(&self, id: ServerId) -> Range<usize> {
-        let lanes = self.options.server_connections;
+    pub(super) fn conns_of(shared: &Shared, id: ServerId) -> Range<usize> {
+        let lanes = shared.options.server_connections;
         id.index() * lanes..(id.index() + 1) * lanes
     }
 
     /// Lets the connection of a server that leaves go, if nothing waits on it.
-    pub(super) fn retire_if_idle(&mut self, id: ConnId) {
+    pub(super) fn retire_if_idle(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
-        let is_leaving = self.servers[conn.server.index()].is_leaving;
+        let is_leaving = self.all[conn.server.index()].is_leaving;
         if is_leaving && conn.pending.is_empty() && !conn.is_retired {
             conn.must_close = true;
             conn.is_retired = true;
-            self.clear_conn(id);
-            self.wake_waiters(id);
-            self.mark_conn(id);
+            self.clear_conn(shared, id);
+            self.mark(id);
         }
     }
 
     /// Forgets a connection that nothing waits on, and its server with the last one.
-    pub(super) fn remove_conn(&mut self, id: ConnId) {
-        let generation = self.next_generation();
+    pub(super) fn remove_conn(&mut self, shared: &mut Shared, id: ConnId) {
+        let generation = shared.next_generation();
         let conn = &mut self.conns[id.index()];
         let server = conn.server.index();
         // Nobody knows this id.
         conn.id = ConnId::new(id.index(), generation);
         self.conn_ids.retain(|other| *other != id);
-        self.dirty_conns.forget(id);
-        self.servers[server].conns -= 1;
-        if self.servers[server].conns == 0 {
+        self.dirty.forget(id);
+        self.all[server].conns -= 1;
+        if self.all[server].conns == 0 {
             self.leaving -= 1;
-            self.servers.free(server);
+            self.all.free(server);
         }
     }
 
-    /// The servers that are on the ring or may return to it, in its order.
-    pub fn servers(&self) -> &[ServerId] {
-        self.routes.members()
-    }
-
-    /// The place of a server among [`Mux::servers`]; none once it has left the pool.
-    pub fn position_of(&self, id: ServerId) -> Option<usize> {
-        self.routes.members().iter().position(|member| *member == id)
-    }
-
-    /// Whether a server is ejected.
-    pub fn is_ejected(&self, id: ServerId) -> bool {
-        !self.servers[id.index()].health.is_live()
-    }
-
-    /// The ring as it is now.
-    pub fn ring(&self) -> &Ring {
-        self.routes.ring()
-    }
-
-    /// Where a request for `key` goes.
+    /// The connection to a server for who asks, given by a number: always the same one, so that what
+    /// somebody asks of the server stays in order whatever `server_connections` is.
     #[inline(always)]
-    pub(super) fn plan(&mut self, key: &[u8]) -> Plan {
-        self.routes.plan(key)
+    pub(super) fn lane(&self, shared: &Shared, asker: usize, server: ServerId) -> ConnId {
+        let lanes = shared.options.server_connections;
+        let lane = if lanes == 1 { 0 } else { asker % lanes };
+        self.conns[server.index() * lanes + lane].id
+    }
+
+    /// The next connection that needs its socket looked after.
+    pub(super) fn next_dirty(&mut self) -> Option<ConnId> {
+        let id = self.dirty.pop()?;
+        self.conns[id.index()].dirty = false;
+        self.publish(id);
+        Some(id)
+    }
+
+    /// When [`Mux::handle_timeout`] has something to do for a server.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        [self.next_expiry, self.next_return].into_iter().flatten().min()
+    }
+
+    /// Puts a connection on the list of those that need their socket looked after.
+    #[inline]
+    pub(super) fn mark(&mut self, id: ConnId) {
+        self.conns[id.index()].mark(id, &mut self.dirty);
     }
 
     /// Notes that a server failed.
-    pub(super) fn count_failure(&mut self, id: ServerId, error: ServerError, now: Instant) {
-        let server = &mut self.servers[id.index()];
-        if server.is_leaving || !server.health.note_failure(self.options.ejection, now) {
+    pub(super) fn count_failure(
+        &mut self,
+        shared: &mut Shared,
+        id: ServerId,
+        error: ServerError,
+        now: Instant,
+    ) {
+        let server = &mut self.all[id.index()];
+        if server.is_leaving || !server.health.note_failure(shared.options.ejection, now) {
             return;
         }
-        let at = self.options.epoch + now.since(Instant::default());
+        let at = shared.options.epoch + now.since(Instant::default());
         server.stats.server_ejected_at.set(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
         server.stats.more.ejections.add(1);
         server.stats.more.is_ejected.set(1);
-        self.stats.server_ejects.add(1);
-        self.events.push_back(Event::Ejected { server: id, error });
+        shared.stats.server_ejects.add(1);
+        shared.events.push_back(Event::Ejected { server: id, error });
         self.rebuild_ring();
     }
 
     /// Lets the ejected servers return whose time is over.
     #[inline]
-    pub(super) fn return_due(&mut self, now: Instant) {
+    pub(super) fn return_due(&mut self, shared: &mut Shared, now: Instant) {
         if self.next_return.is_some_and(|at| at <= now) {
-            self.let_return(now);
+            self.let_return(shared, now);
         }
     }
 
-    fn let_return(&mut self, now: Instant) {
+    fn let_return(&mut self, shared: &mut Shared, now: Instant) {
         for index in 0..self.routes.members().len() {
             let id = self.routes.members()[index];
-            let server = &mut self.servers[id.index()];
+            let server = &mut self.all[id.index()];
             if server.health.return_if_due(now) {
                 server.stats.more.is_ejected.set(0);
-                self.events.push_back(Event::Returned { server: id });
+                shared.events.push_back(Event::Returned { server: id });
             }
         }
         self.rebuild_ring();
     }
 
     fn rebuild_ring(&mut self) {
-        let servers = &self.servers;
+        let servers = &self.all;
         self.routes.set_live(|id| servers[id.index()].health.is_live());
         let away = |id: &ServerId| servers[id.index()].health.away_until();
         self.next_return = self.routes.members().iter().filter_map(away).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::message::{Parsed, Request};
+    use crate::mux::Options;
+    use crate::mux::id::ClientId;
+    use crate::mux::slots::{Slots, State};
+    use crate::mux::waiter::Waiter;
+    use crate::protocol::Protocol;
+    use crate::ring::{Distribution, Hash, Member};
+    use crate::route::Plan;
+    use crate::stats::PoolStats;
+    use alloc::vec;
+    use core::time::Duration;
+
+    /// A program in which the servers are embedded: it takes the replies itself.
+    #[derive(Default)]
+    struct Program {
+        replies: Vec<(Outcome, Vec<u8>)>,
+    }
+
+    impl Answers for Program {
+        fn complete(&mut self, _: &mut Shared, _: &Pending, outcome: Outcome, reply: impl Reply) {
+            self.replies.push((outcome, reply.bytes().to_vec()));
+        }
+
+        fn take_values(&mut self, _: &mut Shared, _: (JoinId, u32), _: &[u8]) -> Option<usize> {
+            None
+        }
+
+        fn refuse_values(&mut self, _: &mut Shared, _: JoinId) {}
+    }
+
+    fn pool() -> (Servers, Shared) {
+        let member = |name: &str| Member { name: name.as_bytes().into(), weight: 1 };
+        let members = vec![member("oak"), member("elm")];
+        let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 0);
+        let stats = Arc::new(PoolStats::new(2));
+        let options = Options {
+            protocol: Protocol::Memcache,
+            timeout: None,
+            ejection: None,
+            server_connections: 1,
+            allow_flush: false,
+            limits: Limits::default(),
+            epoch: Duration::ZERO,
+        };
+        let mut shared = Shared::new(options, Arc::clone(&stats));
+        (Servers::new(&mut shared, ring, &stats.servers), shared)
+    }
+
+    /// Queues a request for the server of its key.
+    fn ask(servers: &mut Servers, shared: &mut Shared, request: &[u8], now: Instant) -> ConnId {
+        let Options { protocol, limits, .. } = shared.options;
+        let Parsed::Request(Request::One(one), _) = protocol.parse_request(request, 0, &limits)
+        else {
+            panic!("not one request of one key");
+        };
+        let key = protocol.plain_key(&one).unwrap();
+        let Plan::To(server) = servers.routes.plan(key) else { panic!("no server") };
+        let conn = servers.lane(shared, 0, server);
+        let ticket = Slots::default().insert(ClientId::new(0, 0), 1, State::Waiting);
+        let pending = Pending::new(Waiter::Slot(ticket), one.expect, one.class, now);
+        servers.send(shared, conn, pending, (key, b""), |out| one.wire.write(out));
+        conn
+    }
+
+    #[test]
+    fn servers_serve_a_program_that_has_no_clients() {
+        let (mut servers, mut shared) = pool();
+        let (mut program, now) = (Program::default(), Instant::default());
+        let conn = ask(&mut servers, &mut shared, b"get nut\r\n", now);
+        assert_eq!(servers.next_dirty(), Some(conn));
+        servers.note_opening(&shared, conn, now);
+        servers.greet(&shared, conn, now);
+        for (asked, answer) in [
+            (&b"version\r\n"[..], &b"VERSION 1.6.18\r\n"[..]),
+            (b"get nut\r\n", b"VALUE nut 0 5\r\nacorn\r\nEND\r\n"),
+        ] {
+            assert_eq!(servers.output(&shared, conn), asked);
+            servers.note_written(&mut shared, conn, asked.len(), now);
+            servers.take_bytes((&mut shared, &mut program), conn, answer, now);
+        }
+        let value = b"VALUE nut 0 5\r\nacorn\r\nEND\r\n".to_vec();
+        assert_eq!(program.replies, [(Outcome::Hit, value)]);
     }
 }

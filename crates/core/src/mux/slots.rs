@@ -119,6 +119,11 @@ impl Slots {
         queue.tail = id;
     }
 
+    /// The request behind this one in its client's queue.
+    pub(super) fn next(&self, id: SlotId) -> Option<SlotId> {
+        self.slab[id.index()].next.some()
+    }
+
     /// Takes the first slot out of the queue; it stays in the slab.
     pub(super) fn pop(&self, queue: &mut Queue) -> Option<SlotId> {
         let head = queue.head.some()?;

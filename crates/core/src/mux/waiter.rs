@@ -1,13 +1,15 @@
 //! For whom a reply is, and how it gets there.
 //!
-//! Every request to a server has one waiter, and [`Mux::complete`] is the one place where a waiter
+//! Every request to a server has one waiter, and [`Answers::complete`] is the one place where a waiter
 //! learns how its request ended, be it by a reply or by a failure.
 
-use super::Mux;
+use super::Shared;
+use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, JoinId};
 use super::reply::Reply;
+use super::server::Answers;
 use super::slots::{SlotId, State};
 use crate::message::Outcome;
 use crate::protocol::Refusal;
@@ -24,98 +26,120 @@ pub(super) enum Waiter {
     Nobody,
 }
 
-impl Mux {
-    /// A request to a server has ended. In line with the reply's way to its client, as nearly every
-    /// reply goes all of it in one go: that saves thirty instructions.
+impl Answers for Clients {
+    /// In line with the reply's way to its client, as nearly every reply goes all of it in one go:
+    /// that saves thirty instructions.
     #[inline(always)]
-    pub(super) fn complete(&mut self, pending: &Pending, outcome: Outcome, reply: impl Reply) {
+    fn complete(
+        &mut self,
+        shared: &mut Shared,
+        pending: &Pending,
+        outcome: Outcome,
+        reply: impl Reply,
+    ) {
         match pending.waiter {
-            Waiter::Slot(slot) => self.complete_slot(slot, pending, outcome, reply),
+            Waiter::Slot(slot) => self.complete_slot(shared, slot, pending, (outcome, reply)),
             Waiter::Fragment(join, _) => {
-                self.complete_fragment(join, pending.class, outcome, reply.bytes());
+                self.complete_fragment(shared, join, pending.class, (outcome, reply.bytes()));
             }
             Waiter::Nobody => {}
         }
     }
 
-    #[inline(always)]
-    fn complete_slot(
+    fn take_values(
         &mut self,
-        slot: SlotId,
-        pending: &Pending,
-        outcome: Outcome,
-        reply: impl Reply,
-    ) {
-        self.stats.results.add(pending.class, outcome, 1);
-        if pending.expect.hidden.contains(outcome) {
-            self.answer(slot, &b""[..]);
-        } else {
-            self.answer(slot, reply);
-        }
-    }
-
-    fn complete_fragment(&mut self, id: JoinId, class: Class, outcome: Outcome, reply: &[u8]) {
-        let join = self.joins.join(id);
-        if outcome == Outcome::Error {
-            join.fail(reply);
-        }
-        if join.finish_fragment() {
-            let join = self.joins.remove(id);
-            self.complete_join(&join, class);
-            self.joins.reuse(join);
-        }
-    }
-
-    /// All fragments of a request have ended.
-    fn complete_join(&mut self, join: &Join, class: Class) {
-        if !join.has_failed() {
-            let (asked, found) = join.hits();
-            self.stats.results.add(class, Outcome::Hit, found as u64);
-            self.stats.results.add(class, Outcome::Miss, (asked - found) as u64);
-        }
-        if let Some(client) = self.waiting_client(join.slot) {
-            let client = &mut self.clients[client.index()];
-            client.held_bytes -= join.held();
-            client.overhead -= join.table_bytes();
-        }
-        self.answer(join.slot, join);
-    }
-
-    /// Files the values of a fragment at the head of `bytes`. Says how many bytes they were; none
-    /// if the fragment did not ask for one of them.
-    pub(super) fn file_values(&mut self, id: JoinId, number: u32, bytes: &[u8]) -> Option<usize> {
-        let limits = self.options.limits;
+        shared: &mut Shared,
+        (id, number): (JoinId, u32),
+        bytes: &[u8],
+    ) -> Option<usize> {
+        let limits = shared.options.limits;
         let slot = self.joins.join(id).slot;
         let client = self.waiting_client(slot);
         let join = self.joins.join(id);
         let before = join.held();
         let taken = join.take_values(number, bytes, limits.item_size_max);
         let after = join.held();
-        let refusal = self.options.protocol.refusal(Refusal::Backlog);
+        let refusal = shared.options.protocol.refusal(Refusal::Backlog);
         let Some(id_of_client) = client else {
             join.overflow(refusal);
             return taken;
         };
-        let client = &mut self.clients[id_of_client.index()];
+        let client = &mut self.list[id_of_client.index()];
         client.held_bytes = client.held_bytes - before + after;
         if client.backlog() > limits.client_backlog_max && after > 0 {
             client.held_bytes -= after;
             join.overflow(refusal);
-            self.stats.limit_client_backlog.add(1);
+            shared.stats.limit_client_backlog.add(1);
         }
-        self.account(id_of_client);
+        self.account(shared, id_of_client);
         taken
     }
 
-    /// Makes the answer of a request an error, as one of its values is too large.
-    pub(super) fn refuse_values(&mut self, id: JoinId) {
+    /// Makes the answer of the request an error.
+    fn refuse_values(&mut self, shared: &mut Shared, id: JoinId) {
         let slot = self.joins.join(id).slot;
         let client = self.waiting_client(slot);
         let join = self.joins.join(id);
         if let Some(client) = client {
-            self.clients[client.index()].held_bytes -= join.held();
+            self.list[client.index()].held_bytes -= join.held();
         }
-        join.overflow(self.options.protocol.refusal(Refusal::TooLarge));
+        join.overflow(shared.options.protocol.refusal(Refusal::TooLarge));
+    }
+}
+
+impl Clients {
+    #[inline(always)]
+    fn complete_slot(
+        &mut self,
+        shared: &mut Shared,
+        slot: SlotId,
+        pending: &Pending,
+        (outcome, reply): (Outcome, impl Reply),
+    ) {
+        shared.stats.results.add(pending.class, outcome, 1);
+        if pending.expect.hidden.contains(outcome) {
+            self.answer(shared, slot, &b""[..]);
+        } else {
+            self.answer(shared, slot, reply);
+        }
+    }
+
+    fn complete_fragment(
+        &mut self,
+        shared: &mut Shared,
+        id: JoinId,
+        class: Class,
+        (outcome, reply): (Outcome, &[u8]),
+    ) {
+        let join = self.joins.join(id);
+        if outcome == Outcome::Error {
+            join.fail(reply);
+        }
+        if join.finish_fragment() {
+            let join = self.joins.remove(id);
+            self.complete_join(shared, &join, class);
+            self.joins.reuse(join);
+        }
+    }
+
+    /// All fragments of a request have ended.
+    fn complete_join(&mut self, shared: &mut Shared, join: &Join, class: Class) {
+        if !join.has_failed() {
+            let (asked, found) = join.hits();
+            shared.stats.results.add(class, Outcome::Hit, found as u64);
+            shared.stats.results.add(class, Outcome::Miss, (asked - found) as u64);
+        }
+        if let Some(client) = self.waiting_client(join.slot) {
+            let client = &mut self.list[client.index()];
+            client.held_bytes -= join.held();
+            client.overhead -= join.table_bytes();
+        }
+        self.answer(shared, join.slot, join);
+    }
+
+    /// Nobody will get the answer of a request of several keys: only what its servers owe is kept.
+    pub(super) fn abandon_join(&mut self, shared: &Shared, id: JoinId) {
+        self.joins.join(id).abandon(shared.options.protocol.refusal(Refusal::Backlog));
     }
 
     /// The client that waits for a slot, if it is still there.

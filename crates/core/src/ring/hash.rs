@@ -1,12 +1,12 @@
 //! The key hashes: bytes in, 32 bits out, the same on every machine.
 //!
 //! The first twelve are those of twemproxy (its `hashkit`), bit for bit as its x86-64 builds
-//! compute them, with every slip that a million cached keys now rely on: some read their bytes as
-//! signed `char`, `crc16` is not cut to 16 bits, `crc32` keeps 15, and `fnv1a_64` is 32 bits wide.
-//! A fleet can only change its proxy if none of that changes.
+//! compute them, with all deviations from the standard algorithms: some read bytes as signed
+//! `char`, `crc16` is not cut to 16 bits, `crc32` keeps 15 bits, and `fnv1a_64` has 32 bits. All of
+//! this must stay the same, or a change of the proxy would move keys.
 //!
-//! The last three are our own offer to new pools: well mixed, fast, and without a slip.
-//! Each family has its file; this one names them and picks.
+//! The last three are not in twemproxy and are for new pools: well mixed, fast, and standard. Each
+//! family has its own file; this file lists them and selects one.
 
 mod crc;
 mod fnv;
@@ -17,7 +17,7 @@ mod murmur;
 use md5::{Digest, Md5};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Which function turns a key into a place on the ring.
+/// The hash function of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(non_camel_case_types, reason = "the field writes the variants of FNV so")]
 pub enum Hash {
@@ -29,7 +29,7 @@ pub enum Hash {
     Crc16,
     /// Bits 16 to 30 of CRC-32, as libmemcached takes them: 15 bits, too few for `ketama`.
     Crc32,
-    /// CRC-32 as everybody else knows it.
+    /// Standard CRC-32.
     Crc32a,
     /// The low half of FNV-1 64, over signed bytes.
     Fnv1_64,
@@ -73,7 +73,7 @@ impl Hash {
         Self::Xxh3_64,
     ];
 
-    /// What the configuration calls it.
+    /// Its name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl Hash {
         }
     }
 
-    /// The hash that the configuration calls `name`; upper case is another name.
+    /// The hash with this name in the configuration; names are case-sensitive.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|hash| hash.name() == name)
@@ -105,7 +105,7 @@ impl Hash {
     #[must_use]
     #[inline]
     pub fn hash(self, key: &[u8]) -> u32 {
-        // The default of twemproxy, in line: it is short, and most keys are hashed by it.
+        // twemproxy's default is inlined, because it is short and most keys use it.
         if self == Self::Fnv1a_64 { fnv::fnv1a_low_64(key) } else { self.hash_apart(key) }
     }
 
@@ -130,20 +130,20 @@ impl Hash {
     }
 }
 
-/// Apart like MD5.
+/// A separate function, like MD5.
 #[inline(never)]
 fn folded_xxh3(key: &[u8]) -> u32 {
     fold(xxh3_64(key))
 }
 
-/// Apart, so that the other hashes don't pay for its stack.
+/// A separate function, so that the other hashes do not need its stack.
 #[inline(never)]
 fn md5(key: &[u8]) -> u32 {
     let [a, b, c, d, ..] = <[u8; 16]>::from(Md5::digest(key));
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Both halves of a 64-bit hash in one of 32 bits.
+/// A 64-bit hash folded to 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "the high half has been xored into the low")]
 const fn fold(hash: u64) -> u32 {
     (hash ^ hash >> 32) as u32
@@ -154,13 +154,13 @@ fn signed_char(byte: u8) -> u32 {
     i32::from(byte.cast_signed()).cast_unsigned()
 }
 
-/// The length of `key` as the hashes that were born in C mix it in.
+/// The length of `key` as a 32-bit number, as the hashes from C use it.
 #[expect(clippy::cast_possible_truncation, reason = "C cuts the length to 32 bits as well")]
 const fn length(key: &[u8]) -> u32 {
     key.len() as u32
 }
 
-/// Up to four bytes as a little-endian word; what is missing counts as zero.
+/// Up to four bytes as a little-endian word; missing bytes are zero.
 fn word(bytes: &[u8]) -> u32 {
     let mut word = [0; 4];
     word[..bytes.len()].copy_from_slice(bytes);

@@ -1,9 +1,9 @@
 //! Jump: the consistent hash of Lamping and Veach, over slots by weight.
 //!
-//! It needs no table, spreads evenly, and moves the fewest keys when servers are added or removed
-//! **at the end** of the pool order, and only there: a server that leaves the middle for good
-//! shifts all behind it. So an ejected server keeps its slots, and the keys that fall on them are
-//! spread over the live by rendezvous. No other key moves, and all come back when it does.
+//! Jump needs no table, distributes keys evenly, and moves the fewest keys when servers are added
+//! or removed **at the end** of the pool order. Only there: removing a server in the middle shifts
+//! all servers after it. So an ejected server keeps its slots, and rendezvous distributes the keys
+//! of these slots over the live servers. No other key moves, and all keys return with the server.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,10 +14,10 @@ use super::slots::Slots;
 
 #[derive(Debug, Clone)]
 pub(super) struct Jump {
-    /// Of all members, dead or alive.
+    /// The slots of all members, live or not.
     slots: Slots,
     live: Vec<bool>,
-    /// Where the keys of the ejected go.
+    /// Selects the members for the keys of ejected members.
     refuge: Rendezvous,
 }
 

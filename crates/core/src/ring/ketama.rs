@@ -1,13 +1,13 @@
 //! Ketama: every server has points on a circle of 2³² places, and a key belongs to the first
 //! point at or after its hash.
 //!
-//! The rule kept here: the points are those of twemproxy (`ketama_update`), in number and value,
-//! down to the rounding of its single-precision floats.
+//! The one rule: the points are those of twemproxy (`ketama_update`), in number and value,
+//! including the rounding of its single-precision floats.
 //!
-//! A point's value depends on nothing but its server's name and its ordinal; ejections and weights
-//! only decide how many of them count. So every point that was ever wanted stays in `drawn`,
-//! sorted, and the ring is a filter of it: an ejection neither digests nor sorts, unless weights
-//! now give some server more points than it ever had.
+//! A point's value depends only on its server's name and its ordinal; ejections and weights
+//! determine only the number of points. So every computed point stays in `drawn`, sorted, and the
+//! ring is a filtered copy: an ejection computes no digest and sorts nothing, unless a server now
+//! gets more points than ever before.
 
 use alloc::format;
 use alloc::vec;
@@ -20,34 +20,34 @@ use super::Member;
 /// A place on the ring and the server it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
-    /// The place; hashes up to and including it come here.
+    /// The position; hashes up to and including it belong to this point.
     pub value: u32,
-    /// Whose it is, in pool order.
+    /// The index of its member, in pool order.
     pub member: u32,
 }
 
-/// The points of the live members and a way to find them.
+/// The points of the live members and an index to find them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ketama {
-    /// Ascending. Of equal values the first in pool order wins.
+    /// In ascending order. Of equal values, the first in pool order wins.
     points: Vec<Point>,
     /// `starts[b]` is the first point whose value has top bits of `b` or more. There are four to
-    /// eight buckets for a point, in any pool of reasonable size, and points are spread evenly: a
-    /// search mostly ends at its first look. The processor foresees that, as it can't foresee the
-    /// turns of a binary search.
+    /// eight buckets for each point in pools of reasonable size, and the points are evenly
+    /// distributed, so a search mostly ends at its first step. The processor can predict this
+    /// branch, unlike the branches of a binary search.
     starts: Vec<u32>,
-    /// How far to shift a hash to be left with its bucket.
+    /// The number of bits to shift a hash right to get its bucket.
     shift: u32,
-    /// Every point that was ever on the ring, ascending.
+    /// Every point that was ever on the ring, in ascending order.
     drawn: Vec<Drawn>,
-    /// How many points of each member are in `drawn`.
+    /// The number of points of each member in `drawn`.
     drawn_counts: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Drawn {
     point: Point,
-    /// Which of its member's points this is, from 0.
+    /// The ordinal of this point among its member's points, from 0.
     ordinal: u32,
 }
 
@@ -58,7 +58,7 @@ impl Ketama {
         ketama
     }
 
-    /// Makes the ring of those `members` that are `live`; there must be one.
+    /// Makes the ring of the `members` that are `live`; there must be at least one.
     pub(super) fn rebuild(&mut self, members: &[Member], live: &[bool]) {
         let counts = point_counts(members, live);
         self.draw(members, &counts);
@@ -78,7 +78,8 @@ impl Ketama {
         self.points[self.find(hash)].member as usize
     }
 
-    /// Which point `hash` belongs to: the first at or after it, or else the first of all.
+    /// The index of the point that `hash` belongs to: the first point at or after it, or else the
+    /// first of all.
     #[inline]
     pub(super) fn find(&self, hash: u32) -> usize {
         let start = self.starts[(hash >> self.shift) as usize] as usize;
@@ -86,7 +87,8 @@ impl Ketama {
         steps.map_or(0, |steps| start + steps)
     }
 
-    /// The members one meets walking on from the point `found`, its own first, each once.
+    /// The members in the order of the points from `found` on, starting with its own member, each
+    /// once.
     pub(super) fn walk(&self, found: usize) -> Vec<usize> {
         let (before, after) = self.points.split_at(found);
         let mut met = Vec::new();
@@ -99,7 +101,7 @@ impl Ketama {
         met
     }
 
-    /// The part of all hashes that belongs to `member`.
+    /// The share of all hashes that belongs to `member`.
     pub(super) fn share_of(&self, member: usize) -> f64 {
         let before = self.points.iter().cycle().skip(self.points.len() - 1);
         let pairs = self.points.iter().zip(before);
@@ -108,7 +110,7 @@ impl Ketama {
         places as f64 / CIRCLE as f64
     }
 
-    /// Computes the points up to `counts` that are not there yet.
+    /// Computes the missing points up to `counts`.
     fn draw(&mut self, members: &[Member], counts: &[u32]) {
         let drawn_before = self.drawn.len();
         for (member, (count, drawn_count)) in (0..).zip(counts.iter().zip(&mut self.drawn_counts)) {
@@ -123,7 +125,7 @@ impl Ketama {
             *drawn_count = (*drawn_count).max(*count);
         }
         if self.drawn.len() > drawn_before {
-            // Stable, because that sort is quick where most is in order already.
+            // The stable sort, because it is fast if most points are already in order.
             self.drawn.sort();
         }
     }
@@ -145,8 +147,8 @@ impl Ketama {
 
 /// How many points each member has: 160 on average, by weight, and none for the ejected.
 ///
-/// In single precision and in twemproxy's order of operations, for the sake of its roundings:
-/// 25 equal servers have 156 points each, and a server next to a much heavier one may have none.
+/// In single precision and in twemproxy's order of operations, to get the same rounding: 25 equal
+/// servers have 156 points each, and a server next to a much heavier one may have none.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "this is floorf")]
 fn point_counts(members: &[Member], live: &[bool]) -> Vec<u32> {
     let weights = || members.iter().zip(live).map(|(member, &live)| live.then_some(member.weight));
@@ -160,7 +162,7 @@ fn point_counts(members: &[Member], live: &[bool]) -> Vec<u32> {
     weights().map(|weight| weight.map_or(0, count)).collect()
 }
 
-/// The four points that come out of one MD5, of the label `name-index`.
+/// The four points from one MD5 digest, of the label `name-index`.
 fn digest(name: &[u8], index: u32) -> [u32; POINTS_PER_DIGEST as usize] {
     let mut label = [name, format!("-{index}").as_bytes()].concat();
     label.truncate(LABEL_MAX);
@@ -170,7 +172,7 @@ fn digest(name: &[u8], index: u32) -> [u32; POINTS_PER_DIGEST as usize] {
     [word(0), word(4), word(8), word(12)]
 }
 
-/// How many places lie after `from`, up to and including `to`, walking up and around.
+/// The number of positions after `from`, up to and including `to`, with wrap-around.
 fn arc(from: u32, to: u32) -> u64 {
     u64::from(to.wrapping_sub(from))
 }
@@ -180,7 +182,7 @@ const CIRCLE: u64 = 1 << 32;
 const BUCKET_BITS_MAX: u32 = 16;
 const POINTS_PER_SERVER: f32 = 160.0;
 const POINTS_PER_DIGEST: u32 = 4;
-/// twemproxy's buffer for a label; what is longer is cut, in bytes.
+/// The size of twemproxy's buffer for a label, in bytes; longer labels are cut.
 const LABEL_MAX: usize = 272;
 
 #[cfg(test)]

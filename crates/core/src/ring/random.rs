@@ -1,6 +1,7 @@
-//! Random: any live server, by weight, for every key anew.
+//! Random: a random live server, by weight, for every request.
 //!
-//! For pools whose servers all hold the same. twemproxy ignores the weights here; we don't.
+//! For pools whose servers all hold the same items. twemproxy ignores the weights; Nuthatch applies
+//! them.
 
 use super::Member;
 use super::slots::Slots;
@@ -12,7 +13,7 @@ pub(super) struct Random {
 }
 
 impl Random {
-    /// Draws from those `members` that are `live`, in a sequence that `seed` alone decides.
+    /// Draws from the `members` that are `live`; `seed` determines the sequence.
     pub(super) fn new(members: &[Member], live: &[bool], seed: u64) -> Self {
         Self { slots: Slots::new(members, live), state: seed }
     }
@@ -35,7 +36,7 @@ pub(super) const fn mix(mut x: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// What `SplitMix64` adds for every draw.
+/// The increment of `SplitMix64` for every draw.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]

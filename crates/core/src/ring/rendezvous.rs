@@ -1,11 +1,12 @@
-//! Rendezvous, or highest random weight: every live server bids for the key, the best bid has it.
+//! Rendezvous, or highest random weight: every live server has a score for the key, and the best
+//! score gets the key.
 //!
-//! A bid depends on the key, the server's name and its weight, and on nothing else. So when a
-//! server goes, only its own keys move, each to its second best bidder; when one comes, it only
-//! takes keys. No table, no order of servers; the price is a bid per server for every key, which
-//! small pools don't feel.
+//! A score depends only on the key, the server's name and its weight. So if a server is removed,
+//! only its own keys move, each to the server with the next score; an added server only takes keys.
+//! There is no table and no order of servers; the cost is one score per server for every key, which
+//! does not matter for small pools.
 //!
-//! The bid is exact and the same on every machine. With h = mix(xxh3_64(name) ⊕ hash of the key)
+//! The score is exact and the same on every machine. With h = mix(xxh3_64(name) ⊕ hash of the key)
 //! and u = (⌊h / 2¹²⌋ + ½) / 2⁵², which is even in (0, 1), the server with the least
 //! `-ln(u) / weight` wins, the first in pool order among equals. The logarithm is computed below
 //! from IEEE 754 additions, multiplications and divisions in a fixed order.
@@ -31,7 +32,7 @@ struct Bidder {
 }
 
 impl Rendezvous {
-    /// Those `members` that are `live` bid; there must be one.
+    /// Selects among the `members` that are `live`; there must be at least one.
     pub(super) fn new(members: &[Member], live: &[bool]) -> Self {
         let bidders = (0..).zip(members).zip(live).filter(|(_, live)| **live);
         let bidders = bidders.map(|((member, Member { name, weight }), _)| Bidder {
@@ -47,7 +48,7 @@ impl Rendezvous {
         let mut best = (f64::INFINITY, 0);
         for &Bidder { seed, weight, member } in &self.bidders {
             let u = unit(mix(seed ^ u64::from(hash)));
-            // As -ln(u) > 1 - u, most lose before it comes to a logarithm.
+            // Because -ln(u) > 1 - u, most servers lose before the logarithm is computed.
             if 1.0 - u < best.0 * weight {
                 let cost = -ln(u) / weight;
                 if cost < best.0 {
@@ -66,8 +67,9 @@ fn unit(x: u64) -> f64 {
 
 /// The natural logarithm of a normal number above 0, to within a few units of the last place.
 ///
-/// The standard library's is the platform's, and platforms differ in the last place; `core` has
-/// none. With `x = m · 2ᵉ` and m in (√½, √2], ln x = e · ln 2 + 2 artanh((m - 1) / (m + 1)).
+/// The logarithm of the standard library is that of the platform, and platforms differ in the last
+/// place; `core` has none. With `x = m · 2ᵉ` and m in (√½, √2], ln x = e · ln 2 + 2 artanh((m - 1)
+/// / (m + 1)).
 fn ln(x: f64) -> f64 {
     let exponent_bits = i32::try_from(x.to_bits() >> 52).expect("12 bits, the sign is 0");
     let mantissa = f64::from_bits(x.to_bits() & ((1 << 52) - 1) | 1.0_f64.to_bits());

@@ -1,7 +1,7 @@
-//! Slots: as many in a row for each live server as it has weight.
+//! Slots: each live server has a row of slots, as many as its weight.
 //!
-//! twemproxy holds them as a list (`modula_update`), which a weight of a million makes long. Here
-//! are only the ends of the rows: the same slots in the same order, found by a search.
+//! twemproxy stores a list of slots (`modula_update`), which is long for large weights. Here only
+//! the ends of the rows are stored: the same slots in the same order, found by a search.
 
 use alloc::vec::Vec;
 
@@ -15,13 +15,13 @@ pub(super) struct Slots {
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// The first slot behind this row.
+    /// The first slot after this row.
     end: u64,
     member: u32,
 }
 
 impl Slots {
-    /// The slots of those `members` that are `live`; there must be one.
+    /// The slots of the `members` that are `live`; there must be at least one.
     pub(super) fn new(members: &[Member], live: &[bool]) -> Self {
         let mut end = 0;
         let weights = (0..).zip(members).zip(live).filter(|(_, live)| **live);
@@ -36,7 +36,7 @@ impl Slots {
         self.rows.last().map_or(0, |row| row.end)
     }
 
-    /// Whose slot this is; `slot` is below the count.
+    /// The member of this slot; `slot` is below the count.
     pub(super) fn member_at(&self, slot: u64) -> usize {
         let row = self.rows.partition_point(|row| row.end <= slot);
         self.rows[row].member as usize

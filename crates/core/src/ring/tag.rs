@@ -1,5 +1,4 @@
-//! The hash tag: the part of a key that is hashed, so that keys which belong together stay
-//! together.
+//! The hash tag: the part of a key that is hashed, so that related keys have the same server.
 //!
 //! The rule is twemproxy's (`server_pool_idx`): the first opening byte, then the first closing
 //! byte after it; the bytes between them if there are any, else the whole key. No second pair is

@@ -1,8 +1,8 @@
 //! `/metrics`: all figures in the text format of Prometheus.
 //!
-//! The one rule: a metric stands here once, with its help, in a table where that will do, and a test
-//! looks for it in `docs/metrics.md`. Counters end in `_total`, times are seconds, sizes bytes; figures are those of
-//! the moment, summed over the workers.
+//! The one rule: each metric is defined once, with its help, in a table if possible, and a test
+//! checks that `docs/metrics.md` has it. Counters end in `_total`, times are in seconds, sizes in
+//! bytes; figures are current and summed over the workers.
 
 use super::{Admin, pages};
 use crate::config::Pool;
@@ -19,10 +19,10 @@ mod text;
 
 use text::{Kind, Sum, Text};
 
-/// How often a configuration was put in force: at the start, for now.
+/// The number of loaded configurations: only that of the start, because there is no reload.
 pub(super) const GENERATION: u64 = 1;
 
-/// A metric of each pool or of each server, whose figures have the type `F`.
+/// A metric of each pool or of each server; its counters have the type `F`.
 struct Family<F: 'static> {
     name: &'static str,
     kind: Kind,
@@ -236,7 +236,7 @@ const TIMES: &[Times] = &[
     },
 ];
 
-/// All of it.
+/// All metrics.
 pub(super) fn write(admin: &Admin) -> String {
     let mut text = Text::default();
     write_proxy(&mut text, admin);
@@ -304,7 +304,7 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
     }
 }
 
-/// What is no sum over the workers.
+/// The metrics that are not sums over the workers.
 fn write_servers(text: &mut Text, admin: &Admin) {
     text.head(
         "server_ring_share",
@@ -359,7 +359,7 @@ fn write_figures<F>(
     }
 }
 
-/// The histograms of one server; a class that never came is left out.
+/// The histograms of one server; classes without requests are left out.
 fn write_times(text: &mut Text, times: &Times, shared: &SharedPool, number: usize) {
     let classes = (times.of)(&shared.workers[0].servers[number]).len();
     for class in 0..classes {

@@ -1,7 +1,7 @@
-//! What the admin port says as JSON, for people and programs.
+//! The JSON pages of the admin port.
 //!
-//! The one rule: a page tells what is in force, not what was written: defaults are there, and
-//! secrets are not.
+//! The one rule: a page shows the active values, not the text of the file: it has defaults, and no
+//! secrets.
 
 use super::{Admin, PATHS};
 use crate::config::Pool;
@@ -9,11 +9,12 @@ use crate::config::directive::DIRECTIVES;
 use crate::route;
 use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::memcache;
+use nuthatch_core::memcache::{self, Version};
 use nuthatch_core::ring::Ring;
 use nuthatch_core::stats::{Counter, ServerStats};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) fn index() -> Value {
@@ -40,7 +41,7 @@ pub(super) fn config(admin: &Admin) -> Value {
     })
 }
 
-/// A ring's fingerprint in as many bits as a number of JSON or Prometheus has without loss.
+/// A ring's fingerprint, cut to the bits that a number in JSON or Prometheus keeps without loss.
 pub(super) fn ring_hash(ring: &Ring) -> u64 {
     ring.fingerprint() >> 12
 }
@@ -79,6 +80,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
         "address": server.address.to_string(),
         "connected_to": addresses.connected_to(),
         "tried": addresses.tried(),
+        "versions": versions(figures),
         "weight": server.weight,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),
@@ -94,7 +96,14 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
     })
 }
 
-/// Which server has the key that a query asks about.
+/// What the server said its version is when a connection was opened, in each worker: one, unless it
+/// was replaced and not every worker has noticed.
+fn versions(figures: &[&Arc<ServerStats>]) -> BTreeSet<String> {
+    let known = figures.iter().map(|stats| stats.more.version.read()).filter(|bits| *bits > 0);
+    known.map(|bits| Version::from_bits(bits).to_string()).collect()
+}
+
+/// The server of the key in a query.
 pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -103,10 +112,9 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     };
     let key = value("key")?.ok_or("the key is missing: request /route?key=KEY")?;
     if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
-        return Err(
-            "invalid key: a key has 1 to 250 bytes, without NUL, line feed, carriage return and space"
-                .into()
-        );
+        let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
+                     return or space";
+        return Err(wrong.into());
     }
     let name = value("pool")?.map(|name| String::from_utf8_lossy(&name).into_owned());
     let index = choose(admin, name.as_deref())?;

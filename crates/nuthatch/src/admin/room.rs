@@ -1,8 +1,8 @@
-//! Who has a place at the admin port, and who has to go when there are too many.
+//! Limits the connections of the admin port.
 //!
-//! The one rule: who has asked is answered. A place is taken from the reader that has been asking for
-//! the longest time without having said all, and from nobody that has just come. Of the answers that
-//! wait to be taken, the one that nothing was taken of for the longest time is given up.
+//! The one rule: a complete request is answered. If there are too many readers, the one that has
+//! been sending its request for the longest time is closed, but none that has just connected. If
+//! too many answers wait to be read, the one that was not read for the longest time is dropped.
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use rustix::process::{Resource, getrlimit};
@@ -15,46 +15,46 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-/// Readers at one time, where there are descriptors for them.
+/// Maximum number of readers, if there are enough file descriptors.
 const READERS_MAX: usize = 256;
 
-/// Readers for whom there are always descriptors.
+/// The number of readers for which file descriptors are always reserved.
 const READERS_MIN: usize = 16;
 
-/// Readers at one time: an eighth of the descriptors that may be open, within bounds.
+/// Maximum number of readers: an eighth of the limit of open files, within bounds.
 pub(crate) fn readers_max() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(files / 8).unwrap_or(usize::MAX).clamp(READERS_MIN, READERS_MAX)
 }
 
-/// Answers that wait to be taken, at one time.
+/// Maximum number of answers that wait to be read.
 const TAKERS_MAX: usize = 16;
 
-/// What a reader has in any case to say what it wants. With this, [`READERS_MAX`] readers are 25,000
-/// new ones a second.
+/// The time that every reader has to send its request. With this time, [`READERS_MAX`] readers
+/// allow 25,000 new readers per second.
 const ASKING_MIN: Duration = Duration::from_millis(10);
 
-/// How often a newcomer looks for a place when there is none.
+/// How often a new reader checks for a free place.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// How much of an answer is handed on at a time.
+/// The size of one piece of an answer.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// How far a reader is.
+/// The state of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It has not said all of its request.
+    /// It has not sent its whole request.
     Asking,
-    /// Its answer is being made.
+    /// Its answer is being generated.
     Waiting,
-    /// Its answer is on its way.
+    /// Its answer is being sent.
     Taking,
 }
 
 /// One reader.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// Its stage, and when it came or last took something.
+    /// Its stage, and when it connected or last read something.
     progress: Mutex<(Stage, Instant)>,
     task: OnceLock<AbortHandle>,
 }
@@ -65,13 +65,13 @@ impl Reader {
         Arc::new(Self { progress, task: OnceLock::new() })
     }
 
-    /// The task that talks to it, which ends if it has to go.
+    /// The task that serves it, which is aborted if the reader is closed.
     pub(super) fn set_task(&self, task: AbortHandle) {
         // It has one task, so this is the first.
         let _ = self.task.set(task);
     }
 
-    /// It has asked.
+    /// Notes that it has sent its request.
     pub(super) fn waits(&self) {
         *self.lock() = (Stage::Waiting, Instant::now());
     }
@@ -95,7 +95,7 @@ impl Reader {
     }
 }
 
-/// The readers that are there.
+/// The current readers.
 #[derive(Debug)]
 pub(super) struct Room {
     readers: Mutex<VecDeque<Arc<Reader>>>,
@@ -119,8 +119,8 @@ impl Room {
         self.lock().push_back(Arc::clone(reader));
     }
 
-    /// Whether there is a place. Readers stand in the order in which they came; those that have asked
-    /// go to the end, so that the first is soon one that has not.
+    /// Whether there is a free place. Readers are in the order of their connections; readers with a
+    /// complete request move to the end, so that the first is soon one without.
     fn make_place(&self) -> bool {
         let mut readers = self.lock();
         for _ in 0..readers.len() {
@@ -144,7 +144,7 @@ impl Room {
         readers.len() < self.readers_max
     }
 
-    /// Hands `reader` its answer, which may push out another that takes nothing.
+    /// Gives `reader` its answer, and drops another answer that is not read if there are too many.
     pub(super) fn answer(&self, reader: &Arc<Reader>, text: String) -> Pieces {
         reader.takes();
         let mut readers = self.lock();
@@ -159,14 +159,15 @@ impl Room {
     }
 }
 
-/// The reader that has its answer and took nothing of it for the longest time.
+/// The reader that has its answer and has read nothing of it for the longest time.
 fn slowest(readers: &VecDeque<Arc<Reader>>) -> Option<usize> {
     let progress = readers.iter().map(|reader| *reader.lock()).enumerate();
     let taking = progress.filter(|(_, (stage, _))| *stage == Stage::Taking);
     taking.min_by_key(|(_, (_, moved))| *moved).map(|(index, _)| index)
 }
 
-/// The body of an answer, handed on piece by piece: each piece shows that the one before was taken.
+/// The body of an answer, sent piece by piece: each request for a piece shows that the previous one
+/// was read.
 #[derive(Debug)]
 pub(super) struct Pieces {
     rest: Bytes,

@@ -1,4 +1,4 @@
-//! What completes command lines in a shell, from the tables of the command line.
+//! The completion scripts for shells, from the tables of flags and commands.
 //!
 //! The one rule: a flag or command that is in the tables is in every script.
 
@@ -105,7 +105,7 @@ complete -o filenames -F _nuthatch nuthatch
     text
 }
 
-/// A branch of the script: what follows the flags that take something, then all flags.
+/// A branch of the script: the completions after flags with an argument, then all flags.
 fn bash_flags(text: &mut String, flags: &[Flag], first: &str, words: Words) {
     text.push_str("        case $previous in\n");
     for flag in flags.iter().filter(|flag| !flag.argument.is_empty()) {
@@ -187,7 +187,7 @@ fn zsh_flags(text: &mut String, flags: &[Flag], rest: &str) {
     let _ = writeln!(text, " {rest}\n        ;;");
 }
 
-/// Text inside single quotes, in which brackets and colons mean themselves.
+/// Text for single quotes, with brackets and colons escaped.
 fn zsh_text(text: &str) -> String {
     let text = text.replace('\'', "'\\''");
     text.replace('[', "\\[").replace(']', "\\]").replace(':', "\\:")

@@ -1,6 +1,6 @@
-//! From what was given on the command line to the command that it asks for.
+//! Makes a command of the parsed arguments.
 //!
-//! The one rule: words that a command has no place for are refused, here and nowhere else.
+//! The one rule: unexpected arguments of a command are refused here and nowhere else.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

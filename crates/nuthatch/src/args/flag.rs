@@ -1,7 +1,7 @@
 //! The flags and commands, as data.
 //!
-//! The one rule: what can be written on the command line stands here once: the field that it sets,
-//! and the sentences for the help, the manual and the completions.
+//! The one rule: each flag and command is defined here once: the field that it sets, and the texts
+//! for the help, the manual and the completions.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ pub struct Flag {
     pub short: &'static str,
     /// Its long name, without dashes.
     pub long: &'static str,
-    /// What its argument is called; empty if it takes none.
+    /// The name of its argument; empty if it takes none.
     pub argument: &'static str,
     /// What it does.
     pub doc: &'static str,
-    /// The environment variable that stands for it where the command line does not have it.
+    /// The environment variable that applies if the command line does not have the flag.
     pub variable: Option<&'static str>,
     /// What it takes, and the field that it sets.
     pub(super) reads: Reads,
@@ -30,7 +30,7 @@ pub struct Flag {
 /// What a flag takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reads {
-    /// Nothing: the flag is there or not.
+    /// Nothing: the flag is given or not.
     Switch(Slot<bool>),
     /// A log level.
     Level(Slot<u8>),
@@ -48,7 +48,7 @@ pub(super) enum Reads {
     Name(Slot<Option<String>>),
     /// An address to listen on without its port, or the path of a unix socket.
     Address(Slot<String>),
-    /// The size that twemproxy's mbufs may have.
+    /// The size of twemproxy's mbufs.
     MbufSize(Slot<Option<u32>>),
     /// A number of threads, or `auto`.
     Workers(Slot<NonZeroUsize>),
@@ -136,21 +136,24 @@ pub static FLAGS: &[Flag] = &[
     file("o", "output", "log to this file (default: standard error)", |given| {
         &mut given.options.output
     }),
-    file("c", "conf-file", "configuration (default: conf/nutcracker.yml)", |given| {
-        &mut given.options.file
-    }),
+    file(
+        "c",
+        "conf-file",
+        "configuration file (default: conf/nutcracker.yml, else the environment)",
+        |given| &mut given.options.file,
+    ),
     flag(
         "s",
         "stats-port",
         "PORT",
-        "port of the statistics (default: 22222)",
+        "statistics port (default: 22222)",
         Reads::Port(|given| &mut given.options.stats_port),
     ),
     flag(
         "a",
         "stats-addr",
         "ADDR",
-        "address of the statistics (default: 0.0.0.0)",
+        "statistics address, or the path of a unix socket (default: 0.0.0.0)",
         Reads::Address(|given| &mut given.options.stats_addr),
     ),
     flag(
@@ -174,7 +177,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "workers",
         "N|auto",
-        "worker threads; auto is one for each CPU granted (default: 1)",
+        "number of worker threads; auto: one per available CPU (default: 1)",
         Reads::Workers(|given| &mut given.options.workers),
     )
     .or_variable("WORKERS"),
@@ -182,7 +185,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "admin",
         "HOST:PORT",
-        "serve metrics and health by HTTP on this address (default: off)",
+        "serve metrics and health checks over HTTP on this address (default: off)",
         Reads::HostPort(|given| &mut given.options.admin),
     )
     .or_variable("ADMIN_LISTEN"),
@@ -196,7 +199,7 @@ pub static FLAGS: &[Flag] = &[
     .or_variable("LOG_FORMAT"),
 ];
 
-/// A word in the place of the first argument.
+/// A command: the first argument.
 #[derive(Debug)]
 pub struct CommandWord {
     /// The word.
@@ -211,11 +214,11 @@ pub struct CommandWord {
     pub flags: &'static [Flag],
     /// The words that it takes.
     pub words: Words,
-    /// How it is called.
+    /// Examples.
     pub examples: &'static [&'static str],
     /// What its exit codes mean.
     pub exit: &'static str,
-    /// Makes the command of what was given.
+    /// Makes the command of the parsed arguments.
     pub(super) finish: fn(Given) -> Result<Command, UsageError>,
 }
 
@@ -224,7 +227,7 @@ pub struct CommandWord {
 pub enum Words {
     /// None.
     None,
-    /// Words that nobody can guess.
+    /// Words that cannot be completed.
     Any,
     /// Names of files.
     Files,
@@ -254,13 +257,14 @@ pub static COMMANDS: &[CommandWord] = &[
         doc: "run the proxy with three test servers and a test load",
         about: "\
 Starts three small memcached servers and a proxy in front of them, on ports of
-127.0.0.1, sends requests, checks every answer, and shows which server got
-which keys. Then the proxy keeps running for you to try, until Ctrl-C.
+127.0.0.1, sends requests, verifies every reply, and prints how the keys are
+distributed. The proxy then keeps running until Ctrl-C, so that you can send
+requests yourself.
 ",
-        flags: &[HELP, switch("", "once", "end after one round", |given| &mut given.once)],
+        flags: &[HELP, switch("", "once", "exit after one round", |given| &mut given.once)],
         words: Words::None,
         examples: &["nuthatch demo", "nuthatch demo --once"],
-        exit: "0, or 1 if an answer was wrong or nothing could be started.",
+        exit: "0, or 1 if a reply was wrong or a server or the proxy could not start.",
         finish: finish::demo,
     },
     CommandWord {
@@ -277,14 +281,14 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
                 "l",
                 "listen",
                 "ADDR",
-                "where to listen (default: 127.0.0.1:11211)",
+                "address to listen on (default: 127.0.0.1:11211)",
                 Reads::Text(|given| &mut given.node_listen),
             ),
             flag(
                 "m",
                 "memory",
                 "MB",
-                "memory for items (default: 64)",
+                "memory for items, in MiB (default: 64)",
                 Reads::Size(|given| &mut given.node_memory),
             ),
         ],
@@ -298,24 +302,27 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
         usage: "[-c FILE] [-p POOL] [--json] [KEY...]",
         doc: "print the server of each key; without KEY, read keys from standard input",
         about: "\
-Reads the configuration as the proxy does and prints a line for each key: the
+Reads the configuration as the proxy does and prints one line for each key: the
 key, the hash of the key, and the name of the server that owns the key while no
 server is ejected. The command sends nothing to the servers. Without keys on the
 command line, each line of standard input is a key.
 ",
         flags: &[
             HELP,
-            file("c", "conf-file", "configuration (default: as the proxy's)", |given| {
-                &mut given.route.file
-            }),
+            file(
+                "c",
+                "conf-file",
+                "configuration file (default: the same as for the proxy)",
+                |given| &mut given.route.file,
+            ),
             flag(
                 "p",
                 "pool",
                 "POOL",
-                "the pool, where there are several",
+                "the pool; required if the configuration has several",
                 Reads::Name(|given| &mut given.route.pool),
             ),
-            switch("", "json", "answer as JSON", |given| &mut given.route.json),
+            switch("", "json", "print the result as JSON", |given| &mut given.route.json),
         ],
         words: Words::Any,
         examples: &[
@@ -332,8 +339,9 @@ command line, each line of standard input is a key.
         doc: "count the keys that move from one configuration to another",
         about: "\
 Routes 100,000 generated keys, or the keys of a file, with both configurations,
-and counts the keys whose server has another address in the second. Compares
-pools with the same name. The command sends nothing to the servers.
+and counts the keys whose server address differs. Compares pools with the same
+name; if each configuration has only one pool, compares these two, whatever
+their names. The command sends nothing to the servers.
 ",
         flags: &[
             HELP,
@@ -341,11 +349,13 @@ pools with the same name. The command sends nothing to the servers.
                 "p",
                 "pool",
                 "POOL",
-                "the pool, where there are several",
+                "the pool (default: all pools)",
                 Reads::Name(|given| &mut given.diff.pool),
             ),
-            file("", "keys", "the keys to compare, one a line", |given| &mut given.diff.keys),
-            switch("", "json", "answer as JSON", |given| &mut given.diff.json),
+            file("", "keys", "file with the keys to compare, one per line", |given| {
+                &mut given.diff.keys
+            }),
+            switch("", "json", "print the result as JSON", |given| &mut given.diff.json),
         ],
         words: Words::Files,
         examples: &[

@@ -1,7 +1,7 @@
 //! The arguments that are left, and how the value of each kind of flag is read.
 //!
-//! The one rule: a value that twemproxy takes is taken, and one that it refuses is refused in its
-//! words.
+//! The one rule: a value that twemproxy accepts is accepted, and one that it refuses is refused
+//! with the same text.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -41,11 +41,10 @@ impl Line {
             Some(Arg::Value(word)) => Token::Word(word),
             Some(Arg::Short(letter)) => {
                 let found = flags.iter().find(|flag| flag.short.contains(letter));
-                Token::Flag(found.ok_or_else(|| invalid_option(&letter.to_string(), flags))?)
+                let refuse = || UsageError::new(format!("invalid option -- '{letter}'"));
+                Token::Flag(found.ok_or_else(refuse)?)
             }
-            Some(Arg::Long(name)) => {
-                Token::Flag(long(name, flags).ok_or_else(|| invalid_option(name, flags))?)
-            }
+            Some(Arg::Long(name)) => Token::Flag(long(name, flags)?),
         }))
     }
 
@@ -80,7 +79,9 @@ impl Line {
     }
 
     fn file(&mut self, flag: &Flag) -> Result<PathBuf, UsageError> {
-        self.value(flag, "requires a file name").map(PathBuf::from)
+        let needs = "requires a file name";
+        let name = self.value(flag, needs)?;
+        if name.is_empty() { Err(flag.refuse(needs)) } else { Ok(name.into()) }
     }
 
     fn string(&mut self, flag: &Flag) -> Result<String, UsageError> {
@@ -159,8 +160,8 @@ impl Line {
 }
 
 impl Flag {
-    /// Reads the flag from the environment, if the variable that stands for it is not empty.
-    /// Containers know log levels by their names.
+    /// Reads the flag from its environment variable, if the variable is not empty. `LOG_LEVEL` may
+    /// also be a name.
     pub(super) fn read_variable(
         &'static self,
         given: &mut Given,
@@ -200,23 +201,28 @@ impl Flag {
     }
 }
 
-/// The flag of that long name, or the only one that begins so (as `getopt_long` has it).
-fn long(name: &str, flags: &'static [Flag]) -> Option<&'static Flag> {
-    let exact = flags.iter().find(|flag| flag.long == name);
-    exact.or_else(|| {
-        let mut begun = flags.iter().filter(|flag| flag.long.starts_with(name));
-        begun.next().filter(|_| begun.next().is_none())
-    })
+/// The flag with that long name, or the only one with that prefix (as in `getopt_long`).
+fn long(name: &str, flags: &'static [Flag]) -> Result<&'static Flag, UsageError> {
+    if let Some(exact) = flags.iter().find(|flag| flag.long == name) {
+        return Ok(exact);
+    }
+    let begun: Vec<_> = flags.iter().filter(|flag| flag.long.starts_with(name)).collect();
+    match begun[..] {
+        [flag] => Ok(flag),
+        [] => Err(invalid_option(name, flags)),
+        _ => {
+            let names: Vec<_> = begun.iter().map(|flag| format!("--{}", flag.long)).collect();
+            let names = names.join(", ");
+            Err(UsageError::new(format!("option '--{name}' is ambiguous: {names}")))
+        }
+    }
 }
 
 fn invalid_option(name: &str, flags: &[Flag]) -> UsageError {
-    if name.chars().count() == 1 {
-        return UsageError::new(format!("invalid option -- '{name}'"));
-    }
     let meant = suggest::nearest(name, flags.iter().map(|flag| flag.long));
     let meant = meant.map_or_else(String::new, |known| format!("; did you mean '--{known}'?"));
     UsageError::new(format!("invalid option -- '--{name}'{meant}"))
 }
 
-/// More threads than any machine has use for.
+/// More threads than any machine can use.
 const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");

@@ -52,6 +52,7 @@ pub fn man() -> String {
     );
     item(&mut page, "SIGHUP", "Reopen the log file.");
     item(&mut page, "SIGTTIN, SIGTTOU", "Raise the log level by one, lower it by one.");
+    item(&mut page, "SIGUSR1, SIGUSR2", "Logged, no effect.");
     section(&mut page, "FILES");
     item(&mut page, crate::config::DEFAULT_FILE, "The configuration file that is read without -c.");
     section(&mut page, "EXIT STATUS");
@@ -88,7 +89,7 @@ fn describe(page: &mut String, flag: &Flag) {
     let _ = writeln!(page, "\n{}", escape(flag.doc));
 }
 
-/// Text without a meaning to roff: a dash is one that can be copied, and no line is a request.
+/// Text with roff escapes: a dash stays a dash that can be copied, and no line is a roff request.
 fn escape(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

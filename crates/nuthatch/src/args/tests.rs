@@ -85,7 +85,14 @@ fn a_log_level_beyond_the_last_is_the_last() {
 fn long_flags_may_be_cut_while_they_are_unique() {
     assert_eq!(options("--conf=a").file, Some("a".into()));
     assert_eq!(read("--stats-p"), Err(UsageError::new("option -s requires a number")));
-    assert!(refusal("--stats 1").starts_with("invalid option -- '--stats'"));
+    for (cut, names) in [
+        ("--stats 1", "'--stats' is ambiguous: --stats-port, --stats-addr, --stats-interval"),
+        ("--ver", "'--ver' is ambiguous: --version, --verbose"),
+        ("--v", "'--v' is ambiguous: --version, --verbose"),
+    ] {
+        assert_eq!(refusal(cut), format!("option {names}"));
+    }
+    assert_eq!(refusal("--x"), "invalid option -- '--x'");
 }
 
 #[test]
@@ -118,6 +125,8 @@ fn refusals_are_in_twemproxys_words() {
         ("-c", "option -c requires a file name"),
         ("-o", "option -o requires a file name"),
         ("-p", "option -p requires a file name"),
+        ("--pid-file=", "option -p requires a file name"),
+        ("--output=", "option -o requires a file name"),
         ("-a", "option -a requires a string"),
     ] {
         assert_eq!(refusal(line), words, "{line}");

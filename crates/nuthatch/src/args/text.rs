@@ -1,4 +1,4 @@
-//! What the command line can say about itself: usage, help, version, and the statistics.
+//! The texts of usage, help, version, and the description of the statistics.
 
 use std::fmt::Write as _;
 

@@ -1,8 +1,8 @@
 //! The addresses of the configuration: what a pool listens on, and its servers.
 //!
-//! The one rule: an address is read from its end, as twemproxy does (`conf_set_listen`,
-//! `conf_add_server`), so that a host may hold colons; brackets around an IPv6 address are taken
-//! off and change nothing, not even the name on the ring.
+//! The one rule: an address is parsed from its end, as in twemproxy (`conf_set_listen`,
+//! `conf_add_server`), so that a host may contain colons; brackets around an IPv6 address are
+//! removed and have no effect, not even on the name on the ring.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -10,53 +10,85 @@ use std::path::PathBuf;
 use super::value::{Fault, digits};
 use super::{Address, Listen, Server};
 
-/// Reads `host:port`, or `/path` with octal permissions behind a space.
+/// Reads `host:port`, or `/path` with octal permissions after a space.
 pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
     if text.starts_with('/') {
         return listen_unix(text);
     }
     let form = "has an invalid \"hostname:port\" format string";
     let (host, port) = host_port(text).ok_or_else(|| Fault::new(form, LISTEN_FORM))?;
-    let port = digits(port).and_then(|port| u16::try_from(port).ok()).ok_or_else(|| {
-        let wrong = "has an invalid port in \"hostname:port\" format string";
-        Fault::new(wrong, "write a port from 1 to 65535, or 0 to let the system choose")
-    })?;
-    Ok(Listen::Tcp { host: listen_host(host)?.into(), port })
+    Ok(Listen::Tcp { port: listen_port(port)?, host: listen_host(host)?.into() })
 }
 
-/// A host that can be listened on, without brackets: an IP address, or what can be the name of one.
-/// The name itself is looked up at the start.
+/// A port that can be listened on.
+pub(super) fn listen_port(text: &str) -> Result<u16, Fault> {
+    digits(text).and_then(|port| u16::try_from(port).ok()).ok_or_else(|| {
+        let wrong = "has an invalid port in \"hostname:port\" format string";
+        Fault::new(wrong, "write a port from 1 to 65535, or 0 to let the system choose")
+    })
+}
+
+/// A host to listen on, without brackets: an IP address, or a possible host name. The name is
+/// resolved at the start.
 pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
     let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let is_possible = match host {
-        _ if host.len() < text.len() || host.contains(':') => is_ipv6(host),
-        _ => is_name(host),
-    };
-    is_possible.then_some(host).ok_or_else(|| {
+    if is_link_local(host) {
+        let wrong = "has an IPv6 address without its zone in \"hostname:port\" format string";
+        return Err(Fault::new(wrong, format!("write the interface, such as {host}%eth0")));
+    }
+    let is_right = if host.len() < text.len() { is_ipv6(host) } else { is_possible_host(host) };
+    is_right.then_some(host).ok_or_else(|| {
         let wrong = "has no IP address or host name in \"hostname:port\" format string";
         Fault::new(wrong, HOST_FORM)
     })
 }
 
-/// Whether this may be the name of a host, or an IPv4 address in one of the forms that the system
-/// reads, of which `127.1` is one. Numbers alone are an address or nothing.
+/// Whether this is an IP address without brackets, or may be the name of one.
+pub(super) fn is_possible_host(text: &str) -> bool {
+    if text.contains(':') { is_ipv6(text) } else { is_name(text) }
+}
+
+/// Whether this is an IP address without brackets.
+pub(super) fn is_ip(text: &str) -> bool {
+    if text.contains(':') { is_ipv6(text) } else { is_ipv4(text) }
+}
+
+/// Whether this is a possible host name, or an IPv4 address in a form that the system accepts, such
+/// as `127.1`. Numbers alone must be an address.
 fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
         !label.is_empty() && label.len() <= 63 && label.chars().all(is_part)
     };
     let name = text.strip_suffix('.').unwrap_or(text);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number { is_ipv4(name) } else { name.len() <= 253 && name.split('.').all(is_label) }
+    let is_number = |label: &str| digits(label).is_some() || c_number(label).is_some();
+    if name.split('.').all(is_number) {
+        is_ipv4(text)
+    } else {
+        name.len() <= 253 && name.split('.').all(is_label)
+    }
 }
 
-/// Up to four numbers, of which the last fills all bytes that are left (`inet_aton`).
+/// Up to four numbers; the last number fills all remaining bytes (`inet_aton`).
 fn is_ipv4(text: &str) -> bool {
-    let Some(parts) = text.split('.').map(digits).collect::<Option<Vec<_>>>() else { return false };
+    let Some(parts) = text.split('.').map(c_number).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
     let Some((last, bytes)) = parts.split_last() else { return false };
     let bytes_left = 4_usize.saturating_sub(bytes.len());
     bytes_left > 0 && bytes.iter().all(|byte| *byte < 256) && *last < 1 << (8 * bytes_left)
+}
+
+/// A number as C writes it: hexadecimal behind `0x`, octal behind `0`, else decimal.
+fn c_number(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, radix) = match (lower.strip_prefix("0x"), lower.strip_prefix('0')) {
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        (None, _) => (lower.as_str(), 10),
+    };
+    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+    is_number.then(|| u64::from_str_radix(digits, radix).unwrap_or(u64::MAX))
 }
 
 fn listen_unix(text: &str) -> Result<Listen, Fault> {
@@ -78,32 +110,37 @@ fn permissions(text: &str) -> Result<Option<u32>, Fault> {
     Ok(Some(mode).filter(|mode| *mode > 0))
 }
 
-/// Reads `host:port:weight` or `/path:weight`, with a name behind a space. The index is left 0.
+/// Reads `host:port:weight` or `/path:weight`, with a name after a space. The index stays 0.
 pub(super) fn server(text: &str) -> Result<Server, Fault> {
-    let form = || {
-        let wrong = "has an invalid \"hostname:port:weight [name]\"or \
-                     \"/path/unix_socket:weight [name]\" format string";
-        Fault::new(wrong, SERVER_FORM)
-    };
+    let form = || Fault::new(NO_SERVER, SERVER_FORM);
+    // Behind the last space is the name, and be it empty (twemproxy `conf_add_server`).
     let (configured, name) = match text.rsplit_once(' ') {
-        Some((configured, name)) if !name.is_empty() => (configured.trim_end(), Some(name)),
-        _ => (text.trim_end(), None),
+        Some((configured, name)) => (configured.trim_end(), Some(name)),
+        None => (text, None),
     };
     let (place, weight) = configured.rsplit_once(':').ok_or_else(form)?;
-    let address = if place.starts_with('/') {
-        Address::Unix(socket_path(place)?)
+    let (address, default_name) = if place.starts_with('/') {
+        (Address::Unix(socket_path(place)?), format!("{place}:"))
     } else {
-        let (host, port) = host_port(place).ok_or_else(form)?;
-        Address::Tcp { host: host.into(), port: server_port(port)? }
+        let (host, text) = host_port(place).ok_or_else(form)?;
+        let port = server_port(text)?;
+        (Address::Tcp { host: host.into(), port }, host_name(host, port, text))
     };
     Ok(Server {
-        name: name.map_or_else(|| ring_name(&address), str::to_owned),
+        name: name.map_or(default_name, str::to_owned),
         weight: server_weight(weight)?,
         address,
         configured: configured.into(),
         named: name.is_some(),
         index: 0,
     })
+}
+
+/// The name of a server that was given none: without the port on 11211, because libmemcached's
+/// clients hash it so, else with the port as it is written, leading zeros and all (twemproxy
+/// `conf_add_server`).
+fn host_name(host: &str, port: u16, text: &str) -> String {
+    if port == DEFAULT_PORT { host.into() } else { format!("{host}:{text}") }
 }
 
 fn server_port(text: &str) -> Result<u16, Fault> {
@@ -131,16 +168,6 @@ fn server_weight(text: &str) -> Result<u32, Fault> {
     }
 }
 
-/// The name of a server that was given none (twemproxy `conf_add_server`): without the port on
-/// 11211, because libmemcached's clients hash it so, and with the colon behind a path.
-pub(super) fn ring_name(address: &Address) -> String {
-    match address {
-        Address::Tcp { host, port: 11211 } => host.clone(),
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Unix(path) => format!("{}:", path.display()),
-    }
-}
-
 /// Splits at the last colon; a host in brackets is an IPv6 address and loses them.
 fn host_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = text.rsplit_once(':')?;
@@ -158,6 +185,11 @@ fn is_ipv6(text: &str) -> bool {
     text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
+/// Whether this is an address that each link has, without the zone that says which is meant.
+fn is_link_local(text: &str) -> bool {
+    text.parse().is_ok_and(|address: Ipv6Addr| address.is_unicast_link_local())
+}
+
 /// A path that fits into the address of a unix socket.
 pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     if text.len() <= SOCKET_PATH_MAX {
@@ -167,7 +199,10 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     Err(Fault::new("has an invalid value", right))
 }
 
-/// The greatest weight, as in twemproxy, whose numbers are signed 32 bits.
+/// The port that is not part of a name (twemproxy `CONF_DEFAULT_KETAMA_PORT`).
+const DEFAULT_PORT: u16 = 11211;
+
+/// The maximum weight, as in twemproxy, whose numbers are signed 32 bits.
 pub(super) const WEIGHT_MAX: u32 = i32::MAX as u32;
 
 /// `sun_path` holds 108 bytes on Linux, one of them the final zero.
@@ -177,8 +212,11 @@ const LISTEN_FORM: &str =
     "write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or /path/of/a.sock 660";
 const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; for all addresses \
     write 0.0.0.0 (IPv4 only) or [::]";
+/// Twemproxy's words for what is no server at all.
+pub(super) const NO_SERVER: &str = "has an invalid \"hostname:port:weight [name]\"or \
+                                    \"/path/unix_socket:weight [name]\" format string";
 const SERVER_FORM: &str =
-    "write host:port:weight such as 10.0.0.1:11211:1, and a space and a name if you want one";
+    "write host:port:weight, such as 10.0.0.1:11211:1, optionally followed by a space and a name";
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +243,25 @@ mod tests {
         );
         assert_eq!(tcp("/tmp/mc.sock:2 x"), row("x", "/tmp/mc.sock", 2, "/tmp/mc.sock:2"));
         assert_eq!(tcp("a:1:2147483647").2, 2_147_483_647);
+    }
+
+    /// As the real nutcracker says on its statistics port.
+    #[test]
+    fn a_name_has_the_port_as_it_is_written() {
+        assert_eq!(tcp("a:030011:1").0, "a:030011");
+        assert_eq!(tcp("a:00000000030011:01").0, "a:00000000030011");
+        assert_eq!(tcp("a:011211:1").0, "a");
+        assert_eq!(tcp("/tmp/a:01").0, "/tmp/a:");
+        assert!(server("a:+11211:1").is_err());
+    }
+
+    #[test]
+    fn a_space_at_the_end_makes_the_name_empty() {
+        let server = server("a:30011:1 ").unwrap();
+        assert_eq!((server.name.as_str(), server.named), ("", true));
+        assert_eq!(server.to_string(), "a:30011:1 ");
+        assert_eq!(tcp("/tmp/a:1 ").0, "");
+        assert_eq!(tcp("/tmp/a b:1 x"), row("x", "/tmp/a b", 1, "/tmp/a b:1"));
     }
 
     #[test]
@@ -290,6 +347,14 @@ mod tests {
         assert!(listen("*:1").unwrap_err().right.contains("0.0.0.0 (IPv4 only) or [::]"));
         for text in ["0.0.0.0:1", "[::]:1", "127.1:1", "my-host_1.example.:1", "grün:1", "0:1"] {
             assert!(listen(text).is_ok(), "{text}");
+        }
+        assert!(listen("[fe80::1]:1").unwrap_err().right.contains("fe80::1%eth0"));
+        assert!(listen("[fe80::1%eth0]:1").is_ok());
+        for text in ["0x7f.1:1", "0177.0.0.1:1", "2130706433:1", "0X7F000001:1", "cache.1:1"] {
+            assert!(listen(text).is_ok(), "{text}");
+        }
+        for text in ["08.0.0.1:1", "0400.0.0.1:1", "0x100.0.0.1:1", "4294967296:1"] {
+            assert!(listen(text).is_err(), "{text}");
         }
         let long = format!("/{}", "x".repeat(107));
         assert_eq!(listen(&long).unwrap_err().wrong, "has an invalid value");

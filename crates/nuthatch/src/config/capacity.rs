@@ -1,30 +1,30 @@
-//! What the process needs of the system before it has served anybody: open files and memory for
-//! connections to servers.
+//! The resources that the process needs from the start: open files, and memory for server
+//! connections.
 //!
-//! The one rule: what the system is sure to refuse is an error before the start, and what it may
-//! refuse under load is a warning. Both depend on the number of workers, so a file alone can't be
-//! wrong here but for one number: a pool's own connections, which the checks of the file count.
+//! The one rule: a certain shortage is an error before the start, and a shortage that is possible
+//! under load is a warning. Both depend on the number of workers; only the number of a pool's own
+//! connections is checked with the file alone.
 
 use super::{Config, Pool};
 
-/// The greatest number of connections to servers: Linux lets a process open no more files than
-/// this (`fs.nr_open`) unless somebody raises the number, and memory is set aside for each.
+/// The maximum number of server connections: by default, Linux lets a process open at most this
+/// many files (`fs.nr_open`), and each connection needs memory.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 
-/// The most that `server_connections` may be: there are no more ports from one address to another.
+/// The maximum of `server_connections`: there are no more ports between two addresses.
 pub(super) const SERVER_CONNECTIONS_MAX: u64 = 65535;
 
-/// What the process may have and how it is run.
+/// The limits and options of the process.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
     /// The number of workers.
     pub workers: usize,
-    /// How many files may be open, if there is a limit.
+    /// The limit of open files, if there is one.
     pub files_max: Option<u64>,
 }
 
 impl Capacity {
-    /// Looks whether the pools fit.
+    /// Checks whether the pools fit into the limits.
     ///
     /// # Errors
     /// Why the process can't start, and what to do about it.

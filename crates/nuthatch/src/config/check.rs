@@ -1,7 +1,8 @@
-//! From text to meaning: raw pools become pools, or findings.
+//! Checks raw pools: the result is pools, or findings.
 //!
-//! The one rule: no check stops another. A fault is reported where it stands and the rest of the
-//! pool is still read, so a run shows every fault; the half-read pool never leaves this module.
+//! The one rule: no check stops another. An error is reported with its place and the rest of the
+//! pool is still checked, so that one run shows all errors; an invalid pool never leaves this
+//! module.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
@@ -10,11 +11,12 @@ use std::time::Duration;
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
 use super::capacity::{self, CONNECTIONS_MAX};
+use super::clash::Listeners;
 use super::directive::{DIRECTIVES, Directive, Kind};
 use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::Fault;
-use super::{Checked, Config, Limits, Listen, Pool, Source, environment};
+use super::{Checked, Config, Limits, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -29,7 +31,7 @@ pub(super) fn config(
         pools: Vec::new(),
         pool_names: HashSet::new(),
         server_names: HashSet::new(),
-        listeners: HashMap::new(),
+        listeners: Listeners::default(),
     };
     for pool in &raw {
         checks.pool(pool);
@@ -44,8 +46,8 @@ struct Checks {
     pool_names: HashSet<String>,
     /// The names of the servers of the last pool.
     server_names: HashSet<String>,
-    /// The addresses that are listened on, without permissions, and the pool that does so.
-    listeners: HashMap<String, String>,
+    /// What is listened on.
+    listeners: Listeners,
 }
 
 impl Checks {
@@ -91,8 +93,8 @@ impl Checks {
     }
 
     fn pool_name(&mut self, name: &Scalar) {
-        if name.text.is_empty() || name.text.contains(char::is_control) {
-            let wrong = "the name of the pool is empty or has control characters".into();
+        if name.text.is_empty() || name.text.contains('\0') {
+            let wrong = "the name of the pool is empty or has a NUL in it".into();
             self.error(name.is_wrong(wrong, "write a name such as memcached"));
         }
         if !self.pool_names.insert(name.text.clone()) {
@@ -123,7 +125,7 @@ impl Checks {
             }
             Value::One(one) if directive.takes_list() && one.text.is_empty() => {}
             Value::One(one) if one.text.is_empty() => {
-                // An empty value has no place of its own: the directive stands for it.
+                // An empty value has no place: the place of the directive is used.
                 self.value(directive, &Scalar { mark: name.mark, ..one.clone() });
             }
             Value::One(one) => self.value(directive, one),
@@ -150,14 +152,9 @@ impl Checks {
 
     fn value(&mut self, directive: &Directive, value: &Scalar) {
         let pool = self.pools.last_mut().expect("the pool of an entry was pushed before it");
-        let is_variable = self.report.source == Source::Environment;
-        let several = match directive.kind {
-            Kind::Servers if is_variable => environment::separator_fault(&value.text),
-            _ => None,
-        };
-        let set = if let Some(fault) = several {
-            Err(fault)
-        } else if value.text.contains(char::is_control) {
+        let set = if let Some(fault) = &value.fault {
+            Err(fault.clone())
+        } else if has_control(directive, &value.text) {
             Err(Fault::new("has an invalid value", "remove the control character"))
         } else {
             directive.set(pool, &value.text)
@@ -176,28 +173,11 @@ impl Checks {
         }
     }
 
-    /// Whether the address that was just read is listened on already. Port 0 never clashes.
+    /// Whether the address that was just read is listened on already.
     fn listen_clash(&mut self) -> Option<(String, String)> {
         let pool = self.pools.last()?;
-        let new = pool.listen.last()?;
-        if matches!(new, Listen::Tcp { port: 0, .. }) {
-            return None;
-        }
-        // The text of a unix socket is its path alone, and no host begins with a slash.
-        match self.listeners.entry(new.to_string()) {
-            Vacant(place) => {
-                place.insert(pool.name.clone());
-                None
-            }
-            Occupied(holder) => {
-                let wrong = format!(
-                    "conf: pools '{}' and '{}' have the same listen address '{new}'",
-                    holder.get(),
-                    pool.name
-                );
-                Some((wrong, "give each its own port or path".into()))
-            }
-        }
+        let clash = self.listeners.add(&pool.name, pool.listen.last()?)?;
+        Some((clash.to_string(), clash.right().into()))
     }
 
     /// Whether the server that was just read has the name of an earlier one.
@@ -227,7 +207,8 @@ impl Checks {
         };
         let right = match (name, &self.report.source) {
             (_, Source::Environment) => {
-                "set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+                "set SERVERS, such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a \
+                 configuration file with -c"
             }
             ("servers", _) => {
                 "write servers: and below it each server on a line as - host:port:weight"
@@ -241,7 +222,7 @@ impl Checks {
     /// Checks what depends on more than one directive.
     fn combinations(&mut self, raw: &RawPool) {
         let pool = self.pools.last_mut().expect("the pool was pushed before its combinations");
-        // Twemproxy counts first and compares then, so its 0 ejects on the first failure as 1 does.
+        // twemproxy counts before it compares, so with 0 it ejects at the first failure, as with 1.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
         let connections = capacity::connections(pool);
@@ -249,7 +230,13 @@ impl Checks {
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
         if pool.redis {
             let wrong = "Redis pools are not supported, this version speaks memcached only".into();
-            self.about(raw, "redis", wrong, "keep twemproxy for this pool, or remove the pool");
+            let right = match self.report.source {
+                Source::Environment => "set REDIS to false, or remove the variable",
+                Source::File(_) => {
+                    "serve this pool with twemproxy, or remove the pool from the file"
+                }
+            };
+            self.about(raw, "redis", wrong, right);
         } else if pool.redis_auth.is_some() {
             let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
             self.about(raw, "redis_auth", wrong, "remove it");
@@ -272,7 +259,7 @@ impl Checks {
         }
     }
 
-    /// Reports a fault of a directive that need not have been given.
+    /// Reports an error of a directive that may be missing.
     fn about(&mut self, raw: &RawPool, name: &str, wrong: String, right: &str) {
         let place = raw.entry(name).map_or(&raw.name, |entry| &entry.directive);
         self.error(place.remark(wrong, right));
@@ -280,6 +267,18 @@ impl Checks {
 
     fn error(&mut self, finding: Finding) {
         self.report.errors.push(finding);
+    }
+}
+
+/// Whether a control character stands where twemproxy has none. The names of servers and hash tags
+/// may have any but NUL, at which twemproxy cuts a name.
+fn has_control(directive: &Directive, text: &str) -> bool {
+    match (directive.kind, text.rsplit_once(' ')) {
+        (Kind::HashTag, _) => false,
+        (Kind::Servers, Some((configured, name))) => {
+            configured.contains(char::is_control) || name.contains('\0')
+        }
+        _ => text.contains(char::is_control),
     }
 }
 

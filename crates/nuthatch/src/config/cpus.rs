@@ -1,8 +1,8 @@
-//! How many workers `--workers auto` means.
+//! The number of workers for `--workers auto`.
 //!
-//! The one rule: what the kernel grants counts, not what the machine has. The standard library
-//! asks both the affinity mask and the CPU quota of the cgroup (v1 and v2), rounded down, so a
-//! container with a limit of 500m gets one worker on a machine of any size.
+//! The one rule: only the CPUs that the process may use count, not all CPUs of the machine. The
+//! standard library uses the affinity mask and the CPU quota of the cgroup (v1 and v2), rounded
+//! down, so a container with a limit of 500m gets one worker on every machine.
 
 use std::num::NonZeroUsize;
 use std::thread;

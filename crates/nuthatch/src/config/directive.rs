@@ -1,8 +1,8 @@
 //! The directives of a pool, as data.
 //!
-//! The one rule: a directive exists once, in [`DIRECTIVES`]. Its default is a text like any other
-//! and goes through the same reader, so what the table says is what happens; unknown directives
-//! are compared with it, and a test compares the documentation with it.
+//! The one rule: each directive is defined once, in [`DIRECTIVES`]. Its default is a text that is
+//! parsed like any other value. Suggestions for unknown directives use the same table, and a test
+//! compares the documentation with the table.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct Directive {
     pub name: &'static str,
     /// What it takes, and the field of the pool that it sets.
     pub kind: Kind,
-    /// The text that stands for it when the file leaves it out; `None` if nothing does.
+    /// Its value if the file does not have it; `None` if there is no default.
     pub default: Option<&'static str>,
     /// What it does, in one sentence.
     pub doc: &'static str,
@@ -45,13 +45,13 @@ pub enum Kind {
     Count(Slot<usize>, Bounds),
     /// A number of bytes, perhaps with a unit.
     Size(Slot<usize>, Bounds),
-    /// Milliseconds, where 0 and -1 are for ever.
+    /// Milliseconds; 0 and -1 mean no limit.
     Timeout(Slot<Option<Duration>>),
     /// Milliseconds.
     Milliseconds(Slot<Duration>),
     /// A text.
     Text(Slot<Option<String>>),
-    /// Anything: twemproxy documents the directive, but it never did anything.
+    /// Anything: twemproxy documents the directive but never implemented it.
     Ignored,
 }
 
@@ -77,8 +77,8 @@ impl Directive {
         matches!(self.kind, Kind::Ignored)
     }
 
-    /// What is in force in `pool`, without secrets. A slot is a way to a field that may be written,
-    /// hence `&mut`; it is only read here.
+    /// The active value in `pool`, without secrets. A slot returns `&mut`, hence `&mut Pool`; the
+    /// field is only read here.
     pub(crate) fn shown(&self, pool: &mut Pool) -> Value {
         match self.kind {
             Kind::Listen => pool.listen.iter().map(ToString::to_string).collect(),
@@ -98,7 +98,7 @@ impl Directive {
         }
     }
 
-    /// Reads one value into `pool`; a further value of a list is added to the earlier ones.
+    /// Parses one value into `pool`; further values of a list are added.
     pub(super) fn set(&self, pool: &mut Pool, text: &str) -> Result<(), Fault> {
         match self.kind {
             Kind::Listen => pool.listen.push(address::listen(text)?),
@@ -135,7 +135,8 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "listen",
         kind: Kind::Listen,
         default: None,
-        doc: "Where clients connect: host:port, or /path and octal permissions, or a list.",
+        doc: "The addresses that clients connect to: host:port, or /path and octal permissions, or \
+            a list of these.",
     },
     Directive {
         name: "hash",
@@ -264,13 +265,13 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "keys_max",
         kind: Kind::Count(|pool| &mut pool.limits.keys_max, Bounds::new(1, 16 * MIB)),
-        default: Some("65536"),
+        default: Some("262144"),
         doc: "Maximum number of keys in one request.",
     },
     Directive {
         name: "line_max",
         kind: Kind::Size(|pool| &mut pool.limits.line_max, Bounds::new(512, GIB)),
-        default: Some("4m"),
+        default: Some("32m"),
         doc: "Maximum bytes of one command line.",
     },
     Directive {
@@ -288,7 +289,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive {
         name: "client_backlog_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_backlog_max, Bounds::new(1, 16 * GIB)),
-        default: Some("64m"),
+        default: Some("128m"),
         doc: "Bytes of replies held for one client above which the next reply becomes an error.",
     },
     Directive {

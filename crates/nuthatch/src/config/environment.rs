@@ -1,13 +1,14 @@
 //! The pool that the environment describes, for a container without a configuration file.
 //!
-//! The one rule: a variable only spells a directive. What the variables say becomes the same raw
-//! pool that a file would, and the same checks read it; only the defaults are others, those of a
-//! cache that may lose a server without its clients noticing.
+//! The one rule: each variable sets a directive. The variables become the same raw pool as a file,
+//! and the same checks apply; only some defaults differ, so that clients do not notice the loss of
+//! a server.
 
 use super::address;
 use super::directive::{Directive, Kind};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::{self, Fault};
+use super::{Address, Server};
 
 /// The name of the pool that the environment describes.
 pub const POOL: &str = "memcached";
@@ -17,17 +18,17 @@ pub const POOL: &str = "memcached";
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// The text that stands for it when it is unset or empty; `None` if nothing does.
+    /// Its value if it is unset or empty; `None` if there is no default.
     pub default: Option<&'static str>,
     /// What it sets, in one sentence.
     pub doc: &'static str,
-    /// The directive that takes its text as it is; three variables are put together instead.
+    /// The directive that gets its text; `None` for the variables that are combined.
     directive: Option<&'static str>,
 }
 
 impl Variable {
-    /// The text as a file would have it: words in any case, and all that people write for yes and
-    /// no. A text without meaning stays as it is, for the message about it.
+    /// The text in the form of a file: words in lower case, `true` and `false` for all forms of yes
+    /// and no. An invalid text is not changed, so that the error shows it.
     fn spelled(&self, text: &str) -> String {
         let text = text.trim();
         let lower = text.to_lowercase();
@@ -66,7 +67,12 @@ pub static VARIABLES: &[Variable] = &[
     composed("LISTEN_PORT", Some("11211"), "The port to listen on."),
     composed("LISTEN_SOCKET", None, "A unix socket to listen on as well: /path [permissions]."),
     plain("HASH", "hash", Some("fnv1a_64"), "The hash function for keys."),
-    plain("HASH_TAG", "hash_tag", None, "Two characters around the part of a key to hash."),
+    plain(
+        "HASH_TAG",
+        "hash_tag",
+        None,
+        "Two characters; only the part of a key between them is hashed.",
+    ),
     plain(
         "DISTRIBUTION",
         "distribution",
@@ -119,13 +125,13 @@ pub static VARIABLES: &[Variable] = &[
         "CLIENT_BUFFER_MAX",
         "client_buffer_max",
         None,
-        "Bytes of replies waiting for a client before the proxy stops reading.",
+        "Bytes of unread replies of a client above which the proxy stops reading.",
     ),
     plain(
         "CLIENT_BACKLOG_MAX",
         "client_backlog_max",
         None,
-        "Bytes of replies held for a client before further replies become errors.",
+        "Bytes of unread replies of a client above which replies become errors.",
     ),
     plain(
         "SERVER_REQUESTS_MAX",
@@ -140,15 +146,10 @@ pub static VARIABLES: &[Variable] = &[
         "Maximum bytes queued to a server connection.",
     ),
     plain("MEMORY_MAX", "memory_max", None, "Maximum bytes that one worker holds in buffers."),
-    plain(
-        "REDIS",
-        "redis",
-        Some("false"),
-        "Whether the pool speaks Redis; this version does not support it.",
-    ),
+    plain("REDIS", "redis", Some("false"), "Redis is not supported: only false is accepted."),
 ];
 
-/// The raw pool; `variable` looks a variable up by its name.
+/// The raw pool; `variable` returns a variable by its name.
 pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     let text = |known: &Variable| {
         let given = variable(known.name).filter(|text| !text.trim().is_empty());
@@ -156,10 +157,8 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     };
     let value = |name: &str| VARIABLES.iter().find(|known| known.name == name).and_then(text);
 
-    let host = value("LISTEN_HOST").unwrap_or_default();
-    let port = value("LISTEN_PORT").unwrap_or_default();
-    let mut listen = vec![scalar("LISTEN_HOST:LISTEN_PORT", host_port(&host, &port))];
-    listen.extend(value("LISTEN_SOCKET").map(|path| scalar("LISTEN_SOCKET", path)));
+    let mut listen = listen(value("LISTEN_HOST"), value("LISTEN_PORT"));
+    listen.extend(value("LISTEN_SOCKET").map(listen_socket));
     let servers = value("SERVERS").unwrap_or_default();
 
     let mut entries = vec![
@@ -179,7 +178,62 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
 }
 
 fn scalar(label: &str, text: String) -> Scalar {
-    Scalar { text, label: label.into(), mark: None }
+    Scalar { text, label: label.into(), mark: None, fault: None }
+}
+
+/// A text that is wrong as it was given.
+fn wrong(label: &str, text: String, fault: Fault) -> Scalar {
+    Scalar { fault: Some(fault), ..scalar(label, text) }
+}
+
+/// The address of two variables, or what is wrong with each.
+fn listen(host: Option<String>, port: Option<String>) -> Vec<Scalar> {
+    let (host, port) = (host.unwrap_or_default(), port.unwrap_or_default());
+    let faults = [
+        host_fault(&host).map(|fault| wrong("LISTEN_HOST", host.clone(), fault)),
+        port_fault(&port).map(|fault| wrong("LISTEN_PORT", port.clone(), fault)),
+    ];
+    let faults: Vec<_> = faults.into_iter().flatten().collect();
+    if faults.is_empty() {
+        vec![scalar("LISTEN_HOST:LISTEN_PORT", host_port(&host, &port))]
+    } else {
+        faults
+    }
+}
+
+fn host_fault(host: &str) -> Option<Fault> {
+    let fault = address::listen_host(host).err()?;
+    let is_with_port = address::listen(host).is_ok();
+    Some(match host {
+        _ if host.starts_with('/') => Fault::new(
+            "has no IP address or host name",
+            "write the path of a unix socket to LISTEN_SOCKET",
+        ),
+        _ if is_with_port => {
+            Fault::new("has no IP address or host name", "write the port to LISTEN_PORT")
+        }
+        _ => fault,
+    })
+}
+
+/// Kubernetes sets `NAME_PORT` to a URL for every Service of the namespace.
+fn port_fault(port: &str) -> Option<Fault> {
+    let fault = address::listen_port(port).err()?;
+    if !port.contains("://") {
+        return Some(fault);
+    }
+    let right = "write a port; Kubernetes sets this variable for a Service named \"listen\", unless \
+                 the pod has enableServiceLinks: false";
+    Some(Fault { right: right.into(), ..fault })
+}
+
+fn listen_socket(path: String) -> Scalar {
+    let form = || {
+        let wrong = "has no path of a unix socket";
+        Fault::new(wrong, "write an absolute path, such as /run/nuthatch.sock")
+    };
+    let fault = (!path.starts_with('/')).then(form);
+    Scalar { fault, ..scalar("LISTEN_SOCKET", path) }
 }
 
 fn host_port(host: &str, port: &str) -> String {
@@ -190,10 +244,36 @@ fn host_port(host: &str, port: &str) -> String {
     }
 }
 
-/// The servers of a comma list; empty places, as a last comma leaves one, are passed over.
+/// The servers of a list with commas; empty entries, such as after a last comma, are skipped.
 fn split_servers(text: &str) -> Vec<Scalar> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items.enumerate().map(|(i, item)| scalar(&format!("SERVERS[{i}]"), with_weight(item))).collect()
+    items.enumerate().map(|(i, item)| server(&format!("SERVERS[{i}]"), item)).collect()
+}
+
+fn server(label: &str, text: &str) -> Scalar {
+    match separator_fault(text).or_else(|| server_fault(text)) {
+        Some(fault) => wrong(label, text.into(), fault),
+        None => scalar(label, with_weight(text)),
+    }
+}
+
+/// What is wrong with one server. A host that can't be one is an error here: no file of twemproxy's
+/// has to work.
+fn server_fault(text: &str) -> Option<Fault> {
+    match address::server(&with_weight(text)) {
+        Ok(Server { address: Address::Tcp { host, .. }, .. }) => {
+            let right = "write an IP address or a host name; an IPv6 address stands in brackets, and \
+                         commas separate servers";
+            let fault = || Fault::new("has no IP address or host name", right);
+            (!address::is_possible_host(&host)).then(fault)
+        }
+        Ok(_) => None,
+        Err(fault) if fault.wrong == address::NO_SERVER => Some(Fault::new(
+            "has an invalid \"hostname:port[:weight] [name]\" format string",
+            "write host:port such as cache-1:11211, and commas between servers",
+        )),
+        Err(fault) => Some(fault),
+    }
 }
 
 /// `host:port` and `/path`, which have no weight, with the weight 1.
@@ -202,7 +282,7 @@ fn with_weight(server: &str) -> String {
         Some((address, name)) => (address, Some(name)),
         None => (server, None),
     };
-    // Behind the bracket of an IPv6 address the colons count as behind a host.
+    // Colons after the bracket of an IPv6 address count as after a host.
     let colons = address.rsplit(']').next().unwrap_or_default().matches(':').count();
     let is_weighted = colons > usize::from(!address.starts_with('/'));
     match (is_weighted, name) {
@@ -212,10 +292,10 @@ fn with_weight(server: &str) -> String {
     }
 }
 
-/// What is wrong with one of the `SERVERS` that is several: servers that are separated by something
-/// else than a comma would be read as one server with a name. Only a name that is the server's own
-/// address says nothing else.
-pub(super) fn separator_fault(server: &str) -> Option<Fault> {
+/// The error for an entry of `SERVERS` that contains several servers: servers with another
+/// separator than a comma would be parsed as one server with a name. A name that is the server's
+/// own address is accepted.
+fn separator_fault(server: &str) -> Option<Fault> {
     let is_separator = |c: char| c.is_whitespace() || c.is_control() || ";|".contains(c);
     let parts = server.split(is_separator).filter(|part| !part.is_empty());
     let looks_like_address =
@@ -224,6 +304,6 @@ pub(super) fn separator_fault(server: &str) -> Option<Fault> {
     if is_own || parts.filter(looks_like_address).count() < 2 {
         return None;
     }
-    let wrong = "has several addresses in the place of one server";
+    let wrong = "contains several addresses where one server is expected";
     Some(Fault::new(wrong, "separate servers by commas, such as SERVERS=a:11211,b:11211"))
 }

@@ -1,8 +1,7 @@
-//! What is wrong in a configuration, where, and what would be right.
+//! Errors and remarks about a configuration: place, error, and correct form.
 //!
-//! The one rule: a finding is complete without the file at hand. It names the place, shows the
-//! value, says what is wrong in twemproxy's words where twemproxy has words for it, and then what
-//! to write instead.
+//! The one rule: a finding is understandable without the file. It has the place, the value, the
+//! error (twemproxy's text if there is one), and the correct form.
 
 use std::fmt;
 use std::io;
@@ -82,13 +81,13 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+    pub(super) fn unreadable(path: &Path, error: &io::Error, right: &str) -> Self {
         let finding = Finding {
             mark: None,
             path: String::new(),
             value: None,
             wrong: format!("conf: failed to open configuration '{}': {error}", path.display()),
-            right: "give a readable file with -c, or no file to use the environment".into(),
+            right: right.into(),
         };
         Self { source: Source::File(path.to_owned()), findings: vec![finding] }
     }

@@ -1,7 +1,7 @@
-//! Warnings: what is right to the checks and still likely not what was meant.
+//! Warnings: valid settings that are probably not intended.
 //!
-//! The one rule: a warning says what will happen, with numbers of this pool's own ring where there
-//! are any, and what to do about it. Nothing that many good configurations do gets one.
+//! The one rule: a warning describes the effect, with numbers from the pool's own ring if possible,
+//! and a remedy. Settings that are common in good configurations cause no warning.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -12,7 +12,7 @@ use nuthatch_core::ring::{Distribution, Hash};
 use super::{Address, Config, Pool, Server, address};
 use crate::escape::escaped;
 
-/// One trap in one pool.
+/// One warning about one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The pool.
@@ -30,7 +30,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The traps of all pools, in the order of the pools.
+/// The warnings about all pools, in the order of the pools.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let check = |pool: &Pool| {
@@ -52,9 +52,11 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     ejection_with_modula,
     order_of_modula,
     no_timeout,
+    no_such_host,
     named_by_address,
     named_by_port,
     named_like_another,
+    named_by_nothing,
     one_address_twice,
 ];
 
@@ -174,12 +176,28 @@ fn no_timeout(pool: &Pool) -> Option<Trap> {
     ))
 }
 
+/// Twemproxy takes any host. Most of these are two servers in one entry.
+fn no_such_host(pool: &Pool) -> Option<Trap> {
+    let host = |server: &&Server| match &server.address {
+        Address::Tcp { host, .. } => !address::is_possible_host(host),
+        Address::Unix(_) => false,
+    };
+    let server = pool.servers.iter().find(host)?;
+    let Address::Tcp { host, .. } = &server.address else { return None };
+    Some((
+        format!(
+            "\"{host}\" of server \"{}\" is no IP address and can't be the name of a host, so \
+             nothing can connect to that server.",
+            server.configured
+        ),
+        "Write host:port:weight, each server in an entry of its own.".into(),
+    ))
+}
+
 /// Only IP addresses: a host name is as stable as a name on the ring.
 fn named_by_address(pool: &Pool) -> Option<Trap> {
     let is_ip = |server: &&Server| match &server.address {
-        Address::Tcp { host, .. } => {
-            host.parse::<std::net::Ipv4Addr>().is_ok() || host.contains(':')
-        }
+        Address::Tcp { host, .. } => address::is_ip(host),
         Address::Unix(_) => false,
     };
     let unnamed = pool.servers.iter().filter(|server| !server.named).filter(is_ip);
@@ -221,8 +239,8 @@ fn named_by_port(pool: &Pool) -> Option<Trap> {
     ))
 }
 
-/// Only names that no address gives by itself: a server that has moved and keeps the name of its
-/// old address has done well.
+/// Only names that differ from every address form: a server that has moved and keeps its old
+/// address as its name is correct.
 fn named_like_another(pool: &Pool) -> Option<Trap> {
     let is_address = |server: &&Server| {
         let name = &server.name;
@@ -237,6 +255,18 @@ fn named_like_another(pool: &Pool) -> Option<Trap> {
             server.configured, server.name, server.name
         ),
         "If these are two servers, write two entries in the list.".into(),
+    ))
+}
+
+/// As in twemproxy, where nothing of it is to be seen but an empty name in the statistics.
+fn named_by_nothing(pool: &Pool) -> Option<Trap> {
+    let server = pool.servers.iter().find(|server| server.name.is_empty())?;
+    Some((
+        format!(
+            "The space at the end of \"{server}\" makes the name of the server empty, and the empty \
+             name is on the ring."
+        ),
+        "Write a name, or no space; the keys of the server move once.".into(),
     ))
 }
 
@@ -311,68 +341,83 @@ mod tests {
         assert_eq!(traps(&format!("hash: md5, servers: [{}]", many.join(", "))), none);
     }
 
+    /// Directives, and what is told of them.
+    const TRAPS: &[(&str, &str)] = &[
+        (
+            "hash: crc32, servers: [a:1:1, b:1:1]",
+            "p: hash crc32 has only 15 bits, and ketama needs 32: of 1000 keys 1000 go to b:1. \
+             Use crc32a, which has 32; nearly every key moves once.",
+        ),
+        (
+            "servers: [a:11211:1, b:11211:1, c:11211:1]",
+            "p: hash fnv1a_64 puts short numbered keys close together on the ring: the 100 \
+             keys k0 to k99 use only 2 of your 3 servers. With hash murmur these keys use 3; \
+             changing the hash of a cache in use moves nearly every key once.",
+        ),
+        (
+            "hash: md5, servers: [a:1:100000, b:1:1]",
+            "p: The weight of b:1 is too small against the other weights: the ring has no \
+             point for b:1, so no key goes there. Raise the weight, or remove the server from \
+             the list.",
+        ),
+        (
+            "distribution: random, servers: [a:1:1, b:1:1]",
+            "p: distribution random sends each request to any server, so most keys are \
+             not found again. Use ketama, unless all servers hold the same items.",
+        ),
+        (
+            "hash: md5, servers: [\"a:11211:1,b:11211:1\", c:11211:1]",
+            "p: \"a:11211:1,b\" of server \"a:11211:1,b:11211:1\" is no IP address and can't be the \
+             name of a host, so nothing can connect to that server. Write host:port:weight, each \
+             server in an entry of its own.",
+        ),
+        (
+            "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",
+            "p: With distribution modula, ejecting one server moves nearly all keys of all \
+             servers, and so does the return of the server. Use ketama, or set auto_eject_hosts: false.",
+        ),
+        (
+            "distribution: modula, servers: [\"h:1:2 aaa\", \"h:2:1 zz\"]",
+            "p: distribution modula numbers the servers by name, short names first, not by \
+             their order in the list: zz, aaa. Write the list in this order, so that the list \
+             shows how keys are routed.",
+        ),
+        (
+            "hash: md5, servers: [10.0.0.1:1:1, \"10.0.0.2:1:1 b\"]",
+            "p: 1 of 2 servers are on the ring under an IP address: when the address changes, \
+             the keys of the server move. Give each server a name, as in \"10.0.0.1:1:1 \
+             10.0.0.1:1\": the present name moves no keys, any other name moves the keys of \
+             the server once.",
+        ),
+        (
+            "hash: md5, servers: [a:11211:1, b:11212:1]",
+            "p: The ring name of a server on port 11211 is the host alone (a), on any other \
+             port it is host:port (b:11212): a change of the port to or from 11211 moves keys. \
+             Give each server a name.",
+        ),
+        (
+            "hash: md5, servers: [\"a:11211:1 b:11211:1\"]",
+            "p: The text after a space is the name of a server, so \"a:11211:1 b:11211:1\" is \
+             one server named b:11211:1. If these are two servers, write two entries in the \
+             list.",
+        ),
+        (
+            "hash: md5, servers: [\"a:1:1 \", b:1:1]",
+            "p: The space at the end of \"a:1:1 \" makes the name of the server empty, and the \
+             empty name is on the ring. Write a name, or no space; the keys of the server move \
+             once.",
+        ),
+        (
+            "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",
+            "p: a and b have the same address, h:1. To give that server more keys, list it \
+             once with a greater weight.",
+        ),
+    ];
+
     #[test]
     fn each_trap_is_told_with_what_happens_and_what_to_do() {
-        for (directives, trap) in [
-            (
-                "hash: crc32, servers: [a:1:1, b:1:1]",
-                "p: hash crc32 has only 15 bits, and ketama needs 32: of 1000 keys 1000 go to b:1. \
-                 Use crc32a, which has 32; nearly every key moves once.",
-            ),
-            (
-                "servers: [a:11211:1, b:11211:1, c:11211:1]",
-                "p: hash fnv1a_64 puts short numbered keys close together on the ring: the 100 \
-                 keys k0 to k99 use only 2 of your 3 servers. With hash murmur these keys use 3; \
-                 changing the hash of a cache in use moves nearly every key once.",
-            ),
-            (
-                "hash: md5, servers: [a:1:100000, b:1:1]",
-                "p: The weight of b:1 is too small against the other weights: the ring has no \
-                 point for b:1, so no key goes there. Raise the weight, or remove the server from \
-                 the list.",
-            ),
-            (
-                "distribution: random, servers: [a:1:1, b:1:1]",
-                "p: distribution random sends each request to any server, so most keys are \
-                 not found again. Use ketama, unless all servers hold the same items.",
-            ),
-            (
-                "distribution: modula, auto_eject_hosts: true, servers: [a:1:1, b:1:1]",
-                "p: With distribution modula, ejecting one server moves nearly all keys of all \
-                 servers, and so does the return of the server. Use ketama, or set auto_eject_hosts: false.",
-            ),
-            (
-                "distribution: modula, servers: [\"h:1:2 aaa\", \"h:2:1 zz\"]",
-                "p: distribution modula numbers the servers by name, short names first, not by \
-                 their order in the list: zz, aaa. Write the list in this order, so that the list \
-                 shows how keys are routed.",
-            ),
-            (
-                "hash: md5, servers: [10.0.0.1:1:1, \"10.0.0.2:1:1 b\"]",
-                "p: 1 of 2 servers are on the ring under an IP address: when the address changes, \
-                 the keys of the server move. Give each server a name, as in \"10.0.0.1:1:1 \
-                 10.0.0.1:1\": the present name moves no keys, any other name moves the keys of \
-                 the server once.",
-            ),
-            (
-                "hash: md5, servers: [a:11211:1, b:11212:1]",
-                "p: The ring name of a server on port 11211 is the host alone (a), on any other \
-                 port it is host:port (b:11212): a change of the port to or from 11211 moves keys. \
-                 Give each server a name.",
-            ),
-            (
-                "hash: md5, servers: [\"a:11211:1 b:11211:1\"]",
-                "p: The text after a space is the name of a server, so \"a:11211:1 b:11211:1\" is \
-                 one server named b:11211:1. If these are two servers, write two entries in the \
-                 list.",
-            ),
-            (
-                "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",
-                "p: a and b have the same address, h:1. To give that server more keys, list it \
-                 once with a greater weight.",
-            ),
-        ] {
-            assert_eq!(traps(directives), [trap], "{directives}");
+        for (directives, trap) in TRAPS {
+            assert_eq!(traps(directives), [*trap], "{directives}");
         }
     }
 

@@ -1,10 +1,11 @@
-//! A configuration as text with places, before anything has a meaning.
+//! A configuration as texts with their places, before the checks.
 //!
-//! The one rule: a file and the environment look the same from here on: pools, each with entries
-//! that have a directive, one text or several, and the words with which a message names them.
+//! The one rule: a file and the environment become the same structure: pools with entries, each
+//! with a directive, one or several texts, and the names that messages use for them.
 
 use super::directive::Directive;
 use super::finding::{Finding, Mark, Report};
+use super::value::Fault;
 use super::yaml::{self, Kind, Node};
 
 /// One text and where it stands.
@@ -14,6 +15,8 @@ pub(super) struct Scalar {
     /// How messages name it: `alpha.servers[2]` in a file, `SERVERS[2]` in the environment.
     pub(super) label: String,
     pub(super) mark: Option<Mark>,
+    /// What its source has found wrong with it already.
+    pub(super) fault: Option<Fault>,
 }
 
 impl Scalar {
@@ -56,7 +59,7 @@ pub(super) enum Value {
     Many(Vec<Scalar>),
 }
 
-/// Reads the pools of a file; what is no pool is reported and left out.
+/// Reads the pools of a file; other entries are reported and left out.
 pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
     let text = match str::from_utf8(text) {
         Ok(text) => text,
@@ -66,6 +69,15 @@ pub(super) fn from_yaml(text: &[u8], report: &mut Report) -> Vec<RawPool> {
             return Vec::new();
         }
     };
+    if let Some((before, _)) = text.split_once(LINE_ENDS) {
+        let wrong = "has a line end other than LF and CRLF: U+0085, U+2028 or U+2029";
+        report.syntax(
+            end_of(before),
+            wrong,
+            "remove it, or write it as an escape in double quotes",
+        );
+        return Vec::new();
+    }
     match yaml::documents(text) {
         Ok(mut documents) if documents.len() <= 1 => {
             documents.pop().map_or_else(Vec::new, |document| pools(document, report))
@@ -133,14 +145,18 @@ fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entr
     let mark = value.mark;
     match flat(value, &directive.label) {
         Some(value) => Some(Entry { directive, value }),
-        // A directive that is passed over may have any shape.
+        // An ignored directive may have any value.
         None if Directive::find(&directive.text).is_some_and(Directive::is_ignored) => {
             Some(Entry { directive, value: Value::Many(Vec::new()) })
         }
         None => {
             let wrong = format!("conf: '{}' has a depth greater than 2", report.source);
+            let right = match directive.text.as_str() {
+                "hash_tag" => QUOTED_TAG,
+                _ => "write one value, or a list of plain values",
+            };
             let value = Scalar { mark: Some(mark), ..directive };
-            report.errors.push(value.remark(wrong, "write one value, or a list of plain values"));
+            report.errors.push(value.remark(wrong, right));
             None
         }
     }
@@ -161,15 +177,18 @@ fn flat(node: Node, label: &str) -> Option<Value> {
 
 fn scalar(node: Node, label: String) -> Option<Scalar> {
     match node.kind {
-        Kind::Scalar(text) => Some(Scalar { text, label, mark: Some(node.mark) }),
+        Kind::Scalar(text) => Some(Scalar { text, label, mark: Some(node.mark), fault: None }),
         _ => None,
     }
 }
 
-/// What helps against a syntax error: brackets and tabs are the usual reasons.
+/// What helps against a syntax error: brackets, stars and tabs are the usual reasons.
 fn repair(text: &str, mark: Mark) -> &'static str {
     let line = text.lines().nth(mark.line - 1).unwrap_or_default();
-    if line.contains("[:") || line.contains("]:") {
+    let rest: String = line.chars().skip(mark.column - 1).collect();
+    if rest.starts_with("*:") {
+        "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *"
+    } else if line.contains("[:") || line.contains("]:") {
         "put an address with brackets in quotes: \"[::1]:11211:1\""
     } else if line.starts_with(|c: char| c.is_whitespace()) && line.contains('\t') {
         "indent with spaces, not tabs"
@@ -196,5 +215,10 @@ impl Report {
     }
 }
 
+/// They end a line in YAML 1.1, which twemproxy reads, and in no later YAML: what is behind one might
+/// be a directive, or the end of a name.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+const QUOTED_TAG: &str = "put the two characters in quotes, such as \"{}\"";
 const POOL_FORM: &str =
     "write `pool name:`, then its settings indented, one `directive: value` on each line";

@@ -55,11 +55,11 @@ fn a_pool_with_only_what_it_must_have_gets_twemproxys_defaults() {
         pool.limits,
         Limits {
             item_size_max: 67_108_864,
-            keys_max: 65536,
-            line_max: 4_194_304,
+            keys_max: 262_144,
+            line_max: 33_554_432,
             client_requests_max: 1024,
             client_buffer_max: 1_048_576,
-            client_backlog_max: 67_108_864,
+            client_backlog_max: 134_217_728,
             server_requests_max: 16384,
             server_buffer_max: 16_777_216,
             memory_max: 536_870_912,
@@ -211,7 +211,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "timeout: -5",
         "4:12: alpha.timeout: \"-5\": conf: directive \"timeout\" is not a number; \
-             write milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
+             write a number of milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
     ),
     (
         "preconnect: yes",
@@ -263,12 +263,13 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "redis: true",
         "4:3: alpha.redis: Redis pools are not supported, this version speaks memcached only; \
-             keep twemproxy for this pool, or remove the pool",
+             serve this pool with twemproxy, or remove the pool from the file",
     ),
     (
         "item_size_max: 2g",
         "4:18: alpha.item_size_max: \"2g\": conf: directive \"item_size_max\" is out of range; \
-             write a number of bytes from 1 to 1073741824, or one with k, m or g such as 64k",
+             write a number of bytes from 1 to 1073741824, or a number with the unit k, m or g, \
+             such as 64k",
     ),
     (
         "client_backlog_max: 1k",
@@ -279,6 +280,11 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "hash: {a: {b: c}}",
         "4:9: alpha.hash: conf: 'a.yml' has a depth greater than 2; \
              write one value, or a list of plain values",
+    ),
+    (
+        "hash_tag: {}",
+        "4:13: alpha.hash_tag: conf: 'a.yml' has a depth greater than 2; \
+             put the two characters in quotes, such as \"{}\"",
     ),
     (
         "hash: [[a]]",
@@ -314,8 +320,8 @@ fn a_wrong_address_is_reported_with_its_index() {
 ";
     let form = "has an invalid \"hostname:port:weight [name]\"or \"/path/unix_socket:weight \
         [name]\" \
-                format string; write host:port:weight such as 10.0.0.1:11211:1, and a space \
-                and a name if you want one";
+                format string; write host:port:weight, such as 10.0.0.1:11211:1, optionally \
+                followed by a space and a name";
     let of = "in \"hostname:port:weight [name]\" format string";
     let listen = "directive \"listen\" has an invalid";
     assert_eq!(
@@ -399,8 +405,8 @@ fn what_is_missing_or_double_is_reported_at_the_pool() {
         ),
         (
             "a: {listen: [/s 600, /s 660], servers: [a:1:1]}\n",
-            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pools 'a' and 'a' have the same listen \
-             address '/s'; give each its own port or path"
+            "a.yml:1:22: a.listen[1]: \"/s 660\": conf: pool 'a' lists '/s' twice; \
+             remove one of them"
                 .to_owned(),
         ),
         (
@@ -428,7 +434,15 @@ fn a_file_of_another_shape_is_no_configuration() {
         ("[a]: {}\n", "a.yml:1:1: the name of a pool must be plain text; "),
         (
             "\"\": {listen: \"a:1\", servers: [a:1:1]}\n",
-            "a.yml:1:1: \"\": the name of the pool is empty or has control characters",
+            "a.yml:1:1: \"\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "\"a\\0\": {listen: \"a:1\", servers: [a:1:1]}\n",
+            "a.yml:1:1: a\\0: \"a\\0\": the name of the pool is empty or has a NUL in it",
+        ),
+        (
+            "a: {listen: \"a:1\", servers: [a:1:1 x\u{85}]}\n",
+            "a.yml:1:37: has a line end other than LF and CRLF: U+0085, U+2028 or U+2029; remove it",
         ),
         (
             "a: {listen: \"a:1\", servers: [a:1:1]}\n---\nb: {}\n",
@@ -446,6 +460,10 @@ fn a_file_of_another_shape_is_no_configuration() {
     }
     let quotes = "put an address with brackets in quotes: \"[::1]:11211:1\"";
     assert!(faults("a:\n  listen: [::1]:1\n")[0].ends_with(quotes));
+    let all = "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *";
+    for text in ["a:\n  listen: *:30001\n", "a: {listen: *:1 }\n", "a:\n  listen:\n  - *:30001\n"] {
+        assert!(faults(text)[0].ends_with(all), "{}", faults(text)[0]);
+    }
     let latin1 = Config::parse(Path::new("a.yml"), b"a:\n  hash: \xe9\n").unwrap_err();
     assert_eq!(latin1.to_string(), "a.yml:2:9: is not UTF-8; save the file as UTF-8");
 }
@@ -627,13 +645,13 @@ fn faults_of_the_environment_name_the_variable() {
     assert_eq!(
         starts,
         [
-            "environment: LISTEN_HOST:LISTEN_PORT: \"127.0.0.1:http\"",
+            "environment: LISTEN_PORT: \"http\"",
             "environment: SERVERS[1]: \"b:x:1\"",
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
             "environment: MEMORY_MAX: \"16\"",
             "environment: REDIS: Redis pools are not supported, this version speaks memcached only; \
-             keep twemproxy for this pool, or remove the pool",
+             set REDIS to false, or remove the variable",
         ]
     );
 }
@@ -715,10 +733,84 @@ fn a_host_that_nothing_can_listen_on_is_refused() {
     for host in ["*", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
         let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", host)]);
         let errors = errors.expect_err(host).to_string();
-        assert!(errors.starts_with("environment: LISTEN_HOST:LISTEN_PORT: "), "{errors}");
+        assert!(errors.starts_with(&format!("environment: LISTEN_HOST: \"{host}\": ")), "{errors}");
     }
     let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
     assert!(errors.ends_with("for all addresses write 0.0.0.0 (IPv4 only) or [::]"), "{errors}");
+}
+
+#[test]
+fn a_server_whose_host_cannot_be_one_is_refused_in_the_environment() {
+    for servers in [
+        "a:11211:1:1",
+        "10.0.0.1:11211:1:5",
+        "::1:11211",
+        "a::11211:1",
+        "*:11211",
+        "10.0.0.256:11211",
+        "\u{fffd}:1",
+        "a@b:1",
+    ] {
+        let errors = environment(&[("SERVERS", servers)]).expect_err(servers).to_string();
+        let message = format!(
+            "environment: SERVERS[0]: \"{servers}\": conf: directive \"servers\" has no IP address \
+             or host name; "
+        );
+        assert!(errors.starts_with(&message), "\n{errors}\n{message}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+    for servers in ["10.0.0.1:1", "::1:1:1", "[::1]:1", "fe80::1%eth0:1:1", "a_b.c-d.:1", "t.1:1"] {
+        assert!(environment(&[("SERVERS", servers)]).is_ok(), "{servers}");
+    }
+}
+
+/// Each with the variables, and the one line that is told.
+const WRONG_VARIABLES: &[(&[(&str, &str)], &str)] = &[
+    (
+        &[("LISTEN_HOST", "/tmp/x"), ("LISTEN_PORT", "30001")],
+        "LISTEN_HOST: \"/tmp/x\": conf: directive \"listen\" has no IP address or host name; \
+         write the path of a unix socket to LISTEN_SOCKET",
+    ),
+    (
+        &[("LISTEN_HOST", "127.0.0.1:30001")],
+        "LISTEN_HOST: \"127.0.0.1:30001\": conf: directive \"listen\" has no IP address or host \
+         name; write the port to LISTEN_PORT",
+    ),
+    (
+        &[("LISTEN_PORT", "tcp://10.0.0.1:11211")],
+        "LISTEN_PORT: \"tcp://10.0.0.1:11211\": conf: directive \"listen\" has an invalid port in \
+         \"hostname:port\" format string; write a port; Kubernetes sets this variable for a Service \
+         named \"listen\", unless the pod has enableServiceLinks: false",
+    ),
+    (
+        &[("LISTEN_SOCKET", "0.0.0.0:30003")],
+        "LISTEN_SOCKET: \"0.0.0.0:30003\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("LISTEN_SOCKET", "x.sock")],
+        "LISTEN_SOCKET: \"x.sock\": conf: directive \"listen\" has no path of a unix socket; \
+         write an absolute path, such as /run/nuthatch.sock",
+    ),
+    (
+        &[("SERVERS", "a")],
+        "SERVERS[0]: \"a\": conf: directive \"servers\" has an invalid \
+         \"hostname:port[:weight] [name]\" format string; write host:port such as cache-1:11211, and \
+         commas between servers",
+    ),
+    (
+        &[("REDIS", "1")],
+        "REDIS: Redis pools are not supported, this version speaks memcached only; \
+         set REDIS to false, or remove the variable",
+    ),
+];
+
+#[test]
+fn a_wrong_variable_is_told_with_its_own_text_and_what_would_be_right() {
+    for (variables, message) in WRONG_VARIABLES {
+        let errors = environment(&[&[("SERVERS", "a:1")], *variables].concat()).unwrap_err();
+        assert_eq!(errors.to_string(), format!("environment: {message}"));
+    }
 }
 
 #[test]
@@ -772,7 +864,7 @@ fn four_times_the_servers_take_about_four_times_the_time() {
 fn what_stands_in_a_file_is_shown_without_control_characters() {
     let place = Path::new("a\u{1b}[31m\n.yml");
     for text in [
-        "\"al\\u001bpha\": {listen: \"h:1\", servers: [a:1:1]}\n",
+        "\"al\\u001bpha\": {listen: \"h:1\", servers: []}\n",
         "alpha: {\"hs\\u001b[2Jah\": md5, listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {hash: \"\\u009b2J\", listen: \"h:1\", servers: [a:1:1]}\n",
         "alpha: {listen: \"h:1\", servers: [\"a:1:1 \\u202ex\", \"b:1:1 \\u202ex\"]}\n",
@@ -796,7 +888,8 @@ fn an_empty_variable_is_an_unset_one() {
         assert_eq!(
             environment(variables).unwrap_err().to_string(),
             "environment: SERVERS: conf: pool 'memcached' has no servers; \
-             set SERVERS to host:port:weight,host:port:weight, or give a file with -c"
+             set SERVERS, such as SERVERS=10.0.0.1:11211,10.0.0.2:11211, or name a \
+             configuration file with -c"
         );
     }
 }
@@ -812,6 +905,85 @@ fn every_default_of_the_tables_is_read() {
         assert!(directive.doc.ends_with('.'), "{}", directive.name);
     }
     assert_eq!(DIRECTIVES.iter().filter(|d| matches!(d.kind, Kind::Ignored)).count(), 1);
+}
+
+/// As the real nutcracker says on its statistics port.
+#[test]
+fn names_and_hash_tags_may_have_control_characters_as_in_twemproxy() {
+    let config = read(
+        "\"p\\tq\":
+  listen: a:1
+  hash_tag: \"\\t|\"
+  servers:
+   - \"a:1:1 \\tx\\x01\\Ny\"
+   - |
+     a:2:1 x
+   - >
+     a:3:1 x3
+   - >-
+     a:4:1 x45
+",
+    );
+    let pool = config.pool("p\tq").unwrap();
+    assert_eq!(pool.hash_tag, Some(HashTag::new(b'\t', b'|')));
+    let names: Vec<_> = pool.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["x\n", "x3\n", "x45", "\tx\u{1}\u{85}y"]);
+    assert!(read(&with("hash_tag: \"\\x01\\x02\"")).pools[0].hash_tag.is_some());
+    for server in ["a:1:1\\n", "a:1:1\\tx", "a\\t:1:1 x", "a:1:1 x\\0y"] {
+        let text = format!("a: {{listen: \"h:1\", servers: [\"{server}\"]}}\n");
+        assert!(parse(&text).is_err(), "{server}");
+    }
+}
+
+#[test]
+fn listeners_that_overlap_are_refused_however_they_are_written() {
+    let pools = |first: &str, second: &str| {
+        format!(
+            "a: {{listen: \"{first}\", servers: [a:1:1]}}\n\
+             b: {{listen: \"{second}\", servers: [a:1:1]}}\n"
+        )
+    };
+    let one = |first: &str, second: &str| {
+        format!("a: {{listen: [\"{first}\", \"{second}\"], servers: [a:1:1]}}\n")
+    };
+    for (first, second) in [
+        ("127.0.0.1:1", "127.1:1"),
+        ("127.0.0.1:1", "0x7f.1:1"),
+        ("127.0.0.1:1", "0.0.0.0:1"),
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::]:1"),
+        ("[::1]:1", "[0:0::1]:1"),
+        ("127.0.0.1:1", "[::ffff:127.0.0.1]:1"),
+        ("localhost:1", "LocalHost:1"),
+        ("name:1", "NAME:1"),
+        ("/d/a.sock", "/d//a.sock"),
+        ("/d/a.sock 600", "/d/./a.sock"),
+    ] {
+        let [first_shown, second_shown] = [first, second].map(|text| text.replace(" 600", ""));
+        let overlap =
+            format!("overlap, '{first_shown}' and '{second_shown}'; give each its own port");
+        let told = &faults(&pools(first, second))[0];
+        assert!(told.contains(&overlap), "{told}");
+        let told = &faults(&one(first, second))[0];
+        assert!(told.contains("which overlap; remove one of them"), "{told}");
+    }
+    for (first, second) in [
+        ("127.0.0.1:1", "127.0.0.1:2"),
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("127.0.0.1:1", "[::1]:1"),
+        ("0.0.0.0:1", "[::1]:1"),
+        ("0.0.0.0:0", "127.0.0.1:0"),
+        ("name:1", "127.0.0.1:1"),
+        ("/d/a.sock", "/d/A.sock"),
+    ] {
+        assert!(parse(&pools(first, second)).is_ok() && parse(&one(first, second)).is_ok());
+    }
+    // All addresses of version 6 are those of version 4, too, but inside one pool.
+    assert_eq!(faults(&pools("0.0.0.0:1", "[::]:1")).len(), 1);
+    assert_eq!(read(&one("0.0.0.0:1", "[::]:1")).pools[0].listen.len(), 2);
+    // What localhost is, the system says.
+    let both = [pools("localhost:1", "127.0.0.1:1"), pools("localhost:1", "[::1]:1")];
+    assert!(both.iter().any(|text| parse(text).is_err()));
 }
 
 #[test]

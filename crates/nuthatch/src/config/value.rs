@@ -1,7 +1,7 @@
 //! The plain values of directives: numbers, sizes, times, names.
 //!
-//! The one rule: a text means one thing or it is a [`Fault`]. Nothing wraps, nothing is cut, and
-//! what twemproxy would silently read as 0 is refused.
+//! The one rule: a text is a valid value or a [`Fault`]. No number overflows, no text is cut off,
+//! and a text that twemproxy silently reads as 0 is refused.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Fault {
         Self { wrong: wrong.into(), right: right.into() }
     }
 
-    /// The same fault, with another thing that would be right.
+    /// The same fault, with another correct form.
     fn or(self, also: &str) -> Self {
         Self { right: format!("{}, {also}", self.right), ..self }
     }
@@ -48,8 +48,8 @@ impl Bounds {
     }
 }
 
-/// A decimal number without sign, or `None` if other characters than digits are in it. A number
-/// beyond 64 bits is the greatest one, which no bounds admit.
+/// A decimal number without sign, or `None` if other characters than digits are in it. A number of
+/// more than 64 bits becomes the maximum, which is out of all bounds.
 pub(super) fn digits(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
@@ -76,7 +76,10 @@ pub(super) fn count(text: &str, bounds: Bounds) -> Result<usize, Fault> {
 pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
     let right = || {
         let Bounds { min, max } = bounds;
-        format!("write a number of bytes from {min} to {max}, or one with k, m or g such as 64k")
+        format!(
+            "write a number of bytes from {min} to {max}, or a number with the unit k, m or g, such \
+             as 64k"
+        )
     };
     let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
         Some(b'k') => (&text[..text.len() - 1], 1 << 10),
@@ -91,7 +94,7 @@ pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
 
 /// A time in milliseconds, at most [`MILLISECONDS_MAX`].
 pub(super) fn milliseconds(text: &str) -> Result<Duration, Fault> {
-    let right = || format!("write milliseconds from 0 to {MILLISECONDS_MAX}");
+    let right = || format!("write a number of milliseconds from 0 to {MILLISECONDS_MAX}");
     let number = digits(text).ok_or_else(|| Fault::new("is not a number", right()))?;
     let inside = number <= MILLISECONDS_MAX;
     inside

@@ -1,8 +1,8 @@
 //! YAML with the place of everything: text becomes [`Node`]s, each with its line and column.
 //!
-//! The one rule: nothing is interpreted. A scalar is its text, whether it was quoted or not, so
-//! `"2000"` and `2000` are the same to the checks, as they are to twemproxy. Anchors and tags mean
-//! nothing here; an alias is refused, because a value should stand where it is used.
+//! The one rule: values are not interpreted. A scalar is its text, quoted or not, so `"2000"` and
+//! `2000` are the same for the checks, as in twemproxy. Anchors and tags have no effect; an alias
+//! is refused, because a value should be written where it is used.
 
 use saphyr_parser::{Event, Marker, Parser, ScanError, Span, StrInput};
 
@@ -107,7 +107,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Passes over the rest of a sequence or mapping, however deep it is.
+    /// Skips the rest of a sequence or mapping, however deep it is.
     fn skip(&mut self) -> Result<(), SyntaxError> {
         let mut open = 1;
         while open > 0 {

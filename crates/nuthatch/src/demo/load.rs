@@ -1,7 +1,7 @@
-//! The load of the demo: clients that know the right answer to all they ask.
+//! The load of the demo: clients that know the correct reply to each request.
 //!
-//! The one rule: an answer is right if it is the expected bytes, all of them and no others. So
-//! each client has keys of its own, and its requests are written down before the first is sent.
+//! The one rule: a reply is correct if it is exactly the expected bytes. So each client has its own
+//! keys, and its requests are generated before the first is sent.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -27,13 +27,13 @@ const BATCH: usize = 50;
 /// As long as an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What came of it.
+/// The result of the load.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// Requests sent.
     pub(super) requests: usize,
     pub(super) elapsed: Duration,
-    /// A sentence for each client that had a wrong answer, which is the last that it looks at.
+    /// A sentence for each client that got a wrong reply; the client stops at this reply.
     pub(super) wrong: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ fn style() -> ProgressStyle {
     style.expect("the template is right").progress_chars("━━╌")
 }
 
-/// Everything that a client asks about its keys, in order.
+/// All requests of a client, in order.
 fn script(keys: Range<usize>) -> Vec<Exchange> {
     let mut script: Vec<_> = keys.clone().map(set).collect();
     script.extend(keys.clone().map(|index| get(&[index])));
@@ -95,7 +95,7 @@ fn is_counter(index: usize) -> bool {
     index % 10 == 9
 }
 
-/// Values differ in length and in what they say, so that a mix-up can't go unseen.
+/// Values differ in length and content, so that a mix-up is always detected.
 fn value(index: usize) -> String {
     if is_counter(index) {
         index.to_string()
@@ -134,7 +134,7 @@ fn increment(index: usize) -> Exchange {
     Exchange { request, answer: format!("{}\r\n", index + 1) }
 }
 
-/// A client's whole life; ends with the first wrong answer, as what follows would be guesswork.
+/// Runs a client; stops at the first wrong reply, because later replies cannot be checked.
 fn converse(proxy: SocketAddr, script: &[Exchange], bar: &ProgressBar) -> Result<(), String> {
     let lost = |error: io::Error| format!("a client lost the proxy: {error}");
     let mut stream = TcpStream::connect(proxy).map_err(lost)?;
@@ -158,13 +158,13 @@ fn converse(proxy: SocketAddr, script: &[Exchange], bar: &ProgressBar) -> Result
 fn check(answers: &mut impl BufRead, exchange: &Exchange) -> Result<(), String> {
     let Exchange { request, answer } = exchange;
     let mut got = Vec::with_capacity(answer.len());
-    // What came before an error is all that there is to compare.
+    // Only the bytes before the error can be compared.
     let _ = answers.take(answer.len() as u64).read_to_end(&mut got);
     if got == answer.as_bytes() {
         return Ok(());
     }
     if !got.contains(&b'\n') {
-        // Such as an error, whose end says what it is.
+        // For example an error line, which is shown completely.
         let _ = answers.take(EXCERPT as u64).read_until(b'\n', &mut got);
     }
     let same = got.iter().zip(answer.bytes()).take_while(|(a, b)| **a == *b).count();

@@ -1,7 +1,7 @@
-//! What the demo shows: the first words that a newcomer reads.
+//! The output of the demo, the first output that a new user reads.
 //!
-//! The one rule: no line is wider than 100 columns, and what a program could read (the table, the
-//! commands) is the same on a terminal and in a file.
+//! The one rule: no line is wider than 100 columns, and the parts that a program could read (the
+//! table, the commands) are the same on a terminal and in a file.
 
 use std::env;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What is wrong, if the node doesn't have the keys that it should.
+    /// The error, if the node does not have the expected keys.
     pub(super) fn fault(&self) -> Option<String> {
         let (has, should) = (self.figures.items, self.keys_by_ring);
         (has != should).then(|| format!("{} has {has} keys instead of {should}", self.name))
@@ -42,12 +42,12 @@ impl Row {
 impl<W: Write> Page<W> {
     pub(super) fn opening(&mut self, configuration: &str, port: u16) -> io::Result<()> {
         let title = self.colour.paint("Nuthatch", "39");
-        writeln!(
-            self.out,
-            "{title}: a proxy, and three cache nodes behind it that look like one."
-        )?;
+        writeln!(self.out, "{title}: a proxy that makes three memcached servers look like one.")?;
         if port != DEFAULT_PORT {
-            writeln!(self.out, "\nPort {DEFAULT_PORT} is taken, so the proxy is on {port}.")?;
+            writeln!(
+                self.out,
+                "\nPort {DEFAULT_PORT} is in use, so the proxy listens on port {port}."
+            )?;
         }
         writeln!(self.out, "\nThis is its configuration:\n")?;
         configuration.lines().try_for_each(|line| writeln!(self.out, "  {line}"))?;
@@ -66,7 +66,7 @@ impl<W: Write> Page<W> {
                 "  {name:<19}  {address:<15}  {by_ring:>12}  {stored:>6}  {requests:>8}  {share:>7}"
             )
         };
-        let head = ["node", "address", "keys by ring", "stored", "requests", "share"];
+        let head = ["server", "address", "keys by ring", "stored", "requests", "share"];
         writeln!(self.out, "\n{}", line(head))?;
         for row in rows {
             let requests = row.figures.requests;
@@ -81,7 +81,7 @@ impl<W: Write> Page<W> {
         }
         writeln!(
             self.out,
-            "\n  A read of {KEYS_AT_ONCE} keys is one request to the proxy, and one to each node\n  \
+            "\n  A read of {KEYS_AT_ONCE} keys is one request to the proxy, and one to each server\n  \
              that has some of them."
         )
     }
@@ -89,10 +89,10 @@ impl<W: Write> Page<W> {
     pub(super) fn verdict(&mut self, outcome: &Outcome) -> io::Result<()> {
         let seconds = outcome.elapsed.as_secs_f64();
         let (requests, rate) = (grouped(outcome.requests as u64), rate(outcome));
-        writeln!(self.out, "\n{requests} requests in {seconds:.2} seconds, {rate} a second.")?;
+        writeln!(self.out, "\n{requests} requests in {seconds:.2} seconds, {rate} per second.")?;
         if outcome.wrong.is_empty() {
-            let right = self.colour.paint("right", "32");
-            return writeln!(self.out, "Every answer was {right}, to the byte.");
+            let right = self.colour.paint("correct", "32");
+            return writeln!(self.out, "Every reply was {right}.");
         }
         let wrong = self.colour.paint("Wrong", "31");
         outcome.wrong.iter().try_for_each(|text| writeln!(self.out, "{wrong}: {text}"))
@@ -108,12 +108,12 @@ impl<W: Write> Page<W> {
         )?;
         writeln!(self.out, "  {program} route -c {file} greeting")?;
         writeln!(self.out, "  {program} -t -c {file}")?;
-        writeln!(self.out, "\nCtrl-C ends it.")?;
+        writeln!(self.out, "\nPress Ctrl-C to stop the demo.")?;
         self.out.flush()
     }
 
     pub(super) fn farewell(&mut self) -> io::Result<()> {
-        writeln!(self.out, "\nThe proxy answers what was asked, and ends.")
+        writeln!(self.out, "\nThe proxy answers the requests in flight and exits.")
     }
 }
 
@@ -129,7 +129,7 @@ fn percent(keys: usize) -> f64 {
     100.0 * keys as f64 / KEYS as f64
 }
 
-/// Requests a second, in thousands: the rest would be false precision.
+/// Requests per second, rounded to thousands, because more digits would be false precision.
 fn rate(outcome: &Outcome) -> String {
     let millis = outcome.elapsed.as_millis().max(1);
     let thousands = outcome.requests as u128 / millis;

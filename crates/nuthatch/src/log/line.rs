@@ -1,7 +1,7 @@
 //! One line of the log, for people and for programs.
 //!
-//! The one rule: whatever stands in words or figures, a line stays one line; a key or a name can't
-//! forge another.
+//! The one rule: whatever the message and fields contain, a line stays one line; a key or a name
+//! cannot forge another line.
 
 use std::io::{self, Write};
 use std::time::SystemTime;

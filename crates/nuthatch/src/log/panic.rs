@@ -1,7 +1,7 @@
-//! A panic is a line of the log.
+//! Logs panics.
 //!
-//! The one rule: whatever the log's thread and its reader do, the panic is told in a bounded time, or
-//! given up. It goes past the queue, which may be stuck.
+//! The one rule: whatever the log's thread and its reader do, writing the panic message takes a
+//! limited time. The message bypasses the queue, which may be blocked.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -12,17 +12,17 @@ use log::{Level, Record};
 
 use super::{LOGGER, PATIENCE, sink};
 
-/// Tells every panic from now on.
+/// Logs every panic from now on.
 pub(super) fn tell() {
     panic::set_hook(Box::new(write));
 }
 
 fn write(info: &PanicHookInfo<'_>) {
     let line = line(info);
-    // The lines before it come first. If they are stuck, one of them may be half written.
+    // The earlier lines are written first. If they are blocked, one of them may be incomplete.
     let is_flushed = LOGGER.queue.flush(PATIENCE);
     let line = if is_flushed { line } else { [b"\n", line.as_slice()].concat() };
-    // There is nobody else to tell.
+    // There is no other place to report an error.
     let _ = LOGGER.sink.write_within(&line, PATIENCE);
     if LOGGER.sink.is_file() {
         let _ = sink::write_within(rustix::stdio::stderr(), &line, PATIENCE);

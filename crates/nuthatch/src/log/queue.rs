@@ -1,8 +1,8 @@
-//! The lines that are to be written, and the thread that writes them.
+//! The queue of log lines, and the thread that writes them.
 //!
-//! The one rule: to offer a line never waits. The queue holds [`LINES_MAX`] lines and [`BYTES_MAX`]
-//! bytes; a line more is dropped and counted, and the log itself tells of the loss as soon as it is
-//! written again.
+//! The one rule: adding a line never blocks. The queue holds [`LINES_MAX`] lines and [`BYTES_MAX`]
+//! bytes; further lines are dropped and counted, and the log has a line with their number as soon
+//! as it can be written again.
 
 use std::io;
 use std::sync::OnceLock;
@@ -15,28 +15,28 @@ use log::{Level, Record};
 
 use super::LOGGER;
 
-/// Lines that wait to be written, at most.
+/// Maximum number of waiting lines.
 const LINES_MAX: usize = 1024;
 
-/// Bytes of the lines that wait to be written, at most.
+/// Maximum bytes of the waiting lines.
 const BYTES_MAX: usize = 1 << 20;
 
 /// Lines on their way to the sink.
 pub(super) struct Queue {
     sender: OnceLock<SyncSender<Message>>,
-    /// Messages that were sent and are not yet dealt with.
+    /// Messages that were sent and are not yet processed.
     pending: AtomicUsize,
     /// Bytes of the lines among them.
     bytes: AtomicUsize,
     dropped: AtomicU64,
-    /// Whether the log file is to be opened anew.
+    /// Whether the log file must be reopened.
     is_to_reopen: AtomicBool,
 }
 
-/// What the writing thread is told.
+/// A message to the writing thread.
 enum Message {
     Line(Vec<u8>),
-    /// Something else has changed.
+    /// Another field has changed.
     Look,
 }
 
@@ -58,12 +58,12 @@ impl Queue {
         }
         let (sender, receiver) = sync_channel(LINES_MAX);
         thread::Builder::new().name("log".into()).spawn(move || write_all(&receiver))?;
-        // Refused only if there is one already, whose thread then writes alone.
+        // This fails only if there already is a sender; then its thread writes alone.
         let _ = self.sender.set(sender);
         Ok(())
     }
 
-    /// Leaves a line to be written, or drops it.
+    /// Queues a line, or drops it.
     pub(super) fn offer(&self, line: Vec<u8>) {
         let len = line.len();
         let has_room = self.bytes.fetch_add(len, Ordering::Relaxed) + len <= BYTES_MAX;
@@ -72,14 +72,14 @@ impl Queue {
         }
         self.bytes.fetch_sub(len, Ordering::Relaxed);
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        // The thread may have written the last line just now, and then nothing else tells it to say
-        // that this one was dropped.
+        // The thread may just have written the last line; then only this message makes it report
+        // the dropped line.
         self.send(Message::Look);
     }
 
     pub(super) fn reopen(&self) {
         self.is_to_reopen.store(true, Ordering::Release);
-        // Without room for this, the thread has other messages, and looks as well.
+        // If the queue is full, the thread processes other messages and checks the field, too.
         self.send(Message::Look);
     }
 
@@ -87,7 +87,7 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is written, or `patience` is over. Says whether it was.
+    /// Waits until all lines are written, or `patience` is over. Returns whether all were written.
     #[expect(clippy::disallowed_methods, reason = "not a worker: who ends waits for the log")]
     pub(super) fn flush(&self, patience: Duration) -> bool {
         let start = Instant::now();
@@ -100,7 +100,7 @@ impl Queue {
         true
     }
 
-    /// Whether the message was taken.
+    /// Sends a message. Returns whether there was room for it.
     fn send(&self, message: Message) -> bool {
         self.pending.fetch_add(1, Ordering::Relaxed);
         let is_sent = self.sender.get().is_some_and(|sender| sender.try_send(message).is_ok());
@@ -115,10 +115,10 @@ impl Queue {
     }
 }
 
-/// How often who waits for the end of the queue looks.
+/// How often `flush` checks the queue.
 const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
-/// The work of the thread: writes line after line, for as long as the reader takes.
+/// The loop of the thread: writes line after line.
 fn write_all(messages: &Receiver<Message>) {
     let queue = &LOGGER.queue;
     let mut loss = Loss { told: 0, told_at: None, error: None };
@@ -139,7 +139,8 @@ fn write_all(messages: &Receiver<Message>) {
     }
 }
 
-/// Writes bytes to the sink. A file whose reader has stalled is given up when another is to be opened.
+/// Writes bytes to the sink. If a file's reader has stalled, the write is abandoned when the file
+/// must be reopened.
 fn write(bytes: &[u8]) -> io::Result<()> {
     LOGGER.sink.write(bytes, || LOGGER.sink.is_file() && LOGGER.queue.wants_reopening())
 }
@@ -147,22 +148,25 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 fn reopen() {
     match LOGGER.sink.reopen() {
         Ok(true) => super::always("log file reopened", &[]),
-        Ok(false) => super::always("nothing to reopen: the log goes to standard error", &[]),
+        Ok(false) => {
+            super::always("SIGHUP had no effect: the log goes to standard error", &[]);
+        }
         Err(error) => log::error!("{error}"),
     }
 }
 
-/// The lines that were dropped, and what the log has told of them.
+/// The number of dropped lines, and the number that was already logged.
 struct Loss {
     told: u64,
     told_at: Option<Instant>,
-    /// Why the last write failed, if one has since the log told.
+    /// The error of the last failed write since the last report.
     error: Option<io::Error>,
 }
 
 impl Loss {
-    /// Tells how many lines were dropped since the last time. While lines are dropped all the time,
-    /// that is told once in [`TELL_PAUSE`], or telling it would cost more lines.
+    /// Logs how many lines were dropped since the last report. While lines are dropped
+    /// continuously, this is logged at most once in [`TELL_PAUSE`], because reports would cause
+    /// more dropped lines.
     #[expect(clippy::disallowed_methods, reason = "not a worker's clock: the thread of the log")]
     fn tell(&mut self, is_last: bool) {
         let dropped = LOGGER.queue.dropped();
@@ -172,7 +176,7 @@ impl Loss {
             return;
         }
         let error = self.error.as_ref().map(ToString::to_string);
-        let reason = error.as_deref().unwrap_or("the log reader did not keep up");
+        let reason = error.as_deref().unwrap_or("the log could not be written fast enough");
         let figures = [("lines", log::kv::Value::from(lines)), ("reason", reason.into())];
         let mut record = Record::builder();
         record.level(Level::Warn).key_values(&figures);
@@ -183,5 +187,5 @@ impl Loss {
     }
 }
 
-/// How long the log keeps silent about further loss.
+/// The minimum time between two reports of dropped lines.
 const TELL_PAUSE: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
-//! Where lines of the log are written to: a file or standard error.
+//! The destination of the log: a file or standard error.
 //!
-//! The one rule: a write is only begun when the descriptor takes a piece of it, so who writes can
-//! give up on a reader that has stalled. The lock is held to look and to change, never to write.
+//! The one rule: a write starts only when the descriptor is writable, so the writer can abandon a
+//! stalled reader. The lock is held to read and change the destination, never during a write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Opens the file anew, and says whether there is one. If that fails, the old one stays.
+    /// Reopens the file, and returns whether there is one. If this fails, the old file stays.
     pub(super) fn reopen(&self) -> io::Result<bool> {
         let path = self.place().path.clone();
         let Some(path) = path else { return Ok(false) };
@@ -94,8 +94,8 @@ fn write(fd: BorrowedFd<'_>, mut bytes: &[u8], gives_up: impl Fn() -> bool) -> i
     Ok(())
 }
 
-/// Waits for a moment until a piece can be written. A descriptor that has failed takes it, too, and
-/// says why.
+/// Waits for a moment until a piece can be written. A descriptor with an error counts as writable;
+/// the write then returns the error.
 fn takes_a_piece(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
     match poll(&mut fds, Some(&LOOK)) {
@@ -105,19 +105,30 @@ fn takes_a_piece(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// A pipe with room for anything has room for so much (pipe(7), `PIPE_BUF`).
+/// A writable pipe has room for at least this many bytes (pipe(7), `PIPE_BUF`).
 const PIECE_BYTES: usize = 4096;
 
-/// How often a writer that waits for the reader looks whether to give up.
+/// How often a waiting writer checks whether to abandon the write.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 fn open(path: &Path) -> io::Result<File> {
-    let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("failed to open log file '{}': {error}", path.display()),
-        )
+    // As with twemproxy, all users may read the file, but only its owner may write to it.
+    let file = OpenOptions::new().create(true).append(true).mode(0o644).open(path);
+    file.map_err(|error| cannot_open(path, &error))
+}
+
+/// Looks whether `path` can be a file, without making one.
+pub(super) fn check(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let found = match folder.map(fs::metadata) {
+        _ if path.is_dir() => Err(Errno::ISDIR.into()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(_)) | None => Ok(()),
     };
-    // Readable for all, but writable for its owner only, as twemproxy makes it.
-    OpenOptions::new().create(true).append(true).mode(0o644).open(path).map_err(named)
+    found.map_err(|error| cannot_open(path, &error))
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!("failed to open log file '{}': {error}", path.display());
+    io::Error::new(error.kind(), text)
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::conn::{Conn, PATIENCE};
 use crate::fake::{FakeServer, RefusingPort};
@@ -135,6 +135,38 @@ fn figures_are_those_of_the_traffic() {
     let since_start = watched.metric("process_start_time_seconds")
         - watched.metric("nuthatch_start_time_seconds");
     assert!(since_start.abs() < 5.0, "{since_start}");
+}
+
+#[test]
+fn the_page_of_servers_has_the_version_that_each_one_told() {
+    for (told, shown) in [
+        ("VERSION 1.4.39\r\n", json!(["1.4.39"])),
+        ("VERSION 1.6.0-beta1\r\n", json!(["1.6.0"])),
+        ("ERROR\r\n", json!([])),
+    ] {
+        let server = FakeServer::start_ungreeted(move |mut conn, _| {
+            while let Ok(line) = conn.read_line() {
+                conn.send(if line == b"version\r\n" { told } else { "END\r\n" });
+            }
+        });
+        let watched = Watched::start("timeout: 4000", &[server.entry()]);
+        assert_eq!(watched.server(0)["versions"], json!([]), "nobody has asked yet");
+        watched.proxy.conn().ask("get a\r\n", "END\r\n");
+        assert_eq!(watched.server(0)["versions"], shown, "{told:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn the_page_of_servers_has_the_version_of_a_real_memcached() {
+    let memcached = Memcached::start();
+    let mut direct = memcached.conn();
+    direct.send("version\r\n");
+    let line = String::from_utf8(direct.read_line().unwrap()).unwrap();
+    let version = line.trim_end().strip_prefix("VERSION ").unwrap();
+    let watched = Watched::start("timeout: 4000", &[memcached.entry()]);
+    watched.proxy.conn().ask("get a\r\n", "END\r\n");
+    assert_eq!(watched.server(0)["versions"], json!([version]));
 }
 
 /// The names in the first column of the tables of `docs/metrics.md`.
@@ -288,8 +320,8 @@ fn a_key_is_looked_up_as_the_command_line_does() {
     }
 }
 
-const BAD_KEY: &str =
-    "invalid key: a key has 1 to 250 bytes, without NUL, line feed, carriage return and space";
+const BAD_KEY: &str = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
+                       return or space";
 
 #[test]
 #[ignore = "needs memcached: run make it"]

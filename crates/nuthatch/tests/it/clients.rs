@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
+use crate::conn::Conn;
 use crate::harness::{Memcached, Program, Proxy};
 
 #[test]
@@ -31,6 +32,12 @@ fn python_memcached_works_through_the_proxy() {
 }
 
 #[test]
+#[ignore = "needs memcached and Python packages: run make it"]
+fn django_with_pylibmc_works_through_the_proxy() {
+    run_script("with_django.py");
+}
+
+#[test]
 #[ignore = "needs memcached and memccapable: run make it"]
 fn libmemcacheds_capability_tests_end_as_on_plain_memcached() {
     let (_servers, proxy) = three_servers();
@@ -39,6 +46,71 @@ fn libmemcacheds_capability_tests_end_as_on_plain_memcached() {
     assert_eq!(direct.len(), 27, "{direct:?}");
     assert!(direct.values().all(|result| result == "pass"), "{direct:?}");
     assert_eq!(through, direct);
+}
+
+#[test]
+#[ignore = "needs memcached and memcaslap: run make it"]
+fn a_load_of_memcaslap_with_control_bytes_in_keys_runs_as_on_plain_memcached() {
+    for keys_of_a_get in [1, 50] {
+        let (servers, proxy) = three_servers();
+        let plain = Memcached::start();
+        let wanted = [
+            "set proportion: set_prop=0.10",
+            "get proportion: get_prop=0.90",
+            "cmd_get: 18000",
+            "cmd_set: 2000",
+            "get_misses: 0",
+            "verify_misses: 0",
+            "verify_failed: 0",
+        ];
+        let direct = load(plain.port, keys_of_a_get);
+        let through = load(proxy.port, keys_of_a_get);
+        for line in wanted {
+            assert!(direct.iter().any(|other| other == line), "no {line:?} in {direct:#?}");
+        }
+        let others = through.iter().filter(|line| !direct.contains(line)).take(5);
+        let others: Vec<_> = others.collect();
+        assert!(through == direct, "{keys_of_a_get} keys a get: {others:#?}");
+
+        let stats = stats(&mut proxy.conn());
+        let stat = |name: &str| stats[name].as_str();
+        let (hits, misses) = (stat("get_hits"), stat("get_misses"));
+        assert_eq!((stat("cmd_get"), hits, misses), ("18000", "18000", "0"), "{keys_of_a_get}");
+        for errors in ["client_request_errors", "client_framing_lost", "desync_total"] {
+            assert_eq!(stat(errors), "0", "{errors}");
+        }
+        for server in &servers {
+            let sets = self::stats(&mut server.conn())["cmd_set"].parse::<u32>().unwrap();
+            assert!(sets > 0, "one of three servers got no key");
+        }
+    }
+}
+
+/// What memcaslap says of a load with keys of 64 random bytes, but for the server and the times. It
+/// looks at every value that it gets.
+fn load(port: u16, keys_of_a_get: u32) -> Vec<String> {
+    let output = Command::new("memcaslap")
+        .args(["-s", &format!("127.0.0.1:{port}")])
+        .args(["-T", "1", "-c", "4", "-w", "1k", "-X", "100", "-v", "1"])
+        .args(["-x", "20000", "-d", &keys_of_a_get.to_string()])
+        .output()
+        .expect("memcaslap is installed: run \"make deps\"");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.is_empty(), "memcaslap: {}: {told}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter(|line| {
+        !line.is_empty() && !line.starts_with("servers: ") && !line.starts_with("Run time: ")
+    });
+    lines.map(str::to_owned).collect()
+}
+
+/// The figures that a server, or the proxy, answers to `stats`.
+fn stats(conn: &mut Conn) -> BTreeMap<String, String> {
+    conn.send("stats\r\n");
+    let reply = conn.read_until(b"END\r\n").unwrap();
+    let text = String::from_utf8(reply).unwrap();
+    let figures = text.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+    figures.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 fn three_servers() -> (Vec<Memcached>, Proxy) {

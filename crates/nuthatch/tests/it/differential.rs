@@ -47,6 +47,35 @@ fn a_pool_of_one_server_answers_as_nutcracker_does() {
     compare("distribution: ketama", [None]);
 }
 
+/// Each entry of the list is written as no sample has it; what stands for the port is replaced.
+#[test]
+#[ignore = "needs memcached and nutcracker: run make it"]
+fn servers_in_odd_forms_are_named_and_placed_as_by_nutcracker() {
+    let forms = [
+        "127.0.0.1:0PORT:1",
+        "127.0.0.1:PORT:02",
+        "\"127.0.0.1:PORT:1 \"",
+        "\"127.0.0.1:PORT:1 \\tx\\x01\\Ny\"",
+        "|\n     127.0.0.1:PORT:1 z",
+    ];
+    for settings in ["hash: md5\nhash_tag: \"\\x65y\"", "distribution: modula"] {
+        let servers = Memcached::start_many(forms.len());
+        let entries = servers.iter().zip(forms).map(|(server, form)| {
+            let entry = server.entry();
+            form.replace("PORT", entry.split(':').nth(1).unwrap())
+        });
+        let entries: Vec<_> = entries.collect();
+        let theirs = Proxy::with_pool(Program::Nutcracker, settings, &entries);
+        let ours = Proxy::with_pool(Program::UnderTest, settings, &entries);
+        let (mut theirs, mut ours) = (theirs.conn(), ours.conn());
+        for i in 0..200 {
+            theirs.ask(format!("set key{i} 0 0 1\r\nv\r\n"), "STORED\r\n");
+            let hit = format!("VALUE key{i} 0 1\r\nv\r\nEND\r\n");
+            ours.ask(format!("get key{i}\r\n"), hit);
+        }
+    }
+}
+
 fn compare<const N: usize>(settings: &str, names: [Option<&str>; N]) {
     let mut random = Random::new(Random::seed());
     let mut theirs = Side::start(Program::Nutcracker, settings, &names);

@@ -103,7 +103,10 @@ impl FakeServer {
         let script = Arc::new(script);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let conn = Conn::over(stream.expect("an open listener accepts"));
+                let stream = stream.expect("an open listener accepts");
+                // Or what it says next may wait for 40 ms.
+                stream.set_nodelay(true).unwrap();
+                let conn = Conn::over(stream);
                 let (script, nth) = (Arc::clone(&script), accepted.fetch_add(1, Ordering::SeqCst));
                 thread::spawn(move || script(conn, nth));
             }

@@ -23,6 +23,7 @@ mod differential_fuzz;
 mod example;
 mod failures;
 mod fake;
+mod full_server;
 mod handover;
 mod harness;
 mod http;

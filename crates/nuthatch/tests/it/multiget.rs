@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::conn::Conn;
+use crate::conn::{Conn, show};
 use crate::fake::RefusingPort;
-use crate::harness::{Memcached, Program, Proxy};
+use crate::harness::{Memcached, Program, Proxy, free_port};
 
 const KEYS: usize = 10_000;
 
@@ -41,6 +41,73 @@ fn ten_thousand_keys_of_which_some_are_on_a_dead_server_get_one_error() {
         client.ask(format!("get{request}\r\n"), "SERVER_ERROR Connection refused\r\n");
     }
     client.expect_silence(Duration::from_millis(100));
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn seventy_thousand_keys_are_answered_as_by_one_memcached_without_a_setting() {
+    // Keys of the length that memcached takes, and of a few bytes.
+    for padding in [0, 240] {
+        let world = World::start();
+        let key = |i: usize| format!("{i:0>padding$}");
+        let stored = (0..MANY_KEYS).step_by(2);
+        let sets = stored.map(|i| format!("set {} 0 0 1 noreply\r\n1\r\n", key(i)));
+        world.store(sets.collect::<String>().as_bytes());
+        let request: String = (0..MANY_KEYS).map(|i| format!(" {}", key(i))).collect();
+        let reply = world.compare(format!("get{request}\r\n").as_bytes());
+        let value = key(2).len() + "VALUE  0 1\r\n1\r\n".len();
+        assert!(reply.len() >= MANY_KEYS / 2 * value - MANY_KEYS * 5, "{} bytes", reply.len());
+    }
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn eighty_values_of_a_megabyte_are_answered_as_by_one_memcached_without_a_setting() {
+    let world = World::start();
+    let value = |i: usize| format!("{i:02}").repeat(500_000);
+    for i in 0..80 {
+        let value = value(i);
+        world.store(format!("set large{i} 0 0 {} noreply\r\n{value}\r\n", value.len()).as_bytes());
+    }
+    let request: String = (0..80).map(|i| format!(" large{i}")).collect();
+    let reply = world.compare(format!("get{request}\r\n").as_bytes());
+    assert!(reply.len() > 80_000_000, "{} bytes", reply.len());
+}
+
+const MANY_KEYS: usize = 70_000;
+
+/// A proxy that has only its servers set, and a plain memcached beside it.
+struct World {
+    proxy: Proxy,
+    plain: Memcached,
+    _servers: Vec<Memcached>,
+}
+
+impl World {
+    fn start() -> Self {
+        let start = |_| Memcached::start_with(free_port(), &["-I", "2m", "-m", "512"]);
+        let servers: Vec<_> = (0..3).map(start).collect();
+        let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
+        let proxy = Proxy::with_pool(Program::UnderTest, "", &entries);
+        Self { proxy, plain: start(3), _servers: servers }
+    }
+
+    /// Has both carry out storage requests that are not answered.
+    fn store(&self, requests: &[u8]) {
+        for mut conn in [self.proxy.conn(), self.plain.conn()] {
+            conn.ask([requests, b"mn\r\n"].concat(), "MN\r\n");
+        }
+    }
+
+    /// The reply of both to one request.
+    fn compare(&self, request: &[u8]) -> Vec<u8> {
+        let [through, direct] = [self.proxy.conn(), self.plain.conn()].map(|mut conn| {
+            conn.send(request);
+            conn.read_reply().unwrap()
+        });
+        assert!(through == direct, "{} instead of {}", show(&through), show(&direct));
+        through
+    }
 }
 
 /// Sets every second key to its number.

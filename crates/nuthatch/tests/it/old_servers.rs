@@ -6,12 +6,13 @@
 //! became of the reply.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::conn::{Conn, show};
 use crate::fake::FakeServer;
-use crate::harness::{Program, Proxy};
+use crate::harness::{Program, Proxy, free_port, pool};
 
 /// How a version reads meta commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,12 +229,16 @@ const DATA: [&str; 7] = [
 
 #[test]
 fn no_server_of_any_version_runs_the_data_of_a_meta_set() {
+    const FLAGS: [&str; 6] = ["", " T0", " q", " b", " S4", " v v"];
     for version in VERSIONS {
-        for data in DATA {
-            for flags in ["", " T0", " q", " b", " S4", " v v"] {
-                let (server, proxy) = world(version);
-                let mut attacker = proxy.conn();
-                let len = data.len();
+        // A pool for each case: its first request comes before the server has told its version, the
+        // second one after it.
+        let (server, _proxy, ports) = world_of_pools(version, DATA.len() * FLAGS.len());
+        let cases = DATA.iter().flat_map(|data| FLAGS.map(|flags| (data, flags)));
+        for ((data, flags), port) in cases.zip(ports) {
+            let mut attacker = Conn::tcp((Ipv4Addr::LOCALHOST, port));
+            let len = data.len();
+            for _ in 0..2 {
                 attacker.send(format!("ms a2V5 {len}{flags}\r\n{data}\r\nmn\r\n"));
                 attacker.read_until(b"MN\r\n").unwrap();
                 for line in data.split("\r\n") {
@@ -242,6 +247,8 @@ fn no_server_of_any_version_runs_the_data_of_a_meta_set() {
                     let is_own = line == "version";
                     assert!(is_own || !has_run, "{version:?} ran {line:?} of {data:?}{flags}");
                 }
+                // The server is still asked.
+                attacker.ask("get key\r\n", "END\r\n");
             }
         }
     }
@@ -306,8 +313,18 @@ fn a_key_that_is_the_word_noreply_is_answered_by_servers_of_any_version() {
 
 /// A proxy over one scripted server.
 fn world(version: Version) -> (OldServer, Proxy) {
+    let (server, proxy, _) = world_of_pools(version, 1);
+    (server, proxy)
+}
+
+/// A proxy with so many pools over one scripted server, and the ports of the pools. A pool has a
+/// connection of its own to the server.
+fn world_of_pools(version: Version, count: usize) -> (OldServer, Proxy, Vec<u16>) {
     let server = OldServer::start(version);
     let settings = "auto_eject_hosts: true\nserver_failure_limit: 1\ntimeout: 2000";
-    let proxy = Proxy::with_pool(Program::UnderTest, settings, &[server.fake.entry()]);
-    (server, proxy)
+    let ports: Vec<_> = (0..count).map(|_| free_port()).collect();
+    let servers = [server.fake.entry()];
+    let config: String = ports.iter().map(|&port| pool(port, settings, &servers)).collect();
+    let proxy = Proxy::start(Program::UnderTest, &config, &ports);
+    (server, proxy, ports)
 }

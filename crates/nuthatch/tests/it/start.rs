@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -81,11 +81,14 @@ fn a_start_that_fails_writes_to_no_pid_file_of_a_running_process() {
     let port = free_port();
     let config = pool(port, "", &servers());
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &["-p", "pid"]);
-    let pid = fs::read_to_string(proxy.dir.join("pid")).unwrap();
+    let file = proxy.dir.join("pid");
+    let is_written = || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'));
+    wait_until(&mut proxy.process, || "no pid file".to_owned(), is_written);
+    let pid = fs::read_to_string(&file).unwrap();
     let elsewhere = pool(free_port(), "", &servers());
     let (code, told) = failing_start(&proxy.dir, &elsewhere, &["-p", "pid", "-a", "127.0.0.1"]);
     assert_eq!(code, Some(1), "{told}");
-    let why = format!("it is that of the running process {}", pid.trim());
+    let why = format!("it belongs to the running process {}", pid.trim());
     assert!(told.contains(&why), "{told}");
     assert_eq!(fs::read_to_string(proxy.dir.join("pid")).unwrap(), pid);
     ends_well(&mut proxy);
@@ -223,7 +226,8 @@ impl WaitingStart {
         command.args(flags).args(["-p", "pid", "-s", &free_port().to_string()]);
         let mut process = Process::spawn(&mut command);
         let log = dir.join("log");
-        let waits = || fs::read_to_string(&log).is_ok_and(|text| text.contains("waiting for what"));
+        let waits =
+            || fs::read_to_string(&log).is_ok_and(|text| text.contains("waiting for an address"));
         wait_until(&mut process, || "it does not wait".to_owned(), waits);
         Self { dir, port, socket, process, _taken: taken }
     }
@@ -295,13 +299,13 @@ fn signals_that_change_the_log_are_told_at_every_level() {
         proxy.process.signal(signal);
         wait_until(&mut proxy.process, || words.to_owned(), has);
     };
-    tell(Signal::TTOU, "log level lowered log_level=0");
+    tell(Signal::TTOU, "log level changed log_level=0");
     tell(Signal::TTOU, "no log level is lower log_level=0");
-    tell(Signal::USR1, "signal has no effect signal=SIGUSR1");
-    tell(Signal::USR2, "signal has no effect signal=SIGUSR2");
+    tell(Signal::USR1, "signal ignored signal=SIGUSR1");
+    tell(Signal::USR2, "signal ignored signal=SIGUSR2");
     tell(Signal::HUP, "log file reopened");
     for level in 1..=11 {
-        tell(Signal::TTIN, &format!("log level raised log_level={level}"));
+        tell(Signal::TTIN, &format!("log level changed log_level={level}"));
     }
     tell(Signal::TTIN, "no log level is higher log_level=11");
 }
@@ -457,6 +461,47 @@ fn a_number_of_server_connections_that_no_system_grants_is_refused_at_its_place(
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("a.yml:3:23: pool1.server_connections: \"2147483647\": "), "{told}");
     assert!(told.contains("write a whole number from 1 to 65535"), "{told}");
+}
+
+/// A hosts file of its own would be needed for another name; this machine's own is one.
+#[test]
+fn two_pools_on_one_address_are_refused_even_where_they_could_share_it() {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let Ok(mut found) = (name.trim(), 1).to_socket_addrs() else {
+        eprintln!("skipped: this machine's name has no address");
+        return;
+    };
+    let (address, port) = (found.next().unwrap().ip(), free_port());
+    let shown = std::net::SocketAddr::new(address, port).to_string();
+    let settings = "reuseport: true";
+    let config = pool_on("a", &format!("\"{shown}\""), settings, &servers())
+        + &pool_on("b", &format!("{}:{port}", name.trim()), settings, &servers());
+    for workers in ["1", "2"] {
+        let arguments = ["-a", "127.0.0.1", "--workers", workers];
+        let (code, told) = failing_start(&TempDir::new(), &config, &arguments);
+        assert_eq!(code, Some(1), "{told}");
+        let why =
+            format!("pool 'b' can't listen on {}:{port}: pool 'a' listens on {shown}", name.trim());
+        assert!(told.contains(&why), "{told}");
+    }
+}
+
+#[test]
+fn a_pool_listens_on_all_addresses_of_both_versions() {
+    for workers in ["1", "2"] {
+        let port = free_port();
+        let config =
+            pool_on("p", &format!("[\"[::]:{port}\", \"0.0.0.0:{port}\"]"), "", &servers());
+        let arguments = ["--workers", workers];
+        let _proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &arguments);
+        Conn::tcp((Ipv4Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
+        Conn::tcp((std::net::Ipv6Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
+    }
+    // Alone, all addresses of version 6 are those of version 4, too, as in twemproxy.
+    let port = free_port();
+    let config = pool_on("p", &format!("\"[::]:{port}\""), "", &servers());
+    let _proxy = Proxy::start(Program::UnderTest, &config, &[port]);
+    Conn::tcp((Ipv4Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
 }
 
 #[test]

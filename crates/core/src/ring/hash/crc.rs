@@ -1,7 +1,7 @@
 //! CRC-16 and CRC-32, a byte at a time through tables that the compiler fills.
 
-/// CRC-16/XMODEM whose register nobody cuts to 16 bits: what is shifted out above stays, and only
-/// the low half is the checksum (twemproxy `hash_crc16`).
+/// CRC-16/XMODEM with a register that is not cut to 16 bits: higher bits stay, and only the low
+/// half is the checksum (twemproxy `hash_crc16`).
 pub(super) fn crc16(key: &[u8]) -> u32 {
     key.iter().fold(0, |crc, &byte| crc << 8 ^ CRC16[low_byte(crc >> 8 ^ u32::from(byte))])
 }

@@ -1,9 +1,9 @@
-//! The hashes of Fowler, Noll and Vo, as published and as twemproxy bends them.
+//! The hashes of Fowler, Noll and Vo, as published and as in twemproxy.
 //!
-//! twemproxy takes its bytes as signed `char`, so a byte of `0x80` or more flips the upper bits
-//! too. Of the 64-bit variants it hands out only the low half, and the low half of a product needs
-//! only the low halves of its factors: they run in 32 bits here, with the low half of the 64-bit
-//! start and of the 64-bit prime.
+//! twemproxy reads bytes as signed `char`, so a byte of `0x80` or more also flips the upper bits.
+//! It uses only the low half of the 64-bit variants, and the low half of a product needs only the
+//! low halves of its factors: so they are computed in 32 bits here, with the low halves of the
+//! 64-bit start value and the 64-bit prime.
 
 use super::signed_char;
 
@@ -29,8 +29,8 @@ pub(super) fn fnv1_low_64(key: &[u8]) -> u32 {
     multiply_then_xor(key, START_LOW_64, PRIME_LOW_64)
 }
 
-/// twemproxy `hash_fnv1a_64`, its default. The prime moves a byte only some eight bits up, so
-/// keys that differ in the last byte alone land close together on the ring.
+/// twemproxy `hash_fnv1a_64`, its default. The prime moves a byte only about eight bits up, so keys
+/// that differ only in the last byte are close together on the ring.
 pub(super) fn fnv1a_low_64(key: &[u8]) -> u32 {
     xor_then_multiply(key, START_LOW_64, PRIME_LOW_64)
 }
@@ -44,8 +44,8 @@ fn multiply_then_xor(key: &[u8], start: u32, prime: u32) -> u32 {
     key.iter().fold(start, |hash, &byte| hash.wrapping_mul(prime) ^ signed_char(byte))
 }
 
-/// Four bytes a round: the multiplications have to wait for each other, the loop's own steps don't
-/// have to be paid for each byte.
+/// Four bytes per iteration: the multiplications depend on each other, but the cost of the loop is
+/// paid only once for four bytes.
 fn xor_then_multiply(key: &[u8], start: u32, prime: u32) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ signed_char(byte)).wrapping_mul(prime);
     let (rounds, rest) = key.as_chunks::<4>();

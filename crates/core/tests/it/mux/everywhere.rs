@@ -25,7 +25,7 @@ fn flush_all_is_refused_unless_allowed() {
     net.say(client, "flush_all\r\nflush_all noreply\r\n");
     assert_eq!(
         net.got(client),
-        "CLIENT_ERROR flush_all is refused: the pool does not say allow_flush: true\r\n"
+        "CLIENT_ERROR flush_all is not allowed: set allow_flush: true for this pool\r\n"
     );
     assert_eq!(net.asked(0) + &net.asked(1), "");
     net.check_idle();

@@ -9,8 +9,8 @@ use nuthatch_core::mux::Event;
 use nuthatch_core::time::Instant;
 use std::time::Duration;
 
-const NO_META: &str =
-    "SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
+const NO_META: &str = "SERVER_ERROR the server of this key does not support meta commands: \
+                       memcached 1.6.10 or later is required\r\n";
 
 /// One server that does not answer the greeting by itself, and its version.
 fn ungreeted() -> Net {
@@ -57,8 +57,8 @@ fn an_old_server_gets_no_meta_request_and_nothing_of_its_data() {
 #[test]
 fn a_server_that_closes_on_long_lines_gets_none() {
     let long = format!("mg a v k {}\r\n", "x".repeat(1200));
-    let refused = "SERVER_ERROR the server of this key takes lines of 1024 bytes: more need \
-                   memcached 1.6.14\r\n";
+    let refused = "SERVER_ERROR the server of this key accepts lines of at most 1024 bytes: longer \
+                   lines require memcached 1.6.14 or later\r\n";
     for (version, expected) in [("1.6.13", refused), ("1.6.14", "EN\r\n")] {
         let mut net = ungreeted();
         let client = net.client();

@@ -4,6 +4,7 @@ use super::{hit, set};
 use crate::net::{Net, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
@@ -54,6 +55,23 @@ fn a_server_that_leaves_answers_what_it_has_and_gets_nothing_new() {
     assert_eq!(net.mux.position_of(gone), None);
     net.answer(1, &hit("a", "0"));
     assert_eq!(net.got(client), "STORED\r\n".to_owned() + &hit("a", "0"));
+    net.check_idle();
+}
+
+#[test]
+fn clients_that_wait_for_a_server_that_leaves_go_to_another_however_many_they_are() {
+    let mut net = Net::with_limits(2, Limits { server_requests_max: 1, ..Limits::default() });
+    let clients: Vec<_> = (0..6).map(|_| net.client()).collect();
+    clients.iter().for_each(|&client| net.say(client, "get a\r\n"));
+    assert_eq!(net.asked(0), "get a\r\n");
+    change(&mut net, &["server1"]);
+    net.answer(0, "END\r\n");
+    for _ in &clients[1..] {
+        assert_eq!(net.asked(1), "get a\r\n");
+        net.answer(1, &hit("a", "1"));
+    }
+    assert_eq!(net.got(clients[0]), "END\r\n");
+    clients[1..].iter().for_each(|&client| assert_eq!(net.got(client), hit("a", "1")));
     net.check_idle();
 }
 

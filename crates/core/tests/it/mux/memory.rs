@@ -4,6 +4,7 @@ use super::{BACKLOG, DESYNC, hit, value};
 use crate::net::Net;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::ClientId;
+use nuthatch_core::time::Instant;
 
 #[test]
 fn a_reply_beyond_the_backlog_is_replaced_by_an_error() {
@@ -80,6 +81,19 @@ fn the_greediest_client_goes_when_memory_is_short() {
     net.answer(1, "END\r\nEND\r\n");
     net.set_reading(small, true);
     assert_eq!(net.got(small), "END\r\n".to_owned() + &hit("a", &"x".repeat(300)));
+    net.check_idle();
+}
+
+#[test]
+fn a_client_that_is_given_up_gets_nothing_more() {
+    let mut net = Net::with_limits(1, Limits { memory_max: 10_000, ..Limits::default() });
+    let client = net.client();
+    let bytes = "foo\r\n".repeat(5000);
+    net.mux.handle_client_bytes(client, bytes.as_bytes(), Instant::default());
+    assert!(net.mux.is_shed(client));
+    assert_eq!((net.mux.client_output(client).len(), net.mux.memory()), (0, 0));
+    net.settle_now();
+    assert!(!net.is_open(client));
     net.check_idle();
 }
 

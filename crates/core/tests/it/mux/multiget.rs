@@ -131,6 +131,33 @@ fn a_long_read_with_an_expiry_is_cut_into_lines_that_a_server_takes() {
 }
 
 #[test]
+fn a_very_long_get_is_cut_into_lines_that_a_server_reads_at_once() {
+    let mut net = Net::new(2);
+    let client = net.client();
+    let keys: Vec<String> = (0..1000).map(|key| format!("{key:0>99}")).collect();
+    net.say(client, &format!("get {}\r\n", keys.join(" ")));
+    let mut asked = 0;
+    for conn in 0..2 {
+        let request = net.asked(conn);
+        let lines: Vec<&str> = request.split_inclusive("\r\n").collect();
+        for line in &lines {
+            assert!(line.starts_with("get ") && line.len() <= 16_000, "{} bytes", line.len());
+            let keys: Vec<&str> = line[4..].trim_end().split(' ').collect();
+            asked += keys.len();
+            let values = keys.iter().map(|key| value(key, &key[90..]));
+            net.answer(conn, &(values.collect::<String>() + "END\r\n"));
+        }
+        // Not into more than needed: all but the last are full.
+        let shortest = lines.iter().rev().skip(1).map(|line| line.len()).min();
+        assert!(shortest > Some(15_850), "{shortest:?}");
+    }
+    assert_eq!(asked, 1000);
+    let values: String = keys.iter().map(|key| value(key, &key[90..])).collect();
+    assert_eq!(net.got(client), values + "END\r\n");
+    net.check_idle();
+}
+
+#[test]
 fn a_long_get_goes_to_each_server_in_one_line() {
     for command in ["get", "gets", "bget"] {
         let mut net = Net::new(1);

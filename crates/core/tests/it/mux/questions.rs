@@ -3,6 +3,7 @@
 use super::{hit, set};
 use crate::net::Net;
 use nuthatch_core::limits::Limits;
+use nuthatch_core::time::Instant;
 
 #[test]
 fn a_question_is_handed_out_as_it_was_written() {
@@ -83,6 +84,36 @@ fn a_client_has_as_many_questions_in_flight_as_requests() {
     net.answers_questions = true;
     net.later(0);
     assert_eq!(net.got(client), "asked: stats\r\n".repeat(5));
+    net.check_idle();
+}
+
+#[test]
+fn a_client_has_as_many_questions_in_a_turn_as_its_window_has_room_for_answers() {
+    let limits = Limits { client_buffer_max: 100_000, ..Limits::default() };
+    let mut net = Net::with_limits(1, limits);
+    net.answers_questions = false;
+    let client = net.client();
+    net.say(client, &"stats\r\n".repeat(100));
+    // A newcomer's answers are taken to be large.
+    assert_eq!(net.mux.requests_in_flight(), 2);
+    net.answers_questions = true;
+    net.later(0);
+    assert_eq!(net.got(client), "asked: stats\r\n".repeat(100));
+    net.check_idle();
+}
+
+#[test]
+fn a_turn_has_room_for_so_many_questions_and_the_next_for_the_others() {
+    let mut net = Net::new(1);
+    let clients: Vec<_> = (0..300).map(|_| net.client()).collect();
+    for client in &clients {
+        net.mux.handle_client_bytes(*client, &b"stats\r\n".repeat(8), Instant::default());
+    }
+    assert_eq!(net.mux.requests_in_flight(), 1024);
+    net.settle_now();
+    for client in clients {
+        assert_eq!(net.got(client), "asked: stats\r\n".repeat(8));
+    }
     net.check_idle();
 }
 

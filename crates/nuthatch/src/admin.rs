@@ -6,6 +6,7 @@
 
 use crate::config::{Listen, Source};
 use crate::inbox::Inbox;
+use crate::patience::{FOR_THE_DRAINING, Patience};
 use crate::run::SharedPool;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -79,11 +80,12 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 const LIFE_LOOK: Duration = Duration::from_millis(2);
 
-/// Listens and answers on its own thread.
+/// Listens and answers on its own thread until the end of the process, because it reports a drain.
+/// So the next process may have to wait for the address.
 ///
 /// # Errors
 /// When the address can't be listened on.
-pub(crate) fn start(listen: &Listen, admin: Admin) -> io::Result<()> {
+pub(crate) fn start(listen: &Listen, admin: Admin, patience: &Patience) -> io::Result<()> {
     let named = |error: io::Error| {
         let text = format!("the admin port can't listen on {listen}: {error}");
         io::Error::new(error.kind(), text)
@@ -91,7 +93,8 @@ pub(crate) fn start(listen: &Listen, admin: Admin) -> io::Result<()> {
     let Listen::Tcp { host, port } = listen else {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
-    let listener = net::TcpListener::bind((host.as_str(), *port)).map_err(named)?;
+    let bind = || net::TcpListener::bind((host.as_str(), *port)).map_err(named);
+    let listener = patience.open(FOR_THE_DRAINING, bind)?;
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     log::info!(at:% = listener.local_addr()?; "admin listens");

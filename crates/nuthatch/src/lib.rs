@@ -21,6 +21,8 @@ mod linger;
 mod listener;
 pub mod log;
 pub mod own_files;
+mod patience;
+mod pid_file;
 mod poll;
 pub mod preflight;
 pub mod process;

@@ -3,6 +3,7 @@
 use crate::config::clash::overlap;
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
+use crate::patience::{FOR_THE_SIGNALLED, Patience};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::{self as sys, Errno};
@@ -58,36 +59,40 @@ impl AsFd for Listener {
 
 /// The addresses that are listened on, and the name of the pool that does.
 ///
-/// Sockets that share a port don't refuse each other, so what names turn out to be is compared here.
+/// Sockets that share a port don't refuse each other, so what names turn out to be, and the ports
+/// that the kernel has chosen, are compared here.
 #[derive(Debug, Default)]
 pub(crate) struct Taken(Vec<(SocketAddr, String)>);
 
 impl Taken {
-    fn take(&mut self, address: SocketAddr, pool: &str) -> io::Result<()> {
+    fn check(&self, address: SocketAddr, pool: &str) -> io::Result<()> {
         let is_both =
             |other: &str, it: SocketAddr| other == pool && it.is_ipv4() != address.is_ipv4();
         let clash = |(it, other): &&(SocketAddr, String)| {
             address.port() != 0 && overlap(*it, address) && !is_both(other, *it)
         };
-        if let Some((it, other)) = self.0.iter().find(clash) {
-            let text = format!("pool '{other}' listens on {it}");
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-        }
+        let Some((it, other)) = self.0.iter().find(clash) else { return Ok(()) };
+        let text = format!("pool '{other}' listens on {it}");
+        Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+    }
+
+    fn add(&mut self, address: SocketAddr, pool: &str) {
         self.0.push((address, pool.to_owned()));
-        Ok(())
     }
 }
 
 /// Opens the listeners of a pool: for each worker a list, with a socket for each address.
 ///
 /// Each worker has its own TCP socket, and the kernel distributes the clients between them; all
-/// workers share one unix socket, which belongs to `files`.
+/// workers share one unix socket, which belongs to `files`. If another process has an address, this
+/// waits with `patience`.
 pub(crate) fn open(
     pool: &Pool,
     index: usize,
     workers: usize,
     taken: &mut Taken,
     files: &OwnFiles,
+    patience: &Patience,
 ) -> io::Result<Vec<Vec<Listener>>> {
     let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
@@ -107,22 +112,27 @@ pub(crate) fn open(
         |port| resolved.iter().flatten().any(|other| other.is_ipv4() && other.port() == port);
     for (address, resolved) in pool.listen.iter().zip(&resolved) {
         let is_tcp = matches!(address, Listen::Tcp { .. });
+        let on_address = |error| named(address, error);
         let sockets = match (address, resolved) {
-            (Listen::Unix { path, mode }, _) => unix(path, *mode, &how),
-            (_, Some(place)) => taken.take(*place, &pool.name).and_then(|()| {
+            (Listen::Unix { path, mode }, _) => {
+                patience.open(FOR_THE_SIGNALLED, || unix(path, *mode, &how).map_err(on_address))?
+            }
+            (_, Some(place)) => {
+                taken.check(*place, &pool.name).map_err(on_address)?;
                 let version = match place.port() {
                     0 => Version::AsTheSystem,
                     port if has_version_four(port) => Version::SixOnly,
                     _ => Version::AsTheSystem,
                 };
-                tcp(*place, version, &how)
-            }),
-            (_, None) => Err(io::Error::other("the host name has no address")),
+                patience
+                    .open(FOR_THE_SIGNALLED, || tcp(*place, version, &how).map_err(on_address))?
+            }
+            (_, None) => return Err(on_address(io::Error::other("the host name has no address"))),
         };
-        let sockets = sockets.map_err(|error| named(address, error))?;
         let servers = pool.servers.len();
         match sockets.first().map(getsockname).and_then(Result::ok).map(SocketAddr::try_from) {
             Some(Ok(bound)) => {
+                taken.add(bound, &pool.name);
                 log::info!(pool = pool.name, at:% = bound, servers; "pool listens");
             }
             _ => log::info!(pool = pool.name, at:% = address, servers; "pool listens"),
@@ -193,15 +203,42 @@ fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    how.files.bind_socket(&fd, path)?;
-    if let Some(mode) = mode.filter(|mode| *mode != 0) {
-        rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
-    }
-    listen(&fd, how.backlog)?;
+    let mode = mode.filter(|mode| *mode != 0).map(Mode::from_raw_mode);
+    how.files.listen(&fd, path, mode, how.backlog)?;
     let mut sockets = Vec::new();
     for _ in 1..how.workers {
         sockets.push(fd.try_clone()?);
     }
     sockets.push(fd);
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn pool(listen: &str) -> Pool {
+        let text = format!("one: {{listen: \"{listen}\", reuseport: true, servers: [a:1:1]}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0)
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_for_one_pool_is_refused_to_another() {
+        let mut taken = Taken::default();
+        let mut open = |pool: &Pool, workers| {
+            open(pool, 0, workers, &mut taken, &OwnFiles::default(), &Patience::default())
+        };
+        for workers in [1, 2] {
+            let lists = open(&pool("127.0.0.1:0"), workers).unwrap();
+            let address = SocketAddr::try_from(getsockname(&lists[0][0]).unwrap()).unwrap();
+            let mut other = pool(&address.to_string());
+            other.name = "two".into();
+            let told = open(&other, workers).unwrap_err().to_string();
+            let why =
+                format!("pool 'two' can't listen on {address}: pool 'one' listens on {address}");
+            assert_eq!(told, why);
+        }
+    }
 }

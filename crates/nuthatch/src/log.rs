@@ -15,12 +15,14 @@
 //! A line has a message and named fields (`pool=`, `server=`, `reason=`): as text for people
 //! ([`Format::Text`]), or as JSON for programs ([`Format::Json`]).
 
+use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::kv::Value;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 mod line;
 mod panic;
@@ -93,6 +95,19 @@ pub fn tell(text: &str) {
     let _ = sink::write_within(rustix::stdio::stderr(), text.as_bytes(), PATIENCE);
 }
 
+/// Logs an event at every level: the operator who sends a signal learns what it did.
+pub fn always(words: &str, figures: &[(&str, Value<'_>)]) {
+    let mut record = Record::builder();
+    record.level(Level::Info).key_values(&figures);
+    LOGGER.queue.offer(LOGGER.line(&record.args(format_args!("{words}")).build()));
+}
+
+/// Logs why the program can't go on. Returns whether this line goes to standard error.
+pub fn tells_the_end(error: &dyn Error) -> bool {
+    log::error!("{error}");
+    !LOGGER.sink.is_file() && log::max_level() >= LevelFilter::Error
+}
+
 /// How long the end of the program waits for the reader of its log.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -121,14 +136,19 @@ const LEVEL_NAMES: [(&str, u8); 10] = [
     ("trace", LEVEL_MAX),
 ];
 
-/// Raises the level by one, up to [`LEVEL_MAX`]. Returns the new level.
-pub fn raise() -> u8 {
-    set_level(level().saturating_add(1))
+/// Raises the level by one, up to [`LEVEL_MAX`]. Returns the new level if it has changed.
+pub fn raise() -> Option<u8> {
+    change_level(level().saturating_add(1))
 }
 
-/// Lowers the level by one, down to 0. Returns the new level.
-pub fn lower() -> u8 {
-    set_level(level().saturating_sub(1))
+/// Lowers the level by one, down to 0. Returns the new level if it has changed.
+pub fn lower() -> Option<u8> {
+    change_level(level().saturating_sub(1))
+}
+
+fn change_level(wanted: u8) -> Option<u8> {
+    let before = level();
+    Some(set_level(wanted)).filter(|level| *level != before)
 }
 
 /// The current level.

@@ -18,7 +18,7 @@ use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, route};
+use nuthatch::{diff, log, own_files, route};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -108,18 +108,36 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
+    match serve_with_log(config, shortage.is_some(), options, ready) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if log::tells_the_end(&error) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Serves; logs the reason if it can't.
+fn serve_with_log(
+    config: Config,
+    has_shortage: bool,
+    options: &Options,
+    ready: Ready,
+) -> io::Result<()> {
+    if options.daemonize {
+        process::clear_umask();
+    }
+    if let Some(path) = &options.pid_file {
+        own_files::check_pid_file_is_free(path)?;
+    }
     let signals = Signals::catch()?;
     process::raise_open_files()?;
     if let Some(bytes) = options.mbuf_size {
         ::log::debug!("option -m {bytes} has no effect: nuthatch has no mbufs");
     }
-    let warnings =
-        lint::warnings(&config).len() + config.notes.len() + usize::from(shortage.is_some());
+    let warnings = lint::warnings(&config).len() + config.notes.len() + usize::from(has_shortage);
     if warnings > 0 {
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
-    nuthatch::run(config, options, signals, ready).inspect_err(|error| ::log::error!("{error}"))?;
-    Ok(ExitCode::SUCCESS)
+    nuthatch::run(config, options, signals, ready)
 }
 
 fn print(text: &str) -> io::Result<()> {

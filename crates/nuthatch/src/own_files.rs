@@ -5,17 +5,22 @@
 
 use std::fs;
 use std::io;
+use std::mem;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Access, CWD, Mode, OFlags, access, fstat, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, chmod, flock, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
+
+use crate::patience::Patience;
+use crate::pid_file::{self, PidFile};
 
 /// The files of this process, removed at its end, or with the last of its clones.
 #[derive(Debug, Clone, Default)]
@@ -23,24 +28,27 @@ pub struct OwnFiles(Arc<Mutex<Files>>);
 
 #[derive(Debug, Default)]
 struct Files {
-    files: Vec<OwnFile>,
+    sockets: Vec<OwnSocket>,
+    pid_file: Option<PidFile>,
     /// Whether the process is ending: a file that is created now is removed at once.
     are_removed: bool,
 }
 
 /// Checks whether the pid file can be written, so that a wrong path is reported before the start.
+/// Creates and locks nothing.
 ///
 /// # Errors
-/// When the file, or its directory, cannot be written.
+/// When the file, or its directory, cannot be written, or it is not a regular file.
 pub fn check_pid_file(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match access(path, Access::WRITE_OK) {
-        Err(Errno::NOENT) => {
-            access(folder.unwrap_or_else(|| Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
-        }
-        other => other,
-    }
-    .map_err(|error| cannot_write(path, &error.into()))
+    pid_file::check(path)
+}
+
+/// Checks whether no running process has the pid file; waits for a process that was told to end.
+///
+/// # Errors
+/// When a running process has it.
+pub fn check_pid_file_is_free(path: &Path) -> io::Result<()> {
+    pid_file::check_is_free(path, &Patience::until(Arc::default()))
 }
 
 /// What is at the place of a unix socket and is none. A link to a socket is as good as one.
@@ -56,46 +64,69 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
     Some(format!("{what} is in the way"))
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> io::Error {
-    let text = format!("failed to write pid file '{}': {error}", path.display());
-    io::Error::new(error.kind(), text)
-}
-
-/// A file that is removed when this value is dropped, if it is still the created file.
+/// A unix socket that is removed when this value is dropped, if it is still the created socket.
+/// `inode` is open (`O_PATH`), so that the inode number cannot be reused for another file before the
+/// comparison.
 #[derive(Debug)]
-enum OwnFile {
-    /// A unix socket. `inode` is open (`O_PATH`), so that the inode number cannot be reused for
-    /// another file before the comparison.
-    Socket { path: PathBuf, inode: OwnedFd },
-    /// A file with the process id in it.
-    Pid { path: PathBuf },
+struct OwnSocket {
+    path: PathBuf,
+    inode: OwnedFd,
 }
 
 impl OwnFiles {
-    /// Binds `socket` to the unix socket `path`. A socket on which no process listens is replaced;
-    /// other files are not removed.
-    pub(crate) fn bind_socket(&self, socket: impl AsFd, path: &Path) -> io::Result<()> {
+    /// Listens with `socket` on the unix socket `path`. A socket on which no process listens is
+    /// replaced; other files are not removed.
+    ///
+    /// Between `bind` and `listen` a socket looks abandoned, so this locks the directory: of two
+    /// processes that start at once, one listens before the other checks.
+    pub(crate) fn listen(
+        &self,
+        socket: impl AsFd,
+        path: &Path,
+        mode: Option<Mode>,
+        backlog: i32,
+    ) -> io::Result<()> {
+        let lock = DirectoryLock::take(path, START_PATIENCE);
+        if lock.is_none() {
+            log::warn!(path:% = path.display(); "failed to lock the directory of a unix socket");
+        }
         if let Some(obstacle) = obstacle(path) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, obstacle));
         }
         self.remove_abandoned(path)?;
-        bind(socket, &SocketAddrUnix::new(path)?)?;
+        bind(&socket, &SocketAddrUnix::new(path)?)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inode = openat(CWD, path, flags, Mode::empty())?;
-        self.keep(OwnFile::Socket { path: path.to_owned(), inode });
+        let outcome =
+            mode.map_or(Ok(()), |mode| chmod(path, mode)).and_then(|()| listen(&socket, backlog));
+        // If the socket is removed at once, that takes the lock.
+        drop(lock);
+        let socket = OwnSocket { path: path.to_owned(), inode };
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.sockets.push(socket);
+        }
+        Ok(outcome?)
+    }
+
+    /// Writes the id of this process to `path`, and overwrites the file of an earlier process.
+    pub(crate) fn write_pid(&self, path: &Path, patience: &Patience) -> io::Result<()> {
+        let file = PidFile::write(path, patience)?;
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.pid_file = Some(file);
+        }
         Ok(())
     }
 
-    /// Writes the id of this process to `path`, and overwrites an existing file.
-    pub(crate) fn write_pid(&self, path: &Path) -> io::Result<()> {
-        fs::write(path, pid_line()).map_err(|error| cannot_write(path, &error))?;
-        self.keep(OwnFile::Pid { path: path.to_owned() });
-        Ok(())
+    /// Lets another process have the pid file, because this process is about to end.
+    pub(crate) fn give_up_pid(&self) {
+        self.lock().pid_file.iter().for_each(PidFile::give_up);
     }
 
     /// Removes the unix socket that an earlier run left behind.
     fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
-        let in_use = |who| Err(io::Error::new(io::ErrorKind::AddrInUse, who));
+        let refused = |kind, who| Err(io::Error::new(kind, who));
         match connection(path) {
             Err(Errno::NOENT) => Ok(()),
             // Only this says that nobody listens.
@@ -105,12 +136,13 @@ impl OwnFiles {
                 }
                 Ok(())
             }
-            // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder.
+            // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder. This
+            // process does not give up its own sockets, so the start does not wait for them.
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) if self.has(path) => {
-                in_use("this process listens on this socket already")
+                refused(io::ErrorKind::AlreadyExists, "this process listens on this socket already")
             }
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
-                in_use("another process listens on this socket")
+                refused(io::ErrorKind::AddrInUse, "another process listens on this socket")
             }
             Err(error) => Err(error.into()),
         }
@@ -119,25 +151,18 @@ impl OwnFiles {
     /// Whether the socket that is found at `path` is one of ours, by whatever path.
     fn has(&self, path: &Path) -> bool {
         let Ok(found) = fs::metadata(path) else { return false };
-        self.lock().files.iter().any(|file| match file {
-            OwnFile::Socket { inode, .. } => fstat(inode)
-                .is_ok_and(|made| (found.dev(), found.ino()) == (made.st_dev, made.st_ino)),
-            OwnFile::Pid { .. } => false,
+        self.lock().sockets.iter().any(|socket| {
+            fstat(&socket.inode)
+                .is_ok_and(|made| (found.dev(), found.ino()) == (made.st_dev, made.st_ino))
         })
     }
 
     /// Removes the files, and from now on every new file at once.
     pub(crate) fn remove(&self) {
-        let mut files = self.lock();
-        files.are_removed = true;
-        files.files.clear();
-    }
-
-    fn keep(&self, file: OwnFile) {
-        let mut files = self.lock();
-        if !files.are_removed {
-            files.files.push(file);
-        }
+        let ended = Files { are_removed: true, ..Files::default() };
+        let files = mem::replace(&mut *self.lock(), ended);
+        // This waits for the lock of a directory, and a start that holds it may look at the files.
+        drop(files);
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -145,37 +170,55 @@ impl OwnFiles {
     }
 }
 
-impl OwnFile {
+impl OwnSocket {
     fn is_still_ours(&self) -> bool {
-        match self {
-            Self::Socket { path, inode } => {
-                let (Ok(found), Ok(made)) = (fs::symlink_metadata(path), fstat(inode)) else {
-                    return false;
-                };
-                (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
-            }
-            // A device or a pipe is not read, and not removed.
-            Self::Pid { path } => {
-                fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
-                    && fs::read_to_string(path).is_ok_and(|text| text == pid_line())
-            }
-        }
+        let (Ok(found), Ok(made)) = (fs::symlink_metadata(&self.path), fstat(&self.inode)) else {
+            return false;
+        };
+        (found.dev(), found.ino()) == (made.st_dev, made.st_ino)
     }
 }
 
-impl Drop for OwnFile {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
-        let (Self::Socket { path, .. } | Self::Pid { path }) = self;
-        let path = path.clone();
+        let _lock = DirectoryLock::take(&self.path, END_PATIENCE);
         if self.is_still_ours() {
-            // Somebody else may have removed it just now, which is what is wanted.
-            let _ = fs::remove_file(path);
+            // If another process has just removed it, this fails, which is fine.
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn pid_line() -> String {
-    format!("{}\n", process::id())
+/// A lock on the directory of a socket, which leaves no file behind. Only Nuthatch's processes take
+/// and respect it.
+struct DirectoryLock {
+    _directory: OwnedFd,
+}
+
+/// How long a start waits for the lock. A process that starts or ends holds it for a moment; another
+/// program, such as `flock`, may hold it forever.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the end waits for the lock.
+const END_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The pause between two attempts to take the lock.
+const LOCK_STEP: Duration = Duration::from_millis(2);
+
+impl DirectoryLock {
+    /// Locks the directory of `path`; `None` if this fails.
+    fn take(path: &Path, patience: Duration) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, pid_file::directory(path), flags, Mode::empty()).ok()?;
+        for _ in 0..patience.as_millis() / LOCK_STEP.as_millis() {
+            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Some(Self { _directory: directory }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_STEP),
+                Err(_) => return None,
+            }
+        }
+        None
+    }
 }
 
 /// Tries to connect, without waiting for a listener that is busy.
@@ -187,8 +230,8 @@ fn connection(path: &Path) -> rustix::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::env;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::{env, process};
 
     use super::*;
 
@@ -201,38 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_file_goes_with_its_process() {
-        let (path, files) = (place("pid"), OwnFiles::default());
-        fs::write(&path, "an earlier process").unwrap();
-        files.write_pid(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), pid_line());
-        drop(files);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_pid_file_with_the_id_of_another_process_stays() {
-        let (path, files) = (place("other-pid"), OwnFiles::default());
-        files.write_pid(&path).unwrap();
-        fs::write(&path, "1\n").unwrap();
-        files.remove();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
-        fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
     fn a_unix_socket_goes_with_its_process_and_another_under_its_name_stays() {
         let (path, files) = (place("sock"), OwnFiles::default());
         let own = socket();
-        files.bind_socket(&own, &path).unwrap();
+        files.listen(&own, &path, None, 1).unwrap();
         drop(own);
         // Nobody listens on it: it is replaced.
-        files.bind_socket(socket(), &path).unwrap();
+        files.listen(socket(), &path, None, 1).unwrap();
         files.remove();
         assert!(!path.exists());
 
         let files = OwnFiles::default();
-        files.bind_socket(socket(), &path).unwrap();
+        files.listen(socket(), &path, None, 1).unwrap();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(files);
@@ -244,11 +267,10 @@ mod tests {
     fn a_socket_of_this_process_is_not_taken_for_another_process() {
         let (path, files) = (place("twice"), OwnFiles::default());
         let first = socket();
-        files.bind_socket(&first, &path).unwrap();
-        rustix::net::listen(&first, 1).unwrap();
-        let error = files.bind_socket(socket(), &path).unwrap_err();
+        files.listen(&first, &path, None, 1).unwrap();
+        let error = files.listen(socket(), &path, None, 1).unwrap_err();
         assert_eq!(error.to_string(), "this process listens on this socket already");
-        let error = OwnFiles::default().bind_socket(socket(), &path).unwrap_err();
+        let error = OwnFiles::default().listen(socket(), &path, None, 1).unwrap_err();
         assert_eq!(error.to_string(), "another process listens on this socket");
     }
 
@@ -256,7 +278,7 @@ mod tests {
     fn what_is_no_socket_is_told_and_stays() {
         let (path, files) = (place("obstacle"), OwnFiles::default());
         fs::write(&path, "").unwrap();
-        let error = files.bind_socket(socket(), &path).unwrap_err();
+        let error = files.listen(socket(), &path, None, 1).unwrap_err();
         assert_eq!(error.to_string(), "a file that is not a socket is in the way");
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
@@ -266,7 +288,28 @@ mod tests {
     fn a_file_that_is_made_during_the_end_is_removed_at_once() {
         let (path, files) = (place("late"), OwnFiles::default());
         files.remove();
-        files.write_pid(&path).unwrap();
+        files.write_pid(&path, &Patience::default()).unwrap();
         assert!(!path.exists());
+        files.listen(socket(), &path, None, 1).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_of_a_start_that_is_about_to_listen_is_not_taken_for_an_abandoned_one() {
+        let path = place("race");
+        let first = socket();
+        let lock = DirectoryLock::take(&path, START_PATIENCE).unwrap();
+        bind(&first, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        let second = {
+            let path = path.clone();
+            thread::spawn(move || OwnFiles::default().listen(socket(), &path, None, 1))
+        };
+        thread::sleep(Duration::from_millis(100));
+        listen(&first, 1).unwrap();
+        drop(lock);
+        let outcome = second.join().unwrap().unwrap_err();
+        assert_eq!(outcome.kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok());
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -8,10 +8,13 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use crate::log;
-use rustix::fs::{FileType, fstat};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::fs::{FileType, Mode, fstat};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, setsid, umask,
+};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle, Signals as Received};
@@ -28,8 +31,8 @@ pub enum ProcessEvent {
     RaiseLogLevel,
     /// SIGTTOU: lower the log level.
     LowerLogLevel,
-    /// SIGUSR1 or SIGUSR2, which twemproxy logs and otherwise ignores.
-    User(i32),
+    /// SIGUSR1 or SIGUSR2, by name, which twemproxy logs and otherwise ignores.
+    User(&'static str),
 }
 
 /// The signals of the process, caught from the construction of this value on.
@@ -75,8 +78,15 @@ fn event(signal: i32) -> ProcessEvent {
         SIGHUP => ProcessEvent::ReopenLog,
         SIGTTIN => ProcessEvent::RaiseLogLevel,
         SIGTTOU => ProcessEvent::LowerLogLevel,
-        other => ProcessEvent::User(other),
+        SIGUSR1 => ProcessEvent::User("SIGUSR1"),
+        _ => ProcessEvent::User("SIGUSR2"),
     }
+}
+
+/// Sets the umask to 0, as twemproxy does in the background: all users may connect to a unix socket
+/// without configured permissions.
+pub fn clear_umask() {
+    umask(Mode::empty());
 }
 
 /// Raises the limit of open files to the hard limit; returns the new limit, or `None` if there is
@@ -108,7 +118,8 @@ pub enum Daemon {
 }
 
 /// Daemonizes: starts this program again with the same arguments in its own session, and waits
-/// until the new process reports that it is [`Ready`] or exits.
+/// until the new process reports that it is [`Ready`] or exits. A SIGTERM or SIGINT during the wait
+/// ends the new process, too.
 ///
 /// A fork would need no second start, but safe Rust code cannot fork. The working directory stays,
 /// as in twemproxy.
@@ -125,16 +136,25 @@ pub fn daemonize() -> io::Result<Daemon> {
     let mut command = Command::new(env::current_exe()?);
     command.args(env::args_os().skip(1)).stdin(Stdio::null());
     command.env(CHILD_MARK, pipe_mark(&to_parent).unwrap_or_default()).stdout(to_parent);
+    // Before the child starts: a lost signal would leave a process that nobody knows of.
+    let mut signals = Received::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
     let mut child = command.spawn()?;
+    let id = Pid::from_child(&child);
+    // The id cannot be reused before the child was waited for.
+    let end = move |_: &i32| kill_process(id, Signal::TERM).is_ok();
+    let ending = thread::spawn(move || signals.forever().filter(end).count());
     // `command` holds a copy of the writing end; without this drop, reading would not end.
     drop(command);
     let mut said = Vec::new();
     from_child.read_to_end(&mut said)?;
-    if said == READY {
+    handle.close();
+    let was_ended = ending.join().is_ok_and(|count| count > 0);
+    if said == READY && !was_ended {
         return Ok(Daemon::Parent(ExitCode::SUCCESS));
     }
     // The process exited before it was ready, and has printed the reason to the same standard
-    // error.
+    // error, or a signal has told it to end.
     let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
     Ok(Daemon::Parent(code.filter(|code| *code != 0).map_or(ExitCode::FAILURE, ExitCode::from)))
 }
@@ -187,7 +207,7 @@ const READY: &[u8] = b"ready\n";
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{Signal, getpid, kill_process};
+    use rustix::process::getpid;
 
     use super::*;
 
@@ -199,8 +219,8 @@ mod tests {
             (Signal::HUP, ProcessEvent::ReopenLog),
             (Signal::TTIN, ProcessEvent::RaiseLogLevel),
             (Signal::TTOU, ProcessEvent::LowerLogLevel),
-            (Signal::USR1, ProcessEvent::User(SIGUSR1)),
-            (Signal::USR2, ProcessEvent::User(SIGUSR2)),
+            (Signal::USR1, ProcessEvent::User("SIGUSR1")),
+            (Signal::USR2, ProcessEvent::User("SIGUSR2")),
             (Signal::INT, ProcessEvent::Drain),
             (Signal::TERM, ProcessEvent::Drain),
         ] {

@@ -13,17 +13,18 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
+use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::question::Baseline;
 use crate::sockets::PoolSockets;
 use crate::stats_port::{self, Figures};
 use crate::worker::Worker;
+use log::kv::Value;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{self, Mux};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
-use signal_hook::consts::SIGUSR1;
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -61,15 +62,14 @@ pub fn run(
         ready,
         files: files.clone(),
         is_draining: Arc::clone(&is_draining),
+        inboxes: Arc::clone(&inboxes),
     };
-    let (started, end) = (Arc::clone(&inboxes), EndOfWaiting(signals.wake_up()));
+    let end = EndOfWaiting(signals.wake_up());
     // Signals are handled from now on, so the start, which may wait for a name server, runs on a
     // separate thread.
     let server = thread::spawn(move || {
         let _end = end;
-        let proxy = start.start(config)?;
-        started.get_or_init(|| proxy.inboxes.clone());
-        proxy.join()
+        start.serve(config)
     });
     let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
@@ -90,7 +90,10 @@ pub fn run(
                 None => draining_since = Some(now()),
             }
         }
-        is_draining.fetch_or(event == ProcessEvent::Drain, Ordering::Relaxed);
+        if event == ProcessEvent::Drain {
+            is_draining.store(true, Ordering::Relaxed);
+            files.give_up_pid();
+        }
         handle(event, inboxes.get().map_or(&[], Vec::as_slice));
     }
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
@@ -107,29 +110,53 @@ struct Start {
     ready: Ready,
     files: OwnFiles,
     is_draining: Arc<AtomicBool>,
+    /// The inboxes that get the message of a drain; set once the proxy accepts clients.
+    inboxes: Arc<OnceLock<Vec<Arc<Inbox>>>>,
 }
 
 impl Start {
-    /// Opens all listeners, then reports this: in the log, in the pid file, to the process that
-    /// waits for `ready`.
-    fn start(self, config: Config) -> io::Result<Proxy> {
-        let Self { options, ready, files, is_draining } = self;
-        let workers = options.workers.get();
-        let source = config.source.to_string();
-        let proxy = Proxy::start_with(config.pools, workers, &files)?;
+    /// Starts, and waits for the end of the workers.
+    fn serve(self, config: Config) -> io::Result<()> {
+        let patience = Patience::until(Arc::clone(&self.is_draining));
+        let workers = self.options.workers.get();
+        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let stats = Arc::new(Inbox::new()?);
+        // From now on a signal starts a drain: the proxy already serves clients.
+        let inboxes = proxy.inboxes.iter().chain([&stats]).cloned();
+        self.inboxes.get_or_init(|| inboxes.collect());
+        let is_draining = Arc::clone(&self.is_draining);
+        match self.finish(&proxy, config.source, stats, &patience) {
+            // The process is ending anyway, and its clients must get their replies first.
+            Err(_) if is_draining.load(Ordering::Relaxed) => {}
+            outcome => outcome?,
+        }
+        proxy.join()
+    }
+
+    /// Opens the statistics port and the admin port, then reports the start: in the log, in the pid
+    /// file, to the process that waits for `ready`.
+    fn finish(
+        self,
+        proxy: &Proxy,
+        source: Source,
+        stats: Arc<Inbox>,
+        patience: &Patience,
+    ) -> io::Result<()> {
+        let Self { options, ready, files, is_draining, .. } = self;
+        let (workers, file) = (options.workers.get(), source.to_string());
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
-        stats_port::start(&options.stats_addr, options.stats_port, figures, &files)?;
+        let address = (options.stats_addr.as_str(), options.stats_port);
+        stats_port::start(address, figures, stats, &files, patience)?;
         if let Some(listen) = &options.admin {
-            admin::start(listen, proxy.admin(config.source, is_draining))?;
+            admin::start(listen, proxy.admin(source, is_draining), patience)?;
         }
         // Not before the proxy listens: a failed start must not change the file of a running
         // process.
         if let Some(path) = &options.pid_file {
-            files.write_pid(path)?;
+            files.write_pid(path, patience)?;
         }
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source; "nuthatch started");
-        ready.announce()?;
-        Ok(proxy)
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source = file; "nuthatch started");
+        ready.announce()
     }
 }
 
@@ -150,21 +177,26 @@ fn now() -> Instant {
 fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
     match event {
         ProcessEvent::Drain => {
-            log::info!("draining: no new clients, answering the requests in flight");
+            logging::always("draining: no new clients, answering the requests in flight", &[]);
             inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
         }
         ProcessEvent::ReopenLog => logging::reopen(),
-        ProcessEvent::RaiseLogLevel => {
-            log::info!(log_level = logging::raise(); "log level changed");
-        }
-        ProcessEvent::LowerLogLevel => {
-            log::info!(log_level = logging::lower(); "log level changed");
-        }
+        ProcessEvent::RaiseLogLevel => match logging::raise() {
+            Some(level) => logging::always("log level changed", &log_level(level)),
+            None => logging::always("no log level is higher", &log_level(logging::level())),
+        },
+        ProcessEvent::LowerLogLevel => match logging::lower() {
+            Some(level) => logging::always("log level changed", &log_level(level)),
+            None => logging::always("no log level is lower", &log_level(logging::level())),
+        },
         ProcessEvent::User(signal) => {
-            let signal = if signal == SIGUSR1 { "SIGUSR1" } else { "SIGUSR2" };
-            log::info!(signal; "signal ignored");
+            logging::always("signal ignored", &[("signal", signal.into())]);
         }
     }
+}
+
+fn log_level(level: u8) -> [(&'static str, Value<'static>); 1] {
+    [("log_level", level.into())]
 }
 
 /// Running workers.
@@ -187,10 +219,15 @@ impl Proxy {
     /// # Errors
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default())
+        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
     }
 
-    fn start_with(pools: Vec<Pool>, workers: usize, files: &OwnFiles) -> io::Result<Self> {
+    fn start_with(
+        pools: Vec<Pool>,
+        workers: usize,
+        files: &OwnFiles,
+        patience: &Patience,
+    ) -> io::Result<Self> {
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
@@ -202,7 +239,7 @@ impl Proxy {
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut taken = Taken::default();
         for (index, shared) in pools.iter().enumerate() {
-            let opened = listener::open(&shared.pool, index, workers, &mut taken, files)?;
+            let opened = listener::open(&shared.pool, index, workers, &mut taken, files, patience)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
         }
         let listeners = lists.iter().map(Vec::len).sum();
@@ -235,8 +272,19 @@ impl Proxy {
         let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
         // If nobody joins the proxy, the result is not needed.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
-        thread::Builder::new().name(format!("worker {number}")).spawn(work)?;
+        let thread = thread::Builder::new().name(format!("worker {number}"));
+        thread.spawn(work).map_err(|error| self.no_room(number, &error))?;
         Ok(())
+    }
+
+    fn no_room(&self, number: usize, error: &io::Error) -> io::Error {
+        let workers = self.pools[0].workers.len();
+        let text = format!(
+            "worker {} of {workers} can't start: {error}; raise the limit of threads (ulimit -u, \
+             pids.max) or of memory, or lower --workers",
+            number + 1
+        );
+        io::Error::new(error.kind(), text)
     }
 
     /// The data for the admin port.
@@ -311,4 +359,26 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
         epoch: since_epoch,
     };
     Mux::new(ring, options, stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn two_pools_that_come_to_share_an_address_are_refused() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!("one: {{listen: \"{free}\", reuseport: true, servers: [a:1:1]}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        let one = config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
+        let mut two = one.clone();
+        two.name = "two".into();
+        let refused = Proxy::start(vec![one.clone(), two], 2).unwrap_err();
+        let why = format!("pool 'two' can't listen on {free}: pool 'one' listens on {free}");
+        assert_eq!(refused.to_string(), why);
+        Proxy::start(vec![one], 2).unwrap().drain();
+    }
 }

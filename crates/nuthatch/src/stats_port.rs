@@ -3,7 +3,9 @@
 //! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
+use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
+use crate::patience::{FOR_THE_SIGNALLED, Patience};
 use crate::run::SharedPool;
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +18,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -38,34 +41,38 @@ const READERS_MAX: usize = 16;
 /// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// Listens and answers on its own thread. An address that begins with `/` is a unix socket, and one
-/// of `files`.
+/// Listens and answers on its own thread, until its `inbox` gets the message of a drain. An address
+/// that begins with `/` is a unix socket, and one of `files`.
 pub(crate) fn start(
-    address: &str,
-    port: u16,
+    (address, port): (&str, u16),
     figures: Figures,
+    inbox: Arc<Inbox>,
     files: &OwnFiles,
+    patience: &Patience,
 ) -> io::Result<()> {
     let named = |error: io::Error| {
         let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
         let text = format!("the statistics port can't listen on {address}{port}: {error}");
         io::Error::new(error.kind(), text)
     };
-    let listener: OwnedFd = if address.starts_with('/') {
-        unix(Path::new(address), files).map_err(named)?
-    } else {
-        TcpListener::bind((address, port)).map_err(named)?.into()
+    let open = || -> io::Result<OwnedFd> {
+        if address.starts_with('/') {
+            return unix(Path::new(address), files);
+        }
+        let listener = TcpListener::bind((address, port))?;
+        listen(&listener, BACKLOG)?;
+        Ok(listener.into())
     };
-    listen(&listener, BACKLOG)?;
+    let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
     let thread = thread::Builder::new().name("stats".into());
-    thread.spawn(move || serve(&listener, &figures))?;
+    thread.spawn(move || serve(listener, &inbox, &figures))?;
     Ok(())
 }
 
 fn unix(path: &Path, files: &OwnFiles) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    files.bind_socket(&socket, path)?;
+    files.listen(&socket, path, None, BACKLOG)?;
     Ok(socket)
 }
 
@@ -79,16 +86,23 @@ struct Reader {
     moved: Instant,
 }
 
-/// Answers all readers; a slow reader does not delay others.
-fn serve(listener: &OwnedFd, figures: &Figures) {
+/// Answers all readers; a slow reader does not delay others. In a drain, present readers still get
+/// their answer, and the address is free for another process.
+fn serve(listener: OwnedFd, inbox: &Inbox, figures: &Figures) {
+    let mut listener = Some(listener);
     let mut readers: Vec<Reader> = Vec::new();
-    loop {
-        let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
+    while listener.is_some() || !readers.is_empty() {
+        let mut fds = vec![PollFd::new(inbox, PollFlags::IN)];
+        fds.extend(listener.as_ref().map(|listener| PollFd::new(listener, PollFlags::IN)));
         fds.extend(readers.iter().map(|reader| PollFd::new(&reader.socket, PollFlags::OUT)));
         let patience = if readers.is_empty() { None } else { Some(&LOOK) };
         // An interrupted wait is repeated.
         let _ = poll(&mut fds, patience);
         readers.retain_mut(|reader| reader.write() && reader.came.elapsed() < READER_PATIENCE);
+        if inbox.take().iter().any(|message| matches!(message, Message::Drain)) {
+            listener = None;
+        }
+        let Some(listener) = &listener else { continue };
         match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             Ok(socket) => {
                 let mut reader = Reader::new(socket, figures.json());

@@ -108,18 +108,32 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let text = pairs.into_iter().find(|(key, _)| *key == name).map(|(_, text)| text);
-        text.map(|text| percent_decode_str(text).collect::<Vec<u8>>())
+        text.map(decoded).transpose()
     };
-    let key = value("key").ok_or("the key is missing: request /route?key=KEY")?;
+    let key = value("key")?.ok_or("the key is missing: request /route?key=KEY")?;
     if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
         let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
                      return or space";
         return Err(wrong.into());
     }
-    let name = value("pool").map(|name| String::from_utf8_lossy(&name).into_owned());
+    let name = value("pool")?.map(|name| String::from_utf8_lossy(&name).into_owned());
     let index = choose(admin, name.as_deref())?;
     let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
     Ok(route::explain(pool, ring, &key))
+}
+
+/// The bytes that a text stands for.
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    let is_byte = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    match text.split('%').skip(1).find(|rest| !is_byte(rest)) {
+        None => Ok(percent_decode_str(text).collect()),
+        Some(rest) => {
+            let wrong: String = rest.chars().take(2).collect();
+            Err(format!("invalid value: '%{wrong}' is no byte; write % itself as %25"))
+        }
+    }
 }
 
 /// The pool of that name, or the only one.

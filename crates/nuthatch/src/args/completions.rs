@@ -2,6 +2,7 @@
 //!
 //! The one rule: a flag or command that is in the tables is in every script.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{COMMANDS, FLAGS, Flag, Words};
@@ -48,6 +49,14 @@ fn all_names(flags: &[Flag]) -> String {
     flags.iter().flat_map(names).collect::<Vec<_>>().join(" ")
 }
 
+/// The letters of all flags that take something, or of those that do not.
+fn letters(takes_something: bool) -> String {
+    let all = FLAGS.iter().chain(COMMANDS.iter().flat_map(|command| command.flags));
+    let these = all.filter(|flag| flag.argument.is_empty() != takes_something);
+    let letters = these.flat_map(|flag| flag.short.chars()).filter(char::is_ascii_alphabetic);
+    letters.collect::<BTreeSet<char>>().into_iter().collect()
+}
+
 fn command_names() -> String {
     COMMANDS.iter().map(|command| command.name).collect::<Vec<_>>().join(" ")
 }
@@ -56,15 +65,23 @@ fn bash() -> String {
     let mut text = String::from(
         "# bash completion for nuthatch
 _nuthatch() {
-    local current=$2 previous=$3 command=${COMP_WORDS[1]} words= files=
+    local current=$2 previous=$3 command=${COMP_WORDS[1]} words= files= line
     # The word behind = is a word of its own to bash.
     if [[ $current == = ]]; then current=; fi
     if [[ $previous == = ]]; then previous=${COMP_WORDS[COMP_CWORD-2]}; fi
     if ((COMP_CWORD == 1)); then command=; fi
-    case $command in
 ",
     );
     // Writing to a string can't fail.
+    let _ =
+        writeln!(text, "    # Of letters that stand together, the last one may take something.");
+    let _ = writeln!(
+        text,
+        "    if [[ $previous =~ ^-[{}]+[{}]$ ]]; then previous=-${{previous: -1}}; fi",
+        letters(false),
+        letters(true)
+    );
+    text.push_str("    case $command in\n");
     for command in COMMANDS {
         let _ = writeln!(text, "    {})", command.name);
         bash_flags(&mut text, command.flags, "", command.words);
@@ -74,8 +91,13 @@ _nuthatch() {
     bash_flags(&mut text, FLAGS, &first, Words::None);
     text.push_str(
         "    esac
-    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))
-    if [[ $files ]]; then COMPREPLY+=($(compgen -f -- \"$current\")); fi
+    COMPREPLY=()
+    while IFS= read -r line; do COMPREPLY+=(\"$line\"); done < <(
+        compgen -W \"$words\" -- \"$current\"
+        # A word may be quoted, and names of files are not.
+        line=${current#[\\\"\\']}
+        if [[ $files ]]; then compgen -f -- \"${line//\\\\/}\"; fi
+    )
 }
 complete -o filenames -F _nuthatch nuthatch
 ",
@@ -138,7 +160,8 @@ fn zsh() -> String {
 }
 
 fn zsh_flags(text: &mut String, flags: &[Flag], rest: &str) {
-    text.push_str("        _arguments");
+    // With -s, letters may stand together.
+    text.push_str("        _arguments -s");
     for flag in flags {
         let action = match flag.choices() {
             _ if flag.takes_file() => "_files".to_owned(),

@@ -147,8 +147,10 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 
 fn reopen() {
     match LOGGER.sink.reopen() {
-        Ok(true) => log::info!("log file reopened"),
-        Ok(false) => log::info!("SIGHUP had no effect: the log goes to standard error"),
+        Ok(true) => super::always("log file reopened", &[]),
+        Ok(false) => {
+            super::always("SIGHUP had no effect: the log goes to standard error", &[]);
+        }
         Err(error) => log::error!("{error}"),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -111,7 +112,8 @@ const PIECE_BYTES: usize = 4096;
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
+    // As with twemproxy, all users may read the file, but only its owner may write to it.
+    let file = OpenOptions::new().create(true).append(true).mode(0o644).open(path);
     file.map_err(|error| cannot_open(path, &error))
 }
 

@@ -308,6 +308,9 @@ fn a_key_is_looked_up_as_the_command_line_does() {
         ("?key=a%20b", BAD_KEY.to_owned()),
         ("?key=", BAD_KEY.to_owned()),
         ("?key=a%0d%0a", BAD_KEY.to_owned()),
+        ("?key=%zz", "invalid value: '%zz' is no byte; write % itself as %25".to_owned()),
+        ("?key=50%", "invalid value: '%' is no byte; write % itself as %25".to_owned()),
+        ("?key=a&pool=%a%41", "invalid value: '%a' is no byte; write % itself as %25".to_owned()),
         (&format!("?key={long}"), BAD_KEY.to_owned()),
     ] {
         let page = watched.get(&format!("/route{query}"));

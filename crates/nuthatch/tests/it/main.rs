@@ -24,6 +24,7 @@ mod example;
 mod failures;
 mod fake;
 mod full_server;
+mod handover;
 mod harness;
 mod http;
 mod isolation;

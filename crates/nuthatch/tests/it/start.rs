@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use nuthatch::config::directive::{DIRECTIVES, Kind};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, mkfifoat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -23,7 +23,7 @@ use crate::harness::{
 
 const SERVER: &str = "127.0.0.1:9:1";
 
-fn servers() -> [String; 1] {
+pub(crate) fn servers() -> [String; 1] {
     [SERVER.to_owned()]
 }
 
@@ -58,14 +58,26 @@ fn failing_start(dir: &TempDir, config: &str, arguments: &[&str]) -> (Option<i32
     (status.code(), text)
 }
 
-fn ends_well(proxy: &mut Proxy) {
+pub(crate) fn ends_well(proxy: &mut Proxy) {
     proxy.process.signal(Signal::TERM);
     let status = proxy.process.wait(PATIENCE).expect("it ends");
     assert!(status.success(), "{status}");
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_pid_file_of_the_running_process() {
+fn a_start_that_fails_leaves_the_pid_file_alone() {
+    let dir = TempDir::new();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let config = pool(taken.local_addr().unwrap().port(), "", &servers());
+    fs::write(dir.join("pid"), "4194305\n").unwrap();
+    let (code, told) = failing_start(&dir, &config, &["-p", "pid", "-a", "127.0.0.1"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("can't listen on"), "{told}");
+    assert_eq!(fs::read_to_string(dir.join("pid")).unwrap(), "4194305\n");
+}
+
+#[test]
+fn a_start_that_fails_writes_to_no_pid_file_of_a_running_process() {
     let port = free_port();
     let config = pool(port, "", &servers());
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &["-p", "pid"]);
@@ -73,41 +85,18 @@ fn a_start_that_fails_leaves_the_pid_file_of_the_running_process() {
     let is_written = || fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'));
     wait_until(&mut proxy.process, || "no pid file".to_owned(), is_written);
     let pid = fs::read_to_string(&file).unwrap();
-    let (code, told) = failing_start(&proxy.dir, &config, &["-p", "pid", "-a", "127.0.0.1"]);
+    let elsewhere = pool(free_port(), "", &servers());
+    let (code, told) = failing_start(&proxy.dir, &elsewhere, &["-p", "pid", "-a", "127.0.0.1"]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("can't listen on"), "{told}");
+    let why = format!("it belongs to the running process {}", pid.trim());
+    assert!(told.contains(&why), "{told}");
     assert_eq!(fs::read_to_string(proxy.dir.join("pid")).unwrap(), pid);
     ends_well(&mut proxy);
     assert!(!proxy.dir.join("pid").exists());
 }
 
-#[test]
-fn a_process_leaves_the_pid_file_of_its_successor() {
-    let dir = TempDir::new();
-    let (ports, file) = ([free_port(), free_port()], dir.join("pid"));
-    fs::write(&file, "4194305\n").unwrap();
-    let start = |port| {
-        let arguments = ["-p", file.to_str().unwrap()];
-        Proxy::start_with(Program::UnderTest, &pool(port, "", &servers()), &[port], &arguments)
-    };
-    let of = |proxy: &Proxy| format!("{}\n", proxy.process.id());
-    let holds = |proxy: &mut Proxy| {
-        let pid = of(proxy);
-        let story = || "the pid file is another's".to_owned();
-        wait_until(&mut proxy.process, story, || fs::read_to_string(&file).unwrap() == pid);
-    };
-    let mut first = start(ports[0]);
-    holds(&mut first);
-    let mut second = start(ports[1]);
-    holds(&mut second);
-    ends_well(&mut first);
-    assert_eq!(fs::read_to_string(&file).unwrap(), of(&second));
-    ends_well(&mut second);
-    assert!(!file.exists());
-}
-
 /// A pool on a port and on a unix socket.
-fn pool_on_both(port: u16, socket: &Path) -> String {
+pub(crate) fn pool_on_both(port: u16, socket: &Path) -> String {
     let listen = format!("[\"127.0.0.1:{port}\", \"{}\"]", socket.display());
     pool_on("both", &listen, "", &servers())
 }
@@ -181,11 +170,11 @@ fn a_listener_with_a_full_backlog_is_somebody_who_listens() {
     let on_it = pool_on("p", &path.display().to_string(), "", &servers());
     let (code, told) = failing_start(&dir, &on_it, &["-a", "127.0.0.1"]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("this socket is already in use"), "{told}");
+    assert!(told.contains("another process listens on this socket"), "{told}");
     let elsewhere = pool(free_port(), "", &servers());
     let (code, told) = failing_start(&dir, &elsewhere, &["-a", path.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("this socket is already in use"), "{told}");
+    assert!(told.contains("another process listens on this socket"), "{told}");
     assert!(path.exists());
 }
 
@@ -216,23 +205,146 @@ fn catches_sigterm(id: u32) -> bool {
     u64::from_str_radix(mask, 16).unwrap() & 1 << 14 != 0
 }
 
-/// A pid file that is a pipe which nobody reads holds the start up.
+/// A start that waits for an admin port which another program has.
+struct WaitingStart {
+    dir: TempDir,
+    port: u16,
+    socket: PathBuf,
+    process: Process,
+    _taken: TcpListener,
+}
+
+impl WaitingStart {
+    fn new(flags: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let (port, socket) = (free_port(), dir.join("pool.sock"));
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        fs::write(dir.join("a.yml"), pool_on_both(port, &socket)).unwrap();
+        let mut command = Program::UnderTest.command();
+        command.current_dir(dir.join("")).args(["-c", "a.yml", "-o", "log", "-a", "127.0.0.1"]);
+        command.arg(format!("--admin={}", taken.local_addr().unwrap()));
+        command.args(flags).args(["-p", "pid", "-s", &free_port().to_string()]);
+        let mut process = Process::spawn(&mut command);
+        let log = dir.join("log");
+        let waits =
+            || fs::read_to_string(&log).is_ok_and(|text| text.contains("waiting for an address"));
+        wait_until(&mut process, || "it does not wait".to_owned(), waits);
+        Self { dir, port, socket, process, _taken: taken }
+    }
+}
+
 #[test]
-fn sigterm_ends_a_start_that_hangs() {
+fn sigterm_ends_a_start_that_waits() {
+    let mut start = WaitingStart::new(&[]);
+    assert!(catches_sigterm(start.process.id()));
+    Conn::unix(&start.socket).ask("mn\r\n", "MN\r\n");
+    start.process.signal(Signal::TERM);
+    let status = start.process.wait(Duration::from_secs(3)).expect("it ends");
+    assert!(status.success(), "{status}");
+    assert!(!start.socket.exists() && !start.dir.join("pid").exists());
+}
+
+#[test]
+fn a_signal_to_the_foreground_ends_the_start_in_the_background() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut start = WaitingStart::new(&["-d"]);
+        assert!(accepts(start.port));
+        start.process.signal(signal);
+        let status = start.process.wait(Duration::from_secs(3)).expect("it ends");
+        assert_eq!(status.code(), Some(1));
+        assert!(!accepts(start.port) && !start.socket.exists());
+    }
+}
+
+#[test]
+fn all_users_may_connect_to_the_unix_socket_of_a_background_process_as_with_twemproxy() {
     let dir = TempDir::new();
-    let (port, socket) = (free_port(), dir.join("pool.sock"));
-    mkfifoat(rustix::fs::CWD, dir.join("pid"), Mode::RUSR | Mode::WUSR).unwrap();
-    fs::write(dir.join("a.yml"), pool_on_both(port, &socket)).unwrap();
-    let mut command = Program::UnderTest.command();
-    command.current_dir(dir.join(""));
-    command.args(["-c", "a.yml", "-o", "log", "-a", "127.0.0.1", "-p", "pid", "-s"]);
-    let mut process = Process::spawn(command.arg(free_port().to_string()));
-    let id = process.id();
-    wait_until(&mut process, || "no handler".to_owned(), || catches_sigterm(id));
-    process.signal(Signal::TERM);
-    assert!(process.wait(PATIENCE).is_some(), "it hangs in spite of SIGTERM");
-    assert!(!socket.exists());
-    assert!(dir.join("pid").exists());
+    let sockets = ["open.sock", "set.sock"].map(|name| dir.join(name));
+    let set = format!("{} 620", sockets[1].display());
+    let config = pool_on("a", &sockets[0].display().to_string(), "", &servers())
+        + &pool_on("b", &set, "", &servers());
+    fs::write(dir.join("a.yml"), config).unwrap();
+    let stats = dir.join("stats.sock");
+    let script = format!(
+        "umask 027; exec {} -d -c a.yml -o log -p pid -a {}",
+        env!("CARGO_BIN_EXE_nuthatch"),
+        stats.display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    let mut start = Process::spawn(shell.current_dir(dir.join("")).args(["-c", &script]));
+    assert!(start.wait(PATIENCE).expect("it goes to the background").success());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let modes =
+        [&sockets[0], &sockets[1], &stats, &dir.join("pid"), &dir.join("log")].map(|it| mode(it));
+    let pid: i32 = fs::read_to_string(dir.join("pid")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(modes.map(|mode| format!("{mode:o}")), ["777", "620", "777", "644", "640"]);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while dir.join("pid").exists() {
+        assert!(std::time::Instant::now() < deadline, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn signals_that_change_the_log_are_told_at_every_level() {
+    let port = free_port();
+    let config = pool(port, "", &servers());
+    let arguments = ["-v", "1", "--log-format=text"];
+    let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &arguments);
+    let mut tell = |signal, words: &str| {
+        let log = proxy.dir.join("log");
+        let has =
+            || fs::read_to_string(&log).is_ok_and(|text| text.ends_with(&format!("{words}\n")));
+        proxy.process.signal(signal);
+        wait_until(&mut proxy.process, || words.to_owned(), has);
+    };
+    tell(Signal::TTOU, "log level changed log_level=0");
+    tell(Signal::TTOU, "no log level is lower log_level=0");
+    tell(Signal::USR1, "signal ignored signal=SIGUSR1");
+    tell(Signal::USR2, "signal ignored signal=SIGUSR2");
+    tell(Signal::HUP, "log file reopened");
+    for level in 1..=11 {
+        tell(Signal::TTIN, &format!("log level changed log_level={level}"));
+    }
+    tell(Signal::TTIN, "no log level is higher log_level=11");
+}
+
+#[test]
+fn a_worker_for_which_there_is_no_room_is_named_with_the_limit() {
+    let (dir, stats) = (TempDir::new(), free_port());
+    fs::write(dir.join("a.yml"), pool(free_port(), "", &servers())).unwrap();
+    // Each thread wants a GiB of addresses for its stack, so that only threads find no room.
+    let script = format!(
+        "ulimit -v 8000000; RUST_MIN_STACK=1073741824 exec {} -c a.yml -a 127.0.0.1 -s {stats} --workers 20",
+        env!("CARGO_BIN_EXE_nuthatch")
+    );
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.current_dir(dir.join("")).args(["-c", &script]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(" of 20 can't start: Resource temporarily unavailable"), "{told}");
+    assert!(told.contains("raise the limit of threads"), "{told}");
+}
+
+/// The second line would be none of JSON.
+#[test]
+fn a_start_that_fails_says_why_once() {
+    let dir = TempDir::new();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let config = pool(taken.local_addr().unwrap().port(), "timeout: 400", &servers());
+    let said = |arguments: &[&str]| {
+        let (code, told) = failing_start(&dir, &config, arguments);
+        assert_eq!(code, Some(1), "{told}");
+        let is_why = |line: &&str| line.contains("can't listen") && !line.contains("waiting for");
+        told.lines().filter(is_why).map(str::to_owned).collect()
+    };
+    let told: Vec<String> = said(&["--log-format=json", "-a", "127.0.0.1"]);
+    assert!(told.len() == 1 && told[0].starts_with('{'), "{told:?}");
+    for arguments in [&["-v", "0"][..], &["-o", "log"]] {
+        let told: Vec<String> = said(arguments);
+        assert!(told.len() == 1 && told[0].starts_with("nuthatch: pool"), "{told:?}");
+    }
 }
 
 #[test]

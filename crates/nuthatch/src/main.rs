@@ -61,9 +61,9 @@ fn execute(command: Command) -> Outcome {
         Command::Man => print(&args::man())?,
         Command::Test(options) => {
             let config = find(options.file.as_deref())?;
-            let shortage = preflight::check(&config, &options)?;
+            let warnings = preflight::check(&config, &options)?;
             let colour = colour(&io::stderr());
-            eprint!("{}", verdict::accepted(&config, shortage.as_deref(), colour));
+            eprint!("{}", verdict::accepted(&config, &warnings, colour));
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]
@@ -98,7 +98,7 @@ const NO_DEMO: &str = "this program is built without the commands demo and node;
 
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
-    let shortage = preflight::check(&config, options)?;
+    let warnings = preflight::check(&config, options)?.len();
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -108,7 +108,7 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
-    match serve_with_log(config, shortage.is_some(), options, ready) {
+    match serve_with_log(config, warnings, options, ready) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if log::tells_the_end(&error) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error.into()),
@@ -118,7 +118,7 @@ fn serve(options: &Options) -> Outcome {
 /// Serves; logs the reason if it can't.
 fn serve_with_log(
     config: Config,
-    has_shortage: bool,
+    warnings: usize,
     options: &Options,
     ready: Ready,
 ) -> io::Result<()> {
@@ -133,7 +133,7 @@ fn serve_with_log(
     if let Some(bytes) = options.mbuf_size {
         ::log::debug!("option -m {bytes} has no effect: nuthatch has no mbufs");
     }
-    let warnings = lint::warnings(&config).len() + config.notes.len() + usize::from(has_shortage);
+    let warnings = lint::warnings(&config).len() + config.notes.len() + warnings;
     if warnings > 0 {
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }

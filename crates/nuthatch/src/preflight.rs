@@ -6,7 +6,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::Path;
 
 use crate::args::Options;
 use crate::config::capacity::Capacity;
@@ -26,11 +25,12 @@ impl fmt::Display for Obstacles {
 
 impl Error for Obstacles {}
 
-/// Looks whether the proxy can start; returns what to warn of.
+/// Looks whether the proxy can start; returns what to warn of. A missing directory of a unix socket is a
+/// warning only: it may be made on the machine where the proxy is started.
 ///
 /// # Errors
 /// All that is in the way.
-pub fn check(config: &Config, options: &Options) -> Result<Option<String>, Obstacles> {
+pub fn check(config: &Config, options: &Options) -> Result<Vec<String>, Obstacles> {
     let capacity =
         Capacity { workers: options.workers.get(), files_max: process::open_files_max() };
     let (shortage, lack) = match capacity.check(config) {
@@ -44,7 +44,12 @@ pub fn check(config: &Config, options: &Options) -> Result<Option<String>, Obsta
     let log = options.output.as_deref().map(log::check_file);
     let pid = options.pid_file.as_deref().map(own_files::check_pid_file);
     found.extend([log, pid].into_iter().flatten().filter_map(Result::err).map(|e| e.to_string()));
-    if found.is_empty() { Ok(shortage) } else { Err(Obstacles(found)) }
+    let missing = listeners.iter().filter_map(Listener::missing_directory);
+    if found.is_empty() {
+        Ok(shortage.into_iter().chain(missing).collect())
+    } else {
+        Err(Obstacles(found))
+    }
 }
 
 /// Something that listens.
@@ -83,8 +88,14 @@ fn stats(options: &Options) -> Listen {
 impl Listener {
     fn obstacle(&self) -> Option<String> {
         let Listen::Unix { path, .. } = &self.listen else { return None };
-        let why = own_files::obstacle(path).or_else(|| missing_folder(path))?;
+        let why = own_files::obstacle(path)?;
         Some(format!("{} can't listen on {}: {why}", self.name, self.listen))
+    }
+
+    fn missing_directory(&self) -> Option<String> {
+        let Listen::Unix { path, .. } = &self.listen else { return None };
+        let directory = path.parent().filter(|directory| !directory.is_dir())?.display();
+        Some(format!("{} can't listen on {} before {directory} exists", self.name, self.listen))
     }
 }
 
@@ -105,9 +116,4 @@ fn clashes(listeners: &[Listener]) -> Vec<String> {
         before.push((second, claim));
     }
     found
-}
-
-fn missing_folder(path: &Path) -> Option<String> {
-    let folder = path.parent()?;
-    (!folder.is_dir()).then(|| format!("there is no directory {}", folder.display()))
 }

@@ -16,10 +16,10 @@ pub enum Colour {
     Plain,
 }
 
-/// The output for a valid configuration: twemproxy's text, then a line for each warning, and for a
-/// `shortage` of the system if there is one.
+/// The output for a valid configuration: twemproxy's text, then a line for each warning, of the
+/// configuration and `of_start`.
 #[must_use]
-pub fn accepted(config: &Config, shortage: Option<&str>, colour: Colour) -> String {
+pub fn accepted(config: &Config, of_start: &[String], colour: Colour) -> String {
     let mut text = format!("nuthatch: {} syntax is ok\n", subject(&config.source));
     let warning = colour.paint("warning", "33");
     // Writing to a string can't fail.
@@ -29,8 +29,8 @@ pub fn accepted(config: &Config, shortage: Option<&str>, colour: Colour) -> Stri
     for trap in lint::warnings(config) {
         let _ = writeln!(text, "{warning}: {trap}");
     }
-    if let Some(shortage) = shortage {
-        let _ = writeln!(text, "{warning}: {shortage}");
+    for trap in of_start {
+        let _ = writeln!(text, "{warning}: {trap}");
     }
     text
 }

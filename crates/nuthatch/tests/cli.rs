@@ -552,6 +552,19 @@ fn assert_in_the_way(place: &Place, listen: &str, arguments: &[&str], why: &str)
 }
 
 #[test]
+fn the_test_warns_of_a_missing_directory_that_may_exist_where_the_proxy_is_started() {
+    let place = Place::new("no-directory");
+    let sock = place.0.join("none/x.sock").display().to_string();
+    let conf = format!("alpha:\n  listen: {sock}\n  servers:\n   - 127.0.0.1:11211:1\n");
+    place.file("c.yml", &conf);
+    let told = place.run(&["-t", "-c", "c.yml"]);
+    let directory = place.0.join("none").display().to_string();
+    let warning =
+        format!("warning: pool 'alpha' can't listen on {sock} before {directory} exists\n");
+    assert!(told.code == Some(0) && told.err.contains(&warning), "{told:?}");
+}
+
+#[test]
 fn what_is_in_the_way_of_a_start_is_told_by_the_test_too() {
     let place = Place::new("in-the-way");
     let path = |name: &str| place.0.join(name).display().to_string();
@@ -561,7 +574,6 @@ fn what_is_in_the_way_of_a_start_is_told_by_the_test_too() {
         ("file", "a file that is not a socket is in the way".to_owned()),
         ("sub", "a directory is in the way".to_owned()),
         ("link", "a symbolic link that leads to no socket is in the way".to_owned()),
-        ("none/x.sock", format!("there is no directory {}", path("none"))),
     ] {
         let path = path(name);
         let why = format!("pool 'alpha' can't listen on {path}: {what}");

@@ -1,7 +1,8 @@
 //! The meta commands `mg`, `ms`, `md`, `ma`, `me`: a key and flags.
 //!
 //! protocol.txt, "Meta Commands". Flags go to the server as they are, known or not, and the server
-//! answers for those that are wrong. Only the quiet flag stays here: the server is asked without it,
+//! answers for those that are wrong, if they begin with a letter or digit: for another byte memcached
+//! 1.6.40 (`_mcmc_tokenize_meta`) refuses an `ms` before it knows the length. Only the quiet flag stays here: the server is asked without it,
 //! so that each request has exactly one reply, and the multiplexer hides the replies that the client
 //! does not want. The one rule: what a server would refuse before it has read the length of an `ms`
 //! is refused here, or the server would take the data for commands.
@@ -78,6 +79,11 @@ impl<'a> Flags<'a> {
         }
     }
 
+    /// Which words of the request a server gets.
+    fn keep(&self) -> Keep {
+        if self.is_quiet { Keep::AllButQuiet } else { Keep::All }
+    }
+
     /// Reads the flags of a request for `key`, of which there may be `max`.
     fn read(
         key: &[u8],
@@ -103,6 +109,7 @@ impl<'a> Flags<'a> {
                 b'T' => flags.touches = true,
                 b'C' => flags.compares = true,
                 b'M' => flags.mode = flag.get(1).copied().unwrap_or_default(),
+                first if !first.is_ascii_alphanumeric() => return Err(BAD_FLAG),
                 _ => {}
             }
             if flag.iter().any(|byte| matches!(byte, 0 | b'\r')) {
@@ -133,7 +140,8 @@ pub(super) fn with_key<'a>(
     let errors = if kind.1 == Shape::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
     match Flags::read(key, &mut words, FLAGS_MAX, errors) {
         Ok(flags) => {
-            let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+            let rewrites = (Numbers::NONE, flags.keep());
+            let one = request((line, &words), (key, &flags), rewrites, b"", kind);
             Parsed::Request(Request::One(one), line.len)
         }
         Err(error) => refused(line, error),
@@ -156,8 +164,8 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     match data(line, length) {
         Ok(data) => {
             let kind = (Class::Set, Shape::MetaStored, Outcomes::SUCCESS);
-            let numbers = Numbers::one(2, length_word);
-            let one = request((line, &words), (key, &flags), numbers, data, kind);
+            let rewrites = (Numbers::one(2, length_word), flags.keep());
+            let one = request((line, &words), (key, &flags), rewrites, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
         }
         Err(unready) => unready.parsed(line),
@@ -165,27 +173,30 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
 }
 
 /// `me`, which reads no flag but a `b` that is the first, and never is quiet.
+///
+/// memcached 1.6.40 (`process_meta_command`) does not see a `b` that is the last word, too, and looks
+/// the base64 up as it is written. So it gets one word more: no memcached reads a word behind the `b`.
 pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
     let Some(key) = words.next().filter(|key| is_key(key)) else { return refused(line, BAD_LINE) };
     if line.text.iter().any(|byte| matches!(byte, 0 | b'\r')) {
         return refused(line, BAD_LINE);
     }
-    let encoding = if words.next() == Some(b"b") { encoding_of(key) } else { KeyEncoding::Plain };
+    let is_coded = words.next() == Some(b"b");
+    let keep = if is_coded && words.rest().is_empty() { Keep::LastTwice } else { Keep::All };
     words.by_ref().for_each(drop);
-    let flags = Flags::none(encoding);
+    let flags = Flags::none(if is_coded { encoding_of(key) } else { KeyEncoding::Plain });
     let kind = (Class::Other, Shape::MetaDebug, Outcomes::NONE);
-    let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+    let one = request((line, &words), (key, &flags), (Numbers::NONE, keep), b"", kind);
     Parsed::Request(Request::One(one), line.len)
 }
 
 fn request<'a>(
     (line, words): (Line<'a>, &Words<'a>),
     (key, flags): (&'a [u8], &Flags<'a>),
-    numbers: Numbers,
+    (numbers, keep): (Numbers, Keep),
     data: &'a [u8],
     (class, shape, hides): (Class, Shape, Outcomes),
 ) -> One<'a> {
-    let keep = if flags.is_quiet { Keep::AllButQuiet } else { Keep::All };
     One {
         key,
         encoding: flags.encoding,
@@ -193,7 +204,11 @@ fn request<'a>(
         echoes: true,
         wire: wire(line, words, numbers, data, keep),
         expect: shape.expect(if flags.is_quiet { hides } else { Outcomes::NONE }),
-        needs: Needs { meta: true, long_line: line.text.len() + LINE_END.len() > LINE_MAX },
+        needs: Needs {
+            meta: true,
+            long_line: line.text.len() + LINE_END.len() > LINE_MAX,
+            append: false,
+        },
         class: flags.class(class),
     }
 }

@@ -1,7 +1,8 @@
 //! What a server can: learnt from its `version` when a connection opens.
 //!
 //! A server that does not know `ms` answers `ERROR` and then runs the data as commands, and one of
-//! the early meta commands reads another line than today's. An older server also closes a connection
+//! the early meta commands reads another line than today's; `append`, `prepend` and `cas` were once as
+//! new. An older server also closes a connection
 //! for a line that a newer one takes. So a request says what it needs, and goes to servers of which
 //! it is known that they can do it.
 
@@ -21,6 +22,9 @@ pub struct Version {
 /// own, keys in base64, `HD` for success.
 const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
 
+/// The first memcached that knows `append`, `prepend` and `cas`.
+const APPEND_SINCE: Version = Version { major: 1, minor: 2, patch: 4 };
+
 /// The first memcached that waits for 2048 bytes of a line instead of 1024.
 const LONG_LINES_SINCE: Version = Version { major: 1, minor: 6, patch: 14 };
 
@@ -34,11 +38,16 @@ pub struct Needs {
     pub meta: bool,
     /// A line of more than 1024 bytes.
     pub long_line: bool,
+    /// The storage commands that came after `set`, `add` and `replace`.
+    pub append: bool,
 }
 
 impl Needs {
     /// Nothing that a server could lack.
-    pub const NOTHING: Self = Self { meta: false, long_line: false };
+    pub const NOTHING: Self = Self { meta: false, long_line: false, append: false };
+
+    /// `append`, `prepend`, `cas`.
+    pub const APPEND: Self = Self { append: true, ..Self::NOTHING };
 
     /// What a client is told if a server of this version can't serve the request.
     #[inline]
@@ -51,6 +60,8 @@ impl Needs {
             Some(NO_META)
         } else if self.long_line && version < LONG_LINES_SINCE {
             Some(NO_LONG_LINE)
+        } else if self.append && version < APPEND_SINCE && version != Version::default() {
+            Some(NO_APPEND)
         } else {
             None
         }
@@ -61,6 +72,8 @@ const NO_META: &[u8] =
     b"SERVER_ERROR the server of this key has no meta commands: they need memcached 1.6.10\r\n";
 const NO_LONG_LINE: &[u8] =
     b"SERVER_ERROR the server of this key takes lines of 1024 bytes: more need memcached 1.6.14\r\n";
+const NO_APPEND: &[u8] =
+    b"SERVER_ERROR the server of this key has no append, prepend and cas: they need memcached 1.2.4\r\n";
 
 impl Version {
     /// The version as a number, zero if it is not known; for figures.
@@ -193,7 +206,7 @@ mod tests {
             ("", false),
             ("1.6.99999999", false),
         ] {
-            let needs = Needs { meta: true, long_line: false };
+            let needs = Needs { meta: true, ..Needs::NOTHING };
             assert_eq!(needs.lacking(version(text)).is_none(), speaks, "{text:?}");
         }
         assert_eq!(version("1.6.18").to_string(), "1.6.18");
@@ -201,11 +214,23 @@ mod tests {
 
     #[test]
     fn lines_may_be_long_since_1_6_14() {
-        let needs = Needs { meta: true, long_line: true };
+        let needs = Needs { meta: true, long_line: true, append: false };
         assert_eq!(needs.lacking(version("1.6.13")), Some(NO_LONG_LINE));
         assert_eq!(needs.lacking(version("1.6.9")), Some(NO_META));
         assert_eq!(needs.lacking(version("1.6.14")), None);
         assert_eq!(Needs::NOTHING.lacking(Version::default()), None);
+    }
+
+    #[test]
+    fn what_comes_after_a_value_is_known_since_1_2_4() {
+        for text in ["1.1.12", "1.2.0", "1.2.3"] {
+            assert_eq!(Needs::APPEND.lacking(version(text)), Some(NO_APPEND), "{text}");
+        }
+        for text in ["1.2.4", "1.4.5", "1.6.18", "2.0.0"] {
+            assert_eq!(Needs::APPEND.lacking(version(text)), None, "{text}");
+        }
+        // Who tells no version is an imitation, and younger than these.
+        assert_eq!(Needs::APPEND.lacking(Version::default()), None);
     }
 
     #[test]

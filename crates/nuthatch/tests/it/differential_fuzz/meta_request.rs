@@ -139,6 +139,8 @@ impl Maker {
     }
 
     pub(super) fn meta_debug(&mut self) -> Request {
+        const MORE: [&str; 5] = [" q", " O1", " k", " b", " \x01"];
+
         let (key, coded) = self.any_key();
         if self.kind == Kind::Innocent {
             return Request::of(vec![raw("me "), self.plain_key(), raw("\r\n")]);
@@ -148,7 +150,7 @@ impl Maker {
         }
         let flags = if coded && !self.odd(8) { " b" } else { "" };
         let more = match () {
-            () if self.odd(6) => raw(self.random.pick(&[" q", " O1", " k", " b", " \x01"])),
+            () if self.odd(6) => raw(MORE[self.random.below(MORE.len())]),
             () if self.odd(15) => self.flag_of_any_byte(),
             () => raw(""),
         };

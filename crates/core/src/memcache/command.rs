@@ -29,6 +29,8 @@ pub(super) enum Grammar {
     GetAndTouch,
     /// `key flags exptime length [noreply]` and data
     Set,
+    /// The same, of a server that is not of the oldest.
+    Append,
     /// `key flags exptime length cas [noreply]` and data
     Cas,
     /// `key delta [noreply]`
@@ -72,8 +74,8 @@ pub const COMMANDS: &[Command] = &[
     command(b"add", Grammar::Set, Class::Set),
     command(b"cas", Grammar::Cas, Class::Cas),
     command(b"replace", Grammar::Set, Class::Set),
-    command(b"append", Grammar::Set, Class::Set),
-    command(b"prepend", Grammar::Set, Class::Set),
+    command(b"append", Grammar::Append, Class::Set),
+    command(b"prepend", Grammar::Append, Class::Set),
     command(b"touch", Grammar::Touch, Class::Touch),
     command(b"gat", Grammar::GetAndTouch, Class::GetAndTouch),
     command(b"gats", Grammar::GetAndTouch, Class::GetAndTouch),

@@ -1,10 +1,11 @@
 //! The meta commands `mg`, `ms`, `md`, `ma`, `me`: a key and flags.
 //!
 //! protocol.txt, "Meta Commands". The proxy forwards flags unchanged, known or not, and the server
-//! replies to invalid flags. Only the quiet flag is removed, so that each request has exactly one
+//! replies to invalid flags that begin with a letter or digit. Only the quiet flag is removed, so that each request has exactly one
 //! reply; the multiplexer drops the replies that the client does not want. The one rule: a request
 //! that a server would refuse before it has read the length of an `ms` is refused here, because the
-//! server would otherwise parse the data as commands.
+//! server would otherwise parse the data as commands: memcached 1.6.40 (`_mcmc_tokenize_meta`) does so
+//! for a flag that begins with another byte.
 
 use super::number::{self, Numbers};
 use super::request::{
@@ -79,6 +80,11 @@ impl<'a> Flags<'a> {
         }
     }
 
+    /// Which words of the request a server gets.
+    fn keep(&self) -> Keep {
+        if self.is_quiet { Keep::AllButQuiet } else { Keep::All }
+    }
+
     /// Parses the flags of a request for `key`, at most `max` flags.
     fn read(
         key: &[u8],
@@ -104,6 +110,7 @@ impl<'a> Flags<'a> {
                 b'T' => flags.touches = true,
                 b'C' => flags.compares = true,
                 b'M' => flags.mode = flag.get(1).copied().unwrap_or_default(),
+                first if !first.is_ascii_alphanumeric() => return Err(BAD_FLAG),
                 _ => {}
             }
             if flag.iter().any(|byte| matches!(byte, 0 | b'\r')) {
@@ -134,7 +141,8 @@ pub(super) fn with_key<'a>(
     let errors = if kind.1 == Shape::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
     match Flags::read(key, &mut words, FLAGS_MAX, errors) {
         Ok(flags) => {
-            let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+            let rewrites = (Numbers::NONE, flags.keep());
+            let one = request((line, &words), (key, &flags), rewrites, b"", kind);
             Parsed::Request(Request::One(one), line.len)
         }
         Err(error) => refused(line, error),
@@ -157,8 +165,8 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
     match data(line, length) {
         Ok(data) => {
             let kind = (Class::Set, Shape::MetaStored, Outcomes::SUCCESS);
-            let numbers = Numbers::one(2, length_word);
-            let one = request((line, &words), (key, &flags), numbers, data, kind);
+            let rewrites = (Numbers::one(2, length_word), flags.keep());
+            let one = request((line, &words), (key, &flags), rewrites, data, kind);
             Parsed::Request(Request::One(one), line.len + data.len())
         }
         Err(unready) => unready.parsed(line),
@@ -166,27 +174,30 @@ pub(super) fn set<'a>(line: Line<'a>, mut words: Words<'a>, limits: &Limits) -> 
 }
 
 /// `me`, which accepts only the flag `b`, as the first flag, and is never quiet.
+///
+/// memcached 1.6.40 (`process_meta_command`) ignores a `b` that is also the last word, and looks up the
+/// base64 text itself. So a server gets one word more: no memcached reads a word behind the `b`.
 pub(super) fn debug<'a>(line: Line<'a>, mut words: Words<'a>) -> Parsed<'a> {
     let Some(key) = words.next().filter(|key| is_key(key)) else { return refused(line, BAD_LINE) };
     if line.text.iter().any(|byte| matches!(byte, 0 | b'\r')) {
         return refused(line, BAD_LINE);
     }
-    let encoding = if words.next() == Some(b"b") { encoding_of(key) } else { KeyEncoding::Plain };
+    let is_coded = words.next() == Some(b"b");
+    let keep = if is_coded && words.rest().is_empty() { Keep::LastTwice } else { Keep::All };
     words.by_ref().for_each(drop);
-    let flags = Flags::none(encoding);
+    let flags = Flags::none(if is_coded { encoding_of(key) } else { KeyEncoding::Plain });
     let kind = (Class::Other, Shape::MetaDebug, Outcomes::NONE);
-    let one = request((line, &words), (key, &flags), Numbers::NONE, b"", kind);
+    let one = request((line, &words), (key, &flags), (Numbers::NONE, keep), b"", kind);
     Parsed::Request(Request::One(one), line.len)
 }
 
 fn request<'a>(
     (line, words): (Line<'a>, &Words<'a>),
     (key, flags): (&'a [u8], &Flags<'a>),
-    numbers: Numbers,
+    (numbers, keep): (Numbers, Keep),
     data: &'a [u8],
     (class, shape, hides): (Class, Shape, Outcomes),
 ) -> One<'a> {
-    let keep = if flags.is_quiet { Keep::AllButQuiet } else { Keep::All };
     One {
         key,
         encoding: flags.encoding,
@@ -194,7 +205,11 @@ fn request<'a>(
         echoes: true,
         wire: wire(line, words, numbers, data, keep),
         expect: shape.expect(if flags.is_quiet { hides } else { Outcomes::NONE }),
-        needs: Needs { meta: true, long_line: line.text.len() + LINE_END.len() > LINE_MAX },
+        needs: Needs {
+            meta: true,
+            long_line: line.text.len() + LINE_END.len() > LINE_MAX,
+            append: false,
+        },
         class: flags.class(class),
     }
 }

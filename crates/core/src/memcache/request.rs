@@ -98,8 +98,10 @@ pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> P
     let Some(command) = words.next().and_then(find) else { return unknown(line) };
     match command.grammar {
         Grammar::Get => get(line, command.class, words),
-        Grammar::Set => storage(line, words, Class::Set, limits),
-        Grammar::Cas => storage(line, words, Class::Cas, limits),
+        Grammar::Set => storage(line, words, (command.class, Needs::NOTHING), limits),
+        Grammar::Append | Grammar::Cas => {
+            storage(line, words, (command.class, Needs::APPEND), limits)
+        }
         Grammar::Meta(shape, quiet) => meta::with_key(line, words, (command.class, shape, quiet)),
         Grammar::MetaSet => meta::set(line, words, limits),
         Grammar::MetaDebug => meta::debug(line, words),
@@ -144,8 +146,9 @@ fn line_too_long(input: &[u8]) -> Parsed<'_> {
 }
 
 /// An unknown command. A malicious web page must not be able to use a browser to send commands.
+/// The request line of a browser ends in a word such as `HTTP/1.1`.
 fn unknown(line: Line<'_>) -> Parsed<'_> {
-    if memchr::memmem::find(line.text, b"HTTP/").is_some() {
+    if Words::new(line.text).last().is_some_and(|word| word.starts_with(b"HTTP/")) {
         return lost(b"", Limit::Http, line.len);
     }
     refused(line, ERROR)
@@ -262,7 +265,12 @@ fn one<'a>(key: &'a [u8], wire: Wire<'a>, expect: Expect, class: Class) -> One<'
 
 /// `set`, `add`, `replace`, `append`, `prepend`, `cas`: the line has five words, six with a cas id,
 /// then perhaps `noreply`, or one word that memcached ignores.
-fn storage<'a>(line: Line<'a>, mut words: Words<'a>, class: Class, limits: &Limits) -> Parsed<'a> {
+fn storage<'a>(
+    line: Line<'a>,
+    mut words: Words<'a>,
+    (class, needs): (Class, Needs),
+    limits: &Limits,
+) -> Parsed<'a> {
     let arity = if class == Class::Cas { 6 } else { 5 };
     let [key, flags, exptime, length] = core::array::from_fn(|_| words.next());
     let (Some(key), Some(flags), Some(exptime), Some(length)) = (key, flags, exptime, length)
@@ -295,7 +303,8 @@ fn storage<'a>(line: Line<'a>, mut words: Words<'a>, class: Class, limits: &Limi
     };
     let wire = wire(line, &words, numbers, data, Keep::First(arity));
     let expect = Shape::Stored.expect(quiet);
-    Parsed::Request(Request::One(one(key, wire, expect, class)), line.len + data.len())
+    let one = One { needs, ..one(key, wire, expect, class) };
+    Parsed::Request(Request::One(one), line.len + data.len())
 }
 
 /// Why there is no data block after a line.

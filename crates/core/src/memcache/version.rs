@@ -1,7 +1,8 @@
 //! The features of a server, known from its `version` when a connection opens.
 //!
 //! A server without `ms` answers `ERROR` and then runs the data as commands, and a server with the
-//! early meta commands parses the line differently. An older server also closes the connection for
+//! early meta commands parses the line differently; the oldest servers do not have `append`, `prepend` and
+//! `cas`. An older server also closes the connection for
 //! long lines that a newer server accepts. So each request lists its required features, and is sent
 //! only to servers that are known to support them.
 
@@ -21,6 +22,9 @@ pub struct Version {
 /// keys may be in base64, success is `HD`.
 const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
 
+/// The first memcached version with `append`, `prepend` and `cas`.
+const APPEND_SINCE: Version = Version { major: 1, minor: 2, patch: 4 };
+
 /// The first memcached version that accepts lines of 2048 bytes instead of 1024.
 const LONG_LINES_SINCE: Version = Version { major: 1, minor: 6, patch: 14 };
 
@@ -34,11 +38,16 @@ pub struct Needs {
     pub meta: bool,
     /// A line of more than 1024 bytes.
     pub long_line: bool,
+    /// The storage commands that came after `set`, `add` and `replace`.
+    pub append: bool,
 }
 
 impl Needs {
     /// No special features.
-    pub const NOTHING: Self = Self { meta: false, long_line: false };
+    pub const NOTHING: Self = Self { meta: false, long_line: false, append: false };
+
+    /// `append`, `prepend`, `cas`.
+    pub const APPEND: Self = Self { append: true, ..Self::NOTHING };
 
     /// The error for the client if a server of this version does not support the request.
     #[inline]
@@ -51,6 +60,8 @@ impl Needs {
             Some(NO_META)
         } else if self.long_line && version < LONG_LINES_SINCE {
             Some(NO_LONG_LINE)
+        } else if self.append && version < APPEND_SINCE && version != Version::default() {
+            Some(NO_APPEND)
         } else {
             None
         }
@@ -63,6 +74,9 @@ const NO_META: &[u8] =
 const NO_LONG_LINE: &[u8] =
     b"SERVER_ERROR the server of this key accepts lines of at most 1024 bytes: longer lines require \
       memcached 1.6.14 or later\r\n";
+const NO_APPEND: &[u8] =
+    b"SERVER_ERROR the server of this key does not support append, prepend and cas: memcached 1.2.4 \
+      or later is required\r\n";
 
 impl Version {
     /// The version as a number, zero if not known; for counters.
@@ -195,7 +209,7 @@ mod tests {
             ("", false),
             ("1.6.99999999", false),
         ] {
-            let needs = Needs { meta: true, long_line: false };
+            let needs = Needs { meta: true, ..Needs::NOTHING };
             assert_eq!(needs.lacking(version(text)).is_none(), speaks, "{text:?}");
         }
         assert_eq!(version("1.6.18").to_string(), "1.6.18");
@@ -203,11 +217,23 @@ mod tests {
 
     #[test]
     fn lines_may_be_long_since_1_6_14() {
-        let needs = Needs { meta: true, long_line: true };
+        let needs = Needs { meta: true, long_line: true, append: false };
         assert_eq!(needs.lacking(version("1.6.13")), Some(NO_LONG_LINE));
         assert_eq!(needs.lacking(version("1.6.9")), Some(NO_META));
         assert_eq!(needs.lacking(version("1.6.14")), None);
         assert_eq!(Needs::NOTHING.lacking(Version::default()), None);
+    }
+
+    #[test]
+    fn what_comes_after_a_value_is_known_since_1_2_4() {
+        for text in ["1.1.12", "1.2.0", "1.2.3"] {
+            assert_eq!(Needs::APPEND.lacking(version(text)), Some(NO_APPEND), "{text}");
+        }
+        for text in ["1.2.4", "1.4.5", "1.6.18", "2.0.0"] {
+            assert_eq!(Needs::APPEND.lacking(version(text)), None, "{text}");
+        }
+        // Who tells no version is an imitation, and younger than these.
+        assert_eq!(Needs::APPEND.lacking(Version::default()), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Head<'a> {
 pub enum Keep {
     /// Every word.
     All,
+    /// Every word, and the last word again.
+    LastTwice,
     /// The first words; words that memcached ignores, and `noreply`, are removed.
     First(usize),
     /// All but the meta requests' quiet flag.
@@ -77,9 +79,10 @@ impl Head<'_> {
 
     /// Appends the kept words with one space between them.
     pub(crate) fn write(&self, keep: Keep, out: &mut Vec<u8>) {
-        for (index, word) in Words::new(self.text).enumerate() {
+        let last = if keep == Keep::LastTwice { Words::new(self.text).last() } else { None };
+        for (index, word) in Words::new(self.text).chain(last).enumerate() {
             let kept = match keep {
-                Keep::All => true,
+                Keep::All | Keep::LastTwice => true,
                 Keep::First(count) => index < count,
                 Keep::AllButQuiet => index < 2 || word[0] != b'q',
             };
@@ -119,6 +122,12 @@ mod tests {
     fn only_the_quiet_flag_of_a_meta_request_is_left_out() {
         let wire = written(b"mg quiet v q Oq1 t", Numbers::NONE, Keep::AllButQuiet, b"");
         assert_eq!(wire, b"mg quiet v Oq1 t\r\n");
+    }
+
+    #[test]
+    fn the_last_word_is_written_again_if_it_is_to_be() {
+        let wire = written(b"me  YQ== b ", Numbers::NONE, Keep::LastTwice, b"");
+        assert_eq!(wire, b"me YQ== b b\r\n");
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Mux {
             return self.wait_for(id, conn, one.expect, now);
         }
         if let Some(error) = self.servers.lacking(conn, one.needs) {
-            return self.answer_at_once(id, error);
+            return self.answer_at_once(id, if one.expect.is_silent() { b"" } else { error });
         }
         self.count_request(one.class, 1);
         if one.needs.meta {

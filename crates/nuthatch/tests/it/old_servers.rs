@@ -5,7 +5,7 @@
 //! record of them. So the data of one client that a server ran as a command can be seen, whatever
 //! became of the reply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,19 +33,25 @@ enum Meta {
 #[derive(Debug, Clone, Copy)]
 struct Version {
     number: &'static str,
+    /// `append`, `prepend` and `cas`, since 1.2.4.
+    append: bool,
     meta: Meta,
     /// `touch`, since 1.4.8, and `gat`, since 1.5.3.
     touch: bool,
     gat: bool,
-    /// Since 1.6.40 a last word `noreply` is no key.
-    noreply_is_no_key: bool,
+    /// The parser since 1.6.40 (`proto_parser.c`): a last word `noreply` is no key, `me` does not see a
+    /// `b` that is the last word, and an `ms` with a flag that begins with no letter or digit is refused
+    /// before its length is known.
+    new_parser: bool,
 }
 
 const fn version(number: &'static str, meta: Meta, touch: bool, gat: bool) -> Version {
-    Version { number, meta, touch, gat, noreply_is_no_key: false }
+    Version { number, append: true, meta, touch, gat, new_parser: false }
 }
 
-const VERSIONS: [Version; 10] = [
+const VERSIONS: [Version; 12] = [
+    Version { append: false, ..version("1.2.1", Meta::Unknown, false, false) },
+    Version { append: false, ..version("1.2.3", Meta::Unknown, false, false) },
     version("1.2.8", Meta::Unknown, false, false),
     version("1.4.5_4_gaa7839e", Meta::Unknown, false, false),
     version("1.4.39", Meta::Unknown, true, false),
@@ -55,13 +61,15 @@ const VERSIONS: [Version; 10] = [
     version("1.6.9", Meta::LengthAsFlag, true, true),
     version("1.6.10", Meta::Early, true, true),
     version("1.6.17", Meta::Early, true, true),
-    Version { noreply_is_no_key: true, ..version("1.6.45", Meta::Today, true, true) },
+    Version { new_parser: true, ..version("1.6.45", Meta::Today, true, true) },
 ];
 
 /// What all connections to one scripted server share.
 #[derive(Debug, Default)]
 struct Memory {
     items: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The keys of those that remember that their key is binary.
+    binary: BTreeSet<Vec<u8>>,
     /// Every line that was carried out.
     lines: Vec<Vec<u8>>,
 }
@@ -90,7 +98,7 @@ fn serve(conn: Conn, version: Version, memory: &Mutex<Memory>) {
         let line = line.trim_ascii_end().to_vec();
         let words: Vec<_> =
             line.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect();
-        let is_silent = version.noreply_is_no_key && words.last() == Some(&&b"noreply"[..]);
+        let is_silent = version.new_parser && words.last() == Some(&&b"noreply"[..]);
         let data = match data_len(&words, version) {
             None => Vec::new(),
             Some(len) => match conn.read_exact(len + 2) {
@@ -112,15 +120,22 @@ fn serve(conn: Conn, version: Version, memory: &Mutex<Memory>) {
 fn data_len(words: &[&[u8]], version: Version) -> Option<usize> {
     let number = |word: &[u8]| str::from_utf8(word).ok()?.parse().ok();
     match *words {
-        [b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas", _, _, _, len, ..] => {
-            number(len)
-        }
+        [b"set" | b"add" | b"replace", _, _, _, len, ..] => number(len),
+        [b"append" | b"prepend" | b"cas", _, _, _, len, ..] if version.append => number(len),
+        [b"ms", _, _, ref flags @ ..] if version.refuses(flags) => None,
         [b"ms", _, len, ..] if version.meta >= Meta::Early => number(len),
         [b"ms", _, b"S", len] if version.meta == Meta::OneWord => number(len),
         [b"ms", _, flag, ..] if version.meta == Meta::LengthAsFlag => {
             number(flag.strip_prefix(b"S")?)
         }
         _ => None,
+    }
+}
+
+impl Version {
+    /// Whether its parser stops at one of these flags.
+    fn refuses(&self, flags: &[&[u8]]) -> bool {
+        self.new_parser && !flags.iter().all(|flag| flag[0].is_ascii_alphanumeric())
     }
 }
 
@@ -152,9 +167,13 @@ fn answer(memory: &mut Memory, words: &[&[u8]], data: Vec<u8>, version: Version)
         [b"touch", key, _, ..] if version.touch => {
             found(items.contains_key(key), "TOUCHED", "NOT_FOUND")
         }
-        [[b'm', b'g' | b's' | b'd' | b'a' | b'e'], ..] => {
-            return meta(items, words, data, version.meta);
+        [[b'm', b'g' | b's' | b'd' | b'a' | b'e'], ref rest @ ..] => {
+            if version.refuses(rest.get(2..).unwrap_or_default()) {
+                return b"CLIENT_ERROR bad command line format\r\n".to_vec();
+            }
+            return meta(memory, words, data, version);
         }
+        [b"append" | b"prepend" | b"cas", ..] if version.append => "NOT_STORED".to_owned(),
         _ => "ERROR".to_owned(),
     };
     format!("{line}\r\n").into_bytes()
@@ -171,13 +190,9 @@ fn values(items: &BTreeMap<Vec<u8>, Vec<u8>>, keys: &[&[u8]]) -> Vec<u8> {
     [reply, b"END\r\n".to_vec()].concat()
 }
 
-/// As far as the tests below go: `ms`, and a miss of all others.
-fn meta(
-    items: &mut BTreeMap<Vec<u8>, Vec<u8>>,
-    words: &[&[u8]],
-    data: Vec<u8>,
-    meta: Meta,
-) -> Vec<u8> {
+/// As far as the tests below go: `ms`, `me`, and a miss of all others.
+fn meta(memory: &mut Memory, words: &[&[u8]], data: Vec<u8>, version: Version) -> Vec<u8> {
+    let meta = version.meta;
     let returned = words[2..].iter().filter(|flag| matches!(flag[0], b'O' | b'k'));
     let returned: Vec<_> = returned
         .map(
@@ -192,16 +207,40 @@ fn meta(
         (Meta::LengthAsFlag, b"ms") if data.is_empty() => (b"CLIENT_ERROR invalid flag", vec![]),
         (Meta::OneWord | Meta::LengthAsFlag, _) => (b"EN", vec![]),
         (_, b"ms") => {
-            items.insert(words[1].to_vec(), data);
+            let key = if words.contains(&&b"b"[..]) { decoded(words[1]) } else { words[1] };
+            if key != words[1] {
+                memory.binary.insert(key.to_vec());
+            }
+            memory.items.insert(key.to_vec(), data);
             (b"HD", returned)
         }
-        (_, b"me") => (b"EN", vec![]),
+        (_, b"me") => {
+            let is_coded =
+                words.get(2) == Some(&&b"b"[..]) && (words.len() > 3 || !version.new_parser);
+            let key = if is_coded { decoded(words[1]) } else { words[1] };
+            if !memory.items.contains_key(key) {
+                return b"EN\r\n".to_vec();
+            }
+            let shown = if memory.binary.contains(key) { encoded(key) } else { key };
+            (b"ME ", vec![shown.to_vec(), b" exp=-1 la=0 cas=1 fetch=no cls=1 size=64".to_vec()])
+        }
         (Meta::Early, b"mg") => (b"EN", vec![]),
         (Meta::Early, _) => (b"NF ", returned),
         (Meta::Today, b"mg") => (b"EN", returned),
         (Meta::Today, _) => (b"NF", returned),
     };
     [reply, &tail.concat(), b"\r\n"].concat()
+}
+
+/// Words that are the base64 of one another.
+const CODED: [(&[u8], &[u8]); 2] = [(b"WVNCaQ==", b"YSBi"), (b"YSBi", b"a b")];
+
+fn decoded(word: &[u8]) -> &[u8] {
+    CODED.iter().find(|(coded, _)| *coded == word).map_or(word, |(_, plain)| plain)
+}
+
+fn encoded(word: &[u8]) -> &[u8] {
+    CODED.iter().find(|(_, plain)| *plain == word).map_or(word, |(coded, _)| coded)
 }
 
 impl Meta {
@@ -229,7 +268,8 @@ const DATA: [&str; 7] = [
 
 #[test]
 fn no_server_of_any_version_runs_the_data_of_a_meta_set() {
-    const FLAGS: [&str; 6] = ["", " T0", " q", " b", " S4", " v v"];
+    const FLAGS: [&str; 11] =
+        ["", " T0", " q", " b", " S4", " v v", " \u{1}", " \u{e9}", " T0 k {x", " \tq", " q -"];
     for version in VERSIONS {
         // A pool for each case: its first request comes before the server has told its version, the
         // second one after it.
@@ -251,6 +291,72 @@ fn no_server_of_any_version_runs_the_data_of_a_meta_set() {
                 attacker.ask("get key\r\n", "END\r\n");
             }
         }
+    }
+}
+
+#[test]
+fn no_server_of_any_version_runs_the_data_of_a_classic_storage_command() {
+    const LINES: [&str; 5] =
+        ["append key 0 0", "prepend key 0 0", "cas key 0 0", "set key 0 0", "append key 0 0 quiet"];
+    for version in VERSIONS {
+        let (server, _proxy, ports) = world_of_pools(version, DATA.len() * LINES.len());
+        let cases = DATA.iter().flat_map(|data| LINES.map(|line| (data, line)));
+        for ((data, line), port) in cases.zip(ports) {
+            let mut attacker = Conn::tcp((Ipv4Addr::LOCALHOST, port));
+            let (line, noreply) = match line.strip_suffix(" quiet") {
+                Some(line) => (line, " noreply"),
+                None => (line, ""),
+            };
+            let cas = if line.starts_with("cas") { " 7" } else { "" };
+            let len = data.len();
+            for _ in 0..2 {
+                attacker.send(format!("{line} {len}{cas}{noreply}\r\n{data}\r\n"));
+                if noreply.is_empty() {
+                    let reply = attacker.read_reply().unwrap();
+                    let is_refused =
+                        reply.starts_with(b"SERVER_ERROR the server of this key has no");
+                    let is_new = !line.starts_with("set");
+                    assert_eq!(is_refused, is_new && !version.append, "{version:?}, {line}");
+                }
+                attacker.ask("get other\r\n", "END\r\n");
+                for line in data.split("\r\n") {
+                    let is_own = line == "version";
+                    let has_run = server.has_run(line.as_bytes());
+                    assert!(is_own || !has_run, "{version:?} ran {line:?} of {data:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_item_is_shown_by_servers_of_any_version_under_each_of_its_names() {
+    for version in VERSIONS.iter().filter(|version| version.meta >= Meta::Early) {
+        let (server, proxy) = world(*version);
+        let (mut attacker, mut innocent) = (proxy.conn(), proxy.conn());
+        innocent.ask("set mine 0 0 3\r\n666\r\n", "STORED\r\n");
+        let connections = server.fake.connection_count();
+        // The item `YSBi` remembers that its key is binary, and `YSBi` is the base64 of `a b`.
+        attacker.ask("ms WVNCaQ== 1 b\r\nx\r\n", "HD\r\n");
+        for (line, is_there) in [
+            ("me YSBi b", false),
+            ("me  YSBi  b ", false),
+            ("me YSBi b x", false),
+            ("me YSBi", true),
+            ("me YSBi x b", true),
+            ("me WVNCaQ== b", true),
+            ("me WVNCaQ== b b", true),
+            ("me WVNCaQ==", false),
+        ] {
+            attacker.send(format!("{line}\r\n"));
+            innocent.send("get mine\r\n");
+            let reply = attacker.read_reply().unwrap();
+            let wanted: &[u8] = if is_there { b"ME WVNCaQ== exp=" } else { b"EN\r\n" };
+            assert!(reply.starts_with(wanted), "{version:?} to {line:?}: {}", show(&reply));
+            let reply = innocent.read_reply().unwrap();
+            assert_eq!(show(&reply), show(b"VALUE mine 0 3\r\n666\r\nEND\r\n"), "{version:?}");
+        }
+        assert_eq!(server.fake.connection_count(), connections, "{version:?} lost a connection");
     }
 }
 

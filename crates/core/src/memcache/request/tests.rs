@@ -199,6 +199,13 @@ fn meta_requests_ask_aloud_and_remember_what_to_hide() {
         (b"ma k q\r\n", b"k", MetaStored, Outcomes::SUCCESS, Incr, Some(b"ma k\r\n")),
         (b"me k\r\n", b"k", MetaDebug, LOUD, Other, None),
         (b"me k q\r\n", b"k", MetaDebug, LOUD, Other, None),
+        // memcached 1.6.40 does not see a `b` that is the last word.
+        (b"me aGk= b\r\n", b"aGk=", MetaDebug, LOUD, Other, Some(b"me aGk= b b\r\n")),
+        (b"me  aGk= b \n", b"aGk=", MetaDebug, LOUD, Other, Some(b"me aGk= b b\r\n")),
+        (b"me !! b\r\n", b"!!", MetaDebug, LOUD, Other, Some(b"me !! b b\r\n")),
+        (b"me aGk= b x\r\n", b"aGk=", MetaDebug, LOUD, Other, None),
+        (b"me aGk= x b\r\n", b"aGk=", MetaDebug, LOUD, Other, None),
+        (b"me b\r\n", b"b", MetaDebug, LOUD, Other, None),
         (b"ms k +2\r\nhi\r\n", b"k", MetaStored, LOUD, Set, Some(b"ms k 2\r\nhi\r\n")),
     ]);
 }
@@ -358,6 +365,11 @@ fn unknown_commands_and_wrong_arities_are_errors() {
         b"\tget k\r\n",
         b"getx\r\n",
         b"foo bar baz\r\n",
+        b"foo bar HTTP/1.1 x\r\n",
+        b"foo xHTTP/1.1\r\n",
+        b"xHTTP/1\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+        b"foo HTTP\r\n",
         b"cache_memlimit 64\r\n",
         b"get\r\n",
         b"gets \r\n",
@@ -495,6 +507,45 @@ fn bad_meta_requests_are_refused_also_quiet_ones() {
     ]);
 }
 
+/// memcached 1.6.40 refuses an `ms` with such a flag before it has read the length.
+#[test]
+fn a_flag_that_begins_with_no_letter_or_digit_is_refused_together_with_the_data() {
+    for byte in (1..=255u8).filter(|byte| !b" \n\r".contains(byte)) {
+        for (before, after) in [("", ""), ("", "7"), ("T0 ", ""), ("k q ", " c"), ("", " q")] {
+            if byte == b'q' && [before, after].concat().contains('q') {
+                continue;
+            }
+            let flags = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            let ms = [b"ms k 3 ", &flags[..], b"\r\n"].concat();
+            let mg = [b"mg k ", &flags[..], b"\r\n"].concat();
+            if byte.is_ascii_alphanumeric() {
+                let whole = [&ms[..], b"abc\r\n"].concat();
+                assert!(matches!(request(&whole), Request::One(_)), "{}", show(&ms));
+                assert!(matches!(request(&mg), Request::One(_)), "{}", show(&mg));
+            } else {
+                let bad_flag = b"CLIENT_ERROR invalid flag\r\n";
+                check_refusals(&[(&ms, bad_flag, 5), (&mg, bad_flag, 0)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_came_after_set_add_and_replace_needs_a_server_that_is_not_of_the_oldest() {
+    for (line, needs) in [
+        ("set k 0 0 3", Needs::NOTHING),
+        ("add k 0 0 3", Needs::NOTHING),
+        ("replace k 0 0 3", Needs::NOTHING),
+        ("append k 0 0 3", Needs::APPEND),
+        ("prepend k 0 0 3 noreply", Needs::APPEND),
+        ("cas k 0 0 3 7", Needs::APPEND),
+    ] {
+        let input = format!("{line}\r\nabc\r\n");
+        let Request::One(one) = request(input.as_bytes()) else { panic!("{line}") };
+        assert_eq!(one.needs, needs, "{line}");
+    }
+}
+
 #[test]
 fn without_a_readable_length_the_framing_is_lost() {
     let table: &[(&[u8], &[u8])] = &[
@@ -537,9 +588,13 @@ fn a_data_block_ends_where_it_should_or_the_framing_is_lost() {
 
 #[test]
 fn browsers_and_the_binary_protocol_are_left_without_a_word() {
-    const INPUTS: [&[u8]; 4] = [
+    const INPUTS: [&[u8]; 8] = [
         b"GET / HTTP/1.1\r\n",
         b"POST /x HTTP/1.0\n",
+        b"GET / HTTP/\r\n",
+        b"GET  /  HTTP/2 \r\n",
+        b"a b c d e f g h i j k l m n o p q r s t u v w x y z HTTP/1.1\r\n",
+        b"HTTP/1.1\r\n",
         b"\x80\x0a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         b"\x80",
     ];

@@ -108,11 +108,29 @@ impl Maker {
             let len = self.length(data.len());
             parts.push(raw(&format!(" {len}")));
         }
-        parts.extend(flags.iter().map(|flag| raw(&format!(" {flag}"))));
+        let mut flags: Vec<_> = flags.iter().map(|flag| raw(&format!(" {flag}"))).collect();
+        if self.odd(25) {
+            let flag = self.flag_of_any_byte();
+            flags.insert(self.random.below(flags.len() + 1), flag);
+        }
+        parts.append(&mut flags);
         match data {
             Some(data) => self.with_data(parts, data),
             None => Request::of([parts, vec![raw("\r\n")]].concat()),
         }
+    }
+
+    /// A flag that begins with any byte but those that end a word or a line. Such as have an effect
+    /// on an item are made with more care.
+    fn flag_of_any_byte(&mut self) -> Part {
+        let byte = loop {
+            let byte = u8::try_from(self.random.below(256)).unwrap();
+            if ![0, b'\n', b'\r', b' '].contains(&byte) && !b"NTRJDMIEFCxlbqOk".contains(&byte) {
+                break byte;
+            }
+        };
+        let token = *self.random.pick(&[&b""[..], b"1", b"\xff", b"\t"]);
+        Part::Raw([&[b' ', byte], token].concat())
     }
 
     fn opaque(&mut self) -> String {
@@ -121,6 +139,8 @@ impl Maker {
     }
 
     pub(super) fn meta_debug(&mut self) -> Request {
+        const MORE: [&str; 5] = [" q", " O1", " k", " b", " \x01"];
+
         let (key, coded) = self.any_key();
         if self.kind == Kind::Innocent {
             return Request::of(vec![raw("me "), self.plain_key(), raw("\r\n")]);
@@ -129,9 +149,12 @@ impl Maker {
             return self.forgetful(key);
         }
         let flags = if coded && !self.odd(8) { " b" } else { "" };
-        let more =
-            if self.odd(6) { *self.random.pick(&[" q", " O1", " k", " b", " \x01"]) } else { "" };
-        Request::of(vec![raw("me "), key, raw(&format!("{flags}{more}\r\n"))])
+        let more = match () {
+            () if self.odd(6) => raw(MORE[self.random.below(MORE.len())]),
+            () if self.odd(15) => self.flag_of_any_byte(),
+            () => raw(""),
+        };
+        Request::of(vec![raw("me "), key, raw(flags), more, raw("\r\n")])
     }
 
     /// Items of which memcached forgets that their key is binary, so that it prints the key raw.

@@ -275,7 +275,7 @@ const LARGE_SPARES_PART: usize = 8;
 /// One worker's engine for one pool.
 ///
 /// Two halves: clients with their requests, and servers with what is queued for them. The servers
-/// know of clients only that somebody takes their [`Answers`], so that they can serve a program in
+/// know of clients only that somebody takes their `Answers`, so that they can serve a program in
 /// which they are embedded as well.
 #[derive(Debug)]
 pub struct Mux {

@@ -2,7 +2,8 @@
 //!
 //! A value written to one address is not found at another. So the one rule: all workers start with
 //! the same address, and use another address only after connecting to the first one failed and
-//! connecting to the other succeeded, or if the name no longer resolves to the first one. Workers
+//! connecting to the other succeeded, or if the name no longer resolves to the first one. An address
+//! that accepts a connection and does not answer the greeting, as a full server, has failed. Workers
 //! share only this choice and their counters; it is read when a connection is opened or lost, never
 //! for a request.
 //!
@@ -40,6 +41,8 @@ pub(crate) struct Addresses(Mutex<Known>);
 struct Known {
     /// The address at which an attempt starts.
     first: Option<Target>,
+    /// The address that last closed a connection before the greeting was answered.
+    last: Option<Target>,
     /// The address to which a connection was opened last.
     used: Option<Target>,
     /// What was tried last, in order.
@@ -64,6 +67,10 @@ impl Addresses {
                 order.push_back(answer);
             }
         }
+        let last = order.iter().position(|answer| known.last.as_ref() == Some(answer));
+        if let Some(last) = last.and_then(|last| order.remove(last)) {
+            order.push_back(last);
+        }
         // Other look-ups of the name at the same time start with this address, too, whatever their
         // order is.
         known.first = order.front().cloned().or_else(|| known.first.take());
@@ -85,9 +92,14 @@ impl Addresses {
         before.filter(|before| before != target)
     }
 
-    /// Notes that an open connection was closed.
-    pub(crate) fn note_closed(&self, target: &Target) {
+    /// Notes that an open connection was closed, and whether its greeting had been answered.
+    pub(crate) fn note_closed(&self, target: &Target, was_greeted: bool) {
         let mut known = self.known();
+        if was_greeted {
+            known.last.take_if(|last| last == target);
+        } else {
+            known.last = Some(target.clone());
+        }
         if let Some(count) = known.open.get_mut(target) {
             *count -= 1;
             known.open.retain(|_, count| *count > 0);
@@ -128,6 +140,21 @@ mod tests {
     #[test]
     fn the_order_is_the_resolvers_and_every_address_is_there_once() {
         assert_eq!(order(&Addresses::default(), &[2, 1, 2, 3, 1]), targets(&[2, 1, 3]));
+    }
+
+    #[test]
+    fn an_address_that_answers_no_greeting_is_tried_last() {
+        let addresses = Addresses::default();
+        addresses.note_open(&one(1));
+        addresses.note_closed(&one(1), false);
+        assert_eq!(order(&addresses, &[1, 2, 3]), targets(&[2, 3, 1]));
+        addresses.note_open(&one(2));
+        addresses.note_closed(&one(2), false);
+        assert_eq!(order(&addresses, &[1, 2, 3]), targets(&[1, 3, 2]));
+        addresses.note_open(&one(1));
+        addresses.note_closed(&one(1), true);
+        assert_eq!(order(&addresses, &[1, 2, 3]), targets(&[1, 3, 2]));
+        assert_eq!(order(&addresses, &[2]), targets(&[2]));
     }
 
     #[test]
@@ -177,9 +204,9 @@ mod tests {
         addresses.note_open(&Target::Unix("/run/m.sock".into()));
         assert_eq!(addresses.connected_to(), ["10.0.0.1:1", "/run/m.sock"]);
         assert_eq!(addresses.tried(), ["/run/m.sock"]);
-        addresses.note_closed(&one(1));
+        addresses.note_closed(&one(1), true);
         assert_eq!(addresses.connected_to().len(), 2);
-        addresses.note_closed(&one(1));
+        addresses.note_closed(&one(1), true);
         assert_eq!(addresses.connected_to(), ["/run/m.sock"]);
     }
 }

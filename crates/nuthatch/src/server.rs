@@ -39,6 +39,8 @@ pub(crate) struct ServerSocket {
     attempt: Attempt,
     /// The address of the open connection.
     peer: Option<Target>,
+    /// Whether the server has answered the greeting on this connection.
+    was_greeted: bool,
     /// Whether to set `SO_KEEPALIVE`.
     keepalive: bool,
 }
@@ -75,7 +77,8 @@ impl ServerSocket {
     /// A connection without a socket.
     pub(crate) fn new(id: ConnId, keepalive: bool) -> Self {
         let (interest, attempt) = (Interest::default(), Attempt::default());
-        Self { id, fd: None, interest, looking_up: false, attempt, peer: None, keepalive }
+        let (looking_up, was_greeted) = (false, false);
+        Self { id, fd: None, interest, looking_up, attempt, peer: None, was_greeted, keepalive }
     }
 
     /// Hop 8: opens or closes the socket as the multiplexer requires, and writes the queued bytes.
@@ -96,7 +99,7 @@ impl ServerSocket {
         self.fd = None;
         self.attempt = Attempt::default();
         if let Some(peer) = self.peer.take() {
-            place.addresses().note_closed(&peer);
+            place.addresses().note_closed(&peer, self.was_greeted);
         }
     }
 
@@ -185,6 +188,7 @@ impl ServerSocket {
             let server = place.server();
             watch::tell_move(place.shared, server, (&before, peer), failed);
         }
+        self.was_greeted = false;
         place.mux.handle_conn_open(place.id, place.now);
         self.watch(place, Interest::READ);
     }
@@ -237,6 +241,7 @@ impl ServerSocket {
                 }
                 if ready.read {
                     self.read(place, scratch);
+                    self.was_greeted |= place.mux.conn_state(place.id) == ConnState::Open;
                 }
             }
             // The connection was closed in this turn.

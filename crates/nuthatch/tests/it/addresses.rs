@@ -9,9 +9,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conn::Conn;
@@ -124,7 +126,7 @@ fn values(client: &mut Conn, times: usize) -> String {
         let reply = client.read_reply().unwrap();
         values.push(if reply.starts_with(b"VALUE") { char::from(reply[13]) } else { '!' });
         // The server closes after each reply; the proxy has to see it.
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     values
 }
@@ -190,6 +192,26 @@ fn an_address_that_refuses_is_not_a_server_that_failed() {
         assert!(moves[0].contains(&part), "{part} is not in {}", moves[0]);
     }
     assert_eq!(named.server()["errors"]["refused"], 0);
+}
+
+#[test]
+fn an_address_that_accepts_and_does_not_answer_the_greeting_is_left_for_the_next() {
+    for said in ["ERROR Too many open connections\r\n", ""] {
+        let port = free_port();
+        let full = TcpListener::bind((FIRST, port)).unwrap();
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = full.accept() {
+                stream.write_all(said.as_bytes()).unwrap();
+            }
+        });
+        let _server = server(SECOND, port, 'b', 1);
+        let named = Named::start("timeout: 4000", port, &[FIRST.into(), SECOND.into()], &[]);
+        let mut client = named.proxy.conn();
+        client.send("get k\r\n");
+        let error = client.read_until(b"\r\n").unwrap();
+        assert!(error.starts_with(b"SERVER_ERROR "), "{}", error.escape_ascii());
+        assert_eq!(values(&mut client, 3), "bbb");
+    }
 }
 
 #[test]

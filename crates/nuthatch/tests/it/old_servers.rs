@@ -314,7 +314,7 @@ fn no_server_of_any_version_runs_the_data_of_a_classic_storage_command() {
                 if noreply.is_empty() {
                     let reply = attacker.read_reply().unwrap();
                     let is_refused =
-                        reply.starts_with(b"SERVER_ERROR the server of this key has no");
+                        reply.starts_with(b"SERVER_ERROR the server of this key does not support");
                     let is_new = !line.starts_with("set");
                     assert_eq!(is_refused, is_new && !version.append, "{version:?}, {line}");
                 }

@@ -175,14 +175,15 @@ pub enum Event {
     },
 }
 
-/// What the next reply may weigh, by the last one: a large one counts at once, small ones by and by.
+/// The estimated size of the next reply: it rises to the last size at once, and falls by 1/8 for each
+/// smaller reply.
 #[inline]
 fn next_guess(guess: usize, reply_bytes: usize) -> usize {
     reply_bytes.max(guess - guess / 8)
 }
 
-/// Things with places that are used again. A place is never empty, so that to look one up is to
-/// index a list: what has gone stays where it was until something takes its place.
+/// A list whose free places are used again. A free place keeps its old content until then, so a look-up
+/// is an index.
 #[derive(Debug)]
 struct Places<T> {
     all: Vec<T>,
@@ -228,8 +229,9 @@ impl<T> DerefMut for Places<T> {
     }
 }
 
-/// Those that need their socket looked after, first come, first served. It is emptied once a turn,
-/// so a list and a place in it will do: a `VecDeque` costs twenty instructions more for a request.
+/// The clients or connections whose sockets need work, in the order in which they came. The list is
+/// emptied once a turn, so a list and an index are enough: a `VecDeque` costs twenty instructions more
+/// for a request.
 #[derive(Debug)]
 struct Dirty<Id> {
     ids: Vec<Id>,
@@ -269,14 +271,14 @@ impl<Id: Copy> Dirty<Id> {
     }
 }
 
-/// Of `memory_max`, this part may lie idle for a second in memory that large values took.
+/// One part in so many of `memory_max` may stay reserved for the next large values.
 const LARGE_SPARES_PART: usize = 8;
 
 /// One worker's engine for one pool.
 ///
-/// Two halves: clients with their requests, and servers with what is queued for them. The servers
-/// know of clients only that somebody takes their `Answers`, so that they can serve a program in
-/// which they are embedded as well.
+/// It has two halves: `Clients` owns clients and their requests, `Servers` owns servers and what is
+/// queued for them. `Servers` passes replies to the trait `Answers`, so it also works in a program
+/// without clients.
 #[derive(Debug)]
 pub struct Mux {
     clients: Clients,

@@ -27,7 +27,7 @@ pub(super) struct Client {
     pub(super) keys: usize,
     /// Its bytes that are not requests yet.
     pub(super) input: Buffer,
-    /// With fewer bytes than this in `input`, another look at it is vain.
+    /// Do not parse again before `input` has this many bytes.
     need: usize,
     /// This many of them are known to hold no line end.
     pub(super) searched: usize,
@@ -121,7 +121,7 @@ impl Client {
         self.note_reserved();
     }
 
-    /// Notes what a key's reply weighed: large ones count at once, small ones by and by.
+    /// Adjusts the estimated size of a key's reply: at once to a larger one, by 1/8 to a smaller one.
     pub(super) fn learn(&mut self, reply_bytes: usize) {
         self.reply_guess = next_guess(self.reply_guess, reply_bytes);
     }

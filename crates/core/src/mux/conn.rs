@@ -96,7 +96,7 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     pub(super) need: usize,
-    /// What its next reply may weigh, by experience; small ones are not told apart.
+    /// The estimated size of the next reply.
     pub(super) reply_guess: usize,
     /// Bytes of a refused value that are still to come.
     pub(super) skip: usize,
@@ -203,7 +203,7 @@ impl Conn {
         self.pending.front().is_some_and(|oldest| heard.after(IDLE_MIN) <= oldest.queued)
     }
 
-    /// Notes what a reply weighed: a large one counts at once, small ones by and by.
+    /// Adjusts the estimated size of a reply: at once to a larger one, by 1/8 to a smaller one.
     #[inline]
     pub(super) fn learn(&mut self, reply_bytes: usize) {
         self.reply_guess = next_guess(self.reply_guess, reply_bytes);

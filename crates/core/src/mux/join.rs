@@ -34,7 +34,7 @@ pub(super) struct Join {
     values: Vec<u8>,
     /// How many keys have a value.
     found: usize,
-    /// How many keys were looked at in vain.
+    /// How many keys were compared without a match.
     steps: usize,
     /// Fragments that are not answered yet.
     waiting: usize,

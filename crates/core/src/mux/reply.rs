@@ -210,7 +210,7 @@ impl Clients {
 }
 
 impl Client {
-    /// Takes the head of its queue, which is answered, out of the world.
+    /// Removes the answered request at the head of its queue.
     #[inline]
     fn leave_queue(&mut self, slots: &mut Slots, head: SlotId) {
         let slot = slots.remove_head(&mut self.queue, head);

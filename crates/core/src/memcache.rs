@@ -1,6 +1,6 @@
 //! The memcached text protocol: classic and meta commands.
 //!
-//! Hop 4 of the walk is [`parse_request`], hop 11 is [`parse_response`]; both see only bytes.
+//! [`parse_request`] parses what clients send, [`parse_response`] what servers reply; both see only bytes.
 //! Source: memcached's `doc/protocol.txt` and, where that document says nothing, memcached 1.6
 //! itself.
 //!

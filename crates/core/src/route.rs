@@ -1,4 +1,4 @@
-//! Hop 6 of the walk: which servers a request goes to.
+//! Which servers a request goes to.
 //!
 //! A key's route is a [`Plan`]. The one rule: a plan names servers by their ids, which stay the
 //! same when the ring changes.

@@ -1,4 +1,4 @@
-//! Hops 2 and 14 of the walk: a client's socket.
+//! A client's socket: reads requests and writes replies.
 //!
 //! The worker writes first, and asks epoll for writability only when the socket buffer is full:
 //! asking costs a system call, and the buffer is nearly always free.
@@ -42,7 +42,7 @@ impl ClientSocket {
         Ok(Self { id, fd, interest: Interest::READ, parked: false, ended: false, corked_in: None })
     }
 
-    /// Hop 2: one read into the worker's scratch buffer; the rest of a large request is read
+    /// One read into the worker's scratch buffer; the rest of a large request is read
     /// directly into its final buffer.
     pub(crate) fn read(
         &mut self,
@@ -96,7 +96,7 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Hop 14: writes the ready replies, and watches for the next events.
+    /// Writes the ready replies, and watches for the next events.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
         let mut is_full = false;

@@ -1,4 +1,4 @@
-//! After hop 14: a client whose replies are all in the kernel, and which may still be sending.
+//! A client whose replies are all in the kernel, and which may still be sending.
 //!
 //! If a socket is closed while it has unread bytes, or if more bytes arrive later, the kernel
 //! discards the undelivered replies, and the client gets a reset instead. So the one rule: the

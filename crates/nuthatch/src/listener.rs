@@ -1,4 +1,4 @@
-//! Hop 1 of the walk: accepts clients.
+//! Accepts clients.
 
 use crate::config::clash::overlap;
 use crate::config::{Listen, Pool};

@@ -1,4 +1,4 @@
-//! Hops 8 and 9 of the walk: a socket to a server.
+//! A socket to a server: writes requests and reads replies.
 //!
 //! A connection is opened for the first request. Resolving the name and connecting do not block the
 //! loop; requests are queued meanwhile, and this time counts for their timeout. The addresses of a
@@ -81,7 +81,7 @@ impl ServerSocket {
         Self { id, fd: None, interest, looking_up, attempt, peer: None, was_greeted, keepalive }
     }
 
-    /// Hop 8: opens or closes the socket as the multiplexer requires, and writes the queued bytes.
+    /// Opens or closes the socket as the multiplexer requires, and writes the queued bytes.
     pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
@@ -249,7 +249,7 @@ impl ServerSocket {
         }
     }
 
-    /// Hop 9: reads until there is no more, until the limit for one turn, or until the connection
+    /// Reads until there is no more, until the limit for one turn, or until the connection
     /// is closed because of a mismatch.
     fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
         let mut taken = 0;

@@ -128,7 +128,7 @@ impl Worker {
         next.chain(drain_turn).map(|at| at.since(now)).min()
     }
 
-    /// Hops 1, 2 and 9: reads from all ready sockets.
+    /// Reads from all ready sockets.
     fn read(&mut self, ready: usize, now: Instant) {
         for index in 0..ready {
             let ready = self.poll.ready(index);
@@ -208,7 +208,7 @@ impl Worker {
         }
     }
 
-    /// Hop 1: one client for each turn and listener, so that other workers get theirs.
+    /// Accepts one client for each turn and listener, so that other workers get theirs.
     fn accept(&mut self, index: usize, now: Instant) {
         let Some(listener) = self.listeners.get(index) else { return };
         match listener.accept() {
@@ -283,7 +283,7 @@ impl Worker {
         self.lingering.expire(now);
     }
 
-    /// Hops 8 and 14: updates all sockets to the state of the engines. Servers first, so that they
+    /// Updates all sockets to the state of the engines. Servers first, so that they
     /// can start to work.
     fn flush(&mut self, now: Instant) {
         self.turns += 1;

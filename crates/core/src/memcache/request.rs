@@ -1,4 +1,4 @@
-//! Hop 4 of the walk: parses a request.
+//! Parses a request.
 //!
 //! A request is a line and, for storage, a data block after it. The line is split into words, the
 //! first word is looked up in the [`COMMANDS`](super::COMMANDS), and one short function parses the

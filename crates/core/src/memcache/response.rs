@@ -1,4 +1,4 @@
-//! Hop 11 of the walk: checks whether a reply matches its request.
+//! Checks whether a reply matches its request.
 //!
 //! There are two rules. A reply is used only when it is complete, so that no client gets a part of
 //! a reply. And it must match its request: a reply of another kind, of another key, or with an

@@ -1,4 +1,4 @@
-//! Hop 3 of the walk: a client's bytes, and whether it may have more of them taken.
+//! Takes a client's bytes, and decides whether the client may have more of them taken.
 //!
 //! A client is read from as long as its own things are few: requests in flight, bytes of replies
 //! that it has not taken. Otherwise it is *held*: its bytes wait, first here, then in its socket,
@@ -193,7 +193,7 @@ impl Mux {
         client.input.room_for_large(need, likely, &mut self.shared.spares)
     }
 
-    /// Hop 3 (a): a client's bytes. In line with the read, as nearly always they are whole requests:
+    /// Takes a client's bytes. In line with the read, as nearly always they are whole requests:
     /// what else they may be is out of the way.
     #[inline(always)]
     pub fn handle_client_bytes(&mut self, id: ClientId, bytes: &[u8], now: Instant) {
@@ -242,7 +242,7 @@ impl Mux {
         }
     }
 
-    /// Hop 3 (a), when `count` bytes were read into [`Mux::client_input`], or none could be.
+    /// As [`Mux::handle_client_bytes`], when `count` bytes were read into [`Mux::client_input`], or none could be.
     pub fn handle_client_filled(&mut self, id: ClientId, count: usize, now: Instant) {
         self.shared.stats.request_bytes.add(count as u64);
         let client = &mut self.clients[id];

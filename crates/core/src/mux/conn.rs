@@ -368,7 +368,7 @@ impl Servers {
         }
     }
 
-    /// Hop 7 (b): queues a request. `write` appends it; `echo` is what its reply may repeat. In line,
+    /// Queues a request. `write` appends it; `echo` is what its reply may repeat. In line,
     /// or a request of the most frequent kind costs forty instructions more.
     #[inline(always)]
     pub(super) fn send(

@@ -1,4 +1,4 @@
-//! Hop 12 when there is no reply: a server refuses, hangs, closes or lies.
+//! The end of a request without a reply: a server refuses, hangs, closes or lies.
 //!
 //! Every request that waits on a lost connection is answered with the reason. Whether the server is
 //! to blame is asked apart: an idle connection that it closes, or a stray byte, is no failure of

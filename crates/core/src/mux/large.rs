@@ -1,5 +1,5 @@
-//! Hops 3 to 7 of the walk for a large request, which goes to its server in the memory that it was
-//! read to: copying it costs as much as reading it.
+//! The way of a large request from its client to its server, in the memory that it was read to: copying
+//! it would cost as much as reading it.
 //!
 //! The one rule: what moves is one request alone, just as its server gets it, in memory that it
 //! nearly fills. Any other is copied once, to memory of its size.

@@ -1,4 +1,4 @@
-//! Hop 13 of the walk: replies leave in the order their client asked.
+//! Replies leave in the order their client asked.
 //!
 //! A reply whose turn it is goes straight to the client's output, and with it those behind it that
 //! are here already. Any other waits in its slot. The one rule: a slot is answered exactly once.

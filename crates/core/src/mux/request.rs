@@ -1,4 +1,4 @@
-//! Hops 5 to 7 of the walk: a request gets its servers and is queued for them.
+//! A request gets its servers and is queued for them.
 //!
 //! A request is either queued whole, for all its servers, or not at all. What a client asks of one
 //! server always takes the same connection, so it stays in order there whatever
@@ -111,7 +111,7 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// Hop 6 and 7 (b) for a request with one key.
+    /// Plans and queues a request with one key.
     #[inline]
     fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         match self.shared.options.protocol.plain_key(one) {
@@ -159,7 +159,7 @@ impl Mux {
         if is_large { self.send_large(id, conn, &one.wire) } else { Intake::Accepted }
     }
 
-    /// Hops 5 to 7 (b) for a request with several keys.
+    /// Splits, plans and queues a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
         let mut join = self.clients.joins.begin(Merge::ByKey, self.shared.options.protocol);
         self.clients.next_request += 1;
@@ -206,7 +206,7 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// Hops 5 to 7 (b) for a request to all servers.
+    /// Queues a request for all servers.
     fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
         if !self.shared.options.allow_flush {
             let refusal = self.shared.options.protocol.refusal(Refusal::Flush);

@@ -1,4 +1,4 @@
-//! Hops 10 to 12 of the walk: a server's bytes become answers to the requests that wait for them.
+//! Takes a server's bytes, which become answers to the requests that wait for them.
 //!
 //! A server answers in the order it was asked, so the first [`Pending`] of a connection owns the
 //! next reply. The one rule: a reply that does not fit its request, or that nobody asked for, is
@@ -37,13 +37,13 @@ impl Mux {
         conn.input.room_for_large(need, likely + usize::from(is_last), &mut self.shared.spares)
     }
 
-    /// Hop 10 (c): a server's bytes.
+    /// Takes a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
         self.servers.take_bytes((&mut self.shared, &mut self.clients), id, bytes, now);
         self.wake_waiters(id);
     }
 
-    /// Hop 10 (c), when bytes were read into [`Mux::conn_input`], or could not be.
+    /// As [`Mux::handle_server_bytes`], when bytes were read into [`Mux::conn_input`], or could not be.
     pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
         self.servers.take_filled((&mut self.shared, &mut self.clients), id, now);
         self.wake_waiters(id);
@@ -223,7 +223,7 @@ impl Servers {
         }
     }
 
-    /// Hop 12: a whole reply meets its request. In line, or each reply costs forty instructions more.
+    /// A whole reply meets its request. In line, or each reply costs forty instructions more.
     #[inline(always)]
     fn finish(
         &mut self,
@@ -271,7 +271,7 @@ impl Servers {
         }
     }
 
-    /// Hop 12 for the values of a fragment. None if it did not ask for one of them.
+    /// Takes the values of a fragment. `None` if the fragment did not ask for one of them.
     fn take_values(
         &self,
         (shared, answers): (&mut Shared, &mut impl Answers),

@@ -16,11 +16,13 @@ use crate::message::Expect;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 /// Why a client's next request has to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Hold {
     /// It does not.
+    #[default]
     No,
     /// The client has too much in flight or unread.
     Own,
@@ -57,10 +59,8 @@ pub(super) struct Lines {
     waiting: usize,
     /// None of them has waited too long before this.
     next_end: Option<Instant>,
-    /// Whether it is the turn of the client whose requests are taken.
-    is_next: bool,
-    /// Whether that client has waited too long.
-    is_too_late: bool,
+    /// Why the client that resumes now was held.
+    resumes: Hold,
 }
 
 impl Lines {
@@ -96,13 +96,10 @@ impl Mux {
             let Some(id) = self.clients.resumable.pop_front() else { break };
             let Some(client) = self.clients.list.get_mut(id.index()) else { continue };
             if matches!(client.hold, Hold::Resumable | Hold::NextInLine | Hold::TooLate) {
-                self.clients.lines.is_next = client.hold == Hold::NextInLine;
-                self.clients.lines.is_too_late = client.hold == Hold::TooLate;
-                client.hold = Hold::No;
+                self.clients.lines.resumes = mem::take(&mut client.hold);
                 self.take_input(id, now);
                 self.clients.mark(id);
-                self.clients.lines.is_next = false;
-                self.clients.lines.is_too_late = false;
+                self.clients.lines.resumes = Hold::No;
             }
         }
         // A client that was called may not want the server any longer: then the next one is called.
@@ -120,7 +117,7 @@ impl Mux {
     pub(super) fn must_wait(&self, id: ConnId) -> bool {
         let lines = &self.clients.lines;
         self.servers.is_full(&self.shared, id)
-            || lines.waiting > 0 && !lines.is_next && lines.has(id)
+            || lines.waiting > 0 && lines.resumes != Hold::NextInLine && lines.has(id)
     }
 
     /// Lets a client wait for a connection's queue, or answers its request if it has waited too long.
@@ -131,7 +128,7 @@ impl Mux {
         expect: Expect,
         now: Instant,
     ) -> Intake {
-        if self.clients.lines.is_too_late {
+        if self.clients.lines.resumes == Hold::TooLate {
             self.fail_here(id, expect, ServerError::TimedOut);
             return Intake::Accepted;
         }

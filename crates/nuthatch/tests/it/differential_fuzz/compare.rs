@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::script::LETTERS;
+
 /// What became of the connection while an answer was awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -321,7 +323,6 @@ impl Mask {
 /// What a key in base64 is; none if this is none. `me` shows a key as the item remembers it, and an item
 /// that memcached makes anew to count forgets that its key is binary: see `mask`.
 fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let content = text.strip_suffix(b"=").unwrap_or(text);
     let content = content.strip_suffix(b"=").unwrap_or(content);
     let place = |byte: &u8| LETTERS.iter().position(|letter| letter == byte);

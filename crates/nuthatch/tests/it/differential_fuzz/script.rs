@@ -153,9 +153,12 @@ impl Names<'_> {
     }
 }
 
+/// The letters of base64 in the order of their values.
+pub(super) const LETTERS: &[u8; 64] =
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// RFC 4648, and the ways to write it wrongly.
 fn base64(bytes: &[u8], spelling: Spelling) -> Vec<u8> {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = Vec::new();
     for chunk in bytes.chunks(3) {
         let word = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));

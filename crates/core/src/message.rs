@@ -5,7 +5,6 @@
 //! nothing is copied or allocated between a client's bytes and a server's queue.
 
 use crate::memcache::{Head, Needs, Wire};
-use crate::stats::Class;
 use core::ops::Range;
 
 /// The result of parsing the start of a client's bytes.
@@ -225,5 +224,54 @@ impl Outcomes {
     #[inline]
     pub const fn contains(self, outcome: Outcome) -> bool {
         self.0 & Self::of(outcome).0 != 0
+    }
+}
+
+/// Kinds of requests, for the counters; classic and meta requests count alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Reads.
+    Get,
+    /// Reads that also set the expiry.
+    GetAndTouch,
+    /// Storage.
+    Set,
+    /// Storage if the item has the given cas id.
+    Cas,
+    /// Deletion.
+    Delete,
+    /// Addition.
+    Incr,
+    /// Subtraction.
+    Decr,
+    /// A new expiry.
+    Touch,
+    /// The rest.
+    Other,
+}
+
+impl Class {
+    /// How many there are.
+    pub const COUNT: usize = Self::Other as usize + 1;
+
+    /// Whether such a request reads a value, and so is a hit or a miss.
+    #[inline]
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Get | Self::GetAndTouch)
+    }
+
+    /// The class labels of the metrics.
+    pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
+
+    /// The index of its label in [`Class::LABELS`].
+    pub const fn label(self) -> usize {
+        match self {
+            Self::Get | Self::GetAndTouch => 0,
+            Self::Set | Self::Cas => 1,
+            Self::Delete => 2,
+            Self::Incr | Self::Decr => 3,
+            Self::Touch => 4,
+            Self::Other => 5,
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! the sum over the workers.
 
 use crate::error::ServerError;
-use crate::message::Outcome;
+use crate::message::{Class, Outcome};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -244,55 +244,6 @@ pub struct MoreServerStats {
     pub queue_time: [Histogram; Class::LABELS.len()],
     /// Time from writing a request to receiving its reply, by class.
     pub server_time: [Histogram; Class::LABELS.len()],
-}
-
-/// Kinds of requests, for the counters; classic and meta requests count alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Reads.
-    Get,
-    /// Reads that also set the expiry.
-    GetAndTouch,
-    /// Storage.
-    Set,
-    /// Storage if the item has the given cas id.
-    Cas,
-    /// Deletion.
-    Delete,
-    /// Addition.
-    Incr,
-    /// Subtraction.
-    Decr,
-    /// A new expiry.
-    Touch,
-    /// The rest.
-    Other,
-}
-
-impl Class {
-    /// How many there are.
-    pub const COUNT: usize = Self::Other as usize + 1;
-
-    /// Whether such a request reads a value, and so is a hit or a miss.
-    #[inline]
-    pub const fn is_read(self) -> bool {
-        matches!(self, Self::Get | Self::GetAndTouch)
-    }
-
-    /// The class labels of the metrics.
-    pub const LABELS: [&str; 6] = ["get", "set", "delete", "arith", "touch", "other"];
-
-    /// The index of its label in [`Class::LABELS`].
-    pub const fn label(self) -> usize {
-        match self {
-            Self::Get | Self::GetAndTouch => 0,
-            Self::Set | Self::Cas => 1,
-            Self::Delete => 2,
-            Self::Incr | Self::Decr => 3,
-            Self::Touch => 4,
-            Self::Other => 5,
-        }
-    }
 }
 
 /// A histogram of times: the number of times in each span, and the sum of all.

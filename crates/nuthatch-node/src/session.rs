@@ -10,8 +10,8 @@ use std::process;
 
 use nuthatch_core::limits::Limits;
 use nuthatch_core::memcache::{Shape, VERSION_KEY, Wire, Words, parse_request};
+use nuthatch_core::message::Class;
 use nuthatch_core::message::{All, Limit, Many, One, Parsed, Request};
-use nuthatch_core::stats::Class;
 
 use crate::item::{ITEM_SIZE_MAX, parse};
 use crate::store::Counts;

@@ -248,8 +248,8 @@ fn text(out: &mut Vec<u8>, name: &str, value: &str) {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use nuthatch_core::message::Class;
     use nuthatch_core::message::Outcome;
-    use nuthatch_core::stats::Class;
     use std::path::Path;
 
     /// collectd has so much room for an answer; of a longer one it reads nothing at all.

@@ -4,8 +4,7 @@
 //! other command has its shape, a function in `request.rs`.
 
 use super::Shape;
-use crate::message::Outcomes;
-use crate::stats::Class;
+use crate::message::{Class, Outcomes};
 
 /// One command.
 #[derive(Clone, Copy, Debug)]

@@ -15,8 +15,7 @@ use super::version::LINE_MAX;
 use super::words::{Words, is_key};
 use super::{Keep, KeyRoom, LINE_END, Needs, Shape, decode_key};
 use crate::limits::Limits;
-use crate::message::{KeyEncoding, Limit, One, Outcomes, Parsed, Request};
-use crate::stats::Class;
+use crate::message::{Class, KeyEncoding, Limit, One, Outcomes, Parsed, Request};
 
 /// memcached accepts nineteen words in a meta line (`MFLAG_MAX_OPT_LENGTH`): command, key and this
 /// many flags.

@@ -16,8 +16,9 @@ use super::number::{self, Numbers, Rewrite};
 use super::words::{Words, is_key, next_key};
 use super::{Head, Keep, LINE_END, Needs, Shape, VALUES_END, VERSION_KEY, Wire, version};
 use crate::limits::Limits;
-use crate::message::{All, Expect, KeyEncoding, Limit, Many, One, Outcomes, Parsed, Request};
-use crate::stats::Class;
+use crate::message::{
+    All, Class, Expect, KeyEncoding, Limit, Many, One, Outcomes, Parsed, Request,
+};
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
 /// The error for an invalid line or an invalid key.

@@ -11,9 +11,8 @@ use super::join::{Join, JoinId};
 use super::reply::Reply;
 use super::server::Answers;
 use super::slots::{SlotId, State};
-use crate::message::Outcome;
+use crate::message::{Class, Outcome};
 use crate::protocol::Refusal;
-use crate::stats::Class;
 
 /// For whom a server's reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

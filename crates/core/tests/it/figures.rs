@@ -3,8 +3,8 @@
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
+use nuthatch_core::message::Class;
 use nuthatch_core::mux::Event;
-use nuthatch_core::stats::Class;
 use nuthatch_core::stats::{Counter, Histogram, MoreServerStats};
 use nuthatch_core::time::Instant;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::config::Pool;
 use crate::log;
 use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::stats::Class;
+use nuthatch_core::message::Class;
 use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
 use std::fmt::Display;
 use std::time::UNIX_EPOCH;

@@ -1,6 +1,6 @@
 //! Accepts clients.
 
-use crate::config::clash::overlap;
+use crate::config::clash::Claim;
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
@@ -66,10 +66,8 @@ pub(crate) struct Taken(Vec<(SocketAddr, String)>);
 
 impl Taken {
     fn check(&self, address: SocketAddr, pool: &str) -> io::Result<()> {
-        let is_both =
-            |other: &str, it: SocketAddr| other == pool && it.is_ipv4() != address.is_ipv4();
         let clash = |(it, other): &&(SocketAddr, String)| {
-            address.port() != 0 && overlap(*it, address) && !is_both(other, *it)
+            address.port() != 0 && Claim::Tcp(*it).excludes(&Claim::Tcp(address), other == pool)
         };
         let Some((it, other)) = self.0.iter().find(clash) else { return Ok(()) };
         let text = format!("pool '{other}' listens on {it}");

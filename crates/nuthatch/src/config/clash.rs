@@ -44,9 +44,14 @@ impl Claim {
         }
     }
 
+    /// Whether one can't be there beside the other, of the same pool or of another.
+    pub(crate) fn excludes(&self, other: &Self, is_same_pool: bool) -> bool {
+        self.overlaps(other) && !(is_same_pool && self.is_other_version(other))
+    }
+
     /// Whether one is all addresses of version 6 and the other has version 4: inside a pool they
     /// are there together, and each takes its own version.
-    pub(crate) fn is_other_version(&self, other: &Self) -> bool {
+    fn is_other_version(&self, other: &Self) -> bool {
         let version = |claim: &Self| match claim {
             Self::Tcp(address) => Some(address.ip().to_canonical().is_ipv4()),
             _ => None,
@@ -63,7 +68,7 @@ fn known(host: &str, port: u16) -> Option<SocketAddr> {
 
 /// Whether one has the address of the other, or is all addresses of its version; all of version 6
 /// are those of version 4, too.
-pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let covers =
         |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
     let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
@@ -115,8 +120,7 @@ impl Listeners {
 
 impl Holder {
     fn excludes(&self, other: &Self) -> bool {
-        let is_pair = self.pool == other.pool && self.claim.is_other_version(&other.claim);
-        self.claim.overlaps(&other.claim) && !is_pair
+        self.claim.excludes(&other.claim, self.pool == other.pool)
     }
 }
 

@@ -134,6 +134,18 @@ pub enum Merge {
     ByKey,
     /// One success, if all are successes.
     AllOk,
+    /// The elements of arrays, in the order of the request's keys (`MGET`).
+    InOrder,
+    /// The sum of integers (`DEL`, `DBSIZE`).
+    Sum,
+    /// The elements of arrays, one array after the other (`KEYS`).
+    Concat,
+    /// The first reply, because all are the same (`SCRIPT LOAD`).
+    Same,
+    /// For each place in arrays of integers, the least (`SCRIPT EXISTS`).
+    Least,
+    /// The first reply that is not null (`RANDOMKEY`).
+    First,
 }
 
 /// The expected reply to a request. The multiplexer keeps it and passes it to the protocol to check

@@ -136,6 +136,15 @@ impl Protocol {
         match (self, merge) {
             (Self::Memcache, Merge::ByKey) => memcache::VALUES_END,
             (Self::Memcache, Merge::AllOk) => memcache::ALL_OK,
+            (
+                Self::Memcache,
+                Merge::InOrder
+                | Merge::Sum
+                | Merge::Concat
+                | Merge::Same
+                | Merge::Least
+                | Merge::First,
+            ) => b"",
         }
     }
 

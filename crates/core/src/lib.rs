@@ -13,7 +13,7 @@
 //!   returns;
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
 //! - [`protocol`]: the interface of a protocol; [`message`]: the results of parsing; [`memcache`]:
-//!   memcached's text protocol;
+//!   memcached's text protocol; [`redis`]: the commands of Redis and Valkey;
 //! - [`buffer`], [`chain`], [`spares`], [`error`], [`limits`], [`stats`], [`time`]: plain values that
 //!   all of them use.
 #![no_std]
@@ -30,6 +30,7 @@ pub mod memcache;
 pub mod message;
 pub mod mux;
 pub mod protocol;
+pub mod redis;
 pub mod ring;
 pub mod route;
 pub mod spares;

@@ -1,0 +1,38 @@
+//! Scripts and functions. Every server has all of them.
+
+use super::row::{SHARED, all, all_if, any, container, counted, one_server, other, refused};
+use super::{Command, Permission};
+use crate::message::Merge;
+
+pub(super) const ROWS: &[Command] = &[
+    other("eval", -3, counted(2)),
+    other("eval_ro", -3, counted(2)),
+    other("evalsha", -3, counted(2)),
+    other("evalsha_ro", -3, counted(2)),
+    other("fcall", -3, counted(2)),
+    other("fcall_ro", -3, counted(2)),
+    container("function", -2, FUNCTION),
+    container("script", -2, SCRIPT),
+];
+
+const FUNCTION: &[Command] = &[
+    all("delete", 3, Merge::AllOk),
+    any("dump", 2),
+    all_if("flush", -2, Merge::AllOk, Permission::Flush),
+    any("help", 2),
+    one_server("kill", 2),
+    any("list", -2),
+    all("load", -3, Merge::Same),
+    all("restore", -3, Merge::AllOk),
+    any("stats", 2),
+];
+
+const SCRIPT: &[Command] = &[
+    refused("debug", 3, SHARED),
+    all("exists", -3, Merge::Least),
+    all("flush", -2, Merge::AllOk),
+    any("help", 2),
+    one_server("kill", 2),
+    all("load", 3, Merge::Same),
+    one_server("show", 3),
+];

@@ -103,6 +103,7 @@ impl World {
             timeout: Some(TIMEOUT),
             server_connections: lanes,
             allow_flush: true,
+            redis: Arc::default(),
             limits: LIMITS,
             epoch: Duration::ZERO,
         };

@@ -28,13 +28,19 @@ pub enum ServerError {
     Local,
     /// Another error of the socket.
     Other,
+    /// The server is loading its data.
+    Loading,
+    /// The server refused the proxy's password, or asks for one.
+    Login,
+    /// The server did not change to the pool's database.
+    Database,
     /// Every server of the pool is ejected; this error belongs to no single server.
     NoServers,
 }
 
 impl ServerError {
     /// All errors that belong to a server, in the order of their numbers.
-    pub const OF_SERVERS: [Self; 11] = [
+    pub const OF_SERVERS: [Self; 14] = [
         Self::Refused,
         Self::TimedOut,
         Self::Reset,
@@ -46,6 +52,9 @@ impl ServerError {
         Self::Desync,
         Self::Local,
         Self::Other,
+        Self::Loading,
+        Self::Login,
+        Self::Database,
     ];
 
     /// The name of the error in metrics.
@@ -62,6 +71,9 @@ impl ServerError {
             Self::Desync => "desync",
             Self::Local => "local",
             Self::Other => "other",
+            Self::Loading => "loading",
+            Self::Login => "login",
+            Self::Database => "database",
             Self::NoServers => "no_servers",
         }
     }
@@ -80,6 +92,9 @@ impl ServerError {
             Self::Desync => "Invalid argument",
             Self::Local => "Resource temporarily unavailable",
             Self::Other => "Input/output error",
+            Self::Loading => "the server is loading its data",
+            Self::Login => "the server refused the proxy's password",
+            Self::Database => "the server refused the pool's database",
         }
     }
 }

@@ -36,3 +36,4 @@ pub mod route;
 pub mod spares;
 pub mod stats;
 pub mod time;
+pub mod version;

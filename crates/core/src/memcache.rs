@@ -25,8 +25,8 @@ pub use number::{Number, Numbers};
 pub use request::{BAD_LINE, TOO_LARGE, TOO_MANY_KEYS, parse_request};
 pub use response::{parse_response, parse_value};
 pub use shape::Shape;
-pub use version::{GREETING, Greeting, Needs, Version, parse_greeting};
-pub use wire::{Head, Keep, Wire};
+pub use version::{GREETING, Needs, parse_greeting};
+pub use wire::{Head, Keep};
 pub use words::{KEY_LEN_MAX, Words, next_key};
 
 use crate::error::ServerError;

@@ -4,7 +4,12 @@
 //! multiplexer does not parse. The values borrow from the bytes that they were parsed from, so
 //! nothing is copied or allocated between a client's bytes and a server's queue.
 
-use crate::memcache::{Head, Needs, Wire};
+use crate::error::ServerError;
+use crate::memcache::{self, Head, Keep, Needs};
+use crate::redis::KeyList;
+use crate::redis::command::Permission;
+use crate::version::Version;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// The result of parsing the start of a client's bytes.
@@ -14,7 +19,7 @@ pub enum Parsed<'a> {
     Request(Request<'a>, usize),
     /// The start of a line: none of these bytes ends it.
     PartialLine,
-    /// A line with incomplete data: parse again when there are at least this many bytes.
+    /// Not complete: parse again when there are at least this many bytes.
     Partial(usize),
 }
 
@@ -23,14 +28,18 @@ pub enum Parsed<'a> {
 pub enum Request<'a> {
     /// A request with one key, for one server.
     One(One<'a>),
-    /// A read of several keys from their servers, merged by key.
+    /// A request with several keys, or none, for one server.
+    Group(Group<'a>),
+    /// A request with several keys for their servers.
     Many(Many<'a>),
+    /// A request for one server after the other.
+    Cursor(Cursor<'a>),
     /// A request for every server of the pool.
     All(All<'a>),
     /// A request that is answered after all earlier requests are complete.
-    Barrier(&'static [u8]),
+    Barrier(&'a [u8]),
     /// The proxy answers with these bytes; if there are none, there is no reply.
-    Answer(&'static [u8]),
+    Answer(&'a [u8]),
     /// A request about the proxy itself, which only the embedder can answer: the line without its
     /// end.
     Question(&'a [u8]),
@@ -38,7 +47,7 @@ pub enum Request<'a> {
     /// after `skip` more bytes.
     Refused {
         /// The error's bytes.
-        error: &'static [u8],
+        error: &'a [u8],
         /// Bytes of data that follow the request's line.
         skip: u64,
         /// Which limit bit.
@@ -48,12 +57,12 @@ pub enum Request<'a> {
     /// closes.
     Lost {
         /// The error's bytes; empty to close without an error.
-        error: &'static [u8],
+        error: &'a [u8],
         /// Which limit bit.
         limit: Limit,
     },
-    /// The client closes its connection (`quit`).
-    Quit,
+    /// The client closes its connection (`quit`), and gets these bytes before.
+    Quit(&'a [u8]),
 }
 
 /// Why a request was refused, for the counters.
@@ -103,19 +112,100 @@ pub enum KeyEncoding {
     Base64,
 }
 
-/// Reads of several keys.
+/// A request of several keys, or of none, that one server answers.
+#[derive(Debug, PartialEq)]
+pub struct Group<'a> {
+    /// The request, with its first key.
+    pub one: One<'a>,
+    /// Its other keys, which must have the same server.
+    pub others: KeyList<'a>,
+    /// The error in a pool of several servers, if only a pool of one server can answer.
+    pub alone: Option<&'a [u8]>,
+}
+
+/// What a server gets for a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wire<'a> {
+    /// The client's own bytes, which are already normalized.
+    Verbatim(&'a [u8]),
+    /// Bytes that the proxy has written in their place.
+    Rewritten(&'a [u8]),
+    /// The kept words of the client's line, and the data after it.
+    Words {
+        /// The line.
+        line: Head<'a>,
+        /// Which of its words.
+        keep: Keep,
+        /// The data block with its line end, or nothing.
+        data: &'a [u8],
+    },
+}
+
+impl Wire<'_> {
+    /// The approximate number of bytes: those of the client's words.
+    #[inline]
+    pub fn size_hint(&self) -> usize {
+        match *self {
+            Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => bytes.len(),
+            Wire::Words { line, data, .. } => {
+                line.text.len() + memcache::LINE_END.len() + data.len()
+            }
+        }
+    }
+
+    /// Appends what the server gets.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match *self {
+            Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => out.extend_from_slice(bytes),
+            Wire::Words { line, keep, data } => line.write_whole(keep, data, out),
+        }
+    }
+}
+
+/// A request that goes through the servers, one after the other, by a cursor.
+#[derive(Debug, PartialEq)]
+pub struct Cursor<'a> {
+    /// The client's cursor: the server's own, and which server it is.
+    pub cursor: u64,
+    /// What a server gets before the cursor.
+    pub before: &'a [u8],
+    /// What it gets behind the cursor.
+    pub after: &'a [u8],
+    /// The expected reply.
+    pub expect: Expect,
+    /// Its kind, for the counters.
+    pub class: Class,
+}
+
+/// A request of several keys, of which each server gets its part.
 #[derive(Debug, PartialEq)]
 pub struct Many<'a> {
     /// The start of each fragment: command and arguments before the keys.
     pub head: Head<'a>,
     /// Bytes of the longest line that servers accept for this command, including its end.
     pub line_max: usize,
-    /// The keys, as words that are not yet checked.
+    /// The keys, as words or arguments that are not yet checked.
     pub keys: &'a [u8],
+    /// Words or arguments for each key: the key itself, and what belongs to it.
+    pub step: usize,
+    /// How the replies to the fragments become one.
+    pub merge: Merge,
     /// The expected reply to each fragment.
     pub expect: Expect,
     /// Their kind, for the counters.
     pub class: Class,
+}
+
+/// A part of a request of several keys.
+#[derive(Debug)]
+pub struct KeyPart<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The key, and what belongs to it, as they stand in the request.
+    pub bytes: &'a [u8],
+    /// What follows.
+    pub rest: &'a [u8],
 }
 
 /// A request for every server.
@@ -125,6 +215,10 @@ pub struct All<'a> {
     pub wire: Wire<'a>,
     /// The expected reply of each server.
     pub expect: Expect,
+    /// How the replies become one.
+    pub merge: Merge,
+    /// What the pool must allow for it.
+    pub permission: Permission,
 }
 
 /// How the replies of several servers are merged.
@@ -146,6 +240,13 @@ pub enum Merge {
     Least,
     /// The first reply that is not null (`RANDOMKEY`).
     First,
+    /// The reply of one server, with a cursor that says which server is next (`SCAN`).
+    Cursor {
+        /// The place of this server.
+        server: usize,
+        /// How many servers there are.
+        servers: usize,
+    },
 }
 
 /// The expected reply to a request. The multiplexer keeps it and passes it to the protocol to check
@@ -156,6 +257,8 @@ pub struct Expect {
     pub kind: u8,
     /// Outcomes that are not sent to the client.
     pub hidden: Outcomes,
+    /// Whether the server may wait before it answers, so that there is no timeout.
+    pub waits: bool,
 }
 
 impl Expect {
@@ -184,9 +287,55 @@ pub enum Response {
     },
     /// A value of more than `item_size_max` bytes: its length with its header, in bytes.
     TooLarge(usize),
+    /// The reply is too large to be kept: the next `len` bytes of it can be dropped.
+    Excess {
+        /// How many.
+        len: usize,
+        /// Whether the reply ends with them.
+        is_last: bool,
+    },
+    /// Something that nobody asked for, and that is no reply: the first `len` bytes.
+    Unasked(usize),
     /// Not complete yet: parse again when there are at least this many bytes.
     Partial(usize),
     /// Not a reply to this request.
+    Mismatch,
+}
+
+/// How much of an incomplete message was scanned, so that nothing is scanned twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// So many bytes are scanned.
+    pub at: usize,
+    /// So many elements are still to come, a part of which may be here.
+    pub left: u64,
+    /// So many bytes of a string and its end follow.
+    pub body: usize,
+    /// Whether the bytes are in the middle of a line.
+    pub is_in_line: bool,
+    /// Whether the message has another form than the proxy's own.
+    pub is_odd: bool,
+    /// Whether bytes at its start were dropped.
+    pub is_cut: bool,
+}
+
+/// A server's reply to the greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// The reply is the first `len` bytes. The version is zero if the reply has none.
+    Answer {
+        /// Its bytes.
+        len: usize,
+        /// The server's version.
+        version: Version,
+    },
+    /// The server has reached its connection limit and closes the connection.
+    Full,
+    /// The server does not serve the proxy.
+    Refused(ServerError),
+    /// Not whole yet.
+    Partial,
+    /// Not a reply to a greeting.
     Mismatch,
 }
 
@@ -207,11 +356,19 @@ pub enum Outcome {
     NotStored,
     /// An error line.
     Error,
+    /// An error: the server has not loaded its data yet.
+    Loading,
 }
 
 impl Outcome {
     /// How many there are.
-    pub const COUNT: usize = Self::Error as usize + 1;
+    pub const COUNT: usize = Self::Loading as usize + 1;
+
+    /// Whether the request failed.
+    #[inline]
+    pub const fn is_error(self) -> bool {
+        matches!(self, Self::Error | Self::Loading)
+    }
 }
 
 /// A set of outcomes.

@@ -49,6 +49,7 @@
 //!     ejection: None,
 //!     server_connections: 1,
 //!     allow_flush: false,
+//!     redis: Arc::default(),
 //!     limits: Limits::default(),
 //!     epoch: Duration::ZERO,
 //! };
@@ -102,7 +103,8 @@ pub use question::Question;
 use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, Room};
+use crate::redis::Settings;
 use crate::ring::Ring;
 use crate::spares::Spares;
 use crate::stats::PoolStats;
@@ -126,8 +128,10 @@ pub struct Options {
     pub ejection: Option<Ejection>,
     /// Connections to each server, at least 1.
     pub server_connections: usize,
-    /// Whether `flush_all` is carried out.
+    /// Whether `flush_all` and `FLUSHALL` are carried out.
     pub allow_flush: bool,
+    /// What only a Redis pool needs.
+    pub redis: Arc<Settings>,
     /// Bounds.
     pub limits: Limits,
     /// The wall clock at [`Instant`] zero, as the time since 1970: figures say with it when something
@@ -297,13 +301,38 @@ struct Shared {
     generation: u32,
     /// For lines that are put together here.
     line: Vec<u8>,
+    /// For what a parser puts together.
+    room: Room,
+    /// What is said on each new server connection: in RESP2, or of memcached, and in RESP3.
+    greetings: [Vec<u8>; 2],
+    /// Connections to each server: a connection to Redis speaks either RESP2 or RESP3.
+    lanes: usize,
 }
 
 impl Shared {
     fn new(options: Options, stats: Arc<PoolStats>) -> Self {
         let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
-        let (events, line) = (VecDeque::new(), Vec::new());
-        Self { options, stats, spares, events, generation: 0, line }
+        let Options { protocol, server_connections, redis, .. } = &options;
+        let greetings = [false, true].map(|is_resp3| {
+            let mut greeting = Vec::new();
+            protocol.write_greeting(redis, is_resp3, &mut greeting);
+            greeting
+        });
+        let lanes = match protocol {
+            Protocol::Memcache => *server_connections,
+            Protocol::Redis => 2 * server_connections,
+        };
+        Self {
+            options,
+            stats,
+            spares,
+            events: VecDeque::new(),
+            generation: 0,
+            line: Vec::new(),
+            room: Room::default(),
+            greetings,
+            lanes,
+        }
     }
 
     fn next_generation(&mut self) -> u32 {

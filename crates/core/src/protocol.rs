@@ -5,8 +5,11 @@
 
 use crate::error::ServerError;
 use crate::limits::Limits;
-use crate::memcache::{self, Greeting, Head, KeyRoom};
-use crate::message::{Expect, KeyEncoding, Merge, One, Parsed, Response};
+use crate::memcache::{self, Head, KeyRoom};
+use crate::message::{Expect, Greeting, KeyEncoding, KeyPart, Merge, One, Parsed, Response, Scan};
+use crate::redis::{self, Settings};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The protocol of a pool's clients and servers.
@@ -15,7 +18,34 @@ pub enum Protocol {
     /// memcached's text protocol, classic and meta.
     #[default]
     Memcache,
+    /// The protocol of Redis and Valkey: RESP2 and RESP3.
+    Redis,
 }
+
+/// What a client has said about its connection.
+#[derive(Debug)]
+pub enum Session {
+    /// Nothing.
+    Memcache,
+    /// A name, a version of the protocol, and the like.
+    Redis(Box<redis::Session>),
+}
+
+impl Session {
+    /// Whether the client's replies have another form than those of the other clients, so that its
+    /// requests need other server connections.
+    #[inline]
+    pub fn is_resp3(&self) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.is_resp3(),
+        }
+    }
+}
+
+/// Memory for what a parser writes instead of taking it from the client's bytes.
+#[derive(Debug, Default)]
+pub struct Room(redis::Room);
 
 /// Why the multiplexer, and not a server, answers a request with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,22 +60,42 @@ pub enum Refusal {
     Backlog,
     /// The request would empty every server, and the pool does not allow that.
     Flush,
+    /// The request would scan every server, and the pool does not allow that.
+    Keys,
+    /// The keys of the request have different servers.
+    CrossShard,
 }
 
 impl Protocol {
+    /// What a new client has said so far. `id` is a number that no other client has.
+    pub fn open_session(self, settings: &Arc<Settings>, id: u64) -> Session {
+        match self {
+            Self::Memcache => Session::Memcache,
+            Self::Redis => Session::Redis(Box::new(redis::Session::new(settings, id))),
+        }
+    }
+
     /// Parses the request at the start of a client's bytes; there is at least one byte.
     ///
-    /// The first `searched` bytes are known to have no line end (the last [`Parsed::PartialLine`]
-    /// said so).
+    /// `scan` says how much of it was scanned before, and is brought up to date.
     #[inline(always)]
     pub fn parse_request<'a>(
         self,
         input: &'a [u8],
-        searched: usize,
+        scan: &mut Scan,
+        session: &mut Session,
         limits: &Limits,
+        room: &'a mut Room,
     ) -> Parsed<'a> {
-        match self {
-            Self::Memcache => memcache::parse_request(input, searched, limits),
+        match session {
+            Session::Memcache => {
+                let parsed = memcache::parse_request(input, scan.at, limits);
+                scan.at = if parsed == Parsed::PartialLine { input.len() } else { 0 };
+                parsed
+            }
+            Session::Redis(session) => {
+                redis::parse_request(input, scan, session, limits, &mut room.0)
+            }
         }
     }
 
@@ -54,6 +104,7 @@ impl Protocol {
     pub fn plain_key<'a>(self, one: &One<'a>) -> Option<&'a [u8]> {
         match self {
             Self::Memcache => (one.encoding == KeyEncoding::Plain).then_some(one.key),
+            Self::Redis => Some(one.key),
         }
     }
 
@@ -61,21 +112,27 @@ impl Protocol {
     pub fn key_bytes<'a>(self, one: &One<'a>, room: &'a mut KeyRoom) -> &'a [u8] {
         match self {
             Self::Memcache => memcache::key_bytes(one, room),
+            Self::Redis => one.key,
         }
     }
 
-    /// Appends the keys of a request to `text`, as [`Protocol::next_key`] reads them.
+    /// Appends the keys of a request to `text`, as [`Protocol::next_part`] reads them.
     pub fn copy_keys(self, keys: &[u8], text: &mut Vec<u8>) {
         match self {
             Self::Memcache => memcache::copy_keys(keys, text),
+            Self::Redis => text.extend_from_slice(keys),
         }
     }
 
-    /// The first key of `keys`, and the rest; `None` if the first word is not a valid key.
+    /// The first part of `keys`, of `step` words or arguments; `None` if its key is not valid.
     #[inline]
-    pub fn next_key(self, keys: &[u8]) -> Option<(&[u8], &[u8])> {
+    pub fn next_part(self, keys: &[u8], step: usize) -> Option<KeyPart<'_>> {
         match self {
-            Self::Memcache => memcache::next_key(keys),
+            Self::Memcache => {
+                let (key, rest) = memcache::next_key(keys)?;
+                Some(KeyPart { key, bytes: key, rest })
+            }
+            Self::Redis => redis::next_part(keys, step),
         }
     }
 
@@ -83,11 +140,13 @@ impl Protocol {
     pub fn write_fragment<'k>(
         self,
         head: Head<'_>,
-        keys: impl Iterator<Item = &'k [u8]>,
+        step: usize,
+        parts: impl Iterator<Item = &'k [u8]> + Clone,
         out: &mut Vec<u8>,
     ) {
         match self {
-            Self::Memcache => memcache::write_fragment(head, keys, out),
+            Self::Memcache => memcache::write_fragment(head, parts, out),
+            Self::Redis => redis::write_fragment(head.text, step, parts, out),
         }
     }
 
@@ -95,23 +154,34 @@ impl Protocol {
     pub const fn separator_len(self) -> usize {
         match self {
             Self::Memcache => 1,
+            Self::Redis => 0,
         }
     }
 
     /// Parses the reply at the start of a server's bytes, which must match `expect`, the key and
-    /// the opaque token of its request.
+    /// the opaque token of its request. `scan` says how much of it was scanned before.
     #[inline]
     pub fn parse_reply(
         self,
         input: &[u8],
         expect: Expect,
         echo: (&[u8], &[u8]),
+        scan: &mut Scan,
         item_size_max: usize,
     ) -> Response {
         match self {
             Self::Memcache => {
                 memcache::parse_response(input, memcache::Shape::of(expect), echo, item_size_max)
             }
+            Self::Redis => redis::parse_reply(input, expect, scan, item_size_max),
+        }
+    }
+
+    /// Parses what a server sends although nothing was asked.
+    pub fn parse_unasked(self, input: &[u8], scan: &mut Scan, item_size_max: usize) -> Response {
+        match self {
+            Self::Memcache => Response::Mismatch,
+            Self::Redis => redis::parse_unasked(input, scan, item_size_max),
         }
     }
 
@@ -120,6 +190,7 @@ impl Protocol {
     pub fn has_values(self, expect: Expect) -> bool {
         match self {
             Self::Memcache => expect.kind == memcache::Shape::Values as u8,
+            Self::Redis => false,
         }
     }
 
@@ -128,37 +199,54 @@ impl Protocol {
     pub fn parse_value(self, input: &[u8], likely_key: &[u8], item_size_max: usize) -> Response {
         match self {
             Self::Memcache => memcache::parse_value(input, likely_key, item_size_max),
+            Self::Redis => Response::Mismatch,
         }
     }
 
-    /// The end of a reply that was merged without an error.
-    pub const fn end_of(self, merge: Merge) -> &'static [u8] {
-        match (self, merge) {
-            (Self::Memcache, Merge::ByKey) => memcache::VALUES_END,
-            (Self::Memcache, Merge::AllOk) => memcache::ALL_OK,
-            (
-                Self::Memcache,
-                Merge::InOrder
-                | Merge::Sum
-                | Merge::Concat
-                | Merge::Same
-                | Merge::Least
-                | Merge::First,
-            ) => b"",
-        }
-    }
-
-    /// The greeting: the first request on each server connection.
-    pub const fn greeting(self) -> &'static [u8] {
+    /// Whether a reply can be merged with others: that to a fragment of so many keys.
+    pub fn fits(self, merge: Merge, reply: &[u8], keys: usize) -> bool {
         match self {
-            Self::Memcache => memcache::GREETING,
+            Self::Memcache => true,
+            Self::Redis => redis::fits(merge, reply, keys),
+        }
+    }
+
+    /// Appends what comes before the values of a reply that was merged key by key.
+    pub fn write_start(self, merge: Merge, values: usize, out: &mut Vec<u8>) {
+        if (self, merge) == (Self::Redis, Merge::InOrder) {
+            redis::write_header(b'*', values, out);
+        }
+    }
+
+    /// Appends what comes behind these values, or a reply that was merged as a whole.
+    pub fn write_end(self, merge: Merge, merged: &redis::Merged, out: &mut Vec<u8>) {
+        match (self, merge) {
+            (Self::Memcache, Merge::ByKey) => out.extend_from_slice(memcache::VALUES_END),
+            (Self::Memcache, _) => out.extend_from_slice(memcache::ALL_OK),
+            (Self::Redis, _) => merged.write(merge, out),
+        }
+    }
+
+    /// Appends the request of a fragment that goes on from a server's cursor.
+    pub fn write_cursor(self, (before, after): (&[u8], &[u8]), cursor: u64, out: &mut Vec<u8>) {
+        if self == Self::Redis {
+            redis::write_cursor((before, after), cursor, out);
+        }
+    }
+
+    /// Appends the greeting: the first requests on each server connection.
+    pub fn write_greeting(self, settings: &Settings, is_resp3: bool, out: &mut Vec<u8>) {
+        match self {
+            Self::Memcache => out.extend_from_slice(memcache::GREETING),
+            Self::Redis => redis::write_greeting(settings, is_resp3, out),
         }
     }
 
     /// Parses the reply to the greeting at the start of a server's bytes.
-    pub fn parse_greeting(self, input: &[u8]) -> Greeting {
+    pub fn parse_greeting(self, input: &[u8], settings: &Settings) -> Greeting {
         match self {
             Self::Memcache => memcache::parse_greeting(input),
+            Self::Redis => redis::parse_greeting(input, settings),
         }
     }
 
@@ -166,17 +254,27 @@ impl Protocol {
     pub fn write_server_error(self, error: ServerError, out: &mut Vec<u8>) {
         match self {
             Self::Memcache => memcache::write_server_error(error, out),
+            Self::Redis => redis::write_server_error(error, out),
         }
     }
 
     /// The error for a request that the multiplexer refuses.
     pub const fn refusal(self, refusal: Refusal) -> &'static [u8] {
         match (self, refusal) {
-            (Self::Memcache, Refusal::BadKey) => memcache::BAD_LINE,
+            (Self::Memcache, Refusal::BadKey | Refusal::Keys | Refusal::CrossShard) => {
+                memcache::BAD_LINE
+            }
             (Self::Memcache, Refusal::TooManyKeys) => memcache::TOO_MANY_KEYS,
             (Self::Memcache, Refusal::TooLarge) => memcache::TOO_LARGE,
             (Self::Memcache, Refusal::Backlog) => memcache::BACKLOG_ERROR,
             (Self::Memcache, Refusal::Flush) => memcache::FLUSH_REFUSED,
+            (Self::Redis, Refusal::BadKey) => redis::BAD_KEY,
+            (Self::Redis, Refusal::TooManyKeys) => redis::TOO_MANY_KEYS,
+            (Self::Redis, Refusal::TooLarge) => redis::TOO_LARGE,
+            (Self::Redis, Refusal::Backlog) => redis::BACKLOG_ERROR,
+            (Self::Redis, Refusal::Flush) => redis::FLUSH_REFUSED,
+            (Self::Redis, Refusal::Keys) => redis::KEYS_REFUSED,
+            (Self::Redis, Refusal::CrossShard) => redis::CROSS_SHARD,
         }
     }
 }

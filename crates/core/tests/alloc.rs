@@ -78,6 +78,7 @@ impl Traffic {
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
             allow_flush: false,
+            redis: Arc::default(),
             limits,
             epoch: Duration::ZERO,
         };

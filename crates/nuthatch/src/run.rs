@@ -355,6 +355,7 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
         timeout: config.timeout,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,
+        redis: Arc::default(),
         limits: config.limits,
         epoch: since_epoch,
     };

@@ -38,7 +38,7 @@ const PLACES: usize = 4;
 
 impl Numbers {
     /// No word is replaced.
-    pub(super) const NONE: Self =
+    pub(crate) const NONE: Self =
         Self { first: 0, present: 0, negative: 0, magnitudes: [0; PLACES] };
 
     /// The words from `first` on are replaced where `rewrites` has a number.

@@ -14,11 +14,12 @@ use super::command::{Command, Grammar, find};
 use super::meta;
 use super::number::{self, Numbers, Rewrite};
 use super::words::{Words, is_key, next_key};
-use super::{Head, Keep, LINE_END, Needs, Shape, VALUES_END, VERSION_KEY, Wire, version};
+use super::{Head, Keep, LINE_END, Needs, Shape, VALUES_END, VERSION_KEY, version};
 use crate::limits::Limits;
 use crate::message::{
-    All, Class, Expect, KeyEncoding, Limit, Many, One, Outcomes, Parsed, Request,
+    All, Class, Expect, KeyEncoding, Limit, Many, Merge, One, Outcomes, Parsed, Request, Wire,
 };
+use crate::redis::command::Permission;
 
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
 /// The error for an invalid line or an invalid key.
@@ -124,7 +125,7 @@ fn short<'a>(line: Line<'a>, command: &Command, words: Words<'a>) -> Request<'a>
         Grammar::Stats => Request::Question(line.text),
         Grammar::Noop => Request::Barrier(b"MN\r\n"),
         Grammar::Never(answer) => Request::Answer(answer),
-        _ => Request::Quit,
+        _ => Request::Quit(b""),
     }
 }
 
@@ -255,7 +256,9 @@ fn read<'a>(
     }
     let head = Head { text: &line.text[..line.text.len() - keys.len()], numbers };
     let expect = Shape::Values.expect(quiet);
-    Parsed::Request(Request::Many(Many { head, line_max, keys, expect, class }), line.len)
+    let (step, merge) = (1, Merge::ByKey);
+    let many = Many { head, line_max, keys, step, merge, expect, class };
+    Parsed::Request(Request::Many(many), line.len)
 }
 
 /// A request with one unencoded key and no opaque token.
@@ -421,7 +424,7 @@ fn flush_all<'a>(line: Line<'a>, mut words: Words<'a>) -> Request<'a> {
     let keep = Keep::First(if delay.is_some() { 2 } else { 1 });
     let expect = Shape::Ok.expect(quiet);
     let wire = wire(line, &words, Numbers::one(1, number), b"", keep);
-    Request::All(All { wire, expect })
+    Request::All(All { wire, expect, merge: Merge::AllOk, permission: Permission::Flush })
 }
 
 /// `verbosity` sets the log level of a server; the proxy accepts it without effect.

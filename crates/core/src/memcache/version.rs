@@ -7,26 +7,18 @@
 //! only to servers that are known to support them.
 
 use super::parse_value;
-use crate::message::Response;
-use core::fmt;
-
-/// The version of a server, as far as it is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    major: u16,
-    minor: u16,
-    patch: u16,
-}
+use crate::message::{Greeting, Response};
+use crate::version::Version;
 
 /// The first memcached version with today's meta commands: the length of `ms` is a separate word,
 /// keys may be in base64, success is `HD`.
-const META_SINCE: Version = Version { major: 1, minor: 6, patch: 10 };
+const META_SINCE: Version = Version::new(1, 6, 10);
 
 /// The first memcached version with `append`, `prepend` and `cas`.
-const APPEND_SINCE: Version = Version { major: 1, minor: 2, patch: 4 };
+const APPEND_SINCE: Version = Version::new(1, 2, 4);
 
 /// The first memcached version that accepts lines of 2048 bytes instead of 1024.
-const LONG_LINES_SINCE: Version = Version { major: 1, minor: 6, patch: 14 };
+const LONG_LINES_SINCE: Version = Version::new(1, 6, 14);
 
 /// The longest line that every memcached version accepts, including its end.
 pub(super) const LINE_MAX: usize = 1024;
@@ -78,62 +70,8 @@ const NO_APPEND: &[u8] =
     b"SERVER_ERROR the server of this key does not support append, prepend and cas: memcached 1.2.4 \
       or later is required\r\n";
 
-impl Version {
-    /// The version as a number, zero if not known; for counters.
-    pub const fn to_bits(self) -> u64 {
-        (self.major as u64) << 32 | (self.minor as u64) << 16 | self.patch as u64
-    }
-
-    /// The version of such a number.
-    pub const fn from_bits(bits: u64) -> Self {
-        let [_, _, major_high, major_low, minor_high, minor_low, patch_high, patch_low] =
-            bits.to_be_bytes();
-        Self {
-            major: u16::from_be_bytes([major_high, major_low]),
-            minor: u16::from_be_bytes([minor_high, minor_low]),
-            patch: u16::from_be_bytes([patch_high, patch_low]),
-        }
-    }
-
-    /// The version at the start of `text`, such as `1.6.21_1` or `1.6.0-beta1`.
-    fn parse(text: &[u8]) -> Option<Self> {
-        let mut parts = text.splitn(3, |byte| *byte == b'.').map(leading_number);
-        Some(Self { major: parts.next()??, minor: parts.next()??, patch: parts.next()?? })
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-/// The number at the start of a text.
-fn leading_number(text: &[u8]) -> Option<u16> {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    core::str::from_utf8(&text[..end]).ok()?.parse().ok()
-}
-
 /// The first request on each server connection.
 pub const GREETING: &[u8] = b"version\r\n";
-
-/// A server's reply to the greeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
-    /// The reply is the first `len` bytes. The version is zero if the reply has none.
-    Answer {
-        /// Its bytes.
-        len: usize,
-        /// The server's version.
-        version: Version,
-    },
-    /// The server has reached its connection limit and closes the connection.
-    Full,
-    /// Not whole yet.
-    Partial,
-    /// Not a reply of memcached.
-    Mismatch,
-}
 
 /// The longest reply to the greeting.
 const GREETING_MAX: usize = 1024;
@@ -234,13 +172,6 @@ mod tests {
         }
         // Who tells no version is an imitation, and younger than these.
         assert_eq!(Needs::APPEND.lacking(Version::default()), None);
-    }
-
-    #[test]
-    fn a_version_survives_as_a_number() {
-        let version = version("1.6.18");
-        assert_eq!(Version::from_bits(version.to_bits()), version);
-        assert_eq!(Version::default().to_bits(), 0);
     }
 
     #[test]

@@ -9,22 +9,6 @@ use super::number::Numbers;
 use super::words::Words;
 use alloc::vec::Vec;
 
-/// What a server gets for a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Wire<'a> {
-    /// The client's own bytes, which are already normalized.
-    Verbatim(&'a [u8]),
-    /// The kept words of the client's line, and the data after it.
-    Words {
-        /// The line.
-        line: Head<'a>,
-        /// Which of its words.
-        keep: Keep,
-        /// The data block with its line end, or nothing.
-        data: &'a [u8],
-    },
-}
-
 /// Words of a client's line, without its end, and the numbers that replace some of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head<'a> {
@@ -47,31 +31,11 @@ pub enum Keep {
     AllButQuiet,
 }
 
-impl Wire<'_> {
-    /// The approximate number of bytes: those of the client's words.
-    #[inline]
-    pub fn size_hint(&self) -> usize {
-        match *self {
-            Wire::Verbatim(bytes) => bytes.len(),
-            Wire::Words { line, data, .. } => line.text.len() + LINE_END.len() + data.len(),
-        }
-    }
-
-    /// Appends what the server gets.
-    #[inline]
-    pub fn write(&self, out: &mut Vec<u8>) {
-        match *self {
-            Wire::Verbatim(bytes) => out.extend_from_slice(bytes),
-            Wire::Words { line, keep, data } => line.write_whole(keep, data, out),
-        }
-    }
-}
-
 impl Head<'_> {
     /// Appends the kept words as a line, and the data behind it. Out of the way of what is not
     /// rewritten, as nearly nothing is.
     #[inline(never)]
-    fn write_whole(&self, keep: Keep, data: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn write_whole(&self, keep: Keep, data: &[u8], out: &mut Vec<u8>) {
         self.write(keep, out);
         out.extend_from_slice(LINE_END);
         out.extend_from_slice(data);
@@ -104,6 +68,7 @@ impl Head<'_> {
 mod tests {
     use super::super::number;
     use super::*;
+    use crate::message::Wire;
 
     fn written(text: &[u8], numbers: Numbers, keep: Keep, data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();

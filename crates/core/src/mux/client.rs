@@ -10,7 +10,8 @@ use super::request::Intake;
 use super::slots::Queue;
 use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
-use crate::message::Parsed;
+use crate::message::{Parsed, Scan};
+use crate::protocol::Session;
 use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -29,8 +30,10 @@ pub(super) struct Client {
     pub(super) input: Buffer,
     /// Do not parse again before `input` has this many bytes.
     need: usize,
-    /// This many of them are known to hold no line end.
-    pub(super) searched: usize,
+    /// How much of them was scanned.
+    pub(super) scan: Scan,
+    /// What it has said about its connection.
+    pub(super) session: Session,
     /// What its next request may weigh, by experience; none if it is likely to be small.
     pub(super) request_guess: usize,
     /// How often it sent something else since.
@@ -69,7 +72,7 @@ pub(super) struct Client {
 const FIRST_REPLY_GUESS: usize = 64 * 1024;
 
 impl Client {
-    fn new(id: ClientId) -> Self {
+    fn new(id: ClientId, session: Session) -> Self {
         Self {
             id,
             queue: Queue::default(),
@@ -77,7 +80,8 @@ impl Client {
             keys: 0,
             input: Buffer::default(),
             need: 0,
-            searched: 0,
+            scan: Scan::default(),
+            session,
             request_guess: 0,
             small_reads: 0,
             skip: 0,
@@ -134,7 +138,8 @@ impl Mux {
         self.shared.stats.client_accepts.add(1);
         let clients = &mut self.clients.list;
         let id = ClientId::new(clients.vacant_key(), self.shared.next_generation());
-        clients.insert(Client::new(id));
+        let Options { protocol, redis, .. } = &self.shared.options;
+        clients.insert(Client::new(id, protocol.open_session(redis, id.to_bits())));
         id
     }
 
@@ -313,42 +318,52 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
         let client = &mut self.clients[id];
-        let mut searched = mem::take(&mut client.searched);
+        let mut scan = mem::take(&mut client.scan);
+        let mut room = mem::take(&mut self.shared.room);
         client.need = 0;
         while used < bytes.len() {
             let client = &mut self.clients[id];
             used += client.skip(bytes.len() - used);
             if used == bytes.len() || client.hold != Hold::No {
-                return used;
+                break;
             }
             if !client.fits_window(&self.shared.options.limits) {
                 self.shared.stats.limit_client_paused.add(1);
                 self.clients.hold(id, Hold::Own);
-                return used;
+                break;
             }
             let rest = &bytes[used..];
+            let client = &mut self.clients[id];
             // By reference: a request is large, and would be moved to be taken.
             let Options { protocol, limits, .. } = &self.shared.options;
-            match &protocol.parse_request(rest, searched, limits) {
+            let session = &mut client.session;
+            match &protocol.parse_request(rest, &mut scan, session, limits, &mut room) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
-                    Intake::Moves => return used + len,
-                    Intake::Blocked => return used,
-                    Intake::Closed => return bytes.len(),
+                    Intake::Moves => {
+                        used += len;
+                        break;
+                    }
+                    Intake::Blocked => break,
+                    Intake::Closed => {
+                        used = bytes.len();
+                        break;
+                    }
                 },
                 Parsed::PartialLine => {
-                    self.clients[id].searched = rest.len();
-                    return used;
+                    self.clients[id].scan = scan;
+                    break;
                 }
                 Parsed::Partial(need) => {
-                    self.clients[id].need = *need;
-                    return used;
+                    let client = &mut self.clients[id];
+                    (client.need, client.scan) = (*need, scan);
+                    break;
                 }
             }
-            searched = 0;
             // Only the first bytes of a buffer can leave with its memory.
             self.clients.move_min = usize::MAX;
         }
+        self.shared.room = room;
         used
     }
 }

@@ -11,9 +11,10 @@ use super::{Dirty, Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
 use crate::error::ServerError;
-use crate::memcache::{Needs, Version};
-use crate::message::{Class, Expect};
+use crate::memcache::Needs;
+use crate::message::{Class, Expect, Scan};
 use crate::time::Instant;
+use crate::version::Version;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
@@ -66,6 +67,8 @@ pub(super) struct Pending {
 pub(super) struct Conn {
     pub(super) id: ConnId,
     pub(super) server: ServerId,
+    /// Whether it speaks RESP3.
+    pub(super) is_resp3: bool,
     pub(super) state: ConnState,
     /// Since when it is being opened.
     pub(super) opening: Instant,
@@ -95,6 +98,8 @@ pub(super) struct Conn {
     /// The start of a reply.
     pub(super) input: Buffer,
     pub(super) need: usize,
+    /// How much of it was scanned.
+    pub(super) scan: Scan,
     /// The estimated size of the next reply.
     pub(super) reply_guess: usize,
     /// Bytes of a refused value that are still to come.
@@ -141,10 +146,11 @@ impl Pending {
 }
 
 impl Conn {
-    pub(super) fn new(id: ConnId, server: ServerId) -> Self {
+    pub(super) fn new(id: ConnId, server: ServerId, is_resp3: bool) -> Self {
         Self {
             id,
             server,
+            is_resp3,
             state: ConnState::Closed,
             opening: Instant::default(),
             greeting_left: 0,
@@ -161,6 +167,7 @@ impl Conn {
             unsent_bytes: 0,
             input: Buffer::default(),
             need: 0,
+            scan: Scan::default(),
             reply_guess: 0,
             skip: 0,
             wanted: false,
@@ -309,10 +316,10 @@ impl Servers {
     }
 
     /// The bytes to be written next.
-    pub(super) fn output(&self, shared: &Shared, id: ConnId) -> &[u8] {
+    pub(super) fn output<'a>(&'a self, shared: &'a Shared, id: ConnId) -> &'a [u8] {
         let conn = &self[id];
         if conn.greeting_left > 0 {
-            let greeting = shared.options.protocol.greeting();
+            let greeting = &shared.greetings[usize::from(conn.is_resp3)];
             return &greeting[greeting.len() - conn.greeting_left..];
         }
         if conn.state == ConnState::Open { conn.out.as_slice() } else { b"" }
@@ -428,6 +435,7 @@ impl Servers {
         conn.unsent = 0;
         conn.unsent_bytes = 0;
         conn.need = 0;
+        conn.scan = Scan::default();
         conn.greeting_left = 0;
         conn.reply_guess = 0;
         conn.skip = 0;

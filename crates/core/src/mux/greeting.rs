@@ -8,11 +8,12 @@ use super::conn::{ConnState, Pending};
 use super::failure::Blame;
 use super::id::ConnId;
 use super::server::{Answers, Servers};
-use super::{Mux, Shared};
+use super::{Mux, Options, Shared};
 use crate::error::ServerError;
-use crate::memcache::{Greeting, Needs, Version};
-use crate::message::Outcome;
+use crate::memcache::Needs;
+use crate::message::{Greeting, Outcome};
 use crate::time::Instant;
+use crate::version::Version;
 use core::mem;
 
 impl Mux {
@@ -27,7 +28,7 @@ impl Servers {
     pub(super) fn greet(&mut self, shared: &Shared, id: ConnId, now: Instant) {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Greeting;
-        conn.greeting_left = shared.options.protocol.greeting().len();
+        conn.greeting_left = shared.greetings[usize::from(conn.is_resp3)].len();
         let took = now.nanos_since(conn.opening);
         self.all[conn.server.index()].stats.more.connect_time.record(took);
         self.mark(id);
@@ -43,10 +44,15 @@ impl Servers {
     ) {
         let conn = &mut self.conns[id.index()];
         conn.input.tail(&mut shared.spares).extend_from_slice(bytes);
-        match shared.options.protocol.parse_greeting(conn.input.as_slice()) {
+        let Options { protocol, redis, .. } = &shared.options;
+        match protocol.parse_greeting(conn.input.as_slice(), redis) {
             Greeting::Partial => {}
             Greeting::Full => {
                 let why = (ServerError::Full, Blame::Server);
+                self.abort_conn((shared, answers), id, why, now);
+            }
+            Greeting::Refused(error) => {
+                let why = (error, Blame::Server);
                 self.abort_conn((shared, answers), id, why, now);
             }
             Greeting::Mismatch => self.give_up((shared, answers), id, Blame::Server, now),

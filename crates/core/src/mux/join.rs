@@ -12,6 +12,7 @@ use crate::error::ServerError;
 use crate::memcache::Head;
 use crate::message::{Many, Merge, Response};
 use crate::protocol::Protocol;
+use crate::redis::{Elements, Merged, is_null};
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Join {
     pub(super) fragments: Vec<Fragment>,
     /// The values as they came, with their headers.
     values: Vec<u8>,
+    /// What has come of replies that are merged as a whole.
+    merged: Merged,
     /// How many keys have a value.
     found: usize,
     /// How many keys were compared without a match.
@@ -64,6 +67,9 @@ const UNBOUNDED: usize = usize::MAX;
 /// Bytes kept for the end of a fragment's line, and for a number that takes the place of a shorter
 /// word.
 const HEAD_SPARE: usize = 24;
+
+/// Bytes that a reply takes besides its values, at least.
+const END_SPARE: usize = 16;
 
 /// Why a request can't be split.
 pub(super) enum SplitError {
@@ -101,6 +107,7 @@ impl Join {
             text: Vec::new(),
             fragments: Vec::new(),
             values: Vec::new(),
+            merged: Merged::default(),
             found: 0,
             steps: 0,
             waiting: 0,
@@ -125,16 +132,16 @@ impl Join {
         let mut rest = many.keys;
         while !rest.is_empty() {
             let start = separator + many.keys.len() - rest.len();
-            let (key, others) = protocol.next_key(rest).ok_or(SplitError::BadKey)?;
-            rest = others;
+            let part = protocol.next_part(rest, many.step).ok_or(SplitError::BadKey)?;
+            rest = part.rest;
             let index = self.keys.len();
             if index == keys_max {
                 return Err(SplitError::TooManyKeys);
             }
-            let end = start + key.len();
+            let end = start + part.bytes.len();
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let next_number = self.fragments.len();
-            let (conn, number) = fragment_of(key, next_number)?;
+            let (conn, number) = fragment_of(part.key, next_number)?;
             if number == next_number {
                 self.add_fragment(conn, index);
             } else {
@@ -198,15 +205,49 @@ impl Join {
     }
 
     /// Appends a fragment's request.
-    pub(super) fn write_fragment(&self, number: u32, head: Head<'_>, out: &mut Vec<u8>) {
+    pub(super) fn write_fragment(
+        &self,
+        number: u32,
+        (head, step): (Head<'_>, usize),
+        out: &mut Vec<u8>,
+    ) {
         let separator = self.protocol.separator_len();
+        let keys = self.keys_of(number).map(|key| &self.text[key.start - separator..key.end]);
+        self.protocol.write_fragment(head, step, keys, out);
+    }
+
+    /// The keys of a fragment, in the order of the request.
+    fn keys_of(&self, number: u32) -> impl Iterator<Item = &Key> + Clone {
+        let first = self.keys.get(self.fragments[number as usize].first);
+        core::iter::successors(first, |key| self.keys.get(key.next))
+    }
+
+    /// Whether the reply to a fragment can be merged with the others.
+    pub(super) fn fits(&self, protocol: Protocol, number: u32, reply: &[u8]) -> bool {
+        self.merge != Merge::InOrder
+            || self.keys.is_empty()
+            || protocol.fits(self.merge, reply, self.keys_of(number).count())
+    }
+
+    /// Whether replies to fragments are kept as a whole, not value by value.
+    pub(super) fn keeps_replies(&self) -> bool {
+        !matches!(self.merge, Merge::ByKey | Merge::AllOk) && !self.has_failed()
+    }
+
+    /// Takes the whole reply to a fragment.
+    pub(super) fn take_reply(&mut self, number: u32, reply: &[u8]) {
+        if self.merge != Merge::InOrder {
+            return self.merged.add(self.merge, reply);
+        }
         let mut index = self.fragments[number as usize].first;
-        let keys = core::iter::from_fn(|| {
-            let key = self.keys.get(index)?;
+        for value in Elements::of(reply) {
+            let Some(key) = self.keys.get_mut(index) else { break };
+            key.value_start = self.values.len();
+            self.values.extend_from_slice(value);
+            key.value_end = self.values.len();
             index = key.next;
-            Some(&self.text[key.start - separator..key.end])
-        });
-        self.protocol.write_fragment(head, keys, out);
+            self.found += usize::from(!is_null(value));
+        }
     }
 
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
@@ -295,7 +336,7 @@ impl Join {
 
     /// Bytes of values held.
     pub(super) fn held(&self) -> usize {
-        self.values.len()
+        self.values.len() + self.merged.held()
     }
 
     /// Notes that a fragment is answered. True when it was the last.
@@ -315,6 +356,7 @@ impl Join {
     pub(super) fn overflow(&mut self, line: &[u8]) {
         self.fail(line);
         self.values = Vec::new();
+        self.merged.clear();
     }
 
     /// Forgets what was asked for as well, as nobody wants the answer: the keys of a request may take
@@ -334,12 +376,12 @@ impl Join {
         if self.has_failed() {
             return out.extend_from_slice(&self.error);
         }
-        let end = self.protocol.end_of(self.merge);
-        out.reserve(self.values.len() + end.len());
+        out.reserve(self.values.len() + END_SPARE);
+        self.protocol.write_start(self.merge, self.keys.len(), out);
         for key in self.keys.iter().filter(|key| key.value_end > 0) {
             out.extend_from_slice(&self.values[key.value_start..key.value_end]);
         }
-        out.extend_from_slice(end);
+        self.protocol.write_end(self.merge, &self.merged, out);
     }
 
     /// How many keys were asked for and how many had a value.
@@ -352,6 +394,7 @@ impl Join {
         self.text.clear();
         self.fragments.clear();
         self.values.clear();
+        self.merged.clear();
         self.error.clear();
         self.found = 0;
         self.steps = 0;

@@ -10,7 +10,7 @@ use super::request::Intake;
 use super::server::Servers;
 use super::{Mux, Shared, next_guess};
 use crate::buffer::Buffer;
-use crate::memcache::Wire;
+use crate::message::Wire;
 use crate::spares::SMALL_MAX;
 use alloc::vec::Vec;
 

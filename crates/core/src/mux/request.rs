@@ -6,15 +6,16 @@
 
 use super::backpressure::Hold;
 use super::conn::Pending;
-use super::id::ClientId;
+use super::id::{ClientId, ConnId, ServerId};
 use super::join::{Join, SplitError};
 use super::slots::State;
 use super::waiter::Waiter;
-use super::{Event, Mux};
+use super::{Event, Mux, Options};
 use crate::error::ServerError;
 use crate::memcache::KeyRoom;
-use crate::message::{All, Class, Expect, Limit, Many, Merge, One, Request};
+use crate::message::{All, Class, Cursor, Expect, Group, Limit, Many, Merge, One, Request};
 use crate::protocol::Refusal;
+use crate::redis::command::Permission;
 use crate::route::Plan;
 use crate::spares::LARGE;
 use crate::stats::Counter;
@@ -41,7 +42,9 @@ impl Mux {
         self.servers.return_due(&mut self.shared, now);
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
+            Request::Group(group) => self.take_group(id, group, now),
             Request::Many(many) => self.take_many(id, many, now),
+            Request::Cursor(cursor) => self.take_cursor(id, cursor, now),
             Request::All(all) => self.take_all(id, all, now),
             Request::Barrier(answer) => self.take_barrier(id, answer),
             Request::Answer(answer) => self.answer_at_once(id, answer),
@@ -64,7 +67,8 @@ impl Mux {
                 self.clients.end_input(&mut self.shared, id);
                 Intake::Closed
             }
-            Request::Quit => {
+            Request::Quit(answer) => {
+                self.clients.answer_here(&mut self.shared, id, answer);
                 self.clients.end_input(&mut self.shared, id);
                 Intake::Closed
             }
@@ -98,7 +102,7 @@ impl Mux {
 
     /// A barrier is answered once nothing of its client is on its way, and what comes after it is
     /// not looked at before.
-    fn take_barrier(&mut self, id: ClientId, answer: &'static [u8]) -> Intake {
+    fn take_barrier(&mut self, id: ClientId, answer: &[u8]) -> Intake {
         let client = &self.clients[id];
         if client.silent == 0 && client.queue.head().is_none() {
             return self.answer_at_once(id, answer);
@@ -130,7 +134,7 @@ impl Mux {
     #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let conn = match self.servers.routes.plan(key) {
-            Plan::To(server) => self.servers.lane(&self.shared, id.index(), server),
+            Plan::To(server) => self.lane(id, server),
             Plan::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 return Intake::Accepted;
@@ -161,13 +165,14 @@ impl Mux {
 
     /// Splits, plans and queues a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
-        let mut join = self.clients.joins.begin(Merge::ByKey, self.shared.options.protocol);
+        let mut join = self.clients.joins.begin(many.merge, self.shared.options.protocol);
+        let is_resp3 = self.clients[id].session.is_resp3();
         self.clients.next_request += 1;
         let request = self.clients.next_request;
         let keys_max = self.shared.options.limits.keys_max;
         let split = join.split(many, keys_max, |key, next_number| {
             let conn = match self.servers.routes.plan(key) {
-                Plan::To(server) => self.servers.lane(&self.shared, id.index(), server),
+                Plan::To(server) => self.servers.lane(&self.shared, (id.index(), is_resp3), server),
                 Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
             };
             let number = self.servers[conn].fragment_in(request, next_number);
@@ -184,7 +189,7 @@ impl Mux {
                 self.clients[id].overhead += join.table_bytes();
                 join.slot = slot;
                 self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
-                    join.write_fragment(number, many.head, out);
+                    join.write_fragment(number, (many.head, many.step), out);
                 });
                 self.clients.account(&mut self.shared, id);
                 return Intake::Accepted;
@@ -208,27 +213,87 @@ impl Mux {
 
     /// Queues a request for all servers.
     fn take_all(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
-        if !self.shared.options.allow_flush {
-            let refusal = self.shared.options.protocol.refusal(Refusal::Flush);
+        let Options { protocol, allow_flush, redis, .. } = &self.shared.options;
+        let (protocol, refusal) = (
+            *protocol,
+            match all.permission {
+                Permission::Flush if !allow_flush => Some(Refusal::Flush),
+                Permission::Keys if !redis.allow_keys => Some(Refusal::Keys),
+                _ => None,
+            },
+        );
+        if let Some(refusal) = refusal {
+            let refusal = protocol.refusal(refusal);
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
-        let mut join = self.clients.joins.begin(Merge::AllOk, self.shared.options.protocol);
+        let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
-            let conn =
-                self.servers.lane(&self.shared, id.index(), self.servers.routes.members()[index]);
+            let conn = self.lane(id, self.servers.routes.members()[index]);
             if self.must_wait(conn) {
                 self.clients.joins.reuse(join);
                 return self.wait_for(id, conn, all.expect, now);
             }
             join.add_keyless(conn);
         }
-        self.shared.stats.cmd_flush.add(1);
+        if all.permission == Permission::Flush {
+            self.shared.stats.cmd_flush.add(1);
+        }
         let slot = self.clients.new_slot(&mut self.shared, id, 1, all.expect);
         join.slot = slot;
         self.send_fragments((all.expect, Class::Other), join, now, |_, _, out| {
             all.wire.write(out);
         });
         Intake::Accepted
+    }
+
+    /// Queues a request for the server that the client's cursor names.
+    fn take_cursor(&mut self, id: ClientId, cursor: &Cursor<'_>, now: Instant) -> Intake {
+        let protocol = self.shared.options.protocol;
+        let servers = self.servers.routes.members().len();
+        let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
+        let server = usize::try_from(server).expect("less than a usize");
+        let conn = self.lane(id, self.servers.routes.members()[server]);
+        if self.must_wait(conn) {
+            return self.wait_for(id, conn, cursor.expect, now);
+        }
+        let mut join = self.clients.joins.begin(Merge::Cursor { server, servers }, protocol);
+        join.add_keyless(conn);
+        join.slot = self.clients.new_slot(&mut self.shared, id, 1, cursor.expect);
+        self.send_fragments((cursor.expect, cursor.class), join, now, |_, _, out| {
+            protocol.write_cursor((cursor.before, cursor.after), own, out);
+        });
+        Intake::Accepted
+    }
+
+    /// Queues a request with several keys, or none, for the one server that has all of them.
+    fn take_group(&mut self, id: ClientId, group: &Group<'_>, now: Instant) -> Intake {
+        let is_alone = self.servers.routes.members().len() == 1;
+        if let Some(error) = group.alone.filter(|_| !is_alone) {
+            return self.refuse_group(id, error);
+        }
+        let keys =
+            if is_alone || self.shared.options.redis.first_key { None } else { Some(group.others) };
+        let Plan::To(first) = self.servers.routes.plan(group.one.key) else {
+            return self.take_one(id, &group.one, now);
+        };
+        let mut others = keys.into_iter().flatten();
+        if others.any(|key| self.servers.routes.plan(key) != Plan::To(first)) {
+            let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
+            return self.refuse_group(id, error);
+        }
+        self.take_one(id, &group.one, now)
+    }
+
+    fn refuse_group(&mut self, id: ClientId, error: &[u8]) -> Intake {
+        self.refuse(id, error, Limit::Grammar);
+        Intake::Accepted
+    }
+
+    /// The connection over which a client asks a server.
+    #[inline(always)]
+    fn lane(&self, id: ClientId, server: ServerId) -> ConnId {
+        let is_resp3 = self.clients[id].session.is_resp3();
+        self.servers.lane(&self.shared, (id.index(), is_resp3), server)
     }
 
     fn send_fragments(

@@ -15,7 +15,7 @@ use super::waiter::Waiter;
 use super::{Event, Mux, Options, Shared};
 use crate::buffer::Buffer;
 use crate::error::ServerError;
-use crate::message::{Outcome, Response};
+use crate::message::{Outcome, Response, Scan};
 use crate::protocol::Refusal;
 use crate::spares::LARGE;
 use crate::time::Instant;
@@ -125,9 +125,12 @@ impl Servers {
         let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
         let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
-        match self.parse_head(shared, id, &pending, input.as_slice()) {
+        let mut scan = conn.scan;
+        let parsed = self.parse_head(shared, (id, &mut scan), &pending, input.as_slice());
+        match parsed {
             Response::Whole { len, outcome } => match input.split_large(len, &mut shared.spares) {
                 Ok((reply, rest)) => {
+                    self.conns[id.index()].scan = scan;
                     self.finish((shared, answers), id, &pending, (outcome, reply), now);
                     rest
                 }
@@ -139,11 +142,17 @@ impl Servers {
 
     /// What stands at the head of a connection's bytes, which answers `pending`.
     #[inline]
-    fn parse_head(&self, shared: &Shared, id: ConnId, pending: &Pending, bytes: &[u8]) -> Response {
+    fn parse_head(
+        &self,
+        shared: &Shared,
+        (id, scan): (ConnId, &mut Scan),
+        pending: &Pending,
+        bytes: &[u8],
+    ) -> Response {
         let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
         let echo = echo.split_at(pending.echo.0.into());
         let Options { protocol, limits, .. } = &shared.options;
-        protocol.parse_reply(bytes, pending.expect, echo, limits.item_size_max)
+        protocol.parse_reply(bytes, pending.expect, echo, scan, limits.item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
@@ -156,7 +165,9 @@ impl Servers {
         now: Instant,
     ) -> usize {
         let mut used = 0;
-        self.conns[id.index()].need = 0;
+        let conn = &mut self.conns[id.index()];
+        conn.need = 0;
+        let mut scan = mem::take(&mut conn.scan);
         loop {
             let conn = &mut self.conns[id.index()];
             let skipped = conn.skip.min(bytes.len() - used);
@@ -166,8 +177,20 @@ impl Servers {
                 break;
             }
             let Some(pending) = conn.oldest_asked() else {
-                self.give_up((shared, answers), id, Blame::Nobody, now);
-                return bytes.len();
+                match take_unasked(shared, &mut scan, &bytes[used..]) {
+                    Response::Unasked(len) => {
+                        used += len;
+                        continue;
+                    }
+                    Response::Partial(need) => {
+                        (conn.need, conn.scan) = (need, scan);
+                        break;
+                    }
+                    _ => {
+                        self.give_up((shared, answers), id, Blame::Nobody, now);
+                        return bytes.len();
+                    }
+                }
             };
             if shared.options.protocol.has_values(pending.expect) {
                 let Some(len) = self.take_values((shared, answers), id, &pending, &bytes[used..])
@@ -178,8 +201,12 @@ impl Servers {
                 used += len;
             }
             let rest = &bytes[used..];
-            match self.parse_head(shared, id, &pending, rest) {
+            match self.parse_head(shared, (id, &mut scan), &pending, rest) {
                 Response::Whole { len, outcome } => {
+                    if !answers.fits(shared, &pending, &rest[..len]) {
+                        self.give_up((shared, answers), id, Blame::Server, now);
+                        return bytes.len();
+                    }
                     self.finish((shared, answers), id, &pending, (outcome, &rest[..len]), now);
                     used += len;
                 }
@@ -188,8 +215,19 @@ impl Servers {
                     self.skip_value((shared, answers), id, &pending, (len - here, now));
                     used += here;
                 }
+                Response::Excess { len, is_last } => {
+                    self.drop_reply((shared, answers), id, &pending, (len, is_last, now));
+                    used += len;
+                    if !is_last {
+                        let conn = &mut self.conns[id.index()];
+                        (conn.need, conn.scan) = (rest.len() - len + 1, scan);
+                        break;
+                    }
+                }
+                Response::Unasked(len) => used += len,
                 Response::Partial(need) => {
-                    self.conns[id.index()].need = need;
+                    let conn = &mut self.conns[id.index()];
+                    (conn.need, conn.scan) = (need, scan);
                     break;
                 }
                 Response::Value { .. } | Response::Mismatch => {
@@ -220,6 +258,32 @@ impl Servers {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
             }
+        }
+    }
+
+    /// Drops `len` bytes of a reply that is too large to be kept. Whoever waits for the reply is told
+    /// at once; what is left of it comes for nobody.
+    #[cold]
+    fn drop_reply(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        pending: &Pending,
+        (len, is_last, now): (usize, bool, Instant),
+    ) {
+        let server = self.conns[id.index()].server.index();
+        self.all[server].stats.response_bytes.add(len as u64);
+        if pending.waiter != Waiter::Nobody {
+            shared.stats.limit_item_size.add(1);
+            let error = shared.options.protocol.refusal(Refusal::TooLarge);
+            if let Some(oldest) = self.conns[id.index()].pending.front_mut() {
+                oldest.waiter = Waiter::Nobody;
+            }
+            answers.complete(shared, pending, Outcome::Error, error);
+        }
+        if is_last {
+            let nobody = Pending { waiter: Waiter::Nobody, ..*pending };
+            self.finish((shared, answers), id, &nobody, (Outcome::Error, &b""[..]), now);
         }
     }
 
@@ -262,13 +326,24 @@ impl Servers {
             stats.more.server_time[pending.class.label()].record(took);
         }
         // A late answer is none that was forwarded.
-        if pending.waiter != Waiter::Nobody {
+        if pending.waiter != Waiter::Nobody && outcome != Outcome::Loading {
             server.health.note_success();
+        }
+        if outcome == Outcome::Loading {
+            self.note_loading(shared, id, now);
         }
         answers.complete(shared, pending, outcome, reply);
         if self.leaving > 0 {
             self.retire_if_idle(shared, id);
         }
+    }
+
+    /// A server that loads its data is not ready to serve.
+    #[cold]
+    fn note_loading(&mut self, shared: &mut Shared, id: ConnId, now: Instant) {
+        let server = self.conns[id.index()].server;
+        self.all[server.index()].stats.more.errors[ServerError::Loading as usize].add(1);
+        self.count_failure(shared, server, ServerError::Loading, now);
     }
 
     /// Takes the values of a fragment. `None` if the fragment did not ask for one of them.
@@ -302,4 +377,11 @@ impl Servers {
         shared.stats.desync_total.add(1);
         self.abort_conn((shared, answers), id, (ServerError::Desync, blame), now);
     }
+}
+
+/// What a server sends although nothing was asked.
+#[cold]
+fn take_unasked(shared: &Shared, scan: &mut Scan, bytes: &[u8]) -> Response {
+    let Options { protocol, limits, .. } = &shared.options;
+    protocol.parse_unasked(bytes, scan, limits.item_size_max)
 }

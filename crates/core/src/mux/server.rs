@@ -48,6 +48,9 @@ pub(super) trait Answers {
         reply: impl Reply,
     );
 
+    /// Whether a reply fits the request that it answers, as far as only who asked can tell.
+    fn fits(&mut self, shared: &Shared, pending: &Pending, reply: &[u8]) -> bool;
+
     /// Takes the values of a fragment at the head of `bytes`. Says how many bytes they were; none if
     /// the fragment did not ask for one of them.
     fn take_values(
@@ -192,7 +195,7 @@ impl Servers {
         let id = ServerId::new(self.all.next(), shared.next_generation());
         self.all.insert(Server {
             name: name.into(),
-            conns: shared.options.server_connections,
+            conns: shared.lanes,
             health: Health::default(),
             is_down: false,
             is_leaving: false,
@@ -201,7 +204,8 @@ impl Servers {
         for place in Self::conns_of(shared, id) {
             let conn = ConnId::new(place, shared.next_generation());
             self.conn_ids.push(conn);
-            let conn = Conn::new(conn, id);
+            let is_resp3 = place % shared.lanes >= shared.options.server_connections;
+            let conn = Conn::new(conn, id, is_resp3);
             match self.conns.get_mut(place) {
                 Some(gone) => *gone = conn,
                 None => self.conns.push(conn),
@@ -212,7 +216,7 @@ impl Servers {
 
     /// The places of a server's connections.
     pub(super) fn conns_of(shared: &Shared, id: ServerId) -> Range<usize> {
-        let lanes = shared.options.server_connections;
+        let lanes = shared.lanes;
         id.index() * lanes..(id.index() + 1) * lanes
     }
 
@@ -247,10 +251,16 @@ impl Servers {
     /// The connection to a server for who asks, given by a number: always the same one, so that what
     /// somebody asks of the server stays in order whatever `server_connections` is.
     #[inline(always)]
-    pub(super) fn lane(&self, shared: &Shared, asker: usize, server: ServerId) -> ConnId {
+    pub(super) fn lane(
+        &self,
+        shared: &Shared,
+        (asker, is_resp3): (usize, bool),
+        server: ServerId,
+    ) -> ConnId {
         let lanes = shared.options.server_connections;
         let lane = if lanes == 1 { 0 } else { asker % lanes };
-        self.conns[server.index() * lanes + lane].id
+        let lane = if is_resp3 { lane + lanes } else { lane };
+        self.conns[server.index() * shared.lanes + lane].id
     }
 
     /// The next connection that needs its socket looked after.
@@ -325,12 +335,12 @@ impl Servers {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::message::{Parsed, Request};
+    use crate::message::{Parsed, Request, Scan};
     use crate::mux::Options;
     use crate::mux::id::ClientId;
     use crate::mux::slots::{Slots, State};
     use crate::mux::waiter::Waiter;
-    use crate::protocol::Protocol;
+    use crate::protocol::{Protocol, Room};
     use crate::ring::{Distribution, Hash, Member};
     use crate::route::Plan;
     use crate::stats::PoolStats;
@@ -346,6 +356,10 @@ mod tests {
     impl Answers for Program {
         fn complete(&mut self, _: &mut Shared, _: &Pending, outcome: Outcome, reply: impl Reply) {
             self.replies.push((outcome, reply.bytes().to_vec()));
+        }
+
+        fn fits(&mut self, _: &Shared, _: &Pending, _: &[u8]) -> bool {
+            true
         }
 
         fn take_values(&mut self, _: &mut Shared, _: (JoinId, u32), _: &[u8]) -> Option<usize> {
@@ -366,6 +380,7 @@ mod tests {
             ejection: None,
             server_connections: 1,
             allow_flush: false,
+            redis: Arc::default(),
             limits: Limits::default(),
             epoch: Duration::ZERO,
         };
@@ -375,14 +390,16 @@ mod tests {
 
     /// Queues a request for the server of its key.
     fn ask(servers: &mut Servers, shared: &mut Shared, request: &[u8], now: Instant) -> ConnId {
-        let Options { protocol, limits, .. } = shared.options;
-        let Parsed::Request(Request::One(one), _) = protocol.parse_request(request, 0, &limits)
-        else {
+        let Options { protocol, limits, redis, .. } = &shared.options;
+        let (mut scan, mut room) = (Scan::default(), Room::default());
+        let mut session = protocol.open_session(redis, 0);
+        let parsed = protocol.parse_request(request, &mut scan, &mut session, limits, &mut room);
+        let Parsed::Request(Request::One(one), _) = parsed else {
             panic!("not one request of one key");
         };
         let key = protocol.plain_key(&one).unwrap();
         let Plan::To(server) = servers.routes.plan(key) else { panic!("no server") };
-        let conn = servers.lane(shared, 0, server);
+        let conn = servers.lane(shared, (0, false), server);
         let ticket = Slots::default().insert(ClientId::new(0, 0), 1, State::Waiting);
         let pending = Pending::new(Waiter::Slot(ticket), one.expect, one.class, now);
         servers.send(shared, conn, pending, (key, b""), |out| one.wire.write(out));

@@ -38,10 +38,21 @@ impl Answers for Clients {
     ) {
         match pending.waiter {
             Waiter::Slot(slot) => self.complete_slot(shared, slot, pending, (outcome, reply)),
-            Waiter::Fragment(join, _) => {
-                self.complete_fragment(shared, join, pending.class, (outcome, reply.bytes()));
+            Waiter::Fragment(join, number) => {
+                let reply = (outcome, reply.bytes());
+                self.complete_fragment(shared, (join, number), pending.class, reply);
             }
             Waiter::Nobody => {}
+        }
+    }
+
+    #[inline]
+    fn fits(&mut self, shared: &Shared, pending: &Pending, reply: &[u8]) -> bool {
+        match pending.waiter {
+            Waiter::Fragment(join, number) => {
+                self.joins.join(join).fits(shared.options.protocol, number, reply)
+            }
+            Waiter::Slot(_) | Waiter::Nobody => true,
         }
     }
 
@@ -57,20 +68,7 @@ impl Answers for Clients {
         let join = self.joins.join(id);
         let before = join.held();
         let taken = join.take_values(number, bytes, limits.item_size_max);
-        let after = join.held();
-        let refusal = shared.options.protocol.refusal(Refusal::Backlog);
-        let Some(id_of_client) = client else {
-            join.overflow(refusal);
-            return taken;
-        };
-        let client = &mut self.list[id_of_client.index()];
-        client.held_bytes = client.held_bytes - before + after;
-        if client.backlog() > limits.client_backlog_max && after > 0 {
-            client.held_bytes -= after;
-            join.overflow(refusal);
-            shared.stats.limit_client_backlog.add(1);
-        }
-        self.account(shared, id_of_client);
+        self.note_held(shared, id, client, before);
         taken
     }
 
@@ -106,19 +104,55 @@ impl Clients {
     fn complete_fragment(
         &mut self,
         shared: &mut Shared,
-        id: JoinId,
+        (id, number): (JoinId, u32),
         class: Class,
         (outcome, reply): (Outcome, &[u8]),
     ) {
         let join = self.joins.join(id);
-        if outcome == Outcome::Error {
+        if outcome.is_error() {
             join.fail(reply);
+        } else if join.keeps_replies() {
+            self.keep_reply(shared, (id, number), reply);
         }
+        let join = self.joins.join(id);
         if join.finish_fragment() {
             let join = self.joins.remove(id);
             self.complete_join(shared, &join, class);
             self.joins.reuse(join);
         }
+    }
+
+    /// Keeps the reply to a fragment until those to the others are here.
+    fn keep_reply(&mut self, shared: &mut Shared, (id, number): (JoinId, u32), reply: &[u8]) {
+        let slot = self.joins.join(id).slot;
+        let client = self.waiting_client(slot);
+        let join = self.joins.join(id);
+        let before = join.held();
+        join.take_reply(number, reply);
+        self.note_held(shared, id, client, before);
+    }
+
+    /// Counts what a join holds for its client; it held `before` bytes. Nothing more is kept if there
+    /// is no client, or if it is too much.
+    fn note_held(
+        &mut self,
+        shared: &mut Shared,
+        id: JoinId,
+        client: Option<ClientId>,
+        before: usize,
+    ) {
+        let join = self.joins.join(id);
+        let after = join.held();
+        let refusal = shared.options.protocol.refusal(Refusal::Backlog);
+        let Some(id) = client else { return join.overflow(refusal) };
+        let client = &mut self.list[id.index()];
+        client.held_bytes = client.held_bytes - before + after;
+        if client.backlog() > shared.options.limits.client_backlog_max && after > 0 {
+            client.held_bytes -= after;
+            join.overflow(refusal);
+            shared.stats.limit_client_backlog.add(1);
+        }
+        self.account(shared, id);
     }
 
     /// All fragments of a request have ended.

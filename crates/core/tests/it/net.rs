@@ -25,6 +25,7 @@ pub(crate) fn options() -> Options {
         timeout: Some(Duration::from_millis(TIMEOUT_MS)),
         server_connections: 1,
         allow_flush: true,
+        redis: Arc::default(),
         limits: Limits::default(),
         epoch: Duration::ZERO,
     }

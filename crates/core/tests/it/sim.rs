@@ -163,6 +163,7 @@ impl World {
             timeout: plan.errors.then_some(TIMEOUT),
             server_connections: plan.server_connections,
             allow_flush: true,
+            redis: Arc::default(),
             limits: plan.limits,
             epoch: Duration::ZERO,
         };

@@ -327,8 +327,8 @@ fn what_needs_no_server_or_any() {
         (b"shutdown\r\n", Request::Answer(b"ERROR: shutdown not enabled\r\n")),
         (b"shutdown now\r\n", Request::Answer(b"ERROR: shutdown not enabled\r\n")),
         (b"gat 0\r\n", Request::Answer(b"END\r\n")),
-        (b"quit\r\n", Request::Quit),
-        (b" quit now\n", Request::Quit),
+        (b"quit\r\n", Request::Quit(b"")),
+        (b" quit now\n", Request::Quit(b"")),
     ];
     for (input, expected) in table {
         assert_eq!(&request(input), expected, "{}", show(input));

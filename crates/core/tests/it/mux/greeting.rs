@@ -4,9 +4,9 @@ use super::{DESYNC, TIMED_OUT, hit};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
-use nuthatch_core::memcache::Version;
 use nuthatch_core::mux::Event;
 use nuthatch_core::time::Instant;
+use nuthatch_core::version::Version;
 use std::time::Duration;
 
 const NO_META: &str = "SERVER_ERROR the server of this key does not support meta commands: \

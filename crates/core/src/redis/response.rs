@@ -1,0 +1,134 @@
+//! Parses a reply: how long it is, and what it says.
+//!
+//! The one rule: a reply is used when it is complete, and only if a server may answer such a request so.
+
+use super::frame::{self, Scanned};
+use crate::message::{Class, Expect, Merge, Outcome, Outcomes, Response, Scan};
+
+/// The form of the reply to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Form {
+    /// Any: a value was read, unless it is null.
+    Read,
+    /// Any: something was changed, unless it is null.
+    Write,
+    /// Any: something was deleted, unless it is zero.
+    Delete,
+    /// An integer.
+    Integer,
+    /// An array.
+    Array,
+    /// Any value; several servers give the same.
+    Same,
+    /// A status.
+    Status,
+    /// As [`Form::Write`], but the server may wait before it answers.
+    Blocking,
+}
+
+impl Form {
+    const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Write,
+        Self::Delete,
+        Self::Integer,
+        Self::Array,
+        Self::Same,
+        Self::Status,
+        Self::Blocking,
+    ];
+
+    /// The form of the reply to a request of one server.
+    pub(super) fn of_class(class: Class) -> Self {
+        match class {
+            Class::Get | Class::GetAndTouch => Self::Read,
+            Class::Delete => Self::Delete,
+            _ => Self::Write,
+        }
+    }
+
+    /// The form of the reply to a part of a request whose replies are merged.
+    pub(super) fn of(merge: Merge) -> Self {
+        match merge {
+            Merge::Sum => Self::Integer,
+            Merge::InOrder | Merge::ByKey | Merge::Concat | Merge::Least | Merge::Cursor { .. } => {
+                Self::Array
+            }
+            Merge::AllOk => Self::Status,
+            Merge::Same | Merge::First => Self::Same,
+        }
+    }
+
+    /// As the multiplexer keeps it.
+    pub(super) fn expect(self) -> Expect {
+        Expect { kind: self as u8, hidden: Outcomes::NONE, waits: self == Self::Blocking }
+    }
+
+    fn from(expect: Expect) -> Self {
+        Self::ALL[usize::from(expect.kind)]
+    }
+
+    /// Whether a reply that begins with this byte may be of this form.
+    fn fits(self, kind: u8) -> bool {
+        match self {
+            Self::Integer => matches!(kind, b':' | b'-' | b'!'),
+            Self::Array => matches!(kind, b'*' | b'~' | b'-' | b'!'),
+            Self::Status => matches!(kind, b'+' | b'-' | b'!'),
+            Self::Read | Self::Write | Self::Delete | Self::Same | Self::Blocking => true,
+        }
+    }
+}
+
+/// Parses the reply at the start of a server's bytes.
+pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usize) -> Response {
+    let (is_new, is_cut) = (*scan == Scan::default(), scan.is_cut);
+    let is_push = !is_cut && input[0] == b'>';
+    if is_new && !is_push && !Form::from(expect).fits(input[0]) {
+        return Response::Mismatch;
+    }
+    match frame::scan(input, scan) {
+        Scanned::Whole(len) if is_push => Response::Unasked(len),
+        Scanned::Whole(len) if is_cut || len > reply_max => Response::Excess { len, is_last: true },
+        Scanned::Whole(len) => {
+            Response::Whole { len, outcome: outcome(Form::from(expect), &input[..len]) }
+        }
+        Scanned::Partial(need) if need > reply_max && is_push => Response::Mismatch,
+        Scanned::Partial(need) if need > reply_max => {
+            let len = frame::drop_scanned(input, scan);
+            scan.is_cut = true;
+            Response::Excess { len, is_last: false }
+        }
+        Scanned::Partial(need) => Response::Partial(need),
+        Scanned::Malformed => Response::Mismatch,
+    }
+}
+
+/// Parses what a server sends although nothing was asked: a push, or else it is a mismatch.
+pub fn parse_unasked(input: &[u8], scan: &mut Scan, reply_max: usize) -> Response {
+    if input[0] == b'>' {
+        parse_reply(input, Form::Write.expect(), scan, reply_max)
+    } else {
+        Response::Mismatch
+    }
+}
+
+/// What a complete reply says.
+#[inline]
+fn outcome(form: Form, reply: &[u8]) -> Outcome {
+    match (reply[0], form) {
+        (b'-', _) if reply.starts_with(b"-LOADING ") => Outcome::Loading,
+        (b'-' | b'!', _) => Outcome::Error,
+        (_, Form::Read) if is_null(reply) => Outcome::Miss,
+        (_, Form::Read) => Outcome::Hit,
+        (b':', Form::Delete) if reply == b":0\r\n" => Outcome::NotFound,
+        _ if is_null(reply) => Outcome::NotStored,
+        _ => Outcome::Success,
+    }
+}
+
+/// Whether a value is null, in RESP2 or RESP3.
+#[inline]
+pub fn is_null(value: &[u8]) -> bool {
+    matches!(value, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
+}

@@ -36,6 +36,8 @@ pub enum Request<'a> {
     Cursor(Cursor<'a>),
     /// A request for every server of the pool.
     All(All<'a>),
+    /// A request over a server connection for this client alone.
+    Dedicated(Dedicate<'a>),
     /// A request that is answered after all earlier requests are complete.
     Barrier(&'a [u8]),
     /// The proxy answers with these bytes; if there are none, there is no reply.
@@ -163,6 +165,49 @@ impl Wire<'_> {
     }
 }
 
+/// A request over a server connection for its client alone.
+#[derive(Debug, PartialEq)]
+pub struct Dedicate<'a> {
+    /// The request, with its first key. For [`Step::Reset`], the key is the answer.
+    pub one: One<'a>,
+    /// Its other keys, which must have the same server.
+    pub others: KeyList<'a>,
+    /// Whether it has a key.
+    pub has_key: bool,
+    /// The error in a pool of several servers, if only a pool of one server can answer.
+    pub alone: Option<&'a [u8]>,
+    /// What it does to the connection.
+    pub step: Step,
+}
+
+impl Dedicate<'_> {
+    /// The expected reply.
+    pub fn expect(&self) -> Expect {
+        self.one.expect
+    }
+}
+
+/// What a request does to the connection that its client alone uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Keys are watched (`WATCH`).
+    Watch,
+    /// No keys are watched any more (`UNWATCH`).
+    Unwatch,
+    /// A command of a transaction.
+    Queue,
+    /// The transaction ends (`EXEC`, `DISCARD`).
+    End,
+    /// The transaction ends without being carried out, because a command of it was refused.
+    Abort,
+    /// The server may wait before it answers.
+    Block,
+    /// Channels are subscribed to, or no longer.
+    Subscribe,
+    /// The client's connection becomes as a new one (`RESET`).
+    Reset,
+}
+
 /// A request that goes through the servers, one after the other, by a cursor.
 #[derive(Debug, PartialEq)]
 pub struct Cursor<'a> {
@@ -259,9 +304,14 @@ pub struct Expect {
     pub hidden: Outcomes,
     /// Whether the server may wait before it answers, so that there is no timeout.
     pub waits: bool,
+    /// How many values the reply has, one after the other; 0 if that is not known yet.
+    pub values: u16,
 }
 
 impl Expect {
+    /// Any reply.
+    pub const ANY: Self = Self { kind: 0, hidden: Outcomes::NONE, waits: false, values: 1 };
+
     /// Whether no outcome is sent to the client.
     pub fn is_silent(self) -> bool {
         self.hidden == Outcomes::ALL
@@ -317,6 +367,13 @@ pub struct Scan {
     pub is_odd: bool,
     /// Whether bytes at its start were dropped.
     pub is_cut: bool,
+}
+
+impl Scan {
+    /// One element is to come, and nothing is scanned.
+    pub const fn one() -> Self {
+        Self { at: 0, left: 1, body: 0, is_in_line: false, is_odd: false, is_cut: false }
+    }
 }
 
 /// A server's reply to the greeting.

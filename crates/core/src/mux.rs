@@ -82,6 +82,7 @@ mod backpressure;
 mod client;
 mod clients;
 mod conn;
+mod dedicated;
 mod failure;
 mod greeting;
 mod id;

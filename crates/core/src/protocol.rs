@@ -6,7 +6,9 @@
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Head, KeyRoom};
-use crate::message::{Expect, Greeting, KeyEncoding, KeyPart, Merge, One, Parsed, Response, Scan};
+use crate::message::{
+    Expect, Greeting, KeyEncoding, KeyPart, Merge, One, Parsed, Response, Scan, Step,
+};
 use crate::redis::{self, Settings};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -41,6 +43,50 @@ impl Session {
             Self::Redis(session) => session.is_resp3(),
         }
     }
+
+    /// Whether the client has something on a server connection of its own.
+    pub fn is_bound(&self) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.is_bound(),
+        }
+    }
+
+    /// Whether the client is in a transaction of which no server knows.
+    pub fn begins(&self) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.begins(),
+        }
+    }
+
+    /// Notes that a request was sent over a connection of the client's own.
+    pub fn note_step(&mut self, step: Step) {
+        if let Self::Redis(session) = self {
+            session.note_step(step);
+        }
+    }
+
+    /// Notes that a request was refused.
+    pub fn note_refused(&mut self) {
+        if let Self::Redis(session) = self {
+            session.note_refused();
+        }
+    }
+
+    /// Sees a reply on a connection of the client's own.
+    pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
+        if let Self::Redis(session) = self {
+            session.observe(expect, reply);
+        }
+    }
+
+    /// Makes the session that of a new client.
+    pub fn reset(&mut self) {
+        if let Self::Redis(session) = self {
+            session.reset();
+        }
+    }
 }
 
 /// Memory for what a parser writes instead of taking it from the client's bytes.
@@ -64,6 +110,12 @@ pub enum Refusal {
     Keys,
     /// The keys of the request have different servers.
     CrossShard,
+    /// The request has no key, and the pool several servers.
+    NoKey,
+    /// A command of the transaction was refused.
+    Aborted,
+    /// No connection is free for the client alone.
+    Dedicated,
 }
 
 impl Protocol {
@@ -178,10 +230,17 @@ impl Protocol {
     }
 
     /// Parses what a server sends although nothing was asked.
-    pub fn parse_unasked(self, input: &[u8], scan: &mut Scan, item_size_max: usize) -> Response {
+    /// `has_owner` says that the connection is for one client alone.
+    pub fn parse_unasked(
+        self,
+        input: &[u8],
+        scan: &mut Scan,
+        item_size_max: usize,
+        has_owner: bool,
+    ) -> Response {
         match self {
             Self::Memcache => Response::Mismatch,
-            Self::Redis => redis::parse_unasked(input, scan, item_size_max),
+            Self::Redis => redis::parse_unasked(input, scan, item_size_max, has_owner),
         }
     }
 
@@ -234,6 +293,14 @@ impl Protocol {
         }
     }
 
+    /// The requests that begin a transaction, and that end one without carrying it out.
+    pub const fn transaction(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Memcache => (b"", b""),
+            Self::Redis => (redis::MULTI, redis::DISCARD),
+        }
+    }
+
     /// Appends the greeting: the first requests on each server connection.
     pub fn write_greeting(self, settings: &Settings, is_resp3: bool, out: &mut Vec<u8>) {
         match self {
@@ -261,9 +328,15 @@ impl Protocol {
     /// The error for a request that the multiplexer refuses.
     pub const fn refusal(self, refusal: Refusal) -> &'static [u8] {
         match (self, refusal) {
-            (Self::Memcache, Refusal::BadKey | Refusal::Keys | Refusal::CrossShard) => {
-                memcache::BAD_LINE
-            }
+            (
+                Self::Memcache,
+                Refusal::BadKey
+                | Refusal::Keys
+                | Refusal::CrossShard
+                | Refusal::NoKey
+                | Refusal::Aborted
+                | Refusal::Dedicated,
+            ) => memcache::BAD_LINE,
             (Self::Memcache, Refusal::TooManyKeys) => memcache::TOO_MANY_KEYS,
             (Self::Memcache, Refusal::TooLarge) => memcache::TOO_LARGE,
             (Self::Memcache, Refusal::Backlog) => memcache::BACKLOG_ERROR,
@@ -275,6 +348,9 @@ impl Protocol {
             (Self::Redis, Refusal::Flush) => redis::FLUSH_REFUSED,
             (Self::Redis, Refusal::Keys) => redis::KEYS_REFUSED,
             (Self::Redis, Refusal::CrossShard) => redis::CROSS_SHARD,
+            (Self::Redis, Refusal::NoKey) => redis::NO_KEY,
+            (Self::Redis, Refusal::Aborted) => redis::ABORTED,
+            (Self::Redis, Refusal::Dedicated) => redis::NO_DEDICATED,
         }
     }
 }

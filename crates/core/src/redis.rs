@@ -9,7 +9,9 @@
 
 mod arguments;
 mod array;
+mod binding;
 pub mod command;
+mod dedicated;
 mod fragment;
 mod frame;
 mod greeting;
@@ -65,6 +67,25 @@ pub const CROSS_SHARD: &[u8] =
 
 /// The error for a fragment whose key can't be found in the request; the parser finds it first.
 pub const BAD_KEY: &[u8] = b"-ERR syntax error\r\n";
+
+/// The error for a transaction of which a command was refused.
+pub const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+
+/// The error for a command without keys that has no server.
+pub const NO_KEY: &[u8] =
+    b"-ERR no key says which server this is for: in a pool of several servers, the first command of a \
+      transaction needs a key\r\n";
+
+/// The error if there are `dedicated_connections_max` connections for clients' own use.
+pub const NO_DEDICATED: &[u8] =
+    b"-ERR no server connection is free for this client alone: dedicated_connections_max of this pool \
+      is reached\r\n";
+
+/// The request that begins a transaction.
+pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+
+/// The request that ends a transaction without carrying it out.
+pub const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
 
 const LINE_END: &[u8] = b"\r\n";
 

@@ -118,6 +118,8 @@ counters! {
         limit_server_queue,
         /// Clients closed because the worker's buffers reached `memory_max`.
         limit_memory,
+        /// Requests refused because of `dedicated_connections_max`.
+        limit_dedicated,
     }
     /// How requests ended.
     pub results: Results,

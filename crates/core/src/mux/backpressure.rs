@@ -30,6 +30,8 @@ pub(super) enum Hold {
     Server,
     /// The client asked for a barrier, and requests before it are on their way.
     Barrier,
+    /// The next request goes over another connection, and must not overtake those before it.
+    Replies,
     /// The client may go on, and stands in the list of those.
     Resumable,
     /// Likewise, and it is its turn at a server's queue.

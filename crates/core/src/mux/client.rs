@@ -5,7 +5,7 @@
 //! and nobody else notices.
 
 use super::backpressure::Hold;
-use super::id::ClientId;
+use super::id::{ClientId, ConnId};
 use super::request::Intake;
 use super::slots::Queue;
 use super::{Dirty, Mux, Options, next_guess};
@@ -34,6 +34,10 @@ pub(super) struct Client {
     pub(super) scan: Scan,
     /// What it has said about its connection.
     pub(super) session: Session,
+    /// The server connection that it alone uses.
+    pub(super) dedicated: Option<ConnId>,
+    /// Whether its requests on the way go over that one.
+    pub(super) is_on_dedicated: bool,
     /// What its next request may weigh, by experience; none if it is likely to be small.
     pub(super) request_guess: usize,
     /// How often it sent something else since.
@@ -82,6 +86,8 @@ impl Client {
             need: 0,
             scan: Scan::default(),
             session,
+            dedicated: None,
+            is_on_dedicated: false,
             request_guess: 0,
             small_reads: 0,
             skip: 0,
@@ -279,7 +285,11 @@ impl Mux {
 
     /// The client is gone, for whatever reason. What it asked for is thrown away when it comes.
     pub fn close_client(&mut self, id: ClientId) {
+        let dedicated = self.clients[id].dedicated.take();
         self.clients.close(&mut self.shared, id);
+        if let Some(conn) = dedicated {
+            self.servers.retire((&mut self.shared, &mut self.clients), conn);
+        }
     }
 
     /// Takes requests from what the client sent before.

@@ -4,7 +4,7 @@
 //! [`Pending`] behind the others, so that the order of one is the order of the other.
 
 use super::failure::Blame;
-use super::id::{ConnId, ServerId};
+use super::id::{ClientId, ConnId, ServerId};
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Dirty, Mux, Shared, next_guess};
@@ -69,6 +69,10 @@ pub(super) struct Conn {
     pub(super) server: ServerId,
     /// Whether it speaks RESP3.
     pub(super) is_resp3: bool,
+    /// Whether it is for one client alone.
+    pub(super) is_dedicated: bool,
+    /// The client that alone uses it now.
+    pub(super) owner: Option<ClientId>,
     pub(super) state: ConnState,
     /// Since when it is being opened.
     pub(super) opening: Instant,
@@ -151,6 +155,8 @@ impl Conn {
             id,
             server,
             is_resp3,
+            is_dedicated: false,
+            owner: None,
             state: ConnState::Closed,
             opening: Instant::default(),
             greeting_left: 0,
@@ -275,7 +281,7 @@ impl Mux {
     pub fn preconnect(&mut self) {
         for index in 0..self.servers.routes.members().len() {
             let server = self.servers.routes.members()[index];
-            let id = self.servers.conns[Servers::conns_of(&self.shared, server).start].id;
+            let id = self.servers.conns[self.servers.conns_of(&self.shared, server).start].id;
             self.servers[id].wanted = true;
             self.servers.mark(id);
         }

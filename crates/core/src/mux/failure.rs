@@ -114,6 +114,7 @@ impl Servers {
         }
         self.conns[id.index()].pending = pending;
         self.clear_conn(shared, id);
+        self.lose_dedicated((shared, answers), id);
         self.mark(id);
         self.retire_if_idle(shared, id);
     }
@@ -130,7 +131,8 @@ impl Servers {
             let id = self.conn_ids[index];
             self.expire((shared, answers), id, now);
             let conn = &self.conns[id.index()];
-            let next = conn.pending.get(conn.expired).map(|next| deadline(shared, next));
+            let next = conn.pending.get(conn.expired).filter(|next| !next.expect.waits);
+            let next = next.map(|next| deadline(shared, next));
             let late = conn.pending.front().filter(|_| conn.expired > 0);
             let failure =
                 late.filter(|_| !conn.is_blamed).map(|late| standstill(shared, conn, late, 1));
@@ -149,7 +151,7 @@ impl Servers {
         loop {
             let conn = &self.conns[id.index()];
             let oldest = conn.pending.get(conn.expired);
-            if oldest.is_none_or(|oldest| now < deadline(shared, oldest)) {
+            if oldest.is_none_or(|oldest| oldest.expect.waits || now < deadline(shared, oldest)) {
                 break;
             }
             let conn = &mut self.conns[id.index()];

@@ -91,16 +91,23 @@ impl Clients {
     #[cold]
     fn shed(&mut self, shared: &mut Shared) {
         let greediest = self.list.iter().max_by_key(|(_, client)| client.accounted);
-        let Some((index, _)) = greediest else { return };
-        let client = &mut self.list[index];
+        let Some((_, client)) = greediest else { return };
+        let id = client.id;
+        shared.stats.limit_memory.add(1);
+        self.give_up(shared, id);
+    }
+
+    /// Closes a client, and frees at once what is held for it.
+    #[cold]
+    pub(super) fn give_up(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self.list[id.index()];
         client.must_close = true;
         client.end_input(&mut shared.spares);
         client.out.clear(&mut shared.spares);
         client.held_bytes = 0;
         self.memory -= client.accounted;
         client.accounted = 0;
-        let (id, mut next) = (client.id, client.queue.head());
-        shared.stats.limit_memory.add(1);
+        let mut next = client.queue.head();
         self.mark(id);
         while let Some(id) = next {
             next = self.slots.next(id);

@@ -125,6 +125,7 @@ impl Clients {
                 Hold::No => {}
                 Hold::Own => self.reconsider(shared, client_id),
                 Hold::Barrier => self.pass_barrier(shared, client_id),
+                Hold::Replies => self.pass_switch(client_id),
                 Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
             }
         } else {
@@ -182,6 +183,13 @@ impl Clients {
             let answer = mem::take(&mut self.slots.slot(head).reply);
             self.answer(shared, head, answer.as_slice());
             shared.spares.give(answer);
+            self.make_resumable(id);
+        }
+    }
+
+    /// Lets a client go on whose next request must not overtake those before it.
+    fn pass_switch(&mut self, id: ClientId) {
+        if self[id].queue.head().is_none() {
             self.make_resumable(id);
         }
     }

@@ -40,12 +40,24 @@ impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         self.servers.return_due(&mut self.shared, now);
+        let is_for_servers = matches!(
+            request,
+            Request::One(_)
+                | Request::Group(_)
+                | Request::Many(_)
+                | Request::All(_)
+                | Request::Cursor(_)
+        );
+        if is_for_servers && self.clients[id].is_on_dedicated && self.must_switch(id, false) {
+            return Intake::Blocked;
+        }
         let taken = match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Group(group) => self.take_group(id, group, now),
             Request::Many(many) => self.take_many(id, many, now),
             Request::Cursor(cursor) => self.take_cursor(id, cursor, now),
             Request::All(all) => self.take_all(id, all, now),
+            Request::Dedicated(request) => self.take_dedicated(id, request, now),
             Request::Barrier(answer) => self.take_barrier(id, answer),
             Request::Answer(answer) => self.answer_at_once(id, answer),
             Request::Question(what) => self.clients.take_question(&mut self.shared, id, what),
@@ -84,7 +96,7 @@ impl Mux {
         Intake::Accepted
     }
 
-    fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
+    pub(super) fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
         self.limit_counter(limit).add(1);
         self.clients.answer_here(&mut self.shared, id, error);
     }

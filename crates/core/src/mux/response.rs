@@ -40,12 +40,18 @@ impl Mux {
     /// Takes a server's bytes.
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
         self.servers.take_bytes((&mut self.shared, &mut self.clients), id, bytes, now);
+        if self.servers[id].is_dedicated {
+            self.release_if_free(id);
+        }
         self.wake_waiters(id);
     }
 
     /// As [`Mux::handle_server_bytes`], when bytes were read into [`Mux::conn_input`], or could not be.
     pub fn handle_server_filled(&mut self, id: ConnId, now: Instant) {
         self.servers.take_filled((&mut self.shared, &mut self.clients), id, now);
+        if self.servers[id].is_dedicated {
+            self.release_if_free(id);
+        }
         self.wake_waiters(id);
     }
 }
@@ -177,8 +183,12 @@ impl Servers {
                 break;
             }
             let Some(pending) = conn.oldest_asked() else {
-                match take_unasked(shared, &mut scan, &bytes[used..]) {
+                let (rest, owner) = (&bytes[used..], conn.owner);
+                match take_unasked(shared, &mut scan, rest, owner.is_some()) {
                     Response::Unasked(len) => {
+                        if let Some(owner) = owner {
+                            answers.push(shared, owner, &rest[..len]);
+                        }
                         used += len;
                         continue;
                     }
@@ -224,7 +234,12 @@ impl Servers {
                         break;
                     }
                 }
-                Response::Unasked(len) => used += len,
+                Response::Unasked(len) => {
+                    if let Some(owner) = self.conns[id.index()].owner {
+                        answers.push(shared, owner, &rest[..len]);
+                    }
+                    used += len;
+                }
                 Response::Partial(need) => {
                     let conn = &mut self.conns[id.index()];
                     (conn.need, conn.scan) = (need, scan);
@@ -332,6 +347,9 @@ impl Servers {
         if outcome == Outcome::Loading {
             self.note_loading(shared, id, now);
         }
+        if let Some(owner) = self.conns[id.index()].owner {
+            answers.observe(owner, pending, reply.bytes());
+        }
         answers.complete(shared, pending, outcome, reply);
         if self.leaving > 0 {
             self.retire_if_idle(shared, id);
@@ -381,7 +399,7 @@ impl Servers {
 
 /// What a server sends although nothing was asked.
 #[cold]
-fn take_unasked(shared: &Shared, scan: &mut Scan, bytes: &[u8]) -> Response {
+fn take_unasked(shared: &Shared, scan: &mut Scan, bytes: &[u8], has_owner: bool) -> Response {
     let Options { protocol, limits, .. } = &shared.options;
-    protocol.parse_unasked(bytes, scan, limits.item_size_max)
+    protocol.parse_unasked(bytes, scan, limits.item_size_max, has_owner)
 }

@@ -5,7 +5,8 @@
 //! last of its requests is answered.
 
 use super::conn::{Conn, Pending};
-use super::id::{ConnId, ServerId};
+use super::dedicated::Dedicated;
+use super::id::{ClientId, ConnId, ServerId};
 use super::join::JoinId;
 use super::reply::Reply;
 use super::{Dirty, Event, Mux, Places, Shared};
@@ -27,8 +28,10 @@ use core::ops::{Index, IndexMut, Range};
 pub(super) struct Server {
     /// Its name on the ring.
     name: Box<[u8]>,
+    /// The place of the first of its connections that clients share.
+    first: usize,
     /// How many of its connections have not gone.
-    conns: usize,
+    pub(super) conns: usize,
     pub(super) health: Health,
     /// Whether a connection was lost and the server has not answered since.
     pub(super) is_down: bool,
@@ -62,6 +65,15 @@ pub(super) trait Answers {
 
     /// A value of a fragment is too large.
     fn refuse_values(&mut self, shared: &mut Shared, join: JoinId);
+
+    /// Sees a reply on a connection that only `owner` uses.
+    fn observe(&mut self, owner: ClientId, pending: &Pending, reply: &[u8]);
+
+    /// Gives `owner` what a server sends on its own account.
+    fn push(&mut self, shared: &mut Shared, owner: ClientId, message: &[u8]);
+
+    /// The connection that only `owner` uses is lost.
+    fn lose_dedicated(&mut self, shared: &mut Shared, owner: ClientId);
 }
 
 /// The servers of a pool with their connections, and what is queued on each.
@@ -71,8 +83,10 @@ pub(super) struct Servers {
     pub(super) all: Places<Server>,
     /// When the first ejected server returns.
     next_return: Option<Instant>,
-    /// Those of a server stand side by side, at its place times `server_connections`.
+    /// Those of a server that clients share stand side by side.
     pub(super) conns: Vec<Conn>,
+    /// Those for one client alone.
+    pub(super) dedicated: Dedicated,
     /// The ids of all connections.
     pub(super) conn_ids: Vec<ConnId>,
     pub(super) dirty: Dirty<ConnId>,
@@ -141,6 +155,7 @@ impl Servers {
             all: Places::new(),
             next_return: None,
             conns: Vec::new(),
+            dedicated: Dedicated::default(),
             conn_ids: Vec::new(),
             dirty: Dirty::new(),
             leaving: 0,
@@ -162,10 +177,11 @@ impl Servers {
         for id in before.into_iter().filter(|id| !stay.contains(id)) {
             self.all[id.index()].is_leaving = true;
             self.leaving += 1;
-            for place in Self::conns_of(shared, id) {
+            for place in self.conns_of(shared, id) {
                 self.retire_if_idle(shared, self.conns[place].id);
             }
         }
+        self.close_idle_of_leaving(shared);
         self.rebuild_ring();
     }
 
@@ -193,31 +209,39 @@ impl Servers {
         stats: &Arc<ServerStats>,
     ) -> ServerId {
         let id = ServerId::new(self.all.next(), shared.next_generation());
+        // The place of a server that has left has its connections' places.
+        let left = self.all.get(id.index()).map(|left| left.first);
+        let first = left.unwrap_or(self.conns.len());
         self.all.insert(Server {
             name: name.into(),
+            first,
             conns: shared.lanes,
             health: Health::default(),
             is_down: false,
             is_leaving: false,
             stats: Arc::clone(stats),
         });
-        for place in Self::conns_of(shared, id) {
+        for place in self.conns_of(shared, id) {
             let conn = ConnId::new(place, shared.next_generation());
             self.conn_ids.push(conn);
-            let is_resp3 = place % shared.lanes >= shared.options.server_connections;
-            let conn = Conn::new(conn, id, is_resp3);
-            match self.conns.get_mut(place) {
-                Some(gone) => *gone = conn,
-                None => self.conns.push(conn),
-            }
+            let is_resp3 = place - first >= shared.options.server_connections;
+            self.put_conn(Conn::new(conn, id, is_resp3));
         }
         id
     }
 
-    /// The places of a server's connections.
-    pub(super) fn conns_of(shared: &Shared, id: ServerId) -> Range<usize> {
-        let lanes = shared.lanes;
-        id.index() * lanes..(id.index() + 1) * lanes
+    /// Puts a connection in its place.
+    pub(super) fn put_conn(&mut self, conn: Conn) {
+        match self.conns.get_mut(conn.id.index()) {
+            Some(gone) => *gone = conn,
+            None => self.conns.push(conn),
+        }
+    }
+
+    /// The places of a server's connections that clients share.
+    pub(super) fn conns_of(&self, shared: &Shared, id: ServerId) -> Range<usize> {
+        let first = self.all[id.index()].first;
+        first..first + shared.lanes
     }
 
     /// Lets the connection of a server that leaves go, if nothing waits on it.
@@ -236,13 +260,16 @@ impl Servers {
     pub(super) fn remove_conn(&mut self, shared: &mut Shared, id: ConnId) {
         let generation = shared.next_generation();
         let conn = &mut self.conns[id.index()];
-        let server = conn.server.index();
+        let (server, is_dedicated) = (conn.server.index(), conn.is_dedicated);
         // Nobody knows this id.
         conn.id = ConnId::new(id.index(), generation);
         self.conn_ids.retain(|other| *other != id);
         self.dirty.forget(id);
+        if is_dedicated {
+            self.forget_dedicated(id);
+        }
         self.all[server].conns -= 1;
-        if self.all[server].conns == 0 {
+        if self.all[server].conns == 0 && self.all[server].is_leaving {
             self.leaving -= 1;
             self.all.free(server);
         }
@@ -260,7 +287,7 @@ impl Servers {
         let lanes = shared.options.server_connections;
         let lane = if lanes == 1 { 0 } else { asker % lanes };
         let lane = if is_resp3 { lane + lanes } else { lane };
-        self.conns[server.index() * shared.lanes + lane].id
+        self.conns[self.all[server.index()].first + lane].id
     }
 
     /// The next connection that needs its socket looked after.
@@ -337,7 +364,6 @@ mod tests {
     use crate::limits::Limits;
     use crate::message::{Parsed, Request, Scan};
     use crate::mux::Options;
-    use crate::mux::id::ClientId;
     use crate::mux::slots::{Slots, State};
     use crate::mux::waiter::Waiter;
     use crate::protocol::{Protocol, Room};
@@ -367,6 +393,9 @@ mod tests {
         }
 
         fn refuse_values(&mut self, _: &mut Shared, _: JoinId) {}
+        fn observe(&mut self, _: ClientId, _: &Pending, _: &[u8]) {}
+        fn push(&mut self, _: &mut Shared, _: ClientId, _: &[u8]) {}
+        fn lose_dedicated(&mut self, _: &mut Shared, _: ClientId) {}
     }
 
     fn pool() -> (Servers, Shared) {

@@ -72,6 +72,18 @@ impl Answers for Clients {
         taken
     }
 
+    fn observe(&mut self, owner: ClientId, pending: &Pending, reply: &[u8]) {
+        self[owner].session.observe(pending.expect, reply);
+    }
+
+    fn push(&mut self, shared: &mut Shared, owner: ClientId, message: &[u8]) {
+        self.push_message(shared, owner, message);
+    }
+
+    fn lose_dedicated(&mut self, shared: &mut Shared, owner: ClientId) {
+        self.end_bound(shared, owner);
+    }
+
     /// Makes the answer of the request an error.
     fn refuse_values(&mut self, shared: &mut Shared, id: JoinId) {
         let slot = self.joins.join(id).slot;

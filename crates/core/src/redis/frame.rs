@@ -31,11 +31,9 @@ enum LineEnd {
     Malformed,
 }
 
-/// Scans the value at the start of `input`, of which `scan` knows how much was scanned before.
+/// Scans the values at the start of `input`, of which `scan` knows how many there are, and how much was
+/// scanned before.
 pub(super) fn scan(input: &[u8], scan: &mut Scan) -> Scanned {
-    if *scan == Scan::default() {
-        scan.left = 1;
-    }
     while scan.left > 0 || scan.body > 0 {
         let scanned = if scan.body > 0 {
             skip_body(input, scan)
@@ -192,7 +190,7 @@ mod tests {
     use alloc::vec::Vec;
 
     fn scan_whole(input: &[u8]) -> Scanned {
-        scan(input, &mut Scan::default())
+        scan(input, &mut Scan::one())
     }
 
     const VALUES: &[&[u8]] = &[
@@ -226,7 +224,7 @@ mod tests {
     #[test]
     fn a_value_that_comes_byte_by_byte_is_complete_with_its_last_byte() {
         for value in VALUES {
-            let mut state = Scan::default();
+            let mut state = Scan::one();
             for len in 1..value.len() {
                 let Scanned::Partial(need) = scan(&value[..len], &mut state) else {
                     panic!("{value:?} at {len}");
@@ -267,7 +265,7 @@ mod tests {
             b"*30000\r\n".iter().chain(b":1\r\n".repeat(30_000).iter()).copied().collect(),
         ];
         for value in values {
-            let (mut state, mut kept, mut dropped) = (Scan::default(), Vec::new(), 0);
+            let (mut state, mut kept, mut dropped) = (Scan::one(), Vec::new(), 0);
             for piece in value.chunks(997) {
                 kept.extend_from_slice(piece);
                 match scan(&kept, &mut state) {
@@ -291,7 +289,7 @@ mod tests {
     fn a_long_reply_in_small_pieces_is_scanned_once() {
         let mut reply = b"*100000\r\n".to_vec();
         (0..100_000).for_each(|_| reply.extend_from_slice(b"$1\r\nx\r\n"));
-        let (mut state, mut before) = (Scan::default(), 0);
+        let (mut state, mut before) = (Scan::one(), 0);
         for len in (1000..reply.len()).step_by(1000) {
             assert!(matches!(scan(&reply[..len], &mut state), Scanned::Partial(_)));
             assert!(state.at >= before && len - state.at < 16, "at {} of {len}", state.at);

@@ -72,7 +72,7 @@ fn take_status(rest: &mut &[u8]) -> Result<bool, Greeting> {
 
 /// Takes a reply off `rest`.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Greeting> {
-    match frame::scan(rest, &mut Scan::default()) {
+    match frame::scan(rest, &mut Scan::one()) {
         Scanned::Whole(len) => {
             let (value, others) = rest.split_at(len);
             *rest = others;

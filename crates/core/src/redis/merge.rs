@@ -130,12 +130,19 @@ impl<'a> Elements<'a> {
     }
 }
 
+impl<'a> Elements<'a> {
+    /// The bytes behind the elements that were taken.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        let Scanned::Whole(len) = frame::scan(self.rest, &mut Scan::default()) else { return None };
+        let Scanned::Whole(len) = frame::scan(self.rest, &mut Scan::one()) else { return None };
         let (element, rest) = self.rest.split_at(len);
         self.rest = rest;
         Some(element)
@@ -143,7 +150,7 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// The number of an integer reply.
-fn number(reply: &[u8]) -> i64 {
+pub(super) fn number(reply: &[u8]) -> i64 {
     let text = reply.get(1..reply.len().saturating_sub(2)).unwrap_or_default();
     integer(text).unwrap_or(0)
 }

@@ -153,10 +153,10 @@ fn interpret<'a>(
 }
 
 /// A complete request in the plain form, and who sent it.
-struct Interpreter<'a, 's> {
+pub(super) struct Interpreter<'a, 's> {
     request: &'a [u8],
     wire: Wire<'a>,
-    session: &'s mut Session,
+    pub(super) session: &'s mut Session,
 }
 
 impl<'a> Interpreter<'a, '_> {
@@ -229,7 +229,12 @@ impl<'a> Interpreter<'a, '_> {
     }
 
     /// A command with the right number of arguments.
-    fn command(self, command: &Command, words: Words<'a>, answer: &'a mut Vec<u8>) -> Request<'a> {
+    fn command(
+        mut self,
+        command: &Command,
+        words: Words<'a>,
+        answer: &'a mut Vec<u8>,
+    ) -> Request<'a> {
         let is_for_strangers = matches!(
             command.action,
             Action::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset)
@@ -241,8 +246,14 @@ impl<'a> Interpreter<'a, '_> {
                 limit: Limit::Grammar,
             };
         }
-        if let Some(request) = self.in_state(command, words) {
-            return request;
+        if self.session.is_in_state() {
+            if let Some(request) = self.in_state(command, words, answer) {
+                return request;
+            }
+            if !answer.is_empty() {
+                let is_error = answer.starts_with(b"-");
+                return if is_error { refused(answer) } else { Request::Answer(answer) };
+            }
         }
         match command.action {
             Action::Keyed => self.keyed(command, words),
@@ -257,9 +268,9 @@ impl<'a> Interpreter<'a, '_> {
             Action::Scan => self.cursor(command, words, answer),
             Action::Local(Local::Question) => Request::Question(self.request),
             Action::Local(local) => self.local(local, words.after, answer),
-            Action::Dedicated(dedicated) => self.dedicated(command, words, dedicated),
+            Action::Dedicated(dedicated) => self.dedicated(command, words, dedicated, answer),
             Action::MayBlock if words.has_block() => {
-                self.dedicated(command, words, Dedicated::Blocking)
+                self.dedicated(command, words, Dedicated::Blocking, answer)
             }
             Action::MayBlock => self.keyed(command, words),
             Action::OneServer(reason) => {
@@ -274,13 +285,6 @@ impl<'a> Interpreter<'a, '_> {
         }
     }
 
-    fn in_state(&self, _: &Command, _: Words<'a>) -> Option<Request<'a>> {
-        None
-    }
-    fn dedicated(self, command: &Command, _: Words<'a>, _: Dedicated) -> Request<'a> {
-        self.any(command)
-    }
-
     fn local(self, local: Local, arguments: Arguments<'_>, answer: &'a mut Vec<u8>) -> Request<'a> {
         match self.session.answer(local, arguments, answer) {
             Answered::Reply => Request::Answer(answer),
@@ -290,7 +294,7 @@ impl<'a> Interpreter<'a, '_> {
         }
     }
 
-    fn one(&self, command: &Command, key: &'a [u8]) -> One<'a> {
+    pub(super) fn one(&self, command: &Command, key: &'a [u8]) -> One<'a> {
         One {
             key,
             encoding: KeyEncoding::Plain,
@@ -380,13 +384,13 @@ impl<'a> Interpreter<'a, '_> {
 
 /// The arguments of a request.
 #[derive(Clone, Copy)]
-struct Words<'a> {
+pub(super) struct Words<'a> {
     /// The name, with its header.
     head: &'a [u8],
     /// All behind the name.
-    arguments: Arguments<'a>,
+    pub(super) arguments: Arguments<'a>,
     /// All behind the subcommand, if there is one.
-    after: Arguments<'a>,
+    pub(super) after: Arguments<'a>,
 }
 
 impl Words<'_> {
@@ -426,7 +430,7 @@ fn has_arity(command: &Command, all: usize) -> bool {
     if command.arity < 0 { all >= arity } else { all == arity }
 }
 
-fn refused(error: &[u8]) -> Request<'_> {
+pub(super) fn refused(error: &[u8]) -> Request<'_> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 

@@ -25,10 +25,12 @@ pub(super) enum Form {
     Status,
     /// As [`Form::Write`], but the server may wait before it answers.
     Blocking,
+    /// An array, or a push, for each channel of a request.
+    Confirmations,
 }
 
 impl Form {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Read,
         Self::Write,
         Self::Delete,
@@ -37,6 +39,7 @@ impl Form {
         Self::Same,
         Self::Status,
         Self::Blocking,
+        Self::Confirmations,
     ];
 
     /// The form of the reply to a request of one server.
@@ -61,11 +64,16 @@ impl Form {
     }
 
     /// As the multiplexer keeps it.
-    pub(super) fn expect(self) -> Expect {
-        Expect { kind: self as u8, hidden: Outcomes::NONE, waits: self == Self::Blocking }
+    pub(super) const fn expect(self) -> Expect {
+        Expect {
+            kind: self as u8,
+            hidden: Outcomes::NONE,
+            waits: matches!(self, Self::Blocking),
+            values: 1,
+        }
     }
 
-    fn from(expect: Expect) -> Self {
+    pub(super) fn from(expect: Expect) -> Self {
         Self::ALL[usize::from(expect.kind)]
     }
 
@@ -75,6 +83,7 @@ impl Form {
             Self::Integer => matches!(kind, b':' | b'-' | b'!'),
             Self::Array => matches!(kind, b'*' | b'~' | b'-' | b'!'),
             Self::Status => matches!(kind, b'+' | b'-' | b'!'),
+            Self::Confirmations => matches!(kind, b'*' | b'-' | b'!'),
             Self::Read | Self::Write | Self::Delete | Self::Same | Self::Blocking => true,
         }
     }
@@ -82,18 +91,25 @@ impl Form {
 
 /// Parses the reply at the start of a server's bytes.
 pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usize) -> Response {
+    let form = Form::from(expect);
     let (is_new, is_cut) = (*scan == Scan::default(), scan.is_cut);
-    let is_push = !is_cut && input[0] == b'>';
-    if is_new && !is_push && !Form::from(expect).fits(input[0]) {
-        return Response::Mismatch;
+    if form == Form::Confirmations && input.len() < MESSAGE_MIN && !input.starts_with(b"-") {
+        return Response::Partial(input.len() + 1);
+    }
+    let is_unasked = !is_cut && is_unasked(form, input);
+    if is_new && !is_unasked {
+        if !form.fits(input[0]) && !(form == Form::Confirmations && input[0] == b'>') {
+            return Response::Mismatch;
+        }
+        scan.left = if input[0] == b'-' { 1 } else { expect.values.into() };
+    } else if is_new {
+        scan.left = 1;
     }
     match frame::scan(input, scan) {
-        Scanned::Whole(len) if is_push => Response::Unasked(len),
+        Scanned::Whole(len) if is_unasked => Response::Unasked(len),
         Scanned::Whole(len) if is_cut || len > reply_max => Response::Excess { len, is_last: true },
-        Scanned::Whole(len) => {
-            Response::Whole { len, outcome: outcome(Form::from(expect), &input[..len]) }
-        }
-        Scanned::Partial(need) if need > reply_max && is_push => Response::Mismatch,
+        Scanned::Whole(len) => Response::Whole { len, outcome: outcome(form, &input[..len]) },
+        Scanned::Partial(need) if need > reply_max && is_unasked => Response::Mismatch,
         Scanned::Partial(need) if need > reply_max => {
             let len = frame::drop_scanned(input, scan);
             scan.is_cut = true;
@@ -104,14 +120,43 @@ pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usi
     }
 }
 
-/// Parses what a server sends although nothing was asked: a push, or else it is a mismatch.
-pub fn parse_unasked(input: &[u8], scan: &mut Scan, reply_max: usize) -> Response {
-    if input[0] == b'>' {
-        parse_reply(input, Form::Write.expect(), scan, reply_max)
-    } else {
-        Response::Mismatch
+/// Parses what a server sends although nothing was asked: a push, or a message of a channel on the
+/// connection of a client that has subscribed to it; else it is a mismatch.
+pub fn parse_unasked(
+    input: &[u8],
+    scan: &mut Scan,
+    reply_max: usize,
+    has_channels: bool,
+) -> Response {
+    match input[0] {
+        b'>' => parse_reply(input, Form::Write.expect(), scan, reply_max),
+        b'*' if has_channels => match parse_reply(input, CONFIRMATION, scan, reply_max) {
+            Response::Whole { .. } => Response::Mismatch,
+            response => response,
+        },
+        _ => Response::Mismatch,
     }
 }
+
+const CONFIRMATION: Expect = Form::Confirmations.expect();
+
+/// The shortest message or confirmation is longer.
+const MESSAGE_MIN: usize = 21;
+
+/// Whether a value is no reply to the request that is due.
+fn is_unasked(form: Form, input: &[u8]) -> bool {
+    match form {
+        Form::Confirmations => match input {
+            [b'>' | b'*', rest @ ..] => MESSAGES.iter().any(|kind| rest.starts_with(kind)),
+            _ => false,
+        },
+        _ => input[0] == b'>',
+    }
+}
+
+/// How the message of a channel begins, behind its type.
+const MESSAGES: [&[u8]; 3] =
+    [b"3\r\n$7\r\nmessage\r\n", b"4\r\n$8\r\npmessage\r\n", b"3\r\n$8\r\nsmessage\r\n"];
 
 /// What a complete reply says.
 #[inline]

@@ -4,10 +4,13 @@
 //! so a name, a database or a protocol version set there would be everybody's.
 
 use super::arguments::Arguments;
+use super::binding::{Binding, Transaction};
 use super::command::Local;
 use super::frame::integer;
+use super::response::Form;
 use super::settings::Settings;
 use super::{write_bulk, write_header, write_integer, write_number};
+use crate::message::{Expect, Step};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -19,6 +22,7 @@ pub struct Session {
     /// Whether it gets RESP3 (after `HELLO 3`).
     is_resp3: bool,
     pub(super) is_authenticated: bool,
+    pub(super) binding: Binding,
     name: Vec<u8>,
     library: Vec<u8>,
     library_version: Vec<u8>,
@@ -52,6 +56,7 @@ impl Session {
             id,
             is_resp3: false,
             is_authenticated: settings.password.is_none(),
+            binding: Binding::default(),
             name: Vec::new(),
             library: Vec::new(),
             library_version: Vec::new(),
@@ -63,8 +68,42 @@ impl Session {
         self.is_resp3
     }
 
+    /// Whether the client has something on a server connection of its own.
+    pub fn is_bound(&self) -> bool {
+        self.binding.is_bound()
+    }
+
+    /// Whether what the client began decides what becomes of a request.
+    pub(super) fn is_in_state(&self) -> bool {
+        self.binding.transaction != Transaction::None || self.binding.is_bound()
+    }
+
+    /// Whether the client is in a transaction of which no server knows.
+    pub fn begins(&self) -> bool {
+        self.binding.transaction == Transaction::Begun
+    }
+
     /// Notes that a command was refused: a transaction that it is part of is not carried out.
-    pub(super) fn note_refused(&mut self) {}
+    pub fn note_refused(&mut self) {
+        self.binding.is_aborted |= self.binding.transaction != Transaction::None;
+    }
+
+    /// Notes that a request was sent over a connection of the client's own.
+    pub fn note_step(&mut self, step: Step) {
+        self.binding.note_step(step);
+    }
+
+    /// Sees a reply on that connection.
+    pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
+        if Form::from(expect) == Form::Confirmations {
+            self.binding.note_confirmations(reply, expect.values);
+        }
+    }
+
+    /// Makes the session that of a new client.
+    pub fn reset(&mut self) {
+        *self = Self::new(&self.settings, self.id);
+    }
 
     /// Answers a command about the connection: `arguments` are all but the name (and the container's).
     pub(super) fn answer(
@@ -93,7 +132,7 @@ impl Session {
             Local::Select => return self.select(arguments.next().unwrap_or_default(), out),
             Local::Auth => return self.authenticate(arguments, out),
             Local::Hello => return self.hello(arguments, out),
-            Local::Reset => return self.reset(out),
+            Local::Reset => return self.answer_reset(out),
             Local::Question => unreachable!("the embedder answers questions"),
         }
         Answered::Reply
@@ -245,11 +284,11 @@ impl Session {
         write_header(b'*', 0, out);
     }
 
-    fn reset(&mut self, out: &mut Vec<u8>) -> Answered {
-        let fresh = Self::new(&self.settings, self.id);
-        let before = core::mem::replace(self, fresh);
+    fn answer_reset(&mut self, out: &mut Vec<u8>) -> Answered {
+        let was_resp3 = self.is_resp3;
+        Session::reset(self);
         out.extend_from_slice(b"+RESET\r\n");
-        if before.is_resp3 { Answered::Barrier } else { Answered::Reply }
+        if was_resp3 { Answered::Barrier } else { Answered::Reply }
     }
 }
 

@@ -1,0 +1,362 @@
+//! Server connections for one client alone: transactions, blocking commands, subscriptions.
+//!
+//! What such a command leaves behind on a connection (watched keys, an open transaction, channels), or
+//! how long it takes, is its client's own business, so no other client's request may be there. The one
+//! rule: a client's requests go over one connection at a time to be in order; before they go over
+//! another one, everything on the way must be answered.
+
+use super::backpressure::Hold;
+use super::clients::Clients;
+use super::conn::{Conn, Pending};
+use super::id::{ClientId, ConnId, ServerId};
+use super::request::Intake;
+use super::server::{Answers, Servers};
+use super::waiter::Waiter;
+use super::{Mux, Shared};
+use crate::error::ServerError;
+use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Step};
+use crate::protocol::Refusal;
+use crate::route::Plan;
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::mem;
+
+/// The connections for one client alone.
+#[derive(Debug, Default)]
+pub(super) struct Dedicated {
+    /// Those that no client uses now.
+    idle: Vec<ConnId>,
+    /// How many there are, idle or not.
+    count: usize,
+    /// Places of those that have gone.
+    free: Vec<usize>,
+}
+
+/// Why a request gets no connection.
+enum NoServer {
+    /// The client is told this.
+    Refused(Refusal),
+    /// The client is told what the parser wrote.
+    Alone,
+    /// There is no server.
+    Failed(ServerError),
+}
+
+impl Mux {
+    /// Whether requests of the client are on their way over another kind of connection than the next
+    /// one needs. Then the next one waits until they are answered.
+    pub(super) fn must_switch(&mut self, id: ClientId, to_dedicated: bool) -> bool {
+        let client = &mut self.clients[id];
+        if client.is_on_dedicated == to_dedicated {
+            return false;
+        }
+        let is_free = client.queue.head().is_none() && client.silent == 0;
+        if is_free {
+            client.is_on_dedicated = to_dedicated;
+        } else {
+            self.clients.hold(id, Hold::Replies);
+        }
+        !is_free
+    }
+
+    /// Plans and queues a request that needs a connection for its client alone.
+    pub(super) fn take_dedicated(
+        &mut self,
+        id: ClientId,
+        request: &Dedicate<'_>,
+        now: Instant,
+    ) -> Intake {
+        if self.must_switch(id, true) {
+            return Intake::Blocked;
+        }
+        let has_replies_due = self.clients[id].queue.head().is_some();
+        if request.step == Step::Reset || request.expect().values == 0 {
+            // Nothing may be on the way: a reset closes the connection, and how many values the reply
+            // has is known only afterwards.
+            if has_replies_due {
+                self.clients.hold(id, Hold::Replies);
+                return Intake::Blocked;
+            }
+            if request.step == Step::Reset {
+                return self.reset(id, request.one.key);
+            }
+        }
+        let server = match self.dedicated_server(id, request) {
+            Ok(server) => server,
+            Err(why) => return self.refuse_dedicated(id, request, &why),
+        };
+        let own = self.clients[id].dedicated.filter(|own| self.servers[*own].server == server);
+        let conn = match own {
+            Some(conn) => conn,
+            None if has_replies_due && self.clients[id].dedicated.is_some() => {
+                self.clients.hold(id, Hold::Replies);
+                return Intake::Blocked;
+            }
+            None => match self.acquire(id, server) {
+                Some(conn) => conn,
+                None => {
+                    self.shared.stats.limit_dedicated.add(1);
+                    let why = NoServer::Refused(Refusal::Dedicated);
+                    return self.refuse_dedicated(id, request, &why);
+                }
+            },
+        };
+        if self.must_wait(conn) {
+            return self.wait_for(id, conn, request.one.expect, now);
+        }
+        self.send_dedicated(id, conn, request, now)
+    }
+
+    fn send_dedicated(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        request: &Dedicate<'_>,
+        now: Instant,
+    ) -> Intake {
+        let protocol = self.shared.options.protocol;
+        let session = &mut self.clients[id].session;
+        let mut first = Vec::new();
+        let (begin, discard) = protocol.transaction();
+        if session.begins() {
+            first.push(begin);
+        }
+        session.note_step(request.step);
+        if request.step == Step::Abort {
+            first.push(discard);
+        }
+        for bytes in first {
+            let (expect, class) = (Expect::ANY, Class::Other);
+            let pending = Pending::new(Waiter::Nobody, expect, class, now);
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(bytes);
+            self.servers.send(&mut self.shared, conn, pending, (b"", b""), write);
+        }
+        if request.step == Step::Abort {
+            let refusal = protocol.refusal(Refusal::Aborted);
+            self.clients.answer_here(&mut self.shared, id, refusal);
+            return Intake::Accepted;
+        }
+        let one = &request.one;
+        let expect = request.expect();
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, expect);
+        let pending = Pending::new(Waiter::Slot(slot), expect, one.class, now);
+        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| one.wire.write(out));
+        if expect.waits {
+            // What the client asks next is answered after that.
+            self.clients.hold(id, Hold::Replies);
+        }
+        Intake::Accepted
+    }
+
+    /// The server of a request: that of its keys, or that to which the client is bound.
+    fn dedicated_server(
+        &mut self,
+        id: ClientId,
+        request: &Dedicate<'_>,
+    ) -> Result<ServerId, NoServer> {
+        let routes = &mut self.servers.routes;
+        let is_alone = routes.members().len() == 1;
+        if request.alone.is_some() && !is_alone {
+            return Err(NoServer::Alone);
+        }
+        let client = &self.clients[id];
+        let own = client.dedicated.map(|own| self.servers.conns[own.index()].server);
+        let bound = own.filter(|_| client.session.is_bound());
+        if !request.has_key {
+            let only = routes.members().first().copied().filter(|_| is_alone);
+            return bound.or(only).ok_or(NoServer::Refused(Refusal::NoKey));
+        }
+        let server = match routes.plan(request.one.key) {
+            Plan::To(server) => server,
+            Plan::Refuse(error) => return Err(NoServer::Failed(error)),
+        };
+        let is_elsewhere = bound.is_some_and(|bound| bound != server);
+        let checks_others = !is_alone && !self.shared.options.redis.first_key;
+        let mut others = request.others.into_iter().filter(|_| checks_others);
+        if is_elsewhere || others.any(|key| routes.plan(key) != Plan::To(server)) {
+            return Err(NoServer::Refused(Refusal::CrossShard));
+        }
+        Ok(server)
+    }
+
+    fn refuse_dedicated(&mut self, id: ClientId, request: &Dedicate<'_>, why: &NoServer) -> Intake {
+        self.clients[id].session.note_refused();
+        let refusal = match why {
+            NoServer::Failed(error) => {
+                self.fail_here(id, request.one.expect, *error);
+                return Intake::Accepted;
+            }
+            NoServer::Refused(refusal) => self.shared.options.protocol.refusal(*refusal),
+            NoServer::Alone => request.alone.unwrap_or_default(),
+        };
+        self.refuse(id, refusal, Limit::Grammar);
+        Intake::Accepted
+    }
+
+    /// A connection to a server for a client alone. None if there are as many as there may be.
+    fn acquire(&mut self, id: ClientId, server: ServerId) -> Option<ConnId> {
+        if let Some(other) = self.clients[id].dedicated.take() {
+            self.servers.release(&mut self.shared, other);
+        }
+        let is_resp3 = self.clients[id].session.is_resp3();
+        let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
+        self.servers[conn].owner = Some(id);
+        self.clients[id].dedicated = Some(conn);
+        Some(conn)
+    }
+
+    /// Gives a client's connection back once nothing on it is the client's own any more.
+    pub(super) fn release_if_free(&mut self, id: ConnId) {
+        let conn = &self.servers[id];
+        let Some(owner) = conn.owner.filter(|_| conn.pending.is_empty()) else { return };
+        let client = &mut self.clients[owner];
+        if client.session.is_bound() || client.session.begins() {
+            return;
+        }
+        client.dedicated = None;
+        self.servers.release(&mut self.shared, id);
+    }
+
+    /// Puts a client's connection into the state of a new one.
+    fn reset(&mut self, id: ClientId, answer: &[u8]) -> Intake {
+        self.drop_dedicated(id);
+        self.clients[id].session.reset();
+        self.clients.answer_here(&mut self.shared, id, answer);
+        Intake::Accepted
+    }
+
+    /// Closes the connection that only this client uses, if there is one: what it left there must not
+    /// meet another client.
+    pub(super) fn drop_dedicated(&mut self, id: ClientId) {
+        if let Some(conn) = self.clients[id].dedicated.take() {
+            self.servers.retire((&mut self.shared, &mut self.clients), conn);
+        }
+    }
+}
+
+impl Servers {
+    /// A connection to a server that no client uses.
+    fn dedicate(
+        &mut self,
+        shared: &mut Shared,
+        server: ServerId,
+        is_resp3: bool,
+    ) -> Option<ConnId> {
+        let idle = &self.dedicated.idle;
+        let fits = |id: &ConnId| {
+            let conn = &self.conns[id.index()];
+            conn.server == server && conn.is_resp3 == is_resp3
+        };
+        if let Some(found) = idle.iter().rposition(fits) {
+            return Some(self.dedicated.idle.swap_remove(found));
+        }
+        if self.dedicated.count >= shared.options.redis.dedicated_max {
+            // One that waits for another server makes room.
+            let other = self.dedicated.idle.pop()?;
+            self.close_idle(shared, other);
+        }
+        self.dedicated.count += 1;
+        self.all[server.index()].conns += 1;
+        let place = self.dedicated.free.pop().unwrap_or(self.conns.len());
+        let id = ConnId::new(place, shared.next_generation());
+        self.conn_ids.push(id);
+        let mut conn = Conn::new(id, server, is_resp3);
+        conn.is_dedicated = true;
+        self.put_conn(conn);
+        Some(id)
+    }
+
+    /// Lets the next client use a connection.
+    fn release(&mut self, shared: &mut Shared, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        conn.owner = None;
+        if self.all[conn.server.index()].is_leaving {
+            self.close_idle(shared, id);
+        } else {
+            self.dedicated.idle.push(id);
+        }
+    }
+
+    /// Closes a connection that no client uses.
+    fn close_idle(&mut self, shared: &mut Shared, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        conn.must_close = true;
+        conn.is_retired = true;
+        self.clear_conn(shared, id);
+        self.mark(id);
+    }
+
+    /// Closes the idle connections to servers that leave the pool.
+    pub(super) fn close_idle_of_leaving(&mut self, shared: &mut Shared) {
+        let idle = mem::take(&mut self.dedicated.idle);
+        for id in idle {
+            let server = self.conns[id.index()].server;
+            if self.all[server.index()].is_leaving {
+                self.close_idle(shared, id);
+            } else {
+                self.dedicated.idle.push(id);
+            }
+        }
+    }
+
+    /// Closes a connection whose client no longer needs it. What waits on it is for nobody.
+    pub(super) fn retire(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+    ) {
+        let conn = &mut self.conns[id.index()];
+        conn.owner = None;
+        let pending = mem::take(&mut conn.pending);
+        for pending in &pending {
+            answers.complete(shared, pending, Outcome::Error, &b""[..]);
+        }
+        self.close_idle(shared, id);
+    }
+
+    /// Forgets a dedicated connection that has gone.
+    pub(super) fn forget_dedicated(&mut self, id: ConnId) {
+        self.dedicated.count -= 1;
+        self.dedicated.free.push(id.index());
+    }
+
+    /// The connection of a client was lost: it may be opened again for another one.
+    pub(super) fn lose_dedicated(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+    ) {
+        if let Some(owner) = self.conns[id.index()].owner {
+            answers.lose_dedicated(shared, owner);
+            self.release(shared, id);
+        }
+    }
+}
+
+impl Clients {
+    /// What the client had on its own connection is gone. Clients expect that of a connection that is
+    /// lost, so the client's own is closed, unless there was nothing.
+    pub(super) fn end_bound(&mut self, shared: &mut Shared, id: ClientId) {
+        let client = &mut self[id];
+        client.dedicated = None;
+        if client.session.is_bound() {
+            self.end_input(shared, id);
+        }
+    }
+
+    /// Gives a client what its server sends on its own account.
+    pub(super) fn push_message(&mut self, shared: &mut Shared, id: ClientId, message: &[u8]) {
+        let client = &mut self[id];
+        if client.must_close {
+            return;
+        }
+        client.out.tail(&mut shared.spares).extend_from_slice(message);
+        let is_too_slow = client.backlog() > shared.options.limits.client_backlog_max;
+        self.mark(id);
+        self.account(shared, id);
+        if is_too_slow {
+            shared.stats.limit_client_backlog.add(1);
+            self.give_up(shared, id);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What binds a client to a server connection of its own: watched keys, a transaction, subscriptions.
+//!
+//! The one rule: the state here is that of the server's side once everything that was sent is answered.
+//! Only what was sent, and what was answered, changes it.
+
+use super::merge::Elements;
+use super::split_first;
+use crate::message::Step;
+
+/// How far a transaction is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Transaction {
+    /// There is none.
+    #[default]
+    None,
+    /// The client said `MULTI`; no server knows yet, as no key has said which.
+    Begun,
+    /// A server queues its commands.
+    Open,
+}
+
+/// What a client has on the connection that it alone uses.
+#[derive(Debug, Default)]
+pub(super) struct Binding {
+    pub(super) transaction: Transaction,
+    /// Whether a command of the transaction was refused.
+    pub(super) is_aborted: bool,
+    pub(super) is_watching: bool,
+    channels: usize,
+    patterns: usize,
+    shard_channels: usize,
+    /// Replies to `SUBSCRIBE` and the like that are still to come.
+    awaited: usize,
+}
+
+impl Binding {
+    /// Whether the server's side has something that is the client's own.
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_watching || self.transaction == Transaction::Open || self.is_subscribed()
+    }
+
+    /// Whether the client has subscriptions, or will have.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.channels + self.patterns + self.shard_channels + self.awaited > 0
+    }
+
+    /// Whether it is not known yet which subscriptions there are.
+    pub(super) fn is_changing(&self) -> bool {
+        self.awaited > 0
+    }
+
+    /// How many subscriptions `UNSUBSCRIBE`, `PUNSUBSCRIBE` or `SUNSUBSCRIBE` would end.
+    pub(super) fn count(&self, command: &str) -> usize {
+        match command.as_bytes().first() {
+            Some(b'p') => self.patterns,
+            Some(b's') => self.shard_channels,
+            _ => self.channels,
+        }
+    }
+
+    /// How many the reply to such a command says are left.
+    pub(super) fn left(&self, command: &str) -> usize {
+        match command.as_bytes().first() {
+            Some(b's') => self.shard_channels,
+            _ => self.channels + self.patterns,
+        }
+    }
+
+    /// A request was sent.
+    pub(super) fn note_step(&mut self, step: Step) {
+        match step {
+            Step::Watch => self.is_watching = true,
+            Step::Unwatch => self.is_watching = false,
+            Step::Queue => self.transaction = Transaction::Open,
+            Step::End | Step::Abort => {
+                (self.transaction, self.is_watching, self.is_aborted) =
+                    (Transaction::None, false, false);
+            }
+            Step::Subscribe => self.awaited += 1,
+            Step::Block | Step::Reset => {}
+        }
+    }
+
+    /// The reply to `SUBSCRIBE` or the like came: one value for each channel, with what it says and how
+    /// many subscriptions there are then.
+    pub(super) fn note_confirmations(&mut self, reply: &[u8], values: u16) {
+        self.awaited = self.awaited.saturating_sub(1);
+        let mut rest = reply;
+        for _ in 0..values {
+            if !matches!(rest.first(), Some(b'*' | b'>')) {
+                return;
+            }
+            let mut elements = Elements::of(rest);
+            let kind = elements.next().and_then(split_first).map_or(&b""[..], |(_, kind, _)| kind);
+            let _channel = elements.next();
+            let count = elements.next().map_or(0, super::merge::number);
+            let count = usize::try_from(count).unwrap_or(0);
+            match kind {
+                b"subscribe" | b"unsubscribe" => {
+                    self.channels = count.saturating_sub(self.patterns);
+                }
+                b"psubscribe" | b"punsubscribe" => {
+                    self.patterns = count.saturating_sub(self.channels);
+                }
+                b"ssubscribe" | b"sunsubscribe" => self.shard_channels = count,
+                _ => {}
+            }
+            rest = elements.rest();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confirmations_tell_how_many_subscriptions_of_each_kind_there_are() {
+        let mut binding = Binding::default();
+        binding.note_step(Step::Subscribe);
+        assert!(binding.is_subscribed() && binding.is_changing());
+        let reply =
+            b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n";
+        binding.note_confirmations(reply, 2);
+        assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (2, 0));
+        binding.note_confirmations(b">3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:3\r\n", 1);
+        assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (2, 1));
+        binding.note_confirmations(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:2\r\n", 1);
+        binding.note_confirmations(b">3\r\n$12\r\npunsubscribe\r\n$1\r\n*\r\n:1\r\n", 1);
+        assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (1, 0));
+        binding.note_confirmations(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n", 1);
+        assert!(!binding.is_bound());
+    }
+
+    #[test]
+    fn a_client_is_bound_from_the_first_watched_key_to_the_end_of_the_transaction() {
+        let mut binding = Binding::default();
+        for (step, is_bound) in [
+            (Step::Block, false),
+            (Step::Watch, true),
+            (Step::Unwatch, false),
+            (Step::Queue, true),
+            (Step::End, false),
+        ] {
+            binding.note_step(step);
+            assert_eq!(binding.is_bound(), is_bound, "{step:?}");
+        }
+    }
+}

@@ -12,7 +12,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,11 +29,15 @@ pub mod environment;
 mod finding;
 pub mod lint;
 mod raw;
+pub mod redis;
+pub mod secret;
 mod value;
 mod yaml;
 
 pub use finding::{ConfigErrors, Finding, Mark};
 pub use nuthatch_core::limits::Limits;
+pub use redis::{CrossShard, ModuleCommand};
+pub use secret::Secret;
 
 /// The file that is read when `-c` names none, if it is there (twemproxy `NC_CONF_PATH`).
 pub const DEFAULT_FILE: &str = "conf/nutcracker.yml";
@@ -80,10 +85,12 @@ impl Config {
     }
 
     fn load_or(path: &Path, right: &str) -> Result<Self, ConfigErrors> {
-        match fs::read(path) {
-            Ok(bytes) => Self::parse(path, &bytes),
-            Err(error) => Err(ConfigErrors::unreadable(path, &error, right)),
-        }
+        let (text, is_public) =
+            read(path).map_err(|error| ConfigErrors::unreadable(path, &error, right))?;
+        check::config(Source::File(path.to_owned()), |report| {
+            report.is_public = is_public;
+            raw::from_yaml(&text, report)
+        })
     }
 
     /// Reads the text of a file; `path` is only the name that messages show.
@@ -128,6 +135,15 @@ impl Config {
             }),
         }
     }
+}
+
+/// The content of a file, and whether every user of this machine can read it.
+fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+    let mut file = fs::File::open(path)?;
+    let is_public = file.metadata()?.mode() & 0o004 != 0;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok((bytes, is_public))
 }
 
 /// Whether there is nothing of that name: a link that leads nowhere is something.
@@ -189,15 +205,28 @@ pub struct Pool {
     pub server_retry_timeout: Duration,
     /// Failures in a row that eject a server, at least 1.
     pub server_failure_limit: usize,
-    /// Whether the pool speaks Redis; always false in this version.
+    /// Whether the pool speaks Redis; if not, it speaks memcached.
     pub redis: bool,
-    /// The password of a Redis pool.
-    pub redis_auth: Option<String>,
-    /// The database of a Redis pool.
+    /// The ACL user for the servers; only with a password.
+    pub redis_user: Option<String>,
+    /// The password for the servers, and of the clients: from the configuration or from
+    /// `redis_auth_file`.
+    pub redis_auth: Option<Secret>,
+    /// The file that `redis_auth` was read from.
+    pub redis_auth_file: Option<PathBuf>,
+    /// The database of a Redis pool, on every server.
     pub redis_db: usize,
+    /// What happens to a command that needs keys of several servers at once.
+    pub cross_shard: CrossShard,
+    /// Whether clients may use `KEYS`.
+    pub allow_keys: bool,
+    /// Maximum number of server connections of one worker that serve one client each.
+    pub dedicated_connections_max: usize,
+    /// Commands of modules, each name once.
+    pub module_commands: Vec<ModuleCommand>,
     /// The servers in the order of the ring: shorter names first, then by bytes. At least one.
     pub servers: Vec<Server>,
-    /// Whether clients may empty all servers with `flush_all`.
+    /// Whether clients may empty all servers, such as with `flush_all` and `FLUSHALL`.
     pub allow_flush: bool,
     /// How much memory and how many requests the pool may hold.
     pub limits: Limits,

@@ -228,6 +228,12 @@ impl Proxy {
         files: &OwnFiles,
         patience: &Patience,
     ) -> io::Result<Self> {
+        if let Some(pool) = pools.iter().find(|pool| pool.redis) {
+            return Err(io::Error::other(format!(
+                "pool '{}' can't be served yet: it speaks Redis",
+                pool.name
+            )));
+        }
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),

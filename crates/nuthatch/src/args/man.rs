@@ -39,7 +39,7 @@ pub fn man() -> String {
             item(&mut page, name, &format!("as --{}", flag.long));
         }
     }
-    page.push_str(".PP\nIn place of a configuration file, for a pool named memcached:\n");
+    page.push_str(".PP\nIn place of a configuration file, for one pool:\n");
     for variable in VARIABLES {
         let default = variable.default.map_or(String::new(), |text| format!(" Default: {text}."));
         item(&mut page, variable.name, &format!("{}{default}", variable.doc));

@@ -84,7 +84,7 @@ Options:
     }
     text.push_str(
         "
-Environment, in place of a configuration file (for a pool named memcached):
+Environment, in place of a configuration file, for one pool:
 ",
     );
     for variable in VARIABLES {

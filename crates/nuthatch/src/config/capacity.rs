@@ -14,6 +14,9 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// The maximum of `server_connections`: there are no more ports between two addresses.
 pub(super) const SERVER_CONNECTIONS_MAX: u64 = 65535;
 
+/// The maximum of `dedicated_connections_max`: as many as clients of one address.
+pub(super) const DEDICATED_CONNECTIONS_MAX: u64 = 65535;
+
 /// The limits and options of the process.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
@@ -30,18 +33,28 @@ impl Capacity {
     /// Why the process can't start, and what to do about it.
     pub fn check(self, config: &Config) -> Result<Option<String>, String> {
         let Self { workers, files_max } = self;
-        let connections = config.pools.iter().map(connections).fold(0, usize::saturating_add);
+        let Config { pools, .. } = config;
+        let connections = pools.iter().map(connections).fold(0, usize::saturating_add);
         let connections = connections.saturating_mul(workers);
+        let (count, remedies) = if pools.iter().any(|pool| pool.redis) {
+            (
+                "servers × server_connections × workers, doubled in a redis pool, plus \
+                 dedicated_connections_max × workers there",
+                "server_connections, dedicated_connections_max or --workers",
+            )
+        } else {
+            ("servers × server_connections × workers", "server_connections or --workers")
+        };
         if connections > CONNECTIONS_MAX {
             return Err(format!(
                 "{workers} workers have {connections} connections to servers, more than \
-                 {CONNECTIONS_MAX}; lower server_connections or --workers"
+                 {CONNECTIONS_MAX}; lower {remedies}"
             ));
         }
         let Some(files_max) = files_max.and_then(|max| usize::try_from(max).ok()) else {
             return Ok(None);
         };
-        let listeners: usize = config.pools.iter().map(|pool| pool.listen.len()).sum();
+        let listeners: usize = pools.iter().map(|pool| pool.listen.len()).sum();
         let needed = (listeners + FILES_OF_WORKER).saturating_mul(workers) + FILES_OF_PROCESS;
         if needed > files_max {
             return Err(format!(
@@ -52,18 +65,41 @@ impl Capacity {
         let with_servers = needed.saturating_add(connections);
         Ok((with_servers > files_max).then(|| {
             format!(
-                "The connections to servers (servers × server_connections × workers) are \
-                 {connections} and may need {with_servers} open files, but the limit is \
-                 {files_max}: hardly any client could connect. Raise the limit (ulimit -n), or lower \
-                 server_connections or --workers."
+                "The connections to servers ({count}) are {connections} and may need \
+                 {with_servers} open files, but the limit is {files_max}: hardly any client could \
+                 connect. Raise the limit (ulimit -n), or lower {remedies}."
             )
         }))
     }
 }
 
 /// How many connections one worker may have to the servers of a pool.
-pub(super) fn connections(pool: &Pool) -> usize {
-    pool.servers.len().saturating_mul(pool.server_connections)
+pub(crate) fn connections(pool: &Pool) -> usize {
+    let shared = pool.servers.len().saturating_mul(pool.server_connections);
+    shared.saturating_mul(versions(pool)).saturating_add(dedicated(pool))
+}
+
+/// What [`connections`] computes, in the words of the configuration.
+pub(super) fn formula(pool: &Pool) -> &'static str {
+    if pool.redis {
+        "2 × servers × server_connections + dedicated_connections_max"
+    } else {
+        "servers × server_connections"
+    }
+}
+
+/// The greatest `server_connections` with which [`connections`] is not above [`CONNECTIONS_MAX`].
+pub(super) fn server_connections_max(pool: &Pool) -> usize {
+    (CONNECTIONS_MAX - dedicated(pool)) / (pool.servers.len() * versions(pool)).max(1)
+}
+
+/// Clients that speak RESP2 and clients that speak RESP3 use different connections.
+fn versions(pool: &Pool) -> usize {
+    if pool.redis { 2 } else { 1 }
+}
+
+fn dedicated(pool: &Pool) -> usize {
+    if pool.redis { pool.dedicated_connections_max } else { 0 }
 }
 
 /// What a worker opens besides its listeners: its epoll and its inbox.
@@ -106,6 +142,29 @@ mod tests {
         let warning = check(4, Some(4 * (4 + 2 * 50) + 15), 50).unwrap().unwrap();
         assert!(warning.contains(" are 400 and may need 432 open files"), "{warning}");
         assert!(warning.contains("the limit is 431"), "{warning}");
+    }
+
+    #[test]
+    fn a_redis_pool_needs_twice_the_connections_and_the_dedicated_ones() {
+        let pool = |text: &str| {
+            let text = format!("p: {{listen: \"h:1\", servers: [a:1:1, b:1:1], {text}}}\n");
+            Config::parse(Path::new("a.yml"), text.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let count = |text| connections(&pool(text).pools[0]);
+        assert_eq!(count("server_connections: 3"), 6);
+        assert_eq!(count("server_connections: 3, redis: true"), 12 + 256);
+        assert_eq!(count("redis: true, dedicated_connections_max: 0"), 4);
+        let files_max = Some(2 * (3 + 4 + 256) + 16);
+        let config = pool("redis: true");
+        assert_eq!(Capacity { workers: 2, files_max }.check(&config), Ok(None));
+        let files_max = files_max.map(|max| max - 1);
+        assert_eq!(
+            Capacity { workers: 2, files_max }.check(&config).unwrap().unwrap(),
+            "The connections to servers (servers × server_connections × workers, doubled in a redis \
+             pool, plus dedicated_connections_max × workers there) are 520 and may need 542 open \
+             files, but the limit is 541: hardly any client could connect. Raise the limit (ulimit \
+             -n), or lower server_connections, dedicated_connections_max or --workers."
+        );
     }
 
     #[test]

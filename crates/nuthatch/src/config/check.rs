@@ -12,11 +12,12 @@ use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
 use super::capacity::{self, CONNECTIONS_MAX};
 use super::clash::Listeners;
-use super::directive::{DIRECTIVES, Directive, Kind};
+use super::directive::{DIRECTIVES, Directive, Kind, Pools};
 use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
-use super::value::Fault;
-use super::{Checked, Config, Limits, Pool, Source};
+use super::secret::Secret;
+use super::value::{self, Fault};
+use super::{Checked, Config, CrossShard, Limits, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -31,6 +32,7 @@ pub(super) fn config(
         pools: Vec::new(),
         pool_names: HashSet::new(),
         server_names: HashSet::new(),
+        module_commands: HashSet::new(),
         listeners: Listeners::default(),
     };
     for pool in &raw {
@@ -46,6 +48,8 @@ struct Checks {
     pool_names: HashSet<String>,
     /// The names of the servers of the last pool.
     server_names: HashSet<String>,
+    /// The names of the commands of modules of the last pool.
+    module_commands: HashSet<String>,
     /// What is listened on.
     listeners: Listeners,
 }
@@ -66,6 +70,7 @@ impl Checks {
             report.errors.sort_by_key(|finding| finding.mark);
             return Err(ConfigErrors { source: report.source, findings: report.errors });
         }
+        report.notes.sort_by_key(|finding| finding.mark);
         for pool in &mut pools {
             pool.servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
         }
@@ -77,6 +82,7 @@ impl Checks {
         self.pool_name(&raw.name);
         self.pools.push(blank(&raw.name.text));
         self.server_names.clear();
+        self.module_commands.clear();
         let mut seen: HashMap<&str, &Scalar> = HashMap::new();
         for entry in &raw.entries {
             match seen.entry(&entry.directive.text) {
@@ -89,6 +95,8 @@ impl Checks {
         }
         self.required(raw, "listen");
         self.required(raw, "servers");
+        self.protocol(raw);
+        self.password(raw);
         self.combinations(raw);
     }
 
@@ -166,10 +174,15 @@ impl Checks {
             }
             (Ok(()), Kind::Listen) => self.listen_clash(),
             (Ok(()), Kind::Servers) => self.server_clash(),
+            (Ok(()), Kind::ModuleCommands) => self.module_command_clash(),
             (Ok(()), _) => None,
         };
-        if let Some((wrong, right)) = fault {
-            self.error(value.is_wrong(wrong, right));
+        match fault {
+            Some((wrong, right)) if directive.hides(&value.text) => {
+                self.error(value.remark(wrong, right));
+            }
+            Some((wrong, right)) => self.error(value.is_wrong(wrong, right)),
+            None => {}
         }
     }
 
@@ -189,6 +202,18 @@ impl Checks {
         }
         let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
         Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    /// Whether the command that was just read was described before.
+    fn module_command_clash(&mut self) -> Option<(String, String)> {
+        let pool = self.pools.last()?;
+        let name = &pool.module_commands.last()?.name;
+        if self.module_commands.insert(name.clone()) {
+            return None;
+        }
+        let wrong =
+            format!("conf: pool '{}' has module commands with same name '{name}'", pool.name);
+        Some((wrong, "keep one of them".into()))
     }
 
     /// Checks that `listen` or `servers` was given, well or badly.
@@ -219,6 +244,82 @@ impl Checks {
         self.error(place.remark(wrong, right));
     }
 
+    /// Checks that each directive is one for the protocol of the pool.
+    fn protocol(&mut self, raw: &RawPool) {
+        let pool = self.pools.last().expect("the pool was pushed before its protocol");
+        let (is_redis, redis_db) = (pool.redis, pool.redis_db);
+        let is_known = raw.entry("redis").is_none_or(|entry| match &entry.value {
+            Value::One(one) => value::flag(&one.text).is_ok(),
+            Value::Many(_) => false,
+        });
+        if !is_known {
+            return;
+        }
+        for directive in DIRECTIVES {
+            let Some(Entry { directive: place, .. }) = raw.entry(directive.name) else { continue };
+            let name = directive.name;
+            let without_effect = |kind| {
+                let wrong = format!("directive \"{name}\" has no effect in a {kind} pool");
+                place.remark(wrong, "remove it")
+            };
+            match directive.pools {
+                Pools::Redis if !is_redis => {
+                    let wrong =
+                        format!("conf: directive \"{name}:\" is only valid for a redis pool");
+                    let right = match self.report.source {
+                        Source::Environment => "remove the variable, or set REDIS to true",
+                        Source::File(_) => "remove it, or set redis: true",
+                    };
+                    self.error(place.remark(wrong, right));
+                }
+                Pools::Memcached if is_redis => self.report.notes.push(without_effect("redis")),
+                // twemproxy accepts it in every pool.
+                Pools::All if name == "redis_db" && !is_redis && redis_db > 0 => {
+                    self.report.notes.push(without_effect("memcached"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Checks where the password of a Redis pool comes from, and reads its file.
+    fn password(&mut self, raw: &RawPool) {
+        let pool = self.pools.last_mut().expect("the pool was pushed before its password");
+        if !pool.redis {
+            return;
+        }
+        let (text, file) = (raw.entry("redis_auth"), raw.entry("redis_auth_file"));
+        match (text, file, raw.entry("redis_user")) {
+            (Some(_), Some(file), _) => {
+                let wrong = "conf: directives \"redis_auth:\" and \"redis_auth_file:\" exclude each \
+                             other";
+                self.error(file.directive.remark(wrong.into(), "keep one of them"));
+            }
+            (Some(text), None, _) if self.report.is_public => {
+                let wrong = "every user of this machine can read the password in the file".into();
+                let right = "write the password to a file that only the proxy can read, and its path \
+                             to redis_auth_file";
+                self.report.notes.push(text.directive.remark(wrong, right));
+            }
+            (None, Some(Entry { value: Value::One(path), .. }), _) => {
+                let Some(read) = pool.redis_auth_file.as_deref().map(Secret::read) else { return };
+                match read {
+                    Ok(secret) => pool.redis_auth = Some(secret),
+                    Err(Fault { wrong, right }) => {
+                        let wrong = format!("conf: directive \"redis_auth_file\" {wrong}");
+                        self.error(path.is_wrong(wrong, right));
+                    }
+                }
+            }
+            (None, None, Some(user)) => {
+                let wrong = "conf: directive \"redis_user:\" needs a password".into();
+                let right = "add redis_auth_file or redis_auth, or remove redis_user";
+                self.error(user.directive.remark(wrong, right));
+            }
+            _ => {}
+        }
+    }
+
     /// Checks what depends on more than one directive.
     fn combinations(&mut self, raw: &RawPool) {
         let pool = self.pools.last_mut().expect("the pool was pushed before its combinations");
@@ -226,30 +327,15 @@ impl Checks {
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
         let connections = capacity::connections(pool);
-        let each_max = CONNECTIONS_MAX / pool.servers.len().max(1);
+        let (count, each_max) = (capacity::formula(pool), capacity::server_connections_max(pool));
         let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
-        if pool.redis {
-            let wrong = "Redis pools are not supported, this version speaks memcached only".into();
-            let right = match self.report.source {
-                Source::Environment => "set REDIS to false, or remove the variable",
-                Source::File(_) => {
-                    "serve this pool with twemproxy, or remove the pool from the file"
-                }
-            };
-            self.about(raw, "redis", wrong, right);
-        } else if pool.redis_auth.is_some() {
-            let wrong = "conf: directive \"redis_auth:\" is only valid for a redis pool".into();
-            self.about(raw, "redis_auth", wrong, "remove it");
-        }
         if limits.client_backlog_max < limits.client_buffer_max {
             let wrong = format!("is less than client_buffer_max, {}", limits.client_buffer_max);
             let right = "raise client_backlog_max, or lower client_buffer_max";
             self.about(raw, "client_backlog_max", wrong, right);
         }
         if connections > CONNECTIONS_MAX {
-            let wrong = format!(
-                "servers × server_connections is {connections}, more than {CONNECTIONS_MAX}"
-            );
+            let wrong = format!("{count} is {connections}, more than {CONNECTIONS_MAX}");
             let right = format!("lower it to at most {each_max}");
             self.about(raw, "server_connections", wrong, &right);
         }
@@ -301,8 +387,14 @@ fn blank(name: &str) -> Pool {
         server_retry_timeout: Duration::ZERO,
         server_failure_limit: 0,
         redis: false,
+        redis_user: None,
         redis_auth: None,
+        redis_auth_file: None,
         redis_db: 0,
+        cross_shard: CrossShard::Error,
+        allow_keys: false,
+        dedicated_connections_max: 0,
+        module_commands: Vec::new(),
         servers: Vec::new(),
         allow_flush: false,
         limits: Limits {

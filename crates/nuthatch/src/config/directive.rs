@@ -4,14 +4,16 @@
 //! parsed like any other value. Suggestions for unknown directives use the same table, and a test
 //! compares the documentation with the table.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nuthatch_core::ring::HashTag;
 use serde_json::{Value, json};
 
-use super::capacity::SERVER_CONNECTIONS_MAX;
+use super::capacity::{DEDICATED_CONNECTIONS_MAX, SERVER_CONNECTIONS_MAX};
+use super::secret::Secret;
 use super::value::{self, Bounds, Fault};
-use super::{Pool, Server, address};
+use super::{Pool, Server, address, redis};
 
 /// One directive of a pool.
 #[derive(Debug)]
@@ -22,8 +24,21 @@ pub struct Directive {
     pub kind: Kind,
     /// Its value if the file does not have it; `None` if there is no default.
     pub default: Option<&'static str>,
+    /// The pools that may have it.
+    pub pools: Pools,
     /// What it does, in one sentence.
     pub doc: &'static str,
+}
+
+/// Which pools may have a directive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pools {
+    /// All pools.
+    All,
+    /// Pools that speak memcached; the directive has no effect in other pools.
+    Memcached,
+    /// Pools that speak Redis; the directive is an error in other pools.
+    Redis,
 }
 
 /// What a directive takes.
@@ -49,8 +64,16 @@ pub enum Kind {
     Timeout(Slot<Option<Duration>>),
     /// Milliseconds.
     Milliseconds(Slot<Duration>),
-    /// A text.
-    Text(Slot<Option<String>>),
+    /// A name without spaces.
+    Word(Slot<Option<String>>),
+    /// A password.
+    Secret(Slot<Option<Secret>>),
+    /// The absolute path of a file that holds a password.
+    SecretFile(Slot<Option<PathBuf>>),
+    /// What becomes of a command with keys on several servers.
+    CrossShard,
+    /// Commands of modules: a list.
+    ModuleCommands,
     /// Anything: twemproxy documents the directive but never implemented it.
     Ignored,
 }
@@ -68,7 +91,17 @@ impl Directive {
     /// Whether it may be given several values.
     #[must_use]
     pub const fn takes_list(&self) -> bool {
-        matches!(self.kind, Kind::Listen | Kind::Servers | Kind::Ignored)
+        matches!(self.kind, Kind::Listen | Kind::Servers | Kind::ModuleCommands | Kind::Ignored)
+    }
+
+    /// Whether a password may stand in its value, also by mistake in the place of a path: then no
+    /// message shows the value.
+    pub(super) fn hides(&self, text: &str) -> bool {
+        match self.kind {
+            Kind::Secret(_) => true,
+            Kind::SecretFile(_) => !text.starts_with('/'),
+            _ => false,
+        }
     }
 
     /// Whether it does nothing.
@@ -93,7 +126,13 @@ impl Directive {
             Kind::Count(slot, _) | Kind::Size(slot, _) => (*slot(pool)).into(),
             Kind::Timeout(slot) => slot(pool).map_or(json!(-1), milliseconds),
             Kind::Milliseconds(slot) => milliseconds(*slot(pool)),
-            Kind::Text(slot) => slot(pool).as_ref().map(|_| "(not shown)").into(),
+            Kind::Word(slot) => slot(pool).clone().into(),
+            Kind::Secret(slot) => slot(pool).as_ref().map(Secret::to_string).into(),
+            Kind::SecretFile(slot) => {
+                slot(pool).as_ref().map(|path| path.display().to_string()).into()
+            }
+            Kind::CrossShard => pool.cross_shard.name().into(),
+            Kind::ModuleCommands => pool.module_commands.iter().map(ToString::to_string).collect(),
             Kind::Ignored => Value::Null,
         }
     }
@@ -114,7 +153,11 @@ impl Directive {
             Kind::Size(slot, bounds) => *slot(pool) = value::size(text, bounds)?,
             Kind::Timeout(slot) => *slot(pool) = value::timeout(text)?,
             Kind::Milliseconds(slot) => *slot(pool) = value::milliseconds(text)?,
-            Kind::Text(slot) => *slot(pool) = Some(value::text(text)?),
+            Kind::Word(slot) => *slot(pool) = Some(value::word(text)?),
+            Kind::Secret(slot) => *slot(pool) = Some(Secret::from_text(text)?),
+            Kind::SecretFile(slot) => *slot(pool) = Some(value::absolute_path(text)?),
+            Kind::CrossShard => pool.cross_shard = redis::cross_shard(text)?,
+            Kind::ModuleCommands => pool.module_commands.push(redis::module_command(text)?),
             Kind::Ignored => {}
         }
         Ok(())
@@ -135,6 +178,7 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "listen",
         kind: Kind::Listen,
         default: None,
+        pools: Pools::All,
         doc: "The addresses that clients connect to: host:port, or /path and octal permissions, or \
             a list of these.",
     },
@@ -142,78 +186,91 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "hash",
         kind: Kind::Hash,
         default: Some("fnv1a_64"),
+        pools: Pools::All,
         doc: "The hash function for keys.",
     },
     Directive {
         name: "hash_tag",
         kind: Kind::HashTag,
         default: None,
+        pools: Pools::All,
         doc: "Two characters; only the part of a key between them is hashed.",
     },
     Directive {
         name: "distribution",
         kind: Kind::Distribution,
         default: Some("ketama"),
+        pools: Pools::All,
         doc: "How the hash of a key selects a server.",
     },
     Directive {
         name: "timeout",
         kind: Kind::Timeout(|pool| &mut pool.timeout),
         default: Some("-1"),
+        pools: Pools::All,
         doc: "How long a server may take to connect or to answer; -1 or 0 means no limit.",
     },
     Directive {
         name: "backlog",
         kind: Kind::Count(|pool| &mut pool.backlog, INT),
         default: Some("512"),
+        pools: Pools::All,
         doc: "Length of the kernel's queue of connections that are not yet accepted.",
     },
     Directive {
         name: "client_connections",
         kind: Kind::Count(|pool| &mut pool.client_connections, INT),
         default: Some("0"),
+        pools: Pools::All,
         doc: "Maximum number of clients; 0 means only the limit of open files.",
     },
     Directive {
         name: "redis",
         kind: Kind::Flag(|pool| &mut pool.redis),
         default: Some("false"),
-        doc: "Whether the pool speaks Redis; this version speaks memcached only.",
+        pools: Pools::All,
+        doc: "Whether the pool speaks Redis; if not, it speaks memcached.",
     },
     Directive {
         name: "tcpkeepalive",
         kind: Kind::Flag(|pool| &mut pool.tcpkeepalive),
         default: Some("false"),
+        pools: Pools::All,
         doc: "Probe idle connections of clients and servers, to detect peers that are gone.",
     },
     Directive {
         name: "reuseport",
         kind: Kind::Flag(|pool| &mut pool.reuseport),
         default: Some("false"),
+        pools: Pools::All,
         doc: "Let several processes listen on the same port.",
     },
     Directive {
         name: "redis_auth",
-        kind: Kind::Text(|pool| &mut pool.redis_auth),
+        kind: Kind::Secret(|pool| &mut pool.redis_auth),
         default: None,
-        doc: "The password of a Redis pool.",
+        pools: Pools::Redis,
+        doc: "The password of a Redis pool: clients send it to the proxy, and the proxy to the servers.",
     },
     Directive {
         name: "redis_db",
         kind: Kind::Count(|pool| &mut pool.redis_db, INT),
         default: Some("0"),
-        doc: "The database of a Redis pool.",
+        pools: Pools::All,
+        doc: "The database of a Redis pool, on every server.",
     },
     Directive {
         name: "preconnect",
         kind: Kind::Flag(|pool| &mut pool.preconnect),
         default: Some("false"),
+        pools: Pools::All,
         doc: "Connect to the servers at the start, before the first request.",
     },
     Directive {
         name: "auto_eject_hosts",
         kind: Kind::Flag(|pool| &mut pool.auto_eject_hosts),
         default: Some("false"),
+        pools: Pools::All,
         doc: "Take a failing server off the ring for server_retry_timeout.",
     },
     Directive {
@@ -223,24 +280,28 @@ pub static DIRECTIVES: &[Directive] = &[
             Bounds::new(1, SERVER_CONNECTIONS_MAX),
         ),
         default: Some("1"),
-        doc: "Connections to each server.",
+        pools: Pools::All,
+        doc: "Connections to each server; with Redis, for RESP2 and RESP3 each.",
     },
     Directive {
         name: "server_retry_timeout",
         kind: Kind::Milliseconds(|pool| &mut pool.server_retry_timeout),
         default: Some("30000"),
+        pools: Pools::All,
         doc: "How long an ejected server stays off the ring.",
     },
     Directive {
         name: "server_failure_limit",
         kind: Kind::Count(|pool| &mut pool.server_failure_limit, INT),
         default: Some("2"),
+        pools: Pools::All,
         doc: "Failures in a row that eject a server.",
     },
     Directive {
         name: "servers",
         kind: Kind::Servers,
         default: None,
+        pools: Pools::All,
         doc: "The servers: a list of host:port:weight or /path:weight, each with a name or \
             without.",
     },
@@ -248,66 +309,125 @@ pub static DIRECTIVES: &[Directive] = &[
         name: "sentinels",
         kind: Kind::Ignored,
         default: None,
+        pools: Pools::All,
         doc: "No effect: twemproxy documents the directive but never implemented it.",
     },
     Directive {
         name: "allow_flush",
         kind: Kind::Flag(|pool| &mut pool.allow_flush),
         default: Some("false"),
-        doc: "Let clients empty all servers with flush_all.",
+        pools: Pools::All,
+        doc: "Let clients empty all servers, as with flush_all and FLUSHALL.",
+    },
+    Directive {
+        name: "redis_user",
+        kind: Kind::Word(|pool| &mut pool.redis_user),
+        default: None,
+        pools: Pools::Redis,
+        doc: "The ACL user that the proxy logs in as on the servers, with the password.",
+    },
+    Directive {
+        name: "redis_auth_file",
+        kind: Kind::SecretFile(|pool| &mut pool.redis_auth_file),
+        default: None,
+        pools: Pools::Redis,
+        doc: "The absolute path of a file that holds the password, in place of redis_auth.",
+    },
+    Directive {
+        name: "cross_shard",
+        kind: Kind::CrossShard,
+        default: Some("error"),
+        pools: Pools::Redis,
+        doc: "What happens to a command that needs keys of several servers at once: error refuses \
+            it, first_key sends it to the server of its first key.",
+    },
+    Directive {
+        name: "allow_keys",
+        kind: Kind::Flag(|pool| &mut pool.allow_keys),
+        default: Some("false"),
+        pools: Pools::Redis,
+        doc: "Let clients use KEYS, which searches all keys of every server.",
+    },
+    Directive {
+        name: "dedicated_connections_max",
+        kind: Kind::Count(
+            |pool| &mut pool.dedicated_connections_max,
+            Bounds::new(0, DEDICATED_CONNECTIONS_MAX),
+        ),
+        default: Some("256"),
+        pools: Pools::Redis,
+        doc: "Maximum number of server connections that one worker keeps for single clients, for \
+            MULTI, blocking commands and pub/sub; 0 means none.",
+    },
+    Directive {
+        name: "module_commands",
+        kind: Kind::ModuleCommands,
+        default: None,
+        pools: Pools::Redis,
+        doc: "Commands of modules: a list of name, first key, last key and step, as in COMMAND \
+            INFO.",
     },
     Directive {
         name: "item_size_max",
         kind: Kind::Size(|pool| &mut pool.limits.item_size_max, Bounds::new(1, GIB)),
         default: Some("64m"),
-        doc: "Maximum bytes of one value.",
+        pools: Pools::All,
+        doc: "Maximum bytes of one value; with Redis, of one argument or reply.",
     },
     Directive {
         name: "keys_max",
         kind: Kind::Count(|pool| &mut pool.limits.keys_max, Bounds::new(1, 16 * MIB)),
         default: Some("262144"),
+        pools: Pools::All,
         doc: "Maximum number of keys in one request.",
     },
     Directive {
         name: "line_max",
         kind: Kind::Size(|pool| &mut pool.limits.line_max, Bounds::new(512, GIB)),
         default: Some("32m"),
-        doc: "Maximum bytes of one command line.",
+        pools: Pools::Memcached,
+        doc: "Maximum bytes of one command line; not for Redis.",
     },
     Directive {
         name: "client_requests_max",
         kind: Kind::Count(|pool| &mut pool.limits.client_requests_max, Bounds::new(1, MIB)),
         default: Some("1024"),
+        pools: Pools::All,
         doc: "Maximum number of requests in flight for one client.",
     },
     Directive {
         name: "client_buffer_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_buffer_max, Bounds::new(1, GIB)),
         default: Some("1m"),
+        pools: Pools::All,
         doc: "Bytes of replies waiting for one client above which the proxy stops reading from it.",
     },
     Directive {
         name: "client_backlog_max",
         kind: Kind::Size(|pool| &mut pool.limits.client_backlog_max, Bounds::new(1, 16 * GIB)),
         default: Some("128m"),
+        pools: Pools::All,
         doc: "Bytes of replies held for one client above which the next reply becomes an error.",
     },
     Directive {
         name: "server_requests_max",
         kind: Kind::Count(|pool| &mut pool.limits.server_requests_max, Bounds::new(1, 16 * MIB)),
         default: Some("16384"),
+        pools: Pools::All,
         doc: "Maximum number of requests waiting on one server connection.",
     },
     Directive {
         name: "server_buffer_max",
         kind: Kind::Size(|pool| &mut pool.limits.server_buffer_max, Bounds::new(1, 16 * GIB)),
         default: Some("16m"),
+        pools: Pools::All,
         doc: "Maximum bytes queued to one server connection.",
     },
     Directive {
         name: "memory_max",
         kind: Kind::Size(|pool| &mut pool.limits.memory_max, Bounds::new(MIB, 1024 * GIB)),
         default: Some("512m"),
+        pools: Pools::All,
         doc: "Maximum bytes that one worker holds in buffers.",
     },
 ];

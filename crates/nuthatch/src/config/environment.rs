@@ -8,10 +8,13 @@ use super::address;
 use super::directive::{Directive, Kind};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::{self, Fault};
-use super::{Address, Server};
+use super::{Address, Server, redis, secret};
 
-/// The name of the pool that the environment describes.
+/// The name of the pool that the environment describes, unless `REDIS` is true.
 pub const POOL: &str = "memcached";
+
+/// Its name if `REDIS` is true.
+pub const REDIS_POOL: &str = "redis";
 
 /// One variable.
 #[derive(Debug)]
@@ -27,13 +30,24 @@ pub struct Variable {
 }
 
 impl Variable {
+    /// Whether the text is as good as none. Spaces are a password.
+    fn is_unset(&self, text: &str) -> bool {
+        match self.directive.and_then(Directive::find).map(|directive| directive.kind) {
+            Some(Kind::Secret(_)) => text.is_empty(),
+            _ => text.trim().is_empty(),
+        }
+    }
+
     /// The text in the form of a file: words in lower case, `true` and `false` for all forms of yes
-    /// and no. An invalid text is not changed, so that the error shows it.
-    fn spelled(&self, text: &str) -> String {
-        let text = text.trim();
+    /// and no. An invalid text is not changed, so that the error shows it, and of a password only
+    /// a line end at its end is removed.
+    fn spelled(&self, given: &str) -> String {
+        let text = given.trim();
         let lower = text.to_lowercase();
         let kind = self.directive.and_then(Directive::find).map(|directive| directive.kind);
         match (kind, &*lower) {
+            (Some(Kind::Secret(_)), _) => secret::without_line_end(given).into(),
+            (Some(Kind::CrossShard), _) if redis::cross_shard(&lower).is_ok() => lower,
             (Some(Kind::Flag(_)), "true" | "yes" | "on" | "1") => "true".into(),
             (Some(Kind::Flag(_)), "false" | "no" | "off" | "0") => "false".into(),
             (Some(Kind::Hash), _) if value::hash(&lower).is_ok() => lower,
@@ -103,7 +117,12 @@ pub static VARIABLES: &[Variable] = &[
         Some("1"),
         "Failures in a row that eject a server.",
     ),
-    plain("SERVER_CONNECTIONS", "server_connections", Some("1"), "Connections to each server."),
+    plain(
+        "SERVER_CONNECTIONS",
+        "server_connections",
+        Some("1"),
+        "Connections to each server; with Redis, for RESP2 and RESP3 each.",
+    ),
     plain("PRECONNECT", "preconnect", Some("false"), "Connect to the servers at the start."),
     plain(
         "CLIENT_CONNECTIONS",
@@ -111,10 +130,20 @@ pub static VARIABLES: &[Variable] = &[
         None,
         "Maximum number of clients; 0 means only the limit of open files.",
     ),
-    plain("ALLOW_FLUSH", "allow_flush", None, "Let clients empty all servers with flush_all."),
-    plain("ITEM_SIZE_MAX", "item_size_max", None, "Maximum bytes of one value."),
+    plain(
+        "ALLOW_FLUSH",
+        "allow_flush",
+        None,
+        "Let clients empty all servers, as with flush_all and FLUSHALL.",
+    ),
+    plain(
+        "ITEM_SIZE_MAX",
+        "item_size_max",
+        None,
+        "Maximum bytes of one value; with Redis, of one argument or reply.",
+    ),
     plain("KEYS_MAX", "keys_max", None, "Maximum number of keys in one request."),
-    plain("LINE_MAX", "line_max", None, "Maximum bytes of one command line."),
+    plain("LINE_MAX", "line_max", None, "Maximum bytes of one command line; not for Redis."),
     plain(
         "CLIENT_REQUESTS_MAX",
         "client_requests_max",
@@ -146,13 +175,56 @@ pub static VARIABLES: &[Variable] = &[
         "Maximum bytes queued to a server connection.",
     ),
     plain("MEMORY_MAX", "memory_max", None, "Maximum bytes that one worker holds in buffers."),
-    plain("REDIS", "redis", Some("false"), "Redis is not supported: only false is accepted."),
+    plain(
+        "REDIS",
+        "redis",
+        Some("false"),
+        "Whether the pool speaks Redis; then it is named redis.",
+    ),
+    plain(
+        "REDIS_AUTH",
+        "redis_auth",
+        None,
+        "The password that clients send, and that the proxy sends to servers.",
+    ),
+    plain(
+        "REDIS_AUTH_FILE",
+        "redis_auth_file",
+        None,
+        "The absolute path of a file with the password, in place of REDIS_AUTH.",
+    ),
+    plain(
+        "REDIS_USER",
+        "redis_user",
+        None,
+        "The ACL user that the proxy logs in as on the servers.",
+    ),
+    plain("REDIS_DB", "redis_db", None, "The database on every server."),
+    plain(
+        "CROSS_SHARD",
+        "cross_shard",
+        None,
+        "Commands with keys of several servers: error, or first_key.",
+    ),
+    plain("ALLOW_KEYS", "allow_keys", None, "Let clients use KEYS."),
+    plain(
+        "DEDICATED_CONNECTIONS_MAX",
+        "dedicated_connections_max",
+        None,
+        "Maximum number of connections of a worker for single clients.",
+    ),
+    plain(
+        "MODULE_COMMANDS",
+        "module_commands",
+        None,
+        "Commands of modules, separated by commas: name first last step.",
+    ),
 ];
 
 /// The raw pool; `variable` returns a variable by its name.
 pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     let text = |known: &Variable| {
-        let given = variable(known.name).filter(|text| !text.trim().is_empty());
+        let given = variable(known.name).filter(|text| !known.is_unset(text));
         given.map(|text| known.spelled(&text)).or_else(|| known.default.map(Into::into))
     };
     let value = |name: &str| VARIABLES.iter().find(|known| known.name == name).and_then(text);
@@ -170,11 +242,16 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
     ];
     for known in VARIABLES {
         if let (Some(directive), Some(text)) = (known.directive, text(known)) {
-            let value = Value::One(scalar(known.name, text));
+            let value = match Directive::find(directive) {
+                Some(list) if list.takes_list() => Value::Many(split(known.name, &text).collect()),
+                _ => Value::One(scalar(known.name, text)),
+            };
             entries.push(Entry { directive: scalar(known.name, directive.into()), value });
         }
     }
-    RawPool { name: scalar("", POOL.into()), entries }
+    let is_redis = value("REDIS").is_some_and(|text| value::flag(&text) == Ok(true));
+    let name = if is_redis { REDIS_POOL } else { POOL };
+    RawPool { name: scalar("", name.into()), entries }
 }
 
 fn scalar(label: &str, text: String) -> Scalar {
@@ -244,10 +321,14 @@ fn host_port(host: &str, port: &str) -> String {
     }
 }
 
-/// The servers of a list with commas; empty entries, such as after a last comma, are skipped.
-fn split_servers(text: &str) -> Vec<Scalar> {
+/// The entries of a list with commas; empty entries, such as after a last comma, are skipped.
+fn split(name: &str, text: &str) -> impl Iterator<Item = Scalar> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    items.enumerate().map(|(i, item)| server(&format!("SERVERS[{i}]"), item)).collect()
+    items.enumerate().map(move |(i, item)| scalar(&format!("{name}[{i}]"), item.into()))
+}
+
+fn split_servers(text: &str) -> Vec<Scalar> {
+    split("SERVERS", text).map(|item| server(&item.label, &item.text)).collect()
 }
 
 fn server(label: &str, text: &str) -> Scalar {

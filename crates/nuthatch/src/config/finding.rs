@@ -112,10 +112,12 @@ pub(super) struct Report {
     pub(super) source: Source,
     pub(super) errors: Vec<Finding>,
     pub(super) notes: Vec<Finding>,
+    /// Whether every user of this machine can read the source.
+    pub(super) is_public: bool,
 }
 
 impl Report {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, errors: Vec::new(), notes: Vec::new() }
+        Self { source, errors: Vec::new(), notes: Vec::new(), is_public: false }
     }
 }

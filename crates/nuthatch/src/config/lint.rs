@@ -9,7 +9,7 @@ use std::fmt;
 
 use nuthatch_core::ring::{Distribution, Hash};
 
-use super::{Address, Config, Pool, Server, address};
+use super::{Address, Config, CrossShard, Pool, Server, address};
 use crate::escape::escaped;
 
 /// One warning about one pool.
@@ -58,6 +58,7 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     named_like_another,
     named_by_nothing,
     one_address_twice,
+    first_key,
 ];
 
 fn crc32_with_ketama(pool: &Pool) -> Option<Trap> {
@@ -286,6 +287,18 @@ fn one_address_twice(pool: &Pool) -> Option<Trap> {
     ))
 }
 
+fn first_key(pool: &Pool) -> Option<Trap> {
+    if !pool.redis || pool.cross_shard != CrossShard::FirstKey || is_single(pool) {
+        return None;
+    }
+    Some((
+        "With cross_shard: first_key, a command with keys of several servers runs on the server of \
+         its first key and sees none of the other keys there: answers can be wrong without an error."
+            .into(),
+        "Use cross_shard: error, and hash_tag for keys that belong together.".into(),
+    ))
+}
+
 fn is_single(pool: &Pool) -> bool {
     pool.servers.len() == 1
 }
@@ -336,6 +349,8 @@ mod tests {
         assert_eq!(traps("hash: md5, servers: [10.0.0.1:1:1 a, 10.0.0.2:1:1 b]"), none);
         assert_eq!(traps("servers: [10.0.0.1:1:1]"), none);
         assert_eq!(traps("hash: crc32, servers: [a:1:1]"), none);
+        assert_eq!(traps("redis: true, hash: md5, servers: [a:1:1, b:1:1]"), none);
+        assert_eq!(traps("redis: true, cross_shard: first_key, servers: [a:1:1]"), none);
         assert_eq!(traps("servers: [\"10.0.0.2:1:1 10.0.0.1:1\"]"), none);
         let many: Vec<_> = (1..=25).map(|i| format!("s{i}:11211:1")).collect();
         assert_eq!(traps(&format!("hash: md5, servers: [{}]", many.join(", "))), none);
@@ -411,6 +426,12 @@ mod tests {
             "hash: md5, servers: [\"h:1:1 a\", \"h:1:1 b\"]",
             "p: a and b have the same address, h:1. To give that server more keys, list it \
              once with a greater weight.",
+        ),
+        (
+            "redis: true, cross_shard: first_key, hash: md5, servers: [a:1:1, b:1:1]",
+            "p: With cross_shard: first_key, a command with keys of several servers runs on the \
+             server of its first key and sees none of the other keys there: answers can be wrong \
+             without an error. Use cross_shard: error, and hash_tag for keys that belong together.",
         ),
     ];
 

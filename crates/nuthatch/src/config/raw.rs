@@ -8,8 +8,8 @@ use super::finding::{Finding, Mark, Report};
 use super::value::Fault;
 use super::yaml::{self, Kind, Node};
 
-/// One text and where it stands.
-#[derive(Debug, Clone)]
+/// One text and where it stands. No `Debug`, also below: the text may be a password.
+#[derive(Clone)]
 pub(super) struct Scalar {
     pub(super) text: String,
     /// How messages name it: `alpha.servers[2]` in a file, `SERVERS[2]` in the environment.
@@ -33,7 +33,6 @@ impl Scalar {
 }
 
 /// A pool before the checks.
-#[derive(Debug)]
 pub(super) struct RawPool {
     pub(super) name: Scalar,
     pub(super) entries: Vec<Entry>,
@@ -47,13 +46,11 @@ impl RawPool {
 }
 
 /// One directive and what it is set to.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) directive: Scalar,
     pub(super) value: Value,
 }
 
-#[derive(Debug)]
 pub(super) enum Value {
     One(Scalar),
     Many(Vec<Scalar>),
@@ -141,6 +138,12 @@ fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entr
         report.syntax(mark, "the name of a directive must be plain text", POOL_FORM);
         return None;
     };
+    // No directive has a colon. What follows it may be a password, so no message may show it.
+    if let Some((before, _)) = directive.text.split_once(':') {
+        let wrong = format!("a space is missing after \"{before}:\"");
+        report.syntax(mark, &wrong, POOL_FORM);
+        return None;
+    }
     directive.label = format!("{pool}.{}", directive.text);
     let mark = value.mark;
     match flat(value, &directive.label) {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::directive::{DIRECTIVES, Kind};
+use super::directive::{DIRECTIVES, Kind, Pools};
 use super::*;
+
+mod redis_pools;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
     Config::parse(Path::new("a.yml"), text.as_bytes())
@@ -50,7 +52,10 @@ fn a_pool_with_only_what_it_must_have_gets_twemproxys_defaults() {
     assert_eq!(pool.server_connections, 1);
     assert_eq!(pool.server_retry_timeout, Duration::from_secs(30));
     assert_eq!(pool.server_failure_limit, 2);
-    assert!(!pool.redis && !pool.allow_flush);
+    assert!(!pool.redis && !pool.allow_flush && !pool.allow_keys);
+    assert!(pool.redis_auth.is_none() && pool.redis_user.is_none());
+    assert_eq!((pool.redis_db, pool.cross_shard), (0, CrossShard::Error));
+    assert_eq!((pool.dedicated_connections_max, &*pool.module_commands), (256, &[][..]));
     assert_eq!(
         pool.limits,
         Limits {
@@ -230,11 +235,6 @@ const WRONG_VALUES: &[(&str, &str)] = &[
              string with two characters; write the opening and the closing character in quotes",
     ),
     (
-        "redis_auth: \"\"",
-        "4:3: alpha.redis_auth: \"\": conf: directive \"redis_auth\" has an invalid value; \
-             write a text, or leave the directive out",
-    ),
-    (
         "hash: [md5]",
         "4:3: alpha.hash: conf: directive \"hash\" has an invalid value; write one value, not a \
          list",
@@ -258,12 +258,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "redis_auth: secret",
         "4:3: alpha.redis_auth: conf: directive \"redis_auth:\" is only valid for a redis pool; \
-             remove it",
-    ),
-    (
-        "redis: true",
-        "4:3: alpha.redis: Redis pools are not supported, this version speaks memcached only; \
-             serve this pool with twemproxy, or remove the pool from the file",
+             remove it, or set redis: true",
     ),
     (
         "item_size_max: 2g",
@@ -618,9 +613,12 @@ fn every_limit_has_a_variable_of_its_name() {
         let name = directive.name.to_uppercase();
         let value = if name == "MEMORY_MAX" { "2097152" } else { "70000000" };
         let value = if ["ITEM_SIZE_MAX", "LINE_MAX"].contains(&&*name) { "1234" } else { value };
-        let value = if name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX" { "77" } else { value };
+        let is_small = name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX";
+        let is_small = is_small || name == "DEDICATED_CONNECTIONS_MAX";
+        let value = if is_small { "77" } else { value };
         let value = if name == "CLIENT_BUFFER_MAX" { "4567" } else { value };
-        let config = environment(&[("SERVERS", "a:1"), (&name, value)]);
+        let redis = if directive.pools == Pools::Redis { "true" } else { "false" };
+        let config = environment(&[("SERVERS", "a:1"), ("REDIS", redis), (&name, value)]);
         let mut config = config.unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(directive.shown(&mut config.pools[0]).to_string(), value, "{name}");
     }
@@ -637,7 +635,7 @@ fn faults_of_the_environment_name_the_variable() {
         ("HASH", "md4"),
         ("TIMEOUT", "2s"),
         ("MEMORY_MAX", "16"),
-        ("REDIS", "true"),
+        ("REDIS", "maybe"),
     ]);
     let errors = errors.unwrap_err().to_string();
     let starts: Vec<_> =
@@ -650,8 +648,7 @@ fn faults_of_the_environment_name_the_variable() {
             "environment: HASH: \"md4\"",
             "environment: TIMEOUT: \"2s\"",
             "environment: MEMORY_MAX: \"16\"",
-            "environment: REDIS: Redis pools are not supported, this version speaks memcached only; \
-             set REDIS to false, or remove the variable",
+            "environment: REDIS: \"maybe\"",
         ]
     );
 }
@@ -799,9 +796,19 @@ const WRONG_VARIABLES: &[(&[(&str, &str)], &str)] = &[
          commas between servers",
     ),
     (
-        &[("REDIS", "1")],
-        "REDIS: Redis pools are not supported, this version speaks memcached only; \
-         set REDIS to false, or remove the variable",
+        &[("REDIS_AUTH", "hunter2")],
+        "REDIS_AUTH: conf: directive \"redis_auth:\" is only valid for a redis pool; \
+         remove the variable, or set REDIS to true",
+    ),
+    (
+        &[("REDIS", "1"), ("REDIS_AUTH_FILE", "hunter2")],
+        "REDIS_AUTH_FILE: conf: directive \"redis_auth_file\" has no absolute path; write the \
+         absolute path of a file, such as /run/secrets/redis",
+    ),
+    (
+        &[("REDIS", "1"), ("MODULE_COMMANDS", "bf.add 1 1 1,bf.add 1 1 1")],
+        "MODULE_COMMANDS[1]: \"bf.add 1 1 1\": conf: pool 'redis' has module commands with same \
+         name 'bf.add'; keep one of them",
     ),
 ];
 
@@ -1025,8 +1032,8 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
         let cells = documented(directive.name);
         let takes = match directive.kind {
             Kind::Listen => "an address or a list".into(),
-            Kind::Servers => "a list".into(),
-            Kind::Hash | Kind::Distribution => "a name".into(),
+            Kind::Servers | Kind::ModuleCommands => "a list".into(),
+            Kind::Hash | Kind::Distribution | Kind::CrossShard | Kind::Word(_) => "a name".into(),
             Kind::HashTag => "two characters".into(),
             Kind::Flag(_) => "true or false".into(),
             Kind::Count(_, bounds) => format!("{} to {}", bounds.min, bounds.max),
@@ -1034,7 +1041,8 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
                 format!("{} to {}", in_units(bounds.min), in_units(bounds.max))
             }
             Kind::Timeout(_) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
-            Kind::Text(_) => "a text".into(),
+            Kind::Secret(_) => "a text".into(),
+            Kind::SecretFile(_) => "a path".into(),
             Kind::Ignored => "anything".into(),
         };
         let default = match directive.default {

@@ -3,6 +3,7 @@
 //! The one rule: a text is a valid value or a [`Fault`]. No number overflows, no text is cut off,
 //! and a text that twemproxy silently reads as 0 is refused.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nuthatch_core::ring::{Distribution, Hash, HashTag};
@@ -135,15 +136,25 @@ pub(super) fn hash_tag(text: &str) -> Result<HashTag, Fault> {
     }
 }
 
-/// A text that is not empty.
-pub(super) fn text(text: &str) -> Result<String, Fault> {
-    match text {
-        "" => Err(Fault::new("has an invalid value", "write a text, or leave the directive out")),
-        _ => Ok(text.into()),
+/// A text that is not empty and has no spaces.
+pub(super) fn word(text: &str) -> Result<String, Fault> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        let right = "write a name without spaces, or leave the directive out";
+        return Err(Fault::new("has an invalid value", right));
     }
+    Ok(text.into())
 }
 
-fn one_of(text: &str, names: impl Iterator<Item = &'static str> + Clone) -> String {
+/// A path that does not depend on the working directory.
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Fault> {
+    if !text.starts_with('/') {
+        let right = "write the absolute path of a file, such as /run/secrets/redis";
+        return Err(Fault::new("has no absolute path", right));
+    }
+    Ok(text.into())
+}
+
+pub(super) fn one_of(text: &str, names: impl Iterator<Item = &'static str> + Clone) -> String {
     let list = names.clone().collect::<Vec<_>>().join(", ");
     match crate::suggest::nearest(text, names) {
         Some(name) => format!("did you mean {name}? It is one of {list}"),

@@ -9,13 +9,11 @@ use saphyr_parser::{Event, Marker, Parser, ScanError, Span, StrInput};
 use super::finding::Mark;
 
 /// A piece of a document.
-#[derive(Debug)]
 pub(super) struct Node {
     pub(super) mark: Mark,
     pub(super) kind: Kind,
 }
 
-#[derive(Debug)]
 pub(super) enum Kind {
     Scalar(String),
     Sequence(Vec<Node>),

@@ -82,6 +82,8 @@ pub enum Limit {
     Keys,
     /// `line_max`.
     Line,
+    /// `memory_max`.
+    Memory,
 }
 
 /// A request with one key.

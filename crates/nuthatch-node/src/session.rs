@@ -9,9 +9,9 @@ use std::net::TcpStream;
 use std::process;
 
 use nuthatch_core::limits::Limits;
-use nuthatch_core::memcache::{Shape, VERSION_KEY, Wire, Words, parse_request};
+use nuthatch_core::memcache::{Shape, VERSION_KEY, Words, parse_request};
 use nuthatch_core::message::Class;
-use nuthatch_core::message::{All, Limit, Many, One, Parsed, Request};
+use nuthatch_core::message::{All, Limit, Many, One, Parsed, Request, Wire};
 
 use crate::item::{ITEM_SIZE_MAX, parse};
 use crate::store::Counts;
@@ -60,7 +60,7 @@ impl<'a> Line<'a> {
     fn of(wire: &Wire<'a>) -> Self {
         match *wire {
             Wire::Words { line, data, .. } => Self::new(line.text, data),
-            Wire::Verbatim(bytes) => {
+            Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => {
                 let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
                 let (line, data) = bytes.split_at(end);
                 Self::new(line, data.get(1..).unwrap_or_default())
@@ -104,7 +104,7 @@ impl<'a, W: Write> Session<'a, W> {
                     break;
                 }
                 Parsed::Partial(_) => break,
-                Parsed::Request(Request::Quit, _) => return Ok(None),
+                Parsed::Request(Request::Quit(_), _) => return Ok(None),
                 Parsed::Request(Request::Lost { error, .. }, _) => {
                     self.out.write_all(error)?;
                     return Ok(None);
@@ -137,7 +137,10 @@ impl<'a, W: Write> Session<'a, W> {
                 }
                 self.out.write_all(error)
             }
-            Request::Lost { .. } | Request::Quit => Ok(()),
+            Request::Lost { .. } | Request::Quit(_) => Ok(()),
+            Request::Group(_) | Request::Cursor(_) | Request::Dedicated(_) => {
+                unreachable!("memcached has no such request")
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
 mod address;
@@ -243,6 +244,21 @@ impl Pool {
             .map(|server| Member { name: server.name.as_bytes().into(), weight: server.weight })
             .collect();
         Ring::new(self.distribution, self.hash, self.hash_tag, members, seed)
+    }
+
+    /// What the engine of a Redis pool needs.
+    #[must_use]
+    pub fn redis_settings(&self) -> Settings {
+        let commands = self.module_commands.iter();
+        Settings {
+            user: self.redis_user.as_ref().map(|user| user.as_bytes().into()),
+            password: self.redis_auth.as_ref().map(|password| password.expose().into()),
+            db: u32::try_from(self.redis_db).expect("the directive has a bound"),
+            first_key: self.cross_shard == CrossShard::FirstKey,
+            allow_keys: self.allow_keys,
+            dedicated_max: self.dedicated_connections_max,
+            modules: commands.map(ModuleCommand::for_engine).collect(),
+        }
     }
 
     /// The part of `key` that this pool hashes.

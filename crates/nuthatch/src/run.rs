@@ -8,7 +8,7 @@
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::args::Options;
-use crate::config::{Config, Pool, Source};
+use crate::config::{Config, Pool, Source, capacity};
 use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
@@ -228,12 +228,6 @@ impl Proxy {
         files: &OwnFiles,
         patience: &Patience,
     ) -> io::Result<Self> {
-        if let Some(pool) = pools.iter().find(|pool| pool.redis) {
-            return Err(io::Error::other(format!(
-                "pool '{}' can't be served yet: it speaks Redis",
-                pool.name
-            )));
-        }
         let start = now();
         let share = |pool: Pool| SharedPool {
             workers: (0..workers).map(|_| Arc::new(PoolStats::new(pool.servers.len()))).collect(),
@@ -329,9 +323,7 @@ impl Proxy {
 fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    let per_pool = pools
-        .iter()
-        .map(|shared| shared.pool.servers.len().saturating_mul(shared.pool.server_connections));
+    let per_pool = pools.iter().map(|shared| capacity::connections(&shared.pool));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
     let kept =
         to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES + admin::readers_max());
@@ -356,12 +348,12 @@ fn engine(shared: &SharedPool, stats: Arc<PoolStats>, number: u64) -> Mux {
     });
     let ring = config.ring(since_epoch.as_secs() ^ number << 32);
     let options = mux::Options {
-        protocol: Protocol::Memcache,
+        protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },
         ejection,
         timeout: config.timeout,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,
-        redis: Arc::default(),
+        redis: Arc::new(config.redis_settings()),
         limits: config.limits,
         epoch: since_epoch,
     };

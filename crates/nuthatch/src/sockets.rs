@@ -46,11 +46,27 @@ impl PoolSockets {
         (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
         now: Instant,
     ) -> (&'a mut ServerSocket, Place<'a>) {
-        let Self { mux, shared, next_attempt, .. } = self;
-        (
-            &mut self.conns[id.index()],
-            Place { pool, id, shared, mux, next_attempt, poll, inbox, now },
-        )
+        let Self { mux, shared, next_attempt, conns, .. } = self;
+        let socket = &mut conns[id.index()];
+        (socket, Place { pool, id, shared, mux, next_attempt, poll, inbox, now })
+    }
+
+    /// The next server connection that needs its socket looked after. It may be one that had no socket
+    /// yet.
+    pub(crate) fn next_dirty_conn(&mut self) -> Option<ConnId> {
+        let id = self.mux.next_dirty_conn()?;
+        let keepalive = self.shared.pool.tcpkeepalive;
+        if !self.has_conn(id) {
+            let places = self.conns.len().max(id.index() + 1);
+            self.conns.resize_with(places, || ServerSocket::new(id, keepalive));
+            self.conns[id.index()] = ServerSocket::new(id, keepalive);
+        }
+        Some(id)
+    }
+
+    /// Whether there is such a server connection still.
+    pub(crate) fn has_conn(&self, id: ConnId) -> bool {
+        self.conns.get(id.index()).is_some_and(|socket| socket.id == id)
     }
 
     pub(crate) fn has(&self, id: ClientId) -> bool {

@@ -201,6 +201,9 @@ impl Worker {
                 Message::Drain => self.drain(now),
                 Message::Resolved(answer) => {
                     let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
+                    if !self.pools[pool].has_conn(answer.conn) {
+                        continue;
+                    }
                     let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
                     socket.resolved(&mut place, &answer);
                 }
@@ -309,7 +312,7 @@ impl Worker {
 
     fn flush_conns(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
-        while let Some(id) = pool.mux.next_dirty_conn() {
+        while let Some(id) = pool.next_dirty_conn() {
             let (socket, mut place) = pool.conn(index, id, (&self.poll, &self.inbox), now);
             socket.sync(&mut place);
         }

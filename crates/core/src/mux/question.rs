@@ -9,6 +9,7 @@ use super::id::ClientId;
 use super::request::Intake;
 use super::slots::{SlotId, State};
 use super::{Mux, Shared};
+use crate::protocol::Session;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -17,6 +18,7 @@ use core::mem;
 #[derive(Debug)]
 pub struct Question {
     slot: SlotId,
+    client: ClientId,
     what: Vec<u8>,
 }
 
@@ -29,9 +31,19 @@ impl Question {
     pub fn what(&self) -> &[u8] {
         &self.what
     }
+
+    /// Who asks.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
 }
 
 impl Mux {
+    /// What a client has said about its connection.
+    pub fn session(&self, id: ClientId) -> &Session {
+        &self.clients[id].session
+    }
+
     /// The next question of a client. Each must be answered before the end of the turn: what the
     /// client has asked after it waits for the answer, and its memory is kept for so long.
     pub fn next_question(&mut self) -> Option<Question> {
@@ -40,8 +52,9 @@ impl Mux {
             let slot = self.clients.slots.slot(id);
             let what = mem::take(&mut slot.reply);
             if slot.state != State::Orphan {
-                self.clients.list[slot.client.index()].overhead -= what.capacity();
-                return Some(Question { slot: id, what });
+                let client = slot.client;
+                self.clients[client].overhead -= what.capacity();
+                return Some(Question { slot: id, client, what });
             }
             // Its client went away before anybody looked.
             self.clients.slots.remove(id);

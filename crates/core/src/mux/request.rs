@@ -69,7 +69,7 @@ impl Mux {
             Request::Lost { error, limit } => {
                 self.shared.stats.client_framing_lost.add(1);
                 match limit {
-                    Limit::ItemSize | Limit::Keys | Limit::Line => {
+                    Limit::ItemSize | Limit::Keys | Limit::Line | Limit::Memory => {
                         self.limit_counter(*limit).add(1);
                     }
                     Limit::Binary => self.shared.events.push_back(Event::BinaryClient),
@@ -109,6 +109,7 @@ impl Mux {
             Limit::ItemSize => &self.shared.stats.limit_item_size,
             Limit::Keys => &self.shared.stats.limit_keys,
             Limit::Line => &self.shared.stats.limit_line,
+            Limit::Memory => &self.shared.stats.limit_memory,
         }
     }
 

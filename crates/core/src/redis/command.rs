@@ -85,11 +85,11 @@ pub enum Keys {
     /// Each `step`-th argument from `first` to `last`, counted from the end if it is negative.
     Range {
         /// The first key.
-        first: u8,
+        first: u16,
         /// The last key; -1 is the last argument.
-        last: i8,
+        last: i16,
         /// From a key to the next.
-        step: u8,
+        step: u16,
     },
     /// The argument at `count` is the number of keys, which follow. (`EVAL`: 2, `ZUNION`: 1.)
     Counted {

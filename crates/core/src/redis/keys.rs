@@ -41,7 +41,7 @@ impl<'a> KeyList<'a> {
         (span <= arguments.len()).then_some(Self { arguments, span, step, apart: None })
     }
 
-    fn range(arguments: Arguments<'a>, first: u8, last: i8, step: u8) -> Option<Self> {
+    fn range(arguments: Arguments<'a>, first: u16, last: i16, step: u16) -> Option<Self> {
         let (all, first) = (arguments.len(), usize::from(first));
         if first == 0 {
             return Some(Self::default());

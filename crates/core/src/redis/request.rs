@@ -28,6 +28,9 @@ pub struct Room {
 /// The most arguments of a request (Redis before 7.0: `1024*1024`).
 const ARGUMENTS_MAX: usize = 1 << 20;
 
+/// The longest request whatever the limits are: its length is counted in 32 bits.
+const LEN_MAX: usize = 1 << 31;
+
 /// A client that has not authenticated may send so much (`processMultibulkBuffer`).
 const STRANGER: Bounds = Bounds { arguments: 10, argument_len: 16_384, len: 64 * 1024 };
 
@@ -64,7 +67,7 @@ pub fn parse_request<'a>(
             let answer = &mut room.answer;
             answer.clear();
             write_broken(broken, session.is_authenticated, answer);
-            let limit = if broken == Broken::TooLong { Limit::Line } else { Limit::Grammar };
+            let limit = if broken == Broken::TooLong { Limit::Memory } else { Limit::Grammar };
             Parsed::Request(Request::Lost { error: answer, limit }, input.len())
         }
     }
@@ -74,7 +77,7 @@ fn bounds_of(limits: &Limits) -> Bounds {
     Bounds {
         arguments: ARGUMENTS_MAX,
         argument_len: limits.item_size_max,
-        len: limits.item_size_max + limits.line_max,
+        len: limits.memory_max.min(LEN_MAX),
     }
 }
 
@@ -88,7 +91,7 @@ fn write_broken(broken: Broken, is_known: bool, out: &mut Vec<u8>) {
         Broken::Length => b"unauthenticated bulk length",
         Broken::LengthLine => b"too big bulk count string",
         Broken::Kind(_) => b"expected '$', got '",
-        Broken::TooLong => b"the request is longer than item_size_max and line_max allow",
+        Broken::TooLong => b"the request is longer than memory_max of this pool",
     });
     if let Broken::Kind(kind) = broken {
         push_text(&[kind], 1, out);

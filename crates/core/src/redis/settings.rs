@@ -30,11 +30,11 @@ pub struct ModuleCommand {
     /// Its name in lower case.
     pub name: Box<[u8]>,
     /// The first argument that is a key; 0 for none.
-    pub first: u8,
+    pub first: u16,
     /// The last; counted from the end if it is negative.
-    pub last: i8,
+    pub last: i16,
     /// From a key to the next.
-    pub step: u8,
+    pub step: u16,
 }
 
 /// Without the password.

@@ -3,6 +3,7 @@
 //! The one rule: a text becomes a value with a name of its own, or a [`Fault`]; the core never
 //! parses a text of the configuration.
 
+use nuthatch_core::redis;
 use std::fmt;
 
 use super::value::{Fault, one_of};
@@ -51,6 +52,15 @@ pub struct ModuleCommand {
     pub last: i16,
     /// How many positions it is from one key to the next: at least 1, or 0 if it has no keys.
     pub step: u16,
+}
+
+impl ModuleCommand {
+    /// As the engine has it.
+    pub(super) fn for_engine(&self) -> redis::ModuleCommand {
+        let name = self.name.as_bytes().into();
+        let first = u16::try_from(self.first).expect("the directive has a bound");
+        redis::ModuleCommand { name, first, last: self.last, step: self.step }
+    }
 }
 
 impl fmt::Display for ModuleCommand {

@@ -6,16 +6,16 @@ use super::{Action, Command, Dedicated, Keys, Local, Permission};
 use crate::message::{Class, Merge};
 
 /// One key.
-pub(super) const fn key(place: u8) -> Keys {
+pub(super) const fn key(place: u16) -> Keys {
     range(place, place.cast_signed(), 1)
 }
 
 /// Each argument from `first` is a key.
-pub(super) const fn each(first: u8) -> Keys {
+pub(super) const fn each(first: u16) -> Keys {
     range(first, -1, 1)
 }
 
-pub(super) const fn range(first: u8, last: i8, step: u8) -> Keys {
+pub(super) const fn range(first: u16, last: i16, step: u16) -> Keys {
     Keys::Range { first, last, step }
 }
 

@@ -60,6 +60,31 @@ impl Session {
         }
     }
 
+    /// Keeps a request of a transaction of which no server knows, as it names no key. False if that is
+    /// not possible.
+    pub fn keep(&mut self, request: &[u8]) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.keep(request),
+        }
+    }
+
+    /// Takes the first of the requests that were kept off `kept`, at first [`Session::kept`].
+    pub fn next_kept<'a>(&self, kept: &mut &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Memcache => None,
+            Self::Redis(_) => redis::take_request(kept),
+        }
+    }
+
+    /// The requests that were kept.
+    pub fn kept(&self) -> &[u8] {
+        match self {
+            Self::Memcache => b"",
+            Self::Redis(session) => session.kept(),
+        }
+    }
+
     /// Notes that a request was sent over a connection of the client's own.
     pub fn note_step(&mut self, step: Step) {
         if let Self::Redis(session) = self {
@@ -290,6 +315,14 @@ impl Protocol {
     pub fn write_cursor(self, (before, after): (&[u8], &[u8]), cursor: u64, out: &mut Vec<u8>) {
         if self == Self::Redis {
             redis::write_cursor((before, after), cursor, out);
+        }
+    }
+
+    /// The reply to a request of a transaction.
+    pub const fn queued(self) -> &'static [u8] {
+        match self {
+            Self::Memcache => b"",
+            Self::Redis => redis::QUEUED,
         }
     }
 

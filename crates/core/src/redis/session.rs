@@ -83,6 +83,16 @@ impl Session {
         self.binding.transaction == Transaction::Begun
     }
 
+    /// The commands of that transaction, one after the other.
+    pub fn kept(&self) -> &[u8] {
+        self.binding.kept()
+    }
+
+    /// Keeps a command of a transaction of which no server knows. False if there are too many.
+    pub fn keep(&mut self, request: &[u8]) -> bool {
+        self.begins() && self.binding.keep(request)
+    }
+
     /// Notes that a command was refused: a transaction that it is part of is not carried out.
     pub fn note_refused(&mut self) {
         self.binding.is_aborted |= self.binding.transaction != Transaction::None;

@@ -183,24 +183,13 @@ impl Servers {
                 break;
             }
             let Some(pending) = conn.oldest_asked() else {
-                let (rest, owner) = (&bytes[used..], conn.owner);
-                match take_unasked(shared, &mut scan, rest, owner.is_some()) {
-                    Response::Unasked(len) => {
-                        if let Some(owner) = owner {
-                            answers.push(shared, owner, &rest[..len]);
-                        }
-                        used += len;
-                        continue;
-                    }
-                    Response::Partial(need) => {
-                        (conn.need, conn.scan) = (need, scan);
-                        break;
-                    }
-                    _ => {
-                        self.give_up((shared, answers), id, Blame::Nobody, now);
-                        return bytes.len();
-                    }
+                let rest = &bytes[used..];
+                match self.take_unasked((shared, answers), id, (&mut scan, rest), now) {
+                    Some(len) => used += len,
+                    None if self.conns[id.index()].state == ConnState::Open => break,
+                    None => return bytes.len(),
                 }
+                continue;
             };
             if shared.options.protocol.has_values(pending.expect) {
                 let Some(len) = self.take_values((shared, answers), id, &pending, &bytes[used..])
@@ -235,9 +224,7 @@ impl Servers {
                     }
                 }
                 Response::Unasked(len) => {
-                    if let Some(owner) = self.conns[id.index()].owner {
-                        answers.push(shared, owner, &rest[..len]);
-                    }
+                    self.pass_on((shared, answers), id, &rest[..len]);
                     used += len;
                 }
                 Response::Partial(need) => {
@@ -273,6 +260,43 @@ impl Servers {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
             }
+        }
+    }
+
+    /// Takes what a server sends although nothing was asked. Says how many bytes it was; none if there
+    /// is more to come, or if the connection was given up.
+    #[cold]
+    fn take_unasked(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        (scan, bytes): (&mut Scan, &[u8]),
+        now: Instant,
+    ) -> Option<usize> {
+        let Options { protocol, limits, .. } = &shared.options;
+        let conn = &mut self.conns[id.index()];
+        let has_owner = conn.owner.is_some();
+        match protocol.parse_unasked(bytes, scan, limits.item_size_max, has_owner) {
+            Response::Unasked(len) => {
+                self.pass_on((shared, answers), id, &bytes[..len]);
+                return Some(len);
+            }
+            Response::Partial(need) => (conn.need, conn.scan) = (need, *scan),
+            _ => self.give_up((shared, answers), id, Blame::Nobody, now),
+        }
+        None
+    }
+
+    /// Passes on what a server sent on its own account: to the client that alone uses the connection,
+    /// or to nobody.
+    fn pass_on(
+        &self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        message: &[u8],
+    ) {
+        if let Some(owner) = self.conns[id.index()].owner {
+            answers.push(shared, owner, message);
         }
     }
 
@@ -395,11 +419,4 @@ impl Servers {
         shared.stats.desync_total.add(1);
         self.abort_conn((shared, answers), id, (ServerError::Desync, blame), now);
     }
-}
-
-/// What a server sends although nothing was asked.
-#[cold]
-fn take_unasked(shared: &Shared, scan: &mut Scan, bytes: &[u8], has_owner: bool) -> Response {
-    let Options { protocol, limits, .. } = &shared.options;
-    protocol.parse_unasked(bytes, scan, limits.item_size_max, has_owner)
 }

@@ -296,7 +296,7 @@ impl Session {
 
     fn answer_reset(&mut self, out: &mut Vec<u8>) -> Answered {
         let was_resp3 = self.is_resp3;
-        Session::reset(self);
+        Self::reset(self);
         out.extend_from_slice(b"+RESET\r\n");
         if was_resp3 { Answered::Barrier } else { Answered::Reply }
     }

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, iter};
 
-pub(crate) use nuthatch_harness::{Memcached, Process, TempDir, accepts, free_port, wait_until};
+pub(crate) use nuthatch_harness::{
+    Memcached, Process, Redis, TempDir, accepts, free_port, wait_until,
+};
 
 use crate::conn::Conn;
 
@@ -46,6 +48,11 @@ impl Proxy {
     pub(crate) fn with_pool(program: Program, settings: &str, servers: &[String]) -> Self {
         let port = free_port();
         Self::start(program, &pool(port, settings, servers), &[port])
+    }
+
+    /// Starts a proxy with one pool of Redis servers, named `r1`, `r2` and so on.
+    pub(crate) fn with_redis(program: Program, settings: &str, servers: &[Redis]) -> Self {
+        Self::with_pool(program, &format!("redis: true\n{settings}"), &named(servers))
     }
 
     /// Starts a proxy with a whole configuration and waits until it accepts on all of `ports` and
@@ -96,6 +103,11 @@ impl Proxy {
     pub(crate) fn conn(&self) -> Conn {
         Conn::tcp((Ipv4Addr::LOCALHOST, self.port))
     }
+}
+
+/// The lines of Redis servers in a configuration, with the names `r1`, `r2` and so on.
+pub(crate) fn named(servers: &[Redis]) -> Vec<String> {
+    iter::zip(servers, 1..).map(|(server, nth)| format!("{} r{nth}", server.entry())).collect()
 }
 
 /// The text of one pool that listens on 127.0.0.1, named after its port.

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::{env, fs, iter};
 
+use serde_json::Value;
+
 pub(crate) use nuthatch_harness::{
     Memcached, Process, Redis, TempDir, accepts, free_port, wait_until,
 };
@@ -102,6 +104,23 @@ impl Proxy {
 
     pub(crate) fn conn(&self) -> Conn {
         Conn::tcp((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// How many connections to servers were lost, requests failed and servers were ejected so far.
+    pub(crate) fn server_failures(&self) -> u64 {
+        const FAILURES: [&str; 5] =
+            ["server_eof", "server_err", "server_timedout", "server_ejects", "forward_error"];
+        let text = Conn::tcp((Ipv4Addr::LOCALHOST, self.stats_port)).read_to_end();
+        let stats: Value = serde_json::from_slice(&text).unwrap();
+        let pools: Vec<_> =
+            stats.as_object().unwrap().values().filter_map(Value::as_object).collect();
+        let servers = pools.iter().flat_map(|pool| pool.values().filter_map(Value::as_object));
+        let objects = pools.iter().copied().chain(servers);
+        let counts: Vec<_> = objects
+            .flat_map(|object| FAILURES.iter().filter_map(|name| object.get(*name)?.as_u64()))
+            .collect();
+        assert!(counts.len() >= FAILURES.len(), "{stats}");
+        counts.into_iter().sum()
     }
 }
 

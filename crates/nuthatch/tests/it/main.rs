@@ -34,6 +34,8 @@ mod old_servers;
 mod process;
 mod random;
 mod redis_differential_fuzz;
+mod redis_errors;
+mod redis_isolation;
 mod redis_transcripts;
 mod routing;
 mod stalled_log;

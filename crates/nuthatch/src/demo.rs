@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
-use nuthatch_node::Node;
+use nuthatch_node::{Node, Protocol};
 
 use crate::config::{Config, Pool, Server};
 use crate::process::{ProcessEvent, Signals};
@@ -36,7 +36,7 @@ use page::{Page, Row};
 /// # Errors
 /// When the nodes or the proxy cannot listen, or `out` cannot be written.
 pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitCode> {
-    let start = |_| Node::start("127.0.0.1:0", NODE_MEMORY);
+    let start = |_| Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY);
     let nodes = (0..NODES).map(start).collect::<io::Result<Vec<_>>>()?;
     let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
     let stage = Stage::open(PORTS, &addresses)?;
@@ -66,7 +66,7 @@ pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitC
 /// # Errors
 /// When it can't listen.
 pub fn run_node(listen: &str, memory: usize, signals: Signals) -> io::Result<()> {
-    let node = Node::start(listen, memory << 20).map_err(|error| {
+    let node = Node::start(Protocol::Memcache, listen, memory << 20).map_err(|error| {
         io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
     })?;
     log::info!(at:% = node.address(), memory_mib = memory; "node listens");

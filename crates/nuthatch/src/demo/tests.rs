@@ -8,7 +8,7 @@ use super::*;
 
 /// A node and what stands before it: every `from` in what it says becomes a `to`.
 fn liar(from: u8, to: u8) -> SocketAddr {
-    let node = Node::start("127.0.0.1:0", NODE_MEMORY).unwrap();
+    let node = Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -45,13 +45,15 @@ fn wrong(nodes: &[SocketAddr]) -> Vec<String> {
 
 #[test]
 fn honest_nodes_have_no_wrong_answer() {
-    let nodes = [(); NODES].map(|()| Node::start("127.0.0.1:0", NODE_MEMORY).unwrap());
+    let nodes =
+        [(); NODES].map(|()| Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap());
     assert_eq!(wrong(&nodes.each_ref().map(Node::address)), Vec::<String>::new());
 }
 
 #[test]
 fn a_node_that_lies_is_found_out() {
-    let honest = [(); 2].map(|()| Node::start("127.0.0.1:0", NODE_MEMORY).unwrap().address());
+    let honest = [(); 2]
+        .map(|()| Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap().address());
     // Every header and every length is right.
     let wrong = wrong(&[honest[0], liar(b'~', b'!'), honest[1]]);
     assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
@@ -70,7 +72,7 @@ fn a_node_that_is_not_there_is_a_wrong_answer() {
 
 #[test]
 fn a_key_that_a_node_should_have_and_has_not_is_wrong() {
-    let node = Node::start("127.0.0.1:0", NODE_MEMORY).unwrap();
+    let node = Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap();
     let stage = Stage::open(PORTS, &[node.address()]).unwrap();
     let rows = rows(&stage.pool, &[node]);
     stage.close().unwrap();

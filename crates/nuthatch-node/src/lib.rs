@@ -1,11 +1,13 @@
-//! A small memcached server for tests: `nuthatch demo` uses three of them, and `nuthatch node` runs
-//! one.
+//! A small memcached or Redis server for tests: `nuthatch demo` uses three of them, and
+//! `nuthatch node` runs one that speaks memcached's protocol.
 //!
-//! A few hundred lines: one thread for each client, one store with a lock and limited memory. A node is for demonstrations and tests, not for production. So it is a separate
+//! Either protocol is a few hundred lines: one thread for each client, one store with a lock and
+//! limited memory. A node is for demonstrations and tests, not for production. So it is a separate
 //! package, which is not part of the shipped program.
 //!
 //! ```text
 //! node ─ memcache ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
+//!      └ redis ─ session (bytes in, replies out) ─ command ─ keys, strings, … ─ store ─ value
 //! ```
 
 use std::fmt;
@@ -17,12 +19,15 @@ use std::thread;
 use std::time::Duration;
 
 mod memcache;
+mod redis;
 
 /// The protocol that a node speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// memcached's classic and meta commands.
     Memcache,
+    /// The common commands of Redis, in RESP2 and RESP3.
+    Redis,
 }
 
 /// A running node. Its threads end with the process.
@@ -35,7 +40,7 @@ pub struct Node {
 /// The figures of a node: requests and items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
-    /// Requests of all kinds.
+    /// Requests of all kinds; with Redis, only commands that use the store.
     pub requests: u64,
     /// Items now.
     pub items: usize,
@@ -55,6 +60,7 @@ impl Node {
         let address = listener.local_addr()?;
         let service: Arc<dyn Service> = match protocol {
             Protocol::Memcache => Arc::new(memcache::Shared::new(memory)),
+            Protocol::Redis => Arc::new(redis::Shared::new(memory)),
         };
         let for_thread = Arc::clone(&service);
         let thread = thread::Builder::new().name("node".into()).stack_size(STACK_BYTES);

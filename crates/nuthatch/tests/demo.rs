@@ -1,4 +1,4 @@
-//! `nuthatch node` against a real memcached, and `nuthatch demo` as a newcomer sees it.
+//! Nodes against a real memcached and a real Redis, and `nuthatch demo` as a newcomer sees it.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't run its program has failed")]
 
@@ -10,6 +10,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
+
+#[path = "demo/redis.rs"]
+mod redis;
 
 /// A program that ends with its test.
 struct Running(Child);

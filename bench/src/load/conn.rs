@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::channel::{Channel, Flushed, Received, Target};
 use crate::dataset::Dataset;
-use crate::replies::{Checker, Garbled, Reply, Tally};
+use crate::memcached::{self, Checker};
+use crate::replies::{Garbled, Reply, Tally};
 use crate::workload::Request;
 
 /// A request that has no reply yet.
@@ -55,7 +56,7 @@ impl Connection {
 
     /// Appends a request to what is to be sent.
     pub(crate) fn push(&mut self, request: Request, intended_ns: u64, dataset: &Dataset) {
-        request.push(&mut self.channel.outbox, dataset);
+        memcached::push(request, &mut self.channel.outbox, dataset);
         self.waiting.push_back(Waiting { request, intended_ns });
     }
 

@@ -15,6 +15,7 @@ mod channel;
 mod conn;
 mod dataset;
 mod latency;
+mod memcached;
 mod meter;
 mod mock;
 mod replies;

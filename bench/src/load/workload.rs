@@ -49,16 +49,6 @@ pub(crate) enum Request {
     Get { first: u32, count: u32 },
 }
 
-impl Request {
-    /// Appends the request's bytes.
-    pub(crate) fn push(self, out: &mut Vec<u8>, dataset: &Dataset) {
-        match self {
-            Self::Set { key, version } => dataset.push_set(out, key, version),
-            Self::Get { first, count } => dataset.push_get(out, first, count),
-        }
-    }
-}
-
 /// The endless sequence of requests of a mix.
 #[derive(Debug)]
 pub(crate) struct Requests {

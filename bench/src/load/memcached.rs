@@ -10,7 +10,10 @@ use crate::workload::Request;
 /// Appends the request's bytes.
 pub(crate) fn push(request: Request, out: &mut Vec<u8>, dataset: &Dataset) {
     match request {
-        Request::Set { key, version } => push_set(out, key, version, dataset),
+        Request::Set { first, count, version } => {
+            debug_assert_eq!(count, 1, "the command line allows no more");
+            push_set(out, first, version, dataset);
+        }
         Request::Get { first, count } => push_get(out, first, count, dataset),
     }
 }
@@ -193,7 +196,7 @@ mod tests {
     fn requests_are_those_of_the_protocol() {
         let dataset = Dataset::new(3, 16);
         let mut out = Vec::new();
-        push(Request::Set { key: 2, version: 0xabc }, &mut out, &dataset);
+        push(Request::Set { first: 2, count: 1, version: 0xabc }, &mut out, &dataset);
         push(Request::Get { first: 2, count: 2 }, &mut out, &dataset);
         let expected =
             "set key_00000002 0 0 16\r\n00000002000000bc\r\nget key_00000002 key_00000000\r\n";
@@ -240,14 +243,14 @@ mod tests {
     fn error_lines_are_errors() {
         assert_eq!(check(GET_TWO, &format!("{ZERO}SERVER_ERROR out\r\n")), Ok((0, 0, 1)));
         assert_eq!(check(GET_TWO, "ERROR\r\n"), Ok((0, 0, 1)));
-        let set = Request::Set { key: 1, version: 1 };
+        let set = Request::Set { first: 1, count: 1, version: 1 };
         assert_eq!(check(set, "STORED\r\n"), Ok((0, 0, 0)));
         assert_eq!(check(set, "SERVER_ERROR out of memory\r\n"), Ok((0, 0, 1)));
     }
 
     #[test]
     fn what_is_no_reply_is_garbled() {
-        let set = Request::Set { key: 1, version: 1 };
+        let set = Request::Set { first: 1, count: 1, version: 1 };
         for (request, reply) in [
             (GET_TWO, "STORED\r\n"),
             (set, "END\r\n"),

@@ -1,4 +1,6 @@
-//! The mock as a Redis: GET, SET, MGET, MSET and PING, written as arrays, as proxies send them.
+//! The mock as a Redis: GET, SET, MGET, MSET and PING, written as arrays, as proxies send them, in
+//! upper or lower case: nutcracker sends `GET` as its client did, but `mget` for its part of an
+//! MGET.
 
 use std::io;
 
@@ -19,15 +21,16 @@ pub(super) fn answer_all(input: &[u8], store: &mut Store, out: &mut Vec<u8>) -> 
 }
 
 fn answer(arguments: &[&[u8]], store: &mut Store, out: &mut Vec<u8>) {
-    match arguments {
-        [b"GET", key] => push_value(store, key, out),
-        [b"MGET", keys @ ..] => {
+    let Some((name, arguments)) = arguments.split_first() else { return };
+    match (name.to_ascii_uppercase().as_slice(), arguments) {
+        (b"GET", [key]) => push_value(store, key, out),
+        (b"MGET", keys) => {
             out.extend_from_slice(format!("*{}\r\n", keys.len()).as_bytes());
             for key in keys {
                 push_value(store, key, out);
             }
         }
-        [b"SET" | b"MSET", pairs @ ..] if pairs.len() % 2 == 0 => {
+        (b"SET" | b"MSET", pairs) if pairs.len() % 2 == 0 => {
             for pair in pairs.chunks_exact(2) {
                 let header = format!("${}\r\n", pair[1].len());
                 let reply = [header.as_bytes(), pair[1], b"\r\n"].concat();
@@ -35,7 +38,7 @@ fn answer(arguments: &[&[u8]], store: &mut Store, out: &mut Vec<u8>) {
             }
             out.extend_from_slice(b"+OK\r\n");
         }
-        [b"PING"] => out.extend_from_slice(b"+PONG\r\n"),
+        (b"PING", []) => out.extend_from_slice(b"+PONG\r\n"),
         _ => out.extend_from_slice(b"-ERR unknown command\r\n"),
     }
 }
@@ -93,7 +96,7 @@ mod tests {
             "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$3\r\nx\ny\r\n\
              *5\r\n$4\r\nMSET\r\n$1\r\nb\r\n$1\r\n1\r\n$1\r\nc\r\n$0\r\n\r\n\
              *2\r\n$3\r\nGET\r\n$1\r\na\r\n\
-             *4\r\n$4\r\nMGET\r\n$1\r\nc\r\n$1\r\nz\r\n$1\r\nb\r\n\
+             *4\r\n$4\r\nmget\r\n$1\r\nc\r\n$1\r\nz\r\n$1\r\nb\r\n\
              *1\r\n$4\r\nPING\r\n*1\r\n$4\r\nQUIT\r\n{part}"
         );
         let used_bytes = answer_all(input.as_bytes(), &mut store, &mut out).unwrap();

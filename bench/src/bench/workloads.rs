@@ -339,6 +339,7 @@ pub(crate) const WEIGHED: [Weighed; 6] = [
         title: "Redis: memory after MGET of 100 keys",
         protocol: Protocol::Redis,
         requests: MULTIGET,
-        target: 0.1,
+        // nutcracker needs 9 MiB here and 71 MiB in (c).
+        target: 1.0,
     },
 ];

@@ -13,6 +13,7 @@ use crate::redis::{self, Settings};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 /// The protocol of a pool's clients and servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Session {
 
 /// Memory for what a parser writes instead of taking it from the client's bytes.
 #[derive(Debug, Default)]
-pub struct Room(redis::Room);
+pub struct Room(Option<Box<redis::Room>>);
 
 /// Why the multiplexer, and not a server, answers a request with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +155,8 @@ impl Protocol {
 
     /// Parses the request at the start of a client's bytes; there is at least one byte.
     ///
-    /// `scan` says how much of it was scanned before, and is brought up to date.
+    /// `scan` says how much of it was scanned before; it is brought up to date, except for a
+    /// [`Parsed::PartialLine`].
     #[inline(always)]
     pub fn parse_request<'a>(
         self,
@@ -165,13 +167,10 @@ impl Protocol {
         room: &'a mut Room,
     ) -> Parsed<'a> {
         match session {
-            Session::Memcache => {
-                let parsed = memcache::parse_request(input, scan.at, limits);
-                scan.at = if parsed == Parsed::PartialLine { input.len() } else { 0 };
-                parsed
-            }
+            Session::Memcache => memcache::parse_request(input, mem::take(&mut scan.at), limits),
             Session::Redis(session) => {
-                redis::parse_request(input, scan, session, limits, &mut room.0)
+                let room = room.0.get_or_insert_default();
+                redis::parse_request(input, scan, session, limits, room)
             }
         }
     }

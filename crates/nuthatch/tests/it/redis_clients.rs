@@ -101,7 +101,7 @@ fn a_mass_insertion_of_redis_cli_arrives() {
 #[ignore = "needs redis-server and Python packages: run make it"]
 fn redis_pys_own_tests_pass_through_the_proxy_as_far_as_one_pool_goes() {
     let servers = Redis::start_many(3);
-    let settings = "hash_tag: \"{}\"\nallow_flush: true";
+    let settings = "hash_tag: \"{}\"\nallow_flush: true\nallow_keys: true";
     let proxy = Proxy::with_redis(Program::UnderTest, settings, &servers);
     let ports: Vec<_> = servers.iter().map(|server| server.port).collect();
     let (passed, text) = suite(proxy.port, &ports);

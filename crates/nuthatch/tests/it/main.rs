@@ -33,6 +33,7 @@ mod multiget;
 mod old_servers;
 mod process;
 mod random;
+mod redis_clients;
 mod redis_differential_fuzz;
 mod redis_errors;
 mod redis_isolation;

@@ -353,7 +353,11 @@ impl<'a> Interpreter<'a, '_> {
         }
         if count == step {
             let key = words.arguments.clone().next().unwrap_or_default();
-            return Request::One(self.one(command, key));
+            let mut one = self.one(command, key);
+            if merge == Merge::Sum {
+                one.expect = Form::of(merge).expect();
+            }
+            return Request::One(one);
         }
         Request::Many(Many {
             head: Head { text: words.head, numbers: Numbers::NONE },

@@ -48,7 +48,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
 }
 
 /// All commands by subject: the name of each subject, and its commands.
-pub fn subjects() -> impl Iterator<Item = (&'static str, &'static [Command])> {
+pub fn subjects() -> impl Iterator<Item = (&'static str, &'static [Command])> + Clone {
     SUBJECT_NAMES.into_iter().zip(SUBJECTS)
 }
 

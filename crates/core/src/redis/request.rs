@@ -179,6 +179,9 @@ impl<'a> Interpreter<'a, '_> {
             return self.command(command, words, answer);
         }
         let Some(sub) = arguments.next() else {
+            if has_arity(command, all) {
+                return self.command(command, words, answer);
+            }
             wrong_arity("", command.name, answer);
             return refused(answer);
         };

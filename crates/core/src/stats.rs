@@ -120,6 +120,8 @@ counters! {
         limit_memory,
         /// Requests refused because of `dedicated_connections_max`.
         limit_dedicated,
+        /// Server connections that one client alone uses now.
+        dedicated_connections,
     }
     /// How requests ended.
     pub results: Results,

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod diff;
 mod drain;
 pub mod escape;
+mod figures;
 mod inbox;
 mod linger;
 mod listener;

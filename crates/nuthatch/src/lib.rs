@@ -28,6 +28,7 @@ mod poll;
 pub mod preflight;
 pub mod process;
 pub mod question;
+mod redis_question;
 mod resolve;
 pub mod route;
 mod run;

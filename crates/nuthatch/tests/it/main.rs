@@ -33,6 +33,7 @@ mod multiget;
 mod old_servers;
 mod process;
 mod random;
+mod redis_questions;
 mod routing;
 mod stalled_log;
 mod start;

@@ -138,6 +138,7 @@ impl Mux {
         }
         let one = &request.one;
         let expect = request.expect();
+        self.count_request(one.class, 1);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, expect);
         let pending = Pending::new(Waiter::Slot(slot), expect, one.class, now);
         self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| one.wire.write(out));

@@ -167,7 +167,7 @@ impl<'a> Interpreter<'a, '_> {
         let mut arguments = Arguments::of(self.request);
         let all = arguments.len();
         let Some((head, name)) = arguments.next_with_header() else { return Request::Answer(b"") };
-        let words = Words { head, arguments, after: arguments };
+        let words = Words { container: "", head, arguments, after: arguments };
         let Some(command) = command::find(name) else {
             return self.unknown(name, words, answer);
         };
@@ -192,7 +192,8 @@ impl<'a> Interpreter<'a, '_> {
                 refused(answer)
             }
             Some(subcommand) => {
-                self.command(subcommand, Words { after: arguments, ..words }, answer)
+                let words = Words { container: command.name, after: arguments, ..words };
+                self.command(subcommand, words, answer)
             }
         }
     }
@@ -280,11 +281,11 @@ impl<'a> Interpreter<'a, '_> {
             }
             Action::MayBlock => self.keyed(command, words),
             Action::OneServer(reason) => {
-                why(command.name, reason, answer);
+                why((words.container, command.name), reason, answer);
                 self.group(command, words, Some(answer))
             }
             Action::Refused(reason) => {
-                why(command.name, reason, answer);
+                why((words.container, command.name), reason, answer);
                 self.session.note_refused();
                 refused(answer)
             }
@@ -395,6 +396,8 @@ impl<'a> Interpreter<'a, '_> {
 /// The arguments of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Words<'a> {
+    /// The name of the command that this is a subcommand of; empty if it is none.
+    container: &'static str,
     /// The name, with its header.
     head: &'a [u8],
     /// All behind the name.
@@ -454,8 +457,12 @@ fn unknown_subcommand<'a>(command: &Command, sub: &[u8], answer: &'a mut Vec<u8>
 }
 
 /// Writes why a command is refused.
-fn why(name: &str, reason: &str, answer: &mut Vec<u8>) {
+fn why((container, name): (&str, &str), reason: &str, answer: &mut Vec<u8>) {
     answer.extend_from_slice(b"-ERR '");
+    answer.extend_from_slice(container.as_bytes());
+    if !container.is_empty() {
+        answer.push(b'|');
+    }
     answer.extend_from_slice(name.as_bytes());
     answer.extend_from_slice(b"' ");
     answer.extend_from_slice(reason.as_bytes());

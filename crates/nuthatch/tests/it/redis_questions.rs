@@ -109,6 +109,23 @@ fn a_question_inside_a_transaction_is_refused() {
 }
 
 #[test]
+fn a_subcommand_that_is_refused_is_named_with_its_container() {
+    let proxy = proxy("");
+    let mut conn = proxy.conn();
+    for (request, error) in [
+        ("SLOWLOG GET", "-ERR 'slowlog|get' is about one server, and this pool has several\r\n"),
+        (
+            "CLIENT PAUSE 1",
+            "-ERR 'client|pause' is not supported: the clients of a server are connections of the \
+             proxy\r\n",
+        ),
+        ("MONITOR", "-ERR 'monitor' is not supported: the proxy shares its server connections\r\n"),
+    ] {
+        conn.ask(format!("{request}\r\n"), error);
+    }
+}
+
+#[test]
 fn a_client_too_many_is_told_so_in_the_words_of_redis() {
     let proxy = proxy("client_connections: 1");
     // The harness has looked whether the port accepts; its client may not have gone yet.
@@ -190,6 +207,7 @@ fn hits_and_misses_are_counted_by_key() {
         ("GETEX none", "$-1\r\n", [0, 0, 0, 0, 0, 1, 0]),
         ("TOUCH a b none", ":2\r\n", [0, 0, 0, 0, 2, 1, 0]),
         ("INCR n", ":1\r\n", [0, 0, 0, 0, 0, 0, 1]),
+        ("MULTI\r\nGET a\r\nEXEC", "+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n", [0, 0, 0, 0, 0, 0, 0]),
         ("DEL a", ":1\r\n", [0, 0, 1, 0, 0, 0, 0]),
         ("DEL a", ":0\r\n", [0, 0, 0, 1, 0, 0, 0]),
         ("UNLINK a b c d", ":3\r\n", [0, 0, 3, 1, 0, 0, 0]),

@@ -2,8 +2,8 @@
 
 CARGO ?= cargo
 HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
-DEPS = memcached nutcracker libmemcached-tools libmemcached-dev python3-venv python3-dev \
-       gcc make zlib1g-dev valgrind docker-compose \
+DEPS = memcached nutcracker redis-server redis-tools libmemcached-tools libmemcached-dev \
+       python3-venv python3-dev gcc make zlib1g-dev valgrind docker-compose \
        docker.io iptables iproute2 dnsmasq-base busybox-static mmdebstrap
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)

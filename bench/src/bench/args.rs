@@ -6,6 +6,7 @@ use lexopt::prelude::*;
 
 use crate::fleet::Candidate;
 use crate::machine;
+use crate::protocol::Protocol;
 use crate::workloads;
 
 pub(crate) const USAGE: &str = "\
@@ -16,7 +17,9 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
   --reference PATH       nutcracker (default: nutcracker from the PATH)
   --only NAME[,NAME]     only these of: a, b, c, fixed-rate, 10kb-get, 10kb-set, 100kb-get,
                          100kb-set, 1mb-get, 1mb-set, 1000-conns, unix-a, unix-b, unix-c,
-                         scrape, memory, instructions
+                         redis-get, redis-set, redis-p16-get, redis-p16-set, redis-mget,
+                         redis-mset, redis-100kb-get, redis-100kb-set, scrape, memory,
+                         instructions; or all of a protocol: memcached, redis
   --quick                two short repetitions and fewer instructions, to see that it works
   --reps N               repetitions of each workload (default 9)
   --seconds S            length of each run (default 0.5)
@@ -58,9 +61,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether the part of this name was chosen.
-    pub(crate) fn includes(&self, part: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|name| name == part)
+    /// Whether the part of this name was chosen, or everything of its protocol.
+    pub(crate) fn includes(&self, part: &str, protocol: Protocol) -> bool {
+        let is_chosen = |name: &String| name == part || name == protocol.name();
+        self.only.is_empty() || self.only.iter().any(is_chosen)
     }
 }
 
@@ -120,6 +124,7 @@ fn is_file_name_byte(byte: u8) -> bool {
 fn parse_parts(text: &str) -> Result<Vec<String>, String> {
     let is_part = |name: &str| {
         [SCRAPE, MEMORY, INSTRUCTIONS].contains(&name)
+            || Protocol::ALL.iter().any(|protocol| protocol.name() == name)
             || workloads::ALL.iter().any(|workload| workload.name == name)
     };
     match text.split(',').find(|name| !is_part(name)) {
@@ -146,9 +151,30 @@ mod tests {
 
     #[test]
     fn everything_is_run_unless_parts_are_named() {
-        assert!(parse_words(&[]).unwrap().includes("unix-b"));
+        assert!(parse_words(&[]).unwrap().includes("unix-b", Protocol::Memcached));
         let options = parse_words(&["--only", "a,memory"]).unwrap();
-        assert!(options.includes("a") && options.includes("memory") && !options.includes("b"));
+        let includes = |part| options.includes(part, Protocol::Memcached);
+        assert!(includes("a") && includes("memory") && !includes("b"));
+        assert!(options.includes("memory", Protocol::Redis));
+    }
+
+    #[test]
+    fn a_protocol_is_all_of_its_parts() {
+        let options = parse_words(&["--only", "redis,a"]).unwrap();
+        assert!(options.includes("redis-mget", Protocol::Redis));
+        assert!(options.includes(MEMORY, Protocol::Redis));
+        assert!(!options.includes(MEMORY, Protocol::Memcached));
+        assert!(options.includes("a", Protocol::Memcached));
+        assert!(!options.includes("b", Protocol::Memcached));
+    }
+
+    #[test]
+    fn the_help_names_every_part() {
+        let words: Vec<_> = USAGE.split([' ', ',', ';', '\n']).collect();
+        let names = workloads::ALL.iter().map(|workload| workload.name);
+        for name in names.chain(Protocol::ALL.map(Protocol::name)) {
+            assert!(words.contains(&name), "{name} is missing");
+        }
     }
 
     #[test]

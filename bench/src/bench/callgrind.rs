@@ -24,10 +24,8 @@ pub(crate) fn run(
     workshop: &Workshop,
     results: &mut Results,
 ) -> Result<(), String> {
-    if !options.includes(INSTRUCTIONS) {
-        return Ok(());
-    }
-    for counted in &COUNTED {
+    let chosen = |counted: &&Counted| options.includes(INSTRUCTIONS, counted.protocol);
+    for counted in COUNTED.iter().filter(chosen) {
         eprintln!("{}", counted.title);
         let count = |candidate| per_request(candidate, counted, options.effort, workshop);
         let reference = count(&options.reference);
@@ -37,7 +35,7 @@ pub(crate) fn run(
                 what: counted.title.to_owned(),
                 unit: "instructions",
                 candidate: candidate.name.clone(),
-                target: Some(counted.target),
+                target: counted.target,
                 pairs: reference.clone().and_then(|reference| Ok(vec![(reference, own?)])),
             });
         }
@@ -71,12 +69,13 @@ fn count_instructions(
     requests: u64,
     workshop: &Workshop,
 ) -> Result<f64, String> {
-    let servers = Servers::start_mock(&generator::path()?, workshop)?;
+    let servers = Servers::start_mock(counted.protocol, &generator::path()?, workshop)?;
     let counts = workshop.dir.join("callgrind.out");
     let proxy =
         Proxy::start(candidate, &servers, workshop, Supervision::Callgrind { counts: &counts })?;
     let (target, others) = (proxy.tcp_target(), servers.pids());
-    let aim = Aim { target: &target, subject: proxy.pid(), others: &others };
+    let aim =
+        Aim { protocol: servers.protocol, target: &target, subject: proxy.pid(), others: &others };
     let requests = requests.to_string();
     let flags = ["--preload", "--keys", "1000", "--requests", &requests];
     let flags = [&flags, counted.requests].concat();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::process::{Running, pinned};
+use crate::protocol::Protocol;
 
 const SERVER_COUNT: usize = 4;
 /// How long a server or proxy may take to listen; under valgrind that is seconds.
@@ -43,35 +44,40 @@ impl Drop for Workshop {
     }
 }
 
-/// Servers to put behind a proxy: four memcacheds, or one mock on four ports.
+/// Servers to put behind a proxy: four real ones, or one mock on four ports.
 #[derive(Debug)]
 pub(crate) struct Servers {
+    pub(crate) protocol: Protocol,
     processes: Vec<Running>,
     pub(crate) ports: Vec<u16>,
 }
 
 impl Servers {
-    /// Starts four memcacheds.
-    pub(crate) fn start_memcached(workshop: &Workshop) -> Result<Self, String> {
+    /// Starts four memcacheds or Redis servers.
+    pub(crate) fn start(protocol: Protocol, workshop: &Workshop) -> Result<Self, String> {
+        let (program, _) = protocol.server();
         let ports = free_ports(SERVER_COUNT)?;
         let mut processes = Vec::new();
         for port in &ports {
-            let mut command = pinned("memcached", workshop.cpu);
-            command.args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", "256", "-c", "4096"]);
-            command.args(["-u", "root", "-p", &port.to_string()]);
-            let log = workshop.dir.join(format!("memcached-{port}.log"));
-            let mut server = Running::start("memcached", &mut command, &log)?;
+            let mut command = protocol.server_command(*port, workshop.cpu, &workshop.dir);
+            let log = workshop.dir.join(format!("{program}-{port}.log"));
+            let mut server = Running::start(program, &mut command, &log)?;
             server.wait_until(START_LIMIT, || is_listening(*port))?;
             processes.push(server);
         }
-        Ok(Self { processes, ports })
+        Ok(Self { protocol, processes, ports })
     }
 
     /// Starts `load mock`.
-    pub(crate) fn start_mock(load: &Path, workshop: &Workshop) -> Result<Self, String> {
+    pub(crate) fn start_mock(
+        protocol: Protocol,
+        load: &Path,
+        workshop: &Workshop,
+    ) -> Result<Self, String> {
         let log = workshop.dir.join("mock.log");
         let mut command = pinned(load, workshop.cpu);
-        command.args(["mock", "--ports", &SERVER_COUNT.to_string()]);
+        command.args(["mock", "--protocol", protocol.name()]);
+        command.args(["--ports", &SERVER_COUNT.to_string()]);
         let mut mock = Running::start("mock", &mut command, &log)?;
         let mut ports = Vec::new();
         mock.wait_until(START_LIMIT, || {
@@ -79,7 +85,7 @@ impl Servers {
             ports = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
             line.ends_with('\n')
         })?;
-        Ok(Self { processes: vec![mock], ports })
+        Ok(Self { protocol, processes: vec![mock], ports })
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -120,7 +126,7 @@ impl Proxy {
         };
         let file = |suffix| workshop.dir.join(format!("{}-{tcp_port}.{suffix}", candidate.name));
         let (unix_path, config) = (file("sock"), file("yml"));
-        fs::write(&config, configuration(tcp_port, &unix_path, &servers.ports))
+        fs::write(&config, configuration(tcp_port, &unix_path, servers.protocol, &servers.ports))
             .map_err(|error| format!("{}: {error}", config.display()))?;
         let mut command = match supervision {
             Supervision::Plain => pinned(&candidate.path, workshop.cpu),
@@ -170,11 +176,17 @@ impl Proxy {
 }
 
 /// One pool for each way in, both in front of the same servers.
-fn configuration(tcp_port: u16, unix_path: &Path, server_ports: &[u16]) -> String {
+fn configuration(
+    tcp_port: u16,
+    unix_path: &Path,
+    protocol: Protocol,
+    server_ports: &[u16],
+) -> String {
+    let protocol = protocol.pool_directive();
     let pool = |name: &str, listen: &str| {
         let mut pool = format!(
             "{name}:\n  listen: {listen}\n  hash: fnv1a_64\n  distribution: ketama\n  \
-             timeout: 5000\n  preconnect: true\n  servers:\n"
+             timeout: 5000\n  preconnect: true\n{protocol}  servers:\n"
         );
         for (index, port) in server_ports.iter().enumerate() {
             pool += &format!("    - 127.0.0.1:{port}:1 server{index}\n");
@@ -211,7 +223,8 @@ mod tests {
 
     #[test]
     fn both_pools_have_all_servers() {
-        let text = configuration(1, Path::new("/tmp/p.sock"), &[11, 12]);
+        let socket = Path::new("/tmp/p.sock");
+        let text = configuration(1, socket, Protocol::Memcached, &[11, 12]);
         let expected = "\
 tcp:
   listen: 127.0.0.1:1
@@ -233,5 +246,12 @@ unix:
     - 127.0.0.1:12:1 server1
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn pools_of_redis_say_so() {
+        let text = configuration(1, Path::new("/tmp/p.sock"), Protocol::Redis, &[11]);
+        let expected = "  preconnect: true\n  redis: true\n  servers:\n";
+        assert_eq!(text.matches(expected).count(), 2, "{text}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::fleet::Workshop;
 use crate::process::{Running, pinned};
+use crate::protocol::Protocol;
 
 /// What one run of `load` measured; times are in microseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +74,7 @@ pub(crate) fn path() -> Result<PathBuf, String> {
 /// Where a load goes and who has a part in it.
 #[derive(Debug)]
 pub(crate) struct Aim<'a> {
+    pub(crate) protocol: Protocol,
     pub(crate) target: &'a str,
     /// The process under test.
     pub(crate) subject: u32,
@@ -94,6 +96,7 @@ pub(crate) fn run(
     }
     let log = workshop.dir.join("load.log");
     let mut command = pinned(path()?, workshop.cpu);
+    command.args(["--protocol", aim.protocol.name()]);
     command.args(["--json", "--target", aim.target, "--watch", &watch]).args(flags);
     let status = Running::start("load", &mut command, &log)?.wait(limit)?;
     let output = fs::read_to_string(&log).map_err(|error| error.to_string())?;

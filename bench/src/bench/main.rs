@@ -1,6 +1,6 @@
 //! `bench`: what Nuthatch costs, next to nutcracker, on this machine and in the same minutes.
 //!
-//! Proxies, four real memcacheds and the generator share one CPU, so nothing is idle and nothing
+//! Proxies, four real servers and the generator share one CPU, so nothing is idle and nothing
 //! wakes another CPU; what counts is the proxy's CPU time per request, as a ratio to nutcracker's
 //! in the same repetition. Absolute times do not carry over to another machine, ratios do.
 //!
@@ -18,6 +18,7 @@ mod machine;
 mod measure;
 mod memory;
 mod process;
+mod protocol;
 mod report;
 mod results;
 mod scrape;

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::args::Options;
-use crate::fleet::{Proxy, Servers, Supervision, Workshop};
+use crate::fleet::{Candidate, Proxy, Servers, Supervision, Workshop};
 use crate::generator::{self, Aim, Sample};
+use crate::protocol::Protocol;
 use crate::results::{Comparison, Figure, Measurement, Results};
 use crate::workloads::{self, Direct, Link, Workload};
 
@@ -16,11 +17,21 @@ const TRIES_MAX: usize = 4;
 /// What a run may take beyond its length: opening connections, storing values, stalling.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// A proxy, or the bare memcached, and how it is reached in a workload.
+/// A proxy, or the bare server, and how it is reached in a workload.
 struct Subject {
     name: String,
     target: String,
     pid: u32,
+}
+
+impl Subject {
+    fn candidate(candidate: &Candidate, proxy: &Proxy, link: Link) -> Self {
+        let target = match link {
+            Link::Tcp => proxy.tcp_target(),
+            Link::Unix => proxy.unix_target(),
+        };
+        Self { name: candidate.name.clone(), target, pid: proxy.pid() }
+    }
 }
 
 /// Runs the chosen workloads.
@@ -29,19 +40,33 @@ pub(crate) fn run(
     workshop: &Workshop,
     results: &mut Results,
 ) -> Result<(), String> {
-    let mut chosen = workloads::ALL.iter().filter(|w| options.includes(w.name)).peekable();
-    if chosen.peek().is_none() {
-        return Ok(());
+    for protocol in Protocol::ALL {
+        let chosen = |w: &&Workload| w.protocol == protocol && options.includes(w.name, protocol);
+        let workloads: Vec<_> = workloads::ALL.iter().filter(chosen).collect();
+        if !workloads.is_empty() {
+            run_all(&workloads, &Servers::start(protocol, workshop)?, options, workshop, results)?;
+        }
     }
-    let servers = Servers::start_memcached(workshop)?;
-    let start = |candidate| Proxy::start(candidate, &servers, workshop, Supervision::Plain);
+    Ok(())
+}
+
+/// Runs workloads of one protocol. Those of a candidate that doesn't start are void: a build that
+/// lacks the protocol can still be compared in the others.
+fn run_all(
+    workloads: &[&Workload],
+    servers: &Servers,
+    options: &Options,
+    workshop: &Workshop,
+    results: &mut Results,
+) -> Result<(), String> {
+    let start = |candidate| Proxy::start(candidate, servers, workshop, Supervision::Plain);
     let reference = start(&options.reference)?;
-    let candidates: Vec<_> = options.candidates.iter().map(start).collect::<Result<_, _>>()?;
+    let candidates: Vec<_> = options.candidates.iter().map(start).collect();
 
     let mut pids = servers.pids();
     pids.push(reference.pid());
-    pids.extend(candidates.iter().map(Proxy::pid));
-    for workload in chosen {
+    pids.extend(candidates.iter().flatten().map(Proxy::pid));
+    for &workload in workloads {
         eprintln!("{}: {}", workload.name, workload.title);
         let mut subjects = vec![Subject {
             name: options.reference.name.clone(),
@@ -49,11 +74,10 @@ pub(crate) fn run(
             pid: reference.pid(),
         }];
         for (candidate, proxy) in options.candidates.iter().zip(&candidates) {
-            let target = match workload.link {
-                Link::Tcp => proxy.tcp_target(),
-                Link::Unix => proxy.unix_target(),
-            };
-            subjects.push(Subject { name: candidate.name.clone(), target, pid: proxy.pid() });
+            match proxy {
+                Ok(proxy) => subjects.push(Subject::candidate(candidate, proxy, workload.link)),
+                Err(why) => results.push_void(workload.name, &candidate.name, why),
+            }
         }
         if workload.direct == Direct::Measured {
             let target = format!("127.0.0.1:{}", servers.ports[0]);
@@ -77,7 +101,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Stores all values through the reference, which the candidates must then find, and in the
-    /// bare memcached.
+    /// bare server.
     fn preload(&self, subjects: &[Subject]) -> Result<(), String> {
         let flags = ["--preload", "--requests", "0", "--connections", "1"];
         let flags = [&flags, self.workload.dataset].concat();
@@ -130,7 +154,12 @@ impl Bench<'_> {
     }
 
     fn load(&self, subject: &Subject, flags: &[&str]) -> Result<Sample, String> {
-        let aim = Aim { target: &subject.target, subject: subject.pid, others: self.pids };
+        let aim = Aim {
+            protocol: self.workload.protocol,
+            target: &subject.target,
+            subject: subject.pid,
+            others: self.pids,
+        };
         let limit = GRACE + Duration::from_secs_f64(self.options.seconds);
         generator::run(&aim, flags, self.workshop, limit)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::args::{MEMORY, Options};
 use crate::fleet::{Candidate, Proxy, Servers, Supervision, Workshop};
 use crate::generator::{self, Aim};
+use crate::protocol::Protocol;
 use crate::results::{Comparison, Results};
 use crate::workloads::{WEIGHED, Weighed};
 
@@ -17,11 +18,21 @@ pub(crate) fn run(
     workshop: &Workshop,
     results: &mut Results,
 ) -> Result<(), String> {
-    if !options.includes(MEMORY) {
-        return Ok(());
+    let chosen = |protocol: &Protocol| options.includes(MEMORY, *protocol);
+    for protocol in Protocol::ALL.into_iter().filter(chosen) {
+        run_protocol(protocol, options, workshop, results)?;
     }
-    let servers = Servers::start_memcached(workshop)?;
-    for weighed in &WEIGHED {
+    Ok(())
+}
+
+fn run_protocol(
+    protocol: Protocol,
+    options: &Options,
+    workshop: &Workshop,
+    results: &mut Results,
+) -> Result<(), String> {
+    let servers = Servers::start(protocol, workshop)?;
+    for weighed in WEIGHED.iter().filter(|weighed| weighed.protocol == protocol) {
         eprintln!("{}", weighed.title);
         let weigh = |candidate| weigh(candidate, weighed, &servers, workshop);
         let reference = weigh(&options.reference);
@@ -48,7 +59,8 @@ fn weigh(
 ) -> Result<f64, String> {
     let proxy = Proxy::start(candidate, servers, workshop, Supervision::Plain)?;
     let (target, others) = (proxy.tcp_target(), servers.pids());
-    let aim = Aim { target: &target, subject: proxy.pid(), others: &others };
+    let aim =
+        Aim { protocol: servers.protocol, target: &target, subject: proxy.pid(), others: &others };
     let flags = [&["--preload", "--seconds", "2"], weighed.requests].concat();
     let sample = generator::run(&aim, &flags, workshop, LIMIT);
     let sample = sample.map_err(|why| format!("{}: {why}", candidate.name))?;

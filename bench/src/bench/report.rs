@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::Options;
 use crate::machine;
+use crate::protocol::Protocol;
 use crate::results::{Comparison, Figure, Measurement, Results, median};
 
 /// All comparisons with their targets, and rates and latencies of the workloads.
@@ -118,13 +119,11 @@ fn readme(date: &str, options: &Options) -> String {
         options.reps,
         options.seconds
     );
-    let programs = [
-        (options.reference.path.as_path(), "-V"),
-        (Path::new("memcached"), "-V"),
-        (Path::new("valgrind"), "--version"),
-    ];
+    let programs = [(options.reference.path.as_path(), "-V"), (Path::new("valgrind"), "--version")];
+    let servers = Protocol::ALL.map(Protocol::server);
+    let servers = servers.iter().map(|(program, flag)| (Path::new(program), *flag));
     let candidates = options.candidates.iter().map(|candidate| (candidate.path.as_path(), "-V"));
-    for (program, flag) in programs.into_iter().chain(candidates) {
+    for (program, flag) in programs.into_iter().chain(servers).chain(candidates) {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         let _ = writeln!(text, "- {name}: {}", machine::version(program, flag));
     }

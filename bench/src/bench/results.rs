@@ -44,6 +44,13 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    /// Adds that a subject could not be measured in a workload at all.
+    pub(crate) fn push_void(&mut self, workload: &'static str, subject: &str, why: &str) {
+        eprintln!("  {subject:<12} {why}");
+        let (subject, outcome) = (subject.to_owned(), Err(why.to_owned()));
+        self.measurements.push(Measurement { workload, subject, rep: 0, outcome });
+    }
+
     /// A figure of all samples of a subject in a workload, or why one of them is void.
     pub(crate) fn figures(
         &self,
@@ -100,12 +107,7 @@ mod tests {
     #[test]
     fn one_void_run_makes_the_figures_void() {
         let mut results = Results::default();
-        results.measurements.push(Measurement {
-            workload: "a",
-            subject: "nuthatch".to_owned(),
-            rep: 0,
-            outcome: Err("no result".to_owned()),
-        });
+        results.push_void("a", "nuthatch", "no result");
         let figures = results.figures("a", "nuthatch", |sample| sample.cpu_us);
         assert_eq!(figures, Err("nuthatch: no result".to_owned()));
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::args::{Options, SCRAPE};
 use crate::fleet::{Proxy, Servers, Supervision, Workshop};
 use crate::generator::{self, Aim};
+use crate::protocol::Protocol;
 use crate::results::{Comparison, Results};
 
 /// Of CPU time per request, watched and not.
@@ -27,10 +28,10 @@ pub(crate) fn run(
     workshop: &Workshop,
     results: &mut Results,
 ) -> Result<(), String> {
-    if !options.includes(SCRAPE) {
+    if !options.includes(SCRAPE, Protocol::Memcached) {
         return Ok(());
     }
-    let servers = Servers::start_memcached(workshop)?;
+    let servers = Servers::start(Protocol::Memcached, workshop)?;
     for candidate in &options.candidates {
         eprintln!("{SCRAPE}: {} watched every second", candidate.name);
         let proxy = Proxy::start(candidate, &servers, workshop, Supervision::Watched)?;
@@ -38,7 +39,12 @@ pub(crate) fn run(
             let mut pids = servers.pids();
             pids.push(proxy.pid());
             let target = proxy.tcp_target();
-            let aim = Aim { target: &target, subject: proxy.pid(), others: &pids };
+            let aim = Aim {
+                protocol: servers.protocol,
+                target: &target,
+                subject: proxy.pid(),
+                others: &pids,
+            };
             generator::run(&aim, flags, workshop, LIMIT)
         };
         load(&["--preload", "--requests", "0", "--connections", "1"])?;

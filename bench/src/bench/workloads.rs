@@ -1,5 +1,7 @@
 //! The workloads and their targets: ratios to nutcracker 0.5.0 that Nuthatch is to stay below.
 
+use crate::protocol::Protocol;
+
 /// How candidates are reached; nutcracker, the reference, always over TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
@@ -7,7 +9,7 @@ pub(crate) enum Link {
     Unix,
 }
 
-/// Whether one memcached is measured too, without a proxy.
+/// Whether one server is measured too, without a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direct {
     Measured,
@@ -19,6 +21,7 @@ pub(crate) enum Direct {
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
+    pub(crate) protocol: Protocol,
     /// Options of `load` that choose keys and values.
     pub(crate) dataset: &'static [&'static str],
     /// Options of `load` that choose the requests.
@@ -33,12 +36,18 @@ pub(crate) struct Workload {
 /// mostly the reciprocal of the rate, so a proxy must be both quick and even-handed.
 pub(crate) const LATENCY_TARGET: f64 = 1.0;
 
+const IDLE: &[&str] = &["--idle", "5000", "--rate", "5000"];
 const PIPELINED: &[&str] = &["--pipeline", "16"];
 const MULTIGET: &[&str] = &["--ratio", "0:1", "--keys-per-get", "100"];
 
-/// Reads and stores of large values take different ways through a proxy: each is a row of its own.
+/// Reads and stores take different ways through a proxy: those of large values and of Redis are
+/// rows of their own.
 const READS: &[&str] = &["--ratio", "0:1"];
 const STORES: &[&str] = &["--ratio", "1:0"];
+const PIPELINED_READS: &[&str] = &["--ratio", "0:1", "--pipeline", "16"];
+const PIPELINED_STORES: &[&str] = &["--ratio", "1:0", "--pipeline", "16"];
+const MGET: &[&str] = &["--ratio", "0:1", "--keys-per-get", "10"];
+const MSET: &[&str] = &["--ratio", "1:0", "--keys-per-set", "10"];
 
 const TEN_KB: &[&str] = &["--size", "10240"];
 const HUNDRED_KB: &[&str] = &["--size", "102400", "--keys", "1000"];
@@ -48,6 +57,7 @@ const ONE_MB: &[&str] = &["--size", "1000000", "--keys", "100"];
 const UNPIPELINED: Workload = Workload {
     name: "a",
     title: "50 connections",
+    protocol: Protocol::Memcached,
     dataset: &[],
     requests: &[],
     link: Link::Tcp,
@@ -55,8 +65,10 @@ const UNPIPELINED: Workload = Workload {
     cpu_target: None,
 };
 
-/// All workloads, in the order in which they are run.
-pub(crate) const ALL: [Workload; 14] = [
+const REDIS: Workload = Workload { protocol: Protocol::Redis, ..UNPIPELINED };
+
+/// All workloads, in the order in which those of a protocol are run.
+pub(crate) const ALL: [Workload; 22] = [
     Workload { direct: Direct::Measured, cpu_target: Some(0.80), ..UNPIPELINED },
     Workload {
         name: "b",
@@ -154,6 +166,68 @@ pub(crate) const ALL: [Workload; 14] = [
         link: Link::Unix,
         ..UNPIPELINED
     },
+    Workload {
+        name: "redis-get",
+        title: "GET",
+        requests: READS,
+        direct: Direct::Measured,
+        cpu_target: Some(0.75),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-set",
+        title: "SET",
+        requests: STORES,
+        direct: Direct::Measured,
+        cpu_target: Some(0.75),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-p16-get",
+        title: "GET, pipeline 16",
+        requests: PIPELINED_READS,
+        direct: Direct::Measured,
+        cpu_target: Some(0.45),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-p16-set",
+        title: "SET, pipeline 16",
+        requests: PIPELINED_STORES,
+        direct: Direct::Measured,
+        cpu_target: Some(0.45),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-mget",
+        title: "MGET of 10 keys",
+        requests: MGET,
+        cpu_target: Some(0.55),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-mset",
+        title: "MSET of 10 keys",
+        requests: MSET,
+        cpu_target: Some(0.55),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-100kb-get",
+        title: "GET of 100 KB",
+        dataset: HUNDRED_KB,
+        requests: READS,
+        cpu_target: Some(0.80),
+        ..REDIS
+    },
+    Workload {
+        name: "redis-100kb-set",
+        title: "SET of 100 KB",
+        dataset: HUNDRED_KB,
+        requests: STORES,
+        cpu_target: Some(0.80),
+        ..REDIS
+    },
 ];
 
 /// A workload whose user instructions per request are counted: as the difference of two runs
@@ -161,34 +235,62 @@ pub(crate) const ALL: [Workload; 14] = [
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) title: &'static str,
+    pub(crate) protocol: Protocol,
     pub(crate) requests: &'static [&'static str],
     pub(crate) short_run: u64,
     pub(crate) long_run: u64,
-    pub(crate) target: f64,
+    pub(crate) target: Option<f64>,
 }
 
 /// All counted workloads.
-pub(crate) const COUNTED: [Counted; 3] = [
+pub(crate) const COUNTED: [Counted; 6] = [
     Counted {
         title: "(a) instructions",
+        protocol: Protocol::Memcached,
         requests: &[],
         short_run: 2000,
         long_run: 22_000,
-        target: 0.25,
+        target: Some(0.25),
     },
     Counted {
         title: "(b) instructions",
+        protocol: Protocol::Memcached,
         requests: PIPELINED,
         short_run: 4000,
         long_run: 44_000,
-        target: 0.15,
+        target: Some(0.15),
     },
     Counted {
         title: "(c) instructions",
+        protocol: Protocol::Memcached,
         requests: MULTIGET,
         short_run: 200,
         long_run: 1700,
-        target: 0.35,
+        target: Some(0.35),
+    },
+    Counted {
+        title: "(redis-get) instructions",
+        protocol: Protocol::Redis,
+        requests: READS,
+        short_run: 2000,
+        long_run: 22_000,
+        target: None,
+    },
+    Counted {
+        title: "(redis-p16-get) instructions",
+        protocol: Protocol::Redis,
+        requests: PIPELINED_READS,
+        short_run: 4000,
+        long_run: 44_000,
+        target: None,
+    },
+    Counted {
+        title: "(redis-mget) instructions",
+        protocol: Protocol::Redis,
+        requests: MGET,
+        short_run: 1000,
+        long_run: 9000,
+        target: None,
     },
 ];
 
@@ -196,17 +298,48 @@ pub(crate) const COUNTED: [Counted; 3] = [
 #[derive(Debug)]
 pub(crate) struct Weighed {
     pub(crate) title: &'static str,
+    pub(crate) protocol: Protocol,
     pub(crate) requests: &'static [&'static str],
     pub(crate) target: f64,
 }
 
 /// All weighed workloads.
-pub(crate) const WEIGHED: [Weighed; 3] = [
+pub(crate) const WEIGHED: [Weighed; 6] = [
     Weighed {
         title: "memory, 5000 idle connections and 50 at 5000 requests/s",
-        requests: &["--idle", "5000", "--rate", "5000"],
+        protocol: Protocol::Memcached,
+        requests: IDLE,
         target: 1.2,
     },
-    Weighed { title: "memory after (b)", requests: PIPELINED, target: 0.15 },
-    Weighed { title: "memory after (c)", requests: MULTIGET, target: 0.1 },
+    Weighed {
+        title: "memory after (b)",
+        protocol: Protocol::Memcached,
+        requests: PIPELINED,
+        target: 0.15,
+    },
+    Weighed {
+        title: "memory after (c)",
+        protocol: Protocol::Memcached,
+        requests: MULTIGET,
+        target: 0.1,
+    },
+    Weighed {
+        title: "Redis: memory, 5000 idle connections and 50 at 5000 requests/s",
+        protocol: Protocol::Redis,
+        requests: IDLE,
+        target: 1.2,
+    },
+    Weighed {
+        title: "Redis: memory after pipeline 16",
+        protocol: Protocol::Redis,
+        requests: PIPELINED,
+        target: 0.15,
+    },
+    Weighed {
+        title: "Redis: memory after MGET of 100 keys",
+        protocol: Protocol::Redis,
+        requests: MULTIGET,
+        // nutcracker needs 9 MiB here and 71 MiB in (c).
+        target: 1.0,
+    },
 ];

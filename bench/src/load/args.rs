@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
-use crate::channel::Target;
+use crate::channel::Address;
+use crate::conn::Target;
 use crate::dataset;
+use crate::protocol::Protocol;
 use crate::workload::{Limit, Mix, Pace, Plan};
 
 pub(crate) const USAGE: &str = "\
 load --target HOST:PORT|/PATH [options]    send requests, verify and time the replies
-load mock [--ports N]                      be a memcached on N free ports (default 4)
+load mock [--protocol P] [--ports N]       be a server on N free ports (default 4)
 
+  --protocol P       memcached (default) or redis
   --connections N    active connections (default 50)
   --pipeline N       requests in flight per connection (default 1)
   --ratio S:G        sets to gets (default 1:9)
   --keys-per-get N   keys in each get (default 1)
+  --keys-per-set N   keys in each set, with Redis only (default 1)
   --size BYTES       value size (default 100, at least 16)
   --keys N           keys in use (default 10000)
   --preload          store every key first
@@ -34,7 +38,7 @@ load mock [--ports N]                      be a memcached on N free ports (defau
 /// What the command line asks for.
 pub(crate) enum Command {
     Help,
-    Mock { port_count: u16 },
+    Mock { protocol: Protocol, port_count: u16 },
     Load(Box<Options>),
 }
 
@@ -59,36 +63,21 @@ pub(crate) enum Output {
 
 /// Parses the arguments after the program's name.
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let mut target = None;
-    let mut mock = false;
-    let mut port_count = 4;
-    let mut sets_to_gets = (1, 9);
-    let mut options = Options {
-        target: Target::Unix("".into()),
-        connection_count: 50,
-        idle_count: 0,
-        key_count: 10_000,
-        value_len: 100,
-        preload: false,
-        plan: Plan {
-            mix: Mix::Random { sets: 1, gets: 9, keys_per_get: 1 },
-            pace: Pace::Closed,
-            limit: Limit::Time(Duration::from_millis(1500)),
-            pipeline: 1,
-            seed: 1,
-        },
-        watch: Vec::new(),
-        output: Output::Table,
-    };
-    let mut keys_per_get = 1;
+    let (mut mock, mut port_count) = (false, 4);
+    let (mut address, mut protocol) = (None, Protocol::Memcached);
+    let (mut sets, mut gets) = (1, 9);
+    let (mut keys_per_set, mut keys_per_get) = (1, 1);
+    let mut options = defaults();
     while let Some(arg) = parser.next()? {
         match arg {
             Value(word) if word == "mock" => mock = true,
             Long("ports") => port_count = parser.value()?.parse()?,
-            Long("target") => target = Some(parser.value()?.parse_with(Target::parse)?),
+            Long("protocol") => protocol = parser.value()?.parse_with(Protocol::parse)?,
+            Long("target") => address = Some(parser.value()?.parse_with(Address::parse)?),
             Long("connections") => options.connection_count = at_least(1, &parser.value()?)?,
             Long("pipeline") => options.plan.pipeline = at_least(1, &parser.value()?)?,
-            Long("ratio") => sets_to_gets = parser.value()?.parse_with(parse_ratio)?,
+            Long("ratio") => (sets, gets) = parser.value()?.parse_with(parse_ratio)?,
+            Long("keys-per-set") => keys_per_set = at_least(1, &parser.value()?)?,
             Long("keys-per-get") => keys_per_get = at_least(1, &parser.value()?)?,
             Long("size") => options.value_len = parse_value_len(&parser.value()?)?,
             Long("keys") => options.key_count = at_least(1, &parser.value()?)?,
@@ -107,14 +96,38 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error
         }
     }
     if mock {
-        return Ok(Command::Mock { port_count });
+        return Ok(Command::Mock { protocol, port_count });
     }
-    options.target = target.ok_or("--target is missing")?;
-    if keys_per_get > options.key_count {
-        return Err("--keys-per-get is more than --keys".into());
+    options.target = Target { address: address.ok_or("--target is missing")?, protocol };
+    if keys_per_get.max(keys_per_set) > options.key_count {
+        return Err("--keys-per-get or --keys-per-set is more than --keys".into());
     }
-    options.plan.mix = Mix::Random { sets: sets_to_gets.0, gets: sets_to_gets.1, keys_per_get };
+    if protocol == Protocol::Memcached && keys_per_set > 1 {
+        return Err("a set of memcached has one key".into());
+    }
+    options.plan.mix = Mix::Random { sets, gets, keys_per_set, keys_per_get };
     Ok(Command::Load(Box::new(options)))
+}
+
+/// The options of a command line without any; the target is a placeholder.
+fn defaults() -> Options {
+    Options {
+        target: Target { address: Address::Unix("".into()), protocol: Protocol::Memcached },
+        connection_count: 50,
+        idle_count: 0,
+        key_count: 10_000,
+        value_len: 100,
+        preload: false,
+        plan: Plan {
+            mix: Mix::Random { sets: 1, gets: 9, keys_per_set: 1, keys_per_get: 1 },
+            pace: Pace::Closed,
+            limit: Limit::Time(Duration::from_millis(1500)),
+            pipeline: 1,
+            seed: 1,
+        },
+        watch: Vec::new(),
+        output: Output::Table,
+    }
 }
 
 fn at_least(min: u32, value: &OsString) -> Result<u32, lexopt::Error> {
@@ -171,7 +184,21 @@ mod tests {
         };
         assert_eq!(options.connection_count, 50);
         assert_eq!(options.plan.pipeline, 1);
-        assert_eq!(options.plan.mix, Mix::Random { sets: 1, gets: 9, keys_per_get: 1 });
+        let one_in_ten = Mix::Random { sets: 1, gets: 9, keys_per_set: 1, keys_per_get: 1 };
+        assert_eq!(options.plan.mix, one_in_ten);
+        assert_eq!(options.target.protocol, Protocol::Memcached);
+    }
+
+    #[test]
+    fn sets_of_many_keys_are_for_redis() {
+        let words = ["--target", "/s", "--keys-per-set", "10", "--protocol"];
+        assert!(parse_words(&[&words[..], &["memcached"]].concat()).is_err());
+        let Ok(Command::Load(options)) = parse_words(&[&words[..], &["redis"]].concat()) else {
+            panic!("not a load command");
+        };
+        assert_eq!(options.target.protocol, Protocol::Redis);
+        let Mix::Random { keys_per_set, .. } = options.plan.mix else { panic!("not random") };
+        assert_eq!(keys_per_set, 10);
     }
 
     #[test]
@@ -180,9 +207,11 @@ mod tests {
             &["--connections", "5"][..],
             &["--target", "nowhere"],
             &["--target", "/s", "--ratio", "0:0"],
+            &["--target", "/s", "--protocol", "http"],
             &["--target", "/s", "--size", "15"],
             &["--target", "/s", "--rate", "0"],
             &["--target", "/s", "--keys", "10", "--keys-per-get", "11"],
+            &["--target", "/s", "--protocol", "redis", "--keys", "10", "--keys-per-set", "11"],
         ] {
             assert!(parse_words(words).is_err(), "{words:?} was accepted");
         }

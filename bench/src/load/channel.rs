@@ -20,12 +20,12 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the generator connects to.
 #[derive(Debug)]
-pub(crate) enum Target {
+pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl Target {
+impl Address {
     /// Parses `host:port` or the path of a unix socket, which has a `/`.
     pub(crate) fn parse(text: &str) -> io::Result<Self> {
         if text.contains('/') {

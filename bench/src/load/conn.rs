@@ -1,14 +1,22 @@
 //! A connection of the generator: a channel and the requests on it that wait for their replies,
-//! oldest first, as memcached answers in order.
+//! oldest first, as servers answer in order.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::channel::{Channel, Flushed, Received, Target};
+use crate::channel::{Address, Channel, Flushed, Received};
 use crate::dataset::Dataset;
-use crate::replies::{Checker, Garbled, Reply, Tally};
+use crate::protocol::{Checker, Protocol};
+use crate::replies::{Garbled, Reply, Tally};
 use crate::workload::Request;
+
+/// Where connections go and what is spoken there.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) protocol: Protocol,
+}
 
 /// A request that has no reply yet.
 #[derive(Debug)]
@@ -21,14 +29,16 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Connection {
     channel: Channel,
+    protocol: Protocol,
     waiting: VecDeque<Waiting>,
     checker: Checker,
 }
 
 impl Connection {
     pub(crate) fn open(target: &Target) -> io::Result<Self> {
-        let channel = Channel::new(target.connect()?);
-        Ok(Self { channel, waiting: VecDeque::new(), checker: Checker::default() })
+        let channel = Channel::new(target.address.connect()?);
+        let protocol = target.protocol;
+        Ok(Self { channel, protocol, waiting: VecDeque::new(), checker: protocol.checker() })
     }
 
     /// Does one get and waits for its reply, which shows that the peer has accepted: connections
@@ -55,7 +65,7 @@ impl Connection {
 
     /// Appends a request to what is to be sent.
     pub(crate) fn push(&mut self, request: Request, intended_ns: u64, dataset: &Dataset) {
-        request.push(&mut self.channel.outbox, dataset);
+        self.protocol.push(request, &mut self.channel.outbox, dataset);
         self.waiting.push_back(Waiting { request, intended_ns });
     }
 

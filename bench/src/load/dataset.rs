@@ -19,7 +19,7 @@ pub(crate) const VALUE_LEN_MIN: usize = 16;
 pub(crate) const VALUE_LEN_MAX: usize = 1_000_000;
 
 const KEY_PREFIX: &[u8] = b"key_";
-const KEY_LEN: usize = KEY_PREFIX.len() + 8;
+pub(crate) const KEY_LEN: usize = KEY_PREFIX.len() + 8;
 /// Versions a value can have, each with its own place in the pattern.
 const VERSION_COUNT: u32 = 256;
 
@@ -29,8 +29,8 @@ pub(crate) struct Dataset {
     key_count: u32,
     value_len: usize,
     pattern: Vec<u8>,
-    /// What follows the key in the header of a right value: ` 0 <length>\r\n`.
-    header_tail: Vec<u8>,
+    /// `value_len` as requests and replies say it.
+    value_len_digits: Vec<u8>,
 }
 
 impl Dataset {
@@ -39,8 +39,8 @@ impl Dataset {
         let mut state = 0x9E37_79B9_7F4A_7C15;
         let pattern_len = value_len + VERSION_COUNT as usize;
         let pattern = (0..pattern_len).map(|_| letter(&mut state)).collect();
-        let header_tail = format!(" 0 {value_len}\r\n").into_bytes();
-        Self { key_count, value_len, pattern, header_tail }
+        let value_len_digits = value_len.to_string().into_bytes();
+        Self { key_count, value_len, pattern, value_len_digits }
     }
 
     pub(crate) fn key_count(&self) -> u32 {
@@ -51,28 +51,17 @@ impl Dataset {
         self.value_len
     }
 
-    /// Appends a `set` of `key`; `version`, modulo their number, chooses among its values.
-    pub(crate) fn push_set(&self, out: &mut Vec<u8>, key: u32, version: u32) {
+    /// The length of each value in decimal digits.
+    pub(crate) fn value_len_digits(&self) -> &[u8] {
+        &self.value_len_digits
+    }
+
+    /// Appends a value of `key`; `version`, modulo their number, chooses among its values.
+    pub(crate) fn push_value(&self, out: &mut Vec<u8>, key: u32, version: u32) {
         let version = version % VERSION_COUNT;
-        out.extend_from_slice(b"set ");
-        push_key(out, key);
-        // The tail of a request line, flags, expiry and length, is the reply's with an expiry.
-        out.extend_from_slice(b" 0");
-        out.extend_from_slice(&self.header_tail);
         out.extend_from_slice(&hex(key));
         out.extend_from_slice(&hex(version));
         out.extend_from_slice(self.filler(key, version));
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// Appends a `get` of `count` keys from `first` on, wrapping after the last key.
-    pub(crate) fn push_get(&self, out: &mut Vec<u8>, first: u32, count: u32) {
-        out.extend_from_slice(b"get");
-        for i in 0..count {
-            out.push(b' ');
-            push_key(out, self.nth(first, i));
-        }
-        out.extend_from_slice(b"\r\n");
     }
 
     /// The key `i` places after `first`, wrapping after the last key.
@@ -80,19 +69,7 @@ impl Dataset {
         (first + i) % self.key_count
     }
 
-    /// Reads `VALUE <key> 0 <length>\r\n` where the length is the one expected: the key's number
-    /// and the length of the header. `None` for anything else, a header cut short included.
-    pub(crate) fn parse_header(&self, bytes: &[u8]) -> Option<(u32, usize)> {
-        let rest = bytes.strip_prefix(b"VALUE ")?;
-        let (key, rest) = rest.split_at_checked(KEY_LEN)?;
-        if !rest.starts_with(&self.header_tail) {
-            return None;
-        }
-        let key = parse_hex(key.strip_prefix(KEY_PREFIX)?)?;
-        Some((key, b"VALUE ".len() + KEY_LEN + self.header_tail.len()))
-    }
-
-    /// Whether `value` is, to the byte, one that `push_set` stores under `key`.
+    /// Whether `value` is, to the byte, one that `push_value` makes for `key`.
     pub(crate) fn is_value_of(&self, key: u32, value: &[u8]) -> bool {
         let Some((own, filler)) = value.split_at_checked(VALUE_LEN_MIN) else { return false };
         let (own_key, version) = own.split_at(8);
@@ -107,9 +84,15 @@ impl Dataset {
     }
 }
 
-fn push_key(out: &mut Vec<u8>, key: u32) {
+/// Appends the name of `key`, [`KEY_LEN`] bytes.
+pub(crate) fn push_key(out: &mut Vec<u8>, key: u32) {
     out.extend_from_slice(KEY_PREFIX);
     out.extend_from_slice(&hex(key));
+}
+
+/// The number of the key with this name: the inverse of [`push_key`].
+pub(crate) fn parse_key(name: &[u8]) -> Option<u32> {
+    parse_hex(name.strip_prefix(KEY_PREFIX)?)
 }
 
 fn hex(number: u32) -> [u8; 8] {
@@ -147,37 +130,25 @@ pub(crate) fn next_random(state: &mut u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn stored(dataset: &Dataset, key: u32, version: u32) -> Vec<u8> {
-        let mut set = Vec::new();
-        dataset.push_set(&mut set, key, version);
-        let line = memchr::memchr(b'\n', &set).unwrap();
-        set[line + 1..set.len() - 2].to_vec()
-    }
-
-    #[test]
-    fn requests_are_those_of_the_protocol() {
-        let dataset = Dataset::new(3, 16);
-        let mut out = Vec::new();
-        dataset.push_set(&mut out, 2, 0xabc);
-        dataset.push_get(&mut out, 2, 2);
-        let expected =
-            "set key_00000002 0 0 16\r\n00000002000000bc\r\nget key_00000002 key_00000000\r\n";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    fn value(dataset: &Dataset, key: u32, version: u32) -> Vec<u8> {
+        let mut value = Vec::new();
+        dataset.push_value(&mut value, key, version);
+        value
     }
 
     #[test]
     fn a_value_is_recognized_in_every_version() {
         let dataset = Dataset::new(10, 100);
-        assert!(dataset.is_value_of(7, &stored(&dataset, 7, 1)));
-        assert!(dataset.is_value_of(7, &stored(&dataset, 7, 2)));
+        assert!(dataset.is_value_of(7, &value(&dataset, 7, 1)));
+        assert!(dataset.is_value_of(7, &value(&dataset, 7, 2)));
     }
 
     #[test]
     fn a_value_of_another_key_or_with_one_wrong_byte_is_not() {
         let dataset = Dataset::new(10, 100);
-        assert!(!dataset.is_value_of(6, &stored(&dataset, 7, 1)));
+        assert!(!dataset.is_value_of(6, &value(&dataset, 7, 1)));
         for i in 0..100 {
-            let mut value = stored(&dataset, 7, 1);
+            let mut value = value(&dataset, 7, 1);
             value[i] ^= 1;
             assert!(!dataset.is_value_of(7, &value), "byte {i} is not checked");
         }
@@ -186,7 +157,7 @@ mod tests {
     #[test]
     fn a_value_cut_short_or_shifted_is_not() {
         let dataset = Dataset::new(10, 100);
-        let mut value = stored(&dataset, 7, 1);
+        let mut value = value(&dataset, 7, 1);
         assert!(!dataset.is_value_of(7, &value[..99]));
         value.remove(50);
         value.push(b'a');

@@ -1,11 +1,11 @@
-//! `load`: a load generator for memcached and its proxies that never believes a reply.
+//! `load`: a load generator for memcached, Redis and their proxies that never believes a reply.
 //!
 //! It shares one CPU with the proxy it measures, so it is one thread on epoll and does little per
 //! request: keys and values are computed, not stored, and a read's replies are answered by one
 //! write. Every reply is compared byte for byte with what was stored; a wrong one is counted as
 //! `bad`, and a run with `bad`, `miss` or `errors` above zero measures nothing.
 //!
-//! `load mock` is the other end: a small memcached that keeps what it is given.
+//! `load mock` is the other end: a small memcached or Redis that keeps what it is given.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,8 +15,11 @@ mod channel;
 mod conn;
 mod dataset;
 mod latency;
+mod memcached;
 mod meter;
 mod mock;
+mod protocol;
+mod redis;
 mod replies;
 mod report;
 mod run;
@@ -32,7 +35,7 @@ use run::Finished;
 fn main() -> ExitCode {
     let outcome = match args::parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => io::stdout().write_all(args::USAGE.as_bytes()),
-        Ok(Command::Mock { port_count }) => mock::serve(port_count).map(|_| ()),
+        Ok(Command::Mock { protocol, port_count }) => mock::serve(protocol, port_count).map(|_| ()),
         Ok(Command::Load(options)) => load(&options),
         Err(error) => {
             eprintln!("load: {error} (see load --help)");

@@ -15,8 +15,8 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
-use crate::channel::{Flushed, Received, Target};
-use crate::conn::Connection;
+use crate::channel::{Flushed, Received};
+use crate::conn::{Connection, Target};
 use crate::dataset::Dataset;
 use crate::replies::Tally;
 use crate::workload::{Limit, Mix, Pace, Plan, Requests, Schedule, nanoseconds};
@@ -275,11 +275,18 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::channel::Address;
+    use crate::protocol::Protocol;
+
+    fn memcached_at(listener: &TcpListener) -> Target {
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        Target { address, protocol: Protocol::Memcached }
+    }
 
     /// A server on which every stored value is the same: one that `key_00000000` may have.
     fn start_liar() -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target::Tcp(listener.local_addr().unwrap());
+        let target = memcached_at(&listener);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 thread::spawn(move || lie(stream.unwrap()));
@@ -302,7 +309,7 @@ mod tests {
 
     fn plan(sets: u32, gets: u32) -> Plan {
         Plan {
-            mix: Mix::Random { sets, gets, keys_per_get: 1 },
+            mix: Mix::Random { sets, gets, keys_per_set: 1, keys_per_get: 1 },
             pace: Pace::Closed,
             limit: Limit::Requests(200),
             pipeline: 4,
@@ -330,7 +337,7 @@ mod tests {
     #[test]
     fn a_server_that_hangs_up_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target::Tcp(listener.local_addr().unwrap());
+        let target = memcached_at(&listener);
         let connections = vec![Connection::open(&target).unwrap()];
         drop(listener.accept().unwrap());
         let Finished { tally, .. } = run(connections, &Dataset::new(1, 16), &plan(0, 1)).unwrap();

@@ -25,7 +25,7 @@ pub(crate) enum Mix {
     /// One set of each key, in order.
     Fill,
     /// Sets and gets of random keys, in this proportion.
-    Random { sets: u32, gets: u32, keys_per_get: u32 },
+    Random { sets: u32, gets: u32, keys_per_set: u32, keys_per_get: u32 },
 }
 
 /// When requests start.
@@ -45,18 +45,10 @@ pub(crate) enum Limit {
 /// A request, as little of it as is needed to check its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Set { key: u32, version: u32 },
+    /// A store of `count` keys from `first` on, in the same version.
+    Set { first: u32, count: u32, version: u32 },
+    /// A read of `count` keys from `first` on.
     Get { first: u32, count: u32 },
-}
-
-impl Request {
-    /// Appends the request's bytes.
-    pub(crate) fn push(self, out: &mut Vec<u8>, dataset: &Dataset) {
-        match self {
-            Self::Set { key, version } => dataset.push_set(out, key, version),
-            Self::Get { first, count } => dataset.push_get(out, first, count),
-        }
-    }
 }
 
 /// The endless sequence of requests of a mix.
@@ -79,14 +71,14 @@ impl Requests {
         let index = self.made;
         self.made = self.made.wrapping_add(1);
         match self.mix {
-            Mix::Fill => Request::Set { key: index % self.key_count, version: index },
-            Mix::Random { sets, gets, keys_per_get } => {
+            Mix::Fill => Request::Set { first: index % self.key_count, count: 1, version: index },
+            Mix::Random { sets, gets, keys_per_set, keys_per_get } => {
                 let is_set = self.below(sets + gets) < sets;
-                let key = self.below(self.key_count);
+                let first = self.below(self.key_count);
                 if is_set {
-                    Request::Set { key, version: index }
+                    Request::Set { first, count: keys_per_set, version: index }
                 } else {
-                    Request::Get { first: key, count: keys_per_get }
+                    Request::Get { first, count: keys_per_get }
                 }
             }
         }
@@ -175,16 +167,16 @@ mod tests {
 
     #[test]
     fn one_request_in_ten_is_a_set_and_all_keys_are_used() {
-        let mix = Mix::Random { sets: 1, gets: 9, keys_per_get: 1 };
+        let mix = Mix::Random { sets: 1, gets: 9, keys_per_set: 1, keys_per_get: 1 };
         let plan = plan(mix, Pace::Closed, Limit::Requests(0));
         let mut requests = Requests::new(&plan, &Dataset::new(100, 16));
         let mut sets = 0;
         let mut used = [false; 100];
         for _ in 0..10_000 {
             let key = match requests.make() {
-                Request::Set { key, .. } => {
+                Request::Set { first, .. } => {
                     sets += 1;
-                    key
+                    first
                 }
                 Request::Get { first, .. } => first,
             };

@@ -14,6 +14,7 @@ use core::ops::Range;
 
 /// The result of parsing the start of a client's bytes.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is looked at where it is made, and kept nowhere")]
 pub enum Parsed<'a> {
     /// A request in the first `len` bytes.
     Request(Request<'a>, usize),

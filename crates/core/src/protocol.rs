@@ -13,6 +13,7 @@ use crate::redis::{self, Settings};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 /// The protocol of a pool's clients and servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,31 @@ impl Session {
         }
     }
 
+    /// Keeps a request of a transaction of which no server knows, as it names no key. False if that is
+    /// not possible.
+    pub fn keep(&mut self, request: &[u8]) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.keep(request),
+        }
+    }
+
+    /// Takes the first of the requests that were kept off `kept`, at first [`Session::kept`].
+    pub fn next_kept<'a>(&self, kept: &mut &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Memcache => None,
+            Self::Redis(_) => redis::take_request(kept),
+        }
+    }
+
+    /// The requests that were kept.
+    pub fn kept(&self) -> &[u8] {
+        match self {
+            Self::Memcache => b"",
+            Self::Redis(session) => session.kept(),
+        }
+    }
+
     /// Notes that a request was sent over a connection of the client's own.
     pub fn note_step(&mut self, step: Step) {
         if let Self::Redis(session) = self {
@@ -99,7 +125,7 @@ impl Session {
 
 /// Memory for what a parser writes instead of taking it from the client's bytes.
 #[derive(Debug, Default)]
-pub struct Room(redis::Room);
+pub struct Room(Option<Box<redis::Room>>);
 
 /// Why the multiplexer, and not a server, answers a request with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +163,8 @@ impl Protocol {
 
     /// Parses the request at the start of a client's bytes; there is at least one byte.
     ///
-    /// `scan` says how much of it was scanned before, and is brought up to date.
+    /// `scan` says how much of it was scanned before; it is brought up to date, except for a
+    /// [`Parsed::PartialLine`].
     #[inline(always)]
     pub fn parse_request<'a>(
         self,
@@ -148,13 +175,10 @@ impl Protocol {
         room: &'a mut Room,
     ) -> Parsed<'a> {
         match session {
-            Session::Memcache => {
-                let parsed = memcache::parse_request(input, scan.at, limits);
-                scan.at = if parsed == Parsed::PartialLine { input.len() } else { 0 };
-                parsed
-            }
+            Session::Memcache => memcache::parse_request(input, mem::take(&mut scan.at), limits),
             Session::Redis(session) => {
-                redis::parse_request(input, scan, session, limits, &mut room.0)
+                let room = room.0.get_or_insert_default();
+                redis::parse_request(input, scan, session, limits, room)
             }
         }
     }
@@ -298,6 +322,14 @@ impl Protocol {
     pub fn write_cursor(self, (before, after): (&[u8], &[u8]), cursor: u64, out: &mut Vec<u8>) {
         if self == Self::Redis {
             redis::write_cursor((before, after), cursor, out);
+        }
+    }
+
+    /// The reply to a request of a transaction.
+    pub const fn queued(self) -> &'static [u8] {
+        match self {
+            Self::Memcache => b"",
+            Self::Redis => redis::QUEUED,
         }
     }
 

@@ -23,7 +23,7 @@ mod response;
 mod session;
 mod settings;
 
-pub use arguments::{Arguments, split_first};
+pub use arguments::{Arguments, split_first, take_request};
 pub use fragment::{next_part, write_cursor, write_fragment};
 pub use frame::integer;
 pub use greeting::{parse_greeting, write_greeting};
@@ -80,6 +80,9 @@ pub const NO_KEY: &[u8] =
 pub const NO_DEDICATED: &[u8] =
     b"-ERR no server connection is free for this client alone: dedicated_connections_max of this pool \
       is reached\r\n";
+
+/// The reply to a command of a transaction.
+pub const QUEUED: &[u8] = b"+QUEUED\r\n";
 
 /// The request that begins a transaction.
 pub const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";

@@ -1,43 +1,46 @@
-//! A small memcached server for tests: `nuthatch demo` uses three of them, and `nuthatch node` runs
-//! one.
+//! A small memcached or Redis server for tests: `nuthatch demo` uses three of them, and
+//! `nuthatch node` runs one that speaks memcached's protocol.
 //!
-//! It has classic and meta commands, expiry, CAS and limited memory, with the replies of memcached
-//! 1.6.18, in a few hundred lines: one thread for each client, one store with a lock. It is for
-//! demonstrations and tests, not for production. So it is a separate package, which is not part of
-//! the shipped program.
+//! Either protocol is a few hundred lines: one thread for each client, one store with a lock and
+//! limited memory. A node is for demonstrations and tests, not for production. So it is a separate
+//! package, which is not part of the shipped program.
 //!
 //! ```text
-//! node ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
+//! node ─ memcache ─ session (bytes in, answers out) ─ classic, meta ─ store ─ item
+//!      └ redis ─ session (bytes in, replies out) ─ command ─ keys, strings, … ─ store ─ value
 //! ```
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-mod classic;
-mod flags;
-mod item;
-mod meta;
-mod session;
-mod store;
+mod memcache;
+mod redis;
 
-use item::Seconds;
-use store::Store;
+/// The protocol that a node speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// memcached's classic and meta commands.
+    Memcache,
+    /// The common commands of Redis, in RESP2 and RESP3.
+    Redis,
+}
 
 /// A running node. Its threads end with the process.
 #[derive(Debug)]
 pub struct Node {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    service: Arc<dyn Service>,
 }
 
 /// The figures of a node: requests and items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
-    /// Requests of all kinds.
+    /// Requests of all kinds; with Redis, only commands that use the store.
     pub requests: u64,
     /// Items now.
     pub items: usize,
@@ -48,14 +51,21 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot listen, or cannot start a thread.
-    pub fn start(listen: impl ToSocketAddrs, memory: usize) -> io::Result<Self> {
+    pub fn start(
+        protocol: Protocol,
+        listen: impl ToSocketAddrs,
+        memory: usize,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(memory));
-        let for_thread = Arc::clone(&shared);
+        let service: Arc<dyn Service> = match protocol {
+            Protocol::Memcache => Arc::new(memcache::Shared::new(memory)),
+            Protocol::Redis => Arc::new(redis::Shared::new(memory)),
+        };
+        let for_thread = Arc::clone(&service);
         let thread = thread::Builder::new().name("node".into()).stack_size(STACK_BYTES);
         thread.spawn(move || accept(&listener, &for_thread))?;
-        Ok(Self { address, shared })
+        Ok(Self { address, service })
     }
 
     /// Where it listens.
@@ -67,41 +77,26 @@ impl Node {
     /// Its figures.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let store = self.shared.lock();
-        Figures { requests: store.counts.requests, items: store.len() }
+        self.service.figures()
     }
 }
 
-/// The data that all clients of a node share.
-#[derive(Debug)]
-struct Shared {
-    store: Mutex<Store>,
-    clients: AtomicUsize,
-    start: Seconds,
+/// A protocol and the data behind it.
+trait Service: fmt::Debug + Send + Sync {
+    /// Serves one client until it leaves.
+    fn serve(&self, stream: &TcpStream) -> io::Result<()>;
+
+    fn figures(&self) -> Figures;
+
+    /// The error for a client above the limit.
+    fn too_many_clients(&self) -> &'static [u8];
 }
 
-impl Shared {
-    fn new(memory: usize) -> Self {
-        let store = Mutex::new(Store::new(memory));
-        Self { store, clients: AtomicUsize::new(0), start: seconds() }
-    }
-
-    /// The store, with its clock set to the current second.
-    fn lock(&self) -> MutexGuard<'_, Store> {
-        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.set_now(seconds());
-        store
-    }
-}
-
-fn seconds() -> Seconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs().try_into().unwrap_or(Seconds::MAX)
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, service: &Arc<dyn Service>) {
+    let clients = Arc::new(AtomicUsize::new(0));
     loop {
-        let accepted = listener.accept().and_then(|(stream, _)| start_client(stream, shared));
+        let accepted = listener.accept();
+        let accepted = accepted.and_then(|(stream, _)| start_client(stream, service, &clients));
         if let Err(error) = accepted {
             log::error!(error:%; "node failed to accept a client");
             // The usual reason is too many open files, which lasts for a while.
@@ -110,27 +105,28 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-fn start_client(mut stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
-    if shared.clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
+fn start_client(
+    mut stream: TcpStream,
+    service: &Arc<dyn Service>,
+    clients: &Arc<AtomicUsize>,
+) -> io::Result<()> {
+    if clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
         // The client may already be gone.
-        let _ = stream.write_all(TOO_MANY_CLIENTS);
+        let _ = stream.write_all(service.too_many_clients());
         return Ok(());
     }
     stream.set_nodelay(true)?;
-    let shared = Arc::clone(shared);
+    let (service, clients) = (Arc::clone(service), Arc::clone(clients));
     let thread = thread::Builder::new().name("node client".into()).stack_size(STACK_BYTES);
     thread.spawn(move || {
-        shared.clients.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = session::serve(&stream, &shared) {
+        clients.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = service.serve(&stream) {
             log::debug!(error:%; "connection of a node's client failed");
         }
-        shared.clients.fetch_sub(1, Ordering::Relaxed);
+        clients.fetch_sub(1, Ordering::Relaxed);
     })?;
     Ok(())
 }
-
-/// memcached's error for a client above the limit.
-const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// Maximum number of clients; memcached's default.
 const CLIENTS_MAX: usize = 1024;

@@ -48,6 +48,8 @@ pub enum Command {
     Demo {
         /// Exit after one round instead of waiting for Ctrl-C.
         once: bool,
+        /// Whether the servers and the load speak Redis's protocol.
+        redis: bool,
     },
     /// Run a small memcached server.
     Node {
@@ -185,6 +187,7 @@ struct Given {
     test: bool,
     options: Options,
     once: bool,
+    demo_redis: bool,
     node_listen: String,
     node_memory: usize,
     route: Route,
@@ -202,6 +205,7 @@ impl Default for Given {
             test: false,
             options: Options::default(),
             once: false,
+            demo_redis: false,
             node_listen: "127.0.0.1:11211".into(),
             node_memory: 64,
             route: Route::default(),

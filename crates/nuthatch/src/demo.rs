@@ -7,7 +7,7 @@
 //! reply (`load.rs`); the demo fails if one is wrong.
 //!
 //! ```text
-//! load: 4 clients ─► proxy ─► memcached-cluster-0, -1, -2 (nodes)
+//! load: 4 clients ─► proxy ─► memcached-cluster-0, -1, -2, or redis-0, -1, -2 (nodes)
 //! ```
 
 use std::env;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
 use nuthatch_node::Node;
+pub use nuthatch_node::Protocol;
 
 use crate::config::{Config, Pool, Server};
 use crate::process::{ProcessEvent, Signals};
@@ -35,15 +36,20 @@ use page::{Page, Row};
 ///
 /// # Errors
 /// When the nodes or the proxy cannot listen, or `out` cannot be written.
-pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitCode> {
-    let start = |_| Node::start("127.0.0.1:0", NODE_MEMORY);
+pub fn run(
+    protocol: Protocol,
+    once: bool,
+    out: &mut impl Write,
+    colour: Colour,
+) -> io::Result<ExitCode> {
+    let start = |_| Node::start(protocol, "127.0.0.1:0", NODE_MEMORY);
     let nodes = (0..NODES).map(start).collect::<io::Result<Vec<_>>>()?;
     let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
-    let stage = Stage::open(PORTS, &addresses)?;
-    let mut page = Page { out, colour };
+    let stage = Stage::open(protocol, &addresses)?;
+    let mut page = Page { out, colour, protocol };
 
     page.opening(&stage.text, stage.port)?;
-    let mut outcome = load::run(stage.address());
+    let mut outcome = load::run(protocol, stage.address());
     let rows = rows(&stage.pool, &nodes);
     page.table(&rows)?;
     outcome.wrong.extend(rows.iter().filter_map(Row::fault));
@@ -66,7 +72,7 @@ pub fn run(once: bool, out: &mut impl Write, colour: Colour) -> io::Result<ExitC
 /// # Errors
 /// When it can't listen.
 pub fn run_node(listen: &str, memory: usize, signals: Signals) -> io::Result<()> {
-    let node = Node::start(listen, memory << 20).map_err(|error| {
+    let node = Node::start(Protocol::Memcache, listen, memory << 20).map_err(|error| {
         io::Error::new(error.kind(), format!("node can't listen on {listen}: {error}"))
     })?;
     log::info!(at:% = node.address(), memory_mib = memory; "node listens");
@@ -79,8 +85,13 @@ const NODES: usize = 3;
 /// Bytes for the items of one node, many times more than the load needs.
 const NODE_MEMORY: usize = 64 << 20;
 
-/// The demo uses the first free port.
-const PORTS: Range<u16> = 11211..11311;
+/// The demo uses the first free port, from the one where clients expect a server.
+fn ports(protocol: Protocol) -> Range<u16> {
+    match protocol {
+        Protocol::Memcache => 11211..11311,
+        Protocol::Redis => 6379..6479,
+    }
+}
 
 /// The proxy of the demo.
 struct Stage {
@@ -92,11 +103,11 @@ struct Stage {
 }
 
 impl Stage {
-    /// Starts the proxy over `nodes`, on the first free one of `ports`.
-    fn open(ports: Range<u16>, nodes: &[SocketAddr]) -> io::Result<Self> {
+    /// Starts the proxy over `nodes`, on the first free port.
+    fn open(protocol: Protocol, nodes: &[SocketAddr]) -> io::Result<Self> {
         let mut taken = io::Error::other("the demo found no free port");
-        for port in ports {
-            let text = configuration(port, nodes);
+        for port in ports(protocol) {
+            let text = configuration(protocol, port, nodes);
             let config = Config::parse(Path::new("demo.yml"), text.as_bytes());
             let mut pools = config.expect("a configuration of our own is right").pools;
             match Proxy::start(pools.clone(), 1) {
@@ -120,13 +131,17 @@ impl Stage {
 
 /// A file such as a user would write. The nodes have names, so their keys do not depend on their
 /// ports. The timeout is long, because a busy machine is not an error.
-fn configuration(port: u16, nodes: &[SocketAddr]) -> String {
+fn configuration(protocol: Protocol, port: u16, nodes: &[SocketAddr]) -> String {
+    let (redis, name) = match protocol {
+        Protocol::Memcache => ("", "memcached-cluster"),
+        Protocol::Redis => ("  redis: true\n", "redis"),
+    };
     let mut text = format!(
-        "demo:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
+        "demo:\n  listen: 127.0.0.1:{port}\n{redis}  hash: fnv1a_64\n  distribution: ketama\n  \
          timeout: 3000\n  servers:\n"
     );
     for (index, address) in nodes.iter().enumerate() {
-        text.push_str(&format!("    - {address}:1 memcached-cluster-{index}\n"));
+        text.push_str(&format!("    - {address}:1 {name}-{index}\n"));
     }
     text
 }

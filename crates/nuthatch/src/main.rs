@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use nuthatch::args::{self, Command, Options};
 use nuthatch::config::{Config, ConfigErrors, lint};
 #[cfg(feature = "demo")]
-use nuthatch::demo;
+use nuthatch::demo::{self, Protocol};
 use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
@@ -67,8 +67,10 @@ fn execute(command: Command) -> Outcome {
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]
-        Command::Demo { once } => {
-            return Ok(demo::run(once, &mut io::stdout().lock(), colour(&io::stdout()))?);
+        Command::Demo { once, redis } => {
+            let protocol = if redis { Protocol::Redis } else { Protocol::Memcache };
+            let colour = colour(&io::stdout());
+            return Ok(demo::run(protocol, once, &mut io::stdout().lock(), colour)?);
         }
         #[cfg(feature = "demo")]
         Command::Node { listen, memory } => {

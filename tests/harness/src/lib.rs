@@ -8,6 +8,8 @@
 pub mod conn;
 mod memcached;
 mod process;
+pub mod redis;
 
 pub use memcached::Memcached;
 pub use process::{Process, TempDir, accepts, free_port, wait_until};
+pub use redis::Redis;

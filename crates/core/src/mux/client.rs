@@ -328,7 +328,6 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
         let client = &mut self.clients[id];
-        let mut scan = mem::take(&mut client.scan);
         let mut room = mem::take(&mut self.shared.room);
         client.need = 0;
         while used < bytes.len() {
@@ -346,8 +345,8 @@ impl Mux {
             let client = &mut self.clients[id];
             // By reference: a request is large, and would be moved to be taken.
             let Options { protocol, limits, .. } = &self.shared.options;
-            let session = &mut client.session;
-            match &protocol.parse_request(rest, &mut scan, session, limits, &mut room) {
+            let (session, scan) = (&mut client.session, &mut client.scan);
+            match &protocol.parse_request(rest, scan, session, limits, &mut room) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
                     Intake::Moves => {
@@ -361,12 +360,11 @@ impl Mux {
                     }
                 },
                 Parsed::PartialLine => {
-                    self.clients[id].scan = scan;
+                    self.clients[id].scan.at = rest.len();
                     break;
                 }
                 Parsed::Partial(need) => {
-                    let client = &mut self.clients[id];
-                    (client.need, client.scan) = (*need, scan);
+                    self.clients[id].need = *need;
                     break;
                 }
             }

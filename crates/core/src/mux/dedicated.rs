@@ -14,7 +14,7 @@ use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Shared};
 use crate::error::ServerError;
-use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Step};
+use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Step, Wire};
 use crate::protocol::Refusal;
 use crate::route::Plan;
 use crate::time::Instant;
@@ -83,7 +83,7 @@ impl Mux {
         }
         let server = match self.dedicated_server(id, request) {
             Ok(server) => server,
-            Err(why) => return self.refuse_dedicated(id, request, &why),
+            Err(why) => return self.keep_or_refuse(id, request, &why),
         };
         let own = self.clients[id].dedicated.filter(|own| self.servers[*own].server == server);
         let conn = match own {
@@ -116,19 +116,23 @@ impl Mux {
     ) -> Intake {
         let protocol = self.shared.options.protocol;
         let session = &mut self.clients[id].session;
-        let mut first = Vec::new();
+        let mut first: Vec<Vec<u8>> = Vec::new();
         let (begin, discard) = protocol.transaction();
         if session.begins() {
-            first.push(begin);
+            first.push(begin.to_vec());
+            let mut kept = session.kept();
+            while let Some(request) = session.next_kept(&mut kept) {
+                first.push(request.to_vec());
+            }
         }
         session.note_step(request.step);
         if request.step == Step::Abort {
-            first.push(discard);
+            first.push(discard.to_vec());
         }
         for bytes in first {
             let (expect, class) = (Expect::ANY, Class::Other);
             let pending = Pending::new(Waiter::Nobody, expect, class, now);
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(bytes);
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
             self.servers.send(&mut self.shared, conn, pending, (b"", b""), write);
         }
         if request.step == Step::Abort {
@@ -165,7 +169,12 @@ impl Mux {
         let bound = own.filter(|_| client.session.is_bound());
         if !request.has_key {
             let only = routes.members().first().copied().filter(|_| is_alone);
-            return bound.or(only).ok_or(NoServer::Refused(Refusal::NoKey));
+            // Commands without keys are the same on any server.
+            let any = match routes.plan(request.one.key) {
+                Plan::To(server) if matches!(request.step, Step::End | Step::Abort) => Some(server),
+                _ => None,
+            };
+            return bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey));
         }
         let server = match routes.plan(request.one.key) {
             Plan::To(server) => server,
@@ -178,6 +187,21 @@ impl Mux {
             return Err(NoServer::Refused(Refusal::CrossShard));
         }
         Ok(server)
+    }
+
+    /// Keeps a command of a transaction until a key says for which server it is.
+    fn keep_or_refuse(&mut self, id: ClientId, request: &Dedicate<'_>, why: &NoServer) -> Intake {
+        let bytes = match request.one.wire {
+            Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => bytes,
+            Wire::Words { .. } => b"",
+        };
+        let is_keyless = matches!(why, NoServer::Refused(Refusal::NoKey));
+        if is_keyless && request.step == Step::Queue && self.clients[id].session.keep(bytes) {
+            let queued = self.shared.options.protocol.queued();
+            self.clients.answer_here(&mut self.shared, id, queued);
+            return Intake::Accepted;
+        }
+        self.refuse_dedicated(id, request, why)
     }
 
     fn refuse_dedicated(&mut self, id: ClientId, request: &Dedicate<'_>, why: &NoServer) -> Intake {

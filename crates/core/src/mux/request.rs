@@ -40,15 +40,17 @@ impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         self.servers.return_due(&mut self.shared, now);
-        let is_for_servers = matches!(
-            request,
-            Request::One(_)
-                | Request::Group(_)
-                | Request::Many(_)
-                | Request::All(_)
-                | Request::Cursor(_)
-        );
-        if is_for_servers && self.clients[id].is_on_dedicated && self.must_switch(id, false) {
+        let is_shared = || {
+            matches!(
+                request,
+                Request::One(_)
+                    | Request::Group(_)
+                    | Request::Many(_)
+                    | Request::All(_)
+                    | Request::Cursor(_)
+            )
+        };
+        if self.clients[id].is_on_dedicated && is_shared() && self.must_switch(id, false) {
             return Intake::Blocked;
         }
         let taken = match request {

@@ -15,7 +15,7 @@ use super::waiter::Waiter;
 use super::{Event, Mux, Options, Shared};
 use crate::buffer::Buffer;
 use crate::error::ServerError;
-use crate::message::{Outcome, Response, Scan};
+use crate::message::{Outcome, Response};
 use crate::protocol::Refusal;
 use crate::spares::LARGE;
 use crate::time::Instant;
@@ -131,12 +131,9 @@ impl Servers {
         let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
         let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
-        let mut scan = conn.scan;
-        let parsed = self.parse_head(shared, (id, &mut scan), &pending, input.as_slice());
-        match parsed {
+        match self.parse_head(shared, id, &pending, input.as_slice()) {
             Response::Whole { len, outcome } => match input.split_large(len, &mut shared.spares) {
                 Ok((reply, rest)) => {
-                    self.conns[id.index()].scan = scan;
                     self.finish((shared, answers), id, &pending, (outcome, reply), now);
                     rest
                 }
@@ -149,16 +146,17 @@ impl Servers {
     /// What stands at the head of a connection's bytes, which answers `pending`.
     #[inline]
     fn parse_head(
-        &self,
+        &mut self,
         shared: &Shared,
-        (id, scan): (ConnId, &mut Scan),
+        id: ConnId,
         pending: &Pending,
         bytes: &[u8],
     ) -> Response {
-        let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
+        let conn = &mut self.conns[id.index()];
+        let echo = &conn.echo.as_slice()[..pending.echo_len()];
         let echo = echo.split_at(pending.echo.0.into());
         let Options { protocol, limits, .. } = &shared.options;
-        protocol.parse_reply(bytes, pending.expect, echo, scan, limits.item_size_max)
+        protocol.parse_reply(bytes, pending.expect, echo, &mut conn.scan, limits.item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
@@ -173,7 +171,6 @@ impl Servers {
         let mut used = 0;
         let conn = &mut self.conns[id.index()];
         conn.need = 0;
-        let mut scan = mem::take(&mut conn.scan);
         loop {
             let conn = &mut self.conns[id.index()];
             let skipped = conn.skip.min(bytes.len() - used);
@@ -183,24 +180,13 @@ impl Servers {
                 break;
             }
             let Some(pending) = conn.oldest_asked() else {
-                let (rest, owner) = (&bytes[used..], conn.owner);
-                match take_unasked(shared, &mut scan, rest, owner.is_some()) {
-                    Response::Unasked(len) => {
-                        if let Some(owner) = owner {
-                            answers.push(shared, owner, &rest[..len]);
-                        }
-                        used += len;
-                        continue;
-                    }
-                    Response::Partial(need) => {
-                        (conn.need, conn.scan) = (need, scan);
-                        break;
-                    }
-                    _ => {
-                        self.give_up((shared, answers), id, Blame::Nobody, now);
-                        return bytes.len();
-                    }
+                let rest = &bytes[used..];
+                match self.take_unasked((shared, answers), id, rest, now) {
+                    Some(len) => used += len,
+                    None if self.conns[id.index()].state == ConnState::Open => break,
+                    None => return bytes.len(),
                 }
+                continue;
             };
             if shared.options.protocol.has_values(pending.expect) {
                 let Some(len) = self.take_values((shared, answers), id, &pending, &bytes[used..])
@@ -211,7 +197,7 @@ impl Servers {
                 used += len;
             }
             let rest = &bytes[used..];
-            match self.parse_head(shared, (id, &mut scan), &pending, rest) {
+            match self.parse_head(shared, id, &pending, rest) {
                 Response::Whole { len, outcome } => {
                     if !answers.fits(shared, &pending, &rest[..len]) {
                         self.give_up((shared, answers), id, Blame::Server, now);
@@ -229,20 +215,16 @@ impl Servers {
                     self.drop_reply((shared, answers), id, &pending, (len, is_last, now));
                     used += len;
                     if !is_last {
-                        let conn = &mut self.conns[id.index()];
-                        (conn.need, conn.scan) = (rest.len() - len + 1, scan);
+                        self.conns[id.index()].need = rest.len() - len + 1;
                         break;
                     }
                 }
                 Response::Unasked(len) => {
-                    if let Some(owner) = self.conns[id.index()].owner {
-                        answers.push(shared, owner, &rest[..len]);
-                    }
+                    self.pass_on((shared, answers), id, &rest[..len]);
                     used += len;
                 }
                 Response::Partial(need) => {
-                    let conn = &mut self.conns[id.index()];
-                    (conn.need, conn.scan) = (need, scan);
+                    self.conns[id.index()].need = need;
                     break;
                 }
                 Response::Value { .. } | Response::Mismatch => {
@@ -273,6 +255,43 @@ impl Servers {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
             }
+        }
+    }
+
+    /// Takes what a server sends although nothing was asked. Says how many bytes it was; none if there
+    /// is more to come, or if the connection was given up.
+    #[cold]
+    fn take_unasked(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Option<usize> {
+        let Options { protocol, limits, .. } = &shared.options;
+        let conn = &mut self.conns[id.index()];
+        let has_owner = conn.owner.is_some();
+        match protocol.parse_unasked(bytes, &mut conn.scan, limits.item_size_max, has_owner) {
+            Response::Unasked(len) => {
+                self.pass_on((shared, answers), id, &bytes[..len]);
+                return Some(len);
+            }
+            Response::Partial(need) => conn.need = need,
+            _ => self.give_up((shared, answers), id, Blame::Nobody, now),
+        }
+        None
+    }
+
+    /// Passes on what a server sent on its own account: to the client that alone uses the connection,
+    /// or to nobody.
+    fn pass_on(
+        &self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        message: &[u8],
+    ) {
+        if let Some(owner) = self.conns[id.index()].owner {
+            answers.push(shared, owner, message);
         }
     }
 
@@ -395,11 +414,4 @@ impl Servers {
         shared.stats.desync_total.add(1);
         self.abort_conn((shared, answers), id, (ServerError::Desync, blame), now);
     }
-}
-
-/// What a server sends although nothing was asked.
-#[cold]
-fn take_unasked(shared: &Shared, scan: &mut Scan, bytes: &[u8], has_owner: bool) -> Response {
-    let Options { protocol, limits, .. } = &shared.options;
-    protocol.parse_unasked(bytes, scan, limits.item_size_max, has_owner)
 }

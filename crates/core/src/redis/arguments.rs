@@ -59,6 +59,18 @@ pub fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((part, &part[start..start + len], rest))
 }
 
+/// Takes the first of the complete requests in `bytes`.
+pub fn take_request<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let mut arguments = Arguments::of(bytes);
+    while arguments.next().is_some() {}
+    let (request, rest) = bytes.split_at(bytes.len() - arguments.rest.len());
+    *bytes = rest;
+    Some(request)
+}
+
 /// The number in the header at the start of `bytes`, and the length of the header.
 #[inline]
 fn header(bytes: &[u8]) -> (usize, usize) {

@@ -6,6 +6,10 @@
 use super::merge::Elements;
 use super::split_first;
 use crate::message::Step;
+use alloc::vec::Vec;
+
+/// Bytes of commands that are kept.
+const KEPT_MAX: usize = 4 * 1024;
 
 /// How far a transaction is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(super) struct Binding {
     /// Whether a command of the transaction was refused.
     pub(super) is_aborted: bool,
     pub(super) is_watching: bool,
+    /// Commands of a transaction of which no server knows, none of which has a key.
+    kept: Vec<u8>,
     channels: usize,
     patterns: usize,
     shard_channels: usize,
@@ -37,6 +43,21 @@ impl Binding {
     /// Whether the server's side has something that is the client's own.
     pub(super) fn is_bound(&self) -> bool {
         self.is_watching || self.transaction == Transaction::Open || self.is_subscribed()
+    }
+
+    /// The commands that were kept.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Keeps a command of a transaction until a key says for which server it is. False if there are
+    /// too many.
+    pub(super) fn keep(&mut self, request: &[u8]) -> bool {
+        let has_room = self.kept.len() + request.len() <= KEPT_MAX;
+        if has_room {
+            self.kept.extend_from_slice(request);
+        }
+        has_room
     }
 
     /// Whether the client has subscriptions, or will have.
@@ -71,10 +92,14 @@ impl Binding {
         match step {
             Step::Watch => self.is_watching = true,
             Step::Unwatch => self.is_watching = false,
-            Step::Queue => self.transaction = Transaction::Open,
+            Step::Queue => {
+                self.transaction = Transaction::Open;
+                self.kept = Vec::new();
+            }
             Step::End | Step::Abort => {
                 (self.transaction, self.is_watching, self.is_aborted) =
                     (Transaction::None, false, false);
+                self.kept = Vec::new();
             }
             Step::Subscribe => self.awaited += 1,
             Step::Block | Step::Reset => {}

@@ -22,6 +22,7 @@ mod strings;
 mod vectors;
 
 pub use cluster::CLUSTER_DISABLED;
+pub use row::UNKNOWN_SUBCOMMAND;
 
 use crate::message::{Class, Merge};
 

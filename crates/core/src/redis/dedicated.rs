@@ -121,7 +121,8 @@ impl<'a> Interpreter<'a, '_> {
             Dedicated::Exec | Dedicated::Discard => {
                 let is_exec = dedicated == Dedicated::Exec;
                 let is_aborted = binding.is_aborted && is_exec;
-                if transaction == Transaction::Open || is_watching {
+                let has_kept = is_exec && !binding.kept().is_empty();
+                if transaction == Transaction::Open || is_watching || has_kept {
                     let step = if is_aborted { Step::Abort } else { Step::End };
                     return self.dedicate(command, words, step);
                 }

@@ -75,7 +75,7 @@ impl<'a> KeyList<'a> {
         loop {
             if rest.next()?.eq_ignore_ascii_case(b"streams") {
                 let all = rest.len();
-                let is_even = all > 0 && all % 2 == 0;
+                let is_even = all > 0 && all.is_multiple_of(2);
                 return is_even.then_some(Self {
                     arguments: rest,
                     span: all / 2,

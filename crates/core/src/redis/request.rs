@@ -172,30 +172,31 @@ impl<'a> Interpreter<'a, '_> {
             return self.unknown(name, words, answer);
         };
         if command.subcommands.is_empty() {
-            if !has_arity(command, all) {
-                wrong_arity("", command.name, answer);
-                return refused(answer);
-            }
             return self.command(command, words, answer);
         }
-        let Some(sub) = arguments.next() else {
-            if has_arity(command, all) {
-                return self.command(command, words, answer);
-            }
-            wrong_arity("", command.name, answer);
-            return refused(answer);
-        };
+        let Some(sub) = arguments.next() else { return self.command(command, words, answer) };
         match command.find_subcommand(sub) {
-            None => unknown_subcommand(command, sub, answer),
+            // Something of it may be refused with this reason; a word that nobody knows is a mistake.
+            None if command.action == Action::Refused(command::UNKNOWN_SUBCOMMAND) => {
+                unknown_subcommand(command, sub, answer);
+                self.refuse(answer)
+            }
+            None => self.command(command, words, answer),
             Some(subcommand) if !has_arity(subcommand, all) => {
                 wrong_arity(command.name, subcommand.name, answer);
-                refused(answer)
+                self.refuse(answer)
             }
             Some(subcommand) => {
                 let words = Words { container: command.name, after: arguments, ..words };
                 self.command(subcommand, words, answer)
             }
         }
+    }
+
+    /// Refuses a request. A transaction that it is part of is not carried out.
+    fn refuse(self, error: &'a [u8]) -> Request<'a> {
+        self.session.note_refused();
+        refused(error)
     }
 
     /// A command that is not in the table: one of a module, or none.
@@ -231,17 +232,20 @@ impl<'a> Interpreter<'a, '_> {
             answer.extend_from_slice(b"' ");
         }
         answer.extend_from_slice(b"\r\n");
-        self.session.note_refused();
-        refused(answer)
+        self.refuse(answer)
     }
 
-    /// A command with the right number of arguments.
+    /// A command of the table.
     fn command(
         mut self,
         command: &Command,
         words: Words<'a>,
         answer: &'a mut Vec<u8>,
     ) -> Request<'a> {
+        if !has_arity(command, words.arguments.len() + 1) {
+            wrong_arity("", command.name, answer);
+            return self.refuse(answer);
+        }
         let is_for_strangers = matches!(
             command.action,
             Action::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset)
@@ -286,8 +290,7 @@ impl<'a> Interpreter<'a, '_> {
             }
             Action::Refused(reason) => {
                 why((words.container, command.name), reason, answer);
-                self.session.note_refused();
-                refused(answer)
+                self.refuse(answer)
             }
         }
     }
@@ -353,7 +356,7 @@ impl<'a> Interpreter<'a, '_> {
         let (count, step) = (words.arguments.len(), usize::from(step));
         if count % step != 0 {
             wrong_arity("", command.name, answer);
-            return refused(answer);
+            return self.refuse(answer);
         }
         if count == step {
             let key = words.arguments.clone().next().unwrap_or_default();
@@ -447,24 +450,27 @@ pub(super) fn refused(error: &[u8]) -> Request<'_> {
     Request::Refused { error, skip: 0, limit: Limit::Grammar }
 }
 
-fn unknown_subcommand<'a>(command: &Command, sub: &[u8], answer: &'a mut Vec<u8>) -> Request<'a> {
+fn unknown_subcommand(command: &Command, sub: &[u8], answer: &mut Vec<u8>) {
     answer.extend_from_slice(b"-ERR unknown subcommand '");
     push_text(sub, TEXT_MAX, answer);
     answer.extend_from_slice(b"'. Try ");
     answer.extend(command.name.bytes().map(|byte| byte.to_ascii_uppercase()));
     answer.extend_from_slice(b" HELP.\r\n");
-    refused(answer)
 }
 
 /// Writes why a command is refused.
 fn why((container, name): (&str, &str), reason: &str, answer: &mut Vec<u8>) {
-    answer.extend_from_slice(b"-ERR '");
-    answer.extend_from_slice(container.as_bytes());
-    if !container.is_empty() {
-        answer.push(b'|');
+    answer.extend_from_slice(b"-ERR ");
+    // Clients know these words of Redis.
+    if reason != command::CLUSTER_DISABLED {
+        answer.push(b'\'');
+        answer.extend_from_slice(container.as_bytes());
+        if !container.is_empty() {
+            answer.push(b'|');
+        }
+        answer.extend_from_slice(name.as_bytes());
+        answer.extend_from_slice(b"' ");
     }
-    answer.extend_from_slice(name.as_bytes());
-    answer.extend_from_slice(b"' ");
     answer.extend_from_slice(reason.as_bytes());
     answer.extend_from_slice(b"\r\n");
 }

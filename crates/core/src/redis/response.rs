@@ -83,7 +83,7 @@ impl Form {
             Self::Integer => matches!(kind, b':' | b'-' | b'!'),
             Self::Array => matches!(kind, b'*' | b'~' | b'-' | b'!'),
             Self::Status => matches!(kind, b'+' | b'-' | b'!'),
-            Self::Confirmations => matches!(kind, b'*' | b'-' | b'!'),
+            Self::Confirmations => matches!(kind, b'*' | b'>' | b'-' | b'!'),
             Self::Read | Self::Write | Self::Delete | Self::Same | Self::Blocking => true,
         }
     }
@@ -98,7 +98,7 @@ pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usi
     }
     let is_unasked = !is_cut && is_unasked(form, input);
     if is_new && !is_unasked {
-        if !form.fits(input[0]) && !(form == Form::Confirmations && input[0] == b'>') {
+        if !form.fits(input[0]) {
             return Response::Mismatch;
         }
         scan.left = if input[0] == b'-' { 1 } else { expect.values.into() };

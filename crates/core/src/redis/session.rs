@@ -111,6 +111,16 @@ impl Session {
         self.binding.transaction == Transaction::Begun
     }
 
+    /// The commands of that transaction, one after the other.
+    pub fn kept(&self) -> &[u8] {
+        self.binding.kept()
+    }
+
+    /// Keeps a command of a transaction of which no server knows. False if there are too many.
+    pub fn keep(&mut self, request: &[u8]) -> bool {
+        self.begins() && self.binding.keep(request)
+    }
+
     /// Notes that a command was refused: a transaction that it is part of is not carried out.
     pub fn note_refused(&mut self) {
         self.binding.is_aborted |= self.binding.transaction != Transaction::None;
@@ -313,7 +323,7 @@ impl Session {
 
     fn answer_reset(&mut self, out: &mut Vec<u8>) -> Answered {
         let was_resp3 = self.is_resp3;
-        Session::reset(self);
+        Self::reset(self);
         out.extend_from_slice(b"+RESET\r\n");
         if was_resp3 { Answered::Barrier } else { Answered::Reply }
     }

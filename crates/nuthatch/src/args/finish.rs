@@ -19,9 +19,11 @@ pub(super) fn serve(given: Given) -> Command {
     }
 }
 
-pub(super) fn demo(Given { once, words, .. }: Given) -> Result<Command, UsageError> {
+pub(super) fn demo(
+    Given { once, demo_redis: redis, words, .. }: Given,
+) -> Result<Command, UsageError> {
     no_words(&words)?;
-    Ok(Command::Demo { once })
+    Ok(Command::Demo { once, redis })
 }
 
 pub(super) fn node(given: Given) -> Result<Command, UsageError> {

@@ -253,17 +253,21 @@ pub(super) const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 pub static COMMANDS: &[CommandWord] = &[
     CommandWord {
         name: "demo",
-        usage: "[--once]",
+        usage: "[--once] [--redis]",
         doc: "run the proxy with three test servers and a test load",
         about: "\
-Starts three small memcached servers and a proxy in front of them, on ports of
-127.0.0.1, sends requests, verifies every reply, and prints how the keys are
-distributed. The proxy then keeps running until Ctrl-C, so that you can send
-requests yourself.
+Starts three small memcached or Redis servers and a proxy in front of them, on
+ports of 127.0.0.1, sends requests, verifies every reply, and prints how the
+keys are distributed. The proxy then keeps running until Ctrl-C, so that you can
+send requests yourself.
 ",
-        flags: &[HELP, switch("", "once", "exit after one round", |given| &mut given.once)],
+        flags: &[
+            HELP,
+            switch("", "once", "exit after one round", |given| &mut given.once),
+            switch("", "redis", "use Redis instead of memcached", |given| &mut given.demo_redis),
+        ],
         words: Words::None,
-        examples: &["nuthatch demo", "nuthatch demo --once"],
+        examples: &["nuthatch demo", "nuthatch demo --once", "nuthatch demo --redis"],
         exit: "0, or 1 if a reply was wrong or a server or the proxy could not start.",
         finish: finish::demo,
     },

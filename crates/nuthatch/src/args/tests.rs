@@ -143,7 +143,7 @@ fn a_slip_is_answered_with_the_word_that_was_meant() {
     assert_eq!(refusal("hello"), "unexpected argument 'hello'");
     assert_eq!(
         refusal("-c a.yml demo"),
-        "write the command before its options: nuthatch demo [--once]"
+        "write the command before its options: nuthatch demo [--once] [--redis]"
     );
 }
 
@@ -192,7 +192,7 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     assert_eq!((found.workers.get(), found.verbosity), (5, 7));
     assert_eq!((found.log_format, found.admin), (Some(Format::Json), None));
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
-    assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false }));
+    assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false, redis: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
     let all = "-t --workers 2 -v 5 --admin=h:1 --log-format=text";
     let test = Command::Test(options("--workers 2 --admin=h:1 --log-format=text"));
@@ -347,8 +347,9 @@ fn a_variable_without_meaning_is_named() {
 
 #[test]
 fn commands_have_flags_of_their_own() {
-    assert_eq!(read("demo"), Ok(Command::Demo { once: false }));
-    assert_eq!(read("demo --once"), Ok(Command::Demo { once: true }));
+    assert_eq!(read("demo"), Ok(Command::Demo { once: false, redis: false }));
+    assert_eq!(read("demo --once"), Ok(Command::Demo { once: true, redis: false }));
+    assert_eq!(read("demo --redis"), Ok(Command::Demo { once: false, redis: true }));
     let node = |listen: &str, memory| Ok(Command::Node { listen: listen.into(), memory });
     assert_eq!(read("node"), node("127.0.0.1:11211", 64));
     assert_eq!(read("node -l [::1]:5 --memory 128"), node("[::1]:5", 128));

@@ -3,7 +3,6 @@
 //! The one rule: a reply is correct if it is exactly the expected bytes. So each client has its own
 //! keys, and its requests are generated before the first is sent.
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -11,6 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nuthatch_node::Protocol;
+
+mod memcache;
+mod redis;
 
 /// Keys of all clients.
 pub(super) const KEYS: usize = 10_000;
@@ -44,6 +47,29 @@ struct Exchange {
     answer: String,
 }
 
+/// How a protocol writes the requests of the load, and their right answers.
+struct Dialect {
+    /// Stores the value of a key.
+    set: fn(usize) -> Exchange,
+    /// Reads the values of keys, which all have one.
+    get: fn(&[usize]) -> Exchange,
+    /// Deletes a key that exists.
+    delete: fn(usize) -> Exchange,
+    /// Reads a key that does not exist.
+    missing: fn(usize) -> Exchange,
+    /// Adds 1 to a counter.
+    increment: fn(usize) -> Exchange,
+}
+
+impl Dialect {
+    fn of(protocol: Protocol) -> &'static Self {
+        match protocol {
+            Protocol::Memcache => &memcache::DIALECT,
+            Protocol::Redis => &redis::DIALECT,
+        }
+    }
+}
+
 /// The key of that number.
 pub(super) fn key(index: usize) -> String {
     if is_counter(index) { format!("visits:{index}") } else { format!("user:{index}") }
@@ -51,9 +77,11 @@ pub(super) fn key(index: usize) -> String {
 
 /// Sends the whole load to `proxy`, with a progress bar if standard error is a terminal.
 #[expect(clippy::disallowed_methods, reason = "the load takes its own time, it is no worker")]
-pub(super) fn run(proxy: SocketAddr) -> Outcome {
+pub(super) fn run(protocol: Protocol, proxy: SocketAddr) -> Outcome {
+    let dialect = Dialect::of(protocol);
     let keys = |client| client * KEYS / CLIENTS..(client + 1) * KEYS / CLIENTS;
-    let scripts: Vec<Vec<Exchange>> = (0..CLIENTS).map(|client| script(keys(client))).collect();
+    let scripts: Vec<Vec<Exchange>> =
+        (0..CLIENTS).map(|client| script(dialect, keys(client))).collect();
     let requests = scripts.iter().map(Vec::len).sum();
     let bar = ProgressBar::new(requests as u64).with_style(style());
     let start = Instant::now();
@@ -79,7 +107,8 @@ fn style() -> ProgressStyle {
 }
 
 /// All requests of a client, in order.
-fn script(keys: Range<usize>) -> Vec<Exchange> {
+fn script(dialect: &Dialect, keys: Range<usize>) -> Vec<Exchange> {
+    let Dialect { set, get, delete, missing, increment } = dialect;
     let mut script: Vec<_> = keys.clone().map(set).collect();
     script.extend(keys.clone().map(|index| get(&[index])));
     let indexes: Vec<usize> = keys.clone().collect();
@@ -102,36 +131,6 @@ fn value(index: usize) -> String {
     } else {
         format!("{index} {}", "~".repeat(index % 150))
     }
-}
-
-fn set(index: usize) -> Exchange {
-    let (key, value) = (key(index), value(index));
-    let request = format!("set {key} {index} 0 {}\r\n{value}\r\n", value.len());
-    Exchange { request, answer: "STORED\r\n".into() }
-}
-
-fn get(indexes: &[usize]) -> Exchange {
-    let (mut request, mut answer) = (String::from("get"), String::new());
-    for index in indexes {
-        let (key, value) = (key(*index), value(*index));
-        // Writing to a string can't fail.
-        let _ = write!(request, " {key}");
-        let _ = write!(answer, "VALUE {key} {index} {}\r\n{value}\r\n", value.len());
-    }
-    Exchange { request: request + "\r\n", answer: answer + "END\r\n" }
-}
-
-fn delete(index: usize) -> Exchange {
-    Exchange { request: format!("delete {}\r\n", key(index)), answer: "DELETED\r\n".into() }
-}
-
-fn missing(index: usize) -> Exchange {
-    Exchange { request: format!("get {}\r\n", key(index)), answer: "END\r\n".into() }
-}
-
-fn increment(index: usize) -> Exchange {
-    let request = format!("incr {} 1\r\n", key(index));
-    Exchange { request, answer: format!("{}\r\n", index + 1) }
 }
 
 /// Runs a client; stops at the first wrong reply, because later replies cannot be checked.
@@ -191,31 +190,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_sets_reads_deletes_and_counts() {
-        let script = script(9..11);
-        let requests: Vec<_> = script.iter().map(|exchange| exchange.request.as_str()).collect();
-        assert_eq!(
-            requests,
-            [
-                "set visits:9 9 0 1\r\n9\r\n",
-                "set user:10 10 0 13\r\n10 ~~~~~~~~~~\r\n",
-                "get visits:9\r\n",
-                "get user:10\r\n",
-                "get visits:9 user:10\r\n",
-                "delete visits:9\r\n",
-                "get visits:9\r\n",
-                "set visits:9 9 0 1\r\n9\r\n",
-                "incr visits:9 1\r\n",
-            ]
-        );
-        let values = "VALUE visits:9 9 1\r\n9\r\nVALUE user:10 10 13\r\n10 ~~~~~~~~~~\r\nEND\r\n";
-        assert_eq!(script[4].answer, values);
-        assert_eq!(script[8].answer, "10\r\n");
-    }
-
-    #[test]
     fn an_answer_is_right_if_it_is_the_expected_bytes() {
-        let exchange = get(&[10]);
+        let exchange = (memcache::DIALECT.get)(&[10]);
         let told = |answer: &str| check(&mut answer.as_bytes(), &exchange);
         assert_eq!(told(&exchange.answer), Ok(()));
         let wrong = [

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use indicatif::HumanCount;
-use nuthatch_node::Figures;
+use nuthatch_node::{Figures, Protocol};
 
 use super::load::{CLIENTS, KEYS, KEYS_AT_ONCE, Outcome};
 use crate::verdict::Colour;
@@ -19,6 +19,7 @@ use crate::verdict::Colour;
 pub(super) struct Page<W> {
     pub(super) out: W,
     pub(super) colour: Colour,
+    pub(super) protocol: Protocol,
 }
 
 /// A node in the table.
@@ -42,12 +43,14 @@ impl Row {
 impl<W: Write> Page<W> {
     pub(super) fn opening(&mut self, configuration: &str, port: u16) -> io::Result<()> {
         let title = self.colour.paint("Nuthatch", "39");
-        writeln!(self.out, "{title}: a proxy that makes three memcached servers look like one.")?;
-        if port != DEFAULT_PORT {
-            writeln!(
-                self.out,
-                "\nPort {DEFAULT_PORT} is in use, so the proxy listens on port {port}."
-            )?;
+        let kind = match self.protocol {
+            Protocol::Memcache => "memcached",
+            Protocol::Redis => "Redis",
+        };
+        writeln!(self.out, "{title}: a proxy that makes three {kind} servers look like one.")?;
+        let usual = super::ports(self.protocol).start;
+        if port != usual {
+            writeln!(self.out, "\nPort {usual} is in use, so the proxy listens on port {port}.")?;
         }
         writeln!(self.out, "\nThis is its configuration:\n")?;
         configuration.lines().try_for_each(|line| writeln!(self.out, "  {line}"))?;
@@ -102,10 +105,11 @@ impl<W: Write> Page<W> {
         let program = env::args().next().unwrap_or_else(|| "nuthatch".into());
         let file = file.display();
         writeln!(self.out, "\nTry it, in another terminal:\n")?;
-        writeln!(
-            self.out,
-            "  printf 'set greeting 0 0 5\\r\\nhello\\r\\nget greeting\\r\\n' | nc -q1 127.0.0.1 {port}"
-        )?;
+        let requests = match self.protocol {
+            Protocol::Memcache => "set greeting 0 0 5\\r\\nhello\\r\\nget greeting\\r\\n",
+            Protocol::Redis => "SET greeting hello\\r\\nGET greeting\\r\\n",
+        };
+        writeln!(self.out, "  printf '{requests}' | nc -q1 127.0.0.1 {port}")?;
         writeln!(self.out, "  {program} route -c {file} greeting")?;
         writeln!(self.out, "  {program} -t -c {file}")?;
         writeln!(self.out, "\nPress Ctrl-C to stop the demo.")?;
@@ -116,9 +120,6 @@ impl<W: Write> Page<W> {
         writeln!(self.out, "\nThe proxy answers the requests in flight and exits.")
     }
 }
-
-/// Where clients expect a memcached.
-const DEFAULT_PORT: u16 = super::PORTS.start;
 
 fn grouped(number: u64) -> String {
     HumanCount(number).to_string()

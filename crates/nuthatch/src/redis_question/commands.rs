@@ -6,6 +6,7 @@
 use super::pattern::{self, Pattern};
 use super::reply::Reply;
 use crate::config::{ModuleCommand, Pool};
+use crate::escape::escaped;
 use nuthatch_core::message::{Class, Merge};
 use nuthatch_core::redis::Arguments;
 use nuthatch_core::redis::KeyList;
@@ -31,9 +32,16 @@ pub(super) fn answer(mut words: Arguments<'_>, pool: &Pool, reply: &mut Reply) {
         b"list" => list(words, pool, reply),
         b"getkeys" => keys(words, pool, reply, Flags::No),
         b"getkeysandflags" => keys(words, pool, reply, Flags::Yes),
-        _ => reply.error(super::NO_ANSWER),
+        _ => {
+            let sub = String::from_utf8_lossy(&sub[..sub.len().min(NAME_MAX)]);
+            let text = format!("ERR unknown subcommand '{}'. Try COMMAND HELP.", escaped(&sub));
+            reply.error(&text);
+        }
     }
 }
+
+/// So many bytes of an unknown name an error repeats, as Redis does.
+const NAME_MAX: usize = 128;
 
 /// A command of this pool.
 #[derive(Clone, Copy)]

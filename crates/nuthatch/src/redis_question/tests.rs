@@ -267,6 +267,12 @@ fn keys_are_found_where_the_command_has_them() {
 }
 
 #[test]
+fn an_unknown_subcommand_is_named() {
+    let answer = "-ERR unknown subcommand 'nosuch\\r\\nx'. Try COMMAND HELP.\r\n";
+    assert_eq!(told(&[], "COMMAND nosuch\r\nx a"), answer);
+}
+
+#[test]
 fn every_question_of_the_table_has_an_answer() {
     use nuthatch_core::redis::command::{self, Action, Local};
     let mut count = 0;

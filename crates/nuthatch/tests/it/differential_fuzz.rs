@@ -1,9 +1,9 @@
 //! No input of a client changes another client's answer, costs a connection to a server, or ejects
-//! one; and every client is answered as one memcached would answer, but for the differences that
-//! `docs/protocol.md` lists.
+//! one; and every client is answered as one server would answer, but for the differences that the
+//! documents list. Here memcached, in `redis_differential_fuzz.rs` Redis.
 //!
 //! Fuzzing clients send right and wrong requests from a seed, innocent ones right requests only, all
-//! at once, to the proxy over three memcacheds and to one memcached alone. The rule: a difference is
+//! at once, to the proxy over three servers and to one server alone. The rule: a difference is
 //! a fault unless a rule of `compare.rs` accepts it, and whoever lets a rule in names its row.
 //!
 //! A fault is told with the smallest script that shows it and the command that plays it again.
@@ -19,21 +19,25 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use play::{Fault, Player, transcript};
-use request::{Kind, script};
-use script::{Part, Request};
+pub(crate) use protocol::Protocol;
+use script::{Kind, Request};
 use shrink::{ROUNDS, innocent, shrink, trial};
-use world::{Shape, World};
+use world::World;
+pub(crate) use world::{Front, Shape};
 
 mod compare;
 mod meta_request;
 mod play;
+mod protocol;
+mod redis;
 mod request;
 mod script;
 mod shrink;
+mod verdict;
 mod world;
 
-const FEW: Shape = Shape { workers: 1, server_connections: 1 };
-const MANY: Shape = Shape { workers: 2, server_connections: 4 };
+const FEW: Shape = Shape::few(Protocol::Memcache);
+const MANY: Shape = Shape::many(Protocol::Memcache);
 
 /// Servers are started anew before they are full, and before keys come again.
 const SEEDS_OF_A_WORLD: u64 = 300;
@@ -55,17 +59,20 @@ fn a_long_run_of_several_workers_answers_innocent_clients_as_one_memcached_does(
 
 #[test]
 fn an_answer_that_is_not_the_plain_servers_is_found_and_made_small() {
-    let mut script = script(Kind::Innocent, 1, 10);
-    // The plain server is asked something else, as if the proxy had answered wrongly.
-    let wrong = Request {
-        reference: Some(vec![Part::Raw(b"bogus\r\n".to_vec())]),
-        ..Request::raw("mn\r\n")
-    };
-    script.batches[0].requests.push(wrong);
-    let fault = trial(FEW, &script).swap_remove(0);
-    assert_eq!(fault.signature, "mn: plain ERROR Open, ours MN Open");
-    let (small, _) = shrink(FEW, &script, fault);
-    assert_eq!(transcript(&small), "    mn\\r\\n\n    -- in one write\n");
+    let (signature, small) = find(FEW, "mn\r\n", "bogus\r\n");
+    assert_eq!(signature, "mn: plain ERROR Open, ours MN Open");
+    assert_eq!(small, "    mn\\r\\n\n    -- in one write\n");
+}
+
+/// What is told of a script in which the plain server is asked something else once, as if our side had
+/// answered wrongly: the kind of the fault, and the smallest script.
+pub(crate) fn find(shape: Shape, request: &str, reference: &str) -> (String, String) {
+    let mut script = shape.protocol.script(Kind::Innocent, 1, 10);
+    script.batches[0].requests.push(Request::raw_but(request, reference));
+    let fault = trial(shape, &script).swap_remove(0);
+    let signature = fault.signature.clone();
+    let (small, _) = shrink(shape, &script, fault);
+    (signature, transcript(&small))
 }
 
 /// As long as one likes: `make fuzz-differential`.
@@ -74,16 +81,20 @@ fn an_answer_that_is_not_the_plain_servers_is_found_and_made_small() {
 fn a_long_run_answers_any_client_as_one_memcached_does() {
     let plan = Plan::from_environment(4000, 20);
     let found: Vec<_> = [FEW, MANY].iter().flat_map(|&shape| hunt(shape, plan)).collect();
-    for rule in &compare::RULES {
-        let uses = rule.uses();
-        eprintln!("{uses:8} times: {}{}", rule.name, if uses == 0 { " (NEVER USED)" } else { "" });
-    }
+    Protocol::Memcache.tell_uses();
     expect_none(&found);
+}
+
+/// The kinds of faults of a client that sends this, while the plain server is asked something else.
+pub(crate) fn faults_of(shape: Shape, request: &str, reference: &str) -> Vec<String> {
+    let mut script = shape.protocol.script(Kind::Innocent, 1, 200);
+    script.batches[0].requests.insert(0, Request::raw_but(request, reference));
+    trial(shape, &script).into_iter().map(|fault| fault.signature).collect()
 }
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+pub(crate) struct Plan {
     seeds: u64,
     requests: usize,
     /// Kinds of faults after which it is enough.
@@ -91,7 +102,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn from_environment(seeds: u64, faults: usize) -> Self {
+    pub(crate) fn from_environment(seeds: u64, faults: usize) -> Self {
         let number = |name, usual| env::var(name).map_or(usual, |text| text.parse().unwrap());
         let count = |name, usual| usize::try_from(number(name, usual)).unwrap();
         Self {
@@ -110,7 +121,7 @@ fn replayed() -> Option<Range<u64>> {
 }
 
 /// Plays all seeds of a plan; tells every kind of fault that was found.
-fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
+pub(crate) fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
     let seeds = replayed().unwrap_or(1..1 + plan.seeds);
     let (begun, mut world, mut played, mut passed_over) =
         (Instant::now(), World::start(shape), 0, 0);
@@ -146,12 +157,12 @@ fn hunt(shape: Shape, plan: Plan) -> Vec<String> {
 
 /// Nobody has been done harm by others, and no server: what a fuzzing client itself gets is for the
 /// long run.
-fn expect_no_victims(mut found: Vec<String>) {
+pub(crate) fn expect_no_victims(mut found: Vec<String>) {
     found.retain(|story| story.starts_with("innocent client") || !story.contains(": plain "));
     expect_none(&found);
 }
 
-fn expect_none(found: &[String]) {
+pub(crate) fn expect_none(found: &[String]) {
     assert!(found.is_empty(), "{} kinds of faults:\n\n{}", found.len(), found.join("\n"));
 }
 
@@ -176,7 +187,7 @@ fn play(world: &World, seeds: &[u64], requests: usize) -> Outcome {
         });
         let fuzzing = seeds.iter().map(|&seed| {
             scope.spawn(move || {
-                let script = script(Kind::Fuzzing, seed, requests);
+                let script = world.protocol().script(Kind::Fuzzing, seed, requests);
                 let mut player = Player::new(world, &script, Kind::Fuzzing);
                 for batch in &script.batches {
                     player.play(batch);
@@ -215,7 +226,7 @@ fn explain(
 ) {
     let before = found.len();
     for &seed in seeds {
-        let script = script(Kind::Fuzzing, seed, plan.requests);
+        let script = shape.protocol.script(Kind::Fuzzing, seed, plan.requests);
         let mut signatures = Vec::new();
         for fault in trial(shape, &script).into_iter().filter(is_wanted) {
             let is_new = !found.contains_key(&fault.signature);
@@ -249,9 +260,12 @@ fn explain(
 }
 
 fn replay(shape: Shape, plan: Plan, seeds: &str) -> String {
-    let test = match shape.workers {
-        1 => "one_worker_answers",
-        _ => "a_long_run_of_several_workers",
+    let test = match (shape.protocol, shape.front) {
+        (Protocol::Memcache, Front::Proxy { workers: 1, .. }) => "one_worker_answers",
+        (Protocol::Memcache, _) => "a_long_run_of_several_workers",
+        (Protocol::Redis, Front::Proxy { workers: 1, .. }) => "one_worker_of_redis",
+        (Protocol::Redis, Front::Proxy { .. }) => "a_long_run_of_several_workers_of_redis",
+        (Protocol::Redis, Front::Plain | Front::Careless) => "two_plain_servers_of_redis",
     };
     let requests = plan.requests;
     format!("FUZZ_SEED={seeds} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")

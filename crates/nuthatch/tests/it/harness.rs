@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, iter};
 
-pub(crate) use nuthatch_harness::{Memcached, Process, TempDir, accepts, free_port, wait_until};
+use serde_json::Value;
+
+pub(crate) use nuthatch_harness::{
+    Memcached, Process, Redis, TempDir, accepts, free_port, wait_until,
+};
 
 use crate::conn::Conn;
 
@@ -46,6 +50,11 @@ impl Proxy {
     pub(crate) fn with_pool(program: Program, settings: &str, servers: &[String]) -> Self {
         let port = free_port();
         Self::start(program, &pool(port, settings, servers), &[port])
+    }
+
+    /// Starts a proxy with one pool of Redis servers, named `r1`, `r2` and so on.
+    pub(crate) fn with_redis(program: Program, settings: &str, servers: &[Redis]) -> Self {
+        Self::with_pool(program, &format!("redis: true\n{settings}"), &named(servers))
     }
 
     /// Starts a proxy with a whole configuration and waits until it accepts on all of `ports` and
@@ -96,6 +105,28 @@ impl Proxy {
     pub(crate) fn conn(&self) -> Conn {
         Conn::tcp((Ipv4Addr::LOCALHOST, self.port))
     }
+
+    /// How many connections to servers were lost, requests failed and servers were ejected so far.
+    pub(crate) fn server_failures(&self) -> u64 {
+        const FAILURES: [&str; 5] =
+            ["server_eof", "server_err", "server_timedout", "server_ejects", "forward_error"];
+        let text = Conn::tcp((Ipv4Addr::LOCALHOST, self.stats_port)).read_to_end();
+        let stats: Value = serde_json::from_slice(&text).unwrap();
+        let pools: Vec<_> =
+            stats.as_object().unwrap().values().filter_map(Value::as_object).collect();
+        let servers = pools.iter().flat_map(|pool| pool.values().filter_map(Value::as_object));
+        let objects = pools.iter().copied().chain(servers);
+        let counts: Vec<_> = objects
+            .flat_map(|object| FAILURES.iter().filter_map(|name| object.get(*name)?.as_u64()))
+            .collect();
+        assert!(counts.len() >= FAILURES.len(), "{stats}");
+        counts.into_iter().sum()
+    }
+}
+
+/// The lines of Redis servers in a configuration, with the names `r1`, `r2` and so on.
+pub(crate) fn named(servers: &[Redis]) -> Vec<String> {
+    iter::zip(servers, 1..).map(|(server, nth)| format!("{} r{nth}", server.entry())).collect()
 }
 
 /// The text of one pool that listens on 127.0.0.1, named after its port.

@@ -1,7 +1,8 @@
-//! Replays what clients say and compares every byte with what memcached answered.
+//! Replays what clients say and compares every byte with what the server answered; here memcached,
+//! in `redis_transcripts.rs` Redis.
 //!
-//! The rule: our answer is plain memcached's. Where it isn't, the case stands in
-//! `differences.jsonl` with our answer and the reason, and nowhere else.
+//! The rule: our answer is the plain server's. Where it isn't, the case stands in
+//! a file of differences with our answer and the reason, and nowhere else.
 //!
 //! nutcracker and memcached themselves are replayed too: that keeps the recordings and this
 //! checker honest.
@@ -30,21 +31,15 @@ const QUIET: Duration = Duration::from_millis(60);
 #[ignore = "needs memcached: run make it"]
 fn every_answer_is_memcacheds_or_a_difference_with_a_reason() {
     let mut cases = cases("direct");
-    for (id, difference) in parse(DIFFERENCES) {
-        assert!(difference["reason"].as_str().is_some_and(|text| !text.is_empty()), "{id}: why?");
-        let case = cases.get_mut(&id).unwrap_or_else(|| panic!("{id}: there is no such case"));
-        let answer = Answer::parse(&difference);
-        assert_ne!(case.answer, answer, "{id}: this is memcached's answer, no difference");
-        case.answer = answer;
-    }
+    differ(&mut cases, DIFFERENCES);
     // A hash that spreads even neighbouring keys: all the harder for multigets.
-    replay(&cases, || Lane::through(Program::UnderTest, "hash: md5"));
+    replay(&cases, || Memcacheds::through(Program::UnderTest, "hash: md5"));
 }
 
 #[test]
 #[ignore = "needs memcached and nutcracker: run make it"]
 fn nutcracker_still_answers_as_recorded() {
-    replay(&cases("nutcracker"), || Lane::through(Program::Nutcracker, "hash: fnv1a_64"));
+    replay(&cases("nutcracker"), || Memcacheds::through(Program::Nutcracker, "hash: fnv1a_64"));
 }
 
 #[test]
@@ -55,12 +50,12 @@ fn memcached_still_answers_as_recorded() {
     assert!(cases.remove("stats-items").is_some());
     replay(&cases, || {
         let server = Memcached::start();
-        Lane { port: server.port, servers: vec![server], proxy: None }
+        Memcacheds { port: server.port, servers: vec![server], proxy: None }
     });
 }
 
 /// One conversation and the answer that is wanted.
-struct Case {
+pub(crate) struct Case {
     steps: Vec<Step>,
     /// Whether cas ids are written `{CAS}`.
     cas: bool,
@@ -89,7 +84,7 @@ struct Answer {
 }
 
 impl Case {
-    fn parse(case: &Value, whose: &str) -> Self {
+    pub(crate) fn parse(case: &Value, whose: &str) -> Self {
         let steps = case["steps"].as_array().unwrap().iter().map(Step::parse).collect();
         Self { steps, cas: case["cas"] == true, answer: Answer::parse(&case[whose]) }
     }
@@ -182,8 +177,15 @@ impl Answer {
     }
 }
 
-/// Something to talk to, with the servers to empty before each case.
-struct Lane {
+/// Something to talk to.
+pub(crate) trait Lane {
+    /// Where it listens.
+    fn port(&self) -> u16;
+    /// Empties its servers; called before each case.
+    fn empty(&self);
+}
+
+struct Memcacheds {
     port: u16,
     servers: Vec<Memcached>,
     /// Held for its life.
@@ -191,7 +193,7 @@ struct Lane {
     proxy: Option<Proxy>,
 }
 
-impl Lane {
+impl Memcacheds {
     fn through(program: Program, hash: &str) -> Self {
         let servers = Memcached::start_many(3);
         let entries: Vec<_> =
@@ -199,16 +201,33 @@ impl Lane {
         let proxy = Proxy::with_pool(program, &format!("{hash}\ntimeout: 2000"), &entries);
         Self { port: proxy.port, servers, proxy: Some(proxy) }
     }
+}
 
-    fn play(&self, case: &Case) -> Result<(), String> {
+impl Lane for Memcacheds {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn empty(&self) {
         for server in &self.servers {
             server.conn().ask("flush_all\r\n", "OK\r\n");
         }
-        case.play(Conn::tcp((Ipv4Addr::LOCALHOST, self.port)))
     }
 }
 
-fn replay(cases: &BTreeMap<String, Case>, lane: impl Fn() -> Lane + Sync) {
+/// Puts our own answers in the place of those of the server; each must have a reason.
+pub(crate) fn differ(cases: &mut BTreeMap<String, Case>, differences: &str) {
+    for (id, difference) in parse(differences) {
+        assert!(difference["reason"].as_str().is_some_and(|text| !text.is_empty()), "{id}: why?");
+        let case = cases.get_mut(&id).unwrap_or_else(|| panic!("{id}: there is no such case"));
+        let answer = Answer::parse(&difference);
+        assert_ne!(case.answer, answer, "{id}: this is the server's answer, no difference");
+        case.answer = answer;
+    }
+}
+
+/// Plays all cases, several at once, each of these on a lane of its own.
+pub(crate) fn replay<L: Lane>(cases: &BTreeMap<String, Case>, lane: impl Fn() -> L + Sync) {
     let queue = Mutex::new(cases.iter());
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -217,7 +236,8 @@ fn replay(cases: &BTreeMap<String, Case>, lane: impl Fn() -> Lane + Sync) {
                 let lane = lane();
                 loop {
                     let Some((id, case)) = queue.lock().unwrap().next() else { break };
-                    if let Err(what) = lane.play(case) {
+                    lane.empty();
+                    if let Err(what) = case.play(Conn::tcp((Ipv4Addr::LOCALHOST, lane.port()))) {
                         failed.lock().unwrap().push(format!("{id}: {what}"));
                     }
                 }
@@ -237,7 +257,8 @@ fn cases(whose: &str) -> BTreeMap<String, Case> {
     cases
 }
 
-fn parse(lines: &str) -> impl Iterator<Item = (String, Value)> {
+/// The values of a file and their ids.
+pub(crate) fn parse(lines: &str) -> impl Iterator<Item = (String, Value)> {
     lines.lines().map(|line| {
         let value: Value = serde_json::from_str(line).unwrap();
         (value["id"].as_str().unwrap().to_owned(), value)

@@ -151,7 +151,7 @@ pub(super) const fn container(
     arity: i8,
     subcommands: &'static [Command],
 ) -> Command {
-    refused(name, arity, "is not supported with this subcommand").with(subcommands)
+    refused(name, arity, UNKNOWN_SUBCOMMAND).with(subcommands)
 }
 
 /// The row of a command without keys.
@@ -165,6 +165,8 @@ impl Command {
     }
 }
 
+/// The reason of a container for a subcommand that is not in the table.
+pub const UNKNOWN_SUBCOMMAND: &str = "is not supported with this subcommand";
 /// The command is about the state of a connection.
 pub(super) const SHARED: &str = "is not supported: the proxy shares its server connections";
 /// To a server, `WAIT` is about all writes of a shared connection, and stops that connection for

@@ -1,4 +1,4 @@
-//! Whether an answer is the plain server's: what is masked before the comparison, and the table of
+//! Whether an answer is that of memcached: what is masked before the comparison, and the table of
 //! differences that `docs/protocol.md` lists.
 //!
 //! The rule: a difference is accepted only by a rule of the table, a rule names the row of the
@@ -10,41 +10,9 @@
 //! - seconds: `t` and `l` of meta replies, but not `t-1`; `exp` and `la` of `me`; and its `cas`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::script::LETTERS;
-
-/// What became of the connection while an answer was awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    Open,
-    Closed,
-    /// Neither an answer nor the end came.
-    Silent,
-}
-
-/// All that a side said to one request, masked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) bytes: Vec<u8>,
-    pub(super) ended: Ended,
-}
-
-/// One request and what both sides made of it.
-pub(super) struct Case<'a> {
-    pub(super) request: &'a [u8],
-    pub(super) plain: &'a Answer,
-    pub(super) ours: &'a Answer,
-}
-
-/// A difference that the documents list.
-pub(super) struct Rule {
-    pub(super) name: &'static str,
-    /// The beginning of the row in `docs/protocol.md`, or a sentence of its text.
-    pub(super) row: &'static str,
-    accepts: fn(&Case<'_>) -> bool,
-    uses: AtomicUsize,
-}
+use super::verdict::{Answer, Case, Ended, Rule, Verdict, rule};
 
 pub(super) static RULES: [Rule; 16] = [
     rule("NUL or carriage return", "| NUL or carriage return in a key or a flag |", |case| {
@@ -126,24 +94,6 @@ pub(super) static RULES: [Rule; 16] = [
 const BAD_LINE: &str = "CLIENT_ERROR bad command line format";
 const OPAQUE_TOO_LONG: &str = "CLIENT_ERROR opaque token too long";
 
-const fn rule(name: &'static str, row: &'static str, accepts: fn(&Case<'_>) -> bool) -> Rule {
-    Rule { name, row, accepts, uses: AtomicUsize::new(0) }
-}
-
-impl Rule {
-    pub(super) fn uses(&self) -> usize {
-        self.uses.load(Ordering::Relaxed)
-    }
-}
-
-/// The verdict on a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Same,
-    Listed,
-    Different,
-}
-
 impl Case<'_> {
     pub(super) fn judge(&self) -> Verdict {
         // The same error, but memcached has done what it refuses: the items may differ.
@@ -151,13 +101,7 @@ impl Case<'_> {
         if self.plain == self.ours && !touches && !self.ours_is(OPAQUE_TOO_LONG) {
             return Verdict::Same;
         }
-        match RULES.iter().find(|rule| (rule.accepts)(self)) {
-            Some(rule) => {
-                rule.uses.fetch_add(1, Ordering::Relaxed);
-                Verdict::Listed
-            }
-            None => Verdict::Different,
-        }
+        self.judge_by(&RULES)
     }
 
     pub(super) fn verb(&self) -> &[u8] {

@@ -3,8 +3,8 @@
 //! The rule is that of `request.rs`: an innocent client sends what every memcached answers in one
 //! way, and uses a key in base64 only where the item remembers that its key is binary.
 
-use super::request::{Kind, Maker, raw};
-use super::script::{Part, Request};
+use super::request::{Maker, raw};
+use super::script::{Kind, Make, Part, Request};
 
 impl Maker {
     pub(super) fn meta_get(&mut self) -> Request {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use super::compare::{Answer, Case, Ended, Mask, Verdict};
-use super::request::Kind;
-use super::script::{Batch, Cutting, Names, Part, Request, Script, Then};
-use super::world::World;
+use super::compare::Mask;
+use super::protocol::Protocol;
+use super::script::{Batch, Cutting, Kind, Names, Part, Request, Script, Then};
+use super::verdict::{Answer, Case, Ended, Verdict};
+use super::world::{Front, World};
 use crate::conn::{Broken, Conn, show};
 
 /// How long an answer may take.
@@ -51,7 +52,8 @@ struct Side {
 
 impl<'a> Player<'a> {
     pub(super) fn new(world: &'a World, script: &'a Script, kind: Kind) -> Self {
-        let side = |conn: Conn| Side { conn: conn.patient_for(PATIENCE), mask: Mask::default() };
+        let protocol = world.protocol();
+        let side = |conn| Side { conn: greeted(protocol, conn, script), mask: Mask::default() };
         let (ours, plain) = (side(world.ours()), side(world.plain()));
         let faults = Vec::new();
         Self {
@@ -76,27 +78,40 @@ impl<'a> Player<'a> {
         let markers: Vec<_> =
             (0..batch.requests.len()).map(|nth| format!("~{prefix}{}", self.asked + nth)).collect();
         self.asked += batch.requests.len();
-        let mine: Vec<_> = self.requests(batch, &prefix, &self.ours.mask, |request| &request.parts);
-        let theirs: Vec<_> = self.requests(batch, &prefix, &self.plain.mask, |request| {
-            request.reference.as_ref().unwrap_or(&request.parts)
+        let mine: Vec<_> = self.requests(batch, &prefix, &self.ours.mask, |request| {
+            match self.world.shape().front {
+                Front::Plain => request.reference(),
+                Front::Proxy { .. } | Front::Careless => &request.parts,
+            }
         });
+        let theirs: Vec<_> = self.requests(batch, &prefix, &self.plain.mask, Request::reference);
         let last = batch.requests.last().map_or(Then::GoOn, |request| request.then);
-        send(&mut self.ours.conn, &with_markers(batch, &mine, &markers).concat(), &batch.cutting);
+        let protocol = self.world.protocol();
+        let all = with_markers(protocol, batch, &mine, &markers).concat();
+        let is_proxied = matches!(self.world.shape().front, Front::Proxy { .. });
+        if is_proxied || last == Then::Leave {
+            send(&mut self.ours.conn, &all, &batch.cutting);
+        }
         match last {
             Then::Leave => return self.start_anew(),
-            Then::HalfClose => self.ours.conn.shut_sending(),
-            Then::GoOn => {}
+            Then::HalfClose if is_proxied => self.ours.conn.shut_sending(),
+            Then::HalfClose | Then::GoOn => {}
         }
         self.in_doubt = false;
         let mut is_open = true;
         for (nth, (request, marker)) in batch.requests.iter().zip(&markers).enumerate() {
-            // One by one: memcached forgets what it has not sent yet when it finds a key too long,
-            // or closes.
-            self.plain.conn.send(with_marker(request, &theirs[nth], marker));
+            // One by one: a plain server forgets what it has not sent yet, or its system does, when it
+            // closes, and memcached also when it finds a key too long.
+            self.plain.conn.send(with_marker(protocol, request, &theirs[nth], marker));
+            if !is_proxied {
+                self.ours.conn.send(with_marker(protocol, request, &mine[nth], marker));
+            }
             if request.then == Then::HalfClose {
                 self.plain.conn.shut_sending();
+                self.ours.conn.shut_sending();
             }
-            let (plain, ours) = (self.plain.answer(marker), self.ours.answer(marker));
+            let plain = self.plain.answer(protocol, &theirs[nth], marker);
+            let ours = self.ours.answer(protocol, &mine[nth], marker);
             self.judge(&Case { request: &mine[nth], plain: &plain, ours: &ours });
             is_open = plain.ended == Ended::Open && ours.ended == Ended::Open;
             if !is_open || request.then != Then::GoOn {
@@ -113,21 +128,22 @@ impl<'a> Player<'a> {
         batch: &Batch,
         prefix: &str,
         mask: &Mask,
-        parts: impl Fn(&Request) -> &Vec<Part>,
+        parts: impl Fn(&Request) -> &[Part],
     ) -> Vec<Vec<u8>> {
         let names = Names { keys: &self.script.keys, prefix, cas_ids: &mask.cas_ids };
         batch.requests.iter().map(|request| names.bytes(parts(request))).collect()
     }
 
     fn judge(&mut self, case: &Case<'_>) {
-        match case.judge() {
+        let protocol = self.world.protocol();
+        match protocol.judge(case) {
             Verdict::Same => {}
             Verdict::Listed if self.kind == Kind::Fuzzing => self.in_doubt = true,
             _ if self.in_doubt => self.passed_over += 1,
             Verdict::Listed | Verdict::Different => {
                 self.in_doubt = true;
                 self.faults.push(Fault {
-                    signature: case.signature(),
+                    signature: protocol.signature(case),
                     story: story(case),
                     batch: self.played - 1,
                 });
@@ -138,20 +154,22 @@ impl<'a> Player<'a> {
     /// New connections and new keys.
     fn start_anew(&mut self) {
         self.generation += 1;
-        self.ours.conn = self.world.ours().patient_for(PATIENCE);
-        self.plain.conn = self.world.plain().patient_for(PATIENCE);
+        let greeted = |conn| greeted(self.world.protocol(), conn, self.script);
+        self.ours.conn = greeted(self.world.ours());
+        self.plain.conn = greeted(self.world.plain());
     }
 }
 
 impl Side {
     /// Everything up to the answer to `marker`, without it, and without that to the question ahead
     /// of it, if there was one.
-    fn answer(&mut self, marker: &str) -> Answer {
-        let (ahead, marker) = (format!("EN k{marker}-\r\n"), format!("EN k{marker}\r\n"));
-        let (bytes, ended) = match self.conn.read_until(marker.as_bytes()) {
+    fn answer(&mut self, protocol: Protocol, request: &[u8], marker: &str) -> Answer {
+        let ahead = protocol.reply_to_marker(&format!("{marker}-"));
+        let marker = protocol.reply_to_marker(marker);
+        let (bytes, ended) = match self.conn.read_until(&marker) {
             Ok(mut bytes) => {
                 bytes.truncate(bytes.len() - marker.len());
-                if bytes.ends_with(ahead.as_bytes()) {
+                if bytes.ends_with(&ahead) {
                     bytes.truncate(bytes.len() - ahead.len());
                 }
                 (bytes, Ended::Open)
@@ -159,25 +177,42 @@ impl Side {
             Err(Broken::Closed(bytes)) => (bytes, Ended::Closed),
             Err(Broken::TimedOut(bytes)) => (bytes, Ended::Silent),
         };
-        self.mask.answer(&bytes, ended)
+        protocol.mask(&mut self.mask, request, &bytes, ended)
     }
 }
 
-/// The requests, each with the question that shows where its answer ends.
-fn with_markers(batch: &Batch, requests: &[Vec<u8>], markers: &[String]) -> Vec<Vec<u8>> {
-    let requests = batch.requests.iter().zip(requests).zip(markers);
-    requests.map(|((request, bytes), marker)| with_marker(request, bytes, marker)).collect()
+/// A new connection on which the client has greeted, if it is one that does.
+fn greeted(protocol: Protocol, conn: Conn, script: &Script) -> Conn {
+    let mut conn = conn.patient_for(PATIENCE);
+    if !script.greeting.is_empty() {
+        conn.send(&script.greeting);
+        protocol.read_greeting(&mut conn);
+    }
+    conn
 }
 
-fn with_marker(request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
-    let ask = |name: &str| format!("mg {name} k\r\n");
-    let question = match request.parts.last() {
-        _ if request.then != Then::GoOn => String::new(),
-        Some(Part::Raw(last)) if last.ends_with(b"\r\n") => ask(marker),
+/// The requests, each with the question that shows where its answer ends.
+fn with_markers(
+    protocol: Protocol,
+    batch: &Batch,
+    requests: &[Vec<u8>],
+    markers: &[String],
+) -> Vec<Vec<u8>> {
+    let requests = batch.requests.iter().zip(requests).zip(markers);
+    let requests =
+        requests.map(|((request, bytes), marker)| with_marker(protocol, request, bytes, marker));
+    requests.collect()
+}
+
+fn with_marker(protocol: Protocol, request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
+    let ask = |name: &str| protocol.marker(name);
+    let question = match request.then {
+        Then::GoOn if protocol.is_whole(request, bytes) => ask(marker),
         // The beginning of what follows may be taken for the rest of this request: not the marker.
-        _ => ask(&format!("{marker}-")) + &ask(marker),
+        Then::GoOn => [ask(&format!("{marker}-")), ask(marker)].concat(),
+        _ => vec![],
     };
-    [bytes, question.as_bytes()].concat()
+    [bytes, &question].concat()
 }
 
 fn send(conn: &mut Conn, bytes: &[u8], cutting: &Cutting) {

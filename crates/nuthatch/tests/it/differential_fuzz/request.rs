@@ -5,39 +5,14 @@
 //! own prefix, and no expiry lies within the length of a test.
 
 use super::script::{
-    Batch, Cutting, ODD_CODED_KEYS, ODD_PLAIN_KEYS, PLAIN_KEYS, Part, Request, Script, Spelling,
-    Then, keys,
+    self, Key, Kind, Make, ODD_CODED_KEYS, ODD_PLAIN_KEYS, PLAIN_KEYS, Part, Request, Script,
+    Spelling, Then, keys,
 };
 use crate::random::Random;
 
-/// Who sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Innocent,
-    Fuzzing,
-}
-
-/// As many requests as a batch has at most.
-const BATCH_MAX: usize = 100;
-
 /// A script of about so many requests, the same one for the same seed.
 pub(super) fn script(kind: Kind, seed: u64, requests: usize) -> Script {
-    let salt = if kind == Kind::Innocent { 0x5eed } else { 0 };
-    let mut maker = Maker { kind, random: Random::new(seed.wrapping_mul(0x1_0001) ^ salt) };
-    let letter = if kind == Kind::Innocent { 'i' } else { 'f' };
-    let mut script = Script { keys: keys(), batches: vec![], owner: format!("{letter}{seed:06}") };
-    let mut count = 0;
-    while count < requests {
-        let len = match maker.random.below(4) {
-            0 => 1,
-            1 | 2 => 1 + maker.random.below(12),
-            _ => 1 + maker.random.below(BATCH_MAX.min(requests)),
-        };
-        let batch = maker.batch(len);
-        count += batch.requests.len();
-        script.batches.push(batch);
-    }
-    script
+    Maker { kind, random: script::random(kind, seed) }.script(seed, requests)
 }
 
 pub(super) struct Maker {
@@ -45,24 +20,17 @@ pub(super) struct Maker {
     pub(super) random: Random,
 }
 
-impl Maker {
-    fn batch(&mut self, len: usize) -> Batch {
-        let mut requests: Vec<_> = (0..len).map(|_| self.request()).collect();
-        if self.odd(12) {
-            requests.push(self.last());
-        }
-        let cutting = match self.random.below(20) {
-            0..=3 => Cutting::At((0..3).map(|_| self.random.below(3000)).collect()),
-            4..=6 => Cutting::At((0..3).map(|_| self.random.below(60)).collect()),
-            7 => Cutting::EachByte,
-            _ => Cutting::Whole,
-        };
-        Batch { requests, cutting }
+impl Make for Maker {
+    fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// True one time in `n`, for a fuzzing client.
-    pub(super) fn odd(&mut self, n: usize) -> bool {
-        self.kind == Kind::Fuzzing && self.random.one_in(n)
+    fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        keys()
     }
 
     fn request(&mut self) -> Request {
@@ -87,6 +55,34 @@ impl Maker {
         request
     }
 
+    fn last(&mut self) -> Request {
+        let then = *self.random.pick(&[Then::GoOn, Then::HalfClose, Then::Leave]);
+        let key = self.plain_key();
+        let parts = match self.random.below(8) {
+            0 => vec![raw("quit\r\n")],
+            1 => vec![raw("GET / HTTP/1.1\r\n")],
+            2 => vec![raw("set "), key, raw(" 0 0 100\r\nabc")],
+            3 => vec![raw("ms "), key, raw(" 100\r\nabc\r\n")],
+            4 => vec![raw("get "), key],
+            5 => {
+                // memcached waits for the rest of a binary head, so it is asked to end instead.
+                let reference = Some(vec![raw("quit\r\n")]);
+                let parts = vec![Part::Raw(b"\x80\0\0\x01\0\0\0\0".to_vec())];
+                return Request { parts, reference, then: Then::GoOn };
+            }
+            6 => {
+                let len = *self.random.pick(&[2047, 2060, 17_000, 100_000]);
+                vec![raw("delete "), raw(&"k".repeat(len)), raw("\r\n")]
+            }
+            _ => vec![raw("gets "), key, raw("\r\n")],
+        };
+        let is_whole = matches!(&parts[..], [Part::Raw(one)] if one.ends_with(b"\r\n"));
+        let then = if then == Then::GoOn && !is_whole { Then::HalfClose } else { then };
+        Request { parts, reference: None, then }
+    }
+}
+
+impl Maker {
     pub(super) fn plain_key(&mut self) -> Part {
         let odd = self.odd(8);
         Part::Key(self.random.below(if odd { PLAIN_KEYS } else { ODD_PLAIN_KEYS }))
@@ -455,33 +451,6 @@ impl Maker {
             4 if parts.len() > 1 && request.reference.is_none() => parts.insert(1, raw("\t")),
             _ => {}
         }
-    }
-
-    /// What ends a connection, or may.
-    fn last(&mut self) -> Request {
-        let then = *self.random.pick(&[Then::GoOn, Then::HalfClose, Then::Leave]);
-        let key = self.plain_key();
-        let parts = match self.random.below(8) {
-            0 => vec![raw("quit\r\n")],
-            1 => vec![raw("GET / HTTP/1.1\r\n")],
-            2 => vec![raw("set "), key, raw(" 0 0 100\r\nabc")],
-            3 => vec![raw("ms "), key, raw(" 100\r\nabc\r\n")],
-            4 => vec![raw("get "), key],
-            5 => {
-                // memcached waits for the rest of a binary head, so it is asked to end instead.
-                let reference = Some(vec![raw("quit\r\n")]);
-                let parts = vec![Part::Raw(b"\x80\0\0\x01\0\0\0\0".to_vec())];
-                return Request { parts, reference, then: Then::GoOn };
-            }
-            6 => {
-                let len = *self.random.pick(&[2047, 2060, 17_000, 100_000]);
-                vec![raw("delete "), raw(&"k".repeat(len)), raw("\r\n")]
-            }
-            _ => vec![raw("gets "), key, raw("\r\n")],
-        };
-        let is_whole = matches!(&parts[..], [Part::Raw(one)] if one.ends_with(b"\r\n"));
-        let then = if then == Then::GoOn && !is_whole { Then::HalfClose } else { then };
-        Request { parts, reference: None, then }
     }
 }
 

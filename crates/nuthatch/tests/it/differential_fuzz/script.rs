@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::random::Random;
+
 /// A key: the client's prefix, and what stands around it.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
@@ -95,6 +97,16 @@ impl Request {
         Self { parts, reference: None, then: Then::GoOn }
     }
 
+    /// This, and the plain server is asked something else.
+    pub(super) fn raw_but(bytes: impl Into<Vec<u8>>, reference: impl Into<Vec<u8>>) -> Self {
+        Self { reference: Some(vec![Part::Raw(reference.into())]), ..Self::raw(bytes) }
+    }
+
+    /// What the plain server is asked.
+    pub(super) fn reference(&self) -> &[Part] {
+        self.reference.as_ref().unwrap_or(&self.parts)
+    }
+
     pub(super) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Self::of(vec![Part::Raw(bytes.into())])
     }
@@ -122,6 +134,73 @@ pub(super) struct Script {
     pub(super) batches: Vec<Batch>,
     /// Part of every key, and of nobody else's.
     pub(super) owner: String,
+    /// What is sent first on each connection, if anything.
+    pub(super) greeting: Vec<u8>,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Innocent,
+    Fuzzing,
+}
+
+/// The choices of a script.
+pub(super) fn random(kind: Kind, seed: u64) -> Random {
+    let salt = if kind == Kind::Innocent { 0x5eed } else { 0 };
+    Random::new(seed.wrapping_mul(0x1_0001) ^ salt)
+}
+
+/// As many requests as a batch has at most.
+const BATCH_MAX: usize = 100;
+
+/// Makes the requests of one protocol.
+pub(super) trait Make {
+    fn kind(&self) -> Kind;
+    fn random(&mut self) -> &mut Random;
+    fn keys(&self) -> Vec<Key>;
+    fn request(&mut self) -> Request;
+    /// What ends a connection, or may.
+    fn last(&mut self) -> Request;
+
+    /// True one time in `n`, for a fuzzing client.
+    fn odd(&mut self, n: usize) -> bool {
+        self.kind() == Kind::Fuzzing && self.random().one_in(n)
+    }
+
+    /// A script of about so many requests.
+    fn script(&mut self, seed: u64, requests: usize) -> Script {
+        let letter = if self.kind() == Kind::Innocent { 'i' } else { 'f' };
+        let owner = format!("{letter}{seed:06}");
+        let mut script = Script { keys: self.keys(), batches: vec![], owner, greeting: vec![] };
+        let mut count = 0;
+        while count < requests {
+            let len = match self.random().below(4) {
+                0 => 1,
+                1 | 2 => 1 + self.random().below(12),
+                _ => 1 + self.random().below(BATCH_MAX.min(requests)),
+            };
+            let batch = self.batch(len);
+            count += batch.requests.len();
+            script.batches.push(batch);
+        }
+        script
+    }
+
+    fn batch(&mut self, len: usize) -> Batch {
+        let mut requests: Vec<_> = (0..len).map(|_| self.request()).collect();
+        if self.odd(12) {
+            requests.push(self.last());
+        }
+        let random = self.random();
+        let cutting = match random.below(20) {
+            0..=3 => Cutting::At((0..3).map(|_| random.below(3000)).collect()),
+            4..=6 => Cutting::At((0..3).map(|_| random.below(60)).collect()),
+            7 => Cutting::EachByte,
+            _ => Cutting::Whole,
+        };
+        Batch { requests, cutting }
+    }
 }
 
 /// Makes bytes of parts for one side.

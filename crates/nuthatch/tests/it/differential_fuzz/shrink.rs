@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::play::{Fault, Player};
-use super::request::{Kind, script};
-use super::script::{Batch, Cutting, Script};
+use super::script::{Batch, Cutting, Kind, Script};
 use super::world::{Shape, World};
 
 /// As many tries as one fault is worth.
@@ -51,7 +50,7 @@ pub(super) fn innocent(world: &World, first: u64, over: &AtomicBool) -> Vec<Faul
     let mut faults = Vec::new();
     // At least once, so that a short fuzzing client has a neighbour, too.
     for seed in first..first + ROUNDS {
-        let script = script(Kind::Innocent, seed, 25);
+        let script = world.protocol().script(Kind::Innocent, seed, 25);
         let mut player = Player::new(world, &script, Kind::Innocent);
         for batch in &script.batches {
             player.play(batch);

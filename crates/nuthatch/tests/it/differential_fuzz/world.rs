@@ -1,4 +1,4 @@
-//! The two sides: the proxy over three memcacheds, and one memcached alone.
+//! The two sides: the proxy over three servers, and one server alone.
 //!
 //! The rule: any blame that the proxy lays on a server shows. One failure ejects, all connections
 //! are made before the first script, and every one that is made later replaces one that was lost.
@@ -6,23 +6,80 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use super::protocol::Protocol;
 use crate::conn::Conn;
-use crate::harness::{Memcached, Program, Proxy, free_port, pool};
+use crate::harness::{Memcached, Program, Proxy, Redis, free_port, pool};
 use crate::http;
 
-/// How many threads and connections the proxy has.
+/// Who speaks with whom.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) workers: usize,
-    pub(super) server_connections: usize,
+pub(crate) struct Shape {
+    pub(crate) protocol: Protocol,
+    pub(crate) front: Front,
+}
+
+/// What stands on our side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Front {
+    /// The proxy with so many threads and connections.
+    Proxy { workers: usize, server_connections: usize },
+    /// Another plain server: then no difference is the proxy's. It is asked what the plain server is.
+    Plain,
+    /// A Redis that is asked what the proxy would be: a proxy that lets everything through.
+    Careless,
+}
+
+impl Shape {
+    pub(crate) const fn few(protocol: Protocol) -> Self {
+        Self { protocol, front: Front::Proxy { workers: 1, server_connections: 1 } }
+    }
+
+    pub(crate) const fn many(protocol: Protocol) -> Self {
+        Self { protocol, front: Front::Proxy { workers: 2, server_connections: 4 } }
+    }
 }
 
 /// Servers and the proxy, ended with it.
 pub(super) struct World {
-    proxy: Proxy,
-    admin: u16,
-    plain: Memcached,
-    _servers: Vec<Memcached>,
+    shape: Shape,
+    ours: Ours,
+    plain: Server,
+}
+
+enum Ours {
+    Proxy { proxy: Proxy, admin: u16, _servers: Vec<Server> },
+    Plain(Server),
+}
+
+enum Server {
+    Memcached(Memcached),
+    Redis(Redis),
+}
+
+impl Server {
+    fn start(protocol: Protocol) -> Self {
+        match protocol {
+            // Nobody may empty a server, and nothing may be evicted from any.
+            Protocol::Memcache => {
+                Self::Memcached(Memcached::start_with(free_port(), &["-F", "-m", "1024"]))
+            }
+            Protocol::Redis => Self::Redis(Redis::start()),
+        }
+    }
+
+    fn entry(&self) -> String {
+        match self {
+            Self::Memcached(server) => server.entry(),
+            Self::Redis(server) => server.entry(),
+        }
+    }
+
+    fn conn(&self) -> Conn {
+        match self {
+            Self::Memcached(server) => server.conn(),
+            Self::Redis(server) => server.conn(),
+        }
+    }
 }
 
 /// What must stay as it is, whatever clients send.
@@ -35,22 +92,34 @@ pub(super) struct Blame([u64; 4]);
 
 impl World {
     pub(super) fn start(shape: Shape) -> Self {
-        // Nobody may empty the plain server, and nothing may be evicted from any.
-        let start = || Memcached::start_with(free_port(), &["-F", "-m", "1024"]);
-        let servers: Vec<_> = (0..3).map(|_| start()).collect();
-        let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
+        let plain = Server::start(shape.protocol);
+        let (workers, server_connections) = match shape.front {
+            Front::Proxy { workers, server_connections } => (workers, server_connections),
+            Front::Plain => {
+                let ours = Ours::Plain(Server::start(shape.protocol));
+                return Self { shape, ours, plain };
+            }
+            Front::Careless => {
+                // Without it, nothing would be left to be harmed.
+                let settings = ["--rename-command", "SHUTDOWN", ""];
+                let ours = Server::Redis(Redis::start_with(free_port(), &settings));
+                return Self { shape, ours: Ours::Plain(ours), plain };
+            }
+        };
+        let servers: Vec<_> = (0..3).map(|_| Server::start(shape.protocol)).collect();
+        let entries: Vec<_> = servers.iter().map(Server::entry).collect();
         let (port, admin) = (free_port(), free_port());
         let settings = format!(
             "auto_eject_hosts: true\nserver_failure_limit: 1\nserver_retry_timeout: 100\n\
-             timeout: 5000\npreconnect: true\nserver_connections: {}",
-            shape.server_connections
+             timeout: 5000\npreconnect: true\nserver_connections: {server_connections}\n{}",
+            shape.protocol.settings()
         );
         let config = pool(port, &settings, &entries);
-        let flags = [format!("--workers={}", shape.workers), format!("--admin=127.0.0.1:{admin}")];
+        let flags = [format!("--workers={workers}"), format!("--admin=127.0.0.1:{admin}")];
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         let proxy = Proxy::start_with(Program::UnderTest, &config, &[port, admin], &flags);
-        let world = Self { proxy, admin, plain: start(), _servers: servers };
-        world.connect_all((shape.workers * shape.server_connections * 3) as u64);
+        let world = Self { shape, ours: Ours::Proxy { proxy, admin, _servers: servers }, plain };
+        world.connect_all((workers * server_connections * 3) as u64);
         world
     }
 
@@ -58,8 +127,8 @@ impl World {
     fn connect_all(&self, connections: u64) {
         let begun = Instant::now();
         // FNV-1a puts keys that differ in their last byte beside each other, often on one server.
-        let keys: Vec<_> = (0..50).map(|nth| format!(" {nth}warm")).collect();
-        let request = format!("get{}\r\n", keys.concat());
+        let keys: Vec<_> = (0..50).map(|nth| format!("{nth}warm")).collect();
+        let request = self.shape.protocol.get(&keys);
         let mut clients = Vec::new();
         loop {
             let made = self.blame().0[3];
@@ -72,13 +141,24 @@ impl World {
             clients.extend((0..16).map(|_| self.ours()));
             clients[first..].iter_mut().for_each(|client| client.send(&request));
             for client in &mut clients[first..] {
-                client.read_until(b"END\r\n").unwrap();
+                self.shape.protocol.read_values(client);
             }
         }
     }
 
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        self.shape.protocol
+    }
+
     pub(super) fn ours(&self) -> Conn {
-        self.proxy.conn()
+        match &self.ours {
+            Ours::Proxy { proxy, .. } => proxy.conn(),
+            Ours::Plain(server) => server.conn(),
+        }
     }
 
     pub(super) fn plain(&self) -> Conn {
@@ -86,8 +166,9 @@ impl World {
     }
 
     pub(super) fn blame(&self) -> Blame {
+        let Ours::Proxy { admin, .. } = self.ours else { return Blame([0; 4]) };
         let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        let text = http::ask(self.admin, request).body;
+        let text = http::ask(admin, request).body;
         Blame(BLAME.map(|name| {
             let samples = text.lines().filter(|line| !line.starts_with('#'));
             let samples: Vec<_> = samples.filter(|line| line.contains(name)).collect();

@@ -13,9 +13,9 @@ use nuthatch_core::memcache::{Shape, VERSION_KEY, Words, parse_request};
 use nuthatch_core::message::Class;
 use nuthatch_core::message::{All, Limit, Many, One, Parsed, Request, Wire};
 
-use crate::item::{ITEM_SIZE_MAX, parse};
-use crate::store::Counts;
-use crate::{Shared, classic, meta, seconds};
+use super::item::{ITEM_SIZE_MAX, parse};
+use super::store::Counts;
+use super::{Shared, classic, meta, seconds};
 
 /// Serves one client until it leaves.
 pub(crate) fn serve(mut stream: &TcpStream, shared: &Shared) -> io::Result<()> {

@@ -9,11 +9,11 @@ use std::io::Write as _;
 use nuthatch_core::memcache::{Words, decode_key};
 use nuthatch_core::message::{KeyEncoding, One, Outcome};
 
-use crate::classic::{NOT_A_NUMBER, TOO_LARGE};
-use crate::flags::{BAD_FLAG, Flags};
-use crate::item::{Item, Seconds};
-use crate::session::Line;
-use crate::store::{Counted, Delta, Mode, Store, Write, Written};
+use super::classic::{NOT_A_NUMBER, TOO_LARGE};
+use super::flags::{BAD_FLAG, Flags};
+use super::item::{Item, Seconds};
+use super::session::Line;
+use super::store::{Counted, Delta, Mode, Store, Write, Written};
 
 const BAD_MODE_SET: &[u8] = b"CLIENT_ERROR invalid mode for ms M token\r\n";
 const BAD_MODE_ARITH: &[u8] = b"CLIENT_ERROR invalid mode for ma M token\r\n";

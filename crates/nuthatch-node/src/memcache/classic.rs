@@ -5,9 +5,9 @@
 
 use std::io::Write as _;
 
-use crate::item::{Item, Seconds, deadline, parse};
-use crate::session::Line;
-use crate::store::{Counted, Delta, Mode, Store, Write, Written};
+use super::item::{Item, Seconds, deadline, parse};
+use super::session::Line;
+use super::store::{Counted, Delta, Mode, Store, Write, Written};
 
 pub(crate) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 pub(crate) const NOT_A_NUMBER: &[u8] =

@@ -8,7 +8,7 @@ use std::ops::DerefMut;
 
 use quick_cache::{Weighter, unsync::Cache};
 
-use crate::item::{ITEM_SIZE_MAX, Item, Seconds, deadline};
+use super::item::{ITEM_SIZE_MAX, Item, Seconds, deadline};
 
 #[derive(Debug)]
 pub(crate) struct Store {

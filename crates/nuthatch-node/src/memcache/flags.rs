@@ -6,7 +6,7 @@
 
 use nuthatch_core::memcache::Words;
 
-use crate::item::{Seconds, deadline, parse};
+use super::item::{Seconds, deadline, parse};
 
 /// The meaning of the flags. Flags that only add a word to the reply are parsed again when the
 /// reply is written, because the reply has these words in the order of the request.

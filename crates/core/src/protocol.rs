@@ -45,6 +45,14 @@ impl Session {
         }
     }
 
+    /// What a client of a Redis pool has said.
+    pub fn redis(&self) -> Option<&redis::Session> {
+        match self {
+            Self::Memcache => None,
+            Self::Redis(session) => Some(session),
+        }
+    }
+
     /// Whether the client has something on a server connection of its own.
     pub fn is_bound(&self) -> bool {
         match self {

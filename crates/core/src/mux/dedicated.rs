@@ -142,6 +142,7 @@ impl Mux {
         }
         let one = &request.one;
         let expect = request.expect();
+        self.count_request(one.class, 1);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, expect);
         let pending = Pending::new(Waiter::Slot(slot), expect, one.class, now);
         self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| one.wire.write(out));
@@ -225,6 +226,7 @@ impl Mux {
         let is_resp3 = self.clients[id].session.is_resp3();
         let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
         self.servers[conn].owner = Some(id);
+        self.shared.stats.dedicated_connections.add(1);
         self.clients[id].dedicated = Some(conn);
         Some(conn)
     }
@@ -294,6 +296,7 @@ impl Servers {
     fn release(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
+        shared.stats.dedicated_connections.sub(1);
         if self.all[conn.server.index()].is_leaving {
             self.close_idle(shared, id);
         } else {
@@ -331,6 +334,7 @@ impl Servers {
     ) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
+        shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
         for pending in &pending {
             answers.complete(shared, pending, Outcome::Error, &b""[..]);

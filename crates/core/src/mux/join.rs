@@ -386,7 +386,10 @@ impl Join {
 
     /// How many keys were asked for and how many had a value.
     pub(super) fn hits(&self) -> (usize, usize) {
-        (self.keys.len(), self.found)
+        let asked = self.keys.len();
+        // A sum over keys is how many of them there were (`EXISTS`, `DEL`).
+        let found = if self.merge == Merge::Sum { self.merged.sum() } else { self.found };
+        (asked, found.min(asked))
     }
 
     fn clear(&mut self) {

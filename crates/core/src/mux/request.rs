@@ -342,7 +342,7 @@ impl Mux {
         self.shared.line = line;
     }
 
-    fn count_request(&self, class: Class, keys: usize) {
+    pub(super) fn count_request(&self, class: Class, keys: usize) {
         let stats = &self.shared.stats;
         let counter = match class {
             Class::Get => &stats.cmd_get,

@@ -8,7 +8,7 @@ use super::command::{Action, Command, Dedicated, Keys, Local, Permission};
 use super::request::{Interpreter, Words, refused};
 use super::response::Form;
 use super::{PLACEHOLDER, write_bulk, write_header, write_integer};
-use crate::message::{Dedicate, Request, Step};
+use crate::message::{Class, Dedicate, Request, Step};
 use crate::redis::KeyList;
 use alloc::vec::Vec;
 
@@ -241,6 +241,10 @@ impl<'a> Interpreter<'a, '_> {
         let mut one = self.one(command, key);
         if step == Step::Block {
             one.expect = Form::Blocking.expect();
+        }
+        if step == Step::Queue {
+            // The reply says only that the server has queued it.
+            one.class = Class::Other;
         }
         Dedicate { one, others, has_key: first.is_some(), alone, step }
     }

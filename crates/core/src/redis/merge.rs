@@ -92,6 +92,11 @@ impl Merged {
         }
     }
 
+    /// The sum of the integers so far; a negative one is 0.
+    pub fn sum(&self) -> usize {
+        usize::try_from(self.sum).unwrap_or(0)
+    }
+
     /// Bytes held.
     pub fn held(&self) -> usize {
         self.bytes.len() + self.least.len() * size_of::<i64>()

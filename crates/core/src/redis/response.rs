@@ -13,9 +13,9 @@ pub(super) enum Form {
     Read,
     /// Any: something was changed, unless it is null.
     Write,
-    /// Any: something was deleted, unless it is zero.
+    /// Any: a key was found and changed, unless it is zero or null.
     Delete,
-    /// An integer.
+    /// An integer: how many of the keys were found.
     Integer,
     /// An array.
     Array,
@@ -46,7 +46,7 @@ impl Form {
     pub(super) fn of_class(class: Class) -> Self {
         match class {
             Class::Get | Class::GetAndTouch => Self::Read,
-            Class::Delete => Self::Delete,
+            Class::Delete | Class::Touch => Self::Delete,
             _ => Self::Write,
         }
     }
@@ -166,7 +166,9 @@ fn outcome(form: Form, reply: &[u8]) -> Outcome {
         (b'-' | b'!', _) => Outcome::Error,
         (_, Form::Read) if is_null(reply) => Outcome::Miss,
         (_, Form::Read) => Outcome::Hit,
-        (b':', Form::Delete) if reply == b":0\r\n" => Outcome::NotFound,
+        (_, Form::Delete) if reply == b":0\r\n" || is_null(reply) => Outcome::NotFound,
+        (_, Form::Integer) if reply == b":0\r\n" => Outcome::Miss,
+        (_, Form::Integer) => Outcome::Hit,
         _ if is_null(reply) => Outcome::NotStored,
         _ => Outcome::Success,
     }

@@ -37,6 +37,7 @@ mod redis_clients;
 mod redis_differential_fuzz;
 mod redis_errors;
 mod redis_isolation;
+mod redis_questions;
 mod redis_transcripts;
 mod routing;
 mod stalled_log;

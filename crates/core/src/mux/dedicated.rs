@@ -86,6 +86,11 @@ impl Mux {
         }
         let server = match self.dedicated_server(id, request) {
             Ok(server) => server,
+            // Soon the client may be bound no longer.
+            Err(_) if has_replies_due && self.clients[id].session.is_changing() => {
+                self.clients.hold(id, Hold::Replies);
+                return Intake::Blocked;
+            }
             Err(why) => return self.keep_or_refuse(id, request, &why),
         };
         let is_resp3 = self.clients[id].session.is_resp3();

@@ -27,14 +27,15 @@ fn each_channel_is_confirmed_and_messages_come_between() {
         let (mut net, client) = subscribed();
         net.say(client, &requests("SUBSCRIBE c e;PING;PING x"));
         let confirmed = confirmation("subscribe", "c", 2) + &confirmation("subscribe", "e", 3);
-        let all = message("a", "1") + &message("a", "2") + &confirmed + &message("e", "3");
+        let all = message("a", "1") + &message("a", "2") + &confirmed;
         for piece in all.as_bytes().chunks(pieces) {
             net.answer(OWN, std::str::from_utf8(piece).expect("text"));
         }
         let pong = |text| format!("*2\r\n$4\r\npong\r\n{}", super::bulk(text));
         let expected = message("a", "1") + &message("a", "2") + &confirmed + &pong("") + &pong("x");
-        let got = net.got(client);
-        assert_eq!(got, expected + &message("e", "3"), "pieces of {pieces}");
+        assert_eq!(net.got(client), expected, "pieces of {pieces}");
+        net.answer(OWN, &message("e", "3"));
+        assert_eq!(net.got(client), message("e", "3"));
         net.check_idle();
     }
 }
@@ -85,6 +86,34 @@ fn unsubscribing_from_all_channels_frees_the_connection() {
     let other = net.client();
     net.say(other, &requests("BLPOP a 0"));
     assert_eq!(net.asked(OWN), requests("BLPOP a 0"), "the connection is used again");
+}
+
+#[test]
+fn what_depends_on_the_subscriptions_waits_until_they_are_known() {
+    for (behind, conn) in [("GET c", 0), ("BLPOP b 0", OWN + 1)] {
+        let (mut net, client) = subscribed();
+        net.say(client, &requests(&format!("UNSUBSCRIBE a;PING;{behind}")));
+        net.answer(OWN, &confirmation("unsubscribe", "a", 0));
+        assert_eq!(net.got(client), confirmation("unsubscribe", "a", 0) + "+PONG\r\n");
+        assert_eq!(net.asked(conn), requests(behind));
+    }
+    let (mut net, client) = subscribed();
+    net.say(client, &requests("UNSUBSCRIBE a;HELLO 3;UNSUBSCRIBE a"));
+    net.answer(OWN, &confirmation("unsubscribe", "a", 0));
+    let got = net.got(client);
+    assert!(got.contains(":0\r\n%7\r\n") && got.contains(">3\r\n"), "{got}");
+    net.check_idle();
+}
+
+#[test]
+fn a_resp3_client_may_be_bound_to_another_server_once_its_last_channel_ends() {
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("HELLO 3;SUBSCRIBE a;UNSUBSCRIBE a;BLPOP b 0"));
+    net.got(client);
+    net.answer(OWN, &confirmation("subscribe", "a", 1).replace('*', ">"));
+    net.answer(OWN, &confirmation("unsubscribe", "a", 0).replace('*', ">"));
+    assert_eq!(net.asked(OWN + 1), requests("BLPOP b 0"));
 }
 
 #[test]

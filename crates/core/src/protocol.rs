@@ -61,6 +61,14 @@ impl Session {
         }
     }
 
+    /// Whether it is known only with the next reply what the client has on that connection.
+    pub fn is_changing(&self) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis(session) => session.is_changing(),
+        }
+    }
+
     /// Whether the client is in a transaction of which no server knows.
     pub fn begins(&self) -> bool {
         match self {

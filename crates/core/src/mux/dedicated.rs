@@ -80,12 +80,25 @@ impl Mux {
             if request.step == Step::Reset {
                 return self.reset(id, request.one.key);
             }
+            // How many values there are would be known now, had an earlier request not run out of time.
+            self.fail_here(id, request.one.expect, ServerError::TimedOut);
+            return Intake::Accepted;
         }
         let server = match self.dedicated_server(id, request) {
             Ok(server) => server,
+            // Soon the client may be bound no longer.
+            Err(_) if has_replies_due && self.clients[id].session.is_changing() => {
+                self.clients.hold(id, Hold::Replies);
+                return Intake::Blocked;
+            }
             Err(why) => return self.keep_or_refuse(id, request, &why),
         };
-        let own = self.clients[id].dedicated.filter(|own| self.servers[*own].server == server);
+        let is_resp3 = self.clients[id].session.is_resp3();
+        let fits = |own: &ConnId| {
+            let own = &self.servers[*own];
+            own.server == server && own.is_resp3 == is_resp3
+        };
+        let own = self.clients[id].dedicated.filter(fits);
         let conn = match own {
             Some(conn) => conn,
             None if has_replies_due && self.clients[id].dedicated.is_some() => {
@@ -236,7 +249,7 @@ impl Mux {
         let conn = &self.servers[id];
         let Some(owner) = conn.owner.filter(|_| conn.pending.is_empty()) else { return };
         let client = &mut self.clients[owner];
-        if client.session.is_bound() || client.session.begins() {
+        if client.session.is_bound() {
             return;
         }
         client.dedicated = None;

@@ -224,9 +224,13 @@ impl Join {
 
     /// Whether the reply to a fragment can be merged with the others.
     pub(super) fn fits(&self, protocol: Protocol, number: u32, reply: &[u8]) -> bool {
-        self.merge != Merge::InOrder
-            || self.keys.is_empty()
-            || protocol.fits(self.merge, reply, self.keys_of(number).count())
+        let keys = match self.merge {
+            Merge::InOrder if self.keys.is_empty() => return true,
+            Merge::InOrder => self.keys_of(number).count(),
+            Merge::Cursor { .. } => 0,
+            _ => return true,
+        };
+        protocol.fits(self.merge, reply, keys)
     }
 
     /// Whether replies to fragments are kept as a whole, not value by value.

@@ -244,11 +244,13 @@ impl Servers {
         first..first + shared.lanes
     }
 
-    /// Lets the connection of a server that leaves go, if nothing waits on it.
+    /// Lets the connection of a server that leaves go, if nothing waits on it, and no client has
+    /// something of its own there.
     pub(super) fn retire_if_idle(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let is_leaving = self.all[conn.server.index()].is_leaving;
-        if is_leaving && conn.pending.is_empty() && !conn.is_retired {
+        let is_idle = conn.pending.is_empty() && conn.owner.is_none();
+        if is_leaving && is_idle && !conn.is_retired {
             conn.must_close = true;
             conn.is_retired = true;
             self.clear_conn(shared, id);

@@ -3,8 +3,8 @@
 //! The one rule: the state here is that of the server's side once everything that was sent is answered.
 //! Only what was sent, and what was answered, changes it.
 
+use super::frame;
 use super::merge::Elements;
-use super::split_first;
 use crate::message::Step;
 use alloc::vec::Vec;
 
@@ -116,7 +116,7 @@ impl Binding {
                 return;
             }
             let mut elements = Elements::of(rest);
-            let kind = elements.next().and_then(split_first).map_or(&b""[..], |(_, kind, _)| kind);
+            let kind = elements.next().and_then(frame::text).unwrap_or_default();
             let _channel = elements.next();
             let count = elements.next().map_or(0, super::merge::number);
             let count = usize::try_from(count).unwrap_or(0);

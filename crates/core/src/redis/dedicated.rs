@@ -17,6 +17,17 @@ const NOT_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transactio
 /// The most channels of one request.
 const CHANNELS_MAX: usize = u16::MAX as usize;
 
+/// Whether a client may say it with subscriptions and without, and it means the same.
+fn is_for_subscribers(command: &Command) -> bool {
+    matches!(
+        command.action,
+        Action::Local(Local::Quit | Local::Reset)
+            | Action::Dedicated(
+                Dedicated::Subscribe | Dedicated::SubscribePattern | Dedicated::Unsubscribe,
+            )
+    )
+}
+
 impl<'a> Interpreter<'a, '_> {
     /// The request, if the state of the client decides what becomes of it.
     pub(super) fn in_state(
@@ -29,10 +40,18 @@ impl<'a> Interpreter<'a, '_> {
         if binding.transaction != Transaction::None {
             return self.in_transaction(command, words);
         }
+        let is_hello = command.action == Action::Local(Local::Hello);
+        let depends = is_hello || !self.session.is_resp3() && !is_for_subscribers(command);
+        if binding.is_changing() && depends {
+            // Which subscriptions are left is known when the replies are here.
+            let mut later = self.dedicate_to(command, words, Step::Block, None);
+            later.one.expect.values = 0;
+            return Some(Request::Dedicated(later));
+        }
         if binding.is_bound() && command.action == Action::Local(Local::Reset) {
             return Some(self.dedicate(command, words, Step::Reset));
         }
-        if binding.is_bound() && command.action == Action::Local(Local::Hello) {
+        if binding.is_bound() && is_hello {
             let error =
                 b"-ERR HELLO is not possible while keys are watched or channels subscribed \
                 to: use RESET before\r\n";
@@ -48,10 +67,7 @@ impl<'a> Interpreter<'a, '_> {
                 write_bulk(words.after.clone().next().unwrap_or_default(), answer);
                 None
             }
-            Action::Local(Local::Quit | Local::Reset)
-            | Action::Dedicated(
-                Dedicated::Subscribe | Dedicated::SubscribePattern | Dedicated::Unsubscribe,
-            ) => None,
+            _ if is_for_subscribers(command) => None,
             _ => {
                 answer.extend_from_slice(b"-ERR Can't execute '");
                 answer.extend_from_slice(command.name.as_bytes());

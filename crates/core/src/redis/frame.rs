@@ -148,6 +148,16 @@ fn line_end(input: &[u8], start: usize) -> LineEnd {
     }
 }
 
+/// The text of a complete value; none if it is null, or not a string.
+pub(super) fn text(value: &[u8]) -> Option<&[u8]> {
+    let start = match value.first()? {
+        b'+' => 1,
+        b'$' => memchr::memchr(b'\n', value)? + 1,
+        _ => return None,
+    };
+    value.get(start..value.len().checked_sub(2)?)
+}
+
 /// The length in the header of a bulk string or an aggregate; `Some(None)` is the null of RESP2, -1.
 fn length(text: &[u8]) -> Option<Option<usize>> {
     if text == b"-1" {
@@ -303,6 +313,23 @@ mod tests {
         let mut reply: Vec<u8> = b"*1\r\n".repeat(100_000);
         reply.extend_from_slice(b":1\r\n");
         assert_eq!(scan_whole(&reply), Scanned::Whole(reply.len()));
+    }
+
+    #[test]
+    fn only_strings_have_a_text() {
+        for (value, expected) in [
+            (&b"+OK\r\n"[..], Some(&b"OK"[..])),
+            (b"+\r\n", Some(b"")),
+            (b"$5\r\nacorn\r\n", Some(b"acorn")),
+            (b"$0\r\n\r\n", Some(b"")),
+            (b"$-1\r\n", None),
+            (b":7\r\n", None),
+            (b":-1\r\n", None),
+            (b"*1\r\n+a\r\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(text(value), expected, "{}", value.escape_ascii());
+        }
     }
 
     #[test]

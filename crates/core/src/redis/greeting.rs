@@ -90,8 +90,12 @@ fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Greeting> {
 fn version_in(hello: &[u8]) -> Version {
     const NAME: &[u8] = b"$7\r\nversion\r\n";
     let found = memchr::memmem::find(hello, NAME);
-    let value = found.and_then(|at| super::split_first(&hello[at + NAME.len()..]));
-    value.and_then(|(_, text, _)| Version::parse(text)).unwrap_or_default()
+    let rest = found.map_or(&b""[..], |at| &hello[at + NAME.len()..]);
+    match frame::scan(rest, &mut Scan::one()) {
+        Scanned::Whole(len) => frame::text(&rest[..len]).and_then(Version::parse),
+        Scanned::Partial(_) | Scanned::Malformed => None,
+    }
+    .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -99,6 +103,8 @@ mod tests {
     use super::*;
 
     const HELLO: &[u8] = b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n";
+
+    const NAMED: &[u8] = b"%1\r\n$7\r\nversion\r\n";
 
     fn settings(password: bool, db: u32) -> Settings {
         let password = password.then(|| b"acorn"[..].into());
@@ -128,6 +134,9 @@ mod tests {
             (false, 0, HELLO.to_vec(), answer(HELLO.len(), version)),
             (true, 3, cat(&[b"+OK\r\n", HELLO, b"+OK\r\n"]), answer(HELLO.len() + 2 * ok, version)),
             (false, 0, b"-ERR unknown command\r\n".to_vec(), answer(22, Version::default())),
+            (false, 0, cat(&[NAMED, b"+7.0.15\r\n"]), answer(26, version)),
+            (false, 0, cat(&[NAMED, b":7\r\n"]), answer(21, Version::default())),
+            (false, 0, cat(&[NAMED, b"$-1\r\n"]), answer(22, Version::default())),
             (false, 0, HELLO[..20].to_vec(), Greeting::Partial),
             (true, 0, b"+OK\r\n".to_vec(), Greeting::Partial),
             (true, 0, b"-WRONGPASS no\r\n".to_vec(), Greeting::Refused(ServerError::Login)),

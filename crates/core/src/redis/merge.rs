@@ -53,11 +53,7 @@ impl Merged {
     /// next: the same one, or the one after it when this one has been through.
     fn add_cursor(&mut self, reply: &[u8], server: usize, servers: usize) {
         let mut elements = Elements::of(reply);
-        let cursor = elements.next().and_then(|cursor| super::split_first(cursor));
-        let cursor: u64 = cursor
-            .and_then(|(_, text, _)| core::str::from_utf8(text).ok())
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0);
+        let Some(cursor) = elements.next().and_then(cursor) else { return };
         let (servers, server) = (servers as u64, server as u64);
         let next = match cursor {
             0 if server + 1 == servers => Some(0),
@@ -112,10 +108,20 @@ impl Merged {
 
 /// Whether a reply to a fragment can be merged: one of `keys` keys, or of none.
 pub fn fits(merge: Merge, reply: &[u8], keys: usize) -> bool {
+    if matches!(reply[0], b'-' | b'!') {
+        return true;
+    }
+    let mut elements = Elements::of(reply);
     match merge {
-        Merge::InOrder => reply[0] != b'*' || Elements::of(reply).left == keys,
+        Merge::InOrder => elements.left == keys,
+        Merge::Cursor { .. } => elements.left == 2 && elements.next().and_then(cursor).is_some(),
         _ => true,
     }
+}
+
+/// The cursor in the reply of a server to `SCAN`.
+fn cursor(element: &[u8]) -> Option<u64> {
+    core::str::from_utf8(frame::text(element)?).ok()?.parse().ok()
 }
 
 /// The elements of an array, or of a set, as they stand in it.
@@ -219,6 +225,24 @@ mod tests {
     fn an_array_of_another_length_does_not_fit() {
         assert!(fits(Merge::InOrder, b"*1\r\n$-1\r\n", 1));
         assert!(!fits(Merge::InOrder, b"*1\r\n$-1\r\n", 2));
+        assert!(!fits(Merge::InOrder, b"~1\r\n$-1\r\n", 2));
         assert!(fits(Merge::InOrder, b"-ERR no\r\n", 2));
+    }
+
+    #[test]
+    fn a_page_of_a_scan_is_a_cursor_and_the_elements() {
+        let at = Merge::Cursor { server: 0, servers: 2 };
+        for (reply, expected) in [
+            (&b"*2\r\n$1\r\n0\r\n*0\r\n"[..], true),
+            (b"-ERR no\r\n", true),
+            (b"*2\r\n:0\r\n*0\r\n", false),
+            (b"*2\r\n$-1\r\n*0\r\n", false),
+            (b"*2\r\n$1\r\nx\r\n*0\r\n", false),
+            (b"*2\r\n*0\r\n*0\r\n", false),
+            (b"*1\r\n$1\r\n0\r\n", false),
+            (b"*0\r\n", false),
+        ] {
+            assert_eq!(fits(at, reply, 0), expected, "{}", reply.escape_ascii());
+        }
     }
 }

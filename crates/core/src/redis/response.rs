@@ -105,7 +105,15 @@ pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usi
     } else if is_new {
         scan.left = 1;
     }
+    // Confirmations and messages repeat what clients have sent, so their limit is a multiple of it: a
+    // client could close the connections of others otherwise.
+    let reply_max = match form {
+        _ if is_unasked => reply_max.saturating_mul(MESSAGE_PARTS).saturating_add(MESSAGE_SPARE),
+        Form::Confirmations => usize::MAX,
+        _ => reply_max,
+    };
     match frame::scan(input, scan) {
+        Scanned::Whole(len) if is_unasked && len > reply_max => Response::Mismatch,
         Scanned::Whole(len) if is_unasked => Response::Unasked(len),
         Scanned::Whole(len) if is_cut || len > reply_max => Response::Excess { len, is_last: true },
         Scanned::Whole(len) => Response::Whole { len, outcome: outcome(form, &input[..len]) },
@@ -142,6 +150,12 @@ const CONFIRMATION: Expect = Form::Confirmations.expect();
 
 /// The shortest message or confirmation is longer.
 const MESSAGE_MIN: usize = 21;
+
+/// A message has a pattern, a channel and a text, each within `item_size_max`.
+const MESSAGE_PARTS: usize = 3;
+
+/// The bytes of a message besides these parts are fewer.
+const MESSAGE_SPARE: usize = 256;
 
 /// Whether a value is no reply to the request that is due.
 fn is_unasked(form: Form, input: &[u8]) -> bool {

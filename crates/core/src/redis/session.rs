@@ -101,6 +101,11 @@ impl Session {
         self.binding.is_bound()
     }
 
+    /// Whether it is not known yet which subscriptions the client has.
+    pub fn is_changing(&self) -> bool {
+        self.binding.is_changing()
+    }
+
     /// Whether what the client began decides what becomes of a request.
     pub(super) fn is_in_state(&self) -> bool {
         self.binding.transaction != Transaction::None || self.binding.is_bound()

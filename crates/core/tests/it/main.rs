@@ -4,6 +4,7 @@ mod figures;
 mod mux;
 mod net;
 mod property;
+mod redis;
 mod redis_commands;
 mod ring;
 mod sim;

@@ -9,6 +9,7 @@ use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
+use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
@@ -31,6 +32,17 @@ pub(crate) fn options() -> Options {
     }
 }
 
+/// The options of a Redis pool in which each client may have a connection of its own.
+pub(crate) fn redis_options() -> Options {
+    let settings = Settings { dedicated_max: 100, ..Settings::default() };
+    Options {
+        protocol: Protocol::Redis,
+        allow_flush: false,
+        redis: Arc::new(settings),
+        ..options()
+    }
+}
+
 pub(crate) fn engine(servers: usize, mut options: Options, ejection: Option<Ejection>) -> Mux {
     let member = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
     let members = (0..servers).map(member).collect();
@@ -43,6 +55,8 @@ pub(crate) fn engine(servers: usize, mut options: Options, ejection: Option<Ejec
 #[derive(Debug, Default)]
 struct Peer {
     received: Vec<u8>,
+    /// The greeting on the last of its connections.
+    greeting: Vec<u8>,
     reads: bool,
     open: bool,
 }
@@ -65,6 +79,9 @@ pub(crate) struct Net {
 /// What today's memcached answers to the greeting.
 pub(crate) const GREETING: &str = "VERSION 1.6.18\r\n";
 
+/// What a Redis answers to the greeting.
+pub(crate) const HELLO: &str = "*2\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n";
+
 impl Net {
     pub(crate) fn new(servers: usize) -> Self {
         Self::with(engine(servers, options(), None))
@@ -74,7 +91,16 @@ impl Net {
         Self::with(engine(servers, Options { limits, ..options() }, None))
     }
 
+    /// A Redis pool.
+    pub(crate) fn redis(servers: usize) -> Self {
+        Self::with(engine(servers, redis_options(), None))
+    }
+
     pub(crate) fn with(mux: Mux) -> Self {
+        let greeting = match mux.options().protocol {
+            Protocol::Memcache => GREETING,
+            Protocol::Redis => HELLO,
+        };
         let peer = || Peer { reads: true, ..Peer::default() };
         let servers = mux.conns().iter().map(|_| peer()).collect();
         let now = Instant::default();
@@ -86,7 +112,7 @@ impl Net {
             servers,
             accepts: true,
             answers_questions: true,
-            greeting: Some(GREETING),
+            greeting: Some(greeting),
         }
     }
 
@@ -162,6 +188,11 @@ impl Net {
     pub(crate) fn asked(&mut self, conn: usize) -> String {
         let bytes = std::mem::take(&mut self.servers[conn].received);
         String::from_utf8(bytes).expect("tests write text")
+    }
+
+    /// The greeting that the server has received on its connection.
+    pub(crate) fn greeted(&self, conn: usize) -> String {
+        String::from_utf8(self.servers[conn].greeting.clone()).expect("tests write text")
     }
 
     pub(crate) fn answer(&mut self, conn: usize, bytes: &str) {
@@ -278,7 +309,10 @@ impl Net {
             }
         }
         if self.mux.conn_state(id) == ConnState::Greeting && !self.mux.conn_output(id).is_empty() {
-            let count = self.mux.conn_output(id).len();
+            let output = self.mux.conn_output(id);
+            peer.greeting.clear();
+            peer.greeting.extend_from_slice(output);
+            let count = output.len();
             self.mux.handle_conn_written(id, count, self.now);
             if let Some(answer) = self.greeting {
                 self.mux.handle_server_bytes(id, answer.as_bytes(), self.now);

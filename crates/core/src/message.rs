@@ -245,17 +245,6 @@ pub struct Many<'a> {
     pub class: Class,
 }
 
-/// A part of a request of several keys.
-#[derive(Debug)]
-pub struct KeyPart<'a> {
-    /// The key.
-    pub key: &'a [u8],
-    /// The key, and what belongs to it, as they stand in the request.
-    pub bytes: &'a [u8],
-    /// What follows.
-    pub rest: &'a [u8],
-}
-
 /// A request for every server.
 #[derive(Debug, PartialEq)]
 pub struct All<'a> {

@@ -6,9 +6,7 @@
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Head, KeyRoom};
-use crate::message::{
-    Expect, Greeting, KeyEncoding, KeyPart, Merge, One, Parsed, Response, Scan, Step,
-};
+use crate::message::{Expect, Greeting, KeyEncoding, Merge, One, Parsed, Response, Scan, Step};
 use crate::redis::{self, Settings};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -208,7 +206,7 @@ impl Protocol {
         }
     }
 
-    /// Appends the keys of a request to `text`, as [`Protocol::next_part`] reads them.
+    /// Appends the keys of a request to `text`, as [`Protocol::next_key`] reads them.
     pub fn copy_keys(self, keys: &[u8], text: &mut Vec<u8>) {
         match self {
             Self::Memcache => memcache::copy_keys(keys, text),
@@ -216,15 +214,13 @@ impl Protocol {
         }
     }
 
-    /// The first part of `keys`, of `step` words or arguments; `None` if its key is not valid.
-    #[inline]
-    pub fn next_part(self, keys: &[u8], step: usize) -> Option<KeyPart<'_>> {
+    /// The first key of `keys`, and what follows it and the `step - 1` arguments that belong to it;
+    /// `None` if the first word is not a valid key.
+    #[inline(always)]
+    pub fn next_key(self, keys: &[u8], step: usize) -> Option<(&[u8], &[u8])> {
         match self {
-            Self::Memcache => {
-                let (key, rest) = memcache::next_key(keys)?;
-                Some(KeyPart { key, bytes: key, rest })
-            }
-            Self::Redis => redis::next_part(keys, step),
+            Self::Memcache => memcache::next_key(keys),
+            Self::Redis => redis::next_key(keys, step),
         }
     }
 

@@ -24,7 +24,7 @@ mod session;
 mod settings;
 
 pub use arguments::{Arguments, split_first, take_request};
-pub use fragment::{next_part, write_cursor, write_fragment};
+pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::integer;
 pub use greeting::{parse_greeting, write_greeting};
 pub use keys::KeyList;

@@ -11,7 +11,7 @@ use super::slots::Queue;
 use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::{Parsed, Scan};
-use crate::protocol::Session;
+use crate::protocol::{Room, Session};
 use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -328,7 +328,8 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
         let client = &mut self.clients[id];
-        let mut room = mem::take(&mut self.shared.room);
+        let has_room = self.shared.has_resp3();
+        let mut room = if has_room { mem::take(&mut self.shared.room) } else { Room::default() };
         client.need = 0;
         while used < bytes.len() {
             let client = &mut self.clients[id];
@@ -371,7 +372,9 @@ impl Mux {
             // Only the first bytes of a buffer can leave with its memory.
             self.clients.move_min = usize::MAX;
         }
-        self.shared.room = room;
+        if has_room {
+            self.shared.room = room;
+        }
         used
     }
 }

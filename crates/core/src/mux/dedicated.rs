@@ -8,13 +8,14 @@
 use super::backpressure::Hold;
 use super::clients::Clients;
 use super::conn::{Conn, Pending};
+use super::failure::complete_with;
 use super::id::{ClientId, ConnId, ServerId};
 use super::request::Intake;
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Shared};
 use crate::error::ServerError;
-use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Step, Wire};
+use crate::message::{Class, Dedicate, Expect, Limit, Request, Step, Wire};
 use crate::protocol::Refusal;
 use crate::route::Plan;
 use crate::time::Instant;
@@ -53,10 +54,29 @@ impl Mux {
         let is_free = client.queue.head().is_none() && client.silent == 0;
         if is_free {
             client.is_on_dedicated = to_dedicated;
+            match to_dedicated {
+                true => self.clients.on_dedicated += 1,
+                false => self.clients.on_dedicated -= 1,
+            }
         } else {
             self.clients.hold(id, Hold::Replies);
         }
         !is_free
+    }
+
+    /// Whether a request for connections that clients share has to wait until the client's requests over
+    /// its own are answered.
+    #[cold]
+    pub(super) fn must_leave_dedicated(&mut self, id: ClientId, request: &Request<'_>) -> bool {
+        let is_shared = matches!(
+            request,
+            Request::One(_)
+                | Request::Group(_)
+                | Request::Many(_)
+                | Request::All(_)
+                | Request::Cursor(_)
+        );
+        is_shared && self.must_switch(id, false)
     }
 
     /// Plans and queues a request that needs a connection for its client alone.
@@ -350,7 +370,7 @@ impl Servers {
         shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
         for pending in &pending {
-            answers.complete(shared, pending, Outcome::Error, &b""[..]);
+            complete_with((shared, answers), pending, b"");
         }
         self.close_idle(shared, id);
     }

@@ -178,6 +178,18 @@ impl Servers {
     }
 }
 
+/// Completes a request with an error that no server sent. Out of the way of replies, which are completed
+/// in line.
+#[cold]
+#[inline(never)]
+pub(super) fn complete_with(
+    (shared, answers): (&mut Shared, &mut impl Answers),
+    pending: &Pending,
+    error: &[u8],
+) {
+    answers.complete(shared, pending, Outcome::Error, error);
+}
+
 /// Answers a request with an error of its server.
 fn fail(
     (shared, answers): (&mut Shared, &mut impl Answers),
@@ -191,7 +203,7 @@ fn fail(
     let mut line = mem::take(&mut shared.line);
     line.clear();
     shared.options.protocol.write_server_error(error, &mut line);
-    answers.complete(shared, pending, Outcome::Error, line.as_slice());
+    complete_with((shared, answers), pending, &line);
     shared.line = line;
 }
 

@@ -6,7 +6,7 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::conn::{ConnState, Pending};
-use super::failure::Blame;
+use super::failure::{Blame, complete_with};
 use super::id::ConnId;
 use super::join::values_len;
 use super::reply::Reply;
@@ -253,7 +253,8 @@ impl Servers {
             Waiter::Nobody if shared.options.protocol.has_values(pending.expect) => {}
             Waiter::Slot(_) | Waiter::Nobody => {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
-                self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
+                self.settle(shared, id, pending, (Outcome::Error, error.len()), now);
+                complete_with((shared, answers), pending, error);
             }
         }
     }
@@ -313,11 +314,10 @@ impl Servers {
             if let Some(oldest) = self.conns[id.index()].pending.front_mut() {
                 oldest.waiter = Waiter::Nobody;
             }
-            answers.complete(shared, pending, Outcome::Error, error);
+            complete_with((shared, answers), pending, error);
         }
         if is_last {
-            let nobody = Pending { waiter: Waiter::Nobody, ..*pending };
-            self.finish((shared, answers), id, &nobody, (Outcome::Error, &b""[..]), now);
+            self.settle(shared, id, pending, (Outcome::Error, 0), now);
         }
     }
 
@@ -331,9 +331,26 @@ impl Servers {
         (outcome, reply): (Outcome, impl Reply),
         now: Instant,
     ) {
+        self.settle(shared, id, pending, (outcome, reply.len()), now);
+        if let Some(owner) = self.conns[id.index()].owner {
+            answers.observe(owner, pending, reply.bytes());
+        }
+        answers.complete(shared, pending, outcome, reply);
+    }
+
+    /// Takes the oldest request, which is answered, off its connection. In line as [`Servers::finish`].
+    #[inline(always)]
+    fn settle(
+        &mut self,
+        shared: &mut Shared,
+        id: ConnId,
+        pending: &Pending,
+        (outcome, reply_bytes): (Outcome, usize),
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         if pending.class.is_read() {
-            conn.learn(reply.len());
+            conn.learn(reply_bytes);
         }
         conn.pending.pop_front();
         conn.answered = now;
@@ -345,7 +362,7 @@ impl Servers {
         let server = &mut self.all[conn.server.index()];
         let stats = &server.stats;
         stats.responses.add(1);
-        stats.response_bytes.add(reply.len() as u64);
+        stats.response_bytes.add(reply_bytes as u64);
         if server.is_down {
             server.is_down = false;
             stats.more.is_down.set(0);
@@ -360,16 +377,11 @@ impl Servers {
             stats.more.server_time[pending.class.label()].record(took);
         }
         // A late answer is none that was forwarded.
-        if pending.waiter != Waiter::Nobody && outcome != Outcome::Loading {
-            server.health.note_success();
-        }
         if outcome == Outcome::Loading {
             self.note_loading(shared, id, now);
+        } else if pending.waiter != Waiter::Nobody {
+            server.health.note_success();
         }
-        if let Some(owner) = self.conns[id.index()].owner {
-            answers.observe(owner, pending, reply.bytes());
-        }
-        answers.complete(shared, pending, outcome, reply);
         if self.leaving > 0 {
             self.retire_if_idle(shared, id);
         }

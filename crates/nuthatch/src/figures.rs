@@ -56,7 +56,7 @@ pub(crate) fn of_server<'s>(
 
 /// The state of one server: `up`, `down` (a connection failed and no reply came since, in one worker
 /// at least), `ejected` (likewise), or `unused`.
-pub(crate) fn state<'s>(workers: impl Iterator<Item = &'s ServerStats> + Clone) -> &'static str {
+pub(crate) fn state<'s>(workers: &(impl Iterator<Item = &'s ServerStats> + Clone)) -> &'static str {
     let sum = |counter| of_server(workers.clone(), counter);
     match () {
         () if sum(|stats| &stats.more.is_ejected) > 0 => "ejected",

@@ -78,7 +78,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, stats: &[&Arc<ServerS
         "weight": server.weight,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),
-        "state": figures::state(workers.clone()),
+        "state": figures::state(&workers),
         "ejected_in_workers": sum(|stats| &stats.more.is_ejected),
         "ejections": sum(|stats| &stats.more.ejections),
         "connections": sum(|stats| &stats.server_connections),

@@ -152,7 +152,7 @@ fn nuthatch(text: &mut Text, source: &Source<'_>) {
             "name={},address={},state={},connections={},requests={},in_queue={},out_queue={}",
             escaped(&server.name),
             escaped(&server.address.to_string()),
-            figures::state(stats.clone()),
+            figures::state(&stats),
             sum(|stats| &stats.server_connections),
             sum(|stats| &stats.requests),
             sum(|stats| &stats.in_queue),

@@ -1,3 +1,7 @@
+//! The answers to Redis clients, byte by byte.
+//!
+//! The rule: an expected answer is written out as the client gets it.
+
 use super::*;
 use crate::config::Config;
 use crate::question::Baseline;

@@ -7,6 +7,7 @@
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
+use nuthatch_core::redis::{Arguments, Settings, take_request};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
@@ -69,23 +70,35 @@ impl Traffic {
     }
 
     fn with_limits(servers: usize, request: &str, limits: Limits) -> Self {
+        Self::of(Protocol::Memcache, servers, request, limits)
+    }
+
+    /// Traffic of a Redis client that has said `first` before.
+    fn redis(servers: usize, first: &str, request: &str) -> Self {
+        let mut traffic = Self::of(Protocol::Redis, servers, request, Limits::default());
+        traffic.mux.handle_client_bytes(traffic.client, first.as_bytes(), traffic.now);
+        traffic.look_after_all();
+        traffic
+    }
+
+    fn of(protocol: Protocol, servers: usize, request: &str, limits: Limits) -> Self {
         let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
         let members = (0..servers).map(name).collect();
         let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 1);
         let options = Options {
-            protocol: Protocol::Memcache,
+            protocol,
             ejection: None,
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
             allow_flush: false,
-            redis: Arc::default(),
+            redis: Arc::new(Settings { dedicated_max: 10, ..Settings::default() }),
             limits,
             epoch: Duration::ZERO,
         };
         let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(servers)));
         let client = mux.open_client();
         let request = request.as_bytes().to_vec();
-        let replies = vec![Vec::new(); servers];
+        let replies = vec![Vec::new(); mux.conns().len()];
         Self { mux, client, request, replies, now: Instant::default(), written: 0 }
     }
 
@@ -150,13 +163,23 @@ impl Traffic {
                 self.mux.handle_conn_open(id, self.now);
                 let count = self.mux.conn_output(id).len();
                 self.mux.handle_conn_written(id, count, self.now);
-                self.mux.handle_server_bytes(id, b"VERSION 1.6.18\r\n", self.now);
+                let greeting = match self.mux.options().protocol {
+                    Protocol::Memcache => &b"VERSION 1.6.18\r\n"[..],
+                    Protocol::Redis => b"*0\r\n",
+                };
+                self.mux.handle_server_bytes(id, greeting, self.now);
+            }
+            if self.replies.len() <= id.index() {
+                self.replies.resize(id.index() + 1, Vec::new());
             }
             let is_first = self.replies[id.index()].is_empty();
             while !self.mux.conn_output(id).is_empty() {
                 let output = self.mux.conn_output(id);
                 if is_first {
-                    self.replies[id.index()].extend(answers(output));
+                    self.replies[id.index()].extend(match self.mux.options().protocol {
+                        Protocol::Memcache => answers(output),
+                        Protocol::Redis => redis_answers(output),
+                    });
                 }
                 let count = output.len();
                 self.mux.handle_conn_written(id, count, self.now);
@@ -217,6 +240,116 @@ fn answers(requests: &[u8]) -> Vec<u8> {
         }
     }
     replies.into_bytes()
+}
+
+/// What a Redis answers to these requests.
+fn redis_answers(mut requests: &[u8]) -> Vec<u8> {
+    let mut replies = Vec::new();
+    while let Some(request) = take_request(&mut requests) {
+        let mut words = Arguments::of(request);
+        let name = words.next().expect("a name");
+        let key = words.clone().next().unwrap_or_default();
+        let value = match key.strip_prefix(b"large:") {
+            Some(size) => {
+                "x".repeat(std::str::from_utf8(size).expect("text").parse().expect("a size"))
+            }
+            None => "hello".to_owned(),
+        };
+        let value = format!("${}\r\n{value}\r\n", value.len());
+        let header = format!("*{}\r\n", words.len());
+        let values = if name == b"MGET" { header + &value.repeat(words.len()) } else { value };
+        let reply = match name {
+            b"GET" | b"MGET" => values.as_bytes(),
+            b"SET" | b"MSET" | b"MULTI" => b"+OK\r\n",
+            b"DEL" | b"DBSIZE" => b":1\r\n",
+            b"HGETALL" => b"%1\r\n$1\r\na\r\n*2\r\n:1\r\n_\r\n",
+            b"INCR" => b"+QUEUED\r\n",
+            b"EXEC" => b"*1\r\n:1\r\n",
+            b"BLPOP" => b"*-1\r\n",
+            b"SCAN" => b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\na\r\n",
+            _ => panic!("{}", request.escape_ascii()),
+        };
+        replies.extend_from_slice(reply);
+    }
+    replies
+}
+
+/// Requests of a Redis client: lines of words.
+fn redis(lines: &[&str]) -> String {
+    let array = |line: &&str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let bulk = |word: &&str| format!("${}\r\n{word}\r\n", word.len());
+        format!("*{}\r\n{}", words.len(), words.iter().map(bulk).collect::<String>())
+    };
+    lines.iter().map(array).collect()
+}
+
+const HELLO_3: &str = "HELLO 3\r\n";
+
+#[test]
+fn gets_and_sets_of_redis_allocate_nothing() {
+    for line in ["GET key", "SET key hello", "DEL key", "MGET key", "HGETALL key"] {
+        for first in ["", HELLO_3] {
+            let mut traffic = Traffic::redis(2, first, &redis(&[line]));
+            assert_eq!(traffic.allocations(20_000), 0, "{line} {first}");
+        }
+    }
+}
+
+#[test]
+fn a_pipeline_of_redis_over_four_servers_allocates_nothing() {
+    let line = |index: u32| match index % 4 {
+        0 => format!("SET key:{index} hello"),
+        1 => format!("DEL key:{index}"),
+        2 => "PING".to_owned(),
+        _ => format!("GET key:{index}"),
+    };
+    let lines: Vec<String> = (0..32).map(line).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut traffic = Traffic::redis(4, "", &redis(&lines));
+    assert_eq!(traffic.allocations(3000), 0);
+}
+
+#[test]
+fn split_requests_of_redis_allocate_nothing() {
+    let keys: Vec<String> = (0..10).map(|index| format!("key:{index}")).collect();
+    let pairs: Vec<String> = keys.iter().map(|key| format!("{key} hello")).collect();
+    let (keys, pairs) = (keys.join(" "), pairs.join(" "));
+    for line in [format!("MGET {keys}"), format!("MSET {pairs}"), format!("DEL {keys}")] {
+        for first in ["", HELLO_3] {
+            let mut traffic = Traffic::redis(4, first, &redis(&[&line]));
+            assert_eq!(traffic.allocations(3000), 0, "{line} {first}");
+        }
+    }
+}
+
+#[test]
+fn large_values_of_redis_allocate_nothing() {
+    for size in LARGE_SIZES {
+        let set = format!("SET key {}", "x".repeat(size));
+        let get = format!("GET large:{size}");
+        for lines in [&[get.as_str()][..], &[&set], &[&set, &get]] {
+            let mut traffic = Traffic::redis(1, "", &redis(lines));
+            assert_eq!(traffic.allocations(300), 0, "{size} bytes, {} requests", lines.len());
+        }
+    }
+}
+
+/// Requests that are rare, or that nobody sends in numbers: what they allocate is small.
+#[test]
+fn other_requests_of_redis_allocate_little() {
+    for (request, most) in [
+        (redis(&["MULTI", "INCR a", "EXEC"]), 4),
+        (redis(&["BLPOP a 0"]), 0),
+        (redis(&["SCAN 0"]), 3),
+        (redis(&["DBSIZE"]), 0),
+        (redis(&["FOO a"]), 0),
+        ("GET a\r\n".to_owned(), 8),
+    ] {
+        let mut traffic = Traffic::redis(2, "", &request);
+        let count = traffic.allocations(1000);
+        assert!(count <= most * 1000, "{} per turn: {request:?}", count as f64 / 1000.0);
+    }
 }
 
 #[test]

@@ -115,11 +115,12 @@ fn parse_inline<'a>(
     session: &mut Session,
     room: &'a mut Room,
 ) -> Parsed<'a> {
-    let Some(end) = memchr::memchr(b'\n', &input[scan.at..]).map(|end| scan.at + end) else {
-        if input.len() > INLINE_MAX {
-            let error = b"-ERR Protocol error: too big inline request\r\n";
-            return Parsed::Request(Request::Lost { error, limit: Limit::Line }, input.len());
-        }
+    let end = memchr::memchr(b'\n', &input[scan.at..]).map(|end| scan.at + end);
+    if end.unwrap_or(input.len()) > INLINE_MAX {
+        let error = b"-ERR Protocol error: too big inline request\r\n";
+        return Parsed::Request(Request::Lost { error, limit: Limit::Line }, input.len());
+    }
+    let Some(end) = end else {
         scan.at = input.len();
         return Parsed::Partial(input.len() + 1);
     };

@@ -1,14 +1,18 @@
 //! However the bytes of clients and servers are cut on their way, the same bytes arrive.
 
-use crate::net::{engine, options};
+use crate::net::{engine, options, redis_options};
 use crate::property::cases;
+use crate::sim::Server;
 use crate::sim::memcached::Memcached;
+use crate::sim::redis::Redis;
+use crate::sim::resp::array;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::Options;
 use nuthatch_core::time::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::collections::BTreeMap;
 
 /// What there is to say. What is wrong is here as well as what is right.
 fn requests() -> Vec<Vec<u8>> {
@@ -80,13 +84,91 @@ impl Cuts<'_> {
     }
 }
 
-/// What a client, and each of two servers, get when the client says `script`.
-fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]) {
+/// Requests of a Redis client, right and wrong.
+fn redis_requests() -> Vec<Vec<u8>> {
+    let large = "x".repeat(40_000);
+    let lines = [
+        "GET a",
+        "GET b",
+        "SET a 1",
+        "SET b 2",
+        "MGET a b c a",
+        "MSET a 1 b 2 c 3",
+        "DEL a b d",
+        "EXISTS a b a",
+        "HGET a f",
+        "PING",
+        "ECHO x",
+        "SELECT 0",
+        "SELECT 7",
+        "HELLO 2",
+        "HELLO 3",
+        "RESET",
+        "CLIENT SETNAME nut",
+        "CLIENT GETNAME",
+        "FOO a b",
+        "GET",
+        "SCAN 0",
+        "SCAN x",
+        "DBSIZE",
+        "FLUSHALL",
+        "INFO",
+        "SINTER a b",
+        "MULTI",
+        "EXEC",
+        "DISCARD",
+        "WATCH a",
+        "WATCH b",
+        "UNWATCH",
+        "RPUSH a x",
+        "BLPOP a 0",
+        "BLPOP a b 0",
+        "SUBSCRIBE a c",
+        "SUBSCRIBE b",
+        "UNSUBSCRIBE",
+        "UNSUBSCRIBE a",
+        "PUBLISH nobody x",
+        "PSUBSCRIBE *",
+    ];
+    let mut requests: Vec<Vec<u8>> =
+        lines.iter().map(|line| array(&line.split(' ').collect::<Vec<_>>())).collect();
+    requests.push(array(&["SET", "a", &large]));
+    requests.push(array(&["MSET", "a", &large, "b", &large]));
+    requests.push(array(&["SET", "b", "two\r\nlines\r\n"]));
+    requests.push([array(&["MULTI"]), array(&["SET", "a", "5"]), array(&["EXEC"])].concat());
+    let odd =
+        ["GET a\r\n", "set b 'a b'\n", "\r\n", "*0\r\n", "*-1\r\n", "*2\rx$3\r\nGETxx$1\rxaxx"];
+    requests.extend(odd.map(|request| request.as_bytes().to_vec()));
+    requests
+}
+
+/// What ends a Redis client's connection, and what is not looked at any more.
+fn redis_ends() -> Vec<Vec<u8>> {
+    let long_line = [b'x'; 70_000];
+    let ends = [
+        &b""[..],
+        &long_line,
+        b"*1\r\n$4\r\nQUIT\r\n",
+        b"*x\r\n",
+        b"*2\r\n$3\r\nGET\r\n$50001\r\n",
+        b"*1\r\nGET\r\n",
+        b"GET \"a\r\n",
+        b"POST / HTTP/1.1\r\n",
+    ];
+    ends.map(|end| [end, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n"].concat()).to_vec()
+}
+
+/// What a client gets that says `script`, and what servers get on each connection.
+fn run<S: Server>(
+    script: &[u8],
+    sizes: &[usize],
+    options: Options,
+) -> (Vec<u8>, BTreeMap<usize, Vec<u8>>) {
     let mut cuts = Cuts { sizes, next: 0 };
-    let mut mux = engine(2, Options { limits, ..options() }, None);
-    let mut servers = [(); 2].map(|()| Memcached::default());
-    let (mut inboxes, mut outboxes) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
-    let (mut received, mut asked) = (Vec::new(), [const { Vec::new() }; 2]);
+    let mut mux = engine(2, options, None);
+    let mut servers = [S::default(), S::default()];
+    let (mut inboxes, mut outboxes) = (BTreeMap::new(), BTreeMap::<usize, Vec<u8>>::new());
+    let (mut received, mut asked) = (Vec::new(), BTreeMap::<usize, Vec<u8>>::new());
     let now = Instant::default();
     let client = mux.open_client();
     let mut left = script;
@@ -97,23 +179,34 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
             mux.handle_client_bytes(client, piece, now);
             (left, moved) = (rest, piece.len());
         }
-        for conn in 0..2 {
-            let id = mux.conns()[conn];
+        while let Some(id) = mux.next_dirty_conn() {
+            if mux.take_must_close(id) {
+                inboxes.remove(&id.index());
+                outboxes.remove(&id.index());
+                servers.iter_mut().for_each(|server| server.disconnect(id.index()));
+            }
+        }
+        for id in mux.conns().to_vec() {
             if mux.wants_open(id) {
                 mux.handle_conn_opening(id, now);
                 mux.handle_conn_open(id, now);
             }
+            let server = &mut servers[mux.server_of(id).index()];
             let piece = &mux.conn_output(id)[..cuts.of(mux.conn_output(id).len())];
-            inboxes[conn].extend_from_slice(piece);
-            asked[conn].extend_from_slice(piece);
+            let inbox: &mut Vec<u8> = inboxes.entry(id.index()).or_default();
+            inbox.extend_from_slice(piece);
+            asked.entry(id.index()).or_default().extend_from_slice(piece);
             moved += piece.len();
             mux.handle_conn_written(id, piece.len(), now);
-            while let Some(reply) = servers[conn].serve(&mut inboxes[conn]) {
-                outboxes[conn].extend_from_slice(&reply.bytes);
+            while let Some(reply) = server.serve(id.index(), inbox) {
+                outboxes.entry(id.index()).or_default().extend_from_slice(&reply.bytes);
             }
-            let count = cuts.of(outboxes[conn].len());
-            mux.handle_server_bytes(id, &outboxes[conn][..count], now);
-            outboxes[conn].drain(..count);
+            let outbox = outboxes.entry(id.index()).or_default();
+            let count = cuts.of(outbox.len());
+            if count > 0 {
+                mux.handle_server_bytes(id, &outbox[..count], now);
+            }
+            outbox.drain(..count);
             moved += count;
         }
         while let Some(question) = mux.next_question() {
@@ -126,11 +219,24 @@ fn run(script: &[u8], sizes: &[usize], limits: Limits) -> (Vec<u8>, [Vec<u8>; 2]
         mux.handle_client_written(client, count);
         let resumed = mux.has_resumable();
         mux.resume(now);
-        if moved + count == 0 && !resumed {
+        if moved + count > 0 || resumed {
+            continue;
+        }
+        // Whoever waits for a list has waited long enough.
+        for (index, server) in servers.iter_mut().enumerate() {
+            let conns = mux.conns().iter().filter(|id| mux.server_of(**id).index() == index);
+            conns.for_each(|id| server.give_up(id.index()));
+            for (conn, bytes) in server.take_sent() {
+                outboxes.entry(conn).or_default().extend_from_slice(&bytes);
+                moved += bytes.len();
+            }
+        }
+        if moved == 0 {
             break;
         }
     }
     assert_eq!(mux.requests_in_flight(), 0, "all is answered");
+    asked.retain(|_, bytes| !bytes.is_empty());
     (received, asked)
 }
 
@@ -145,9 +251,27 @@ proptest! {
     ) {
         let limits = Limits { item_size_max: 50_000, ..Limits::default() };
         let script = [script.concat(), end].concat();
-        let whole = run(&script, &[], limits);
-        prop_assert!(run(&script, &sizes, limits) == whole);
+        let options = Options { limits, ..options() };
+        let whole = run::<Memcached>(&script, &[], options.clone());
+        prop_assert!(run::<Memcached>(&script, &sizes, options.clone()) == whole);
         let tight = Limits { client_requests_max: 1, server_requests_max: 1, ..limits };
-        prop_assert!(run(&script, &sizes, tight) == whole);
+        let options = Options { limits: tight, ..options };
+        prop_assert!(run::<Memcached>(&script, &sizes, options) == whole);
+    }
+
+    #[test]
+    fn the_same_bytes_of_redis_arrive_however_they_are_cut(
+        script in vec(select(redis_requests()), 1..30),
+        end in select(redis_ends()),
+        sizes in vec(prop_oneof![1usize..10, 1usize..2000, Just(16_384)], 1..20),
+    ) {
+        let limits = Limits { item_size_max: 50_000, ..Limits::default() };
+        let script = [script.concat(), end].concat();
+        let options = Options { limits, allow_flush: true, ..redis_options() };
+        let whole = run::<Redis>(&script, &[], options.clone());
+        prop_assert!(run::<Redis>(&script, &sizes, options.clone()) == whole);
+        let tight = Limits { client_requests_max: 1, server_requests_max: 1, ..limits };
+        let options = Options { limits: tight, ..options };
+        prop_assert!(run::<Redis>(&script, &sizes, options) == whole);
     }
 }

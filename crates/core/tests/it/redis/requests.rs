@@ -68,14 +68,16 @@ fn a_broken_request_closes_its_client_after_the_replies_before_it() {
 }
 
 #[test]
-fn a_line_without_end_closes_its_client() {
-    let mut net = Net::redis(1);
-    let client = net.client();
-    net.say(client, &"x".repeat(65_537));
-    assert_eq!(net.got(client), "-ERR Protocol error: too big inline request\r\n");
-    assert!(!net.is_open(client));
-    assert_eq!(net.mux.stats().limit_line.read(), 1);
-    net.check_idle();
+fn a_line_of_more_than_64_kilobytes_closes_its_client() {
+    for end in ["", "\r\n"] {
+        let mut net = Net::redis(1);
+        let client = net.client();
+        net.say(client, &("x".repeat(65_537) + end));
+        assert_eq!(net.got(client), "-ERR Protocol error: too big inline request\r\n");
+        assert!(!net.is_open(client));
+        assert_eq!(net.mux.stats().limit_line.read(), 1);
+        net.check_idle();
+    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! Every value says its key, a number that no other value has, and who wrote it. So a client knows
 //! of each reply whether it is one, whether it is its own, and whether it may be that old.
 
-use super::memcached::Memcached;
 use super::random::Random;
-use std::collections::{BTreeMap, VecDeque};
+use super::seen::Seen;
+use super::{Customer, Truth};
+use std::collections::VecDeque;
 
 /// Keys with values like `d1:17:xxx`, and the keys in base64.
 const DATA_KEYS: [(&str, &str); 8] = [
@@ -67,30 +68,20 @@ struct Expectation {
     wrote: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// What the simulation knows and a client may ask.
-pub(crate) struct Truth<'a> {
-    pub(crate) servers: &'a [Memcached],
-    /// The server of a key, unless it ever failed.
-    pub(crate) home: &'a dyn Fn(&str) -> Option<usize>,
-    /// Whether an error may come in the place of any reply.
-    pub(crate) errors: bool,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     /// What it has still to send.
-    pub(crate) outbox: VecDeque<u8>,
+    outbox: VecDeque<u8>,
     inbox: Vec<u8>,
     expected: VecDeque<Expectation>,
     /// What it has set without reply since the last barrier.
     unheard: Vec<(&'static str, Vec<u8>)>,
-    /// The place in its key's history of the last value seen or written.
-    floors: BTreeMap<&'static str, usize>,
+    seen: Seen,
     /// Whether it asks quietly. Where any reply may be replaced by an error, it could not tell
     /// whose error it is.
     may_be_quiet: bool,
     /// Whether nothing more may follow.
-    pub(crate) ended: bool,
+    ended: bool,
 }
 
 /// Requests that are wrong, and the answers.
@@ -120,35 +111,12 @@ const ENDS: &[(&str, &str)] = &[
     ("POST / HTTP/1.1\r\n", ""),
 ];
 
-impl Client {
-    pub(crate) fn new(may_be_quiet: bool) -> Self {
+impl Customer for Client {
+    fn new(may_be_quiet: bool) -> Self {
         Self { may_be_quiet, ..Self::default() }
     }
 
-    /// Whether it has all its replies.
-    pub(crate) fn is_satisfied(&self) -> bool {
-        self.expected.is_empty() && self.outbox.is_empty()
-    }
-
-    /// Whether all that is left is the end of the connection.
-    pub(crate) fn expects_end(&self) -> bool {
-        self.inbox.is_empty()
-            && matches!(self.expected.front(), Some(Expectation { reply: Expected::End, .. }))
-    }
-
-    fn ask(&mut self, request: &str, reply: Expected) {
-        self.outbox.extend(request.as_bytes());
-        let wrote = match request {
-            "mn\r\n" => std::mem::take(&mut self.unheard),
-            _ => Vec::new(),
-        };
-        if !matches!(reply, Expected::Exactly("")) {
-            self.expected.push_back(Expectation { reply, wrote });
-        }
-    }
-
-    /// Asks for something. `number` is new; values are up to `size_max` bytes.
-    pub(crate) fn ask_anything(&mut self, random: &mut Random, number: u64, size_max: usize) {
+    fn ask_anything(&mut self, random: &mut Random, number: u64, size_max: usize) {
         match random.below(100) {
             0..25 => self.ask_read(random),
             25..40 => self.ask_many(random),
@@ -170,6 +138,43 @@ impl Client {
                 self.ended = true;
             }
             _ => self.ask("version\r\n", Expected::Line(&["VERSION 1.6.18"])),
+        }
+    }
+
+    fn receive(&mut self, bytes: &[u8], truth: &Truth<'_>) {
+        self.inbox.extend_from_slice(bytes);
+        while let Some(used) = self.check_next(truth) {
+            self.inbox.drain(..used);
+        }
+    }
+
+    fn outbox(&mut self) -> &mut VecDeque<u8> {
+        &mut self.outbox
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn is_satisfied(&self) -> bool {
+        self.expected.is_empty() && self.outbox.is_empty()
+    }
+
+    fn expects_end(&self) -> bool {
+        self.inbox.is_empty()
+            && matches!(self.expected.front(), Some(Expectation { reply: Expected::End, .. }))
+    }
+}
+
+impl Client {
+    fn ask(&mut self, request: &str, reply: Expected) {
+        self.outbox.extend(request.as_bytes());
+        let wrote = match request {
+            "mn\r\n" => std::mem::take(&mut self.unheard),
+            _ => Vec::new(),
+        };
+        if !matches!(reply, Expected::Exactly("")) {
+            self.expected.push_back(Expectation { reply, wrote });
         }
     }
 
@@ -286,14 +291,6 @@ impl Client {
         self.ask(&request, Expected::Binary { raw, encoded, id });
     }
 
-    /// Takes what came from the proxy, and checks it.
-    pub(crate) fn receive(&mut self, bytes: &[u8], truth: &Truth<'_>) {
-        self.inbox.extend_from_slice(bytes);
-        while let Some(used) = self.check_next(truth) {
-            self.inbox.drain(..used);
-        }
-    }
-
     /// Checks the next reply if it is whole, and says how many bytes it is.
     fn check_next(&mut self, truth: &Truth<'_>) -> Option<usize> {
         let inbox = std::mem::take(&mut self.inbox);
@@ -316,14 +313,14 @@ impl Client {
             Expected::Exactly(answer) => {
                 assert_eq!(&format!("{line}\r\n"), answer);
                 let front = self.expected.pop_front().expect("it was looked at");
-                self.note_writes(front.wrote, truth);
+                self.seen.note_writes(front.wrote, truth);
                 Some(end + 1)
             }
             Expected::Line(answers) => {
                 assert!(answers.contains(&line), "{line:?} is none of {answers:?}");
                 let front = self.expected.pop_front().expect("it was looked at");
                 if line == "STORED" {
-                    self.note_writes(front.wrote, truth);
+                    self.seen.note_writes(front.wrote, truth);
                 }
                 Some(end + 1)
             }
@@ -375,7 +372,7 @@ impl Client {
         let mut found = found.into_iter().peekable();
         for key in keys {
             let hit = found.next_if(|(name, _)| name == key);
-            self.check_read(key, hit.as_ref().map(|(_, data)| &data[..]), truth);
+            self.seen.check_read(key, hit.as_ref().map(|(_, data)| &data[..]), truth);
         }
         assert_eq!(found.next(), None, "a value that was not asked for, or not there");
         Some(at)
@@ -395,7 +392,7 @@ impl Client {
                     panic!("{line:?} answers {:?}", front.reply);
                 };
                 assert_eq!(format!("{line}\r\n"), answer);
-                self.note_writes(front.wrote, truth);
+                self.seen.note_writes(front.wrote, truth);
                 return Some(len);
             };
             if quiet && !words.contains(&&id[..]) {
@@ -405,64 +402,14 @@ impl Client {
             assert!(words.contains(&&repeated[..]), "{line:?} is not of {repeated}");
             assert!(!quiet || words[0] != "EN", "a miss was to be hidden");
             match words[0] {
-                "VA" => self.check_read(key, Some(&inbox[line.len() + 2..len - 2]), truth),
-                "EN" => self.check_read(key, None, truth),
-                "HD" => self.note_writes(front.wrote, truth),
+                "VA" => self.seen.check_read(key, Some(&inbox[line.len() + 2..len - 2]), truth),
+                "EN" => self.seen.check_read(key, None, truth),
+                "HD" => self.seen.note_writes(front.wrote, truth),
                 "NF" | "NS" | "EX" => {}
                 code => panic!("{code} is no code of memcached"),
             }
             return Some(len);
         }
-    }
-
-    /// Writes were acknowledged: so they were done, and nothing older may be read from now on.
-    fn note_writes(&mut self, wrote: Vec<(&'static str, Vec<u8>)>, truth: &Truth<'_>) {
-        for (key, data) in wrote {
-            let Some(home) = (truth.home)(key) else { continue };
-            let history = truth.servers[home].history.get(key).map_or(&[][..], |history| history);
-            let place = history.iter().rposition(|value| value.as_deref() == Some(&data[..]));
-            self.raise_floor(key, place.expect("an acknowledged write was done"));
-        }
-    }
-
-    fn raise_floor(&mut self, key: &'static str, place: usize) {
-        let floor = self.floors.entry(key).or_default();
-        *floor = place.max(*floor);
-    }
-
-    /// A read must find what was stored under its key, and nothing older than was seen before.
-    fn check_read(&mut self, key: &'static str, found: Option<&[u8]>, truth: &Truth<'_>) {
-        if let Some(data) = found {
-            let data = std::str::from_utf8(data).expect("values are text");
-            let proof = format!("{key}:");
-            let is_its_own = match &key[..1] {
-                "n" => data.trim_end().parse::<u64>().is_ok(),
-                "l" => data.split_terminator(';').all(|piece| piece.starts_with(&proof)),
-                _ => data.starts_with(&proof),
-            };
-            assert!(is_its_own, "{data:?} is not of {key}");
-        }
-        let Some(home) = (truth.home)(key) else {
-            return self.check_ever_stored(key, found, truth);
-        };
-        let history = truth.servers[home].history.get(key).map_or(&[][..], |history| history);
-        let place = history.iter().rposition(|value| value.as_deref() == found);
-        let Some(place) = place else {
-            assert!(found.is_none(), "{key} never had this value");
-            assert!(!self.floors.contains_key(key), "{key} is gone though nobody deleted it");
-            return;
-        };
-        let floor = self.floors.get(key).copied().unwrap_or_default();
-        assert!(place >= floor, "{key} is older than what was seen before");
-        if key.starts_with('d') && found.is_some() {
-            self.raise_floor(key, place);
-        }
-    }
-
-    fn check_ever_stored(&self, key: &str, found: Option<&[u8]>, truth: &Truth<'_>) {
-        let ever = truth.servers.iter().filter_map(|server| server.history.get(key)).flatten();
-        let stored = found.is_none() || ever.into_iter().any(|value| value.as_deref() == found);
-        assert!(stored, "{key} never had this value on any server");
     }
 }
 

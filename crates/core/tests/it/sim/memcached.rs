@@ -3,7 +3,10 @@
 //! It takes only what a proxy may send: canonical lines, never quiet. Anything else is a panic,
 //! for it would be the proxy's mistake. It remembers every value that a key ever had.
 
+use super::client::Client;
+use super::{History, Reply, Server};
 use nuthatch_core::memcache::{KeyRoom, decode_key};
+use nuthatch_core::protocol::Protocol;
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
@@ -15,18 +18,10 @@ struct Item {
     is_binary: bool,
 }
 
-/// A whole answer, and the key if it is a value of a plain `get` of one key.
-#[derive(Debug, Default)]
-pub(crate) struct Reply {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) hit: Option<String>,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Memcached {
     items: BTreeMap<String, Item>,
-    /// What each key was set to, in order; None where it was deleted.
-    pub(crate) history: BTreeMap<String, Vec<Option<Vec<u8>>>>,
+    history: History,
     next_cas: u64,
 }
 
@@ -61,9 +56,13 @@ impl Flags<'_> {
     }
 }
 
-impl Memcached {
-    /// Answers the first request of `input` and takes it away; None if it is not whole.
-    pub(crate) fn serve(&mut self, input: &mut Vec<u8>) -> Option<Reply> {
+impl Server for Memcached {
+    type Client = Client;
+
+    const PROTOCOL: Protocol = Protocol::Memcache;
+    const SURPLUS: &'static [u8] = b"STORED\r\n";
+
+    fn serve(&mut self, _conn: usize, input: &mut Vec<u8>) -> Option<Reply> {
         let end = input.iter().position(|&byte| byte == b'\n')?;
         assert!(end > 0 && input[end - 1] == b'\r', "a line ends with CR LF");
         let line = text(&input[..end - 1]).to_owned();
@@ -86,6 +85,22 @@ impl Memcached {
         Some(self.answer(&words, data.unwrap_or_default()))
     }
 
+    fn lie(key: &str) -> Vec<u8> {
+        format!("VALUE {key} 0 5\r\nd9:1:\r\nEND\r\n").into_bytes()
+    }
+
+    fn flush(&mut self) {
+        for key in std::mem::take(&mut self.items).into_keys() {
+            self.history.entry(key).or_default().push(None);
+        }
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+impl Memcached {
     fn answer(&mut self, words: &[&str], data: Vec<u8>) -> Reply {
         match words[0] {
             "get" | "gets" => self.read(&words[1..], words[0] == "gets"),
@@ -103,13 +118,6 @@ impl Memcached {
             "mg" | "ms" | "md" | "ma" => self.meta(words, data),
             "me" => self.debug(words),
             command => self.storage(command, words, data),
-        }
-    }
-
-    /// Forgets everything, as by a restart.
-    pub(crate) fn flush(&mut self) {
-        for key in std::mem::take(&mut self.items).into_keys() {
-            self.history.entry(key).or_default().push(None);
         }
     }
 

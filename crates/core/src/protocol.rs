@@ -101,9 +101,9 @@ impl Session {
     }
 
     /// Notes that a request was sent over a connection of the client's own.
-    pub fn note_step(&mut self, step: Step) {
+    pub fn note_step(&mut self, step: Step, replies: u16) {
         if let Self::Redis(session) = self {
-            session.note_step(step);
+            session.note_step(step, replies);
         }
     }
 
@@ -277,6 +277,14 @@ impl Protocol {
         match self {
             Self::Memcache => Response::Mismatch,
             Self::Redis => redis::parse_unasked(input, scan, item_size_max, has_owner),
+        }
+    }
+
+    /// Whether the server may wait before it replies, so that there is no timeout.
+    pub fn waits(self, expect: Expect) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis => redis::waits(expect),
         }
     }
 

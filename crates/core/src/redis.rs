@@ -30,7 +30,7 @@ pub use greeting::{parse_greeting, write_greeting};
 pub use keys::KeyList;
 pub use merge::{Elements, Merged, fits};
 pub use request::{Room, parse_request};
-pub use response::{is_null, parse_reply, parse_unasked};
+pub use response::{is_null, parse_reply, parse_unasked, waits};
 pub use session::{Session, VERSION};
 pub use settings::{ModuleCommand, Settings};
 

@@ -15,7 +15,7 @@ use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Shared};
 use crate::error::ServerError;
-use crate::message::{Class, Dedicate, Expect, Limit, Request, Step, Wire};
+use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Request, Step, Wire};
 use crate::protocol::Refusal;
 use crate::route::Plan;
 use crate::time::Instant;
@@ -90,9 +90,9 @@ impl Mux {
             return Intake::Blocked;
         }
         let has_replies_due = self.clients[id].queue.head().is_some();
-        if request.step == Step::Reset || request.expect().values == 0 {
-            // Nothing may be on the way: a reset closes the connection, and how many values the reply
-            // has is known only afterwards.
+        if request.step == Step::Reset || request.replies == 0 {
+            // Nothing may be on the way: a reset closes the connection, and how many replies there are
+            // is known only afterwards.
             if has_replies_due {
                 self.clients.hold(id, Hold::Replies);
                 return Intake::Blocked;
@@ -100,7 +100,7 @@ impl Mux {
             if request.step == Step::Reset {
                 return self.reset(id, request.one.key);
             }
-            // How many values there are would be known now, had an earlier request not run out of time.
+            // How many replies there are would be known now, had an earlier request not run out of time.
             self.fail_here(id, request.one.expect, ServerError::TimedOut);
             return Intake::Accepted;
         }
@@ -158,7 +158,7 @@ impl Mux {
                 first.push(request.to_vec());
             }
         }
-        session.note_step(request.step);
+        session.note_step(request.step, request.replies);
         if request.step == Step::Abort {
             first.push(discard.to_vec());
         }
@@ -174,12 +174,18 @@ impl Mux {
             return Intake::Accepted;
         }
         let one = &request.one;
-        let expect = request.expect();
         self.count_request(one.class, 1);
-        let slot = self.clients.new_slot(&mut self.shared, id, 1, expect);
-        let pending = Pending::new(Waiter::Slot(slot), expect, one.class, now);
-        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| one.wire.write(out));
-        if expect.waits {
+        for number in 0..request.replies {
+            let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
+            let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
+            // The request's bytes belong to its first reply.
+            self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
+                if number == 0 {
+                    one.wire.write(out);
+                }
+            });
+        }
+        if protocol.waits(one.expect) {
             // What the client asks next is answered after that.
             self.clients.hold(id, Hold::Replies);
         }
@@ -373,6 +379,26 @@ impl Servers {
             complete_with((shared, answers), pending, b"");
         }
         self.close_idle(shared, id);
+    }
+
+    /// The oldest request of a client's own connection got an error: then it has no other replies, however
+    /// many were expected.
+    #[cold]
+    pub(super) fn drop_further_replies(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        owner: ClientId,
+        now: Instant,
+    ) {
+        while let Some(further) = self.conns[id.index()].pending.front().copied() {
+            if further.bytes > 0 {
+                break;
+            }
+            self.settle(shared, id, &further, (Outcome::Error, 0), now);
+            answers.observe(owner, &further, b"");
+            complete_with((shared, answers), &further, b"");
+        }
     }
 
     /// Forgets a dedicated connection that has gone.

@@ -332,15 +332,19 @@ impl Servers {
         now: Instant,
     ) {
         self.settle(shared, id, pending, (outcome, reply.len()), now);
-        if let Some(owner) = self.conns[id.index()].owner {
+        let owner = self.conns[id.index()].owner;
+        if let Some(owner) = owner {
             answers.observe(owner, pending, reply.bytes());
         }
         answers.complete(shared, pending, outcome, reply);
+        if let Some(owner) = owner.filter(|_| outcome.is_error()) {
+            self.drop_further_replies((shared, answers), id, owner, now);
+        }
     }
 
     /// Takes the oldest request, which is answered, off its connection. In line as [`Servers::finish`].
     #[inline(always)]
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         shared: &mut Shared,
         id: ConnId,

@@ -141,13 +141,6 @@ impl<'a> Elements<'a> {
     }
 }
 
-impl<'a> Elements<'a> {
-    /// The bytes behind the elements that were taken.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-}
-
 impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 

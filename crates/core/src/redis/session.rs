@@ -132,14 +132,14 @@ impl Session {
     }
 
     /// Notes that a request was sent over a connection of the client's own.
-    pub fn note_step(&mut self, step: Step) {
-        self.binding.note_step(step);
+    pub fn note_step(&mut self, step: Step, replies: u16) {
+        self.binding.note_step(step, replies);
     }
 
     /// Sees a reply on that connection.
     pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
         if Form::from(expect) == Form::Confirmations {
-            self.binding.note_confirmations(reply, expect.values);
+            self.binding.note_confirmation(reply);
         }
     }
 

@@ -30,12 +30,12 @@ CMD ["/cache-api"]
 
 FROM scratch AS nuthatch
 LABEL org.opencontainers.image.title="nuthatch" \
-      org.opencontainers.image.description="A sharding proxy for memcached, the successor of twemproxy" \
+      org.opencontainers.image.description="A sharding proxy for memcached, Redis and Valkey, the successor of twemproxy" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build /out/nuthatch /nuthatch
 ENV ADMIN_LISTEN=0.0.0.0:9600
-# memcached, statistics as twemproxy has them, health and metrics.
-EXPOSE 11211 22222 9600
+# memcached, Redis, statistics as twemproxy has them, health and metrics.
+EXPOSE 11211 6379 22222 9600
 USER 65532:65532
 ENTRYPOINT ["/nuthatch"]

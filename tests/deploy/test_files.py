@@ -11,7 +11,10 @@ import yaml
 from tools import CACHE, ROOT
 
 BIN = Path(sys.executable).parent
-COMPOSE = ROOT / "deploy/compose.yaml"
+COMPOSE = {
+    "memcached": ROOT / "deploy/compose.yaml",
+    "redis": ROOT / "deploy/compose.redis.yaml",
+}
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
@@ -44,20 +47,23 @@ def test_the_manifests_are_those_of_the_chart(tmp_path):
     assert rendered == kept, "run deploy/k8s/render"
 
 
-def test_compose_1_takes_the_file():
-    passes("docker-compose", "--file", COMPOSE, "config", "--quiet")
+@pytest.mark.parametrize("path", COMPOSE.values(), ids=COMPOSE)
+def test_compose_1_takes_the_file(path):
+    passes("docker-compose", "--file", path, "config", "--quiet")
 
 
-def test_the_compose_specification_allows_the_file():
-    passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
+@pytest.mark.parametrize("path", COMPOSE.values(), ids=COMPOSE)
+def test_the_compose_specification_allows_the_file(path):
+    passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
 
 
-def test_compose_has_the_images_of_the_chart():
+@pytest.mark.parametrize("protocol", COMPOSE)
+def test_compose_has_the_images_of_the_chart(protocol):
     defaults = yaml.safe_load((ROOT / "deploy/helm/nuthatch/values.yaml").read_text())
     chart = yaml.safe_load((ROOT / "deploy/helm/nuthatch/Chart.yaml").read_text())
-    services = yaml.safe_load(COMPOSE.read_text())["services"]
-    memcached = defaults["memcached"]["image"]
-    assert services["memcached-0"]["image"] == f"{memcached['repository']}:{memcached['tag']}"
+    services = yaml.safe_load(COMPOSE[protocol].read_text())["services"]
+    server = defaults[protocol]["image"]
+    assert services[f"{protocol}-0"]["image"] == f"{server['repository']}:{server['tag']}"
     assert (
         services["nuthatch"]["image"] == f"{defaults['image']['repository']}:{chart['appVersion']}"
     )

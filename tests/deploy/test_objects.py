@@ -3,9 +3,17 @@
 import pytest
 
 from objects import containers, environment, matches, of_kind, pods, proxies, title
-from rendering import CASES, render_case
+from rendering import CASES, render_case, values_of
+
+# The port that every client of a protocol knows.
+PORTS = {"memcached": 11211, "redis": 6379}
 
 pytestmark = pytest.mark.parametrize(("chart", "values"), CASES)
+
+
+def protocol(values: str) -> str:
+    """What the servers of a case speak, and the name of the port for it."""
+    return values_of("nuthatch", values).get("protocol", "memcached")
 
 
 def test_selectors_find_the_pods_of_their_own_template(chart, values):
@@ -58,10 +66,12 @@ def test_probes_ask_ports_of_their_own_container(chart, values):
 def test_what_is_mounted_is_there(chart, values):
     objects = render_case(chart, values)
     configs = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
+    secrets = {values_of("nuthatch", values).get("redis", {}).get("password", {}).get("secret")}
     for name, pod in pods(objects):
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         for volume in volumes.values():
             assert "configMap" not in volume or volume["configMap"]["name"] in configs, name
+            assert "secret" not in volume or volume["secret"]["secretName"] in secrets, name
         for container in containers(pod):
             mounts = container.get("volumeMounts", [])
             assert {mount["name"] for mount in mounts} <= set(volumes), name
@@ -75,14 +85,16 @@ def test_the_statefulset_has_its_service(chart, values):
         service = services[item["spec"]["serviceName"]]
         assert service["clusterIP"] == "None"
         assert service["publishNotReadyAddresses"] is True
-        assert service["ports"] == [{"name": "memcached", "port": 11211, "targetPort": "memcached"}]
+        name = protocol(values)
+        assert service["ports"] == [{"name": name, "port": PORTS[name], "targetPort": name}]
 
 
 def test_proxies_know_every_pod_of_the_statefulset(chart, values):
     objects = render_case(chart, values)
     for item in of_kind(objects, "StatefulSet"):
         name, count = item["metadata"]["name"], item["spec"]["replicas"]
-        servers = [f"{name}-{index}.{name}:11211:1" for index in range(count)]
+        port = PORTS[protocol(values)]
+        servers = [f"{name}-{index}.{name}:{port}:1" for index in range(count)]
         for owner, container in proxies(objects):
             known = environment(container).get("SERVERS")
             assert known is None or known.split(",") == servers, owner
@@ -113,7 +125,7 @@ def test_pods_pass_pod_security_restricted(chart, values):
     for name, pod in pods(render_case(chart, values)):
         spec = pod["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
-        allowed = {"configMap", "emptyDir"}
+        allowed = {"configMap", "emptyDir", "secret"}
         assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), name
         for container in containers(pod):
             security = container["securityContext"]
@@ -142,6 +154,6 @@ def test_images_do_not_move(chart, values):
 def test_the_containers_of_the_chart_have_a_memory_limit(chart, values):
     for name, pod in pods(render_case(chart, values)):
         for container in containers(pod):
-            if container["name"] in ("nuthatch", "memcached"):
+            if container["name"] in ("nuthatch", "memcached", "redis"):
                 assert "memory" in container["resources"]["limits"], name
                 assert container["terminationMessagePolicy"] == "FallbackToLogsOnError", name

@@ -13,18 +13,10 @@ from tools import ROOT
 # Those of docs/config.md, which the program's own tests compare with the program. Signals are none.
 VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md").read_text(), re.M))
 
-# The charts deploy pools that speak memcached.
-OF_REDIS = {
-    "REDIS",
-    "REDIS_AUTH",
-    "REDIS_AUTH_FILE",
-    "REDIS_USER",
-    "REDIS_DB",
-    "CROSS_SHARD",
-    "ALLOW_KEYS",
-    "DEDICATED_CONNECTIONS_MAX",
-    "MODULE_COMMANDS",
-}
+# The password of Redis is in a file; a variable with it could be read in the pod's description.
+PASSWORD = {"REDIS_AUTH"}
+# Where the charts mount the password.
+PASSWORD_FILE = "/run/secrets/nuthatch/redis-password"
 
 
 @pytest.fixture
@@ -32,14 +24,19 @@ def check(nuthatch, tmp_path):
     """Lets the program check the configuration of a container, as in that container."""
 
     def run(container: dict, config: str | None) -> str:
-        path = tmp_path / "nutcracker.yml"
-        path.write_text(config or "")
+        path, password = tmp_path / "nutcracker.yml", tmp_path / "redis-password"
+        password.write_text("secret\n")
+        path.write_text((config or "").replace(PASSWORD_FILE, str(password)))
         arguments = [
             word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]
         ]
+        variables = environment(container)
+        if "REDIS_AUTH_FILE" in variables:
+            assert variables["REDIS_AUTH_FILE"] == PASSWORD_FILE
+            variables["REDIS_AUTH_FILE"] = str(password)
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
-            env=environment(container),
+            env=variables,
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -59,8 +56,9 @@ def test_the_program_accepts_what_each_container_is_told(chart, values, check):
         check(container, next(filter(None, configs), None))
 
 
-def test_the_defaults_have_no_traps(check):
-    for _, container in proxies(render_case("cache-api", "default")):
+@pytest.mark.parametrize("values", ["default", "redis", "redis-outside"])
+def test_the_defaults_have_no_traps(values, check):
+    for _, container in proxies(render_case("cache-api", values)):
         assert check(container, None).endswith("syntax is ok\n")
 
 
@@ -69,7 +67,7 @@ def test_every_variable_is_one_that_the_program_has():
     for chart, values in CASES:
         for _, container in proxies(render_case(chart, values)):
             told |= environment(container).keys()
-    assert told == VARIABLES - OF_REDIS
+    assert told == VARIABLES - PASSWORD
 
 
 def test_an_empty_limit_is_left_to_the_program():
@@ -79,11 +77,19 @@ def test_an_empty_limit_is_left_to_the_program():
 
 @pytest.mark.parametrize(
     ("value", "variable"),
-    [("hash", "HASH"), ("distribution", "DISTRIBUTION"), ("logFormat", "LOG_FORMAT")],
+    [
+        ("hash", "HASH"),
+        ("distribution", "DISTRIBUTION"),
+        ("logFormat", "LOG_FORMAT"),
+        ("redis.crossShard", "CROSS_SHARD"),
+    ],
 )
 def test_the_program_knows_every_name_that_the_schema_allows(value, variable, check):
-    (_, container), *_ = proxies(render_case("nuthatch", "default"))
+    (_, container), *_ = proxies(render_case("nuthatch", "redis"))
     (entry,) = (each for each in container["env"] if each["name"] == variable)
-    for name in SCHEMA["properties"]["proxy"]["properties"][value]["enum"]:
+    schema = SCHEMA["properties"]["proxy"]
+    for part in value.split("."):
+        schema = schema["properties"][part]
+    for name in schema["enum"]:
         others = [each for each in container["env"] if each is not entry]
         check({**container, "env": [*others, {"name": variable, "value": name}]}, None)

@@ -55,6 +55,25 @@ BAD = [
         "memcached: {enabled: false}",
         "there are no servers: list them in servers, or set memcached.enabled",
     ),
+    ("protocol: valkey", "at '/protocol': value must be one of 'memcached', 'redis'"),
+    (
+        "{protocol: redis, servers: ['a:6379:1']}",
+        "servers and redis.enabled contradict each other",
+    ),
+    (
+        "{protocol: redis, redis: {enabled: false}}",
+        "there are no servers: list them in servers, or set redis.enabled",
+    ),
+    ("redis: {password: {secret: My_Secret}}", "'My_Secret' does not match pattern"),
+    (
+        "{protocol: redis, proxy: {redis: {user: cache}}}",
+        "proxy.redis.user needs a password: name its Secret in redis.password.secret",
+    ),
+    ("redis: {password: secret}", "at '/redis/password': got string, want object"),
+    ("redis: {image: {tag: latest}}", "at '/redis/image/tag': 'not' failed"),
+    ("redis: {memoryMegabytes: 8}", "at '/redis/memoryMegabytes': minimum: got 8, want 16"),
+    ("proxy: {redis: {crossShard: first}}", "at '/proxy/redis/crossShard': value must be one of"),
+    ("proxy: {redis: {moduleCommands: [cl.throttle]}}", "'cl.throttle' does not match pattern"),
     ("memcached: {replicas: 0}", "at '/memcached/replicas': minimum: got 0, want 1"),
     (
         "memcached: {fullname: Memcached}",

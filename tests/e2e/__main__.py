@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import images, network
-from .acts import central, image, install, load_job, reschedule, roll, scale, stop
+from .acts import central, image, install, load_job, redis, reschedule, roll, scale, stop
 from .command import CommandFailed
 from .engine import Engine, EngineUnavailable
 from .helm import Helm
@@ -41,6 +41,8 @@ ACTS = {
     "a third memcached": scale,
     "central mode": central,
     "the end": stop,
+    "Redis": redis,
+    "the end of Redis": stop,
 }
 EXIT_CODE_NO_ENGINE = 77
 
@@ -90,11 +92,17 @@ def import_images(builder: Engine, node: Engine, helm: Helm, names: list[str]) -
     archive = SCRATCH / "images.tar"
     builder.docker("save", "--output", archive, *names)
     node.docker("load", "--input", archive)
-    objects = helm.template("cache-api", EXAMPLE)
+    images.import_memcached(node, server_image(helm, "memcached"))
+    images.import_redis(node, server_image(helm, "redis"))
+    images.import_pause(node, PAUSE)
+
+
+def server_image(helm: Helm, protocol: str) -> str:
+    """The image of the servers behind the proxy, as the chart has it."""
+    objects = helm.template("cache-api", EXAMPLE, "--set", f"nuthatch.protocol={protocol}")
     (servers,) = [one for one in objects if one["kind"] == "StatefulSet"]
     (server,) = servers["spec"]["template"]["spec"]["containers"]
-    images.import_memcached(node, server["image"])
-    images.import_pause(node, PAUSE)
+    return server["image"]
 
 
 def make_log_folder() -> Path:

@@ -2,7 +2,7 @@
 
 The rule: what users get is made the way they get it, by `make images`. The toolchain image under it
 is Debian's packages and the toolchain of this machine; the images of other people's programs
-(memcached, and the pause container of each pod) have the program of the Debian package, its
+(memcached, Redis, and the pause container of each pod) have the program of the Debian package, its
 libraries, and what else is asked of them.
 """
 
@@ -54,7 +54,7 @@ def toolchain_image(engine: Engine) -> str:
     }
     changes = [f"--change=ENV {name}={value}" for name, value in environment.items()]
     with subprocess.Popen(bootstrap, stdout=subprocess.PIPE) as bootstrapped:
-        engine.docker("import", *changes, "-", tag, stdin=bootstrapped.stdout, timeout=300)
+        engine.docker("import", *changes, "-", tag, stdin=bootstrapped.stdout, timeout=900)
     if bootstrapped.returncode != 0:
         engine.docker("image", "rm", tag)
         raise SystemExit("mmdebstrap failed; its words are above")
@@ -65,6 +65,14 @@ def import_memcached(engine: Engine, tag: str) -> None:
     """memcached as the official image has it: its user is a name, and there is a busybox."""
     files = {name: "/bin/busybox" for name in ("/bin/sh", "/bin/nc")}
     import_program(engine, tag, "/usr/bin/memcached", ["USER memcache"], files)
+
+
+def import_redis(engine: Engine, tag: str) -> None:
+    """Redis as the official images have it: a client, a shell, and root as the user."""
+    client = "/usr/bin/redis-cli"
+    files = {name: "/bin/busybox" for name in ("/bin/sh", "/bin/cat")}
+    files |= {file: file for file in [client, *libraries(client)]}
+    import_program(engine, tag, "/usr/bin/redis-server", [], files)
 
 
 def import_pause(engine: Engine, tag: str) -> None:

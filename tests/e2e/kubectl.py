@@ -23,6 +23,8 @@ def carry_out(cluster: Cluster, words: list[str]) -> str | list[str]:
             cluster.restart(named(workload))
         case ["logs", "--selector", selector, "--tail", lines]:
             return logs(cluster, selector, int(lines))
+        case ["create", "secret", "generic", name, *literals]:
+            cluster.create_secret(name, dict(map(literal, literals)))
         case ["exec", *rest]:
             return execute(cluster, rest)
         case _:
@@ -34,6 +36,13 @@ def named(workload: str) -> tuple[str, str]:
     """The kind and name of `kind/name`."""
     kind, name = workload.split("/")
     return KINDS[kind], name
+
+
+def literal(flag: str) -> list[str]:
+    """The key and the value of a flag such as --from-literal=password=secret."""
+    if not flag.startswith("--from-literal="):
+        raise Unknown(f"kubectl create secret: {flag}")
+    return flag.removeprefix("--from-literal=").split("=", 1)
 
 
 def seconds(timeout: str) -> int:

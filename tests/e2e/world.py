@@ -14,6 +14,7 @@ MEMCACHED = ("StatefulSet", "memcached-cluster")
 API = ("Deployment", "cache-api")
 CENTRAL = ("Deployment", "cache-api-nuthatch")
 JOB = ("Job", "cache-load")
+REDIS = ("StatefulSet", "redis-cache")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-//! The memcached side: a pool of connections to one address.
+//! The cache: a pool of connections to one address.
 //!
 //! The rule: every call ends within [`PATIENCE`], whatever the server does, and a connection that
 //! was left in the middle of an answer is never used again.
@@ -6,17 +6,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use async_memcached::{AsciiProtocol, Client, Error, ErrorKind, Status};
 use deadpool::managed::{self, Metrics, Pool, PoolError, RecycleError, RecycleResult};
 use tokio::time::timeout;
 
-use crate::settings::Address;
+use crate::connection::{Connection, Failure};
+use crate::settings::Server;
 
 /// As long as the cache may take for one call, connecting included. It is longer than a proxy in
 /// between waits for its servers, so that the proxy can say what is wrong with them.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 
-/// A memcached, or what speaks like one. Clones share their connections.
+/// A memcached or a Redis, or what speaks like one. Clones share their connections.
 #[derive(Clone)]
 pub struct Cache {
     pool: Pool<Connector>,
@@ -24,8 +24,8 @@ pub struct Cache {
 
 impl Cache {
     /// Connects when it is first asked for something.
-    pub fn new(address: Address) -> Self {
-        let pool = Pool::builder(Connector { address }).max_size(CONNECTIONS_MAX).build();
+    pub fn new(server: Server) -> Self {
+        let pool = Pool::builder(Connector { server }).max_size(CONNECTIONS_MAX).build();
         Self { pool: pool.expect("a pool without timeouts of its own needs nothing else") }
     }
 
@@ -34,8 +34,7 @@ impl Cache {
     /// # Errors
     /// When the cache can't be reached, fails, or has something else than text.
     pub async fn get(&self, key: &Key<'_>) -> Result<Option<String>, CacheError> {
-        let value = self.call(async |client| client.get(key.0).await).await?;
-        let bytes = value.and_then(|value| value.data);
+        let bytes = self.call(async |connection| connection.get(key.0).await).await?;
         bytes.map(String::from_utf8).transpose().map_err(|_| CacheError::NotText)
     }
 
@@ -44,28 +43,27 @@ impl Cache {
     /// # Errors
     /// When the cache can't be reached, fails, or finds the value too large.
     pub async fn set(&self, key: &Key<'_>, value: &str) -> Result<(), CacheError> {
-        self.call(async |client| client.set(key.0, value, None, None).await).await
+        self.call(async |connection| connection.set(key.0, value).await).await
     }
 
-    /// Does `work` on a connection of the pool. When time is up the work is dropped, and the client
-    /// closes its connection: the answer might come after all.
+    /// Does `work` on a connection of the pool. When time is up the work is dropped, and the
+    /// connection is not used again: the answer might come after all.
     async fn call<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Client) -> Result<T, Error>,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, CacheError> {
         let call = async {
-            let mut client = self.pool.get().await?;
-            Ok(work(&mut client).await?)
+            let mut connection = self.pool.get().await?;
+            Ok(work(&mut connection).await?)
         };
-        let failure = match timeout(PATIENCE, call).await {
+        let why = match timeout(PATIENCE, call).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => reason(error),
+            Ok(Err(PoolError::Backend(Failure::TooLarge))) => return Err(CacheError::TooLarge),
+            Ok(Err(PoolError::Backend(Failure::Other(why)))) => why,
+            Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {PATIENCE:?}"),
         };
-        if failure == TOO_LARGE {
-            return Err(CacheError::TooLarge);
-        }
-        let error = CacheError::Unavailable(self.pool.manager().address.clone(), failure);
+        let error = CacheError::Unavailable(self.pool.manager().server.clone(), why);
         eprintln!("cache-api: {error}");
         Err(error)
     }
@@ -73,22 +71,10 @@ impl Cache {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Connector { address } = self.pool.manager();
-        f.debug_struct("Cache").field("address", address).finish_non_exhaustive()
+        let Connector { server } = self.pool.manager();
+        f.debug_struct("Cache").field("server", server).finish_non_exhaustive()
     }
 }
-
-/// What went wrong: in the words of the server, if it is the server who says so.
-fn reason(error: PoolError<Error>) -> String {
-    match error {
-        PoolError::Backend(Error::Protocol(Status::Error(ErrorKind::Server(words)))) => words,
-        PoolError::Backend(error) => error.to_string(),
-        error => error.to_string(),
-    }
-}
-
-/// memcached's words for a value beyond its `-I`.
-const TOO_LARGE: &str = "object too large for cache";
 
 /// Connections at one time; whoever comes when all are busy waits, within [`PATIENCE`].
 const CONNECTIONS_MAX: usize = 16;
@@ -96,24 +82,28 @@ const CONNECTIONS_MAX: usize = 16;
 /// Opens connections for the pool, and says which may be used again.
 #[derive(Debug)]
 struct Connector {
-    address: Address,
+    server: Server,
 }
 
 impl managed::Manager for Connector {
-    type Type = Client;
-    type Error = Error;
+    type Type = Connection;
+    type Error = Failure;
 
-    async fn create(&self) -> Result<Client, Error> {
-        Client::new(self.address.url()).await
+    async fn create(&self) -> Result<Connection, Failure> {
+        Connection::open(&self.server).await
     }
 
     /// Asks a connection that was idle for a sign of life, as the server may have been restarted.
-    async fn recycle(&self, client: &mut Client, metrics: &Metrics) -> RecycleResult<Error> {
-        if client.is_closed() {
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        metrics: &Metrics,
+    ) -> RecycleResult<Failure> {
+        if connection.is_broken() {
             return Err(RecycleError::message("its last answer did not come"));
         }
         if metrics.last_used() > IDLE {
-            client.version().await?;
+            connection.ping().await?;
         }
         Ok(())
     }
@@ -122,7 +112,7 @@ impl managed::Manager for Connector {
 /// How long a connection may be unused before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A key that memcached takes.
+/// A key that memcached takes, and so does Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a>(&'a str);
 
@@ -171,7 +161,7 @@ pub enum CacheError {
     /// The value is no text, so somebody else has stored it.
     NotText,
     /// The server can't be reached, or says that it can't.
-    Unavailable(Address, String),
+    Unavailable(Server, String),
 }
 
 impl fmt::Display for CacheError {
@@ -179,7 +169,7 @@ impl fmt::Display for CacheError {
         match self {
             Self::TooLarge => write!(f, "the value is too large for the cache"),
             Self::NotText => write!(f, "the value of this key is not text"),
-            Self::Unavailable(address, why) => write!(f, "the cache at {address}: {why}"),
+            Self::Unavailable(server, why) => write!(f, "the cache at {server}: {why}"),
         }
     }
 }

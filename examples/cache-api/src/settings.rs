@@ -16,8 +16,9 @@ use ureq::http::Uri;
 /// What `cache-api` can be told.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ApiSettings {
-    /// `MEMCACHED_HOST` and `MEMCACHED_PORT`: the one memcached that this program knows.
-    pub cache: Address,
+    /// `CACHE`, and then `MEMCACHED_HOST` and `MEMCACHED_PORT`, or `REDIS_HOST`, `REDIS_PORT` and
+    /// `REDIS_PASSWORD`: the one server that this program knows.
+    pub cache: Server,
     /// `LISTEN`: where clients connect.
     pub listen: SocketAddr,
 }
@@ -29,15 +30,19 @@ impl ApiSettings {
     /// When any of them is not what it must be.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Faults> {
         let mut reader = Reader { variable, faults: Vec::new() };
-        let local = "localhost".to_owned();
-        let host =
-            reader.value("MEMCACHED_HOST", local, host, "a host name or the /path of a socket");
-        let port = reader.number("MEMCACHED_PORT", 11211, 1..=u16::MAX);
+        let kind = reader.value("CACHE", Kind::Memcached, kind, "memcached or redis");
+        let cache = match kind {
+            Kind::Memcached => {
+                Server::Memcached(reader.address("MEMCACHED_HOST", "MEMCACHED_PORT", 11211))
+            }
+            Kind::Redis => {
+                let address = reader.address("REDIS_HOST", "REDIS_PORT", 6379);
+                Server::Redis(address, reader.password("REDIS_PASSWORD"))
+            }
+        };
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000));
         let address = |text: &str| text.parse().ok();
         let listen = reader.value("LISTEN", any, address, "an IP address and a port");
-        let cache =
-            if host.starts_with('/') { Address::Unix(host) } else { Address::Tcp(host, port) };
         reader.end(Self { cache, listen })
     }
 }
@@ -81,7 +86,24 @@ pub fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Where a memcached listens.
+/// The one server that `cache-api` knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// A memcached.
+    Memcached(Address),
+    /// A Redis, and its password if it has one.
+    Redis(Address, Option<Password>),
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memcached(address) | Self::Redis(address, _) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A host and its port.
@@ -90,22 +112,43 @@ pub enum Address {
     Unix(String),
 }
 
-impl Address {
-    /// As the client library wants it.
-    pub fn url(&self) -> String {
-        match self {
-            Self::Tcp(host, port) => format!("tcp://{host}:{port}"),
-            Self::Unix(path) => format!("unix://{path}"),
-        }
-    }
-}
-
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "{path}"),
         }
+    }
+}
+
+/// A password, which no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The password itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Password(...)")
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Memcached,
+    Redis,
+}
+
+fn kind(text: &str) -> Option<Kind> {
+    match text {
+        "memcached" => Some(Kind::Memcached),
+        "redis" => Some(Kind::Redis),
+        _ => None,
     }
 }
 
@@ -152,6 +195,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         self.value(name, default, parse, &wanted)
     }
 
+    fn address(&mut self, host_name: &str, port_name: &str, port: u16) -> Address {
+        let wanted = "a host name or the /path of a socket";
+        let host = self.value(host_name, "localhost".to_owned(), host, wanted);
+        let port = self.number(port_name, port, 1..=u16::MAX);
+        if host.starts_with('/') { Address::Unix(host) } else { Address::Tcp(host, port) }
+    }
+
+    /// A line end at its end, as files have it, is no part of a password.
+    fn password(&mut self, name: &str) -> Option<Password> {
+        let parse =
+            |text: &str| Some(Some(Password(text.strip_suffix('\n').unwrap_or(text).to_owned())));
+        self.value(name, None, parse, "a password")
+    }
+
     fn end<T>(self, settings: T) -> Result<T, Faults> {
         if self.faults.is_empty() { Ok(settings) } else { Err(Faults(self.faults)) }
     }
@@ -183,10 +240,14 @@ mod tests {
     #[test]
     fn what_is_not_set_or_empty_has_its_default() {
         let api = ApiSettings {
-            cache: Address::Tcp("localhost".into(), 11211),
+            cache: Server::Memcached(Address::Tcp("localhost".into(), 11211)),
             listen: "0.0.0.0:8000".parse().unwrap(),
         };
-        assert_eq!(ApiSettings::read(of(&[("MEMCACHED_HOST", ""), ("LISTEN", "")])), Ok(api));
+        let empty = [("CACHE", ""), ("MEMCACHED_HOST", ""), ("LISTEN", "")];
+        assert_eq!(ApiSettings::read(of(&empty)), Ok(api));
+        let redis = Server::Redis(Address::Tcp("localhost".into(), 6379), None);
+        let settings = ApiSettings::read(of(&[("CACHE", "redis"), ("REDIS_PASSWORD", "")]));
+        assert_eq!(settings.unwrap().cache, redis);
         let load = LoadSettings {
             job_index: 0,
             batch_size: 100,
@@ -201,10 +262,36 @@ mod tests {
     fn a_host_that_begins_with_a_slash_is_a_socket() {
         let set = [("MEMCACHED_HOST", "/run/nuthatch/memcached.sock"), ("LISTEN", "[::1]:0")];
         let settings = ApiSettings {
-            cache: Address::Unix("/run/nuthatch/memcached.sock".into()),
+            cache: Server::Memcached(Address::Unix("/run/nuthatch/memcached.sock".into())),
             listen: "[::1]:0".parse().unwrap(),
         };
         assert_eq!(ApiSettings::read(of(&set)), Ok(settings));
+    }
+
+    #[test]
+    fn the_cache_has_the_variables_of_its_kind_only() {
+        let variables = [
+            ("MEMCACHED_HOST", "memcached"),
+            ("MEMCACHED_PORT", "x"),
+            ("REDIS_HOST", "redis"),
+            ("REDIS_PORT", "6380"),
+            ("REDIS_PASSWORD", "p w\n"),
+            ("CACHE", "redis"),
+        ];
+        let password = Password("p w".into());
+        let redis = Server::Redis(Address::Tcp("redis".into(), 6380), Some(password));
+        assert_eq!(ApiSettings::read(of(&variables)).unwrap().cache, redis);
+        assert_eq!(
+            ApiSettings::read(of(&variables[..5])).unwrap_err().0,
+            [r#"MEMCACHED_PORT="x" must be a number from 1 to 65535"#],
+        );
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let variables = [("CACHE", "redis"), ("REDIS_PASSWORD", "secret")];
+        let settings = ApiSettings::read(of(&variables)).unwrap();
+        assert!(!format!("{settings:?} {}", settings.cache).contains("secret"));
     }
 
     #[test]
@@ -216,6 +303,8 @@ mod tests {
             r#"LISTEN="8000" must be an IP address and a port"#,
         ];
         assert_eq!(ApiSettings::read(of(&api)).unwrap_err().0, faults);
+        let kind = ApiSettings::read(of(&[("CACHE", "Redis")])).unwrap_err();
+        assert_eq!(kind.0, [r#"CACHE="Redis" must be memcached or redis"#]);
         let load = [
             ("JOB_COMPLETION_INDEX", "-1"),
             ("BATCH_SIZE", "many"),

@@ -1,4 +1,4 @@
-"""Everything is asked to end, in Kubernetes' order, and does so by itself."""
+"""Everything is asked to end, in Kubernetes' order, and does so by itself. The cluster is empty then."""
 
 from ..report import Act, check
 from ..world import World

@@ -34,6 +34,7 @@ class Cluster:
         self.folder, self.resolv_conf = engine.scratch / "pods", dns.resolv_conf
         self.runtime_default = seccomp.write_runtime_default(engine, pause)
         self.services, self.config_maps, self.workloads = Services(dns), {}, {}
+        self.secrets = {}
         self.controllers, self.rollouts = ThreadPoolExecutor(), {}
         self.specs, self.restarts = {}, {}
 
@@ -50,6 +51,10 @@ class Cluster:
                 self.begin((kind, name), floors.get((kind, name), {}) | one["spec"])
             elif kind not in INERT:
                 raise Unknown(f"{kind} {name}")
+
+    def create_secret(self, name: str, data: dict[str, str]) -> None:
+        """Keeps a Secret under its name, for the pods that start from now on."""
+        self.secrets[name] = data
 
     def begin(self, key: tuple[str, str], spec: dict) -> None:
         """Lets a workload become what a spec says, after what it is still about."""
@@ -92,10 +97,13 @@ class Cluster:
         return [trouble for pod in self.pods for trouble in pod.troubles]
 
     def stop(self) -> None:
-        """Ends all pods, side by side, each in its order."""
+        """Ends all pods, side by side, each in its order. What kept them is gone, so that the
+        cluster is as it was before its first object, with other addresses."""
         pods = self.pods
         with ThreadPoolExecutor(max(len(pods), 1)) as threads:
             list(threads.map(Pod.stop, pods))
+        for gone in (self.workloads, self.rollouts, self.specs, self.restarts, self.config_maps):
+            gone.clear()
 
     def keep_logs(self, pod: Pod) -> None:
         """Writes what a pod's containers said to where it can be read after the test."""

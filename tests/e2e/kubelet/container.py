@@ -49,7 +49,7 @@ class Container:
 
     def probe(self, kind: str) -> Probe | None:
         spec = self.spec.get(kind)
-        return Probe(self.pod, f"{self.id} {kind}", spec) if spec else None
+        return Probe(self, f"{self.id} {kind}", spec) if spec else None
 
     def start(self) -> None:
         """Starts it; what its image calls for is already there, no registry is asked."""
@@ -123,12 +123,23 @@ class Container:
         variables = dict(self.pod.environment)
         for entry in self.spec.get("env", []):
             known(self.id, entry, "name value valueFrom")
-            source = known(self.id, entry.get("valueFrom", {}), "fieldRef")
-            value = self.pod.field(source["fieldRef"]["fieldPath"]) if source else entry["value"]
+            source = known(self.id, entry.get("valueFrom", {}), "fieldRef secretKeyRef")
+            value = self.value_from(source) if source else entry["value"]
             if "$(" in value:
                 raise Unknown(f"{self.id}: variables inside variables: {value}")
             variables[entry["name"]] = value
         return variables
+
+    def value_from(self, source: dict) -> str:
+        """The value of a variable that is kept elsewhere."""
+        if "fieldRef" in source:
+            return self.pod.field(source["fieldRef"]["fieldPath"])
+        reference = known(self.id, source["secretKeyRef"], "key name")
+        return self.pod.node.secrets[reference["name"]][reference["key"]]
+
+    def execute(self, command: list[str], seconds: float) -> str:
+        """Runs a program in the container and returns what it said."""
+        return self.engine.docker("exec", self.id, *command, timeout=seconds)
 
     def state(self) -> dict:
         """What the engine says of it: running, exit code, times."""

@@ -92,7 +92,8 @@ class Pod:
         folder = self.node.folder / self.pause
         group = self.spec.get("securityContext", {}).get("fsGroup")
         for spec in self.spec.get("volumes", []):
-            self.volumes[spec["name"]] = volume.create(folder, spec, self.node.config_maps, group)
+            maps, secrets = self.node.config_maps, self.node.secrets
+            self.volumes[spec["name"]] = volume.create(folder, spec, maps, secrets, group)
         self.node.services.join(self)
 
     def await_startup(self, container: Container) -> None:

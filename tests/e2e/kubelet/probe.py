@@ -3,10 +3,11 @@
 import http.client
 import socket
 
+from ..command import CommandFailed
 from .fields import known
 
 FIELDS = """
-    failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket
+    exec failureThreshold httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket
     timeoutSeconds
 """
 
@@ -14,8 +15,9 @@ FIELDS = """
 class Probe:
     """A startup, readiness or liveness probe of a container in a pod."""
 
-    def __init__(self, pod, where: str, spec: dict):
-        self.pod, self.spec = pod, known(where, spec, FIELDS)
+    def __init__(self, container, where: str, spec: dict):
+        self.container, self.pod, self.spec = container, container.pod, known(where, spec, FIELDS)
+        known(f"{where}.exec", spec.get("exec", {}), "command")
         known(f"{where}.httpGet", spec.get("httpGet", {}), "path port")
         known(f"{where}.tcpSocket", spec.get("tcpSocket", {}), "port")
         self.delay = spec.get("initialDelaySeconds", 0)
@@ -29,9 +31,12 @@ class Probe:
         try:
             if "httpGet" in self.spec:
                 return self.ask_http(self.spec["httpGet"])
+            if "exec" in self.spec:
+                self.container.execute(self.spec["exec"]["command"], self.timeout)
+                return None
             port = self.pod.port(self.spec["tcpSocket"]["port"])
             socket.create_connection((self.pod.ip, port), self.timeout).close()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, CommandFailed) as error:
             return f"{type(error).__name__}: {error}"
         return None
 

@@ -6,13 +6,19 @@ from pathlib import Path
 from .fields import Unknown, known
 
 
-def create(folder: Path, spec: dict, config_maps: dict, group: int | None) -> Path:
+def create(
+    folder: Path, spec: dict, config_maps: dict, secrets: dict, group: int | None
+) -> Path:
     """Makes one volume and returns where it is on the node."""
-    known(f"volume {spec['name']}", spec, "name configMap emptyDir")
+    known(f"volume {spec['name']}", spec, "name configMap emptyDir secret")
     path = folder / spec["name"]
     path.mkdir(parents=True)
     if "configMap" in spec:
-        fill(path, spec["configMap"], config_maps)
+        known("configMap", spec["configMap"], "name items")
+        fill(path, spec["configMap"], config_maps[spec["configMap"]["name"]]["data"])
+    elif "secret" in spec:
+        known("secret", spec["secret"], "secretName items")
+        fill(path, spec["secret"], secrets[spec["secret"]["secretName"]])
     elif "emptyDir" in spec:
         known(f"volume {spec['name']}", spec["emptyDir"] or {}, "medium sizeLimit")
         path.chmod(0o777)
@@ -20,14 +26,12 @@ def create(folder: Path, spec: dict, config_maps: dict, group: int | None) -> Pa
             os.chown(path, -1, group)
             path.chmod(0o2777)
     else:
-        raise Unknown(f"volume {spec['name']}: neither a configMap nor an emptyDir")
+        raise Unknown(f"volume {spec['name']}: none of configMap, emptyDir and secret")
     return path
 
 
-def fill(path: Path, spec: dict, config_maps: dict) -> None:
-    """Writes the files of a ConfigMap."""
-    known("configMap", spec, "name items")
-    data = config_maps[spec["name"]]["data"]
+def fill(path: Path, spec: dict, data: dict[str, str]) -> None:
+    """Writes the files of a ConfigMap or of a Secret, which everybody in the pod may read."""
     items = spec.get("items", [{"key": key, "path": key} for key in data])
     for item in items:
         (path / item["path"]).write_text(data[item["key"]])

@@ -29,6 +29,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The port that every client of this protocol knows. */}}
+{{- define "nuthatch.knownPort" -}}
+{{- get (dict "memcached" 11211 "redis" 6379) .Values.protocol }}
+{{- end }}
+
+{{/* LISTEN_PORT. */}}
+{{- define "nuthatch.listenPort" -}}
+{{- .Values.proxy.port | default (include "nuthatch.knownPort" .) | int }}
+{{- end }}
+
 {{- define "nuthatch.image" -}}
 {{- with .Values.image }}
 {{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}

@@ -1,5 +1,5 @@
 {{/* What the pods of this chart have in common. These take the chart's scope as `chart` and the
-     part of the values as `values`: central or memcached. */}}
+     part of the values as `values`: central, memcached or redis. */}}
 
 {{/* Where pods run. The chart knows their labels, so values name no more than the nodes' labels. */}}
 {{- define "nuthatch.placement" -}}

@@ -3,17 +3,20 @@
 
 {{/* SERVERS: the pods of the own StatefulSet by their names, or those from outside. */}}
 {{- define "nuthatch.servers" -}}
-{{- if and .Values.memcached.enabled .Values.servers }}
-{{- fail "nuthatch: servers and memcached.enabled contradict each other: set memcached.enabled to false to use the servers from outside, or leave servers empty" }}
-{{- else if .Values.memcached.enabled }}
-{{- $name := .Values.memcached.fullname }}
-{{- range $i := until (int .Values.memcached.replicas) }}
-{{- if $i }},{{ end }}{{ $name }}-{{ $i }}.{{ $name }}:11211:1
+{{- $protocol := .Values.protocol }}
+{{- $own := get .Values $protocol }}
+{{- $port := include "nuthatch.knownPort" . }}
+{{- if and $own.enabled .Values.servers }}
+{{- fail (printf "nuthatch: servers and %s.enabled contradict each other: set %s.enabled to false to use the servers from outside, or leave servers empty" $protocol $protocol) }}
+{{- else if $own.enabled }}
+{{- $name := $own.fullname }}
+{{- range $i := until (int $own.replicas) }}
+{{- if $i }},{{ end }}{{ $name }}-{{ $i }}.{{ $name }}:{{ $port }}:1
 {{- end }}
 {{- else if .Values.servers }}
 {{- join "," .Values.servers }}
 {{- else }}
-{{- fail "nuthatch: there are no servers: list them in servers, or set memcached.enabled to true" }}
+{{- fail (printf "nuthatch: there are no servers: list them in servers, or set %s.enabled to true" $protocol) }}
 {{- end }}
 {{- end }}
 
@@ -25,11 +28,12 @@
 {{/* ITEM_SIZE_MAX, KEYS_MAX and so on: what is empty is left to the program. */}}
 {{- define "nuthatch.limits" -}}
 {{- $own := .Values.proxy.limits.itemSizeMax }}
-{{- $servers := ternary .Values.memcached.itemSizeMax "" .Values.memcached.enabled }}
+{{- $isRedis := eq .Values.protocol "redis" }}
+{{- $servers := ternary .Values.memcached.itemSizeMax "" (and .Values.memcached.enabled (not $isRedis)) }}
 {{- if and $own $servers (lt (include "nuthatch.kilobytes" $own | int) (include "nuthatch.kilobytes" $servers | int)) }}
 {{- fail "nuthatch: proxy.limits.itemSizeMax is less than memcached.itemSizeMax, so the proxy would refuse what the servers take: raise the one or lower the other" }}
 {{- end }}
-{{- range $limit, $value := .Values.proxy.limits }}
+{{- range $limit, $value := ternary (omit .Values.proxy.limits "lineMax") .Values.proxy.limits $isRedis }}
 {{- if ne (toString $value) "" }}
 - name: {{ $limit | snakecase | upper }}
   value: {{ kindIs "string" $value | ternary $value (int64 $value) | quote }}
@@ -44,10 +48,10 @@
   value: {{ include "nuthatch.servers" . | quote }}
 {{- with .Values.proxy }}
 - name: LISTEN_PORT
-  value: {{ .port | int | quote }}
+  value: {{ include "nuthatch.listenPort" $ | quote }}
 - name: HASH
   value: {{ .hash | quote }}
-{{- with .hashTag }}
+{{- with .hashTag | default (ternary "{}" "none" (eq $.Values.protocol "redis")) | replace "none" "" }}
 - name: HASH_TAG
   value: {{ . | quote }}
 {{- end }}
@@ -68,6 +72,9 @@
 - name: ALLOW_FLUSH
   value: {{ .allowFlush | quote }}
 {{- end }}
+{{- if eq .Values.protocol "redis" }}
+{{- include "nuthatch.redisEnv" . }}
+{{- end }}
 {{- include "nuthatch.limits" . }}
 {{ end -}}
 - name: ADMIN_LISTEN
@@ -78,6 +85,37 @@
   value: {{ .Values.proxy.logLevel | quote }}
 - name: LOG_FORMAT
   value: {{ .Values.proxy.logFormat | quote }}
+{{- end }}
+
+{{/* What only a pool of Redis has: what is empty is left to the program. */}}
+{{- define "nuthatch.redisEnv" }}
+{{- if and .Values.proxy.redis.user (not .Values.redis.password.secret) }}
+{{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
+{{- end }}
+- name: REDIS
+  value: "true"
+{{- if .Values.redis.password.secret }}
+- name: REDIS_AUTH_FILE
+  value: {{ include "nuthatch.passwordFile" . }}
+{{- end }}
+{{- with .Values.proxy.redis }}
+{{- with .user }}
+- name: REDIS_USER
+  value: {{ . | quote }}
+{{- end }}
+- name: REDIS_DB
+  value: {{ .database | int | quote }}
+- name: CROSS_SHARD
+  value: {{ .crossShard | quote }}
+- name: ALLOW_KEYS
+  value: {{ .allowKeys | quote }}
+- name: DEDICATED_CONNECTIONS_MAX
+  value: {{ .dedicatedConnectionsMax | int | quote }}
+{{- with .moduleCommands }}
+- name: MODULE_COMMANDS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "nuthatch.args" -}}
@@ -123,15 +161,46 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* A kubelet never updates a file that is mounted by itself, so it is the folder. */}}
-{{- define "nuthatch.configMount" -}}
+{{/* What every container of the proxy mounts, with or without a socket: `config` and the password.
+     A kubelet never updates a file that is mounted by itself, so it is the folder. */}}
+{{- define "nuthatch.mounts" -}}
+{{- if .Values.config }}
 - name: nuthatch-config
   mountPath: /etc/nuthatch
   readOnly: true
 {{- end }}
+{{- include "nuthatch.passwordMount" . }}
+{{- end }}
 
-{{- define "nuthatch.configVolume" -}}
+{{- define "nuthatch.mountedVolumes" -}}
+{{- if .Values.config }}
 - name: nuthatch-config
   configMap:
     name: {{ include "nuthatch.fullname" . }}
+{{- end }}
+{{- include "nuthatch.passwordVolume" . }}
+{{- end }}
+
+{{/* The password of Redis servers, for them and for the proxy. */}}
+{{- define "nuthatch.passwordFile" -}}
+/run/secrets/nuthatch/redis-password
+{{- end }}
+
+{{- define "nuthatch.passwordMount" }}
+{{- if and (eq .Values.protocol "redis") .Values.redis.password.secret }}
+- name: nuthatch-password
+  mountPath: {{ include "nuthatch.passwordFile" . | dir }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "nuthatch.passwordVolume" }}
+{{- if and (eq .Values.protocol "redis") .Values.redis.password.secret }}
+- name: nuthatch-password
+  secret:
+    secretName: {{ .Values.redis.password.secret }}
+    items:
+      - key: {{ .Values.redis.password.key }}
+        path: {{ include "nuthatch.passwordFile" . | base }}
+{{- end }}
 {{- end }}

@@ -2,7 +2,7 @@
 
      nuthatch.sidecar         the container, for initContainers (sidecar.native) or containers
      nuthatch.host            what the application connects to
-     nuthatch.volumes         for volumes, with sidecar.socket.enabled or config
+     nuthatch.volumes         for volumes, with sidecar.socket.enabled, config or a password
      nuthatch.socketMount     for volumeMounts of the application, with sidecar.socket.enabled
      nuthatch.podAnnotations  for annotations of the pod, with config: a new file makes new pods
 
@@ -24,7 +24,7 @@
       value: 127.0.0.1
     {{- if .Values.sidecar.socket.enabled }}
     - name: LISTEN_SOCKET
-      value: {{ .Values.sidecar.socket.path }} 666
+      value: {{ include "nuthatch.socketPath" . }} 666
     {{- end }}
     {{- end }}
     {{- include "nuthatch.env" . | nindent 4 }}
@@ -43,14 +43,9 @@
   securityContext:
     {{- include "nuthatch.securityContext" (dict "user" 65532) | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
-  {{- if or .Values.config .Values.sidecar.socket.enabled }}
+  {{- with printf "%s\n%s" (include "nuthatch.mounts" .) (include "nuthatch.socketMount" .) | trim }}
   volumeMounts:
-    {{- if .Values.config }}
-    {{- include "nuthatch.configMount" . | nindent 4 }}
-    {{- end }}
-    {{- if .Values.sidecar.socket.enabled }}
-    {{- include "nuthatch.socketMount" . | nindent 4 }}
-    {{- end }}
+    {{- . | nindent 4 }}
   {{- end }}
 {{- end }}
 {{- end }}
@@ -61,29 +56,30 @@
 {{- else if not .Values.sidecar.enabled }}
 {{- include "nuthatch.fullname" . }}
 {{- else if .Values.sidecar.socket.enabled }}
-{{- .Values.sidecar.socket.path }}
+{{- include "nuthatch.socketPath" . }}
 {{- else -}}
 127.0.0.1
 {{- end }}
 {{- end }}
 
+{{- define "nuthatch.socketPath" -}}
+{{- .Values.sidecar.socket.path | default (printf "/run/nuthatch/%s.sock" .Values.protocol) }}
+{{- end }}
+
 {{- define "nuthatch.volumes" -}}
 {{- if .Values.sidecar.enabled }}
-{{- if .Values.config }}
-{{- include "nuthatch.configVolume" . }}
-{{ end }}
-{{- if .Values.sidecar.socket.enabled -}}
-- name: nuthatch-socket
-  emptyDir:
-    sizeLimit: 1Mi
+{{- $socket := "" }}
+{{- if .Values.sidecar.socket.enabled }}
+{{- $socket = "- name: nuthatch-socket\n  emptyDir:\n    sizeLimit: 1Mi" }}
 {{- end }}
+{{- printf "%s\n%s" (include "nuthatch.mountedVolumes" .) $socket | trim }}
 {{- end }}
 {{- end }}
 
 {{- define "nuthatch.socketMount" -}}
 {{- if and .Values.sidecar.enabled .Values.sidecar.socket.enabled -}}
 - name: nuthatch-socket
-  mountPath: {{ dir .Values.sidecar.socket.path }}
+  mountPath: {{ include "nuthatch.socketPath" . | dir }}
 {{- end }}
 {{- end }}
 

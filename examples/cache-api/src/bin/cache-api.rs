@@ -1,4 +1,4 @@
-//! `cache-api`: a REST API over memcached, until SIGTERM or SIGINT.
+//! `cache-api`: a REST API over memcached or Redis, until SIGTERM or SIGINT.
 //!
 //! The rule: a request that was taken is answered, also at the end, but the end comes within
 //! [`DRAIN_MAX`].

@@ -26,11 +26,22 @@ impl Api {
     }
 
     pub(crate) fn start(port: u16, cache_host: &str, cache_port: u16) -> Self {
+        let cache_port = cache_port.to_string();
+        Self::with(port, &[("MEMCACHED_HOST", cache_host), ("MEMCACHED_PORT", &cache_port)])
+    }
+
+    /// Starts one over the Redis on a port of 127.0.0.1, with further variables.
+    pub(crate) fn over_redis(port: u16, variables: &[(&str, &str)]) -> Self {
+        let port = port.to_string();
+        let cache = [("CACHE", "redis"), ("REDIS_PORT", port.as_str())];
+        Self::with(free_port(), &[&cache, variables].concat())
+    }
+
+    fn with(port: u16, variables: &[(&str, &str)]) -> Self {
         let mut process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_cache-api"))
                 .env("LISTEN", format!("127.0.0.1:{port}"))
-                .env("MEMCACHED_HOST", cache_host)
-                .env("MEMCACHED_PORT", cache_port.to_string()),
+                .envs(variables.iter().copied()),
         );
         wait_until(&mut process, || "cache-api".to_owned(), || accepts(port));
         let config = Agent::config_builder()
@@ -69,6 +80,11 @@ impl Api {
 fn told(mut response: ureq::http::Response<Body>) -> (u16, String) {
     assert_eq!(response.headers()["content-type"], "application/json");
     (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+}
+
+/// The body of an item.
+pub(crate) fn item(key: &str, value: &str) -> String {
+    format!(r#"{{"key":"{key}","value":"{value}"}}"#)
 }
 
 /// A failure's body.

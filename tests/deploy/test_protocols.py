@@ -1,0 +1,163 @@
+"""memcached or Redis: what the chart renders for each, and that one has nothing of the other."""
+
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from objects import containers, environment, of_kind, pods, proxies
+from rendering import complete, render, render_case, run_helm, values_of
+from tools import ROOT
+
+KEPT = ROOT / "tests/deploy/rendered/default.yaml"
+PASSWORD_FILE = "/run/secrets/nuthatch/redis-password"
+
+
+def redis_server(values: str) -> dict:
+    """The container of the StatefulSet."""
+    (item,) = of_kind(render_case("nuthatch", values), "StatefulSet")
+    (container,) = item["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def test_without_values_the_chart_renders_what_it_always_has():
+    text = run_helm("helm4", "template", "release", complete("nuthatch"), "--namespace", "cache")
+    assert text == KEPT.read_text(), "a change for those who have no values: is it meant?"
+
+
+@pytest.mark.parametrize("chart", ["nuthatch", "cache-api"])
+def test_memcached_has_nothing_of_redis(chart):
+    own = {"redis": {"fullname": "other", "password": {"secret": "other"}}, "protocol": "memcached"}
+    values = own if chart == "nuthatch" else {"nuthatch": own}
+    assert render(chart, values) == render_case(chart, "default")
+
+
+@pytest.mark.parametrize("chart", ["nuthatch", "cache-api"])
+def test_redis_has_nothing_of_memcached(chart):
+    text = yaml.dump(render_case(chart, "redis"))
+    for word in ("memcached", "MEMCACHED", "11211", "LINE_MAX"):
+        assert word not in text, word
+
+
+def test_a_proxy_of_redis_is_told_so():
+    for _, container in proxies(render_case("cache-api", "redis")):
+        told = environment(container)
+        assert (told["REDIS"], told["LISTEN_PORT"], told["HASH_TAG"]) == ("true", "6379", "{}")
+        assert told["CROSS_SHARD"] == "error"
+        assert told["SERVERS"] == "redis-cache-0.redis-cache:6379:1,redis-cache-1.redis-cache:6379:1"
+        assert not {"REDIS_AUTH_FILE", "REDIS_USER", "MODULE_COMMANDS"} & told.keys()
+
+
+def test_the_hash_tag_can_be_none():
+    for _, container in proxies(render_case("nuthatch", "redis-password")):
+        assert "HASH_TAG" not in environment(container)
+
+
+def test_the_socket_has_the_name_of_the_protocol():
+    for protocol in ("memcached", "redis"):
+        own = {"protocol": protocol, "sidecar": {"socket": {"enabled": True}}}
+        text = yaml.dump(render("cache-api", {"nuthatch": own}))
+        assert f"value: /run/nuthatch/{protocol}.sock 666" in text
+        assert f"value: /run/nuthatch/{protocol}.sock\n" in text
+
+
+def test_servers_from_outside_keep_their_names():
+    objects = render_case("nuthatch", "redis-outside")
+    assert not of_kind(objects, "StatefulSet")
+    for _, container in proxies(objects):
+        told = environment(container)
+        assert told["SERVERS"] == "10.0.0.1:6379:1 redis-1,10.0.0.2:6379:2 redis-2"
+        assert (told["REDIS_USER"], told["REDIS_AUTH_FILE"]) == ("cache", PASSWORD_FILE)
+
+
+def test_redis_evicts_before_its_container_has_no_memory():
+    for values, maxmemory, limit in [
+        ("redis", "64mb", "128Mi"),
+        ("redis-password", "8192mb", f"{8192 * 3 // 2 + 16384 // 64 + 16}Mi"),
+    ]:
+        container = redis_server(values)
+        arguments = container["args"]
+        assert arguments[:4] == ["--maxmemory", maxmemory, "--maxmemory-policy", "allkeys-lru"]
+        assert container["resources"]["limits"] == {"memory": limit}
+
+
+def test_redis_keeps_nothing_on_disk():
+    container = redis_server("redis")
+    settings = dict(zip(container["args"][::2], container["args"][1::2]))
+    assert (settings["--save"], settings["--appendonly"]) == ("", "no")
+    assert {"name": "data", "mountPath": settings["--dir"]} in container["volumeMounts"]
+
+
+@pytest.mark.parametrize("values", ["redis-password", "redis-outside", "redis-config"])
+@pytest.mark.parametrize("chart", ["nuthatch", "cache-api"])
+def test_the_password_is_a_file_of_the_secret_wherever_it_is_needed(chart, values):
+    secret = {"key": "password"} | values_of("nuthatch", values)["redis"]["password"]
+    items = [{"key": secret["key"], "path": "redis-password"}]
+    volume = {"secretName": secret["secret"], "items": items}
+    mount = {"name": "nuthatch-password", "mountPath": "/run/secrets/nuthatch", "readOnly": True}
+    for name, pod in pods(render_case(chart, values)):
+        users = [one for one in containers(pod) if one["name"] in ("nuthatch", "redis")]
+        for container in users:
+            assert mount in container["volumeMounts"], name
+        volumes = {each["name"]: each for each in pod["spec"].get("volumes", [])}
+        assert not users or volumes["nuthatch-password"]["secret"] == volume, name
+
+
+def test_the_application_gets_the_password_from_the_same_secret():
+    (api,) = (
+        container
+        for _, pod in pods(render_case("cache-api", "redis-password"))
+        for container in containers(pod)
+        if container["name"] == "cache-api"
+    )
+    told = {entry["name"]: entry for entry in api["env"]}
+    assert (told["CACHE"]["value"], told["REDIS_HOST"]["value"]) == ("redis", "127.0.0.1")
+    source = {"secretKeyRef": {"name": "redis.sessions", "key": "REDIS_PASSWORD"}}
+    assert told["REDIS_PASSWORD"] == {"name": "REDIS_PASSWORD", "valueFrom": source}
+
+
+@pytest.mark.parametrize("password", ["secret\n", "two words", "a\"b'c\\d$e`f*"])
+def test_the_server_and_its_probe_take_the_password_as_it_is(password, tmp_path):
+    """Runs both scripts with programs that say what they were given."""
+    (tmp_path / "password").write_text(password)
+    for name, script in [
+        ("redis-server", 'printf "%s\\n" "$@"'),
+        ("redis-cli", '[ "$REDISCLI_AUTH" = "$WANTED" ] && [ "$1" = ping ] && echo PONG'),
+    ]:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def run(words: list[str]) -> str:
+        words = [word.replace(PASSWORD_FILE, str(tmp_path / "password")) for word in words]
+        variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "WANTED": password.rstrip("\n")}
+        result = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=10)
+        assert result.returncode == 0, f"{shlex.join(words)}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    container = redis_server("redis-password")
+    wanted = [*container["args"], "--requirepass", password.rstrip("\n")]
+    assert run([*container["command"], *container["args"]]) == "".join(f"{one}\n" for one in wanted)
+    run(container["readinessProbe"]["exec"]["command"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ["Memcached: 2 pods", "memcached-cluster.", "connects to 127.0.0.1:11211."]),
+        ({"protocol": "redis"}, ["Redis: 2 pods", "redis-cache.", "connects to 127.0.0.1:6379."]),
+        (
+            {"protocol": "redis", "central": {"enabled": True}},
+            ["give your application release-nuthatch as redis's host, port 6379."],
+        ),
+        (
+            {"protocol": "redis", "redis": {"password": {"secret": "secret-name"}}},
+            ["password of the Secret secret-name, key password."],
+        ),
+    ],
+)
+def test_the_notes_say_where_the_cache_is(values, said):
+    words = ["install", "release", complete("nuthatch"), "--dry-run=client", "--values", "-"]
+    notes = run_helm("helm4", *words, stdin=yaml.dump(values)).split("NOTES:")[1]
+    for sentence in said:
+        assert sentence in notes, notes

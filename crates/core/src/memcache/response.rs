@@ -21,6 +21,7 @@ const LINE_MAX: usize = 4096;
 /// `key` is the request's key, decoded; for [`Shape::Values`] it is the key whose value probably
 /// comes next, and the caller handles other keys. `opaque` is the opaque token that a meta reply
 /// may repeat.
+#[inline(never)]
 pub fn parse_response(
     input: &[u8],
     shape: Shape,

@@ -90,6 +90,7 @@ pub fn waits(expect: Expect) -> bool {
 }
 
 /// Parses the reply at the start of a server's bytes.
+#[inline(never)]
 pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usize) -> Response {
     let form = Form::from(expect);
     let (is_new, is_cut) = (*scan == Scan::default(), scan.is_cut);

@@ -336,6 +336,12 @@ impl Shared {
         }
     }
 
+    /// Whether clients may speak RESP3.
+    #[inline(always)]
+    fn has_resp3(&self) -> bool {
+        self.options.protocol == Protocol::Redis
+    }
+
     fn next_generation(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         self.generation

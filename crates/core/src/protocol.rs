@@ -6,13 +6,12 @@
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Head, KeyRoom};
-use crate::message::{
-    Expect, Greeting, KeyEncoding, KeyPart, Merge, One, Parsed, Response, Scan, Step,
-};
+use crate::message::{Expect, Greeting, KeyEncoding, Merge, One, Parsed, Response, Scan, Step};
 use crate::redis::{self, Settings};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 
 /// The protocol of a pool's clients and servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +40,14 @@ impl Session {
         match self {
             Self::Memcache => false,
             Self::Redis(session) => session.is_resp3(),
+        }
+    }
+
+    /// What a client of a Redis pool has said.
+    pub fn redis(&self) -> Option<&redis::Session> {
+        match self {
+            Self::Memcache => None,
+            Self::Redis(session) => Some(session),
         }
     }
 
@@ -94,9 +101,9 @@ impl Session {
     }
 
     /// Notes that a request was sent over a connection of the client's own.
-    pub fn note_step(&mut self, step: Step) {
+    pub fn note_step(&mut self, step: Step, replies: u16) {
         if let Self::Redis(session) = self {
-            session.note_step(step);
+            session.note_step(step, replies);
         }
     }
 
@@ -124,7 +131,7 @@ impl Session {
 
 /// Memory for what a parser writes instead of taking it from the client's bytes.
 #[derive(Debug, Default)]
-pub struct Room(redis::Room);
+pub struct Room(Option<Box<redis::Room>>);
 
 /// Why the multiplexer, and not a server, answers a request with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +169,8 @@ impl Protocol {
 
     /// Parses the request at the start of a client's bytes; there is at least one byte.
     ///
-    /// `scan` says how much of it was scanned before, and is brought up to date.
+    /// `scan` says how much of it was scanned before; it is brought up to date, except for a
+    /// [`Parsed::PartialLine`].
     #[inline(always)]
     pub fn parse_request<'a>(
         self,
@@ -173,13 +181,10 @@ impl Protocol {
         room: &'a mut Room,
     ) -> Parsed<'a> {
         match session {
-            Session::Memcache => {
-                let parsed = memcache::parse_request(input, scan.at, limits);
-                scan.at = if parsed == Parsed::PartialLine { input.len() } else { 0 };
-                parsed
-            }
+            Session::Memcache => memcache::parse_request(input, mem::take(&mut scan.at), limits),
             Session::Redis(session) => {
-                redis::parse_request(input, scan, session, limits, &mut room.0)
+                let room = room.0.get_or_insert_default();
+                redis::parse_request(input, scan, session, limits, room)
             }
         }
     }
@@ -201,7 +206,7 @@ impl Protocol {
         }
     }
 
-    /// Appends the keys of a request to `text`, as [`Protocol::next_part`] reads them.
+    /// Appends the keys of a request to `text`, as [`Protocol::next_key`] reads them.
     pub fn copy_keys(self, keys: &[u8], text: &mut Vec<u8>) {
         match self {
             Self::Memcache => memcache::copy_keys(keys, text),
@@ -209,15 +214,13 @@ impl Protocol {
         }
     }
 
-    /// The first part of `keys`, of `step` words or arguments; `None` if its key is not valid.
-    #[inline]
-    pub fn next_part(self, keys: &[u8], step: usize) -> Option<KeyPart<'_>> {
+    /// The first key of `keys`, and what follows it and the `step - 1` arguments that belong to it;
+    /// `None` if the first word is not a valid key.
+    #[inline(always)]
+    pub fn next_key(self, keys: &[u8], step: usize) -> Option<(&[u8], &[u8])> {
         match self {
-            Self::Memcache => {
-                let (key, rest) = memcache::next_key(keys)?;
-                Some(KeyPart { key, bytes: key, rest })
-            }
-            Self::Redis => redis::next_part(keys, step),
+            Self::Memcache => memcache::next_key(keys),
+            Self::Redis => redis::next_key(keys, step),
         }
     }
 
@@ -274,6 +277,14 @@ impl Protocol {
         match self {
             Self::Memcache => Response::Mismatch,
             Self::Redis => redis::parse_unasked(input, scan, item_size_max, has_owner),
+        }
+    }
+
+    /// Whether the server may wait before it replies, so that there is no timeout.
+    pub fn waits(self, expect: Expect) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis => redis::waits(expect),
         }
     }
 

@@ -24,13 +24,13 @@ mod session;
 mod settings;
 
 pub use arguments::{Arguments, split_first, take_request};
-pub use fragment::{next_part, write_cursor, write_fragment};
+pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::integer;
 pub use greeting::{parse_greeting, write_greeting};
 pub use keys::KeyList;
 pub use merge::{Elements, Merged, fits};
 pub use request::{Room, parse_request};
-pub use response::{is_null, parse_reply, parse_unasked};
+pub use response::{is_null, parse_reply, parse_unasked, waits};
 pub use session::{Session, VERSION};
 pub use settings::{ModuleCommand, Settings};
 

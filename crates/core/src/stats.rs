@@ -120,6 +120,8 @@ counters! {
         limit_memory,
         /// Requests refused because of `dedicated_connections_max`.
         limit_dedicated,
+        /// Server connections that one client alone uses now.
+        dedicated_connections,
     }
     /// How requests ended.
     pub results: Results,
@@ -168,9 +170,9 @@ results! {
     /// Keys that were not found by them.
     get_misses: (Get, Miss),
     /// Deletions that found their item.
-    delete_hits: (Delete, Success),
+    delete_hits: (Delete, Success) (Delete, Hit),
     /// Deletions that found no item, or an item with another cas id.
-    delete_misses: (Delete, NotFound) (Delete, Exists),
+    delete_misses: (Delete, NotFound) (Delete, Exists) (Delete, Miss),
     /// Additions that found or created their item.
     incr_hits: (Incr, Success),
     /// Additions that found no item.
@@ -186,9 +188,9 @@ results! {
     /// Storage with a cas id that was not the item's.
     cas_badval: (Cas, Exists),
     /// Keys that were found and got a new expiry.
-    touch_hits: (Touch, Success) (GetAndTouch, Hit),
+    touch_hits: (Touch, Success) (Touch, Hit) (GetAndTouch, Hit),
     /// Keys that should have got a new expiry and were not found.
-    touch_misses: (Touch, NotFound) (GetAndTouch, Miss),
+    touch_misses: (Touch, NotFound) (Touch, Miss) (GetAndTouch, Miss),
 }
 
 counters! {

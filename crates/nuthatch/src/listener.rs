@@ -25,8 +25,13 @@ pub(crate) struct Listener {
     keepalive: bool,
 }
 
-/// The error for a client above `client_connections`: memcached's text.
-pub(crate) const TOO_MANY_CLIENTS: &[u8] = b"ERROR Too many open connections\r\n";
+/// The error for a client above `client_connections`: the text of memcached, or of Redis.
+pub(crate) const fn too_many_clients(pool: &Pool) -> &'static [u8] {
+    match pool.redis {
+        false => b"ERROR Too many open connections\r\n",
+        true => b"-ERR max number of clients reached\r\n",
+    }
+}
 
 impl Listener {
     /// Accepts one client. `None` if no client is waiting any longer.

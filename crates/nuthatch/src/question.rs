@@ -5,6 +5,7 @@
 //! rule: a figure is counted, or it is 0 and `docs/protocol.md` says so.
 
 use crate::config::Pool;
+use crate::figures::{Figures, GAUGES, OF_REDIS};
 use crate::usage;
 use nuthatch_core::memcache::Words;
 use nuthatch_core::stats::PoolStats;
@@ -39,8 +40,8 @@ impl Baseline {
     /// What was counted since then.
     fn applied_to(&self, mut figures: Figures) -> Figures {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((name, value), before) in figures.0.iter_mut().zip(&*counts) {
-            if *name != GAUGE {
+        for ((name, value), before) in figures.all_mut().zip(&*counts) {
+            if !GAUGES.contains(name) {
                 *value = value.saturating_sub(*before);
             }
         }
@@ -48,13 +49,10 @@ impl Baseline {
     }
 
     fn move_to(&self, figures: &Figures) {
-        let counts = figures.0.iter().map(|(_, value)| *value).collect();
+        let counts = figures.all().map(|(_, value)| value).collect();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 }
-
-/// The only gauge among the pool's counters.
-const GAUGE: &str = "client_connections";
 
 /// The answers of one turn. A turn is one moment, so who asks the same a thousand times gets one
 /// answer as often: the others would wait while a thousand are made.
@@ -110,29 +108,6 @@ pub fn answer(line: &[u8], about: About<'_>, now: Instant) -> Vec<u8> {
 
 const DETAIL_USAGE: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
 
-/// The pool's counters by name, over all workers, in order.
-struct Figures(Vec<(&'static str, u64)>);
-
-impl Figures {
-    fn of(workers: &[Arc<PoolStats>]) -> Self {
-        let mut sums: Vec<(&str, u64)> = Vec::new();
-        for pool in workers {
-            let counters = pool.all().map(|(name, counter)| (name, counter.read()));
-            for (index, (name, value)) in counters.chain(pool.results.all()).enumerate() {
-                match sums.get_mut(index) {
-                    Some((_, sum)) => *sum += value,
-                    None => sums.push((name, value)),
-                }
-            }
-        }
-        Self(sums)
-    }
-
-    fn named(&self, wanted: &str) -> u64 {
-        self.0.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value)
-    }
-}
-
 /// The figures that memcached and the proxy count under the same name, in memcached's order.
 const COUNTED: &[&str] = &[
     "cmd_get",
@@ -172,8 +147,9 @@ fn general(about: About<'_>, now: Instant, out: &mut Vec<u8>) {
     for name in OF_A_CACHE {
         stat(out, name, 0);
     }
-    for (name, value) in figures.0.iter().filter(|(name, _)| !COUNTED.contains(name)) {
-        stat(out, name, *value);
+    let is_left = |name| !COUNTED.contains(&name) && !OF_REDIS.contains(&name);
+    for (name, value) in figures.all().filter(|(name, _)| is_left(*name)) {
+        stat(out, name, value);
     }
 }
 
@@ -195,7 +171,7 @@ fn clients(about: About<'_>, figures: &Figures, out: &mut Vec<u8>) {
     if about.pool.client_connections > 0 {
         stat(out, "max_connections", about.pool.client_connections as u64);
     }
-    stat(out, "curr_connections", figures.named(GAUGE));
+    stat(out, "curr_connections", figures.named("client_connections"));
     stat(out, "total_connections", figures.named("client_accepts"));
     stat(out, "rejected_connections", figures.named("client_rejects"));
     stat(out, "accepting_conns", about.accepts.into());

@@ -7,6 +7,7 @@ use crate::client::ClientSocket;
 use crate::inbox::Inbox;
 use crate::poll::{Poll, Tag};
 use crate::question;
+use crate::redis_question;
 use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
@@ -99,8 +100,12 @@ impl PoolSockets {
             epoch: self.mux.options().epoch,
         };
         let mut answers = question::Answers::new(about, now);
+        let mut redis_answers = redis_question::Answers::new(about, now);
         while let Some(question) = self.mux.next_question() {
-            let answer = answers.to(question.what());
+            let answer = match self.mux.session(question.client()).redis() {
+                None => answers.to(question.what()),
+                Some(client) => redis_answers.to(question.what(), client),
+            };
             self.mux.answer_question(question, answer);
         }
     }

@@ -1,4 +1,4 @@
-//! Resource usage of this process, from the kernel: proc(5), `/proc/self/stat`.
+//! Resource usage of this process, from the kernel: proc(5), `/proc/self/stat` and `statm`.
 //!
 //! The one rule: a figure that cannot be read is `None`, and callers leave it out.
 
@@ -22,6 +22,13 @@ pub(crate) fn cpu_times() -> Option<CpuTimes> {
 /// Time from the start of the system to the start of the process.
 pub(crate) fn start_after_boot() -> Option<Duration> {
     Stat::read()?.time(22)
+}
+
+/// Resident memory: the second figure of `statm`, in pages.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// The text after the program's name, which may contain spaces: the third field and the following

@@ -9,7 +9,7 @@ use crate::client::{ClientSocket, Fate};
 use crate::drain::Drain;
 use crate::inbox::{Inbox, Message};
 use crate::linger::{Lingering, Parting};
-use crate::listener::{Listener, TOO_MANY_CLIENTS};
+use crate::listener::{Listener, too_many_clients};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::sockets::PoolSockets;
 use nuthatch_core::mux::{ClientId, ConnId};
@@ -235,7 +235,7 @@ impl Worker {
         if free == 0 || pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // The client is closed in any case, even if the error cannot be written.
-            let _ = send(&fd, TOO_MANY_CLIENTS, SendFlags::NOSIGNAL);
+            let _ = send(&fd, too_many_clients(&pool.shared.pool), SendFlags::NOSIGNAL);
             if free > 0 {
                 self.lingering.add(fd, Parting::Answered, &self.poll, now);
             }

@@ -491,18 +491,22 @@ fn a_demo_once_shows_a_table_and_that_every_answer_was_right() {
     assert!(text.ends_with("\nEvery reply was correct.\n"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
 
-    // Names decide who has a key, and so the table is always the same but for the ports.
-    let rows = text.lines().filter(|line| line.starts_with("  memcached-cluster-"));
-    let words = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let rows: Vec<_> = words.map(|words| [&words[..1], &words[2..]].concat().join(" ")).collect();
     assert_eq!(
-        rows,
+        rows(&text, "  memcached-cluster-"),
         [
             "memcached-cluster-0 3,141 3,141 7,762 31.4 %",
             "memcached-cluster-1 3,825 3,825 9,451 38.2 %",
             "memcached-cluster-2 3,034 3,034 7,474 30.3 %",
         ]
     );
+}
+
+/// The rows of the table without the addresses. Names decide who has a key, and so the table is
+/// always the same but for the ports.
+fn rows(text: &str, begin: &str) -> Vec<String> {
+    let rows = text.lines().filter(|line| line.starts_with(begin));
+    let words = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
+    words.map(|words| [&words[..1], &words[2..]].concat().join(" ")).collect()
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Shape {
 
     /// A reply of this shape is expected; outcomes in `hidden` are not sent to the client.
     pub const fn expect(self, hidden: Outcomes) -> Expect {
-        Expect { kind: self as u8, hidden, waits: false, values: 1 }
+        Expect { kind: self as u8, hidden }
     }
 
     /// The shape of the expected reply.

@@ -11,7 +11,7 @@ use super::slots::Queue;
 use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::{Parsed, Scan};
-use crate::protocol::Session;
+use crate::protocol::{Room, Session};
 use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -328,8 +328,8 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         let mut used = 0;
         let client = &mut self.clients[id];
-        let mut scan = mem::take(&mut client.scan);
-        let mut room = mem::take(&mut self.shared.room);
+        let has_room = self.shared.has_resp3();
+        let mut room = if has_room { mem::take(&mut self.shared.room) } else { Room::default() };
         client.need = 0;
         while used < bytes.len() {
             let client = &mut self.clients[id];
@@ -346,8 +346,8 @@ impl Mux {
             let client = &mut self.clients[id];
             // By reference: a request is large, and would be moved to be taken.
             let Options { protocol, limits, .. } = &self.shared.options;
-            let session = &mut client.session;
-            match &protocol.parse_request(rest, &mut scan, session, limits, &mut room) {
+            let (session, scan) = (&mut client.session, &mut client.scan);
+            match &protocol.parse_request(rest, scan, session, limits, &mut room) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
                     Intake::Accepted => used += len,
                     Intake::Moves => {
@@ -361,19 +361,20 @@ impl Mux {
                     }
                 },
                 Parsed::PartialLine => {
-                    self.clients[id].scan = scan;
+                    self.clients[id].scan.at = rest.len();
                     break;
                 }
                 Parsed::Partial(need) => {
-                    let client = &mut self.clients[id];
-                    (client.need, client.scan) = (*need, scan);
+                    self.clients[id].need = *need;
                     break;
                 }
             }
             // Only the first bytes of a buffer can leave with its memory.
             self.clients.move_min = usize::MAX;
         }
-        self.shared.room = room;
+        if has_room {
+            self.shared.room = room;
+        }
         used
     }
 }

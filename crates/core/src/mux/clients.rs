@@ -29,6 +29,8 @@ pub(super) struct Clients {
     /// Those whose waiting requests may be taken now.
     pub(super) resumable: VecDeque<ClientId>,
     pub(super) lines: Lines,
+    /// How many of them have requests on the way over a connection of their own, or had last.
+    pub(super) on_dedicated: usize,
     /// Counts up: tells a request of several keys from another.
     pub(super) next_request: u64,
     /// Bytes held for them.
@@ -50,6 +52,7 @@ impl Default for Clients {
             questions: VecDeque::new(),
             resumable: VecDeque::new(),
             lines: Lines::default(),
+            on_dedicated: 0,
             next_request: 0,
             memory: 0,
             move_min: usize::MAX,
@@ -106,6 +109,7 @@ impl Clients {
             }
         }
         self.stop_waiting(id, client.hold);
+        self.on_dedicated -= usize::from(client.is_on_dedicated);
         client.input.clear(&mut shared.spares);
         client.out.clear(&mut shared.spares);
         self.memory -= client.accounted;

@@ -8,13 +8,14 @@
 use super::backpressure::Hold;
 use super::clients::Clients;
 use super::conn::{Conn, Pending};
+use super::failure::complete_with;
 use super::id::{ClientId, ConnId, ServerId};
 use super::request::Intake;
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Shared};
 use crate::error::ServerError;
-use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Step, Wire};
+use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Request, Step, Wire};
 use crate::protocol::Refusal;
 use crate::route::Plan;
 use crate::time::Instant;
@@ -53,10 +54,29 @@ impl Mux {
         let is_free = client.queue.head().is_none() && client.silent == 0;
         if is_free {
             client.is_on_dedicated = to_dedicated;
+            match to_dedicated {
+                true => self.clients.on_dedicated += 1,
+                false => self.clients.on_dedicated -= 1,
+            }
         } else {
             self.clients.hold(id, Hold::Replies);
         }
         !is_free
+    }
+
+    /// Whether a request for connections that clients share has to wait until the client's requests over
+    /// its own are answered.
+    #[cold]
+    pub(super) fn must_leave_dedicated(&mut self, id: ClientId, request: &Request<'_>) -> bool {
+        let is_shared = matches!(
+            request,
+            Request::One(_)
+                | Request::Group(_)
+                | Request::Many(_)
+                | Request::All(_)
+                | Request::Cursor(_)
+        );
+        is_shared && self.must_switch(id, false)
     }
 
     /// Plans and queues a request that needs a connection for its client alone.
@@ -70,9 +90,9 @@ impl Mux {
             return Intake::Blocked;
         }
         let has_replies_due = self.clients[id].queue.head().is_some();
-        if request.step == Step::Reset || request.expect().values == 0 {
-            // Nothing may be on the way: a reset closes the connection, and how many values the reply
-            // has is known only afterwards.
+        if request.step == Step::Reset || request.replies == 0 {
+            // Nothing may be on the way: a reset closes the connection, and how many replies there are
+            // is known only afterwards.
             if has_replies_due {
                 self.clients.hold(id, Hold::Replies);
                 return Intake::Blocked;
@@ -80,7 +100,7 @@ impl Mux {
             if request.step == Step::Reset {
                 return self.reset(id, request.one.key);
             }
-            // How many values there are would be known now, had an earlier request not run out of time.
+            // How many replies there are would be known now, had an earlier request not run out of time.
             self.fail_here(id, request.one.expect, ServerError::TimedOut);
             return Intake::Accepted;
         }
@@ -138,7 +158,7 @@ impl Mux {
                 first.push(request.to_vec());
             }
         }
-        session.note_step(request.step);
+        session.note_step(request.step, request.replies);
         if request.step == Step::Abort {
             first.push(discard.to_vec());
         }
@@ -154,11 +174,18 @@ impl Mux {
             return Intake::Accepted;
         }
         let one = &request.one;
-        let expect = request.expect();
-        let slot = self.clients.new_slot(&mut self.shared, id, 1, expect);
-        let pending = Pending::new(Waiter::Slot(slot), expect, one.class, now);
-        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| one.wire.write(out));
-        if expect.waits {
+        self.count_request(one.class, 1);
+        for number in 0..request.replies {
+            let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
+            let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
+            // The request's bytes belong to its first reply.
+            self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
+                if number == 0 {
+                    one.wire.write(out);
+                }
+            });
+        }
+        if protocol.waits(one.expect) {
             // What the client asks next is answered after that.
             self.clients.hold(id, Hold::Replies);
         }
@@ -238,6 +265,7 @@ impl Mux {
         let is_resp3 = self.clients[id].session.is_resp3();
         let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
         self.servers[conn].owner = Some(id);
+        self.shared.stats.dedicated_connections.add(1);
         self.clients[id].dedicated = Some(conn);
         Some(conn)
     }
@@ -307,6 +335,7 @@ impl Servers {
     fn release(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
+        shared.stats.dedicated_connections.sub(1);
         if self.all[conn.server.index()].is_leaving {
             self.close_idle(shared, id);
         } else {
@@ -344,11 +373,32 @@ impl Servers {
     ) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
+        shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
         for pending in &pending {
-            answers.complete(shared, pending, Outcome::Error, &b""[..]);
+            complete_with((shared, answers), pending, b"");
         }
         self.close_idle(shared, id);
+    }
+
+    /// The oldest request of a client's own connection got an error: then it has no other replies, however
+    /// many were expected.
+    #[cold]
+    pub(super) fn drop_further_replies(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        owner: ClientId,
+        now: Instant,
+    ) {
+        while let Some(further) = self.conns[id.index()].pending.front().copied() {
+            if further.bytes > 0 {
+                break;
+            }
+            self.settle(shared, id, &further, (Outcome::Error, 0), now);
+            answers.observe(owner, &further, b"");
+            complete_with((shared, answers), &further, b"");
+        }
     }
 
     /// Forgets a dedicated connection that has gone.

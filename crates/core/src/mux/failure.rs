@@ -127,11 +127,12 @@ impl Servers {
 
     fn expire_all(&mut self, (shared, answers): (&mut Shared, &mut impl Answers), now: Instant) {
         self.next_expiry = None;
+        let protocol = shared.options.protocol;
         for index in 0..self.conn_ids.len() {
             let id = self.conn_ids[index];
             self.expire((shared, answers), id, now);
             let conn = &self.conns[id.index()];
-            let next = conn.pending.get(conn.expired).filter(|next| !next.expect.waits);
+            let next = conn.pending.get(conn.expired).filter(|next| !protocol.waits(next.expect));
             let next = next.map(|next| deadline(shared, next));
             let late = conn.pending.front().filter(|_| conn.expired > 0);
             let failure =
@@ -147,11 +148,14 @@ impl Servers {
         id: ConnId,
         now: Instant,
     ) {
+        let protocol = shared.options.protocol;
         let before = self.conns[id.index()].expired;
         loop {
             let conn = &self.conns[id.index()];
             let oldest = conn.pending.get(conn.expired);
-            if oldest.is_none_or(|oldest| oldest.expect.waits || now < deadline(shared, oldest)) {
+            if oldest.is_none_or(|oldest| {
+                protocol.waits(oldest.expect) || now < deadline(shared, oldest)
+            }) {
                 break;
             }
             let conn = &mut self.conns[id.index()];
@@ -178,6 +182,18 @@ impl Servers {
     }
 }
 
+/// Completes a request with an error that no server sent. Out of the way of replies, which are completed
+/// in line.
+#[cold]
+#[inline(never)]
+pub(super) fn complete_with(
+    (shared, answers): (&mut Shared, &mut impl Answers),
+    pending: &Pending,
+    error: &[u8],
+) {
+    answers.complete(shared, pending, Outcome::Error, error);
+}
+
 /// Answers a request with an error of its server.
 fn fail(
     (shared, answers): (&mut Shared, &mut impl Answers),
@@ -191,7 +207,7 @@ fn fail(
     let mut line = mem::take(&mut shared.line);
     line.clear();
     shared.options.protocol.write_server_error(error, &mut line);
-    answers.complete(shared, pending, Outcome::Error, line.as_slice());
+    complete_with((shared, answers), pending, &line);
     shared.line = line;
 }
 

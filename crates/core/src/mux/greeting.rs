@@ -5,13 +5,13 @@
 //! never sent. The one rule: nothing of a client's request is written before.
 
 use super::conn::{ConnState, Pending};
-use super::failure::Blame;
+use super::failure::{Blame, complete_with};
 use super::id::ConnId;
 use super::server::{Answers, Servers};
 use super::{Mux, Options, Shared};
 use crate::error::ServerError;
 use crate::memcache::Needs;
-use crate::message::{Greeting, Outcome};
+use crate::message::Greeting;
 use crate::time::Instant;
 use crate::version::Version;
 use core::mem;
@@ -118,7 +118,7 @@ impl Servers {
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
             if let Some(error) = pending.needs.lacking(version) {
-                answers.complete(shared, &pending, Outcome::Error, error);
+                complete_with((shared, answers), &pending, error);
                 continue;
             }
             self.requeue(shared, id, pending, (request, repeated));

@@ -132,16 +132,18 @@ impl Join {
         let mut rest = many.keys;
         while !rest.is_empty() {
             let start = separator + many.keys.len() - rest.len();
-            let part = protocol.next_part(rest, many.step).ok_or(SplitError::BadKey)?;
-            rest = part.rest;
+            let (key, others) = protocol.next_key(rest, many.step).ok_or(SplitError::BadKey)?;
+            // Without a separator, what belongs to the key stands behind it.
+            let part_len = if separator > 0 { key.len() } else { rest.len() - others.len() };
+            rest = others;
             let index = self.keys.len();
             if index == keys_max {
                 return Err(SplitError::TooManyKeys);
             }
-            let end = start + part.bytes.len();
+            let end = start + part_len;
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let next_number = self.fragments.len();
-            let (conn, number) = fragment_of(part.key, next_number)?;
+            let (conn, number) = fragment_of(key, next_number)?;
             if number == next_number {
                 self.add_fragment(conn, index);
             } else {
@@ -390,7 +392,10 @@ impl Join {
 
     /// How many keys were asked for and how many had a value.
     pub(super) fn hits(&self) -> (usize, usize) {
-        (self.keys.len(), self.found)
+        let asked = self.keys.len();
+        // A sum over keys is how many of them there were (`EXISTS`, `DEL`).
+        let found = if self.merge == Merge::Sum { self.merged.sum() } else { self.found };
+        (asked, found.min(asked))
     }
 
     fn clear(&mut self) {

@@ -35,6 +35,8 @@ impl Reply for &[u8] {
         self
     }
 
+    /// In line, or each reply costs thirty instructions more.
+    #[inline(always)]
     fn append_to(self, out: &mut Vec<u8>, _: &mut Spares) {
         out.extend_from_slice(self);
     }
@@ -218,8 +220,9 @@ impl Clients {
 }
 
 impl Client {
-    /// Removes the answered request at the head of its queue.
-    #[inline]
+    /// Removes the answered request at the head of its queue. In line, or each costs ten instructions
+    /// more.
+    #[inline(always)]
     fn leave_queue(&mut self, slots: &mut Slots, head: SlotId) {
         let slot = slots.remove_head(&mut self.queue, head);
         self.requests -= 1;

@@ -6,7 +6,7 @@
 
 use super::backpressure::Hold;
 use super::conn::Pending;
-use super::id::{ClientId, ConnId, ServerId};
+use super::id::ClientId;
 use super::join::{Join, SplitError};
 use super::slots::State;
 use super::waiter::Waiter;
@@ -40,15 +40,7 @@ impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
         self.servers.return_due(&mut self.shared, now);
-        let is_for_servers = matches!(
-            request,
-            Request::One(_)
-                | Request::Group(_)
-                | Request::Many(_)
-                | Request::All(_)
-                | Request::Cursor(_)
-        );
-        if is_for_servers && self.clients[id].is_on_dedicated && self.must_switch(id, false) {
+        if self.clients.on_dedicated > 0 && self.must_leave_dedicated(id, request) {
             return Intake::Blocked;
         }
         let taken = match request {
@@ -147,7 +139,7 @@ impl Mux {
     #[inline]
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let conn = match self.servers.routes.plan(key) {
-            Plan::To(server) => self.lane(id, server),
+            Plan::To(server) => self.servers.lane(self.lane(id), server),
             Plan::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 return Intake::Accepted;
@@ -179,13 +171,13 @@ impl Mux {
     /// Splits, plans and queues a request with several keys.
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
         let mut join = self.clients.joins.begin(many.merge, self.shared.options.protocol);
-        let is_resp3 = self.clients[id].session.is_resp3();
+        let lane = self.lane(id);
         self.clients.next_request += 1;
         let request = self.clients.next_request;
         let keys_max = self.shared.options.limits.keys_max;
         let split = join.split(many, keys_max, |key, next_number| {
             let conn = match self.servers.routes.plan(key) {
-                Plan::To(server) => self.servers.lane(&self.shared, (id.index(), is_resp3), server),
+                Plan::To(server) => self.servers.lane(lane, server),
                 Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
             };
             let number = self.servers[conn].fragment_in(request, next_number);
@@ -239,9 +231,10 @@ impl Mux {
             let refusal = protocol.refusal(refusal);
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
+        let lane = self.lane(id);
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
-            let conn = self.lane(id, self.servers.routes.members()[index]);
+            let conn = self.servers.lane(lane, self.servers.routes.members()[index]);
             if self.must_wait(conn) {
                 self.clients.joins.reuse(join);
                 return self.wait_for(id, conn, all.expect, now);
@@ -265,7 +258,7 @@ impl Mux {
         let servers = self.servers.routes.members().len();
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
-        let conn = self.lane(id, self.servers.routes.members()[server]);
+        let conn = self.servers.lane(self.lane(id), self.servers.routes.members()[server]);
         if self.must_wait(conn) {
             return self.wait_for(id, conn, cursor.expect, now);
         }
@@ -302,11 +295,14 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// The connection over which a client asks a server.
+    /// Which of a server's connections a client uses: always the same one, so that what the client asks
+    /// of the server stays in order whatever `server_connections` is.
     #[inline(always)]
-    fn lane(&self, id: ClientId, server: ServerId) -> ConnId {
-        let is_resp3 = self.clients[id].session.is_resp3();
-        self.servers.lane(&self.shared, (id.index(), is_resp3), server)
+    fn lane(&self, id: ClientId) -> usize {
+        let lanes = self.shared.options.server_connections;
+        let lane = if lanes == 1 { 0 } else { id.index() % lanes };
+        let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();
+        if is_resp3 { lane + lanes } else { lane }
     }
 
     fn send_fragments(
@@ -340,7 +336,7 @@ impl Mux {
         self.shared.line = line;
     }
 
-    fn count_request(&self, class: Class, keys: usize) {
+    pub(super) fn count_request(&self, class: Class, keys: usize) {
         let stats = &self.shared.stats;
         let counter = match class {
             Class::Get => &stats.cmd_get,

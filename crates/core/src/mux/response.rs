@@ -6,7 +6,7 @@
 //! it, and other connections, even to the same server, go on.
 
 use super::conn::{ConnState, Pending};
-use super::failure::Blame;
+use super::failure::{Blame, complete_with};
 use super::id::ConnId;
 use super::join::values_len;
 use super::reply::Reply;
@@ -15,7 +15,7 @@ use super::waiter::Waiter;
 use super::{Event, Mux, Options, Shared};
 use crate::buffer::Buffer;
 use crate::error::ServerError;
-use crate::message::{Outcome, Response, Scan};
+use crate::message::{Outcome, Response};
 use crate::protocol::Refusal;
 use crate::spares::LARGE;
 use crate::time::Instant;
@@ -131,12 +131,9 @@ impl Servers {
         let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
         let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
-        let mut scan = conn.scan;
-        let parsed = self.parse_head(shared, (id, &mut scan), &pending, input.as_slice());
-        match parsed {
+        match self.parse_head(shared, id, &pending, input.as_slice()) {
             Response::Whole { len, outcome } => match input.split_large(len, &mut shared.spares) {
                 Ok((reply, rest)) => {
-                    self.conns[id.index()].scan = scan;
                     self.finish((shared, answers), id, &pending, (outcome, reply), now);
                     rest
                 }
@@ -149,16 +146,17 @@ impl Servers {
     /// What stands at the head of a connection's bytes, which answers `pending`.
     #[inline]
     fn parse_head(
-        &self,
+        &mut self,
         shared: &Shared,
-        (id, scan): (ConnId, &mut Scan),
+        id: ConnId,
         pending: &Pending,
         bytes: &[u8],
     ) -> Response {
-        let echo = &self.conns[id.index()].echo.as_slice()[..pending.echo_len()];
+        let conn = &mut self.conns[id.index()];
+        let echo = &conn.echo.as_slice()[..pending.echo_len()];
         let echo = echo.split_at(pending.echo.0.into());
         let Options { protocol, limits, .. } = &shared.options;
-        protocol.parse_reply(bytes, pending.expect, echo, scan, limits.item_size_max)
+        protocol.parse_reply(bytes, pending.expect, echo, &mut conn.scan, limits.item_size_max)
     }
 
     /// Takes the replies at the head of `bytes`. Says how many bytes they were, or all if the
@@ -173,7 +171,6 @@ impl Servers {
         let mut used = 0;
         let conn = &mut self.conns[id.index()];
         conn.need = 0;
-        let mut scan = mem::take(&mut conn.scan);
         loop {
             let conn = &mut self.conns[id.index()];
             let skipped = conn.skip.min(bytes.len() - used);
@@ -184,7 +181,7 @@ impl Servers {
             }
             let Some(pending) = conn.oldest_asked() else {
                 let rest = &bytes[used..];
-                match self.take_unasked((shared, answers), id, (&mut scan, rest), now) {
+                match self.take_unasked((shared, answers), id, rest, now) {
                     Some(len) => used += len,
                     None if self.conns[id.index()].state == ConnState::Open => break,
                     None => return bytes.len(),
@@ -200,7 +197,7 @@ impl Servers {
                 used += len;
             }
             let rest = &bytes[used..];
-            match self.parse_head(shared, (id, &mut scan), &pending, rest) {
+            match self.parse_head(shared, id, &pending, rest) {
                 Response::Whole { len, outcome } => {
                     if !answers.fits(shared, &pending, &rest[..len]) {
                         self.give_up((shared, answers), id, Blame::Server, now);
@@ -218,8 +215,7 @@ impl Servers {
                     self.drop_reply((shared, answers), id, &pending, (len, is_last, now));
                     used += len;
                     if !is_last {
-                        let conn = &mut self.conns[id.index()];
-                        (conn.need, conn.scan) = (rest.len() - len + 1, scan);
+                        self.conns[id.index()].need = rest.len() - len + 1;
                         break;
                     }
                 }
@@ -228,8 +224,7 @@ impl Servers {
                     used += len;
                 }
                 Response::Partial(need) => {
-                    let conn = &mut self.conns[id.index()];
-                    (conn.need, conn.scan) = (need, scan);
+                    self.conns[id.index()].need = need;
                     break;
                 }
                 Response::Value { .. } | Response::Mismatch => {
@@ -258,7 +253,8 @@ impl Servers {
             Waiter::Nobody if shared.options.protocol.has_values(pending.expect) => {}
             Waiter::Slot(_) | Waiter::Nobody => {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
-                self.finish((shared, answers), id, pending, (Outcome::Error, error), now);
+                self.settle(shared, id, pending, (Outcome::Error, error.len()), now);
+                complete_with((shared, answers), pending, error);
             }
         }
     }
@@ -270,18 +266,18 @@ impl Servers {
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
-        (scan, bytes): (&mut Scan, &[u8]),
+        bytes: &[u8],
         now: Instant,
     ) -> Option<usize> {
         let Options { protocol, limits, .. } = &shared.options;
         let conn = &mut self.conns[id.index()];
         let has_owner = conn.owner.is_some();
-        match protocol.parse_unasked(bytes, scan, limits.item_size_max, has_owner) {
+        match protocol.parse_unasked(bytes, &mut conn.scan, limits.item_size_max, has_owner) {
             Response::Unasked(len) => {
                 self.pass_on((shared, answers), id, &bytes[..len]);
                 return Some(len);
             }
-            Response::Partial(need) => (conn.need, conn.scan) = (need, *scan),
+            Response::Partial(need) => conn.need = need,
             _ => self.give_up((shared, answers), id, Blame::Nobody, now),
         }
         None
@@ -318,11 +314,10 @@ impl Servers {
             if let Some(oldest) = self.conns[id.index()].pending.front_mut() {
                 oldest.waiter = Waiter::Nobody;
             }
-            answers.complete(shared, pending, Outcome::Error, error);
+            complete_with((shared, answers), pending, error);
         }
         if is_last {
-            let nobody = Pending { waiter: Waiter::Nobody, ..*pending };
-            self.finish((shared, answers), id, &nobody, (Outcome::Error, &b""[..]), now);
+            self.settle(shared, id, pending, (Outcome::Error, 0), now);
         }
     }
 
@@ -336,9 +331,30 @@ impl Servers {
         (outcome, reply): (Outcome, impl Reply),
         now: Instant,
     ) {
+        self.settle(shared, id, pending, (outcome, reply.len()), now);
+        let owner = self.conns[id.index()].owner;
+        if let Some(owner) = owner {
+            answers.observe(owner, pending, reply.bytes());
+        }
+        answers.complete(shared, pending, outcome, reply);
+        if let Some(owner) = owner.filter(|_| outcome.is_error()) {
+            self.drop_further_replies((shared, answers), id, owner, now);
+        }
+    }
+
+    /// Takes the oldest request, which is answered, off its connection. In line as [`Servers::finish`].
+    #[inline(always)]
+    pub(super) fn settle(
+        &mut self,
+        shared: &mut Shared,
+        id: ConnId,
+        pending: &Pending,
+        (outcome, reply_bytes): (Outcome, usize),
+        now: Instant,
+    ) {
         let conn = &mut self.conns[id.index()];
         if pending.class.is_read() {
-            conn.learn(reply.len());
+            conn.learn(reply_bytes);
         }
         conn.pending.pop_front();
         conn.answered = now;
@@ -350,7 +366,7 @@ impl Servers {
         let server = &mut self.all[conn.server.index()];
         let stats = &server.stats;
         stats.responses.add(1);
-        stats.response_bytes.add(reply.len() as u64);
+        stats.response_bytes.add(reply_bytes as u64);
         if server.is_down {
             server.is_down = false;
             stats.more.is_down.set(0);
@@ -365,16 +381,11 @@ impl Servers {
             stats.more.server_time[pending.class.label()].record(took);
         }
         // A late answer is none that was forwarded.
-        if pending.waiter != Waiter::Nobody && outcome != Outcome::Loading {
-            server.health.note_success();
-        }
         if outcome == Outcome::Loading {
             self.note_loading(shared, id, now);
+        } else if pending.waiter != Waiter::Nobody {
+            server.health.note_success();
         }
-        if let Some(owner) = self.conns[id.index()].owner {
-            answers.observe(owner, pending, reply.bytes());
-        }
-        answers.complete(shared, pending, outcome, reply);
         if self.leaving > 0 {
             self.retire_if_idle(shared, id);
         }

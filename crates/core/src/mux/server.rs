@@ -277,18 +277,9 @@ impl Servers {
         }
     }
 
-    /// The connection to a server for who asks, given by a number: always the same one, so that what
-    /// somebody asks of the server stays in order whatever `server_connections` is.
+    /// One of a server's connections that clients share, by its number.
     #[inline(always)]
-    pub(super) fn lane(
-        &self,
-        shared: &Shared,
-        (asker, is_resp3): (usize, bool),
-        server: ServerId,
-    ) -> ConnId {
-        let lanes = shared.options.server_connections;
-        let lane = if lanes == 1 { 0 } else { asker % lanes };
-        let lane = if is_resp3 { lane + lanes } else { lane };
+    pub(super) fn lane(&self, lane: usize, server: ServerId) -> ConnId {
         self.conns[self.all[server.index()].first + lane].id
     }
 
@@ -430,7 +421,7 @@ mod tests {
         };
         let key = protocol.plain_key(&one).unwrap();
         let Plan::To(server) = servers.routes.plan(key) else { panic!("no server") };
-        let conn = servers.lane(shared, (0, false), server);
+        let conn = servers.lane(0, server);
         let ticket = Slots::default().insert(ClientId::new(0, 0), 1, State::Waiting);
         let pending = Pending::new(Waiter::Slot(ticket), one.expect, one.class, now);
         servers.send(shared, conn, pending, (key, b""), |out| one.wire.write(out));

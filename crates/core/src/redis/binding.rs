@@ -88,7 +88,7 @@ impl Binding {
     }
 
     /// A request was sent.
-    pub(super) fn note_step(&mut self, step: Step) {
+    pub(super) fn note_step(&mut self, step: Step, replies: u16) {
         match step {
             Step::Watch => self.is_watching = true,
             Step::Unwatch => self.is_watching = false,
@@ -101,36 +101,27 @@ impl Binding {
                     (Transaction::None, false, false);
                 self.kept = Vec::new();
             }
-            Step::Subscribe => self.awaited += 1,
+            Step::Subscribe => self.awaited += usize::from(replies),
             Step::Block | Step::Reset => {}
         }
     }
 
-    /// The reply to `SUBSCRIBE` or the like came: one value for each channel, with what it says and how
-    /// many subscriptions there are then.
-    pub(super) fn note_confirmations(&mut self, reply: &[u8], values: u16) {
+    /// A reply to `SUBSCRIBE` or the like came: what happened to one channel, and how many subscriptions
+    /// there are then.
+    pub(super) fn note_confirmation(&mut self, reply: &[u8]) {
         self.awaited = self.awaited.saturating_sub(1);
-        let mut rest = reply;
-        for _ in 0..values {
-            if !matches!(rest.first(), Some(b'*' | b'>')) {
-                return;
-            }
-            let mut elements = Elements::of(rest);
-            let kind = elements.next().and_then(frame::text).unwrap_or_default();
-            let _channel = elements.next();
-            let count = elements.next().map_or(0, super::merge::number);
-            let count = usize::try_from(count).unwrap_or(0);
-            match kind {
-                b"subscribe" | b"unsubscribe" => {
-                    self.channels = count.saturating_sub(self.patterns);
-                }
-                b"psubscribe" | b"punsubscribe" => {
-                    self.patterns = count.saturating_sub(self.channels);
-                }
-                b"ssubscribe" | b"sunsubscribe" => self.shard_channels = count,
-                _ => {}
-            }
-            rest = elements.rest();
+        if !matches!(reply.first(), Some(b'*' | b'>')) {
+            return;
+        }
+        let mut elements = Elements::of(reply);
+        let kind = elements.next().and_then(frame::text).unwrap_or_default();
+        let count = elements.nth(1).map_or(0, super::merge::number);
+        let count = usize::try_from(count).unwrap_or(0);
+        match kind {
+            b"subscribe" | b"unsubscribe" => self.channels = count.saturating_sub(self.patterns),
+            b"psubscribe" | b"punsubscribe" => self.patterns = count.saturating_sub(self.channels),
+            b"ssubscribe" | b"sunsubscribe" => self.shard_channels = count,
+            _ => {}
         }
     }
 }
@@ -142,18 +133,19 @@ mod tests {
     #[test]
     fn confirmations_tell_how_many_subscriptions_of_each_kind_there_are() {
         let mut binding = Binding::default();
-        binding.note_step(Step::Subscribe);
+        binding.note_step(Step::Subscribe, 2);
         assert!(binding.is_subscribed() && binding.is_changing());
-        let reply =
-            b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n";
-        binding.note_confirmations(reply, 2);
+        binding.note_confirmation(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+        assert!(binding.is_changing());
+        binding.note_confirmation(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n");
+        assert!(!binding.is_changing());
         assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (2, 0));
-        binding.note_confirmations(b">3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:3\r\n", 1);
+        binding.note_confirmation(b">3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:3\r\n");
         assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (2, 1));
-        binding.note_confirmations(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:2\r\n", 1);
-        binding.note_confirmations(b">3\r\n$12\r\npunsubscribe\r\n$1\r\n*\r\n:1\r\n", 1);
+        binding.note_confirmation(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:2\r\n");
+        binding.note_confirmation(b">3\r\n$12\r\npunsubscribe\r\n$1\r\n*\r\n:1\r\n");
         assert_eq!((binding.count("unsubscribe"), binding.count("punsubscribe")), (1, 0));
-        binding.note_confirmations(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n", 1);
+        binding.note_confirmation(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n");
         assert!(!binding.is_bound());
     }
 
@@ -167,7 +159,7 @@ mod tests {
             (Step::Queue, true),
             (Step::End, false),
         ] {
-            binding.note_step(step);
+            binding.note_step(step, 1);
             assert_eq!(binding.is_bound(), is_bound, "{step:?}");
         }
     }

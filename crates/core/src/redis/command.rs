@@ -48,6 +48,11 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     TABLE.iter()
 }
 
+/// All commands by subject: the name of each subject, and its commands.
+pub fn subjects() -> impl Iterator<Item = (&'static str, &'static [Command])> + Clone {
+    SUBJECT_NAMES.into_iter().zip(SUBJECTS)
+}
+
 /// One command, or one subcommand of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
@@ -214,6 +219,25 @@ const SUBJECTS: [&[Command]; 15] = [
     server::ROWS,
     cluster::ROWS,
     modules::ROWS,
+];
+
+/// The names of the subjects: what Redis calls a group where it has one.
+const SUBJECT_NAMES: [&str; SUBJECTS.len()] = [
+    "string",
+    "hash",
+    "list",
+    "set",
+    "sorted-set",
+    "stream",
+    "array",
+    "vector",
+    "generic",
+    "scripting",
+    "pubsub",
+    "connection",
+    "server",
+    "cluster",
+    "module",
 ];
 
 /// All commands, one after the other.

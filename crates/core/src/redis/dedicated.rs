@@ -8,7 +8,7 @@ use super::command::{Action, Command, Dedicated, Keys, Local, Permission};
 use super::request::{Interpreter, Words, refused};
 use super::response::Form;
 use super::{PLACEHOLDER, write_bulk, write_header, write_integer};
-use crate::message::{Dedicate, Request, Step};
+use crate::message::{Class, Dedicate, Request, Step};
 use crate::redis::KeyList;
 use alloc::vec::Vec;
 
@@ -45,7 +45,7 @@ impl<'a> Interpreter<'a, '_> {
         if binding.is_changing() && depends {
             // Which subscriptions are left is known when the replies are here.
             let mut later = self.dedicate_to(command, words, Step::Block, None);
-            later.one.expect.values = 0;
+            later.replies = 0;
             return Some(Request::Dedicated(later));
         }
         if binding.is_bound() && command.action == Action::Local(Local::Reset) {
@@ -143,7 +143,7 @@ impl<'a> Interpreter<'a, '_> {
                     return self.dedicate(command, words, step);
                 }
                 // No server knows of it.
-                binding.note_step(Step::End);
+                binding.note_step(Step::End, 1);
                 if is_aborted {
                     return refused(super::ABORTED);
                 }
@@ -168,23 +168,24 @@ impl<'a> Interpreter<'a, '_> {
         alone: Option<&'a [u8]>,
     ) -> Request<'a> {
         let channels = words.arguments.len();
-        let Some(values) = u16::try_from(channels).ok().filter(|_| channels <= CHANNELS_MAX) else {
+        let Some(replies) = u16::try_from(channels).ok().filter(|_| channels <= CHANNELS_MAX)
+        else {
             return refused(b"-ERR too many channels in one request\r\n");
         };
-        self.confirmed(command, words, alone, values)
+        self.confirmed(command, words, alone, replies)
     }
 
-    /// A request whose reply has a value for each channel.
+    /// A request that has a reply for each channel.
     fn confirmed(
         self,
         command: &Command,
         words: Words<'a>,
         alone: Option<&'a [u8]>,
-        values: u16,
+        replies: u16,
     ) -> Request<'a> {
         let mut request = self.dedicate_to(command, words, Step::Subscribe, alone);
         request.one.expect = Form::Confirmations.expect();
-        request.one.expect.values = values;
+        request.replies = replies;
         Request::Dedicated(request)
     }
 
@@ -214,16 +215,16 @@ impl<'a> Interpreter<'a, '_> {
             words.arguments.for_each(|channel| confirm(Some(channel)));
             return Request::Answer(answer);
         }
-        let values = match channels {
+        let replies = match channels {
             0 if binding.is_changing() => 0,
             0 => binding.count(command.name).max(1),
             channels => channels,
         };
-        match u16::try_from(values) {
-            Ok(values) => {
+        match u16::try_from(replies) {
+            Ok(replies) => {
                 // The client's channels are where the client is bound to, wherever their names lead.
                 let command = Command { keys: Keys::None, ..*command };
-                self.confirmed(&command, words, None, values)
+                self.confirmed(&command, words, None, replies)
             }
             Err(_) => refused(b"-ERR too many channels in one request\r\n"),
         }
@@ -258,6 +259,10 @@ impl<'a> Interpreter<'a, '_> {
         if step == Step::Block {
             one.expect = Form::Blocking.expect();
         }
-        Dedicate { one, others, has_key: first.is_some(), alone, step }
+        if step == Step::Queue {
+            // The reply says only that the server has queued it.
+            one.class = Class::Other;
+        }
+        Dedicate { one, others, has_key: first.is_some(), alone, step, replies: 1 }
     }
 }

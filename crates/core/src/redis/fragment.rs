@@ -2,18 +2,16 @@
 
 use super::arguments::split_first;
 use super::{write_bulk, write_header, write_number};
-use crate::message::KeyPart;
 use alloc::vec::Vec;
 
-/// The first part of the arguments `keys`: a key, and what belongs to it, `step` arguments together.
-#[inline]
-pub fn next_part(keys: &[u8], step: usize) -> Option<KeyPart<'_>> {
+/// The first key of the arguments `keys`, and what follows the `step` arguments that are its part.
+#[inline(never)]
+pub fn next_key(keys: &[u8], step: usize) -> Option<(&[u8], &[u8])> {
     let (_, key, mut rest) = split_first(keys)?;
     for _ in 1..step {
         (_, _, rest) = split_first(rest)?;
     }
-    let (bytes, rest) = keys.split_at(keys.len() - rest.len());
-    Some(KeyPart { key, bytes, rest })
+    Some((key, rest))
 }
 
 /// Appends a request for some parts of a larger one. `name` is its first argument, with its header.
@@ -44,12 +42,11 @@ mod tests {
     #[test]
     fn a_fragment_has_the_name_and_its_parts() {
         let arguments = b"$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n";
-        let first = next_part(arguments, 2).unwrap();
-        assert_eq!((first.key, first.bytes), (&b"a"[..], &arguments[..14]));
-        let second = next_part(first.rest, 2).unwrap();
-        assert_eq!((second.key, second.rest), (&b"b"[..], &b""[..]));
+        let (first, others) = arguments.split_at(14);
+        assert_eq!(next_key(arguments, 2), Some((&b"a"[..], others)));
+        assert_eq!(next_key(others, 2), Some((&b"b"[..], &b""[..])));
         let mut out = Vec::new();
-        let parts = [second.bytes, first.bytes];
+        let parts = [others, first];
         write_fragment(b"$4\r\nMSET\r\n", 2, parts.into_iter(), &mut out);
         let expected = b"*5\r\n$4\r\nMSET\r\n$1\r\nb\r\n$1\r\n2\r\n$1\r\na\r\n$1\r\n1\r\n";
         assert_eq!(out, expected);

@@ -22,7 +22,7 @@ pub struct KeyList<'a> {
 
 impl<'a> KeyList<'a> {
     /// The keys of a request, of which `arguments` are all but the name. None if they can't be found.
-    pub(super) fn find(keys: Keys, arguments: Arguments<'a>) -> Option<Self> {
+    pub fn find(keys: Keys, arguments: Arguments<'a>) -> Option<Self> {
         match keys {
             Keys::None => Some(Self::default()),
             Keys::Range { first, last, step } => Self::range(arguments, first, last, step),

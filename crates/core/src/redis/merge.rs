@@ -88,6 +88,11 @@ impl Merged {
         }
     }
 
+    /// The sum of the integers so far; a negative one is 0.
+    pub fn sum(&self) -> usize {
+        usize::try_from(self.sum).unwrap_or(0)
+    }
+
     /// Bytes held.
     pub fn held(&self) -> usize {
         self.bytes.len() + self.least.len() * size_of::<i64>()
@@ -133,13 +138,6 @@ impl<'a> Elements<'a> {
         let text = reply.get(1..end.saturating_sub(2)).unwrap_or_default();
         let left = integer(text).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         Self { rest: &reply[end..], left }
-    }
-}
-
-impl<'a> Elements<'a> {
-    /// The bytes behind the elements that were taken.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
     }
 }
 

@@ -168,7 +168,7 @@ impl<'a> Interpreter<'a, '_> {
         let mut arguments = Arguments::of(self.request);
         let all = arguments.len();
         let Some((head, name)) = arguments.next_with_header() else { return Request::Answer(b"") };
-        let words = Words { head, arguments, after: arguments };
+        let words = Words { container: "", head, arguments, after: arguments };
         let Some(command) = command::find(name) else {
             return self.unknown(name, words, answer);
         };
@@ -188,7 +188,8 @@ impl<'a> Interpreter<'a, '_> {
                 self.refuse(answer)
             }
             Some(subcommand) => {
-                self.command(subcommand, Words { after: arguments, ..words }, answer)
+                let words = Words { container: command.name, after: arguments, ..words };
+                self.command(subcommand, words, answer)
             }
         }
     }
@@ -285,11 +286,11 @@ impl<'a> Interpreter<'a, '_> {
             }
             Action::MayBlock => self.keyed(command, words),
             Action::OneServer(reason) => {
-                why(command.name, reason, answer);
+                why((words.container, command.name), reason, answer);
                 self.group(command, words, Some(answer))
             }
             Action::Refused(reason) => {
-                why(command.name, reason, answer);
+                why((words.container, command.name), reason, answer);
                 self.refuse(answer)
             }
         }
@@ -360,7 +361,11 @@ impl<'a> Interpreter<'a, '_> {
         }
         if count == step {
             let key = words.arguments.clone().next().unwrap_or_default();
-            return Request::One(self.one(command, key));
+            let mut one = self.one(command, key);
+            if merge == Merge::Sum {
+                one.expect = Form::of(merge).expect();
+            }
+            return Request::One(one);
         }
         Request::Many(Many {
             head: Head { text: words.head, numbers: Numbers::NONE },
@@ -395,6 +400,8 @@ impl<'a> Interpreter<'a, '_> {
 /// The arguments of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Words<'a> {
+    /// The name of the command that this is a subcommand of; empty if it is none.
+    container: &'static str,
     /// The name, with its header.
     head: &'a [u8],
     /// All behind the name.
@@ -453,11 +460,15 @@ fn unknown_subcommand(command: &Command, sub: &[u8], answer: &mut Vec<u8>) {
 }
 
 /// Writes why a command is refused.
-fn why(name: &str, reason: &str, answer: &mut Vec<u8>) {
+fn why((container, name): (&str, &str), reason: &str, answer: &mut Vec<u8>) {
     answer.extend_from_slice(b"-ERR ");
     // Clients know these words of Redis.
     if reason != command::CLUSTER_DISABLED {
         answer.push(b'\'');
+        answer.extend_from_slice(container.as_bytes());
+        if !container.is_empty() {
+            answer.push(b'|');
+        }
         answer.extend_from_slice(name.as_bytes());
         answer.extend_from_slice(b"' ");
     }

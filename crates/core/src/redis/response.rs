@@ -13,9 +13,9 @@ pub(super) enum Form {
     Read,
     /// Any: something was changed, unless it is null.
     Write,
-    /// Any: something was deleted, unless it is zero.
+    /// Any: a key was found and changed, unless it is zero or null.
     Delete,
-    /// An integer.
+    /// An integer: how many of the keys were found.
     Integer,
     /// An array.
     Array,
@@ -46,7 +46,7 @@ impl Form {
     pub(super) fn of_class(class: Class) -> Self {
         match class {
             Class::Get | Class::GetAndTouch => Self::Read,
-            Class::Delete => Self::Delete,
+            Class::Delete | Class::Touch => Self::Delete,
             _ => Self::Write,
         }
     }
@@ -65,12 +65,7 @@ impl Form {
 
     /// As the multiplexer keeps it.
     pub(super) const fn expect(self) -> Expect {
-        Expect {
-            kind: self as u8,
-            hidden: Outcomes::NONE,
-            waits: matches!(self, Self::Blocking),
-            values: 1,
-        }
+        Expect { kind: self as u8, hidden: Outcomes::NONE }
     }
 
     pub(super) fn from(expect: Expect) -> Self {
@@ -89,6 +84,11 @@ impl Form {
     }
 }
 
+/// Whether the server may wait before it replies, so that there is no timeout.
+pub fn waits(expect: Expect) -> bool {
+    Form::from(expect) == Form::Blocking
+}
+
 /// Parses the reply at the start of a server's bytes.
 pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usize) -> Response {
     let form = Form::from(expect);
@@ -101,8 +101,8 @@ pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usi
         if !form.fits(input[0]) {
             return Response::Mismatch;
         }
-        scan.left = if input[0] == b'-' { 1 } else { expect.values.into() };
-    } else if is_new {
+    }
+    if is_new {
         scan.left = 1;
     }
     // Confirmations and messages repeat what clients have sent, so their limit is a multiple of it: a
@@ -180,7 +180,9 @@ fn outcome(form: Form, reply: &[u8]) -> Outcome {
         (b'-' | b'!', _) => Outcome::Error,
         (_, Form::Read) if is_null(reply) => Outcome::Miss,
         (_, Form::Read) => Outcome::Hit,
-        (b':', Form::Delete) if reply == b":0\r\n" => Outcome::NotFound,
+        (_, Form::Delete) if reply == b":0\r\n" || is_null(reply) => Outcome::NotFound,
+        (_, Form::Integer) if reply == b":0\r\n" => Outcome::Miss,
+        (_, Form::Integer) => Outcome::Hit,
         _ if is_null(reply) => Outcome::NotStored,
         _ => Outcome::Success,
     }

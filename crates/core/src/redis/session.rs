@@ -45,6 +45,9 @@ pub(super) enum Answered {
 /// The version of Redis that the proxy names to clients: its commands and errors are of this one.
 pub const VERSION: &[u8] = b"7.2.0";
 
+/// The user of clients and of the proxy if the pool names none.
+const DEFAULT_USER: &[u8] = b"default";
+
 /// A name or the like is not longer, as clients may make the proxy keep it.
 const NAME_MAX: usize = 512;
 
@@ -61,6 +64,31 @@ impl Session {
             library: Vec::new(),
             library_version: Vec::new(),
         }
+    }
+
+    /// The number that no other client of this worker has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What the client calls itself (`CLIENT SETNAME`); empty if it has not said.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The client library and its version (`CLIENT SETINFO`); each empty if the client has not said.
+    pub fn library(&self) -> (&[u8], &[u8]) {
+        (&self.library, &self.library_version)
+    }
+
+    /// The user that all clients of the pool are.
+    pub fn user(&self) -> &[u8] {
+        self.settings.user.as_deref().unwrap_or(DEFAULT_USER)
+    }
+
+    /// The database of the pool.
+    pub fn db(&self) -> u32 {
+        self.settings.db
     }
 
     /// Whether the client gets RESP3.
@@ -104,14 +132,14 @@ impl Session {
     }
 
     /// Notes that a request was sent over a connection of the client's own.
-    pub fn note_step(&mut self, step: Step) {
-        self.binding.note_step(step);
+    pub fn note_step(&mut self, step: Step, replies: u16) {
+        self.binding.note_step(step, replies);
     }
 
     /// Sees a reply on that connection.
     pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
         if Form::from(expect) == Form::Confirmations {
-            self.binding.note_confirmations(reply, expect.values);
+            self.binding.note_confirmation(reply);
         }
     }
 
@@ -223,8 +251,7 @@ impl Session {
 
     /// Whether a client may come in with these words. A pool has one user.
     fn is_known(&self, user: Option<&[u8]>, password: &[u8]) -> bool {
-        let expected = self.settings.user.as_deref().unwrap_or(b"default");
-        let is_user = user.is_none_or(|user| user == expected);
+        let is_user = user.is_none_or(|user| user == self.user());
         match &self.settings.password {
             Some(secret) => is_user && is_same_secret(secret, password),
             None => is_user,

@@ -83,7 +83,7 @@ const POOL: &[Family<PoolStats>] = &[
     ),
     counters(
         "commands_total",
-        "Requests by class; get and touch count keys.",
+        "Requests by class; a request that can be split counts keys.",
         "class",
         &[
             ("get", |pool| pool.cmd_get.read()),
@@ -154,7 +154,13 @@ const POOL: &[Family<PoolStats>] = &[
             ("client_buffer_max", |pool| pool.limit_client_paused.read()),
             ("server_requests_max", |pool| pool.limit_server_queue.read()),
             ("memory_max", |pool| pool.limit_memory.read()),
+            ("dedicated_connections_max", |pool| pool.limit_dedicated.read()),
         ],
+    ),
+    gauge(
+        "dedicated_connections",
+        "Server connections that one client of a Redis pool alone uses now.",
+        |pool| pool.dedicated_connections.read(),
     ),
     counter(
         "desync_total",

@@ -6,12 +6,13 @@
 use super::{Admin, PATHS};
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
+use crate::figures;
 use crate::route;
 use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::memcache;
 use nuthatch_core::ring::Ring;
-use nuthatch_core::stats::{Counter, ServerStats};
+use nuthatch_core::stats::ServerStats;
 use nuthatch_core::version::Version;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
@@ -60,20 +61,12 @@ pub(super) fn servers(admin: &Admin) -> Value {
 }
 
 /// One server, with its figures in each worker.
-fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<ServerStats>]) -> Value {
-    let sum = |counter: fn(&ServerStats) -> &Counter| -> u64 {
-        figures.iter().map(|stats| counter(stats).read()).sum()
-    };
-    let ejected = sum(|stats| &stats.more.is_ejected);
-    let state = match () {
-        () if ejected > 0 => "ejected",
-        () if sum(|stats| &stats.more.is_down) > 0 => "down",
-        () if sum(|stats| &stats.responses) > 0 => "up",
-        () => "unused",
-    };
+fn server(shared: &SharedPool, ring: &Ring, number: usize, stats: &[&Arc<ServerStats>]) -> Value {
+    let workers = stats.iter().map(|stats| &***stats);
+    let sum = |counter| figures::of_server(workers.clone(), counter);
     let errors = ServerError::OF_SERVERS.into_iter().map(|error| {
         let count = |stats: &&Arc<ServerStats>| stats.more.errors[error as usize].read();
-        (error.name().to_owned(), json!(figures.iter().map(count).sum::<u64>()))
+        (error.name().to_owned(), json!(stats.iter().map(count).sum::<u64>()))
     });
     let (server, addresses) = (&shared.pool.servers[number], &shared.addresses[number]);
     json!({
@@ -81,12 +74,12 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, figures: &[&Arc<Serve
         "address": server.address.to_string(),
         "connected_to": addresses.connected_to(),
         "tried": addresses.tried(),
-        "versions": versions(figures),
+        "versions": versions(stats),
         "weight": server.weight,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),
-        "state": state,
-        "ejected_in_workers": ejected,
+        "state": figures::state(&workers),
+        "ejected_in_workers": sum(|stats| &stats.more.is_ejected),
         "ejections": sum(|stats| &stats.more.ejections),
         "connections": sum(|stats| &stats.server_connections),
         "requests": sum(|stats| &stats.requests),
@@ -112,14 +105,15 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
         text.map(decoded).transpose()
     };
     let key = value("key")?.ok_or("the key is missing: request /route?key=KEY")?;
-    if memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
+    let name = value("pool")?.map(|name| String::from_utf8_lossy(&name).into_owned());
+    let index = choose(admin, name.as_deref())?;
+    let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
+    // Any bytes are a key of a Redis pool.
+    if !pool.redis && memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
         let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
                      return or space";
         return Err(wrong.into());
     }
-    let name = value("pool")?.map(|name| String::from_utf8_lossy(&name).into_owned());
-    let index = choose(admin, name.as_deref())?;
-    let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
     Ok(route::explain(pool, ring, &key))
 }
 

@@ -9,8 +9,8 @@ use nuthatch_node::Figures;
 use super::*;
 
 /// A node and what stands before it: every `from` in what it says becomes a `to`.
-fn liar(from: u8, to: u8) -> SocketAddr {
-    let node = Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap();
+fn liar(protocol: Protocol, from: u8, to: u8) -> SocketAddr {
+    let node = Node::start(protocol, "127.0.0.1:0", NODE_MEMORY).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -38,36 +38,45 @@ fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(u8) -> u8) {
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn wrong(nodes: &[SocketAddr]) -> Vec<String> {
-    let stage = Stage::open(Protocol::Memcache, nodes).unwrap();
-    let outcome = load::run(Protocol::Memcache, stage.address());
+fn wrong(protocol: Protocol, nodes: &[SocketAddr]) -> Vec<String> {
+    let stage = Stage::open(protocol, nodes).unwrap();
+    let outcome = load::run(protocol, stage.address());
     stage.close().unwrap();
     outcome.wrong
 }
 
+const PROTOCOLS: [Protocol; 2] = [Protocol::Memcache, Protocol::Redis];
+
 #[test]
 fn honest_nodes_have_no_wrong_answer() {
-    let nodes =
-        [(); NODES].map(|()| Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap());
-    assert_eq!(wrong(&nodes.each_ref().map(Node::address)), Vec::<String>::new());
+    for protocol in PROTOCOLS {
+        let start = |()| Node::start(protocol, "127.0.0.1:0", NODE_MEMORY).unwrap();
+        let nodes = [(); NODES].map(start);
+        let wrong = wrong(protocol, &nodes.each_ref().map(Node::address));
+        assert_eq!(wrong, Vec::<String>::new(), "{protocol:?}");
+    }
 }
 
 #[test]
 fn a_node_that_lies_is_found_out() {
-    let honest = [(); 2]
-        .map(|()| Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap().address());
-    // Every header and every length is right.
-    let wrong = wrong(&[honest[0], liar(b'~', b'!'), honest[1]]);
-    assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
-    for text in wrong {
-        assert!(text.starts_with("\"get ") && text.contains('!'), "{text}");
+    for protocol in PROTOCOLS {
+        let start = |()| Node::start(protocol, "127.0.0.1:0", NODE_MEMORY).unwrap().address();
+        let honest = [(); 2].map(start);
+        // Every header and every length is right.
+        let liar = liar(protocol, b'~', b'!');
+        let wrong = wrong(protocol, &[honest[0], liar, honest[1]]);
+        assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
+        let request = if protocol == Protocol::Redis { "GET" } else { "\"get " };
+        for text in wrong {
+            assert!(text.contains(request) && text.contains('!'), "{text}");
+        }
     }
 }
 
 #[test]
 fn a_node_that_is_not_there_is_a_wrong_answer() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let wrong = wrong(&[address]);
+    let wrong = wrong(Protocol::Memcache, &[address]);
     assert_eq!(wrong.len(), load::CLIENTS, "{wrong:#?}");
     assert!(wrong[0].contains("\"SERVER_ERROR Connection refused\\r\\n\""), "{}", wrong[0]);
 }
@@ -89,16 +98,6 @@ fn a_load_finds_out_who_does_not_speak_redis() {
 }
 
 #[test]
-fn the_configuration_of_redis_nodes_has_their_protocol_and_names() {
-    let text = configuration(Protocol::Redis, 6379, &[SocketAddr::from(([127, 0, 0, 1], 40_001))]);
-    assert_eq!(
-        text,
-        "demo:\n  listen: 127.0.0.1:6379\n  redis: true\n  hash: fnv1a_64\n  \
-         distribution: ketama\n  timeout: 3000\n  servers:\n    - 127.0.0.1:40001:1 redis-0\n"
-    );
-}
-
-#[test]
 fn a_key_that_a_node_should_have_and_has_not_is_wrong() {
     let node = Node::start(Protocol::Memcache, "127.0.0.1:0", NODE_MEMORY).unwrap();
     let stage = Stage::open(Protocol::Memcache, &[node.address()]).unwrap();
@@ -110,9 +109,12 @@ fn a_key_that_a_node_should_have_and_has_not_is_wrong() {
 
 #[test]
 fn the_configuration_is_one_without_traps() {
-    let text =
-        configuration(Protocol::Memcache, 11211, &[SocketAddr::from(([127, 0, 0, 1], 40_001))]);
-    let config = Config::parse(Path::new("demo.yml"), text.as_bytes()).unwrap();
-    assert_eq!(crate::config::lint::warnings(&config).len() + config.notes.len(), 0);
-    assert_eq!(config.pools[0].servers[0].name, "memcached-cluster-0");
+    let nodes = [SocketAddr::from(([127, 0, 0, 1], 40_001))];
+    for (protocol, name) in PROTOCOLS.into_iter().zip(["memcached-cluster-0", "redis-0"]) {
+        let text = configuration(protocol, 11211, &nodes);
+        let config = Config::parse(Path::new("demo.yml"), text.as_bytes()).unwrap();
+        assert_eq!(crate::config::lint::warnings(&config).len() + config.notes.len(), 0);
+        assert_eq!(config.pools[0].servers[0].name, name);
+        assert_eq!(config.pools[0].redis, protocol == Protocol::Redis);
+    }
 }

@@ -6,14 +6,14 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nuthatch_node::{Node, Protocol};
 
-use super::{Server, free_address};
+use super::{Running, Server, Signal, demo, free_address, rows};
 
 /// A connection to either.
 struct Client(TcpStream);
@@ -739,4 +739,43 @@ fn any_sequence_of_commands_leaves_a_node_where_it_leaves_redis() {
             );
         }
     }
+}
+
+#[test]
+fn a_demo_of_redis_once_shows_a_table_and_that_every_answer_was_right() {
+    // Where it would listen is taken, by us or by somebody else.
+    let _taken = TcpListener::bind("127.0.0.1:6379");
+    let output = demo(&["--once", "--redis"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.starts_with("Nuthatch: a proxy that makes three Redis servers look"), "{text}");
+    assert!(text.contains("\nPort 6379 is in use, so the proxy listens on port 6"), "{text}");
+    assert!(text.contains("\n    redis: true\n"), "{text}");
+    assert!(text.contains("\n24,400 requests in "), "{text}");
+    assert!(text.ends_with("\nEvery reply was correct.\n"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert_eq!(
+        rows(&text, "  redis-"),
+        [
+            "redis-0 3,751 3,751 9,243 37.5 %",
+            "redis-1 2,913 2,913 7,231 29.1 %",
+            "redis-2 3,336 3,336 8,228 33.4 %",
+        ]
+    );
+}
+
+#[test]
+fn a_demo_of_redis_can_be_tried_until_ctrl_c() {
+    let mut running = Running(demo(&["--redis"]).spawn().unwrap());
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut line = |begin: &str| lines.find(|line| line.trim().starts_with(begin)).unwrap();
+    let nc = line("printf 'SET greeting");
+    let requests = nc.split('\'').nth(1).unwrap().replace("\\r\\n", "\r\n");
+    let port: u16 = nc.rsplit(' ').next().unwrap().parse().unwrap();
+    line("Press Ctrl-C to stop the demo.");
+
+    let client = Client::to(SocketAddr::from(([127, 0, 0, 1], port)));
+    let reply = client.ask_and_close(format!("{requests}QUIT\r\n").as_bytes());
+    assert_eq!(reply, "+OK\r\n$5\r\nhello\r\n+OK\r\n");
+    assert_eq!(running.end(Signal::INT), Some(0));
 }

@@ -156,27 +156,41 @@ pub(crate) fn python() -> &'static Path {
             clients_dir().join("requirements.txt"),
             repository().join("examples/python/requirements.txt"),
         ];
-        // Named after what is in it, so that other requirements make another one.
-        let mut hasher = DefaultHasher::new();
-        wanted.each_ref().map(|file| fs::read(file).unwrap()).hash(&mut hasher);
-        let name = format!("clients.{:016x}", hasher.finish());
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let ready = target.join(&name);
-        if !ready.join("bin/python").exists() {
-            let making = target.join(format!("{name}.{}", process::id()));
-            must(Command::new("python3").args(["-m", "venv"]).arg(&making));
-            must(
-                Command::new(making.join("bin/python"))
-                    .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                    .args(wanted.iter().flat_map(|file| [Path::new("-r"), file])),
-            );
-            // Another test program may have been faster: then its environment serves as well.
-            if fs::rename(&making, &ready).is_err() {
-                fs::remove_dir_all(&making).unwrap();
-            }
-        }
-        ready.join("bin/python")
+        environment("clients", &wanted, &[], |_| {}).join("bin/python")
     })
+}
+
+/// The home of a virtual environment with the packages of these files. When it is made, `furnish` adds what
+/// the `others` say.
+pub(crate) fn environment(
+    kind: &str,
+    wanted: &[PathBuf],
+    others: &[PathBuf],
+    furnish: impl FnOnce(&Path),
+) -> PathBuf {
+    // Named after what is in it, so that other requirements make another one.
+    let mut hasher = DefaultHasher::new();
+    for file in wanted.iter().chain(others) {
+        fs::read(file).unwrap().hash(&mut hasher);
+    }
+    let name = format!("{kind}.{:016x}", hasher.finish());
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let ready = target.join(&name);
+    if !ready.join("bin/python").exists() {
+        let making = target.join(format!("{name}.{}", process::id()));
+        must(Command::new("python3").args(["-m", "venv"]).arg(&making));
+        must(
+            Command::new(making.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(wanted.iter().flat_map(|file| [Path::new("-r"), file])),
+        );
+        furnish(&making);
+        // Another test program may have been faster: then its environment serves as well.
+        if fs::rename(&making, &ready).is_err() {
+            fs::remove_dir_all(&making).unwrap();
+        }
+    }
+    ready
 }
 
 fn clients_dir() -> PathBuf {
@@ -187,7 +201,7 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn must(command: &mut Command) {
+pub(crate) fn must(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: run \"make deps\"\n{text}");

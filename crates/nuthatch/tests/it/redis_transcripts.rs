@@ -18,13 +18,24 @@ const PASSWORD: &str = "secret";
 #[test]
 #[ignore = "needs redis-server: run make it"]
 fn every_answer_is_that_of_redis_or_a_difference_with_a_reason() {
-    replay_all(Program::UnderTest, "direct", DIFFERENCES);
+    let (mut open, mut locked) = cases("direct");
+    let (of_locked, of_open) = DIFFERENCES.lines().partition::<Vec<_>, _>(|line| {
+        parse(line).next().is_some_and(|(id, _)| locked.contains_key(&id))
+    });
+    differ(&mut open, &of_open.join("\n"));
+    differ(&mut locked, &of_locked.join("\n"));
+    replay(&open, || Servers::through(Program::UnderTest, None));
+    replay(&locked, || Servers::through(Program::UnderTest, Some(PASSWORD)));
 }
 
 #[test]
 #[ignore = "needs redis-server and nutcracker: run make it"]
 fn nutcracker_still_answers_as_recorded() {
-    replay_all(Program::Nutcracker, "nutcracker", "");
+    let (mut open, locked) = cases("nutcracker");
+    // It costs nutcracker its connection to the server, and the next case its answer.
+    assert!(open.remove("count-2e32").is_some());
+    replay(&open, || Servers::through(Program::Nutcracker, None));
+    replay(&locked, || Servers::through(Program::Nutcracker, Some(PASSWORD)));
 }
 
 #[test]
@@ -33,17 +44,6 @@ fn redis_still_answers_as_recorded() {
     let (open, locked) = cases("direct");
     replay(&open, || Servers::one(None));
     replay(&locked, || Servers::one(Some(PASSWORD)));
-}
-
-fn replay_all(program: Program, whose: &str, differences: &str) {
-    let (mut open, mut locked) = cases(whose);
-    let (of_locked, of_open) = differences.lines().partition::<Vec<_>, _>(|line| {
-        parse(line).next().is_some_and(|(id, _)| locked.contains_key(&id))
-    });
-    differ(&mut open, &of_open.join("\n"));
-    differ(&mut locked, &of_locked.join("\n"));
-    replay(&open, || Servers::through(program, None));
-    replay(&locked, || Servers::through(program, Some(PASSWORD)));
 }
 
 /// The cases without and with a password.

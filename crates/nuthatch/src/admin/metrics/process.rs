@@ -24,7 +24,7 @@ pub(super) fn write(text: &mut Text) {
     let open = fs::read_dir("/proc/self/fd").ok().map(Iterator::count);
     write_one(text, "process_open_fds", Kind::Gauge, "Open file descriptors.", open);
     let name = "process_resident_memory_bytes";
-    write_one(text, name, Kind::Gauge, "Resident memory, in bytes.", resident_bytes());
+    write_one(text, name, Kind::Gauge, "Resident memory, in bytes.", usage::resident_bytes());
     let name = "process_start_time_seconds";
     write_one(
         text,
@@ -40,13 +40,6 @@ fn write_one(text: &mut Text, name: &str, kind: Kind, help: &str, value: Option<
         text.head(name, kind, help);
         text.sample(name, &[], value);
     }
-}
-
-/// proc(5), `/proc/pid/statm`: the second figure, in pages.
-fn resident_bytes() -> Option<u64> {
-    let pages = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// proc(5): when the system started, and how long after that the process did.

@@ -33,6 +33,14 @@ impl Protocol {
         }
     }
 
+    /// How clients greet that have connections to servers in common.
+    pub(super) fn greetings(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Memcache => &[b""],
+            Self::Redis => &[b"", b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"],
+        }
+    }
+
     /// A request for the values of keys.
     pub(super) fn get(self, keys: &[String]) -> Vec<u8> {
         match self {

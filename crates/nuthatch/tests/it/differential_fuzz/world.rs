@@ -119,12 +119,16 @@ impl World {
         let flags: Vec<_> = flags.iter().map(String::as_str).collect();
         let proxy = Proxy::start_with(Program::UnderTest, &config, &[port, admin], &flags);
         let world = Self { shape, ours: Ours::Proxy { proxy, admin, _servers: servers }, plain };
-        world.connect_all((workers * server_connections * 3) as u64);
+        let mut connections = 0;
+        for greeting in shape.protocol.greetings() {
+            connections += (workers * server_connections * 3) as u64;
+            world.connect_all(connections, greeting);
+        }
         world
     }
 
     /// Makes the proxy open all its connections: a worker opens one when a client first needs it.
-    fn connect_all(&self, connections: u64) {
+    fn connect_all(&self, connections: u64, greeting: &[u8]) {
         let begun = Instant::now();
         // FNV-1a puts keys that differ in their last byte beside each other, often on one server.
         let keys: Vec<_> = (0..50).map(|nth| format!("{nth}warm")).collect();
@@ -139,6 +143,10 @@ impl World {
             assert!(in_time, "{made} connections, not {connections}");
             let first = clients.len();
             clients.extend((0..16).map(|_| self.ours()));
+            for client in clients[first..].iter_mut().filter(|_| !greeting.is_empty()) {
+                client.send(greeting);
+                self.shape.protocol.read_greeting(client);
+            }
             clients[first..].iter_mut().for_each(|client| client.send(&request));
             for client in &mut clients[first..] {
                 self.shape.protocol.read_values(client);

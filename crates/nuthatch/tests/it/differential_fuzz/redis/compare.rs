@@ -12,12 +12,18 @@ use super::super::verdict::{Answer, Case, Ended, Rule, Verdict, rule};
 use super::frame::{Reply, commands};
 use super::grammar::{OF_ONE_CLIENT, OF_ONE_SERVER};
 
-pub(in super::super) static RULES: [Rule; 4] = [
+pub(in super::super) static RULES: [Rule; 5] = [
     rule("keys of several servers", "a command with keys of several servers is refused", |case| {
         case.ours.bytes.starts_with(b"-CROSSSLOT ")
             && case.ours.ended == Ended::Open
             && is_one_error(case.ours)
             && words(case.request).is_some_and(|words| words.len() > 2)
+    }),
+    rule("no keys", "a script without keys has no server in a pool of several", |case| {
+        case.ours.bytes.starts_with(b"-ERR a command without keys has no server")
+            && case.ours.ended == Ended::Open
+            && is_one_error(case.ours)
+            && verb(case.request).is_some_and(|verb| verb.starts_with("EVAL"))
     }),
     rule("one server", "a command about a server is not for the whole pool", |case| {
         is_about(case, OF_ONE_SERVER) && is_one_reply(case.ours)

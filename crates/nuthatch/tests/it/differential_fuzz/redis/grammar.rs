@@ -206,7 +206,6 @@ pub(super) const COMMANDS: &[&str] = &[
     "EVAL %L 1 %s %w",
     "EVAL %L 2 %s %s %w %F",
     "EVAL_RO %R 1 %s %w",
-    "EVAL %L 0 %w",
     "EVALSHA ffffffffffffffffffffffffffffffffffffffff 1 %s",
     // The connection.
     "PING",
@@ -299,8 +298,9 @@ pub(super) const ODD: &[&str] = &[
     "mGeT .. %u",
 ];
 
-/// Keys of several servers, unless by chance they have one.
+/// Keys of several servers, unless by chance they have one; or no keys.
 pub(super) const OF_SEVERAL_SERVERS: &[&str] = &[
+    "EVAL %L 0 %w",
     "MSETNX .. %u %w",
     "SINTER %u .. %u",
     "SUNIONSTORE %u %u %u",
@@ -408,24 +408,15 @@ pub(in super::super) const OF_ONE_CLIENT: &[&str] = &[
     "COMMAND NOSUCH",
 ];
 
-/// After these a connection may be one of another kind, or wait: the client leaves.
+/// After these a connection may be one of another kind, or wait: the client leaves. What needs a connection to a
+/// server of its own is not among them, as no connection may be made here: `redis_isolation.rs` has it.
 pub(super) const BEFORE_LEAVING: &[&str] = &[
     "MULTI",
-    "WATCH %s",
-    "SUBSCRIBE c",
-    "PSUBSCRIBE *",
-    "SSUBSCRIBE %s",
     "MONITOR",
     "SYNC",
     "PSYNC ? -1",
     "CLIENT REPLY OFF",
     "CLIENT REPLY SKIP",
-    "BLPOP %l 0",
-    "BRPOP %u %u 1",
-    "BLMOVE %l %l LEFT LEFT 0",
-    "BRPOPLPUSH %l %l 0",
-    "BZPOPMIN %z 0",
-    "XREAD BLOCK 0 STREAMS %x $",
     "WAIT 1 0",
 ];
 

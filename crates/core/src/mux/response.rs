@@ -131,16 +131,20 @@ impl Servers {
         let is_whole = |pending: &Pending| !matches!(pending.waiter, Waiter::Fragment(..));
         let asked = conn.oldest_asked().filter(is_whole);
         let Some(pending) = asked.filter(|_| conn.skip == 0) else { return input };
-        match self.parse_head(shared, id, &pending, input.as_slice()) {
+        let scan = conn.scan;
+        let input = match self.parse_head(shared, id, &pending, input.as_slice()) {
             Response::Whole { len, outcome } => match input.split_large(len, &mut shared.spares) {
                 Ok((reply, rest)) => {
                     self.finish((shared, answers), id, &pending, (outcome, reply), now);
-                    rest
+                    return rest;
                 }
                 Err(input) => input,
             },
             _ => input,
-        }
+        };
+        // The same bytes are parsed again, so what was scanned here was not.
+        self.conns[id.index()].scan = scan;
+        input
     }
 
     /// What stands at the head of a connection's bytes, which answers `pending`.

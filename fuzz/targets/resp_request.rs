@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::message::{Parsed, Request, Scan, Wire};
 use nuthatch_core::redis::{
-    Arguments, Room, Session, Settings, next_part, parse_request, write_bulk, write_cursor,
+    Arguments, Room, Session, Settings, next_key, parse_request, write_bulk, write_cursor,
     write_fragment, write_header,
 };
 use std::sync::Arc;
@@ -66,9 +66,9 @@ fn check(request: &Request<'_>, settings: &Arc<Settings>) {
         Request::Many(many) => {
             let (mut rest, mut parts) = (many.keys, Vec::new());
             while !rest.is_empty() {
-                let part = next_part(rest, many.step).expect("the parser has seen the keys");
-                parts.push(part.bytes);
-                rest = part.rest;
+                let (_, more) = next_key(rest, many.step).expect("the parser has seen the keys");
+                parts.push(&rest[..rest.len() - more.len()]);
+                rest = more;
             }
             assert!(parts.len() > 1, "one key is no split");
             let mut out = Vec::new();

@@ -8,6 +8,7 @@ use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::protocol::Protocol;
+use nuthatch_core::redis::{Arguments, Settings, write_bulk, write_header, write_integer};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use nuthatch_core::time::Instant;
@@ -49,8 +50,45 @@ const REQUESTS: [&[u8]; 16] = [
     b"quit\r\n",
 ];
 
+/// Requests of a Redis client.
+const REDIS_REQUESTS: [&str; 32] = [
+    "GET a",
+    "MGET a b c a",
+    "SET a 1",
+    "MSET a 1 b 2 c 3",
+    "DEL a b",
+    "SINTER a b",
+    "SINTER a c",
+    "SCAN 0",
+    "SCAN 5",
+    "KEYS *",
+    "FLUSHALL",
+    "SCRIPT EXISTS x",
+    "RANDOMKEY",
+    "MULTI",
+    "EXEC",
+    "DISCARD",
+    "WATCH a",
+    "UNWATCH",
+    "PING",
+    "BLPOP a 0",
+    "BLPOP b 0",
+    "SUBSCRIBE a c",
+    "SUBSCRIBE b",
+    "UNSUBSCRIBE",
+    "UNSUBSCRIBE a",
+    "HELLO 3",
+    "HELLO 2",
+    "RESET",
+    "QUIT",
+    "INFO",
+    "FOO",
+    "GET",
+];
+
 struct World {
     mux: Mux,
+    protocol: Protocol,
     now: Instant,
     clients: [Option<ClientId>; CLIENTS],
     /// What each server has received and not answered.
@@ -59,20 +97,19 @@ struct World {
 
 fuzz_target!(|script: &[u8]| {
     let Some((&lanes, mut script)) = script.split_first() else { return };
-    let mut world = World::new(1 + usize::from(lanes % 2));
+    let protocol = if lanes / 2 % 2 == 0 { Protocol::Memcache } else { Protocol::Redis };
+    let mut world = World::new(1 + usize::from(lanes % 2), protocol);
     while let [step, argument, rest @ ..] = script {
         script = rest;
         let (who, what) = (usize::from(step / 16), usize::from(*argument));
         match step % 16 {
-            0..=3 => world.say(who, REQUESTS[what % REQUESTS.len()]),
+            0..=3 => world.ask(who, what),
             4 => {
                 let (bytes, rest) = script.split_at(what.min(script.len()));
                 script = rest;
                 world.say(who, bytes);
             }
-            5 => {
-                world.say(who, format!("set c 0 0 {}\r\n{}", what * 2, "x".repeat(what)).as_bytes())
-            }
+            5 => world.ask_half(who, what),
             6..=8 => world.answer(who, what),
             9 => {
                 let (bytes, rest) = script.split_at((what % 64).min(script.len()));
@@ -92,24 +129,47 @@ fuzz_target!(|script: &[u8]| {
 });
 
 impl World {
-    fn new(lanes: usize) -> Self {
+    fn new(lanes: usize, protocol: Protocol) -> Self {
         let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
         let members = (0..SERVERS).map(name).collect();
         let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
         let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
         let options = Options {
-            protocol: Protocol::Memcache,
+            protocol,
             ejection: Some(ejection),
             timeout: Some(TIMEOUT),
             server_connections: lanes,
             allow_flush: true,
-            redis: Arc::default(),
+            redis: Arc::new(Settings { dedicated_max: 2, allow_keys: true, ..Settings::default() }),
             limits: LIMITS,
             epoch: Duration::ZERO,
         };
         let mux = Mux::new(ring, options, Arc::new(PoolStats::new(SERVERS)));
         let inboxes = vec![Vec::new(); mux.conns().len()];
-        Self { mux, now: Instant::default(), clients: [None; CLIENTS], inboxes }
+        Self { mux, protocol, now: Instant::default(), clients: [None; CLIENTS], inboxes }
+    }
+
+    /// Says a whole request.
+    fn ask(&mut self, who: usize, what: usize) {
+        match self.protocol {
+            Protocol::Memcache => self.say(who, REQUESTS[what % REQUESTS.len()]),
+            Protocol::Redis => {
+                let request = redis_request(REDIS_REQUESTS[what % REDIS_REQUESTS.len()]);
+                self.say(who, &request);
+            }
+        }
+    }
+
+    /// Says the first half of a request, or a bit more or less.
+    fn ask_half(&mut self, who: usize, what: usize) {
+        let data = "x".repeat(what);
+        let request = match self.protocol {
+            Protocol::Memcache => format!("set c 0 0 {}\r\n{data}", what * 2),
+            Protocol::Redis => {
+                format!("*3\r\n$3\r\nSET\r\n$1\r\nc\r\n${}\r\n{data}", what * 2)
+            }
+        };
+        self.say(who, request.as_bytes());
     }
 
     fn say(&mut self, who: usize, bytes: &[u8]) {
@@ -142,19 +202,32 @@ impl World {
         self.mux.conns()[who % self.mux.conns().len()]
     }
 
+    /// What the server of a connection has received and not answered.
+    fn inbox(&mut self, id: ConnId) -> &mut Vec<u8> {
+        if self.inboxes.len() <= id.index() {
+            self.inboxes.resize(id.index() + 1, Vec::new());
+        }
+        &mut self.inboxes[id.index()]
+    }
+
     fn write(&mut self, who: usize, count: usize) {
         let id = self.conn(who);
         if self.mux.conn_state(id).is_connected() {
             let output = self.mux.conn_output(id);
             let count = count.min(output.len());
-            self.inboxes[id.index()].extend_from_slice(&output[..count]);
+            let bytes = output[..count].to_vec();
+            self.inbox(id).extend_from_slice(&bytes);
             self.mux.handle_conn_written(id, count, self.now);
         }
     }
 
     fn answer(&mut self, who: usize, kind: usize) {
         let id = self.conn(who);
-        if let Some(reply) = answer(&mut self.inboxes[id.index()], kind) {
+        let reply = match self.protocol {
+            Protocol::Memcache => answer(self.inbox(id), kind),
+            Protocol::Redis => redis_answer(self.inbox(id), kind),
+        };
+        if let Some(reply) = reply {
             self.hear(who, &reply);
         }
     }
@@ -169,7 +242,7 @@ impl World {
     fn lose(&mut self, who: usize) {
         let id = self.conn(who);
         if self.mux.conn_state(id) != ConnState::Closed {
-            self.inboxes[id.index()].clear();
+            self.inbox(id).clear();
             self.mux.handle_conn_closed(id, ServerError::Reset, self.now);
         }
     }
@@ -194,7 +267,10 @@ impl World {
             }
             while let Some(id) = self.mux.next_dirty_conn() {
                 if self.mux.take_must_close(id) {
-                    self.inboxes[id.index()].clear();
+                    self.inbox(id).clear();
+                }
+                if !self.mux.has_conn(id) {
+                    continue;
                 }
                 if self.mux.wants_open(id) {
                     self.mux.handle_conn_opening(id, self.now);
@@ -295,5 +371,75 @@ fn answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
         (_, 0) => b"STORED\r\n",
         (_, _) => b"NOT_STORED\r\n",
     });
+    Some(reply)
+}
+
+fn redis_request(line: &str) -> Vec<u8> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut request = Vec::new();
+    write_header(b'*', words.len(), &mut request);
+    words.iter().for_each(|word| write_bulk(word.as_bytes(), &mut request));
+    request
+}
+
+/// How long the first request of `inbox` is, if it is whole.
+fn redis_request_len(inbox: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    let number = |kind: u8, at: &mut usize| -> Option<usize> {
+        let end = *at + inbox.get(*at..)?.iter().position(|&byte| byte == b'\n')?;
+        assert_eq!(inbox[*at], kind, "requests have the plain form");
+        let text = std::str::from_utf8(&inbox[*at + 1..end - 1]).expect("digits");
+        *at = end + 1;
+        Some(text.parse().expect("a number"))
+    };
+    for _ in 0..number(b'*', &mut at)? {
+        at += number(b'$', &mut at)? + 2;
+    }
+    (at <= inbox.len()).then_some(at)
+}
+
+/// As [`answer`], for Redis. Some messages come before their reply.
+fn redis_answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
+    let len = redis_request_len(inbox)?;
+    let request: Vec<u8> = inbox.drain(..len).collect();
+    let words: Vec<&[u8]> = Arguments::of(&request).collect();
+    let mut reply = Vec::new();
+    match (words[0], kind % 16) {
+        (b"HELLO", 0..8) => return Some(b"*0\r\n".to_vec()),
+        (_, 15) => return Some(b"-ERR out of memory\r\n".to_vec()),
+        (_, 14) => return Some(b"-LOADING wait\r\n".to_vec()),
+        (b"HELLO", _) => reply.extend_from_slice(b"%1\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n"),
+        (b"SET" | b"MSET" | b"MULTI" | b"DISCARD" | b"WATCH" | b"UNWATCH" | b"FLUSHALL", _) => {
+            reply.extend_from_slice(b"+OK\r\n");
+        }
+        (b"MGET", kind) => {
+            write_header(b'*', words.len() - 1, &mut reply);
+            words[1..].iter().for_each(|_| write_bulk(&vec![b'x'; kind * 30], &mut reply));
+        }
+        (b"DEL", kind) => write_integer(kind as i64, &mut reply),
+        (b"SCAN", kind) => {
+            reply.extend_from_slice(b"*2\r\n");
+            write_bulk(kind.to_string().as_bytes(), &mut reply);
+            reply.extend_from_slice(b"*0\r\n");
+        }
+        (b"KEYS" | b"EXEC", kind) => {
+            write_header(b'*', kind, &mut reply);
+            (0..kind).for_each(|_| write_bulk(&[b'k'; 40], &mut reply));
+        }
+        (b"SCRIPT", kind) => reply.extend(format!("*1\r\n:{}\r\n", kind % 2).bytes()),
+        (b"SUBSCRIBE" | b"UNSUBSCRIBE", kind) => {
+            if kind % 2 == 1 {
+                reply.extend_from_slice(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+            }
+            for index in 0..words.len().max(2) - 1 {
+                reply.extend_from_slice(b"*3\r\n");
+                write_bulk(&words[0].to_ascii_lowercase(), &mut reply);
+                write_bulk(words.get(1 + index).unwrap_or(&&b"a"[..]), &mut reply);
+                write_integer((kind / 2) as i64, &mut reply);
+            }
+        }
+        (_, kind) if kind % 3 == 0 => reply.extend_from_slice(b"$-1\r\n"),
+        (_, kind) => write_bulk(&vec![b'x'; kind * 50], &mut reply),
+    }
     Some(reply)
 }

@@ -4,9 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use nuthatch_core::memcache::{
-    KEY_LEN_MAX, Keep, KeyRoom, Wire, Words, decode_key, parse_request,
+    KEY_LEN_MAX, Keep, KeyRoom, Words, decode_key, parse_request,
 };
-use nuthatch_core::message::{KeyEncoding, Many, One, Outcomes, Parsed, Request};
+use nuthatch_core::message::{KeyEncoding, Many, One, Outcomes, Parsed, Request, Wire};
 use nuthatch_core::limits::Limits;
 
 fuzz_target!(|input: &[u8]| {
@@ -69,7 +69,10 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         }
         Request::Answer(line) | Request::Barrier(line) => check_line(line),
         Request::Refused { error, .. } | Request::Lost { error, .. } => check_line(error),
-        Request::Question(_) | Request::Quit => {}
+        Request::Question(_) | Request::Quit(_) => {}
+        Request::Group(_) | Request::Cursor(_) | Request::Dedicated(_) => {
+            panic!("memcached has none")
+        }
     }
 }
 

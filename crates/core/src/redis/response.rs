@@ -98,10 +98,8 @@ pub fn parse_reply(input: &[u8], expect: Expect, scan: &mut Scan, reply_max: usi
         return Response::Partial(input.len() + 1);
     }
     let is_unasked = !is_cut && is_unasked(form, input);
-    if is_new && !is_unasked {
-        if !form.fits(input[0]) {
-            return Response::Mismatch;
-        }
+    if is_new && !is_unasked && !form.fits(input[0]) {
+        return Response::Mismatch;
     }
     if is_new {
         scan.left = 1;

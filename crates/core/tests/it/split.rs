@@ -7,7 +7,7 @@ use crate::sim::memcached::Memcached;
 use crate::sim::redis::Redis;
 use crate::sim::resp::array;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::Options;
+use nuthatch_core::mux::{Mux, Options};
 use nuthatch_core::time::Instant;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -222,22 +222,25 @@ fn run<S: Server>(
         if moved + count > 0 || resumed {
             continue;
         }
-        // Whoever waits for a list has waited long enough.
-        for (index, server) in servers.iter_mut().enumerate() {
-            let conns = mux.conns().iter().filter(|id| mux.server_of(**id).index() == index);
-            conns.for_each(|id| server.give_up(id.index()));
-            for (conn, bytes) in server.take_sent() {
-                outboxes.entry(conn).or_default().extend_from_slice(&bytes);
-                moved += bytes.len();
-            }
-        }
-        if moved == 0 {
+        let late = late_replies(&mux, &mut servers);
+        if late.is_empty() {
             break;
+        }
+        for (conn, bytes) in late {
+            outboxes.entry(conn).or_default().extend_from_slice(&bytes);
         }
     }
     assert_eq!(mux.requests_in_flight(), 0, "all is answered");
     asked.retain(|_, bytes| !bytes.is_empty());
     (received, asked)
+}
+
+/// What connections get that have waited for a list long enough.
+fn late_replies<S: Server>(mux: &Mux, servers: &mut [S]) -> Vec<(usize, Vec<u8>)> {
+    for id in mux.conns() {
+        servers[mux.server_of(*id).index()].give_up(id.index());
+    }
+    servers.iter_mut().flat_map(Server::take_sent).collect()
 }
 
 proptest! {

@@ -195,7 +195,7 @@ impl Redis {
     }
 
     fn read(&self, key: &str, null: &[u8]) -> Vec<u8> {
-        self.texts.get(key).map_or(null.to_vec(), |text| bulk(text))
+        self.texts.get(key).map_or_else(|| null.to_vec(), |text| bulk(text))
     }
 
     /// Whether the key had a value before.
@@ -261,7 +261,7 @@ fn subscribe(conn: &mut Conn, words: &[String]) -> Vec<u8> {
     let mut reply = Vec::new();
     for name in names {
         let null = if conn.is_resp3 { &b"_\r\n"[..] } else { b"$-1\r\n" };
-        let channel = name.as_ref().map_or(null.to_vec(), |name| bulk(name.as_bytes()));
+        let channel = name.as_ref().map_or_else(|| null.to_vec(), |name| bulk(name.as_bytes()));
         match name {
             Some(name) if kind == "subscribe" => drop(conn.channels.insert(name)),
             Some(name) => drop(conn.channels.remove(&name)),

@@ -51,6 +51,17 @@ enum Expected {
     End,
 }
 
+impl Expected {
+    /// Whether a server in good health may answer so.
+    fn may_be_error(&self, text: &str) -> bool {
+        match self {
+            Self::Error(start) => text.starts_with(start),
+            Self::Across => text.starts_with("CROSSSLOT "),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     outbox: VecDeque<u8>,
@@ -232,12 +243,8 @@ impl Client {
         let (expected, wrote) =
             self.expected.pop_front().unwrap_or_else(|| panic!("nothing was asked: {value:?}"));
         if let Value::Error(text) = value {
-            let is_expected = match &expected {
-                Expected::Error(start) => text.starts_with(start),
-                Expected::Across => text.starts_with("CROSSSLOT "),
-                _ => false,
-            };
             assert!(!matches!(expected, Expected::End), "nothing follows the end");
+            let is_expected = expected.may_be_error(text);
             self.is_watching = false;
             return assert!(is_expected || truth.errors, "{text} in the place of {expected:?}");
         }
@@ -259,10 +266,10 @@ impl Client {
                     self.check_read(key, value, truth);
                 }
             }
+            Expected::Exec { is_watched, .. } if *value == Value::Null => {
+                assert!(is_watched, "nothing was watched");
+            }
             Expected::Exec { key, value: own, is_watched } => {
-                if *value == Value::Null {
-                    return assert!(is_watched, "nothing was watched");
-                }
                 let ok = Value::Status("OK".to_owned());
                 assert_eq!(value.elements(), [ok, Value::Text(own.clone())]);
                 if is_watched && self.is_watching {
@@ -270,14 +277,8 @@ impl Client {
                 }
                 self.seen.note_writes([(key, own)], truth);
             }
-            Expected::Popped(list) => {
-                if *value != Value::Null {
-                    let [key, element] = value.elements() else { panic!("{value:?}") };
-                    assert_eq!(key.text(), Some(list));
-                    let element = element.text().expect("an element is a text");
-                    assert!(element.starts_with(&format!("{list}:")), "{element} is not of {list}");
-                }
-            }
+            Expected::Popped(_) if *value == Value::Null => {}
+            Expected::Popped(list) => check_popped(value, list),
             Expected::Subscribed(channel) => {
                 check_confirmation(value, "subscribe", Some(channel));
                 self.channels.insert(channel);
@@ -345,6 +346,14 @@ impl Client {
         let last = self.messages.insert(channel, place);
         assert!(last.is_none_or(|last| place == last + 1), "a message was lost, or came twice");
     }
+}
+
+/// Checks an element that was taken off a list.
+fn check_popped(value: &Value, list: &str) {
+    let [key, element] = value.elements() else { panic!("{value:?}") };
+    assert_eq!(key.text(), Some(list));
+    let element = element.text().expect("an element is a text");
+    assert!(element.starts_with(&format!("{list}:")), "{element} is not of {list}");
 }
 
 /// Checks the confirmation of a channel, or of none.

@@ -280,6 +280,22 @@ impl Protocol {
         }
     }
 
+    /// Appends a reply that is not in RESP3 as one in RESP3.
+    pub fn translate(self, expect: Expect, reply: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Memcache => out.extend_from_slice(reply),
+            Self::Redis => redis::translate(expect, reply, out),
+        }
+    }
+
+    /// As [`Protocol::translate`], for what a server sends on its own account.
+    pub fn translate_message(self, message: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Memcache => out.extend_from_slice(message),
+            Self::Redis => redis::translate_message(message, out),
+        }
+    }
+
     /// Whether the server may wait before it replies, so that there is no timeout.
     pub fn waits(self, expect: Expect) -> bool {
         match self {

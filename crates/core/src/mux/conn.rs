@@ -69,6 +69,8 @@ pub(super) struct Conn {
     pub(super) server: ServerId,
     /// Whether it speaks RESP3.
     pub(super) is_resp3: bool,
+    /// Whether its clients get RESP3, and its server is too old for that.
+    pub(super) is_translated: bool,
     /// Whether it is for one client alone.
     pub(super) is_dedicated: bool,
     /// The client that alone uses it now.
@@ -155,6 +157,7 @@ impl Conn {
             id,
             server,
             is_resp3,
+            is_translated: false,
             is_dedicated: false,
             owner: None,
             state: ConnState::Closed,

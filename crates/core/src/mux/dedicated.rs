@@ -376,7 +376,7 @@ impl Servers {
         shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
         for pending in &pending {
-            complete_with((shared, answers), pending, b"");
+            complete_with((shared, answers), pending, (Outcome::Error, b""));
         }
         self.close_idle(shared, id);
     }
@@ -397,7 +397,7 @@ impl Servers {
             }
             self.settle(shared, id, &further, (Outcome::Error, 0), now);
             answers.observe(owner, &further, b"");
-            complete_with((shared, answers), &further, b"");
+            complete_with((shared, answers), &further, (Outcome::Error, b""));
         }
     }
 

@@ -11,7 +11,7 @@ use super::server::{Answers, Servers};
 use super::{Mux, Options, Shared};
 use crate::error::ServerError;
 use crate::memcache::Needs;
-use crate::message::Greeting;
+use crate::message::{Greeting, Outcome};
 use crate::time::Instant;
 use crate::version::Version;
 use core::mem;
@@ -79,6 +79,7 @@ impl Servers {
         let conn = &mut self.conns[id.index()];
         conn.state = ConnState::Open;
         conn.version = version;
+        conn.is_translated = conn.is_resp3 && version == Version::default();
         conn.answered = now;
         self.all[conn.server.index()].stats.more.version.set(version.to_bits());
         self.refuse_unsupported((shared, answers), id, version);
@@ -118,7 +119,7 @@ impl Servers {
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
             if let Some(error) = pending.needs.lacking(version) {
-                complete_with((shared, answers), &pending, error);
+                complete_with((shared, answers), &pending, (Outcome::Error, error));
                 continue;
             }
             self.requeue(shared, id, pending, (request, repeated));

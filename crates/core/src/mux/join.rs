@@ -118,13 +118,15 @@ impl Join {
     /// Notes the keys of a request, checks them, and asks `fragment_of` where each one goes: to
     /// which connection, and which of its request's fragments that is, the next one for a new one.
     /// A connection gets another fragment when the line of its last would become too long.
+    #[inline(always)]
     pub(super) fn split(
         &mut self,
+        protocol: Protocol,
         many: &Many<'_>,
         keys_max: usize,
         mut fragment_of: impl FnMut(&[u8], usize) -> Result<(ConnId, usize), SplitError>,
     ) -> Result<(), SplitError> {
-        let (protocol, separator) = (self.protocol, self.protocol.separator_len());
+        let separator = protocol.separator_len();
         let room = many.line_max.saturating_sub(many.head.text.len() + HEAD_SPARE);
         // All keys fit into one line, nearly always: then there is nothing to be counted.
         let room = if many.keys.len() < room { UNBOUNDED } else { room };

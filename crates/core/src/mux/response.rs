@@ -5,7 +5,7 @@
 //! the last thing believed of its connection. The connection is given up with all that waits on
 //! it, and other connections, even to the same server, go on.
 
-use super::conn::{ConnState, Pending};
+use super::conn::{Conn, ConnState, Pending};
 use super::failure::{Blame, complete_with};
 use super::id::ConnId;
 use super::join::values_len;
@@ -259,7 +259,7 @@ impl Servers {
             Waiter::Slot(_) | Waiter::Nobody => {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.settle(shared, id, pending, (Outcome::Error, error.len()), now);
-                complete_with((shared, answers), pending, error);
+                complete_with((shared, answers), pending, (Outcome::Error, error));
             }
         }
     }
@@ -296,9 +296,13 @@ impl Servers {
         id: ConnId,
         message: &[u8],
     ) {
-        if let Some(owner) = self.conns[id.index()].owner {
-            answers.push(shared, owner, message);
+        let Conn { owner, is_translated, .. } = self.conns[id.index()];
+        let Some(owner) = owner else { return };
+        let mut line = Vec::new();
+        if is_translated {
+            shared.options.protocol.translate_message(message, &mut line);
         }
+        answers.push(shared, owner, if is_translated { &line } else { message });
     }
 
     /// Drops `len` bytes of a reply that is too large to be kept. Whoever waits for the reply is told
@@ -319,7 +323,7 @@ impl Servers {
             if let Some(oldest) = self.conns[id.index()].pending.front_mut() {
                 oldest.waiter = Waiter::Nobody;
             }
-            complete_with((shared, answers), pending, error);
+            complete_with((shared, answers), pending, (Outcome::Error, error));
         }
         if is_last {
             self.settle(shared, id, pending, (Outcome::Error, 0), now);
@@ -337,11 +341,37 @@ impl Servers {
         now: Instant,
     ) {
         self.settle(shared, id, pending, (outcome, reply.len()), now);
-        let owner = self.conns[id.index()].owner;
-        if let Some(owner) = owner {
-            answers.observe(owner, pending, reply.bytes());
+        let conn = &self.conns[id.index()];
+        if conn.owner.is_some() || conn.is_translated {
+            self.finish_own((shared, answers), id, pending, (outcome, reply.bytes()), now);
+        } else {
+            answers.complete(shared, pending, outcome, reply);
         }
-        answers.complete(shared, pending, outcome, reply);
+    }
+
+    /// A whole reply on a connection that only one client uses, or whose replies have to be translated.
+    #[inline(never)]
+    fn finish_own(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        pending: &Pending,
+        (outcome, reply): (Outcome, &[u8]),
+        now: Instant,
+    ) {
+        let Conn { owner, is_translated, .. } = self.conns[id.index()];
+        if let Some(owner) = owner {
+            answers.observe(owner, pending, reply);
+        }
+        let mut line = mem::take(&mut shared.line);
+        line.clear();
+        if is_translated {
+            shared.options.protocol.translate(pending.expect, reply, &mut line);
+            complete_with((shared, answers), pending, (outcome, &line));
+        } else {
+            complete_with((shared, answers), pending, (outcome, reply));
+        }
+        shared.line = line;
         if let Some(owner) = owner.filter(|_| outcome.is_error()) {
             self.drop_further_replies((shared, answers), id, owner, now);
         }

@@ -6,7 +6,7 @@
 use super::binding::Transaction;
 use super::command::{Action, Command, Dedicated, Keys, Local, Permission};
 use super::request::{Interpreter, Words, refused};
-use super::response::Form;
+use super::response::{Form, shape};
 use super::{PLACEHOLDER, write_bulk, write_header, write_integer};
 use crate::message::{Class, Dedicate, Request, Step};
 use crate::redis::KeyList;
@@ -257,7 +257,7 @@ impl<'a> Interpreter<'a, '_> {
         let key = if step == Step::Reset { b"+RESET\r\n" } else { first.unwrap_or(PLACEHOLDER) };
         let mut one = self.one(command, key);
         if step == Step::Block {
-            one.expect = Form::Blocking.expect();
+            one.expect = Form::Blocking.expect_in(shape(one.expect));
         }
         if step == Step::Queue {
             // The reply says only that the server has queued it.

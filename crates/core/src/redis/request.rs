@@ -8,6 +8,7 @@ use super::array::{self, Bounds, Broken, Framed};
 use super::command::{self, Action, Command, Dedicated, Keys, Local};
 use super::inline;
 use super::keys::KeyList;
+use super::resp3::Shape;
 use super::response::Form;
 use super::session::{Answered, Session, push_text, wrong_arity};
 use super::{PLACEHOLDER, write_bulk, write_header};
@@ -306,16 +307,25 @@ impl<'a> Interpreter<'a, '_> {
     }
 
     pub(super) fn one(&self, command: &Command, key: &'a [u8]) -> One<'a> {
+        let form = Form::of_class(command.class);
+        let shape = if self.session.is_resp3() { self.shape(command) } else { Shape::Same };
         One {
             key,
             encoding: KeyEncoding::Plain,
             opaque: b"",
             echoes: false,
             wire: self.wire,
-            expect: Form::of_class(command.class).expect(),
+            expect: form.expect_in(shape),
             needs: Needs::NOTHING,
             class: command.class,
         }
+    }
+
+    /// The shape of the reply in RESP3.
+    fn shape(&self, command: &Command) -> Shape {
+        let mut arguments = Arguments::of(self.request);
+        arguments.next();
+        Shape::of(command.name, arguments)
     }
 
     /// To some server: that of one key, always the same.

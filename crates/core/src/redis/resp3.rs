@@ -4,15 +4,18 @@
 //! The one rule: only the form changes. A command whose reply has another type in RESP3 has a [`Shape`];
 //! of the others only nulls change.
 
+use super::arguments::Arguments;
 use super::frame::integer;
 use super::merge::Elements;
+use super::response::Form;
 use super::{split_first, write_header};
+use crate::message::Expect;
 use alloc::vec::Vec;
 
 /// The form of a reply in RESP3, where it differs from RESP2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Shape {
+pub(super) enum Shape {
     /// The same.
     #[default]
     Same,
@@ -51,12 +54,36 @@ impl Shape {
     pub(super) fn from(number: u8) -> Self {
         Self::ALL[usize::from(number)]
     }
+
+    /// The shape of the reply to a command, whose arguments are all but the name.
+    pub(super) fn of(name: &str, arguments: Arguments<'_>) -> Self {
+        let has = |word: &[u8]| arguments.into_iter().any(|one| one.eq_ignore_ascii_case(word));
+        let if_any = |word: &[u8], shape| if has(word) { shape } else { Self::Same };
+        match name {
+            "hgetall" => Self::Map,
+            "xread" | "xreadgroup" => Self::MapOfPairs,
+            "smembers" | "sinter" | "sunion" | "sdiff" => Self::Set,
+            "spop" if arguments.len() > 1 => Self::Set,
+            "zscore" | "zincrby" => Self::Double,
+            "zadd" => if_any(b"incr", Self::Double),
+            "zmscore" => Self::Doubles,
+            "zrange" | "zrevrange" | "zrangebyscore" | "zrevrangebyscore" | "zrandmember"
+            | "zunion" | "zinter" | "zdiff" => if_any(b"withscores", Self::Scores),
+            "zpopmin" | "zpopmax" if arguments.len() > 1 => Self::Scores,
+            "zpopmin" | "zpopmax" | "bzpopmin" | "bzpopmax" => Self::LastDouble,
+            "hrandfield" => if_any(b"withvalues", Self::Values),
+            _ => Self::Same,
+        }
+    }
 }
 
 /// Appends a reply in RESP3.
-pub fn translate(shape: u8, reply: &[u8], out: &mut Vec<u8>) {
-    let is_array = reply[0] == b'*' && reply != b"*-1\r\n";
-    match Shape::from(shape) {
+pub fn translate(expect: Expect, reply: &[u8], out: &mut Vec<u8>) {
+    if Form::from(expect) == Form::Confirmations {
+        return translate_message(reply, out);
+    }
+    let is_array = reply.starts_with(b"*") && reply != b"*-1\r\n";
+    match super::response::shape(expect) {
         Shape::Double => write_double(reply, out),
         _ if !is_array => write_value(reply, out),
         Shape::Same => write_value(reply, out),
@@ -83,6 +110,15 @@ pub fn translate(shape: u8, reply: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends the message of a channel, which is a push in RESP3.
+pub fn translate_message(message: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    write_value(message, out);
+    if out.get(start) == Some(&b'*') {
+        out[start] = b'>';
+    }
+}
+
 /// Appends an array of names and values as an aggregate of half as many pairs.
 fn write_pairs(kind: u8, reply: &[u8], out: &mut Vec<u8>) {
     write_header(kind, Elements::of(reply).count() / 2, out);
@@ -102,12 +138,7 @@ fn write_nested(reply: &[u8], write_second: fn(&[u8], &mut Vec<u8>), out: &mut V
     }
 }
 
-fn write_elements(
-    kind: u8,
-    reply: &[u8],
-    write: fn(&[u8], &mut Vec<u8>),
-    out: &mut Vec<u8>,
-) {
+fn write_elements(kind: u8, reply: &[u8], write: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
     write_header(kind, Elements::of(reply).count(), out);
     Elements::of(reply).for_each(|value| write(value, out));
 }
@@ -166,11 +197,7 @@ mod tests {
                 b"*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$3\r\ninf\r\n",
                 b"*2\r\n*2\r\n$1\r\na\r\n,1\r\n*2\r\n$1\r\nb\r\n,inf\r\n",
             ),
-            (
-                Shape::Values,
-                b"*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-                b"*1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n",
-            ),
+            (Shape::Values, b"*2\r\n$1\r\nf\r\n$1\r\nv\r\n", b"*1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n"),
             (
                 Shape::LastDouble,
                 b"*3\r\n$1\r\nk\r\n$1\r\na\r\n$1\r\n1\r\n",
@@ -178,15 +205,50 @@ mod tests {
             ),
             (Shape::LastDouble, b"*-1\r\n", b"_\r\n"),
             (Shape::LastDouble, b"*0\r\n", b"*0\r\n"),
-            (
-                Shape::MapOfPairs,
-                b"*1\r\n*2\r\n$1\r\ns\r\n*0\r\n",
-                b"%1\r\n$1\r\ns\r\n*0\r\n",
-            ),
+            (Shape::MapOfPairs, b"*1\r\n*2\r\n$1\r\ns\r\n*0\r\n", b"%1\r\n$1\r\ns\r\n*0\r\n"),
         ] {
             let mut out = Vec::new();
-            translate(shape as u8, reply, &mut out);
+            translate(Form::Read.expect_in(shape), reply, &mut out);
             assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn messages_and_confirmations_are_pushes() {
+        let message = b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n";
+        let mut out = Vec::new();
+        translate(Form::Confirmations.expect(), message, &mut out);
+        assert_eq!(out, b">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n");
+    }
+
+    #[test]
+    fn each_command_with_a_shape_of_its_own_is_one_of_the_table() {
+        for (line, shape) in [
+            ("hgetall k", Shape::Map),
+            ("xread streams k 0", Shape::MapOfPairs),
+            ("smembers k", Shape::Set),
+            ("spop k", Shape::Same),
+            ("spop k 2", Shape::Set),
+            ("zscore k a", Shape::Double),
+            ("zadd k 1 a", Shape::Same),
+            ("zadd k INCR 1 a", Shape::Double),
+            ("zmscore k a", Shape::Doubles),
+            ("zrange k 0 -1", Shape::Same),
+            ("zrange k 0 -1 WithScores", Shape::Scores),
+            ("zpopmin k", Shape::LastDouble),
+            ("zpopmin k 2", Shape::Scores),
+            ("bzpopmax k 1", Shape::LastDouble),
+            ("hrandfield k 2 withvalues", Shape::Values),
+            ("get k", Shape::Same),
+        ] {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap();
+            assert!(crate::redis::command::find(name.as_bytes()).is_some(), "{name}");
+            let rest: Vec<&str> = words.collect();
+            let mut request = Vec::new();
+            write_header(b'*', rest.len(), &mut request);
+            rest.iter().for_each(|word| crate::redis::write_bulk(word.as_bytes(), &mut request));
+            assert_eq!(Shape::of(name, Arguments::of(&request)), shape, "{line}");
         }
     }
 }

@@ -3,7 +3,17 @@
 //! The one rule: a reply is used when it is complete, and only if a server may answer such a request so.
 
 use super::frame::{self, Scanned};
+use super::resp3::Shape;
 use crate::message::{Class, Expect, Merge, Outcome, Outcomes, Response, Scan};
+
+/// Of the number that the multiplexer keeps, the lower half is the form, the upper one the shape.
+const FORM_MASK: u8 = 15;
+const SHAPE_SHIFT: u8 = 4;
+
+/// The shape of the expected reply in RESP3.
+pub(super) fn shape(expect: Expect) -> Shape {
+    Shape::from(expect.kind >> SHAPE_SHIFT)
+}
 
 /// The form of the reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +79,12 @@ impl Form {
     }
 
     pub(super) fn from(expect: Expect) -> Self {
-        Self::ALL[usize::from(expect.kind)]
+        Self::ALL[usize::from(expect.kind & FORM_MASK)]
+    }
+
+    /// As [`Form::expect`], with the shape of the reply in RESP3.
+    pub(super) const fn expect_in(self, shape: Shape) -> Expect {
+        Expect { kind: self as u8 | (shape as u8) << SHAPE_SHIFT, hidden: Outcomes::NONE }
     }
 
     /// Whether a reply that begins with this byte may be of this form.

@@ -38,6 +38,7 @@ mod redis_differential_fuzz;
 mod redis_errors;
 mod redis_isolation;
 mod redis_questions;
+mod redis_resp3;
 mod redis_transcripts;
 mod routing;
 mod stalled_log;

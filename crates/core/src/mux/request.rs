@@ -6,7 +6,7 @@
 
 use super::backpressure::Hold;
 use super::conn::Pending;
-use super::id::ClientId;
+use super::id::{ClientId, ConnId};
 use super::join::{Join, SplitError};
 use super::slots::State;
 use super::waiter::Waiter;
@@ -59,11 +59,7 @@ impl Mux {
         match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Group(group) => self.take_group(id, group, now),
-            // Compiled for each protocol: asking for each key which one it is costs a tenth more.
-            Request::Many(many) => match self.shared.options.protocol {
-                Protocol::Memcache => self.take_many(Protocol::Memcache, id, many, now),
-                Protocol::Redis => self.take_many(Protocol::Redis, id, many, now),
-            },
+            Request::Many(many) => self.take_many(id, many, now),
             Request::Cursor(cursor) => self.take_cursor(id, cursor, now),
             Request::All(all) => self.take_all(id, all, now),
             Request::Dedicated(request) => self.take_dedicated(id, request, now),
@@ -182,30 +178,23 @@ impl Mux {
     }
 
     /// Splits, plans and queues a request with several keys.
-    #[inline(always)]
-    fn take_many(
-        &mut self,
-        protocol: Protocol,
-        id: ClientId,
-        many: &Many<'_>,
-        now: Instant,
-    ) -> Intake {
-        let mut join = self.clients.joins.begin(many.merge, self.shared.options.protocol);
-        let lane = self.lane(id);
+    fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
+        let Options { protocol, limits, .. } = self.shared.options;
+        let mut join = self.clients.joins.begin(many.merge, protocol);
         self.clients.next_request += 1;
-        let request = self.clients.next_request;
-        let keys_max = self.shared.options.limits.keys_max;
-        let split = join.split(protocol, many, keys_max, |key, next_number| {
-            let conn = match self.servers.routes.plan(key) {
-                Plan::To(server) => self.servers.lane(lane, server),
-                Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
-            };
-            let number = self.servers[conn].fragment_in(request, next_number);
-            if number == next_number && self.must_wait(conn) {
-                return Err(SplitError::Full(conn));
+        let place = (self.lane(id), self.clients.next_request);
+        // The loop over the keys is compiled for each protocol: asking for each key which one it is would
+        // cost a tenth more.
+        let split = match protocol {
+            Protocol::Memcache => {
+                join.split(Protocol::Memcache, many, limits.keys_max, |key, next| {
+                    self.place_key(place, key, next)
+                })
             }
-            Ok((conn, number))
-        });
+            Protocol::Redis => join.split(Protocol::Redis, many, limits.keys_max, |key, next| {
+                self.place_key(place, key, next)
+            }),
+        };
         let error = match split {
             Ok(()) => {
                 self.count_request(many.class, join.key_count());
@@ -233,6 +222,26 @@ impl Mux {
             }
         }
         Intake::Accepted
+    }
+
+    /// The connection for a key, and the number of that connection's fragment in the request: `next` for
+    /// a new one.
+    #[inline(always)]
+    fn place_key(
+        &mut self,
+        (lane, request): (usize, u64),
+        key: &[u8],
+        next: usize,
+    ) -> Result<(ConnId, usize), SplitError> {
+        let conn = match self.servers.routes.plan(key) {
+            Plan::To(server) => self.servers.lane(lane, server),
+            Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
+        };
+        let number = self.servers[conn].fragment_in(request, next);
+        if number == next && self.must_wait(conn) {
+            return Err(SplitError::Full(conn));
+        }
+        Ok((conn, number))
     }
 
     /// Queues a request for all servers.

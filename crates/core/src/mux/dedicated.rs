@@ -208,9 +208,11 @@ impl Mux {
         let bound = own.filter(|_| client.session.is_bound());
         if !request.has_key {
             let only = routes.members().first().copied().filter(|_| is_alone);
-            // Commands without keys are the same on any server.
+            // Commands without keys are the same on any server, and a blocking command whose keys can't be
+            // found is refused by any.
+            let is_anywhere = matches!(request.step, Step::End | Step::Abort | Step::Block);
             let any = match routes.plan(request.one.key) {
-                Plan::To(server) if matches!(request.step, Step::End | Step::Abort) => Some(server),
+                Plan::To(server) if is_anywhere => Some(server),
                 _ => None,
             };
             return bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey));

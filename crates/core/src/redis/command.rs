@@ -97,13 +97,15 @@ pub enum Keys {
         /// From a key to the next.
         step: u16,
     },
-    /// The argument at `count` is the number of keys, which follow. (`EVAL`: 2, `ZUNION`: 1.)
+    /// The argument at `count` is the number of keys, which follow: at least one. (`ZUNION`: 1.)
     Counted {
         /// The place of the number.
         count: u8,
         /// Whether argument 1 is a key as well (`ZUNIONSTORE`).
         stores: bool,
     },
+    /// Argument 2 is the number of keys, which follow; a script may have none (`EVAL`).
+    Script,
     /// Argument 1 is the number of pairs of a key and its value, which follow (`MSETEX`).
     Pairs,
     /// The first half of what follows the word `STREAMS` (`XREAD`).

@@ -26,7 +26,13 @@ impl<'a> KeyList<'a> {
         match keys {
             Keys::None => Some(Self::default()),
             Keys::Range { first, last, step } => Self::range(arguments, first, last, step),
-            Keys::Counted { count, stores } => Self::counted(arguments, count, stores),
+            Keys::Counted { count, stores } => {
+                let mut list =
+                    Self::counted(arguments, count).filter(|list| list.span > 0 || stores)?;
+                list.apart = arguments.clone().next().filter(|_| stores);
+                Some(list)
+            }
+            Keys::Script => Self::counted(arguments, 2),
             Keys::Pairs => Self::pairs(arguments),
             Keys::Streams => Self::streams(arguments),
             Keys::Store => Self::with_destination(arguments),
@@ -54,20 +60,17 @@ impl<'a> KeyList<'a> {
         Self::at(arguments, first, span, usize::from(step).max(1))
     }
 
-    fn counted(arguments: Arguments<'a>, count: u8, stores: bool) -> Option<Self> {
-        let place = usize::from(count);
+    /// The argument at `place` is the number of keys, which follow.
+    fn counted(arguments: Arguments<'a>, place: u8) -> Option<Self> {
+        let place = usize::from(place);
         let number = arguments.clone().nth(place - 1)?;
         let number = usize::try_from(integer(number)?).ok()?;
-        let mut list = Self::at(arguments, place + 1, number, 1)?;
-        if stores {
-            list.apart = arguments.clone().next();
-        }
-        Some(list)
+        Self::at(arguments, place + 1, number, 1)
     }
 
     fn pairs(arguments: Arguments<'a>) -> Option<Self> {
         let number = usize::try_from(integer(arguments.clone().next()?)?).ok()?;
-        Self::at(arguments, 2, number.checked_mul(2)?, 2)
+        Self::at(arguments, 2, number.checked_mul(2)?, 2).filter(|_| number > 0)
     }
 
     fn streams(arguments: Arguments<'a>) -> Option<Self> {
@@ -147,9 +150,12 @@ mod tests {
             (range(1, -2, 1), "BLPOP a b 0", "a b"),
             (range(2, -1, 1), "BITOP AND a b", "a b"),
             (range(2, 2, 1), "OBJECT ENCODING a", "a"),
-            (counted(2, false), "EVAL x 2 a b c", "a b"),
-            (counted(2, false), "EVAL x 0", ""),
+            (Keys::Script, "EVAL x 2 a b c", "a b"),
+            (Keys::Script, "EVAL x 0", ""),
+            (Keys::Script, "EVAL x 0 argument", ""),
+            (counted(2, false), "BLMPOP 0 2 a b LEFT", "a b"),
             (counted(2, true), "ZUNIONSTORE d 2 a b WEIGHTS 1 2", "a b d"),
+            (counted(2, true), "ZUNIONSTORE d 0 a", "d"),
             (counted(1, false), "ZUNION 1 a", "a"),
             (Keys::Pairs, "MSETEX 2 a 1 b 2 EX 3", "a b"),
             (Keys::Streams, "XREAD COUNT 1 STREAMS a b 0 0", "a b"),
@@ -164,13 +170,17 @@ mod tests {
 
     #[test]
     fn keys_that_cannot_be_found_are_not_guessed() {
-        let counted = Keys::Counted { count: 2, stores: false };
+        let counted = Keys::Counted { count: 1, stores: false };
         for (keys, line) in [
-            (counted, "EVAL x 3 a b"),
-            (counted, "EVAL x -1 a"),
-            (counted, "EVAL x one a"),
-            (counted, "EVAL x 18446744073709551617 a"),
-            (counted, "EVAL x"),
+            (Keys::Script, "EVAL x 3 a b"),
+            (Keys::Script, "EVAL x -1 a"),
+            (Keys::Script, "EVAL x one a"),
+            (Keys::Script, "EVAL x 18446744073709551617 a"),
+            (Keys::Script, "EVAL x"),
+            (counted, "ZUNION 0 a"),
+            (counted, "ZUNION 2 a"),
+            (Keys::Pairs, "MSETEX 0 a 1"),
+            (Keys::Pairs, "MSETEX 2 a 1"),
             (Keys::Streams, "XREAD COUNT 1"),
             (Keys::Streams, "XREAD STREAMS a b 0"),
             (Keys::Streams, "XREAD STREAMS"),

@@ -370,8 +370,9 @@ pub(super) fn wrong_arity(container: &str, name: &str, out: &mut Vec<u8>) -> Ans
     Answered::Error
 }
 
-/// Appends a client's text to an error line: at most `max` bytes, and no line end.
+/// Appends a client's text to an error line as Redis does: at most `max` bytes, up to a zero byte, and no
+/// line end.
 pub(super) fn push_text(text: &[u8], max: usize, out: &mut Vec<u8>) {
-    let text = text.iter().take(max);
+    let text = text.iter().take(max).take_while(|byte| **byte != 0);
     out.extend(text.map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
 }

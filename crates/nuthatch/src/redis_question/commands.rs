@@ -230,7 +230,9 @@ impl<'a> Row<'a> {
         match self.keys {
             Keys::Range { first, last, step } => [first.into(), last.into(), step.into()],
             Keys::Counted { stores: true, .. } | Keys::Store => [1, 1, 1],
-            Keys::None | Keys::Counted { .. } | Keys::Pairs | Keys::Streams => [0, 0, 0],
+            Keys::None | Keys::Counted { .. } | Keys::Script | Keys::Pairs | Keys::Streams => {
+                [0, 0, 0]
+            }
         }
     }
 

@@ -1,16 +1,16 @@
 //! Scripts and functions. Every server has all of them.
 
-use super::row::{SHARED, all, all_if, any, container, counted, one_server, other, refused};
-use super::{Command, Permission};
+use super::row::{SHARED, all, all_if, any, container, one_server, other, refused};
+use super::{Command, Keys, Permission};
 use crate::message::Merge;
 
 pub(super) const ROWS: &[Command] = &[
-    other("eval", -3, counted(2)),
-    other("eval_ro", -3, counted(2)),
-    other("evalsha", -3, counted(2)),
-    other("evalsha_ro", -3, counted(2)),
-    other("fcall", -3, counted(2)),
-    other("fcall_ro", -3, counted(2)),
+    other("eval", -3, Keys::Script),
+    other("eval_ro", -3, Keys::Script),
+    other("evalsha", -3, Keys::Script),
+    other("evalsha_ro", -3, Keys::Script),
+    other("fcall", -3, Keys::Script),
+    other("fcall_ro", -3, Keys::Script),
     container("function", -2, FUNCTION),
     container("script", -2, SCRIPT),
 ];

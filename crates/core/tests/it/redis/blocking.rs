@@ -84,6 +84,21 @@ fn the_word_block_makes_a_stream_command_block() {
 }
 
 #[test]
+fn a_server_refuses_what_names_no_key_to_wait_for() {
+    const NO_KEYS: &str = "-ERR numkeys should be greater than 0\r\n";
+    for wrong in ["BLMPOP 0 0 a LEFT", "BZMPOP 0 x a MIN", "XREAD BLOCK 0 STREAMS a"] {
+        let mut net = Net::redis(2);
+        let client = net.client();
+        net.say(client, &requests(wrong));
+        assert_eq!(net.asked(OWN), requests(wrong));
+        net.answer(OWN, NO_KEYS);
+        assert_eq!(net.got(client), NO_KEYS, "{wrong}");
+        assert!(net.is_connected(OWN));
+        net.check_idle();
+    }
+}
+
+#[test]
 fn keys_of_different_servers_cannot_be_waited_for() {
     let mut net = Net::redis(2);
     let client = net.client();

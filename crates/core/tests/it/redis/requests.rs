@@ -1,6 +1,6 @@
 //! How requests come: inline, with odd line ends, broken, or from a client without the password.
 
-use super::{OK, requests};
+use super::{OK, bulk, requests};
 use crate::net::{Net, engine, redis_options};
 use nuthatch_core::mux::Options;
 use nuthatch_core::redis::Settings;
@@ -76,6 +76,29 @@ fn a_line_of_more_than_64_kilobytes_closes_its_client() {
         assert_eq!(net.got(client), "-ERR Protocol error: too big inline request\r\n");
         assert!(!net.is_open(client));
         assert_eq!(net.mux.stats().limit_line.read(), 1);
+        net.check_idle();
+    }
+}
+
+#[test]
+fn an_error_shows_so_much_of_a_clients_text_as_redis_does() {
+    let (a130, b50) = (&"a".repeat(130), &"b".repeat(50));
+    for (said, error) in [
+        (["fo\0o", "x\0y", "z"], "command 'fo', with args beginning with: 'x' 'z' ".to_owned()),
+        (["\0", "", "\0"], "command '', with args beginning with: '' '' ".to_owned()),
+        (["x", "y\r\nz", ""], "command 'x', with args beginning with: 'y  z' '' ".to_owned()),
+        (["x", a130, "b"], format!("command 'x', with args beginning with: '{}' ", &a130[2..])),
+        (
+            ["x", &a130[30..], b50],
+            format!("command 'x', with args beginning with: '{}' '{}' ", &a130[30..], &b50[25..]),
+        ),
+        (["client", "li\0st", "x"], "subcommand 'li'. Try CLIENT HELP.".to_owned()),
+        (["client", a130, "x"], format!("subcommand '{}'. Try CLIENT HELP.", &a130[2..])),
+    ] {
+        let mut net = Net::redis(1);
+        let client = net.client();
+        net.say(client, &(format!("*{}\r\n", said.len()) + &said.map(bulk).concat()));
+        assert_eq!(net.got(client), format!("-ERR unknown {error}\r\n"), "{said:?}");
         net.check_idle();
     }
 }

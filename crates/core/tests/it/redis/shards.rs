@@ -76,6 +76,21 @@ fn a_request_that_needs_a_key_to_have_a_server_is_refused_without_one() {
 }
 
 #[test]
+fn a_server_refuses_what_has_no_keys_but_must_have_some() {
+    const NO_KEYS: &str = "-ERR numkeys should be greater than 0\r\n";
+    for wrong in ["LMPOP 0 a LEFT", "ZUNION 0 a", "SINTERCARD 0 a", "ZINTER 2 a", "MSETEX 0 a 1"] {
+        let mut net = Net::redis(2);
+        let client = net.client();
+        net.say(client, &requests(wrong));
+        assert_eq!([net.asked(0), net.asked(2)].concat(), requests(wrong), "{wrong}");
+        let asked = if net.is_connected(0) { 0 } else { 2 };
+        net.answer(asked, NO_KEYS);
+        assert_eq!(net.got(client), NO_KEYS, "{wrong}");
+        net.check_idle();
+    }
+}
+
+#[test]
 fn a_request_of_a_client_never_overtakes_another_to_the_same_server() {
     let options = Options { server_connections: 8, ..redis_options() };
     let mut net = Net::with(engine(2, options, None));

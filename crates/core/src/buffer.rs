@@ -32,7 +32,7 @@ impl Buffer {
     }
 
     /// The vector to append to. The buffer takes memory from `spares` if it has none.
-    #[inline]
+    #[inline(always)]
     pub fn tail(&mut self, spares: &mut Spares) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = spares.take();

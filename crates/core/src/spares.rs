@@ -53,7 +53,8 @@ impl Spares {
         Self { large_kept_max, ..Self::default() }
     }
 
-    /// A small empty buffer with some capacity.
+    /// A small empty buffer with some capacity. In line, as nearly each reply needs one.
+    #[inline(always)]
     pub fn take(&mut self) -> Vec<u8> {
         let Some(bytes) = self.small.pop() else { return Vec::with_capacity(SMALL_MIN) };
         self.small_bytes -= bytes.capacity();

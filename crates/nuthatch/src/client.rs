@@ -5,11 +5,13 @@
 
 use crate::linger::{Discarded, discard};
 use crate::poll::{Interest, Poll, Token};
+use crate::redis_question::Ends;
 use nuthatch_core::mux::{ClientId, Mux};
 use nuthatch_core::time::Instant;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{self, Errno};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getpeername, getsockname, recv, send};
+use std::net::SocketAddr;
 
 /// A client's socket and what it is watched for.
 #[derive(Debug)]
@@ -75,6 +77,16 @@ impl ClientSocket {
             }
         }
         Fate::Lives
+    }
+
+    /// The addresses of both ends, in the form of Redis.
+    pub(crate) fn ends(&self) -> Ends {
+        let shown = |end: Option<SocketAddrAny>| {
+            let tcp = end.and_then(|end| SocketAddr::try_from(end).ok());
+            tcp.map_or_else(|| "unix:0".to_owned(), |tcp| tcp.to_string())
+        };
+        let client = getpeername(&self.fd).ok().flatten();
+        Ends { client: shown(client), proxy: shown(getsockname(&self.fd).ok()) }
     }
 
     /// Whether input of the client is read and discarded: the client gets no new requests answered,

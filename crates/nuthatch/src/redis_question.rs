@@ -17,6 +17,22 @@ use nuthatch_core::time::Instant;
 use pattern::Pattern;
 use reply::Reply;
 
+/// The addresses of both ends of a client's connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    /// The client's.
+    pub(crate) client: String,
+    /// The proxy's.
+    pub(crate) proxy: String,
+}
+
+impl Ends {
+    /// Those of a connection that is gone.
+    pub(crate) fn unknown() -> Self {
+        Self { client: String::new(), proxy: String::new() }
+    }
+}
+
 /// The answers of one turn. A turn is one moment, so who asks the same a thousand times gets one
 /// answer as often: the others would wait while a thousand are made.
 #[derive(Debug)]
@@ -37,9 +53,14 @@ impl<'a> Answers<'a> {
     }
 
     /// The answer to a client's request.
-    pub(crate) fn to(&mut self, request: &[u8], client: &Session) -> &[u8] {
+    pub(crate) fn to(
+        &mut self,
+        request: &[u8],
+        client: &Session,
+        ends: &dyn Fn() -> Ends,
+    ) -> &[u8] {
         if self.asked != request || self.is_resp3 != client.is_resp3() {
-            self.answer = answer(request, client, self.about, self.now);
+            self.answer = answer(request, (client, ends), self.about, self.now);
             self.asked.clear();
             if !is_about_the_client(request) {
                 self.asked.extend_from_slice(request);
@@ -55,17 +76,25 @@ fn is_about_the_client(request: &[u8]) -> bool {
 }
 
 /// The answer to a request: an array of its words, which the engine has checked the number of.
-fn answer(request: &[u8], client: &Session, about: About<'_>, now: Instant) -> Vec<u8> {
+fn answer(
+    request: &[u8],
+    (client, ends): (&Session, &dyn Fn() -> Ends),
+    about: About<'_>,
+    now: Instant,
+) -> Vec<u8> {
     let mut words = Arguments::of(request);
     let mut next = || words.next().unwrap_or_default().to_ascii_lowercase();
     let mut reply = Reply::new(client.is_resp3());
     match &*next() {
         b"info" => reply.text(&info::text(words, about, now)),
         b"command" => commands::answer(words, about.pool, &mut reply),
+        b"role" => role(&mut reply),
         b"config" if next() == b"get" => config(words, about.pool, &mut reply),
         b"client" => match &*next() {
-            b"info" => reply.text(&line_of(client, "info")),
-            b"list" => client_list(words, client, &mut reply),
+            b"info" => reply.text(&line_of(client, ends, "info")),
+            b"list" => client_list(words, client, ends, &mut reply),
+            b"getredir" => reply.integer(-1),
+            b"trackinginfo" => tracking(&mut reply),
             _ => reply.error(NO_ANSWER),
         },
         _ => reply.error(NO_ANSWER),
@@ -73,11 +102,36 @@ fn answer(request: &[u8], client: &Session, about: About<'_>, now: Instant) -> V
     reply.into_bytes()
 }
 
+/// `ROLE`: to a client, the proxy is a master without replicas.
+fn role(reply: &mut Reply) {
+    reply.array(3);
+    reply.bulk("master");
+    reply.integer(0);
+    reply.array(0);
+}
+
+/// `CLIENT TRACKINGINFO`: tracking is off, as the proxy refuses it.
+fn tracking(reply: &mut Reply) {
+    reply.map(3);
+    reply.bulk("flags");
+    reply.set(1);
+    reply.bulk("off");
+    reply.bulk("redirect");
+    reply.integer(-1);
+    reply.bulk("prefixes");
+    reply.array(0);
+}
+
 /// For a command that the engine's table sends here and that is not above.
 const NO_ANSWER: &str = "ERR the proxy has no answer to this command";
 
 /// `CLIENT LIST [TYPE type] [ID id…]`: of all clients, only the one that asks.
-fn client_list(mut words: Arguments<'_>, client: &Session, reply: &mut Reply) {
+fn client_list(
+    mut words: Arguments<'_>,
+    client: &Session,
+    ends: &dyn Fn() -> Ends,
+    reply: &mut Reply,
+) {
     let mut is_listed = true;
     if let Some(option) = words.next() {
         match &*option.to_ascii_lowercase() {
@@ -97,7 +151,7 @@ fn client_list(mut words: Arguments<'_>, client: &Session, reply: &mut Reply) {
             _ => return reply.error("ERR syntax error"),
         }
     }
-    reply.text(&if is_listed { line_of(client, "list") } else { String::new() });
+    reply.text(&if is_listed { line_of(client, ends, "list") } else { String::new() });
 }
 
 fn number(word: &[u8]) -> Option<u64> {
@@ -105,13 +159,15 @@ fn number(word: &[u8]) -> Option<u64> {
 }
 
 /// What the client has said, in Redis's form.
-fn line_of(client: &Session, command: &str) -> String {
-    let shown = String::from_utf8_lossy;
+fn line_of(client: &Session, ends: &dyn Fn() -> Ends, command: &str) -> String {
+    let (shown, ends) = (String::from_utf8_lossy, ends());
     let (library, version) = client.library();
     format!(
-        "id={} name={} flags=N db={} cmd=client|{command} user={} redir=-1 resp={} lib-name={} \
+        "id={} addr={} laddr={} name={} flags=N db={} cmd=client|{command} user={} redir=-1 resp={} lib-name={} \
          lib-ver={}\n",
         client.id(),
+        ends.client,
+        ends.proxy,
         shown(client.name()),
         client.db(),
         escaped(&shown(client.user())),

@@ -7,7 +7,7 @@ use crate::client::ClientSocket;
 use crate::inbox::Inbox;
 use crate::poll::{Poll, Tag};
 use crate::question;
-use crate::redis_question;
+use crate::redis_question::{self, Ends};
 use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
@@ -104,7 +104,12 @@ impl PoolSockets {
         while let Some(question) = self.mux.next_question() {
             let answer = match self.mux.session(question.client()).redis() {
                 None => answers.to(question.what()),
-                Some(client) => redis_answers.to(question.what(), client),
+                Some(client) => {
+                    let socket =
+                        self.clients.get(question.client().index()).and_then(Option::as_ref);
+                    let ends = || socket.map_or_else(Ends::unknown, ClientSocket::ends);
+                    redis_answers.to(question.what(), client, &ends)
+                }
             };
             self.mux.answer_question(question, answer);
         }

@@ -156,6 +156,7 @@ impl Join {
     }
 
     /// Adds a key to the newest line of the connection whose first fragment has this number.
+    #[inline(always)]
     fn add_key(&mut self, number: usize, index: usize, room: usize) {
         let fragment = &mut self.fragments[number];
         if room != UNBOUNDED {

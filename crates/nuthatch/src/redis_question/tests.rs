@@ -48,7 +48,7 @@ fn told_in(pool: &Pool, said: &[&str], question: &str) -> String {
     workers[1].requests.set(40);
     let baseline = &Baseline::default();
     let about = About { pool, workers: &workers, baseline, accepts: true, epoch: Duration::ZERO };
-    let answer = answer(&array(question), &client(pool, said), about, Instant::default());
+    let answer = answer(&array(question), (&client(pool, said), &ends), about, Instant::default());
     String::from_utf8(answer).unwrap()
 }
 
@@ -62,6 +62,10 @@ fn words(answer: &str) -> Vec<&str> {
         .split("\r\n")
         .filter(|line| !line.starts_with(['*', '$', '%', '~']) && !line.is_empty())
         .collect()
+}
+
+fn ends() -> Ends {
+    Ends { client: "10.0.0.9:5000".into(), proxy: "10.0.0.1:6379".into() }
 }
 
 #[test]
@@ -89,9 +93,18 @@ fn the_settings_are_those_of_the_pool() {
 }
 
 #[test]
+fn the_proxy_is_a_master_and_tracks_no_keys() {
+    assert_eq!(told(&[], "ROLE"), "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+    assert_eq!(told(&[], "CLIENT GETREDIR"), ":-1\r\n");
+    let off =
+        "*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n";
+    assert_eq!(told(&[], "CLIENT TRACKINGINFO"), off);
+}
+
+#[test]
 fn a_client_learns_of_itself_only() {
     let said = ["CLIENT SETNAME me", "CLIENT SETINFO LIB-NAME lib", "CLIENT SETINFO LIB-VER 1.2"];
-    let line = "id=7 name=me flags=N db=0 cmd=client|list user=default redir=-1 resp=2 \
+    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 name=me flags=N db=0 cmd=client|list user=default redir=-1 resp=2 \
                 lib-name=lib lib-ver=1.2\n";
     let all = format!("${}\r\n{line}\r\n", line.len());
     for (question, answer) in [
@@ -107,7 +120,7 @@ fn a_client_learns_of_itself_only() {
         assert_eq!(told(&said, question), answer, "{question}");
     }
     let answer = told(&["HELLO 3"], "CLIENT INFO");
-    let line = "id=7 name= flags=N db=0 cmd=client|info user=default redir=-1 resp=3 lib-name= \
+    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 name= flags=N db=0 cmd=client|info user=default redir=-1 resp=3 lib-name= \
                 lib-ver=\n";
     assert_eq!(answer, format!("={}\r\ntxt:{line}\r\n", line.len() + 4));
 }
@@ -308,13 +321,13 @@ fn an_answer_is_made_once_for_equal_questions_of_one_protocol_version() {
     let mut answers = Answers::new(about, Instant::default());
     let (old, new) = (client(&pool, &[]), client(&pool, &["HELLO 3"]));
     let question = array("INFO stats");
-    let first = answers.to(&question, &old).to_vec();
+    let first = answers.to(&question, &old, &ends).to_vec();
     workers[0].requests.set(5);
-    assert_eq!(answers.to(&question, &old), first);
-    assert!(answers.to(&question, &new).starts_with(b"="));
-    assert_ne!(answers.to(&question, &old), first);
+    assert_eq!(answers.to(&question, &old, &ends), first);
+    assert!(answers.to(&question, &new, &ends).starts_with(b"="));
+    assert_ne!(answers.to(&question, &old, &ends), first);
     let named = client(&pool, &["CLIENT SETNAME other"]);
     let question = array("CLIENT INFO");
-    let first = answers.to(&question, &old).to_vec();
-    assert_ne!(answers.to(&question, &named), first);
+    let first = answers.to(&question, &old, &ends).to_vec();
+    assert_ne!(answers.to(&question, &named, &ends), first);
 }

@@ -23,7 +23,7 @@ const CLIENT: &[Command] = &[
     refused("caching", 3, SHARED),
     local("capa", -3, Local::Ok),
     local("getname", 2, Local::GetName),
-    refused("getredir", 2, SHARED),
+    local("getredir", 2, Local::Question),
     any("help", 2),
     local("id", 2, Local::Id),
     refused("import-source", 3, SHARED),
@@ -37,7 +37,7 @@ const CLIENT: &[Command] = &[
     local("setinfo", 4, Local::SetInfo),
     local("setname", 3, Local::SetName),
     refused("tracking", -3, SHARED),
-    refused("trackinginfo", 2, SHARED),
+    local("trackinginfo", 2, Local::Question),
     refused("unblock", -3, CLIENTS),
     refused("unpause", 2, CLIENTS),
 ];

@@ -32,7 +32,7 @@ pub(super) const ROWS: &[Command] = &[
     refused("replconf", -1, REPLICATION),
     refused("replicaof", 3, REPLICATION),
     refused("restore-asking", -4, INTERNAL),
-    one_server("role", 1),
+    local("role", 1, Local::Question),
     one_server("save", 1),
     refused("shutdown", -1, SHUTDOWN),
     refused("slaveof", 3, REPLICATION),
@@ -44,10 +44,10 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const ACL: &[Command] = &[
-    one_server("cat", -2),
+    any("cat", -2),
     one_server("deluser", -3),
     one_server("dryrun", -4),
-    one_server("genpass", -2),
+    any("genpass", -2),
     one_server("getuser", 3),
     any("help", 2),
     one_server("list", 2),
@@ -56,7 +56,7 @@ const ACL: &[Command] = &[
     one_server("save", 2),
     one_server("setuser", -3),
     one_server("users", 2),
-    one_server("whoami", 2),
+    any("whoami", 2),
 ];
 
 const BACKUP: &[Command] = &[
@@ -121,7 +121,7 @@ const MEMORY: &[Command] = &[
 
 const MODULE: &[Command] = &[
     any("help", 2),
-    one_server("list", 2),
+    any("list", 2),
     refused("load", -3, MODULES),
     refused("loadex", -3, MODULES),
     refused("unload", 3, MODULES),

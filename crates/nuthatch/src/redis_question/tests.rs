@@ -225,6 +225,17 @@ fn what_the_pool_always_refuses_is_no_command() {
         let is_listed = |pool| words(&told_in(pool, &[], "COMMAND LIST")).contains(&name);
         assert_eq!((is_listed(&one), is_listed(&two)), (in_one, in_two), "{name}");
     }
+    let three =
+        pool("p: {listen: \"h:1\", redis: true, servers: [\"a:1:1\", \"b:1:1\", \"c:1:1\"]}\n");
+    for (name, in_one, in_three) in [
+        ("multi", true, true),
+        ("psubscribe", true, false),
+        ("script|kill", true, false),
+        ("function|kill", true, false),
+    ] {
+        let is_known = |pool| !told_in(pool, &[], &format!("COMMAND INFO {name}")).contains("$-1");
+        assert_eq!((is_known(&one), is_known(&three)), (in_one, in_three), "{name}");
+    }
 }
 
 #[test]

@@ -44,10 +44,10 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const ACL: &[Command] = &[
-    one_server("cat", -2),
+    any("cat", -2),
     one_server("deluser", -3),
     one_server("dryrun", -4),
-    one_server("genpass", -2),
+    any("genpass", -2),
     one_server("getuser", 3),
     any("help", 2),
     one_server("list", 2),
@@ -56,7 +56,7 @@ const ACL: &[Command] = &[
     one_server("save", 2),
     one_server("setuser", -3),
     one_server("users", 2),
-    one_server("whoami", 2),
+    any("whoami", 2),
 ];
 
 const BACKUP: &[Command] = &[

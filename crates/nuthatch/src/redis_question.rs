@@ -163,8 +163,9 @@ fn line_of(client: &Session, ends: &dyn Fn() -> Ends, command: &str) -> String {
     let (shown, ends) = (String::from_utf8_lossy, ends());
     let (library, version) = client.library();
     format!(
-        "id={} addr={} laddr={} name={} flags=N db={} cmd=client|{command} user={} redir=-1 resp={} lib-name={} \
-         lib-ver={}\n",
+        "id={} addr={} laddr={} fd=0 name={} age=0 idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 \
+         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
+         cmd=client|{command} user={} redir=-1 resp={} lib-name={} lib-ver={}\n",
         client.id(),
         ends.client,
         ends.proxy,

@@ -22,7 +22,7 @@ mod strings;
 mod vectors;
 
 pub use cluster::CLUSTER_DISABLED;
-pub use row::UNKNOWN_SUBCOMMAND;
+pub use row::{ONE_SERVER, UNKNOWN_SUBCOMMAND};
 
 use crate::message::{Class, Merge};
 
@@ -196,6 +196,8 @@ pub enum Dedicated {
     Discard,
     /// The server may answer after a long time (`BLPOP`).
     Blocking,
+    /// `SCRIPT KILL`, `FUNCTION KILL`: behind the script, on its connection, the server would not read it.
+    Kill,
     /// `SUBSCRIBE`, `SSUBSCRIBE`
     Subscribe,
     /// `PSUBSCRIBE`

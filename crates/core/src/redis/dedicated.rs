@@ -4,8 +4,8 @@
 //! `EXEC` has one element for each command.
 
 use super::binding::Transaction;
-use super::command::{Action, Command, Dedicated, Keys, Local, Permission};
-use super::request::{Interpreter, Words, refused};
+use super::command::{Action, Command, Dedicated, Keys, Local, ONE_SERVER, Permission};
+use super::request::{Interpreter, Words, refused, why};
 use super::response::{Form, shape};
 use super::{PLACEHOLDER, write_bulk, write_header, write_integer};
 use crate::message::{Class, Dedicate, Request, Step};
@@ -96,7 +96,10 @@ impl<'a> Interpreter<'a, '_> {
             | Action::Split(_)
             | Action::Any
             | Action::MayBlock => Some(self.dedicate(command, words, Step::Queue)),
-            Action::All(_, Permission::None) | Action::Scan | Action::OneServer(_) => {
+            Action::All(_, Permission::None)
+            | Action::Dedicated(Dedicated::Kill)
+            | Action::Scan
+            | Action::OneServer(_) => {
                 let alone =
                     b"-ERR inside MULTI, a pool of several servers takes only commands with \
                     keys\r\n";
@@ -150,6 +153,12 @@ impl<'a> Interpreter<'a, '_> {
                 Request::Answer(if is_exec { b"*0\r\n" } else { b"+OK\r\n" })
             }
             Dedicated::Blocking => self.dedicate(command, words, Step::Block),
+            Dedicated::Kill => {
+                why((words.container, command.name), ONE_SERVER, answer);
+                let mut request = self.dedicate_to(command, words, Step::Block, Some(answer));
+                request.one.expect = Form::of_class(command.class).expect();
+                Request::Dedicated(request)
+            }
             Dedicated::Subscribe => self.subscribe(command, words, None),
             Dedicated::SubscribePattern => {
                 let alone =

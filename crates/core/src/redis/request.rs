@@ -411,7 +411,7 @@ impl<'a> Interpreter<'a, '_> {
 #[derive(Clone, Copy)]
 pub(super) struct Words<'a> {
     /// The name of the command that this is a subcommand of; empty if it is none.
-    container: &'static str,
+    pub(super) container: &'static str,
     /// The name, with its header.
     head: &'a [u8],
     /// All behind the name.
@@ -470,7 +470,7 @@ fn unknown_subcommand(command: &Command, sub: &[u8], answer: &mut Vec<u8>) {
 }
 
 /// Writes why a command is refused.
-fn why((container, name): (&str, &str), reason: &str, answer: &mut Vec<u8>) {
+pub(super) fn why((container, name): (&str, &str), reason: &str, answer: &mut Vec<u8>) {
     answer.extend_from_slice(b"-ERR ");
     // Clients know these words of Redis.
     if reason != command::CLUSTER_DISABLED {

@@ -117,9 +117,13 @@ impl<'a> Row<'a> {
         if !self.subcommands.is_empty() && matches!(self.action, Action::Refused(_)) {
             return self.served_subcommands(pool).next().is_some();
         }
+        let has_one_server = pool.servers.len() == 1;
         match self.action {
             Action::Refused(_) => false,
-            Action::OneServer(_) => pool.servers.len() == 1,
+            Action::OneServer(_) => has_one_server,
+            Action::Dedicated(Dedicated::Kill | Dedicated::SubscribePattern) => {
+                has_one_server && pool.dedicated_connections_max > 0
+            }
             Action::All(_, Permission::Flush) => pool.allow_flush,
             Action::All(_, Permission::Keys) => pool.allow_keys,
             Action::Dedicated(_) => pool.dedicated_connections_max > 0,

@@ -104,7 +104,9 @@ fn the_proxy_is_a_master_and_tracks_no_keys() {
 #[test]
 fn a_client_learns_of_itself_only() {
     let said = ["CLIENT SETNAME me", "CLIENT SETINFO LIB-NAME lib", "CLIENT SETINFO LIB-VER 1.2"];
-    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 name=me flags=N db=0 cmd=client|list user=default redir=-1 resp=2 \
+    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 fd=0 name=me age=0 idle=0 flags=N db=0 \
+                sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+                obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|list user=default redir=-1 resp=2 \
                 lib-name=lib lib-ver=1.2\n";
     let all = format!("${}\r\n{line}\r\n", line.len());
     for (question, answer) in [
@@ -120,7 +122,9 @@ fn a_client_learns_of_itself_only() {
         assert_eq!(told(&said, question), answer, "{question}");
     }
     let answer = told(&["HELLO 3"], "CLIENT INFO");
-    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 name= flags=N db=0 cmd=client|info user=default redir=-1 resp=3 lib-name= \
+    let line = "id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:6379 fd=0 name= age=0 idle=0 flags=N db=0 \
+                sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+                obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=client|info user=default redir=-1 resp=3 lib-name= \
                 lib-ver=\n";
     assert_eq!(answer, format!("={}\r\ntxt:{line}\r\n", line.len() + 4));
 }
@@ -237,6 +241,17 @@ fn what_the_pool_always_refuses_is_no_command() {
         assert_eq!((is_known(&one), is_known(&two)), (in_one, in_two), "{name}");
         let is_listed = |pool| words(&told_in(pool, &[], "COMMAND LIST")).contains(&name);
         assert_eq!((is_listed(&one), is_listed(&two)), (in_one, in_two), "{name}");
+    }
+    let three =
+        pool("p: {listen: \"h:1\", redis: true, servers: [\"a:1:1\", \"b:1:1\", \"c:1:1\"]}\n");
+    for (name, in_one, in_three) in [
+        ("multi", true, true),
+        ("psubscribe", true, false),
+        ("script|kill", true, false),
+        ("function|kill", true, false),
+    ] {
+        let is_known = |pool| !told_in(pool, &[], &format!("COMMAND INFO {name}")).contains("$-1");
+        assert_eq!((is_known(&one), is_known(&three)), (in_one, in_three), "{name}");
     }
 }
 

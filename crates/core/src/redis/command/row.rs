@@ -132,7 +132,7 @@ pub(super) const fn local(name: &'static str, arity: i8, local: Local) -> Comman
 
 /// Shows or changes one server.
 pub(super) const fn one_server(name: &'static str, arity: i8) -> Command {
-    keyless(name, arity, Action::OneServer("is about one server, and this pool has several"))
+    keyless(name, arity, Action::OneServer(ONE_SERVER))
 }
 
 /// Looks at the keys of the server that it goes to, whichever they are.
@@ -165,6 +165,8 @@ impl Command {
     }
 }
 
+/// The command shows or changes one server.
+pub const ONE_SERVER: &str = "is about one server, and this pool has several";
 /// The reason of a container for a subcommand that is not in the table.
 pub const UNKNOWN_SUBCOMMAND: &str = "is not supported with this subcommand";
 /// The command is about the state of a connection.

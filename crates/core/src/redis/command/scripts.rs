@@ -1,7 +1,7 @@
 //! Scripts and functions. Every server has all of them.
 
-use super::row::{SHARED, all, all_if, any, container, one_server, other, refused};
-use super::{Command, Keys, Permission};
+use super::row::{SHARED, all, all_if, any, container, dedicated, one_server, other, refused};
+use super::{Command, Dedicated, Keys, Permission};
 use crate::message::Merge;
 
 pub(super) const ROWS: &[Command] = &[
@@ -20,7 +20,7 @@ const FUNCTION: &[Command] = &[
     any("dump", 2),
     all_if("flush", -2, Merge::AllOk, Permission::Flush),
     any("help", 2),
-    one_server("kill", 2),
+    dedicated("kill", 2, Keys::None, Dedicated::Kill),
     any("list", -2),
     all("load", -3, Merge::Same),
     all("restore", -3, Merge::AllOk),
@@ -32,7 +32,7 @@ const SCRIPT: &[Command] = &[
     all("exists", -3, Merge::Least),
     all("flush", -2, Merge::AllOk),
     any("help", 2),
-    one_server("kill", 2),
+    dedicated("kill", 2, Keys::None, Dedicated::Kill),
     all("load", 3, Merge::Same),
     one_server("show", 3),
 ];

@@ -105,9 +105,9 @@ const LATENCY: &[Command] = &[
     one_server("graph", 3),
     any("help", 2),
     one_server("histogram", -2),
-    one_server("history", 3),
-    one_server("latest", 2),
-    one_server("reset", -2),
+    all("history", 3, Merge::Concat),
+    all("latest", 2, Merge::Concat),
+    all("reset", -2, Merge::Sum),
 ];
 
 const MEMORY: &[Command] = &[

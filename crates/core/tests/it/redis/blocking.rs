@@ -84,6 +84,30 @@ fn the_word_block_makes_a_stream_command_block() {
 }
 
 #[test]
+fn a_command_that_ends_a_script_does_not_wait_behind_it() {
+    let mut net = Net::redis(1);
+    let (one, two) = (net.client(), net.client());
+    net.say(one, &requests("EVAL long 0"));
+    net.say(two, &requests("SCRIPT KILL"));
+    assert_eq!([net.asked(0), net.asked(2)], [requests("EVAL long 0"), requests("SCRIPT KILL")]);
+    net.answer(2, super::OK);
+    net.answer(0, "-ERR killed\r\n");
+    assert_eq!([net.got(one), net.got(two)], ["-ERR killed\r\n", super::OK]);
+    net.say(two, &requests("FUNCTION KILL"));
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(two), super::TIMED_OUT, "it has a timeout");
+    net.answer(2, super::OK);
+    net.check_idle();
+
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("SCRIPT KILL"));
+    let error = "-ERR 'script|kill' is about one server, and this pool has several\r\n";
+    assert_eq!(net.got(client), error);
+    net.check_idle();
+}
+
+#[test]
 fn a_server_refuses_what_names_no_key_to_wait_for() {
     const NO_KEYS: &str = "-ERR numkeys should be greater than 0\r\n";
     for wrong in ["BLMPOP 0 0 a LEFT", "BZMPOP 0 x a MIN", "XREAD BLOCK 0 STREAMS a"] {

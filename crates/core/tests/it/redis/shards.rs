@@ -76,6 +76,24 @@ fn a_request_that_needs_a_key_to_have_a_server_is_refused_without_one() {
 }
 
 #[test]
+fn some_server_answers_what_all_answer_alike() {
+    for request in ["TIME", "ACL CAT", "ACL GENPASS", "ACL WHOAMI", "FUNCTION LIST"] {
+        let mut net = Net::redis(2);
+        let client = net.client();
+        net.say(client, &requests(request));
+        assert_eq!([net.asked(0), net.asked(2)].concat(), requests(request));
+    }
+    let mut net = Net::redis(2);
+    let client = net.client();
+    for request in ["ACL LIST", "ROLE", "CONFIG SET a b"] {
+        net.say(client, &requests(request));
+        let got = net.got(client);
+        assert!(got.ends_with("' is about one server, and this pool has several\r\n"), "{got}");
+    }
+    assert_eq!([net.asked(0), net.asked(2)], ["", ""]);
+}
+
+#[test]
 fn a_server_refuses_what_has_no_keys_but_must_have_some() {
     const NO_KEYS: &str = "-ERR numkeys should be greater than 0\r\n";
     for wrong in ["LMPOP 0 a LEFT", "ZUNION 0 a", "SINTERCARD 0 a", "ZINTER 2 a", "MSETEX 0 a 1"] {

@@ -12,7 +12,7 @@ pub fn man() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut page = format!(".TH NUTHATCH 1 \"\" \"nuthatch {version}\" \"User Commands\"\n");
     section(&mut page, "NAME");
-    page.push_str("nuthatch \\- sharding proxy for memcached\n");
+    page.push_str("nuthatch \\- sharding proxy for memcached and Redis\n");
     section(&mut page, "SYNOPSIS");
     page.push_str(".nf\nnuthatch [\\fIoptions\\fR]\n");
     for command in COMMANDS {
@@ -60,7 +60,7 @@ pub fn man() -> String {
     page
 }
 
-const DESCRIPTION: &str = "Nuthatch listens where clients expect a memcached server, and sends \
+const DESCRIPTION: &str = "Nuthatch listens where clients expect one memcached or Redis server, and sends \
     the request for each key to the server that owns the key: the same server that twemproxy \
     (nutcracker) chooses. Nuthatch reads twemproxy's configuration and accepts its options.";
 

@@ -60,8 +60,8 @@ pub fn help() -> String {
     let mut text = usage();
     text.push_str(
         "
-Nuthatch is a sharding proxy for memcached. It listens where clients expect a
-memcached server, and sends the request for each key to the server that owns
+Nuthatch is a sharding proxy for memcached and Redis. It listens where clients
+expect one server, and sends the request for each key to the server that owns
 the key: the same server that twemproxy (nutcracker) chooses. Nuthatch reads
 twemproxy's configuration and accepts twemproxy's flags.
 

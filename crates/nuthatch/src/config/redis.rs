@@ -1,6 +1,6 @@
 //! The values of directives that only a Redis pool has.
 //!
-//! The one rule: a text becomes a value with a name of its own, or a [`Fault`]; the core never
+//! The one rule: a text becomes a value with a name of its own, or an error; the core never
 //! parses a text of the configuration.
 
 use nuthatch_core::redis;

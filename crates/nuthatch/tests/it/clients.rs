@@ -124,12 +124,14 @@ fn three_servers() -> (Vec<Memcached>, Proxy) {
 /// Runs a script of `tests/clients` and panics with what it says unless it ends well.
 fn run_script(name: &str) {
     let (_servers, proxy) = three_servers();
+    run_script_at(name, proxy.port);
+}
+
+/// As `run_script`, with a proxy at this port.
+pub(crate) fn run_script_at(name: &str, port: u16) {
     let script = clients_dir().join(name);
-    let output = Command::new(python())
-        .arg(script)
-        .args(["127.0.0.1", &proxy.port.to_string()])
-        .output()
-        .unwrap();
+    let output =
+        Command::new(python()).arg(script).args(["127.0.0.1", &port.to_string()]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && output.stdout == b"ok\n", "{name}: {text}");
 }

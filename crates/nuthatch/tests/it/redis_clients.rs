@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::{fs, thread};
 
-use crate::clients::{environment, must};
-use crate::harness::{Program, Proxy, Redis};
+use crate::clients::{self, environment, must};
+use crate::conn::Conn;
+use crate::harness::{Memcached, Program, Proxy, Redis, free_port, named, pool};
 
 #[test]
 #[ignore = "needs redis-server and Python packages: run make it"]
@@ -44,6 +45,34 @@ fn redis_cli_shows_the_same_through_the_proxy_and_on_redis() {
     }
     let sizes = servers.iter().map(|server| server.call(&["DBSIZE"]));
     assert!(sizes.clone().all(|size| size != b":0\r\n"), "one of three servers got no key");
+    assert_eq!(proxy.server_failures(), 0);
+}
+
+#[test]
+#[ignore = "needs memcached, redis-server, Python packages and npm packages: run make it"]
+fn clients_of_memcached_and_of_redis_work_in_one_process() {
+    let (caches, servers) = (Memcached::start_many(3), Redis::start_many(3));
+    let entries: Vec<_> = caches.iter().map(Memcached::entry).collect();
+    let (cache_port, port) = (free_port(), free_port());
+    let cache_settings = "hash: md5\nallow_flush: true";
+    let config = pool(cache_port, cache_settings, &entries)
+        + &pool(port, "redis: true\nhash: md5\nhash_tag: \"{}\"", &named(&servers));
+    let proxy = Proxy::start(Program::UnderTest, &config, &[port, cache_port]);
+    let memcached = thread::spawn(move || {
+        for _ in 0..3 {
+            clients::run_script_at("with_pymemcache.py", cache_port);
+            Conn::tcp((Ipv4Addr::LOCALHOST, cache_port)).ask("flush_all\r\n", "OK\r\n");
+        }
+    });
+    for (interpreter, name) in [
+        (Command::new(python()), "with_redis_py.py"),
+        (node(), "with_ioredis.js"),
+        (node(), "with_node_redis.js"),
+    ] {
+        run_script_at(interpreter, name, port);
+        servers.iter().for_each(|server| assert_eq!(server.call(&["FLUSHALL"]), b"+OK\r\n"));
+    }
+    memcached.join().unwrap();
     assert_eq!(proxy.server_failures(), 0);
 }
 

@@ -70,7 +70,10 @@ fn check_request(request: &Request<'_>, limits: &Limits) {
         Request::Answer(line) | Request::Barrier(line) => check_line(line),
         Request::Refused { error, .. } | Request::Lost { error, .. } => check_line(error),
         Request::Question(_) | Request::Quit(_) => {}
-        Request::Group(_) | Request::Cursor(_) | Request::Dedicated(_) => {
+        Request::Group(_)
+        | Request::Cursor(_)
+        | Request::Dedicated(_)
+        | Request::Setting(_) => {
             panic!("memcached has none")
         }
     }

@@ -59,7 +59,7 @@ fn all_requests(input: &[u8], size: usize, settings: &Arc<Settings>) -> Vec<Stri
 
 fn check(request: &Request<'_>, settings: &Arc<Settings>) {
     match request {
-        Request::One(one) => check_wire(&one.wire, settings),
+        Request::One(one) | Request::Setting(one) => check_wire(&one.wire, settings),
         Request::Group(group) => check_wire(&group.one.wire, settings),
         Request::All(all) => check_wire(&all.wire, settings),
         Request::Dedicated(request) => check_wire(&request.one.wire, settings),

@@ -40,6 +40,8 @@ pub enum Request<'a> {
     /// A request about the proxy itself, which only the embedder can answer: the line without its
     /// end.
     Question(&'a [u8]),
+    /// A question about the server of a pool of one server; with several servers, about the proxy.
+    Setting(One<'a>),
     /// Refused with this error (empty if the client wants no replies); the next request begins
     /// after `skip` more bytes.
     Refused {

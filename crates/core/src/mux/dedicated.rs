@@ -75,6 +75,7 @@ impl Mux {
                 | Request::Many(_)
                 | Request::All(_)
                 | Request::Cursor(_)
+                | Request::Setting(_)
         );
         is_shared && self.must_switch(id, false)
     }

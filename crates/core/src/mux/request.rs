@@ -13,7 +13,7 @@ use super::waiter::Waiter;
 use super::{Event, Mux, Options};
 use crate::error::ServerError;
 use crate::memcache::KeyRoom;
-use crate::message::{All, Class, Cursor, Expect, Group, Limit, Many, Merge, One, Request};
+use crate::message::{All, Class, Cursor, Expect, Group, Limit, Many, Merge, One, Request, Wire};
 use crate::protocol::{Protocol, Refusal};
 use crate::redis::command::Permission;
 use crate::route::Plan;
@@ -66,6 +66,12 @@ impl Mux {
             Request::Barrier(answer) => self.take_barrier(id, answer),
             Request::Answer(answer) => self.answer_at_once(id, answer),
             Request::Question(what) => self.clients.take_question(&mut self.shared, id, what),
+            Request::Setting(one) => match (self.servers.routes.members(), &one.wire) {
+                ([_, _, ..], Wire::Verbatim(what) | Wire::Rewritten(what)) => {
+                    self.clients.take_question(&mut self.shared, id, what)
+                }
+                _ => self.take_one(id, one, now),
+            },
             Request::Refused { error, skip, limit } => {
                 self.clients[id].skip = *skip;
                 self.refuse(id, error, *limit);

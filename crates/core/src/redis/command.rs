@@ -179,6 +179,9 @@ pub enum Local {
     Ok,
     /// A question about the proxy, which the program around the engine answers (`INFO`, `COMMAND`).
     Question,
+    /// `CONFIG GET`: as [`Local::Question`], but the server of a pool of one server answers, which `CONFIG
+    /// SET` changes.
+    Setting,
 }
 
 /// A command that needs a connection of its own.

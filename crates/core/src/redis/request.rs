@@ -280,6 +280,7 @@ impl<'a> Interpreter<'a, '_> {
             Action::Any => self.any(command),
             Action::Scan => self.cursor(command, words, answer),
             Action::Local(Local::Question) => Request::Question(self.request),
+            Action::Local(Local::Setting) => Request::Setting(self.one(command, PLACEHOLDER)),
             Action::Local(local) => self.local(local, words.after, answer),
             Action::Dedicated(dedicated) => self.dedicated(command, words, dedicated, answer),
             Action::MayBlock if words.has_block() => {

@@ -176,7 +176,7 @@ impl Session {
             Local::Auth => return self.authenticate(arguments, out),
             Local::Hello => return self.hello(arguments, out),
             Local::Reset => return self.answer_reset(out),
-            Local::Question => unreachable!("the embedder answers questions"),
+            Local::Question | Local::Setting => unreachable!("the embedder answers questions"),
         }
         Answered::Reply
     }

@@ -138,7 +138,10 @@ impl<'a, W: Write> Session<'a, W> {
                 self.out.write_all(error)
             }
             Request::Lost { .. } | Request::Quit(_) => Ok(()),
-            Request::Group(_) | Request::Cursor(_) | Request::Dedicated(_) => {
+            Request::Group(_)
+            | Request::Cursor(_)
+            | Request::Dedicated(_)
+            | Request::Setting(_) => {
                 unreachable!("memcached has no such request")
             }
         }

@@ -312,7 +312,7 @@ fn every_question_of_the_table_has_an_answer() {
         let subs = command.subcommands.iter();
         let subs = subs.map(|sub| (format!("{} {}", command.name, sub.name), sub));
         for (mut line, command) in subs.chain([(command.name.to_owned(), command)]) {
-            if command.action != Action::Local(Local::Question) {
+            if !matches!(command.action, Action::Local(Local::Question | Local::Setting)) {
                 continue;
             }
             while line.split(' ').count() < usize::from(command.arity.unsigned_abs()) {

@@ -83,7 +83,7 @@ const COMMANDLOG: &[Command] =
     &[one_server("get", -4), any("help", 2), one_server("len", -3), one_server("reset", -3)];
 
 const CONFIG: &[Command] = &[
-    local("get", -3, Local::Question),
+    local("get", -3, Local::Setting),
     any("help", 2),
     one_server("resetstat", 2),
     one_server("rewrite", 2),

@@ -94,6 +94,29 @@ fn some_server_answers_what_all_answer_alike() {
 }
 
 #[test]
+fn config_get_tells_what_config_set_has_set() {
+    let mut net = Net::redis(1);
+    let client = net.client();
+    net.say(client, &requests("CONFIG SET maxmemory 100;CONFIG GET maxmemory;GET a"));
+    assert_eq!(net.asked(0), requests("CONFIG SET maxmemory 100;CONFIG GET maxmemory;GET a"));
+    let replies = super::OK.to_owned() + &super::array("maxmemory 100") + "$-1\r\n";
+    net.answer(0, &replies);
+    assert_eq!(net.got(client), replies);
+    net.check_idle();
+}
+
+#[test]
+fn with_several_servers_config_get_is_about_the_proxy() {
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("CONFIG GET maxmemory"));
+    assert_eq!([net.asked(0), net.asked(2)], ["", ""]);
+    let answer = format!("asked: {}\r\n", requests("CONFIG GET maxmemory"));
+    assert_eq!(net.got(client), answer);
+    net.check_idle();
+}
+
+#[test]
 fn a_server_refuses_what_has_no_keys_but_must_have_some() {
     const NO_KEYS: &str = "-ERR numkeys should be greater than 0\r\n";
     for wrong in ["LMPOP 0 a LEFT", "ZUNION 0 a", "SINTERCARD 0 a", "ZINTER 2 a", "MSETEX 0 a 1"] {

@@ -106,12 +106,18 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     };
     let key = value("key")?.ok_or("the key is missing: request /route?key=KEY")?;
     let name = value("pool")?.map(|name| String::from_utf8_lossy(&name).into_owned());
+    // Any bytes are a key of a Redis pool.
+    let is_key = |pool: &Pool| {
+        pool.redis || memcache::next_key(&key).is_some_and(|(_, rest)| rest.is_empty())
+    };
+    let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage return or \
+                 space";
+    if !admin.pools.iter().any(|shared| is_key(&shared.pool)) {
+        return Err(wrong.into());
+    }
     let index = choose(admin, name.as_deref())?;
     let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
-    // Any bytes are a key of a Redis pool.
-    if !pool.redis && memcache::next_key(&key).is_none_or(|(_, rest)| !rest.is_empty()) {
-        let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage \
-                     return or space";
+    if !is_key(pool) {
         return Err(wrong.into());
     }
     Ok(route::explain(pool, ring, &key))

@@ -116,22 +116,22 @@ fn parse_inline<'a>(
     session: &mut Session,
     room: &'a mut Room,
 ) -> Parsed<'a> {
-    let end = memchr::memchr(b'\n', &input[scan.at..]).map(|end| scan.at + end);
+    // Redis does not look for the end of a line behind a zero byte: such a line has none.
+    let found = memchr::memchr2(b'\n', 0, &input[scan.at..]).map(|found| scan.at + found);
+    let end = found.filter(|found| input[*found] == b'\n');
     if end.unwrap_or(input.len()) > INLINE_MAX {
         let error = b"-ERR Protocol error: too big inline request\r\n";
         return Parsed::Request(Request::Lost { error, limit: Limit::Line }, input.len());
     }
     let Some(end) = end else {
-        scan.at = input.len();
+        scan.at = found.unwrap_or(input.len());
         return Parsed::Partial(input.len() + 1);
     };
     *scan = Scan::default();
     let line = &input[..end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     room.request.clear();
-    // Behind a zero byte, Redis does not see the line.
-    let is_text = memchr::memchr(0, line).is_none();
-    match inline::write_array(line, &mut room.request).ok().filter(|_| is_text) {
+    match inline::write_array(line, &mut room.request).ok() {
         Some(0) => Parsed::Request(Request::Answer(b""), end + 1),
         Some(_) => Parsed::Request(interpret_rewritten(session, room), end + 1),
         None => {

@@ -7,6 +7,16 @@ use nuthatch_core::redis::Settings;
 use std::sync::Arc;
 
 #[test]
+fn a_line_with_a_zero_byte_does_not_end() {
+    let mut net = Net::redis(1);
+    let client = net.client();
+    net.say(client, "PING\r\nECHO a\0b\r\nPING\r\n");
+    assert_eq!(net.got(client), "+PONG\r\n");
+    net.say(client, &"x".repeat(65_536));
+    assert_eq!(net.got(client), "-ERR Protocol error: too big inline request\r\n");
+}
+
+#[test]
 fn a_server_gets_the_plain_form_of_every_request() {
     for said in [
         "GET a\r\n",

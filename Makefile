@@ -55,7 +55,7 @@ soak: deps
 	  differential:: isolation::
 
 fuzz:
-	fuzz/run 20
+	fuzz/run 12
 
 # 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
 fuzz-differential:

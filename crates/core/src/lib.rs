@@ -23,6 +23,7 @@ extern crate alloc;
 
 pub mod buffer;
 pub mod chain;
+mod decimal;
 pub mod error;
 pub mod health;
 pub mod limits;

@@ -36,6 +36,7 @@ pub use response::{is_null, parse_reply, parse_unasked, waits};
 pub use session::{Session, VERSION};
 pub use settings::{ModuleCommand, Settings};
 
+use crate::decimal;
 use crate::error::ServerError;
 use alloc::vec::Vec;
 
@@ -133,15 +134,7 @@ pub fn write_integer(number: i64, out: &mut Vec<u8>) {
 /// Appends the digits of a number.
 pub(crate) fn write_number(number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
-    let (mut at, mut left) = (digits.len(), number);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(left % 10).expect("a digit");
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
+    let at = decimal::fill(number, &mut digits);
     out.extend_from_slice(&digits[at..]);
 }
 

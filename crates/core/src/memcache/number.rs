@@ -10,6 +10,7 @@
 //! Source: memcached's `safe_strtol`, `safe_strtoul` and `safe_strtoull` (util.c).
 
 use super::words;
+use crate::decimal;
 use alloc::vec::Vec;
 
 /// A number that replaces a word of the client's line.
@@ -86,16 +87,7 @@ impl Number {
 
     /// The plain form: a minus sign if the number is negative, and digits without leading zeros.
     fn form(self, room: &mut [u8; FORM_MAX]) -> &[u8] {
-        let mut start = room.len();
-        let mut rest = self.magnitude;
-        loop {
-            start -= 1;
-            room[start] = b'0' + u8::try_from(rest % 10).expect("a remainder of ten");
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
+        let mut start = decimal::fill(self.magnitude, room);
         if self.is_negative {
             start -= 1;
             room[start] = b'-';

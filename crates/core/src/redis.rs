@@ -121,6 +121,13 @@ pub fn write_bulk(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(LINE_END);
 }
 
+/// Appends a bulk string of a number's digits.
+pub(crate) fn write_bulk_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let at = decimal::fill(number, &mut digits);
+    write_bulk(&digits[at..], out);
+}
+
 /// Appends an integer reply.
 pub fn write_integer(number: i64, out: &mut Vec<u8>) {
     out.push(b':');

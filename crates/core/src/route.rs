@@ -50,6 +50,16 @@ impl Routes {
         }
     }
 
+    /// Where a request with several keys goes; none if the keys have different servers.
+    pub(crate) fn plan_all<'k>(
+        &mut self,
+        first: &[u8],
+        mut others: impl Iterator<Item = &'k [u8]>,
+    ) -> Option<Plan> {
+        let plan = self.plan(first);
+        others.all(|key| self.plan(key) == plan).then_some(plan)
+    }
+
     /// Removes the servers that are not live from the ring, and adds the others again.
     pub(crate) fn set_live(&mut self, is_live: impl Fn(ServerId) -> bool) {
         let live: Vec<bool> = self.members.iter().map(|&server| is_live(server)).collect();

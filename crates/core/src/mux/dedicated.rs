@@ -148,26 +148,25 @@ impl Mux {
         request: &Dedicate<'_>,
         now: Instant,
     ) -> Intake {
-        let protocol = self.shared.options.protocol;
-        let session = &mut self.clients[id].session;
-        let mut first: Vec<Vec<u8>> = Vec::new();
+        let Self { clients, servers, shared } = self;
+        let protocol = shared.options.protocol;
         let (begin, discard) = protocol.transaction();
+        // The client has its replies to these already, or gets none.
+        let mut send_for_nobody = |bytes: &[u8]| {
+            let pending = Pending::new(Waiter::Nobody, Expect::ANY, Class::Other, now);
+            servers.send(shared, conn, pending, (b"", b""), |out| out.extend_from_slice(bytes));
+        };
+        let session = &mut clients[id].session;
         if session.begins() {
-            first.push(begin.to_vec());
+            send_for_nobody(begin);
             let mut kept = session.kept();
             while let Some(request) = session.next_kept(&mut kept) {
-                first.push(request.to_vec());
+                send_for_nobody(request);
             }
         }
         session.note_step(request.step, request.replies);
         if request.step == Step::Abort {
-            first.push(discard.to_vec());
-        }
-        for bytes in first {
-            let (expect, class) = (Expect::ANY, Class::Other);
-            let pending = Pending::new(Waiter::Nobody, expect, class, now);
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
-            self.servers.send(&mut self.shared, conn, pending, (b"", b""), write);
+            send_for_nobody(discard);
         }
         if request.step == Step::Abort {
             let refusal = protocol.refusal(Refusal::Aborted);
@@ -218,17 +217,11 @@ impl Mux {
             };
             return bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey));
         }
-        let server = match routes.plan(request.one.key) {
-            Plan::To(server) => server,
-            Plan::Refuse(error) => return Err(NoServer::Failed(error)),
-        };
-        let is_elsewhere = bound.is_some_and(|bound| bound != server);
-        let checks_others = !is_alone && !self.shared.options.redis.first_key;
-        let mut others = request.others.into_iter().filter(|_| checks_others);
-        if is_elsewhere || others.any(|key| routes.plan(key) != Plan::To(server)) {
-            return Err(NoServer::Refused(Refusal::CrossShard));
+        match self.plan_together(request.one.key, request.others) {
+            Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
+            Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
+            _ => Err(NoServer::Refused(Refusal::CrossShard)),
         }
-        Ok(server)
     }
 
     /// Keeps a command of a transaction until a key says for which server it is.

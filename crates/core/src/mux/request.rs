@@ -15,6 +15,7 @@ use crate::error::ServerError;
 use crate::memcache::KeyRoom;
 use crate::message::{All, Class, Cursor, Expect, Group, Limit, Many, Merge, One, Request, Wire};
 use crate::protocol::{Protocol, Refusal};
+use crate::redis::KeyList;
 use crate::redis::command::Permission;
 use crate::route::Plan;
 use crate::spares::LARGE;
@@ -311,17 +312,19 @@ impl Mux {
         if let Some(error) = group.alone.filter(|_| !is_alone) {
             return self.refuse_group(id, error);
         }
-        let keys =
-            if is_alone || self.shared.options.redis.first_key { None } else { Some(group.others) };
-        let Plan::To(first) = self.servers.routes.plan(group.one.key) else {
-            return self.take_one(id, &group.one, now);
-        };
-        let mut others = keys.into_iter().flatten();
-        if others.any(|key| self.servers.routes.plan(key) != Plan::To(first)) {
+        if self.plan_together(group.one.key, group.others).is_none() {
             let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
             return self.refuse_group(id, error);
         }
         self.take_one(id, &group.one, now)
+    }
+
+    /// Where a request for one server goes; none if its keys have different servers and the pool does not
+    /// take the first key's.
+    pub(super) fn plan_together(&mut self, first: &[u8], others: KeyList<'_>) -> Option<Plan> {
+        let looks_at_first = self.shared.options.redis.first_key;
+        let others = (!looks_at_first).then_some(others);
+        self.servers.routes.plan_all(first, others.into_iter().flatten())
     }
 
     fn refuse_group(&mut self, id: ClientId, error: &[u8]) -> Intake {

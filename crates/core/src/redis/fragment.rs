@@ -1,7 +1,7 @@
 //! A request for one server, made of the parts of a larger request that are for this server.
 
 use super::arguments::split_first;
-use super::{write_bulk, write_header, write_number};
+use super::{write_bulk_number, write_header};
 use alloc::vec::Vec;
 
 /// The first key of the arguments `keys`, and what follows the `step` arguments that are its part.
@@ -28,10 +28,8 @@ pub fn write_fragment<'p>(
 
 /// Appends a request with another cursor between what comes before and behind it.
 pub fn write_cursor((before, after): (&[u8], &[u8]), cursor: u64, out: &mut Vec<u8>) {
-    let mut digits = Vec::new();
-    write_number(cursor, &mut digits);
     out.extend_from_slice(before);
-    write_bulk(&digits, out);
+    write_bulk_number(cursor, out);
     out.extend_from_slice(after);
 }
 

@@ -29,9 +29,7 @@ pub fn write_greeting(settings: &Settings, is_resp3: bool, out: &mut Vec<u8>) {
     if settings.db > 0 {
         write_header(b'*', 2, out);
         write_bulk(b"SELECT", out);
-        let mut db = Vec::new();
-        super::write_number(settings.db.into(), &mut db);
-        write_bulk(&db, out);
+        super::write_bulk_number(settings.db.into(), out);
     }
 }
 

@@ -63,10 +63,8 @@ impl Merged {
         let Some(next) = next else {
             return self.bytes.extend_from_slice(b"-ERR the cursor of a server is too large\r\n");
         };
-        let mut digits = Vec::new();
-        super::write_number(next, &mut digits);
         write_header(b'*', 2, &mut self.bytes);
-        super::write_bulk(&digits, &mut self.bytes);
+        super::write_bulk_number(next, &mut self.bytes);
         self.bytes.extend_from_slice(elements.rest);
     }
 

@@ -26,13 +26,13 @@ mod settings;
 
 pub use arguments::{Arguments, split_first, take_request};
 pub use fragment::{next_key, write_cursor, write_fragment};
-pub use frame::integer;
+pub use frame::{integer, is_null};
 pub use greeting::{parse_greeting, write_greeting};
 pub use keys::KeyList;
 pub use merge::{Elements, Merged, fits};
 pub use request::{Room, parse_request};
-pub use resp3::{translate, translate_message};
-pub use response::{is_null, parse_reply, parse_unasked, waits};
+pub use resp3::translate_message;
+pub use response::{parse_reply, parse_unasked, translate, waits};
 pub use session::{Session, VERSION};
 pub use settings::{ModuleCommand, Settings};
 

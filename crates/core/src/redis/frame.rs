@@ -167,6 +167,12 @@ fn length(text: &[u8]) -> Option<Option<usize>> {
     (number <= LENGTH_MAX).then_some(Some(number))
 }
 
+/// Whether a value is null, in RESP2 or RESP3.
+#[inline]
+pub fn is_null(value: &[u8]) -> bool {
+    matches!(value, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
+}
+
 /// A number of 64 bits in its only form: digits without leading zeros, and a sign if it is negative
 /// (`string2ll` of Redis).
 #[inline]

@@ -2,8 +2,7 @@
 //!
 //! The one rule: a merged reply is what one server with all the keys would have said.
 
-use super::frame::{self, Scanned, integer};
-use super::response::is_null;
+use super::frame::{self, Scanned, integer, is_null};
 use super::{write_header, write_integer};
 use crate::message::{Merge, Scan};
 use alloc::vec::Vec;

@@ -7,9 +7,7 @@
 use super::arguments::Arguments;
 use super::frame::integer;
 use super::merge::Elements;
-use super::response::Form;
 use super::{split_first, write_header};
-use crate::message::Expect;
 use alloc::vec::Vec;
 
 /// The form of a reply in RESP3, where it differs from RESP2.
@@ -78,12 +76,9 @@ impl Shape {
 }
 
 /// Appends a reply in RESP3.
-pub fn translate(expect: Expect, reply: &[u8], out: &mut Vec<u8>) {
-    if Form::from(expect) == Form::Confirmations {
-        return translate_message(reply, out);
-    }
+pub(super) fn translate(shape: Shape, reply: &[u8], out: &mut Vec<u8>) {
     let is_array = reply.starts_with(b"*") && reply != b"*-1\r\n";
-    match super::response::shape(expect) {
+    match shape {
         Shape::Double => write_double(reply, out),
         _ if !is_array => write_value(reply, out),
         Shape::Same => write_value(reply, out),
@@ -208,7 +203,7 @@ mod tests {
             (Shape::MapOfPairs, b"*1\r\n*2\r\n$1\r\ns\r\n*0\r\n", b"%1\r\n$1\r\ns\r\n*0\r\n"),
         ] {
             let mut out = Vec::new();
-            translate(Form::Read.expect_in(shape), reply, &mut out);
+            translate(shape, reply, &mut out);
             assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
         }
     }
@@ -217,7 +212,7 @@ mod tests {
     fn messages_and_confirmations_are_pushes() {
         let message = b"*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n";
         let mut out = Vec::new();
-        translate(Form::Confirmations.expect(), message, &mut out);
+        translate_message(message, &mut out);
         assert_eq!(out, b">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n");
     }
 

@@ -2,9 +2,10 @@
 //!
 //! The one rule: a reply is used when it is complete, and only if a server may answer such a request so.
 
-use super::frame::{self, Scanned};
-use super::resp3::Shape;
+use super::frame::{self, Scanned, is_null};
+use super::resp3::{self, Shape};
 use crate::message::{Class, Expect, Merge, Outcome, Outcomes, Response, Scan};
+use alloc::vec::Vec;
 
 /// Of the number that the multiplexer keeps, the lower half is the form, the upper one the shape.
 const FORM_MASK: u8 = 15;
@@ -13,6 +14,14 @@ const SHAPE_SHIFT: u8 = 4;
 /// The shape of the expected reply in RESP3.
 pub(super) fn shape(expect: Expect) -> Shape {
     Shape::from(expect.kind >> SHAPE_SHIFT)
+}
+
+/// Appends a reply that is not in RESP3 as one in RESP3.
+pub fn translate(expect: Expect, reply: &[u8], out: &mut Vec<u8>) {
+    match Form::from(expect) {
+        Form::Confirmations => resp3::translate_message(reply, out),
+        _ => resp3::translate(shape(expect), reply, out),
+    }
 }
 
 /// The form of the reply to a request.
@@ -200,10 +209,4 @@ fn outcome(form: Form, reply: &[u8]) -> Outcome {
         _ if is_null(reply) => Outcome::NotStored,
         _ => Outcome::Success,
     }
-}
-
-/// Whether a value is null, in RESP2 or RESP3.
-#[inline]
-pub fn is_null(value: &[u8]) -> bool {
-    matches!(value, b"$-1\r\n" | b"_\r\n" | b"*-1\r\n")
 }

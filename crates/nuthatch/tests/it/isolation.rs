@@ -6,10 +6,11 @@
 //! the middle. The same attack run on nutcracker gives thousands of wrong answers, which shows
 //! that the test can fail.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use crate::attack::{self, Tally};
 use crate::conn::{Broken, Conn, show};
 use crate::harness::{Memcached, Program, Proxy};
 use crate::random::Random;
@@ -38,34 +39,8 @@ fn the_same_attack_gives_wrong_answers_through_nutcracker() {
     assert!(tally.wrong > 1000, "{tally:#?}");
 }
 
-/// What became of the innocent requests.
-#[derive(Debug, Default)]
-struct Tally {
-    asked: usize,
-    /// Replies that are not the reply to this request.
-    wrong: usize,
-    /// `SERVER_ERROR` replies.
-    errors: usize,
-    /// Connections that closed or fell silent.
-    broken: usize,
-    /// The first few wrong ones.
-    examples: Vec<String>,
-}
-
-impl Tally {
-    fn add(mut self, other: Self) -> Self {
-        self.asked += other.asked;
-        self.wrong += other.wrong;
-        self.errors += other.errors;
-        self.broken += other.broken;
-        self.examples.extend(other.examples);
-        self
-    }
-}
-
 /// Runs innocents and attackers until `quota` innocent requests were answered.
 fn attack(program: Program, server_connections: usize, quota: usize) -> Tally {
-    let seed = Random::seed();
     let servers = Memcached::start_many(2);
     let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
     let settings = format!("hash: md5\ntimeout: 2000\nserver_connections: {server_connections}");
@@ -74,35 +49,19 @@ fn attack(program: Program, server_connections: usize, quota: usize) -> Tally {
         Program::Nutcracker => Commands::Classic,
         Program::UnderTest => Commands::All,
     };
-    let over = AtomicBool::new(false);
-    let asked = AtomicUsize::new(0);
-    let (proxy, over, asked) = (&proxy, &over, &asked);
-    let tally = thread::scope(|scope| {
-        for i in 0..ATTACKERS {
-            let random = Random::new(seed + i as u64);
-            scope.spawn(move || Attacker { proxy, commands, random }.run(over));
+    let proxy = &proxy;
+    let attacker =
+        |random: Random, over: &AtomicBool| Attacker { proxy, commands, random }.run(over);
+    let tally = attack::run(quota, (ATTACKERS, INNOCENTS), attacker, |nth, random, goes_on| {
+        // The last one lets its replies pile up.
+        let pace = if nth + 1 == INNOCENTS { Pace::ReadsLate } else { Pace::Brisk };
+        let mut innocent = Innocent::new(nth, proxy.conn(), commands, random);
+        let mut count = 0;
+        while goes_on(count) {
+            count = innocent.converse(pace, proxy);
         }
-        let innocents: Vec<_> = (0..INNOCENTS)
-            .map(|i| {
-                let random = Random::new(seed + 100 + i as u64);
-                // The last one lets its replies pile up.
-                let pace = if i + 1 == INNOCENTS { Pace::ReadsLate } else { Pace::Brisk };
-                let mut innocent = Innocent::new(i, proxy.conn(), commands, random);
-                scope.spawn(move || {
-                    let deadline = Instant::now() + Duration::from_secs(25);
-                    while asked.load(Ordering::Relaxed) < quota && Instant::now() < deadline {
-                        let count = innocent.converse(pace, proxy);
-                        asked.fetch_add(count, Ordering::Relaxed);
-                    }
-                    innocent.tally
-                })
-            })
-            .collect();
-        let tallies: Vec<_> = innocents.into_iter().map(ScopedJoinHandle::join).collect();
-        over.store(true, Ordering::Relaxed);
-        tallies.into_iter().map(Result::unwrap).fold(Tally::default(), Tally::add)
+        innocent.tally
     });
-    assert!(tally.asked >= quota, "too slow to mean anything: {tally:#?}");
     eprintln!("{program:?}: {} requests, {} wrong answers", tally.asked, tally.wrong);
     tally
 }

@@ -15,6 +15,7 @@
 
 mod addresses;
 mod admin;
+mod attack;
 mod clients;
 mod closing;
 mod crowd;

@@ -8,12 +8,13 @@
 //! that the clients know what is right.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nuthatch_harness::redis::{bulk, command};
 
+use crate::attack::{self, Tally};
 use crate::conn::{Conn, show};
 use crate::harness::{Program, Proxy, Redis};
 use crate::random::Random;
@@ -152,62 +153,19 @@ fn expect_no_harm(program: Program, server_connections: usize) {
     assert_eq!(proxy.server_failures(), 0);
 }
 
-/// What became of the innocent requests.
-#[derive(Debug, Default)]
-struct Tally {
-    asked: usize,
-    /// Replies that are not the reply to this request.
-    wrong: usize,
-    /// Errors in the place of a reply.
-    errors: usize,
-    /// Connections that closed or fell silent.
-    broken: usize,
-    /// The first few wrong ones.
-    examples: Vec<String>,
-}
-
-impl Tally {
-    fn add(mut self, other: Self) -> Self {
-        self.asked += other.asked;
-        self.wrong += other.wrong;
-        self.errors += other.errors;
-        self.broken += other.broken;
-        self.examples.extend(other.examples);
-        self
-    }
-}
-
 /// Runs innocents and attackers until `quota` innocent requests were answered.
 fn attack(port: u16, malice: Malice, quota: usize) -> Tally {
-    let seed = Random::seed();
-    let over = AtomicBool::new(false);
-    let asked = AtomicUsize::new(0);
-    let (over, asked) = (&over, &asked);
-    let tally = thread::scope(|scope| {
-        for nth in 0..ATTACKERS {
-            let random = Random::new(seed + nth as u64);
-            scope.spawn(move || Attacker { port, malice, random }.run(over));
+    let attacker = |random: Random, over: &AtomicBool| Attacker { port, malice, random }.run(over);
+    let tally = attack::run(quota, (ATTACKERS, INNOCENTS), attacker, |nth, random, goes_on| {
+        // The last one lets its replies pile up.
+        let most = if nth + 1 == INNOCENTS { 200 } else { 24 };
+        let mut innocent = Innocent::new(nth, port, random);
+        let mut count = 0;
+        while goes_on(count) {
+            count = innocent.converse(most);
         }
-        let innocents: Vec<_> = (0..INNOCENTS)
-            .map(|nth| {
-                let random = Random::new(seed + 100 + nth as u64);
-                // The last one lets its replies pile up.
-                let most = if nth + 1 == INNOCENTS { 200 } else { 24 };
-                let mut innocent = Innocent::new(nth, port, random);
-                scope.spawn(move || {
-                    let deadline = Instant::now() + Duration::from_secs(25);
-                    while asked.load(Ordering::Relaxed) < quota && Instant::now() < deadline {
-                        asked.fetch_add(innocent.converse(most), Ordering::Relaxed);
-                    }
-                    innocent.tally
-                })
-            })
-            .collect();
-        let tallies: Vec<_> = innocents.into_iter().map(ScopedJoinHandle::join).collect();
-        over.store(true, Ordering::Relaxed);
-        tallies.into_iter().map(Result::unwrap).fold(Tally::default(), Tally::add)
+        innocent.tally
     });
-    assert!(tally.asked >= quota, "too slow to mean anything: {tally:#?}");
     eprintln!("{} requests, {} wrong, {} errors", tally.asked, tally.wrong, tally.errors);
     tally
 }

@@ -29,7 +29,7 @@ pub enum Session {
     /// Nothing.
     Memcache,
     /// A name, a version of the protocol, and the like.
-    Redis(Box<redis::Session>),
+    Redis(redis::Session),
 }
 
 impl Session {
@@ -163,7 +163,7 @@ impl Protocol {
     pub fn open_session(self, settings: &Arc<Settings>, id: u64) -> Session {
         match self {
             Self::Memcache => Session::Memcache,
-            Self::Redis => Session::Redis(Box::new(redis::Session::new(settings, id))),
+            Self::Redis => Session::Redis(redis::Session::new(settings, id)),
         }
     }
 

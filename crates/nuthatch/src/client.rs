@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{self, Errno};
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getpeername, getsockname, recv, send};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 
 /// A client's socket and what it is watched for.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct ClientSocket {
     /// Whether the client has closed its sending direction.
     ended: bool,
     /// The turn of the loop in which its replies started to wait for more replies.
-    pub(crate) corked_in: Option<u64>,
+    pub(crate) corked_in: Option<NonZeroU64>,
 }
 
 /// Whether a socket stays open.

@@ -18,6 +18,7 @@ use rustix::fd::OwnedFd;
 use rustix::io;
 use rustix::net::{SendFlags, send};
 use std::mem;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{self, Duration};
@@ -301,7 +302,7 @@ impl Worker {
             for id in corked {
                 let socket = self.pools[index].clients.get(id.index()).and_then(Option::as_ref);
                 let waits = socket.and_then(|socket| socket.corked_in);
-                if waits.is_some_and(|turn| turn != self.turns) {
+                if waits.is_some_and(|turn| turn.get() != self.turns) {
                     self.write_client(index, id, now);
                 }
             }
@@ -326,7 +327,7 @@ impl Worker {
         let is_little = || (1..CORK_MAX).contains(&pool.mux.client_output(id).len());
         let worth_waiting = pool.mux.expects_more(id) && is_little();
         if worth_waiting && socket.corked_in.is_none() {
-            socket.corked_in = Some(self.turns);
+            socket.corked_in = NonZeroU64::new(self.turns);
             pool.corked.push(id);
         } else {
             self.write_client(index, id, now);

@@ -23,7 +23,7 @@ pub(super) struct Client {
     /// Its requests, in the order their replies leave.
     pub(super) queue: Queue,
     /// How many they are.
-    pub(super) requests: usize,
+    pub(super) requests: u32,
     /// How many keys they ask for.
     pub(super) keys: usize,
     /// Its bytes that are not requests yet.
@@ -39,7 +39,7 @@ pub(super) struct Client {
     /// Whether its requests on the way go over that one.
     pub(super) is_on_dedicated: bool,
     /// What its next request may weigh, by experience; none if it is likely to be small.
-    pub(super) request_guess: usize,
+    pub(super) request_guess: u32,
     /// How often it sent something else since.
     pub(super) small_reads: u8,
     /// Bytes of a refused data block that are still to come.
@@ -57,7 +57,7 @@ pub(super) struct Client {
     /// What a key's reply weighs, by experience: what decides how many may be in flight.
     pub(super) reply_guess: usize,
     /// Requests without a reply that are still on their way.
-    pub(super) silent: usize,
+    pub(super) silent: u32,
     pub(super) hold: Hold,
     /// Since when the first of its waiting requests waits for room in a server's queue. All that is in
     /// `input` has waited as long, as a held client is not read from.
@@ -199,7 +199,7 @@ impl Mux {
     /// in the middle of one, nor likely to send one next.
     pub fn client_input(&mut self, id: ClientId) -> Option<&mut Vec<u8>> {
         let client = &mut self.clients[id];
-        let likely = client.request_guess;
+        let likely = client.request_guess as usize;
         let need = if client.input.is_empty() { likely } else { client.need };
         client.input.room_for_large(need, likely, &mut self.shared.spares)
     }

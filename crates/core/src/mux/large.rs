@@ -24,7 +24,8 @@ const SMALL_READS_MAX: u8 = 16;
 impl Client {
     /// Notes the size of a large request.
     fn expect_large(&mut self, bytes: usize) {
-        self.request_guess = next_guess(self.request_guess, bytes);
+        let guess = next_guess(self.request_guess as usize, bytes);
+        self.request_guess = u32::try_from(guess).unwrap_or(u32::MAX);
         self.small_reads = 0;
     }
 
@@ -33,7 +34,7 @@ impl Client {
     pub(super) fn note_read(&mut self) {
         self.small_reads = self.small_reads.saturating_add(1);
         // So much is read at once in any case.
-        if self.small_reads > SMALL_READS_MAX || self.request_guess <= SMALL_MAX {
+        if self.small_reads > SMALL_READS_MAX || self.request_guess as usize <= SMALL_MAX {
             self.request_guess = 0;
         }
     }

@@ -12,10 +12,9 @@ use alloc::vec::Vec;
 const KEPT_MAX: usize = 4 * 1024;
 
 /// How far a transaction is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transaction {
     /// There is none.
-    #[default]
     None,
     /// The client said `MULTI`; no server knows yet, as no key has said which.
     Begun,
@@ -24,7 +23,7 @@ pub(super) enum Transaction {
 }
 
 /// What a client has on the connection that it alone uses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Binding {
     pub(super) transaction: Transaction,
     /// Whether a command of the transaction was refused.
@@ -40,6 +39,17 @@ pub(super) struct Binding {
 }
 
 impl Binding {
+    pub(super) const NONE: Self = Self {
+        transaction: Transaction::None,
+        is_aborted: false,
+        is_watching: false,
+        kept: Vec::new(),
+        channels: 0,
+        patterns: 0,
+        shard_channels: 0,
+        awaited: 0,
+    };
+
     /// Whether the server's side has something that is the client's own.
     pub(super) fn is_bound(&self) -> bool {
         self.is_watching || self.transaction == Transaction::Open || self.is_subscribed()
@@ -132,7 +142,7 @@ mod tests {
 
     #[test]
     fn confirmations_tell_how_many_subscriptions_of_each_kind_there_are() {
-        let mut binding = Binding::default();
+        let mut binding = Binding::NONE;
         binding.note_step(Step::Subscribe, 2);
         assert!(binding.is_subscribed() && binding.is_changing());
         binding.note_confirmation(b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
@@ -151,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_client_is_bound_from_the_first_watched_key_to_the_end_of_the_transaction() {
-        let mut binding = Binding::default();
+        let mut binding = Binding::NONE;
         for (step, is_bound) in [
             (Step::Block, false),
             (Step::Watch, true),

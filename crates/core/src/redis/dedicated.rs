@@ -36,7 +36,7 @@ impl<'a> Interpreter<'a, '_> {
         words: Words<'a>,
         answer: &mut Vec<u8>,
     ) -> Option<Request<'a>> {
-        let binding = &self.session.binding;
+        let binding = self.session.binding();
         if binding.transaction != Transaction::None {
             return self.in_transaction(command, words);
         }
@@ -120,14 +120,14 @@ impl<'a> Interpreter<'a, '_> {
         dedicated: Dedicated,
         answer: &'a mut Vec<u8>,
     ) -> Request<'a> {
-        let binding = &mut self.session.binding;
+        let binding = self.session.binding();
         let (transaction, is_watching) = (binding.transaction, binding.is_watching);
         match dedicated {
             Dedicated::Watch => self.dedicate(command, words, Step::Watch),
             Dedicated::Unwatch if is_watching => self.dedicate(command, words, Step::Unwatch),
             Dedicated::Unwatch => Request::Answer(b"+OK\r\n"),
             Dedicated::Multi if transaction == Transaction::None => {
-                binding.transaction = Transaction::Begun;
+                self.session.binding_mut().transaction = Transaction::Begun;
                 Request::Answer(b"+OK\r\n")
             }
             Dedicated::Multi => refused(b"-ERR MULTI calls can not be nested\r\n"),
@@ -146,7 +146,7 @@ impl<'a> Interpreter<'a, '_> {
                     return self.dedicate(command, words, step);
                 }
                 // No server knows of it.
-                binding.note_step(Step::End, 1);
+                self.session.binding_mut().note_step(Step::End, 1);
                 if is_aborted {
                     return refused(super::ABORTED);
                 }
@@ -204,7 +204,7 @@ impl<'a> Interpreter<'a, '_> {
         words: Words<'a>,
         answer: &'a mut Vec<u8>,
     ) -> Request<'a> {
-        let (channels, binding) = (words.arguments.len(), &self.session.binding);
+        let (channels, binding) = (words.arguments.len(), self.session.binding());
         if !binding.is_subscribed() {
             let left = binding.left(command.name);
             let is_resp3 = self.session.is_resp3();

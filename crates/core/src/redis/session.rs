@@ -11,6 +11,7 @@ use super::response::Form;
 use super::settings::Settings;
 use super::{write_bulk, write_header, write_integer, write_number};
 use crate::message::{Expect, Step};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -22,10 +23,26 @@ pub struct Session {
     /// Whether it gets RESP3 (after `HELLO 3`).
     is_resp3: bool,
     pub(super) is_authenticated: bool,
-    pub(super) binding: Binding,
+    /// What few clients have, so that the many that are idle take little memory.
+    details: Option<Box<Details>>,
+}
+
+/// What a client has when it has named itself or has had a server connection of its own.
+#[derive(Debug)]
+struct Details {
+    binding: Binding,
     name: Vec<u8>,
     library: Vec<u8>,
     library_version: Vec<u8>,
+}
+
+impl Details {
+    const NONE: Self = Self {
+        binding: Binding::NONE,
+        name: Vec::new(),
+        library: Vec::new(),
+        library_version: Vec::new(),
+    };
 }
 
 /// What kind of answer was written.
@@ -59,11 +76,29 @@ impl Session {
             id,
             is_resp3: false,
             is_authenticated: settings.password.is_none(),
-            binding: Binding::default(),
-            name: Vec::new(),
-            library: Vec::new(),
-            library_version: Vec::new(),
+            details: None,
         }
+    }
+
+    #[inline]
+    fn details(&self) -> &Details {
+        static NONE: Details = Details::NONE;
+        self.details.as_deref().unwrap_or(&NONE)
+    }
+
+    fn details_mut(&mut self) -> &mut Details {
+        self.details.get_or_insert_with(|| Box::new(Details::NONE))
+    }
+
+    /// What binds the client to a server connection of its own.
+    #[inline]
+    pub(super) fn binding(&self) -> &Binding {
+        &self.details().binding
+    }
+
+    /// The same, to be changed.
+    pub(super) fn binding_mut(&mut self) -> &mut Binding {
+        &mut self.details_mut().binding
     }
 
     /// The number that no other client of this worker has.
@@ -73,12 +108,12 @@ impl Session {
 
     /// What the client calls itself (`CLIENT SETNAME`); empty if it has not said.
     pub fn name(&self) -> &[u8] {
-        &self.name
+        &self.details().name
     }
 
     /// The client library and its version (`CLIENT SETINFO`); each empty if the client has not said.
     pub fn library(&self) -> (&[u8], &[u8]) {
-        (&self.library, &self.library_version)
+        (&self.details().library, &self.details().library_version)
     }
 
     /// The user that all clients of the pool are.
@@ -98,48 +133,50 @@ impl Session {
 
     /// Whether the client has something on a server connection of its own.
     pub fn is_bound(&self) -> bool {
-        self.binding.is_bound()
+        self.binding().is_bound()
     }
 
     /// Whether it is not known yet which subscriptions the client has.
     pub fn is_changing(&self) -> bool {
-        self.binding.is_changing()
+        self.binding().is_changing()
     }
 
     /// Whether what the client began decides what becomes of a request.
     pub(super) fn is_in_state(&self) -> bool {
-        self.binding.transaction != Transaction::None || self.binding.is_bound()
+        self.binding().transaction != Transaction::None || self.binding().is_bound()
     }
 
     /// Whether the client is in a transaction of which no server knows.
     pub fn begins(&self) -> bool {
-        self.binding.transaction == Transaction::Begun
+        self.binding().transaction == Transaction::Begun
     }
 
     /// The commands of that transaction, one after the other.
     pub fn kept(&self) -> &[u8] {
-        self.binding.kept()
+        self.binding().kept()
     }
 
     /// Keeps a command of a transaction of which no server knows. False if there are too many.
     pub fn keep(&mut self, request: &[u8]) -> bool {
-        self.begins() && self.binding.keep(request)
+        self.begins() && self.binding_mut().keep(request)
     }
 
     /// Notes that a command was refused: a transaction that it is part of is not carried out.
     pub fn note_refused(&mut self) {
-        self.binding.is_aborted |= self.binding.transaction != Transaction::None;
+        if self.binding().transaction != Transaction::None {
+            self.binding_mut().is_aborted = true;
+        }
     }
 
     /// Notes that a request was sent over a connection of the client's own.
     pub fn note_step(&mut self, step: Step, replies: u16) {
-        self.binding.note_step(step, replies);
+        self.binding_mut().note_step(step, replies);
     }
 
     /// Sees a reply on that connection.
     pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
         if Form::from(expect) == Form::Confirmations {
-            self.binding.note_confirmation(reply);
+            self.binding_mut().note_confirmation(reply);
         }
     }
 
@@ -168,8 +205,8 @@ impl Session {
             }
             Local::Id => write_integer(self.id.cast_signed(), out),
             Local::Ok => out.extend_from_slice(b"+OK\r\n"),
-            Local::GetName if self.name.is_empty() => self.write_null(out),
-            Local::GetName => write_bulk(&self.name, out),
+            Local::GetName if self.name().is_empty() => self.write_null(out),
+            Local::GetName => write_bulk(self.name(), out),
             Local::SetName => return self.set_name(arguments.next().unwrap_or_default(), out),
             Local::SetInfo => return self.set_info(arguments, out),
             Local::Select => return self.select(arguments.next().unwrap_or_default(), out),
@@ -192,18 +229,15 @@ impl Session {
                 out,
             );
         }
-        self.name = name.to_vec();
+        self.details_mut().name = name.to_vec();
         ok(out)
     }
 
     fn set_info(&mut self, mut arguments: Arguments<'_>, out: &mut Vec<u8>) -> Answered {
         let attribute = arguments.next().unwrap_or_default();
         let value = arguments.next().unwrap_or_default();
-        let kept = if attribute.eq_ignore_ascii_case(b"lib-name") {
-            &mut self.library
-        } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-            &mut self.library_version
-        } else {
+        let is_name = attribute.eq_ignore_ascii_case(b"lib-name");
+        if !is_name && !attribute.eq_ignore_ascii_case(b"lib-ver") {
             return error(b"ERR Unrecognized option: the options are lib-name and lib-ver", out);
         };
         if !is_plain(value) {
@@ -211,6 +245,8 @@ impl Session {
                 characters.";
             return error(text, out);
         }
+        let details = self.details_mut();
+        let kept = if is_name { &mut details.library } else { &mut details.library_version };
         *kept = value.to_vec();
         ok(out)
     }

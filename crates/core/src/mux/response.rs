@@ -243,6 +243,7 @@ impl Servers {
 
     /// Refuses a value that is larger than `item_size_max` (clients may have grown it with
     /// `append`), of which `missing` bytes are still to come; they are thrown away.
+    #[cold]
     fn skip_value(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
@@ -350,7 +351,7 @@ impl Servers {
     }
 
     /// A whole reply on a connection that only one client uses, or whose replies have to be translated.
-    #[inline(never)]
+    #[cold]
     fn finish_own(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
@@ -455,6 +456,7 @@ impl Servers {
     }
 
     /// Gives up a connection whose bytes can't be trusted any longer.
+    #[cold]
     pub(super) fn give_up(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),

@@ -209,7 +209,8 @@ impl Join {
         self.add_fragment(conn, NO_KEY);
     }
 
-    /// Appends a fragment's request.
+    /// Appends a fragment's request. Not in line, for the same reason as [`Join::take_values`].
+    #[inline(never)]
     pub(super) fn write_fragment(
         &self,
         number: u32,
@@ -223,8 +224,13 @@ impl Join {
 
     /// The keys of a fragment, in the order of the request.
     fn keys_of(&self, number: u32) -> impl Iterator<Item = &Key> + Clone {
-        let first = self.keys.get(self.fragments[number as usize].first);
-        core::iter::successors(first, |key| self.keys.get(key.next))
+        let mut index = self.fragments[number as usize].first;
+        // Not `successors`, which looks up the next key before this one is used.
+        core::iter::from_fn(move || {
+            let key = self.keys.get(index)?;
+            index = key.next;
+            Some(key)
+        })
     }
 
     /// Whether the reply to a fragment can be merged with the others.
@@ -262,6 +268,10 @@ impl Join {
     /// Takes the whole values at the head of `bytes`, which begin with one, and files each under
     /// its key; once the answer is an error, only that they came, and once it is abandoned, not even
     /// for which key. Says how many bytes they were; none if the fragment did not ask for one of them.
+    ///
+    /// Not in line, so that the loop has the registers for itself: else a value costs ten instructions
+    /// more.
+    #[inline(never)]
     pub(super) fn take_values(
         &mut self,
         number: u32,
@@ -271,13 +281,13 @@ impl Join {
         if self.keys.is_empty() {
             return Some(values_len(self.protocol, bytes, item_size_max));
         }
-        let base = self.values.len();
+        let (base, protocol) = (self.values.len(), self.protocol);
         let (mut used, mut copied, mut found) = (0, 0, 0);
         let number = number as usize;
         let mut likely = self.fragments[number].cursor;
         loop {
             let rest = &bytes[used..];
-            let parsed = self.protocol.parse_value(rest, self.open_key(likely), item_size_max);
+            let parsed = protocol.parse_value(rest, self.open_key(likely), item_size_max);
             let Response::Value { len, key } = parsed else { break };
             if let Some(key) = key {
                 likely = self.find(number, likely, &rest[key])?;

@@ -184,7 +184,9 @@ impl Mux {
         if is_large { self.send_large(id, conn, &one.wire) } else { Intake::Accepted }
     }
 
-    /// Splits, plans and queues a request with several keys.
+    /// Splits, plans and queues a request with several keys. Not in line, so that the loop over the keys
+    /// has the registers for itself.
+    #[inline(never)]
     fn take_many(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
         let Options { protocol, limits, .. } = self.shared.options;
         let mut join = self.clients.joins.begin(many.merge, protocol);

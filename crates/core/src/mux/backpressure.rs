@@ -44,11 +44,12 @@ impl Client {
     /// Whether it may have another request in flight.
     #[inline]
     pub(super) fn fits_window(&self, limits: &Limits) -> bool {
+        if self.requests == 0 && self.out.len() < limits.client_buffer_max {
+            return true;
+        }
         let coming = self.keys.saturating_mul(self.reply_guess);
-        let is_first = self.requests == 0 && self.out.len() < limits.client_buffer_max;
-        let is_one_more = (self.requests as usize) < limits.client_requests_max
-            && self.backlog().saturating_add(coming) < limits.client_buffer_max;
-        is_first || is_one_more
+        (self.requests as usize) < limits.client_requests_max
+            && self.backlog().saturating_add(coming) < limits.client_buffer_max
     }
 }
 

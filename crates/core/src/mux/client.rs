@@ -326,6 +326,7 @@ impl Mux {
 
     /// Takes the requests at the head of `bytes`. Says how many bytes they were.
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
+        self.servers.return_due(&mut self.shared, now);
         let mut used = 0;
         let client = &mut self.clients[id];
         let has_room = self.shared.has_resp3();
@@ -333,8 +334,11 @@ impl Mux {
         client.need = 0;
         while used < bytes.len() {
             let client = &mut self.clients[id];
-            used += client.skip(bytes.len() - used);
-            if used == bytes.len() || client.hold != Hold::No {
+            if client.skip > 0 {
+                used += client.skip(bytes.len() - used);
+                continue;
+            }
+            if client.hold != Hold::No {
                 break;
             }
             if !client.fits_window(&self.shared.options.limits) {
@@ -343,7 +347,6 @@ impl Mux {
                 break;
             }
             let rest = &bytes[used..];
-            let client = &mut self.clients[id];
             // By reference: a request is large, and would be moved to be taken.
             let Options { protocol, limits, .. } = &self.shared.options;
             let (session, scan) = (&mut client.session, &mut client.scan);

@@ -40,7 +40,6 @@ pub(super) enum Intake {
 impl Mux {
     /// Acts on one request.
     pub(super) fn take(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
-        self.servers.return_due(&mut self.shared, now);
         if self.clients.on_dedicated > 0 && self.must_leave_dedicated(id, request) {
             return Intake::Blocked;
         }

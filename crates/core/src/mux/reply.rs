@@ -98,7 +98,7 @@ impl Clients {
         }
         let client_id = slot.client;
         let client = &mut self.list[client_id.index()];
-        let at_head = client.queue.head() == Some(id);
+        let at_head = client.queue.has_head(id);
         let backlog = client.backlog();
         let out = if at_head {
             client.out.tail(&mut shared.spares)
@@ -123,17 +123,24 @@ impl Clients {
             if client.queue.head().is_some() {
                 self.release(shared, client_id);
             }
-            match hold {
-                Hold::No => {}
-                Hold::Own => self.reconsider(shared, client_id),
-                Hold::Barrier => self.pass_barrier(shared, client_id),
-                Hold::Replies => self.pass_switch(client_id),
-                Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
+            if hold != Hold::No {
+                self.let_go_on(shared, client_id, hold);
             }
         } else {
             client.held_bytes += written;
             client.overhead += slot.reply.capacity() - written;
             self.account(shared, client_id);
+        }
+    }
+
+    /// Lets a held client go on, if it was held for a reply that has left now.
+    #[inline(never)]
+    fn let_go_on(&mut self, shared: &mut Shared, id: ClientId, hold: Hold) {
+        match hold {
+            Hold::Own => self.reconsider(shared, id),
+            Hold::Barrier => self.pass_barrier(shared, id),
+            Hold::Replies => self.pass_switch(id),
+            Hold::No | Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
         }
     }
 

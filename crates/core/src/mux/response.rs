@@ -176,13 +176,13 @@ impl Servers {
         let mut used = 0;
         let conn = &mut self.conns[id.index()];
         conn.need = 0;
-        loop {
+        while used < bytes.len() {
             let conn = &mut self.conns[id.index()];
-            let skipped = conn.skip.min(bytes.len() - used);
-            conn.skip -= skipped;
-            used += skipped;
-            if used == bytes.len() {
-                break;
+            if conn.skip > 0 {
+                let skipped = conn.skip.min(bytes.len() - used);
+                conn.skip -= skipped;
+                used += skipped;
+                continue;
             }
             let Some(pending) = conn.oldest_asked() else {
                 let rest = &bytes[used..];
@@ -341,13 +341,12 @@ impl Servers {
         (outcome, reply): (Outcome, impl Reply),
         now: Instant,
     ) {
-        self.settle(shared, id, pending, (outcome, reply.len()), now);
         let conn = &self.conns[id.index()];
         if conn.owner.is_some() || conn.is_translated {
-            self.finish_own((shared, answers), id, pending, (outcome, reply.bytes()), now);
-        } else {
-            answers.complete(shared, pending, outcome, reply);
+            return self.finish_own((shared, answers), id, pending, (outcome, reply.bytes()), now);
         }
+        self.settle(shared, id, pending, (outcome, reply.len()), now);
+        answers.complete(shared, pending, outcome, reply);
     }
 
     /// A whole reply on a connection that only one client uses, or whose replies have to be translated.
@@ -360,6 +359,7 @@ impl Servers {
         (outcome, reply): (Outcome, &[u8]),
         now: Instant,
     ) {
+        self.settle(shared, id, pending, (outcome, reply.len()), now);
         let Conn { owner, is_translated, .. } = self.conns[id.index()];
         if let Some(owner) = owner {
             answers.observe(owner, pending, reply);

@@ -76,6 +76,11 @@ impl Queue {
         self.head.some()
     }
 
+    #[inline]
+    pub(super) fn has_head(&self, id: SlotId) -> bool {
+        self.head == id
+    }
+
     pub(super) fn tail(&self) -> Option<SlotId> {
         self.tail.some()
     }

@@ -268,8 +268,10 @@ impl Histogram {
     /// Counts a time of `nanos` nanoseconds. Only the owning worker may call this.
     #[inline]
     pub fn record(&self, nanos: u64) {
-        let bits = u64::BITS - (nanos.saturating_sub(1) >> FIRST_BITS).leading_zeros();
-        self.counts[(bits as usize).min(SPANS - 1)].add(1);
+        // The bits of the first span are set, so that the logarithm is never that of zero, which the
+        // processor does not have.
+        let span = (nanos.saturating_sub(1) | ((1 << FIRST_BITS) - 1)).ilog2() + 1 - FIRST_BITS;
+        self.counts[(span as usize).min(SPANS - 1)].add(1);
         self.nanos.add(nanos);
     }
 

@@ -405,7 +405,9 @@ impl Servers {
             pending.echo = (short(key.len()), short(opaque.len()));
             let echo = conn.echo.tail(&mut shared.spares);
             echo.extend_from_slice(key);
-            echo.extend_from_slice(opaque);
+            if !opaque.is_empty() {
+                echo.extend_from_slice(opaque);
+            }
         }
         let stats = &self.all[conn.server.index()].stats;
         stats.requests.add(1);

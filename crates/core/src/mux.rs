@@ -53,7 +53,7 @@
 //!     limits: Limits::default(),
 //!     epoch: Duration::ZERO,
 //! };
-//! let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(2)));
+//! let mut mux = Mux::new(ring, options, Arc::default(), &[Arc::default(), Arc::default()]);
 //!
 //! let now = Instant::from_nanos(0);
 //! let client = mux.open_client();
@@ -108,7 +108,7 @@ use crate::protocol::{Protocol, Room};
 use crate::redis::Settings;
 use crate::ring::Ring;
 use crate::spares::Spares;
-use crate::stats::PoolStats;
+use crate::stats::{PoolStats, ServerStats};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -118,7 +118,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use server::Servers;
 
-/// What a pool's multiplexer is told once.
+/// How a pool's multiplexer works.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What clients and servers speak.
@@ -313,12 +313,8 @@ struct Shared {
 impl Shared {
     fn new(options: Options, stats: Arc<PoolStats>) -> Self {
         let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
-        let Options { protocol, server_connections, redis, .. } = &options;
-        let greetings = [false, true].map(|is_resp3| {
-            let mut greeting = Vec::new();
-            protocol.write_greeting(redis, is_resp3, &mut greeting);
-            greeting
-        });
+        let greetings = greetings(&options);
+        let Options { protocol, server_connections, .. } = &options;
         let lanes = match protocol {
             Protocol::Memcache => *server_connections,
             Protocol::Redis => 2 * server_connections,
@@ -348,21 +344,61 @@ impl Shared {
     }
 }
 
+/// What is said on each new server connection, without and with RESP3.
+fn greetings(options: &Options) -> [Vec<u8>; 2] {
+    [false, true].map(|is_resp3| {
+        let mut greeting = Vec::new();
+        options.protocol.write_greeting(&options.redis, is_resp3, &mut greeting);
+        greeting
+    })
+}
+
 impl Mux {
-    /// An engine for the servers of `ring` that counts in `stats`.
+    /// An engine for the servers of `ring`. It counts in `stats`, and for each server in its block of
+    /// `servers`, which are in the ring's order.
     ///
     /// # Panics
-    /// If `stats` is not for as many servers as the ring has members.
-    pub fn new(ring: Ring, options: Options, stats: Arc<PoolStats>) -> Self {
-        let servers = Arc::clone(&stats);
+    /// If `servers` are not as many as the ring's members.
+    pub fn new(
+        ring: Ring,
+        options: Options,
+        stats: Arc<PoolStats>,
+        servers: &[Arc<ServerStats>],
+    ) -> Self {
         let mut shared = Shared::new(options, stats);
-        let servers = Servers::new(&mut shared, ring, &servers.servers);
+        let servers = Servers::new(&mut shared, ring, servers);
         Self { clients: Clients::default(), servers, shared }
+    }
+
+    /// Changes how it works from now on. Open server connections and authenticated clients stay as
+    /// they are; what waits already is bound by the new limits.
+    ///
+    /// # Panics
+    /// If `options` have another protocol or another number of connections to each server: a client's
+    /// requests could overtake each other.
+    pub fn set_options(&mut self, options: Options) {
+        let now = &self.shared.options;
+        assert_eq!(options.protocol, now.protocol, "a pool has one protocol");
+        assert_eq!(options.server_connections, now.server_connections, "a client keeps its lane");
+        self.shared.greetings = greetings(&options);
+        self.shared.spares.set_large_max(options.limits.memory_max / LARGE_SPARES_PART);
+        for (_, client) in &mut self.clients.list {
+            client.session.set_settings(&options.redis);
+        }
+        self.shared.options = options;
+        // Looks at once whose time is over by the new timeout.
+        self.servers.next_expiry = Some(Instant::default());
+        self.wake_all();
     }
 
     /// The figures that this engine counts in.
     pub fn stats(&self) -> &PoolStats {
         &self.shared.stats
+    }
+
+    /// The figures of a server.
+    pub fn server_stats(&self, id: ServerId) -> &ServerStats {
+        &self.servers.all[id.index()].stats
     }
 
     /// How many clients are connected.

@@ -51,6 +51,14 @@ impl Session {
         }
     }
 
+    /// Changes what a Redis pool is told.
+    pub fn set_settings(&mut self, settings: &Arc<Settings>) {
+        match self {
+            Self::Memcache => {}
+            Self::Redis(session) => session.set_settings(settings),
+        }
+    }
+
     /// Whether the client has something on a server connection of its own.
     pub fn is_bound(&self) -> bool {
         match self {

@@ -53,6 +53,11 @@ impl Spares {
         Self { large_kept_max, ..Self::default() }
     }
 
+    /// Changes how many bytes of large buffers are kept.
+    pub fn set_large_max(&mut self, large_kept_max: usize) {
+        self.large_kept_max = large_kept_max;
+    }
+
     /// A small empty buffer with some capacity. In line, as nearly each reply needs one.
     #[inline(always)]
     pub fn take(&mut self) -> Vec<u8> {

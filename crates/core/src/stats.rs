@@ -7,8 +7,6 @@
 
 use crate::error::ServerError;
 use crate::message::{Class, Outcome};
-use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number with one writer and any readers.
@@ -125,8 +123,6 @@ counters! {
     }
     /// How requests ended.
     pub results: Results,
-    /// One block a server, in the pool's order.
-    pub servers: Box<[Arc<ServerStats>]>,
 }
 
 /// How requests ended: how many of each kind had which outcome, keys where a request has several.
@@ -288,14 +284,6 @@ impl Histogram {
     /// The sum of all, in nanoseconds.
     pub fn nanos(&self) -> u64 {
         self.nanos.read()
-    }
-}
-
-impl PoolStats {
-    /// A block for a pool of `servers` servers.
-    pub fn new(servers: usize) -> Self {
-        let servers = (0..servers).map(|_| Arc::default()).collect();
-        Self { servers, ..Self::default() }
     }
 }
 

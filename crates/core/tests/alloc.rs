@@ -9,7 +9,6 @@ use nuthatch_core::mux::{ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::{Arguments, Settings, take_request};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -95,7 +94,12 @@ impl Traffic {
             limits,
             epoch: Duration::ZERO,
         };
-        let mut mux = Mux::new(ring, options, Arc::new(PoolStats::new(servers)));
+        let mut mux = Mux::new(
+            ring,
+            options,
+            Arc::default(),
+            &(0..servers).map(|_| Arc::default()).collect::<Vec<_>>(),
+        );
         let client = mux.open_client();
         let request = request.as_bytes().to_vec();
         let replies = vec![Vec::new(); mux.conns().len()];

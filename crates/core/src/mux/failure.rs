@@ -127,6 +127,10 @@ impl Servers {
 
     fn expire_all(&mut self, (shared, answers): (&mut Shared, &mut impl Answers), now: Instant) {
         self.next_expiry = None;
+        if shared.options.timeout.is_none() {
+            // There was one when the requests were queued.
+            return;
+        }
         let protocol = shared.options.protocol;
         for index in 0..self.conn_ids.len() {
             let id = self.conn_ids[index];

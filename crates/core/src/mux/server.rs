@@ -118,12 +118,18 @@ impl Mux {
     ///
     /// A server is known by its name: one that stays keeps its connections, its health and its
     /// figures. One that is no longer a member gets no new requests; those that it has are answered,
-    /// and then its connections are closed.
+    /// and then its connections are closed. So does one for which `is_same` says that the name is
+    /// another server's now; the other one begins with connections and a health of its own.
     ///
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
-    pub fn set_servers(&mut self, ring: Ring, stats: &[Arc<ServerStats>]) {
-        self.servers.change(&mut self.shared, ring, stats);
+    pub fn set_servers(
+        &mut self,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        is_same: impl Fn(ServerId) -> bool,
+    ) {
+        self.servers.change(&mut self.shared, ring, stats, is_same);
         self.wake_all();
     }
 
@@ -166,16 +172,26 @@ impl Servers {
     }
 
     /// As [`Mux::set_servers`].
-    fn change(&mut self, shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) {
+    fn change(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        is_same: impl Fn(ServerId) -> bool,
+    ) {
         let before = self.routes.members().to_vec();
         let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
-        for &id in before.iter().rev() {
+        for &id in before.iter().rev().filter(|id| is_same(**id)) {
             known.entry(self.all[id.index()].name.clone()).or_default().push(id);
         }
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
         for id in before.into_iter().filter(|id| !stay.contains(id)) {
-            self.all[id.index()].is_leaving = true;
+            let server = &mut self.all[id.index()];
+            server.is_leaving = true;
+            // Another one may count in these figures now.
+            server.stats.more.is_ejected.set(0);
+            server.stats.more.is_down.set(0);
             self.leaving += 1;
             for place in self.conns_of(shared, id) {
                 self.retire_if_idle(shared, self.conns[place].id);
@@ -362,7 +378,6 @@ mod tests {
     use crate::protocol::{Protocol, Room};
     use crate::ring::{Distribution, Hash, Member};
     use crate::route::Plan;
-    use crate::stats::PoolStats;
     use alloc::vec;
     use core::time::Duration;
 
@@ -395,7 +410,7 @@ mod tests {
         let member = |name: &str| Member { name: name.as_bytes().into(), weight: 1 };
         let members = vec![member("oak"), member("elm")];
         let ring = Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, members, 0);
-        let stats = Arc::new(PoolStats::new(2));
+        let stats = [Arc::default(), Arc::default()];
         let options = Options {
             protocol: Protocol::Memcache,
             timeout: None,
@@ -406,8 +421,8 @@ mod tests {
             limits: Limits::default(),
             epoch: Duration::ZERO,
         };
-        let mut shared = Shared::new(options, Arc::clone(&stats));
-        (Servers::new(&mut shared, ring, &stats.servers), shared)
+        let mut shared = Shared::new(options, Arc::default());
+        (Servers::new(&mut shared, ring, &stats), shared)
     }
 
     /// Queues a request for the server of its key.

@@ -101,6 +101,12 @@ impl Session {
         &mut self.details_mut().binding
     }
 
+    /// Changes what the pool is told. Whoever is authenticated stays so.
+    pub fn set_settings(&mut self, settings: &Arc<Settings>) {
+        self.settings = Arc::clone(settings);
+        self.is_authenticated |= settings.password.is_none();
+    }
+
     /// The number that no other client of this worker has.
     pub fn id(&self) -> u64 {
         self.id

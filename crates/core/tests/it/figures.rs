@@ -119,7 +119,7 @@ fn times(histograms: &[Histogram]) -> Vec<(&'static str, u64, u64)> {
 }
 
 fn figures(net: &Net) -> &MoreServerStats {
-    &net.mux.stats().servers[0].more
+    &net.stats(0).more
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn queues_are_figures_while_they_are_there() {
     net.set_server_reading(0, false);
     net.say(client, "get bc\r\nget d\r\n");
     let queues = |net: &Net| {
-        let server = &net.mux.stats().servers[0];
+        let server = net.stats(0);
         [&server.in_queue, &server.in_queue_bytes, &server.out_queue, &server.out_queue_bytes]
             .map(Counter::read)
     };
@@ -262,7 +262,7 @@ fn a_return_is_told_before_the_ejection_that_follows_it_in_the_same_turn() {
             }
         }
         events.extend(std::iter::from_fn(|| mux.next_event()));
-        assert_eq!(mux.stats().servers[0].more.is_ejected.read(), 1);
+        assert_eq!(mux.server_stats(mux.servers()[0]).more.is_ejected.read(), 1);
         assert!(mux.is_ejected(mux.servers()[0]));
     }
     events.retain(|event| matches!(event, Event::Ejected { .. } | Event::Returned { .. }));

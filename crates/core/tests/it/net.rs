@@ -11,7 +11,7 @@ use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, Serve
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
-use nuthatch_core::stats::PoolStats;
+use nuthatch_core::stats::ServerStats;
 use nuthatch_core::time::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +47,9 @@ pub(crate) fn engine(servers: usize, mut options: Options, ejection: Option<Ejec
     let member = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
     let members = (0..servers).map(member).collect();
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
-    let stats = Arc::new(PoolStats::new(servers));
+    let stats: Vec<_> = (0..servers).map(|_| Arc::default()).collect();
     options.ejection = ejection;
-    Mux::new(ring, options, stats)
+    Mux::new(ring, options, Arc::default(), &stats)
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +119,11 @@ impl Net {
     /// The server with this number.
     pub(crate) fn server(&self, number: usize) -> ServerId {
         self.mux.servers()[number]
+    }
+
+    /// The figures of the server at this place.
+    pub(crate) fn stats(&self, number: usize) -> &ServerStats {
+        self.mux.server_stats(self.server(number))
     }
 
     /// The connection at this place.
@@ -333,7 +338,8 @@ impl Net {
     /// A figure below zero would be a huge one.
     fn check_figures(&self) {
         let stats = self.mux.stats();
-        let servers = stats.servers.iter().flat_map(|server| server.all());
+        let servers = self.mux.servers().iter().map(|server| self.mux.server_stats(*server));
+        let servers = servers.flat_map(ServerStats::all);
         for (name, counter) in stats.all().chain(servers) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
@@ -346,7 +352,7 @@ impl Net {
         assert_eq!(self.mux.requests_in_flight(), 0);
         assert_eq!(self.mux.memory(), 0);
         assert!(!self.mux.has_resumable());
-        for server in &self.mux.stats().servers {
+        for server in self.mux.servers().iter().map(|server| self.mux.server_stats(*server)) {
             for gauge in [
                 &server.in_queue,
                 &server.in_queue_bytes,

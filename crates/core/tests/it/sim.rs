@@ -22,7 +22,7 @@ use nuthatch_core::mux::{ClientId, ConnId, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
-use nuthatch_core::stats::{PoolStats, ServerStats};
+use nuthatch_core::stats::ServerStats;
 use nuthatch_core::time::Instant;
 use random::Random;
 use redis::Redis;
@@ -270,8 +270,8 @@ impl<S: Server> World<S> {
             limits: plan.limits,
             epoch: Duration::ZERO,
         };
-        let stats = Arc::new(PoolStats::new(plan.servers));
-        let mux = Mux::new(ring.clone(), options, Arc::clone(&stats));
+        let stats: Vec<_> = (0..plan.servers).map(|_| Arc::default()).collect();
+        let mux = Mux::new(ring.clone(), options, Arc::default(), &stats);
         let mut world = Self {
             random: Random(seed),
             ring,
@@ -284,7 +284,7 @@ impl<S: Server> World<S> {
             wires: Vec::new(),
             servers: all.iter().map(|_| S::default()).collect(),
             server_of: mux.servers().iter().copied().zip(all).collect(),
-            stats: stats.servers.to_vec(),
+            stats,
             failed: vec![false; plan.servers],
             hung_until: vec![0; plan.servers],
             down_until: vec![0; plan.servers],
@@ -501,7 +501,7 @@ impl<S: Server> World<S> {
         // No server has all that was ever stored under its keys.
         self.failed.fill(true);
         let stats: Vec<_> = members.iter().map(|member| Arc::clone(&self.stats[*member])).collect();
-        self.mux.set_servers(ring_of(&members), &stats);
+        self.mux.set_servers(ring_of(&members), &stats, |_| true);
         self.server_of.extend(self.mux.servers().iter().copied().zip(members));
     }
 
@@ -739,8 +739,7 @@ impl<S: Server> World<S> {
             let queued = self.mux.conn_output(*id).len();
             assert!(queued <= limits.server_buffer_max + self.plan.size_max + 300, "{queued}");
         }
-        let stats = self.mux.stats();
-        for (name, counter) in stats.servers.iter().flat_map(|server| server.all()) {
+        for (name, counter) in self.stats.iter().flat_map(|server| server.all()) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
     }
@@ -752,7 +751,7 @@ impl<S: Server> World<S> {
         assert_eq!(self.mux.memory(), 0);
         let stats = self.mux.stats();
         assert_eq!(stats.client_connections.read(), 0);
-        for server in &stats.servers {
+        for server in &self.stats {
             let queues = [&server.in_queue, &server.in_queue_bytes];
             let queues = queues.into_iter().chain([&server.out_queue, &server.out_queue_bytes]);
             assert!(queues.into_iter().all(|gauge| gauge.read() == 0), "{server:?}");
@@ -805,14 +804,14 @@ fn run<S: Server>(test: &'static str, plan: Plan, count: u64) -> Vec<World<S>> {
 
 /// Checks that enough of something happened. Chance decides that, so it is checked for the seeds that
 /// are the same in every run, and for no others.
-fn check_sum<S: Server>(worlds: &[World<S>], least: u64, read: fn(&PoolStats) -> u64) {
-    let sum: u64 = worlds.iter().map(|world| read(world.mux.stats())).sum();
+fn check_sum<S: Server>(worlds: &[World<S>], least: u64, read: fn(&World<S>) -> u64) {
+    let sum: u64 = worlds.iter().map(read).sum();
     let are_fixed = variable("SIM_SEED").is_none() && variable("SIM_FRESH").is_none();
     assert!(!are_fixed || sum >= least, "{sum}");
 }
 
-fn timeouts(stats: &PoolStats) -> u64 {
-    stats.servers.iter().map(|server| server.server_timedout.read()).sum()
+fn timeouts<S: Server>(world: &World<S>) -> u64 {
+    world.stats.iter().map(|server| server.server_timedout.read()).sum()
 }
 
 #[test]
@@ -835,19 +834,19 @@ fn several_connections_to_a_server_change_nothing() {
 #[test]
 fn in_stormy_weather_every_reply_is_right_or_an_error() {
     let worlds = run::<Memcached>("sim::in_stormy", STORMY, 10);
-    check_sum(&worlds, 10, |stats| stats.server_ejects.read());
-    check_sum(&worlds, 10, |stats| stats.desync_total.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().server_ejects.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().desync_total.read());
     check_sum(&worlds, 10, timeouts);
-    check_sum(&worlds, 1000, |stats| stats.results.get_hits());
+    check_sum(&worlds, 1000, |world| world.mux.stats().results.get_hits());
 }
 
 #[test]
 fn under_the_tiniest_limits_everything_still_moves() {
     let plan = Plan { limits: TINY, size_max: 2000, errors: true, ..CALM };
     let worlds = run::<Memcached>("sim::under_the_tiniest_limits_everything_still", plan, 6);
-    check_sum(&worlds, 10, |stats| stats.limit_server_queue.read());
-    check_sum(&worlds, 10, |stats| stats.limit_client_paused.read());
-    check_sum(&worlds, 10, |stats| stats.limit_memory.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().limit_server_queue.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().limit_client_paused.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().limit_memory.read());
 }
 
 #[test]
@@ -861,7 +860,7 @@ fn under_the_tiniest_limits_a_storm_passes_too() {
 fn swapped_replies_are_found_out_and_never_believed() {
     let faults = Faults { swap: 500, ..Faults::default() };
     let worlds = run::<Memcached>("sim::swapped", Plan { faults, errors: true, ..CALM }, 4);
-    check_sum(&worlds, 10, |stats| stats.desync_total.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().desync_total.read());
 }
 
 /// Proves that these tests would notice a wrong answer.
@@ -891,7 +890,7 @@ fn redis_answers_everything_in_calm_weather_and_nothing_is_stale() {
             assert_eq!(stats.forward_error.read() + stats.desync_total.read(), 0);
             assert_eq!(stats.limit_dedicated.read(), 0);
         }
-        check_sum(&worlds, 500, |stats| stats.results.get_hits());
+        check_sum(&worlds, 500, |world| world.mux.stats().results.get_hits());
     }
 }
 
@@ -899,31 +898,31 @@ fn redis_answers_everything_in_calm_weather_and_nothing_is_stale() {
 fn redis_in_stormy_weather_is_right_or_an_error() {
     let plan = Plan { server_connections: 2, ..REDIS_STORMY };
     let worlds = run::<Redis>("sim::redis_in_stormy", plan, 10);
-    check_sum(&worlds, 10, |stats| stats.server_ejects.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().server_ejects.read());
     check_sum(&worlds, 10, timeouts);
-    check_sum(&worlds, 1000, |stats| stats.results.get_hits());
+    check_sum(&worlds, 1000, |world| world.mux.stats().results.get_hits());
 }
 
 #[test]
 fn redis_servers_come_and_go_in_a_storm() {
     let plan = Plan { changes: true, ..REDIS_STORMY };
     let worlds = run::<Redis>("sim::redis_servers_come", plan, 10);
-    check_sum(&worlds, 1000, |stats| stats.results.get_hits());
+    check_sum(&worlds, 1000, |world| world.mux.stats().results.get_hits());
 }
 
 #[test]
 fn memcached_servers_come_and_go_in_a_storm() {
     let plan = Plan { changes: true, ..STORMY };
     let worlds = run::<Memcached>("sim::memcached_servers_come", plan, 5);
-    check_sum(&worlds, 500, |stats| stats.results.get_hits());
+    check_sum(&worlds, 500, |world| world.mux.stats().results.get_hits());
 }
 
 #[test]
 fn redis_moves_under_the_tiniest_limits() {
     let tiny = Plan { limits: TINY, size_max: 2000, dedicated_max: 2, errors: true, ..REDIS };
     let worlds = run::<Redis>("sim::redis_moves", tiny, 6);
-    check_sum(&worlds, 10, |stats| stats.limit_server_queue.read());
-    check_sum(&worlds, 10, |stats| stats.limit_dedicated.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().limit_server_queue.read());
+    check_sum(&worlds, 10, |world| world.mux.stats().limit_dedicated.read());
     let storm = Plan { faults: REDIS_STORM, ejects: true, ..tiny };
     check_sum(&run::<Redis>("sim::redis_moves", storm, 6), 1, timeouts);
 }

@@ -47,7 +47,7 @@ fn a_connection_may_be_lost_in_the_middle_of_a_pipeline() {
     net.say(client, "get a\r\nget b\r\nget c\r\n");
     net.server_reads(0, 18);
     let figures = |net: &Net| {
-        let server = &net.mux.stats().servers[0];
+        let server = net.stats(0);
         [&server.in_queue, &server.in_queue_bytes, &server.out_queue, &server.out_queue_bytes]
             .map(Counter::read)
     };

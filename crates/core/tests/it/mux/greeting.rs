@@ -31,7 +31,7 @@ fn nothing_of_a_client_is_written_before_the_server_has_answered_the_greeting() 
     assert_eq!(net.asked(0), "get a\r\n");
     net.answer(0, &hit("a", "1"));
     assert_eq!(net.got(client), hit("a", "1"));
-    let version = net.mux.stats().servers[0].more.version.read();
+    let version = net.stats(0).more.version.read();
     assert_eq!(Version::from_bits(version).to_string(), "1.6.18");
     net.check_idle();
 }
@@ -119,7 +119,7 @@ fn a_full_server_fails_with_a_reason_of_its_own() {
         ]
     );
     let stats = net.mux.stats();
-    assert_eq!(stats.servers[0].more.errors[error as usize].read(), 1);
+    assert_eq!(net.stats(0).more.errors[error as usize].read(), 1);
     assert_eq!((stats.server_ejects.read(), stats.desync_total.read()), (1, 0));
     net.check_idle();
 }

@@ -5,6 +5,7 @@ use crate::net::{Net, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
+use nuthatch_core::mux::Options;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ fn members(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
 
 fn change(net: &mut Net, names: &[&str]) {
     let (ring, stats) = members(names);
-    net.mux.set_servers(ring, &stats);
+    net.mux.set_servers(ring, &stats, |_| true);
     net.settle_now();
 }
 
@@ -128,4 +129,74 @@ fn an_ejected_server_stays_away_when_others_change() {
     assert!(net.mux.is_ejected(ejected));
     net.later(1000);
     assert!(!net.mux.is_ejected(ejected));
+}
+
+#[test]
+fn a_name_that_is_another_server_now_begins_anew_and_the_old_one_answers_what_it_has() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    let (old, kept) = (net.server(0), net.server(1));
+    let (ring, stats) = members(&["server0", "server1"]);
+    net.mux.set_servers(ring, &stats, |id| id != old);
+    net.settle_now();
+    assert!(net.server(0) != old && net.server(1) == kept);
+    net.say(client, "get a\r\n");
+    net.answer(0, &hit("a", "old"));
+    assert!(!net.is_connected(0), "it has answered all that it was asked");
+    let conn = net.mux.conns().last().copied().unwrap();
+    assert_eq!(
+        (net.mux.server_of(conn), net.asked(conn.index())),
+        (net.server(0), "get a\r\n".into())
+    );
+    net.answer(conn.index(), &hit("a", "new"));
+    assert_eq!(net.got(client), hit("a", "old") + &hit("a", "new"));
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_was_ejected_is_not_when_its_name_is_another_server() {
+    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9) };
+    let mut net = Net::with(engine(2, options(), Some(ejection)));
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Refused);
+    let old = net.server(0);
+    assert!(net.mux.is_ejected(old));
+    let (ring, stats) = members(&["server0", "server1"]);
+    net.mux.set_servers(ring, &stats, |id| id != old);
+    assert!(!net.mux.is_ejected(net.server(0)));
+}
+
+#[test]
+fn a_new_timeout_is_that_of_requests_on_their_way_too() {
+    for before in [None, Some(Duration::from_secs(60))] {
+        let mut net = Net::with(engine(1, Options { timeout: before, ..options() }, None));
+        let client = net.client();
+        net.say(client, "get a\r\n");
+        net.later(500);
+        net.mux.set_options(Options { timeout: Some(Duration::from_millis(600)), ..options() });
+        net.later(99);
+        assert_eq!(net.got(client), "", "{before:?}");
+        net.later(1);
+        assert_eq!(net.got(client), "SERVER_ERROR Connection timed out\r\n", "{before:?}");
+        net.mux.set_options(Options { timeout: None, ..options() });
+        net.say(client, "get a\r\n");
+        net.later(100_000);
+        assert_eq!(net.got(client), "", "{before:?}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_room_goes_on_when_a_new_limit_leaves_some() {
+    let few = Limits { server_requests_max: 1, ..Limits::default() };
+    let mut net = Net::with_limits(1, few);
+    let clients = [net.client(), net.client()];
+    clients.iter().for_each(|&client| net.say(client, "get a\r\n"));
+    assert_eq!(net.asked(0), "get a\r\n");
+    net.mux.set_options(Options { limits: Limits::default(), ..net.mux.options().clone() });
+    net.settle_now();
+    assert_eq!(net.asked(0), "get a\r\n");
 }

@@ -92,7 +92,7 @@ fn a_server_whose_replies_flow_is_not_ejected_for_a_long_queue() {
     }
     assert!(!is_ejected(&net));
     assert_eq!(net.got(client).lines().count(), 20);
-    assert_eq!(net.mux.stats().servers[0].more.connects.read(), 1);
+    assert_eq!(net.stats(0).more.connects.read(), 1);
     net.check_idle();
 }
 
@@ -197,7 +197,7 @@ fn only_the_late_request_times_out_and_its_reply_is_swallowed() {
     net.answer(0, &(hit("a", "late") + &hit("b", "2")));
     assert_eq!(net.got(client), hit("b", "2"));
     assert!(net.is_connected(0));
-    assert_eq!(net.mux.stats().servers[0].server_timedout.read(), 1);
+    assert_eq!(net.stats(0).server_timedout.read(), 1);
     net.check_idle();
 }
 

@@ -14,7 +14,7 @@ fn change(net: &mut Net, names: &[&str]) {
     let members = names.iter().map(member).collect();
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
     let stats: Vec<Arc<ServerStats>> = names.iter().map(|_| Arc::default()).collect();
-    net.mux.set_servers(ring, &stats);
+    net.mux.set_servers(ring, &stats, |_| true);
     net.settle_now();
 }
 

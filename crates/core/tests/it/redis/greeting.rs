@@ -102,7 +102,7 @@ fn a_refused_greeting_fails_the_requests_that_wait_for_it() {
         assert_eq!(net.events, [lost], "{answer}");
         let stats = net.mux.stats();
         assert_eq!(stats.forward_error.read(), 3);
-        assert_eq!(stats.servers[0].more.errors[error as usize].read(), 1);
+        assert_eq!(net.stats(0).more.errors[error as usize].read(), 1);
         assert!(net.is_open(client) && !net.is_connected(0) && net.is_connected(2));
         net.check_idle();
     }

@@ -52,7 +52,7 @@ fn a_server_that_loads_its_data_has_failed_and_its_text_passes() {
         }
         let ejected = Event::Ejected { server: net.server(0), error: ServerError::Loading };
         assert_eq!(net.events, [ejected]);
-        let errors = &net.mux.stats().servers[0].more.errors;
+        let errors = &net.stats(0).more.errors;
         assert_eq!(errors[ServerError::Loading as usize].read(), 2);
         assert!(net.is_connected(0), "the server may say it to the next one, too");
         net.say(client, &requests("GET a"));

@@ -2,25 +2,27 @@
 //!
 //! The one rule: no part of it runs on a worker. The admin port has its own thread, reads the
 //! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
-//! Prometheus; it shows no secrets and changes nothing.
+//! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
-use crate::config::{Listen, Source};
+use crate::config::Listen;
+use crate::control::{Control, Outcome, Reload, Trigger};
+use crate::generation::{Generation, Published};
 use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
-use crate::run::SharedPool;
+use crate::proxy::Proxy;
+use crate::reload::{Reloader, Reloads};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use nuthatch_core::ring::Ring;
 use serde_json::json;
 use std::convert::Infallible;
 use std::io;
 use std::net;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,17 +40,18 @@ use room::{Reader, Room};
 /// The data that the pages show.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    /// Where the configuration comes from.
-    pub(crate) source: Source,
-    pub(crate) pools: Vec<SharedPool>,
-    /// The ring of each pool with all servers on it.
-    pub(crate) rings: Vec<Ring>,
-    pub(crate) inboxes: Vec<Arc<Inbox>>,
-    pub(crate) start: SystemTime,
+    /// The generation that is served.
+    published: Published,
+    /// Reads the file, to compare it with what is served.
+    reloader: Reloader,
+    /// Where the wish for a reload goes.
+    control: mpsc::Sender<Control>,
+    inboxes: Vec<Arc<Inbox>>,
+    start: SystemTime,
     /// Set when the proxy begins to drain.
-    pub(crate) is_draining: Arc<AtomicBool>,
+    is_draining: Arc<AtomicBool>,
     /// Long pages that are wanted and not yet made.
-    pub(crate) wanted: AtomicUsize,
+    wanted: AtomicUsize,
 }
 
 /// The paths and their contents.
@@ -56,7 +59,8 @@ pub const PATHS: &[(&str, &str)] = &[
     ("/live", "liveness: 200 if every worker's loop runs, else 503"),
     ("/ready", "readiness: 200 while the proxy accepts clients, 503 while it drains"),
     ("/metrics", "all metrics in the text format of Prometheus"),
-    ("/config", "the active configuration, with defaults and without secrets"),
+    ("/config", "the active configuration, without secrets, and what differs in the file"),
+    ("/reload", "POST only: reads the configuration again; ?force=true ignores max_move"),
     ("/servers", "the servers of each pool, with state and counters"),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
@@ -168,15 +172,46 @@ impl Desk {
 type Answer = Response<String>;
 
 impl Admin {
+    pub(crate) fn new(proxy: &Proxy, reloader: &Reloader, is_draining: Arc<AtomicBool>) -> Self {
+        Self {
+            published: proxy.published.clone(),
+            reloader: reloader.clone(),
+            control: proxy.control.clone(),
+            inboxes: proxy.inboxes.clone(),
+            start: SystemTime::now(),
+            is_draining,
+            wanted: AtomicUsize::new(0),
+        }
+    }
+
+    /// The pools as they are served at this moment.
+    fn generation(&self) -> Arc<Generation> {
+        self.published.get()
+    }
+
+    fn reloads(&self) -> &Reloads {
+        &self.reloader.reloads
+    }
+
     async fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Answer {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let error =
-                json!({ "error": "method not allowed: the admin port answers GET and HEAD only" });
-            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, &error);
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let allowed = match request.uri().path() {
+            "/reload" => "POST",
+            _ => "GET, HEAD",
+        };
+        let method = request.method();
+        if !allowed.split(", ").any(|allowed| method.as_str() == allowed) {
+            let path = request.uri().path();
+            let error = format!("method not allowed: {path} answers {allowed} only");
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return answer;
         }
         match request.uri().path() {
+            "/reload" => {
+                let query = request.uri().query().unwrap_or_default();
+                let is_forced = query.split('&').any(|pair| pair == "force=true");
+                self.make(move |admin| admin.reload(is_forced)).await
+            }
             "/" => page(StatusCode::OK, &pages::index()),
             "/live" => self.live().await,
             "/ready" => self.ready(),
@@ -196,10 +231,13 @@ impl Admin {
 
     /// A page that may be long: it is generated on a separate thread, so that no probe waits for
     /// it.
-    async fn make(self: &Arc<Self>, write: fn(&Self) -> Answer) -> Answer {
+    async fn make(
+        self: &Arc<Self>,
+        write: impl FnOnce(&Self) -> Answer + Send + 'static,
+    ) -> Answer {
         if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
-            let error = "too many concurrent requests for /metrics, /config and /servers: retry in \
+            let error = "too many concurrent requests for /metrics, /config, /servers and /reload: retry in \
                          a second";
             return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
         }
@@ -210,6 +248,29 @@ impl Admin {
             answer
         });
         made.await.expect("a page that can't be made is a panic already")
+    }
+
+    /// Lets the leading thread read the configuration again, and waits for what becomes of it.
+    fn reload(&self, is_forced: bool) -> Answer {
+        let (reply, outcome) = mpsc::channel();
+        let wish = Reload { trigger: Trigger::Admin, is_forced, reply: Some(reply) };
+        let sent = self.control.send(Control::Reload(wish));
+        match sent.ok().and_then(|()| outcome.recv().ok()) {
+            Some(Outcome::Changed { generation, changes }) => {
+                let told =
+                    json!({ "result": "changed", "generation": generation, "changes": changes });
+                page(StatusCode::OK, &told)
+            }
+            Some(Outcome::Unchanged) => page(StatusCode::OK, &json!({ "result": "unchanged" })),
+            Some(Outcome::Refused(errors)) => {
+                let told = json!({ "result": "refused", "errors": errors });
+                page(StatusCode::UNPROCESSABLE_ENTITY, &told)
+            }
+            None => {
+                let told = json!({ "error": "the proxy is draining" });
+                page(StatusCode::SERVICE_UNAVAILABLE, &told)
+            }
+        }
     }
 
     /// Whether the proxy accepts clients. A failed server does not make the proxy unready, because
@@ -265,12 +326,18 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Options;
+    use crate::config::Source;
 
     fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
         Arc::new(Admin {
-            source: Source::Environment,
-            pools: Vec::new(),
-            rings: Vec::new(),
+            published: Published::new(Arc::new(Generation::first(Vec::new(), 1))),
+            reloader: Reloader {
+                source: Source::Environment,
+                options: Options::default(),
+                reloads: Arc::default(),
+            },
+            control: mpsc::channel().0,
             inboxes,
             start: SystemTime::now(),
             is_draining: Arc::new(AtomicBool::new(false)),

@@ -93,6 +93,8 @@ pub struct Options {
     pub workers: NonZeroUsize,
     /// The address of the admin port, if there is one.
     pub admin: Option<Listen>,
+    /// Whether a changed configuration file is left alone until a signal or a request comes.
+    pub ignores_changes: bool,
     /// The format of the log; `None` chooses by the destination.
     pub log_format: Option<Format>,
 }
@@ -111,6 +113,7 @@ impl Default for Options {
             daemonize: false,
             workers: NonZeroUsize::MIN,
             admin: None,
+            ignores_changes: false,
             log_format: None,
         }
     }

@@ -219,6 +219,8 @@ pub struct Pool {
     pub redis_db: usize,
     /// What happens to a command that needs keys of several servers at once.
     pub cross_shard: CrossShard,
+    /// How many of 100 keys may get another server by a reload, 0 to 100.
+    pub max_move: u8,
     /// Whether clients may use `KEYS`.
     pub allow_keys: bool,
     /// Maximum number of server connections of one worker that serve one client each.
@@ -361,6 +363,16 @@ pub enum Listen {
         /// Its permissions, 1 to 0o777; `None` leaves them to the umask.
         mode: Option<u32>,
     },
+}
+
+impl Listen {
+    /// Whether both are the same place, whoever may connect there.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix { path, .. }, Self::Unix { path: other, .. }) => path == other,
+            _ => self == other,
+        }
+    }
 }
 
 impl fmt::Display for Listen {

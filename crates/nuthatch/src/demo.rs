@@ -23,7 +23,7 @@ pub use nuthatch_node::Protocol;
 
 use crate::config::{Config, Pool, Server};
 use crate::process::{ProcessEvent, Signals};
-use crate::run::Proxy;
+use crate::proxy::Proxy;
 use crate::verdict::Colour;
 
 mod load;

@@ -27,7 +27,7 @@ pub fn run(
     output: impl Write,
 ) -> io::Result<()> {
     let mut out = io::BufWriter::new(output);
-    let keys = Keys { file: question.keys.as_deref() };
+    let keys = Keys { file: question.keys.as_deref(), generated: GENERATED };
     for pair in pairs(question, old, new)? {
         let (before, after) = match pair {
             Pair::Both(before, after) => (before, after),
@@ -46,6 +46,13 @@ pub fn run(
         }
     }
     out.flush()
+}
+
+/// How many of 100 keys move between two configurations of a pool, measured with generated keys.
+pub(crate) fn moved_share(old: &Pool, new: &Pool) -> f64 {
+    let change = Change::measure(old, new, &Keys { file: None, generated: FOR_A_SHARE });
+    let change = change.expect("generated keys are not read from anywhere");
+    percent(change.moved(), change.keys())
 }
 
 enum Pair<'c> {
@@ -78,6 +85,8 @@ fn pairs<'c>(question: &args::Diff, old: &'c Config, new: &'c Config) -> io::Res
 /// The keys to compare: lines of a file, or generated ones.
 struct Keys<'k> {
     file: Option<&'k Path>,
+    /// How many keys without a file.
+    generated: u64,
 }
 
 impl Keys<'_> {
@@ -94,7 +103,7 @@ impl Keys<'_> {
             return read.map_err(named);
         }
         let mut key = String::new();
-        for i in 0..GENERATED {
+        for i in 0..self.generated {
             key.clear();
             generate(i, &mut key);
             f(key.as_bytes());
@@ -163,6 +172,10 @@ impl<'c> Change<'c> {
         self.flows.values().sum()
     }
 
+    fn moved(&self) -> u64 {
+        self.flows.iter().filter(|((from, to), _)| from != to).map(|(_, keys)| keys).sum()
+    }
+
     /// The flows between different places, the greatest first.
     fn moves(&self) -> Vec<(&Place, &Place, u64)> {
         let moved = self.flows.iter().filter(|((from, to), _)| from != to);
@@ -184,8 +197,7 @@ impl<'c> Change<'c> {
     }
 
     fn text(&self, keys: &Keys<'_>) -> String {
-        let moves = self.moves();
-        let moved: u64 = moves.iter().map(|(_, _, keys)| keys).sum();
+        let (moves, moved) = (self.moves(), self.moved());
         let (total, origin) = (self.keys(), keys.origin());
         let mut text = format!(
             "pool {}: {moved} of {total} keys move ({:.1} %), measured with {origin}\n",
@@ -213,7 +225,7 @@ impl<'c> Change<'c> {
 
     fn json(&self) -> Value {
         let moves = self.moves();
-        let moved: u64 = moves.iter().map(|(_, _, keys)| keys).sum();
+        let moved = self.moved();
         let moves = moves
             .iter()
             .map(|(from, to, keys)| json!({ "from": from.label, "to": to.label, "keys": keys }));
@@ -260,3 +272,6 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 /// How many keys are compared when no file of keys is given.
 const GENERATED: u64 = 100_000;
+
+/// How many keys tell the share that moves to half a percent.
+const FOR_A_SHARE: u64 = 10_000;

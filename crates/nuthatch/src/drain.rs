@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// How long a drain may take.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The time from one check of all clients to the next.
 const DRAIN_TURN: Duration = Duration::from_millis(20);

@@ -3,11 +3,15 @@
 //! A worker shares only its inbox, its counters and the choice of addresses with other threads. No
 //! request passes through the inbox.
 
+use crate::generation::Generation;
+use crate::listener::Listener;
 use crate::resolve::Resolved;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
+use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,8 +20,22 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) enum Message {
     /// A server's name was looked up.
     Resolved(Resolved),
+    /// Serve by another generation.
+    Apply(Apply),
     /// Accept no new clients, and end when all requests are answered.
     Drain,
+}
+
+/// What a worker is told of another generation.
+#[derive(Debug)]
+pub(crate) struct Apply {
+    pub(crate) generation: Arc<Generation>,
+    /// The pool of each listener, by its number; a listener that is not here ends.
+    pub(crate) pool_of: Arc<HashMap<u64, u64>>,
+    /// Sockets that were opened for this worker.
+    pub(crate) listeners: Vec<Listener>,
+    /// The maximum number of clients of all pools.
+    pub(crate) clients_max: usize,
 }
 
 /// A worker's queue of messages.

@@ -109,6 +109,17 @@ impl OwnFiles {
         Ok(outcome?)
     }
 
+    /// Removes the socket that this process made at `path`.
+    pub(crate) fn remove_socket(&self, path: &Path) {
+        let mut files = self.lock();
+        let all = mem::take(&mut files.sockets);
+        let (gone, kept): (Vec<_>, _) = all.into_iter().partition(|it| it.path == path);
+        files.sockets = kept;
+        // The rest waits for the lock of a directory.
+        drop(files);
+        drop(gone);
+    }
+
     /// Writes the id of this process to `path`, and overwrites the file of an earlier process.
     pub(crate) fn write_pid(&self, path: &Path, patience: &Patience) -> io::Result<()> {
         let file = PidFile::write(path, patience)?;

@@ -22,7 +22,7 @@ pub(crate) enum Token {
     /// There is a message in the worker's inbox.
     Inbox,
     /// A listener, by its place in the worker's list.
-    Listener(usize),
+    Listener(u64),
     /// A client of a pool.
     Client(usize, Tag),
     /// A server connection of a pool.
@@ -142,22 +142,20 @@ impl Poll {
 /// and a number in the rest.
 impl Token {
     fn pack(self) -> EventData {
-        let (kind, index) = match self {
-            Self::Inbox => (0, 0),
-            Self::Listener(index) => (1, index),
-            Self::Client(pool, tag) => return tag.pack(2, pool),
-            Self::Conn(pool, tag) => return tag.pack(3, pool),
-            Self::Lingering(number) => return EventData::new_u64(4 << 60 | number & NUMBER_MAX),
-        };
-        EventData::new_u64(kind << 60 | index as u64)
+        match self {
+            Self::Inbox => EventData::new_u64(0),
+            Self::Listener(number) => EventData::new_u64(1 << 60 | number & NUMBER_MAX),
+            Self::Client(pool, tag) => tag.pack(2, pool),
+            Self::Conn(pool, tag) => tag.pack(3, pool),
+            Self::Lingering(number) => EventData::new_u64(4 << 60 | number & NUMBER_MAX),
+        }
     }
 
     fn unpack(packed: u64) -> Self {
         let pool = usize::try_from(packed >> 48 & POOL_MAX).expect("12 bits");
-        let index = usize::try_from(packed & 0xffff_ffff).expect("32 bits");
         match packed >> 60 {
             0 => Self::Inbox,
-            1 => Self::Listener(index),
+            1 => Self::Listener(packed & NUMBER_MAX),
             2 => Self::Client(pool, Tag::of(packed)),
             3 => Self::Conn(pool, Tag::of(packed)),
             _ => Self::Lingering(packed & NUMBER_MAX),

@@ -25,8 +25,8 @@ pub enum ProcessEvent {
     /// SIGTERM or SIGINT: answer the requests in flight, accept no new clients, exit. A second
     /// signal exits at once.
     Drain,
-    /// SIGHUP: reopen the log file.
-    ReopenLog,
+    /// SIGHUP: reopen the log file, and read the configuration again.
+    Reload,
     /// SIGTTIN: raise the log level.
     RaiseLogLevel,
     /// SIGTTOU: lower the log level.
@@ -75,7 +75,7 @@ impl WakeUp {
 fn event(signal: i32) -> ProcessEvent {
     match signal {
         SIGTERM | SIGINT => ProcessEvent::Drain,
-        SIGHUP => ProcessEvent::ReopenLog,
+        SIGHUP => ProcessEvent::Reload,
         SIGTTIN => ProcessEvent::RaiseLogLevel,
         SIGTTOU => ProcessEvent::LowerLogLevel,
         SIGUSR1 => ProcessEvent::User("SIGUSR1"),
@@ -216,7 +216,7 @@ mod tests {
     fn signals_are_waited_for_until_the_waiting_is_closed() {
         let mut signals = Signals::catch().unwrap();
         for (signal, event) in [
-            (Signal::HUP, ProcessEvent::ReopenLog),
+            (Signal::HUP, ProcessEvent::Reload),
             (Signal::TTIN, ProcessEvent::RaiseLogLevel),
             (Signal::TTOU, ProcessEvent::LowerLogLevel),
             (Signal::USR1, ProcessEvent::User("SIGUSR1")),

@@ -6,6 +6,7 @@
 
 use crate::config::Pool;
 use crate::figures::{Figures, GAUGES, OF_REDIS};
+use crate::generation::SharedServer;
 use crate::usage;
 use nuthatch_core::memcache::Words;
 use nuthatch_core::stats::PoolStats;
@@ -21,6 +22,8 @@ pub struct About<'a> {
     pub pool: &'a Pool,
     /// The pool's counters, one block for each worker.
     pub workers: &'a [Arc<PoolStats>],
+    /// Its servers with their counters.
+    pub servers: &'a [Arc<SharedServer>],
     /// The values of the counters at the last `stats reset`.
     pub baseline: &'a Baseline,
     /// Whether new clients are accepted.
@@ -235,7 +238,7 @@ mod tests {
     fn the_answer_fits_into_the_room_that_collectd_has_however_large_the_figures() {
         let text = b"p: {listen: \"h:1\", servers: [\"a:1:1\"], client_connections: 2147483647}\n";
         let config = Config::parse(Path::new("a.yml"), text).unwrap();
-        let stats = PoolStats::new(1);
+        let stats = PoolStats::default();
         let large = u64::MAX / 4;
         stats.all().for_each(|(_, counter)| counter.set(large));
         for class in [Class::Get, Class::Delete, Class::Incr, Class::Decr, Class::Cas, Class::Touch]
@@ -249,7 +252,7 @@ mod tests {
         let workers = [Arc::new(stats)];
         let epoch = Duration::from_secs(1 << 33);
         let (pool, baseline) = (&config.pools[0], &Baseline::default());
-        let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
+        let about = About { pool, workers: &workers, servers: &[], baseline, accepts: true, epoch };
         let answer = answer(b"stats", about, Instant::default());
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.len() <= ANSWER_MAX, "{} bytes", answer.len());

@@ -13,7 +13,9 @@ use std::thread;
 /// The result of a look-up.
 #[derive(Debug)]
 pub(crate) struct Resolved {
+    /// The place of the pool in its worker, which may be another's when the answer comes.
     pub(crate) pool: usize,
+    pub(crate) pool_id: u64,
     pub(crate) conn: ConnId,
     /// Empty if the name has no address.
     pub(crate) addresses: Vec<SocketAddr>,
@@ -28,7 +30,7 @@ pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
 pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<Inbox>) {
     let host = host.to_owned();
     let for_thread = Arc::clone(inbox);
-    let (pool, conn) = (answer.pool, answer.conn);
+    let (pool, pool_id, conn) = (answer.pool, answer.pool_id, answer.conn);
     let thread = thread::Builder::new().name("resolve".into()).stack_size(STACK_BYTES);
     let spawned = thread.spawn(move || {
         answer.addresses =
@@ -37,7 +39,7 @@ pub(crate) fn look_up(host: &str, port: u16, mut answer: Resolved, inbox: &Arc<I
     });
     if let Err(error) = spawned {
         log::error!(error:%; "failed to start a thread for a name look-up");
-        inbox.send(Message::Resolved(Resolved { pool, conn, addresses: Vec::new() }));
+        inbox.send(Message::Resolved(Resolved { pool, pool_id, conn, addresses: Vec::new() }));
     }
 }
 

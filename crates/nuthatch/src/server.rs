@@ -7,11 +7,11 @@
 use crate::addresses::{Addresses, Target};
 use crate::attempt::Attempt;
 use crate::client::{recv_into, recv_onto};
-use crate::config::Address;
+use crate::config::{Address, Pool};
+use crate::generation::SharedServer;
 use crate::inbox::Inbox;
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::resolve::{self, Resolved};
-use crate::run::SharedPool;
 use crate::watch;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{ConnId, ConnState, Mux};
@@ -47,9 +47,13 @@ pub(crate) struct ServerSocket {
 
 /// The context of a socket.
 pub(crate) struct Place<'a> {
+    /// The place of the pool in its worker, and what no other pool is known by.
     pub(crate) pool: usize,
+    pub(crate) pool_id: u64,
     pub(crate) id: ConnId,
-    pub(crate) shared: &'a SharedPool,
+    pub(crate) config: &'a Pool,
+    /// The server to which the connection leads.
+    pub(crate) server: &'a SharedServer,
     pub(crate) mux: &'a mut Mux,
     /// When the next attempt of this pool must continue, at the latest.
     pub(crate) next_attempt: &'a mut Option<Instant>,
@@ -60,12 +64,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     fn addresses(&self) -> &Addresses {
-        &self.shared.addresses[self.server()]
-    }
-
-    /// The index of its server in the pool's list, which does not change while the proxy runs.
-    fn server(&self) -> usize {
-        self.mux.server_of(self.id).index()
+        &self.server.addresses
     }
 
     fn wake_by(&mut self, at: Option<Instant>) {
@@ -79,6 +78,11 @@ impl ServerSocket {
         let (interest, attempt) = (Interest::default(), Attempt::default());
         let (looking_up, was_greeted) = (false, false);
         Self { id, fd: None, interest, looking_up, attempt, peer: None, was_greeted, keepalive }
+    }
+
+    /// Sets whether `SO_KEEPALIVE` is set on the connections that are opened from now on.
+    pub(crate) fn set_keepalive(&mut self, keepalive: bool) {
+        self.keepalive = keepalive;
     }
 
     /// Opens or closes the socket as the multiplexer requires, and writes the queued bytes.
@@ -105,16 +109,15 @@ impl ServerSocket {
 
     fn open(&mut self, place: &mut Place<'_>) {
         place.mux.handle_conn_opening(place.id, place.now);
-        let shared = place.shared;
-        match &shared.pool.servers[place.server()].address {
+        match &place.server.server.address {
             Address::Unix(path) => self.begin(place, [Target::Unix(path.clone())]),
             Address::Tcp { host, port } => match resolve::literal(host, *port) {
                 Some(address) => self.begin(place, [Target::Tcp(address)]),
                 None if self.looking_up => {}
                 None => {
                     self.looking_up = true;
-                    let (pool, conn) = (place.pool, place.id);
-                    let answer = Resolved { pool, conn, addresses: Vec::new() };
+                    let (pool, pool_id, conn) = (place.pool, place.pool_id, place.id);
+                    let answer = Resolved { pool, pool_id, conn, addresses: Vec::new() };
                     resolve::look_up(host, *port, answer, place.inbox);
                 }
             },
@@ -131,7 +134,7 @@ impl ServerSocket {
 
     fn begin(&mut self, place: &mut Place<'_>, targets: impl IntoIterator<Item = Target>) {
         let order = place.addresses().order(targets);
-        self.attempt = Attempt::new(order, place.shared.pool.timeout);
+        self.attempt = Attempt::new(order, place.config.timeout);
         place.addresses().note_tried(&[]);
         self.connect_next(place);
     }
@@ -185,8 +188,7 @@ impl ServerSocket {
             && let Some(before) = place.addresses().note_open(peer)
         {
             let failed = attempt.tried().contains(&before).then(|| attempt.error());
-            let server = place.server();
-            watch::tell_move(place.shared, server, (&before, peer), failed);
+            watch::tell_move(place.config, &place.server.server, (&before, peer), failed);
         }
         self.was_greeted = false;
         place.mux.handle_conn_open(place.id, place.now);

@@ -4,11 +4,13 @@
 //! since the kernel or another thread spoke of it.
 
 use crate::client::ClientSocket;
+use crate::drain::Drain;
+use crate::engine;
+use crate::generation::SharedPool;
 use crate::inbox::Inbox;
 use crate::poll::{Poll, Tag};
 use crate::question;
 use crate::redis_question::{self, Ends};
-use crate::run::SharedPool;
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
 use nuthatch_core::mux::{ClientId, ConnId, Mux};
@@ -27,16 +29,46 @@ pub(crate) struct PoolSockets {
     /// Clients whose replies wait for the next turn.
     pub(crate) corked: Vec<ClientId>,
     pub(crate) watch: Watch,
+    /// The drain, once it has started: of the worker, or of a pool that leaves the configuration.
+    pub(crate) drain: Option<Drain>,
+    /// Whether the drain is over: nothing is open any longer.
+    pub(crate) is_gone: bool,
 }
 
 impl PoolSockets {
-    /// The sockets of a pool, none of them open.
-    pub(crate) fn new(mux: Mux, shared: SharedPool) -> Self {
+    /// The sockets of a pool in the worker of this number, none of them open.
+    pub(crate) fn new(shared: SharedPool, worker: usize) -> Self {
+        let mux = engine::new(&shared, worker);
         let keepalive = shared.pool.tcpkeepalive;
         let conns = mux.conns().iter().map(|&id| ServerSocket::new(id, keepalive)).collect();
-        let watch = Watch::new(shared.clone());
+        let mut watch = Watch::default();
+        watch.note_servers(&mux, &shared.servers);
         let (clients, corked) = (Vec::new(), Vec::new());
-        Self { mux, shared, clients, conns, next_attempt: None, corked, watch }
+        let (next_attempt, drain, is_gone) = (None, None, false);
+        let mut pool =
+            Self { mux, shared, clients, conns, next_attempt, corked, watch, drain, is_gone };
+        pool.preconnect();
+        pool
+    }
+
+    /// Serves by another generation of the pool. Requests in flight end where they are.
+    pub(crate) fn apply(&mut self, shared: SharedPool, worker: usize) {
+        // What the log is to say of the servers as they were.
+        self.watch.tell(&self.shared.pool, &mut self.mux);
+        engine::apply(&mut self.mux, &shared, worker, |id, server| {
+            self.watch.server(id).is_some_and(|before| before.is(server))
+        });
+        self.watch.note_servers(&self.mux, &shared.servers);
+        let keepalive = shared.pool.tcpkeepalive;
+        self.conns.iter_mut().for_each(|conn| conn.set_keepalive(keepalive));
+        self.shared = shared;
+        self.preconnect();
+    }
+
+    fn preconnect(&mut self) {
+        if self.shared.pool.preconnect {
+            self.mux.preconnect();
+        }
     }
 
     /// A server connection and what its socket works with.
@@ -47,9 +79,10 @@ impl PoolSockets {
         (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
         now: Instant,
     ) -> (&'a mut ServerSocket, Place<'a>) {
-        let Self { mux, shared, next_attempt, conns, .. } = self;
-        let socket = &mut conns[id.index()];
-        (socket, Place { pool, id, shared, mux, next_attempt, poll, inbox, now })
+        let Self { mux, shared, next_attempt, conns, watch, .. } = self;
+        let (socket, config, pool_id) = (&mut conns[id.index()], &*shared.pool, shared.id);
+        let server = watch.server(mux.server_of(id)).expect("it is there as long as a connection");
+        (socket, Place { pool, pool_id, id, config, server, mux, next_attempt, poll, inbox, now })
     }
 
     /// The next server connection that needs its socket looked after. It may be one that had no socket
@@ -92,9 +125,11 @@ impl PoolSockets {
 
     /// Answers what clients ask of the proxy itself.
     pub(crate) fn answer_questions(&mut self, accepts: bool, now: Instant) {
+        let accepts = accepts && self.drain.is_none();
         let about = question::About {
             pool: &self.shared.pool,
             workers: &self.shared.workers,
+            servers: &self.shared.servers,
             baseline: &self.shared.baseline,
             accepts,
             epoch: self.mux.options().epoch,

@@ -3,10 +3,10 @@
 //! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
+use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
-use crate::run::SharedPool;
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -25,9 +25,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The source of the figures.
 #[derive(Debug)]
 pub(crate) struct Figures {
-    pools: Vec<SharedPool>,
+    published: Published,
     start: Instant,
-    listeners: usize,
     host: String,
 }
 
@@ -161,18 +160,20 @@ fn now() -> Instant {
 }
 
 impl Figures {
-    pub(crate) fn new(pools: Vec<SharedPool>, start: Instant, listeners: usize) -> Self {
+    pub(crate) fn new(published: Published, start: Instant) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { pools, start, listeners, host }
+        Self { published, start, host }
     }
 
     fn json(&self) -> String {
-        let all = || self.pools.iter().flat_map(|shared| shared.workers.iter());
+        let generation = self.published.get();
+        let pools = &generation.pools;
+        let all = || pools.iter().flat_map(|shared| shared.workers.iter());
         let sum = |read: fn(&PoolStats) -> u64| all().map(|stats| read(stats)).sum::<u64>();
-        let open: fn(&PoolStats) -> u64 = |stats| {
-            let servers = stats.servers.iter().map(|server| server.server_connections.read());
-            stats.client_connections.read() + servers.sum::<u64>()
-        };
+        let servers = pools.iter().flat_map(|shared| shared.servers.iter());
+        let open = servers.flat_map(|server| server.stats());
+        let open: u64 = open.map(|stats| stats.server_connections.read()).sum();
+        let open = open + sum(|stats| stats.client_connections.read());
         let begun: fn(&PoolStats) -> u64 =
             |stats| stats.client_accepts.read() + stats.server_connects.read();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -181,10 +182,10 @@ impl Figures {
             write!(json, "{{\"service\":\"nutcracker\", \"source\":\"{}\"", Escaped(&self.host))?;
             write!(json, ", \"version\":\"{}\"", env!("CARGO_PKG_VERSION"))?;
             write!(json, ", \"uptime\":{}, \"timestamp\":{now}", self.start.elapsed().as_secs())?;
-            let listeners = self.listeners as u64;
+            let listeners = generation.listeners as u64;
             write!(json, ", \"total_connections\":{}", sum(begun) + listeners)?;
-            write!(json, ", \"curr_connections\":{}, ", sum(open) + listeners)?;
-            for (index, shared) in self.pools.iter().enumerate() {
+            write!(json, ", \"curr_connections\":{}, ", open + listeners)?;
+            for (index, shared) in pools.iter().enumerate() {
                 json.push_str(if index > 0 { "," } else { "" });
                 write_pool(&mut json, shared)?;
             }
@@ -209,22 +210,21 @@ fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {
     for (index, (name, _)) in names.all().take(POOL_FIGURES).enumerate() {
         write!(json, "\"{name}\":{}, ", sum(index))?;
     }
-    for (number, server) in shared.pool.servers.iter().enumerate() {
+    for (number, server) in shared.numbered() {
         json.push_str(if number > 0 { "," } else { "" });
-        write!(json, "\"{}\": {{", Escaped(&server.name))?;
-        write_server(json, shared, number)?;
+        write!(json, "\"{}\": {{", Escaped(&server.server.name))?;
+        write_server(json, server)?;
     }
     json.push('}');
     Ok(())
 }
 
-fn write_server(json: &mut String, shared: &SharedPool, number: usize) -> std::fmt::Result {
+fn write_server(json: &mut String, server: &SharedServer) -> std::fmt::Result {
     let names = ServerStats::default();
     for (index, (name, _)) in names.all().enumerate() {
-        let value = |stats: &PoolStats| {
-            stats.servers[number].all().nth(index).map_or(0, |(_, counter)| counter.read())
-        };
-        let values = shared.workers.iter().map(|stats| value(stats));
+        let value =
+            |stats: &ServerStats| stats.all().nth(index).map_or(0, |(_, counter)| counter.read());
+        let values = server.stats().map(value);
         let value =
             if name == "server_ejected_at" { values.max().unwrap_or(0) } else { values.sum() };
         let comma = if index > 0 { ", " } else { "" };

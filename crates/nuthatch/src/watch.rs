@@ -4,94 +4,125 @@
 //! server's return.
 
 use crate::addresses::Target;
-use crate::run::SharedPool;
+use crate::config::{Pool, Server};
+use crate::generation::SharedServer;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{Event, Mux, ServerId};
 use std::mem;
+use std::sync::Arc;
 
-/// The last logged state of each server of a pool.
+/// The servers of a pool in one worker, with the last logged state of each. Those that leave are here
+/// until their place in the engine is another's.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(Vec<Option<Watched>>);
+
 #[derive(Debug)]
-pub(crate) struct Watch {
-    shared: SharedPool,
-    down: Box<[bool]>,
+struct Watched {
+    id: ServerId,
+    server: Arc<SharedServer>,
+    is_down: bool,
 }
 
 impl Watch {
-    pub(crate) fn new(shared: SharedPool) -> Self {
-        let down = vec![false; shared.pool.servers.len()].into();
-        Self { shared, down }
-    }
-
-    /// Logs the events since the last call.
-    pub(crate) fn tell(&mut self, mux: &mut Mux) {
-        while let Some(event) = mux.next_event() {
-            self.tell_event(event);
+    /// Notes which servers there are now, in the order of the pool.
+    pub(crate) fn note_servers(&mut self, mux: &Mux, servers: &[Arc<SharedServer>]) {
+        for (&id, server) in mux.servers().iter().zip(servers) {
+            let places = self.0.len().max(id.index() + 1);
+            self.0.resize_with(places, || None);
+            let was_down = self.at(id).is_some_and(|watched| watched.is_down);
+            let server = Arc::clone(server);
+            self.0[id.index()] = Some(Watched { id, server, is_down: was_down });
         }
     }
 
-    fn tell_event(&mut self, event: Event) {
-        let pool = &self.shared.pool.name;
-        let about = |id: ServerId| {
-            let number = id.index();
-            let server = &self.shared.pool.servers[number];
-            (&server.name, &server.address, list(&self.shared.addresses[number].tried()))
+    fn at(&mut self, id: ServerId) -> Option<&mut Watched> {
+        self.0.get_mut(id.index())?.as_mut().filter(|watched| watched.id == id)
+    }
+
+    /// The server with this id, also one that leaves.
+    pub(crate) fn server(&self, id: ServerId) -> Option<&Arc<SharedServer>> {
+        let watched = self.0.get(id.index())?.as_ref().filter(|watched| watched.id == id)?;
+        Some(&watched.server)
+    }
+
+    /// Logs the events since the last call.
+    pub(crate) fn tell(&mut self, pool: &Pool, mux: &mut Mux) {
+        while let Some(event) = mux.next_event() {
+            self.tell_event(pool, event);
+        }
+    }
+
+    fn tell_event(&mut self, config: &Pool, event: Event) {
+        let (pool, id) = (&config.name, server_of(event));
+        let Some(id) = id else {
+            let reason = "memcached's binary protocol is not supported: use the text protocol";
+            return log::warn!(pool, reason; "client closed");
         };
+        // Nothing is told of a server whose place is another's already.
+        let Some(watched) = self.at(id) else { return };
+        let (Server { name: server, address, .. }, addresses) =
+            (&watched.server.server, &watched.server.addresses);
+        let tried = list(&addresses.tried());
         match event {
-            Event::ConnLost { server, error, requests } => {
-                let was_down = mem::replace(&mut self.down[server.index()], true);
-                let ((server, address, tried), reason) = (about(server), reason(error));
-                if was_down {
+            Event::ConnLost { error, requests: requests_failed, .. } => {
+                let reason = reason(error);
+                if mem::replace(&mut watched.is_down, true) {
                     log::debug!(pool, server, address:%, tried, reason; "server still down");
                 } else {
-                    let requests_failed = requests;
                     log::warn!(
                         pool, server, address:%, tried, reason, requests_failed; "server down"
                     );
                 }
             }
-            Event::Answers { server } => {
-                if mem::take(&mut self.down[server.index()]) {
+            Event::Answers { .. } => {
+                if mem::take(&mut watched.is_down) {
                     // The address that was tried last is the one that answers.
-                    let ((server, address, connected_to), reason) =
-                        (about(server), "server replied");
+                    let (connected_to, reason) = (tried, "server replied");
                     log::warn!(pool, server, address:%, connected_to, reason; "server up");
                 }
             }
-            Event::Desync { server, requests } => {
-                let ((server, address, tried), requests_failed) = (about(server), requests);
+            Event::Desync { requests: requests_failed, .. } => {
                 let reason = "reply did not match the request";
                 log::error!(
                     pool, server, address:%, tried, reason, requests_failed;
                     "server connection closed"
                 );
             }
-            Event::BinaryClient => {
-                let reason = "memcached's binary protocol is not supported: use the text protocol";
-                log::warn!(pool, reason; "client closed");
-            }
-            Event::Ejected { server, error } => {
-                let ((server, address, tried), reason) = (about(server), reason(error));
-                let retry_ms = self.shared.pool.server_retry_timeout.as_millis();
+            Event::Ejected { error, .. } => {
+                let (reason, retry) = (reason(error), config.server_retry_timeout);
+                let retry_ms = retry.as_millis();
                 log::warn!(pool, server, address:%, tried, reason, retry_ms; "server ejected");
             }
-            Event::Returned { server } => {
-                let ((server, address, _), reason) =
-                    (about(server), "server_retry_timeout is over");
+            Event::Returned { .. } => {
+                let reason = "server_retry_timeout is over";
                 log::warn!(pool, server, address:%, reason; "server back on the ring");
             }
+            Event::BinaryClient => {}
         }
+    }
+}
+
+/// The server that an event is about; none if it is about a client.
+fn server_of(event: Event) -> Option<ServerId> {
+    match event {
+        Event::BinaryClient => None,
+        Event::ConnLost { server, .. }
+        | Event::Answers { server }
+        | Event::Desync { server, .. }
+        | Event::Ejected { server, .. }
+        | Event::Returned { server } => Some(server),
     }
 }
 
 /// Logs that a connection uses another address of a server than before, and why: the error of the
 /// earlier address, if it failed.
 pub(crate) fn tell_move(
-    shared: &SharedPool,
-    server: usize,
+    pool: &Pool,
+    server: &Server,
     (was, connected_to): (&Target, &Target),
     failed: Option<ServerError>,
 ) {
-    let (pool, server) = (&shared.pool.name, &shared.pool.servers[server]);
+    let pool = &pool.name;
     let (server, address) = (&server.name, &server.address);
     let reason = failed.map_or("its host name resolves to other addresses", reason);
     log::warn!(

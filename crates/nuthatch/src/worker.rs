@@ -6,8 +6,7 @@
 //! which have one writer each, and the choice of each server's address.
 
 use crate::client::{ClientSocket, Fate};
-use crate::drain::Drain;
-use crate::inbox::{Inbox, Message};
+use crate::inbox::{Apply, Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, too_many_clients};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
@@ -19,9 +18,10 @@ use rustix::io;
 use rustix::net::{SendFlags, send};
 use std::mem;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{self, Duration};
+
+mod apply;
 
 /// A worker.
 pub(crate) struct Worker {
@@ -31,16 +31,20 @@ pub(crate) struct Worker {
     now: Instant,
     /// The number of turns so far.
     turns: u64,
+    /// The number of this worker.
+    number: usize,
     inbox: Arc<Inbox>,
-    listeners: Vec<Listener>,
+    /// The listening sockets, each with the place of its pool.
+    listeners: Vec<(Listener, usize)>,
     /// When the listeners are watched again after a lack of file descriptors.
     accept_again: Option<Instant>,
+    /// A pool that has left is here until another one takes its place.
     pools: Vec<PoolSockets>,
     lingering: Lingering,
     /// The maximum number of clients of all pools, by file descriptors.
     clients_max: usize,
-    /// The drain, once it has started.
-    drain: Option<Drain>,
+    /// When the drain of the worker ends at the latest, once it has started.
+    drain_by: Option<Instant>,
     scratch: Box<[u8]>,
 }
 
@@ -54,43 +58,37 @@ const CORK_MAX: usize = 32 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Worker {
-    /// A worker that listens and has not started. Its time counts from `start`.
+    /// A worker that serves nothing yet. Its time counts from `start`.
     pub(crate) fn new(
+        number: usize,
         start: time::Instant,
         inbox: Arc<Inbox>,
-        listeners: Vec<Listener>,
-        pools: Vec<PoolSockets>,
-        clients_max: usize,
+        first: Apply,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&*inbox, Token::Inbox, Interest::READ)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            poll.add(listener, Token::Listener(index), Interest::READ)?;
-        }
         let scratch = vec![0; SCRATCH_BYTES].into();
-        Ok(Self {
+        let mut worker = Self {
             poll,
             start,
             now: Instant::default(),
             turns: 0,
+            number,
             inbox,
-            listeners,
+            listeners: Vec::new(),
             accept_again: None,
-            pools,
+            pools: Vec::new(),
             lingering: Lingering::default(),
-            clients_max,
-            drain: None,
+            clients_max: 0,
+            drain_by: None,
             scratch,
-        })
+        };
+        worker.apply(first, Instant::default());
+        Ok(worker)
     }
 
     /// Runs until the worker is drained.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        for pool in &mut self.pools {
-            if pool.shared.pool.preconnect {
-                pool.mux.preconnect();
-            }
-        }
         self.flush(self.now);
         while self.turn()? {}
         self.inbox.close();
@@ -124,9 +122,10 @@ impl Worker {
         let timeouts =
             self.pools.iter().flat_map(|pool| [pool.mux.next_timeout(), pool.next_attempt]);
         let timeouts = timeouts.flatten();
-        let drain_turn = self.drain.as_ref().map(|drain| drain.next_turn(now));
+        let drains = self.pools.iter().filter_map(|pool| pool.drain.as_ref());
+        let drain_turns = drains.map(|drain| drain.next_turn(now));
         let next = timeouts.chain(self.lingering.next_timeout()).chain(self.accept_again);
-        next.chain(drain_turn).map(|at| at.since(now)).min()
+        next.chain(drain_turns).chain(self.drain_by).map(|at| at.since(now)).min()
     }
 
     /// Reads from all ready sockets.
@@ -144,7 +143,7 @@ impl Worker {
                         self.conn_ready(pool, id, ready, now);
                     }
                 }
-                Token::Listener(index) => self.accept(index, now),
+                Token::Listener(id) => self.accept(id, now),
                 Token::Inbox => self.read_inbox(now),
                 Token::Lingering(number) => self.lingering.ready(number, &mut self.scratch),
             }
@@ -200,9 +199,12 @@ impl Worker {
         for message in self.inbox.take() {
             match message {
                 Message::Drain => self.drain(now),
+                Message::Apply(apply) => self.apply(apply, now),
                 Message::Resolved(answer) => {
                     let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
-                    if !self.pools[pool].has_conn(answer.conn) {
+                    if self.pools[pool].shared.id != answer.pool_id
+                        || !self.pools[pool].has_conn(answer.conn)
+                    {
                         continue;
                     }
                     let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
@@ -213,10 +215,12 @@ impl Worker {
     }
 
     /// Accepts one client for each turn and listener, so that other workers get theirs.
-    fn accept(&mut self, index: usize, now: Instant) {
-        let Some(listener) = self.listeners.get(index) else { return };
+    fn accept(&mut self, id: u64, now: Instant) {
+        let Some((listener, pool)) = self.listeners.iter().find(|(it, _)| it.id == id) else {
+            return;
+        };
         match listener.accept() {
-            Ok(Some(fd)) => self.admit(listener.pool, fd, now),
+            Ok(Some(fd)) => self.admit(*pool, fd, now),
             Ok(None) => {}
             Err(error) => {
                 let pause_ms = ACCEPT_PAUSE.as_millis();
@@ -258,8 +262,8 @@ impl Worker {
     }
 
     fn watch_listeners(&self, interest: Interest) {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            if let Err(error) = self.poll.modify(listener, Token::Listener(index), interest) {
+        for (listener, _) in &self.listeners {
+            if let Err(error) = self.poll.modify(listener, Token::Listener(listener.id), interest) {
                 log::error!(error:%; "epoll could not watch a listener");
             }
         }
@@ -272,6 +276,9 @@ impl Worker {
             self.watch_listeners(Interest::READ);
         }
         for (index, pool) in self.pools.iter_mut().enumerate() {
+            if pool.is_gone {
+                continue;
+            }
             pool.mux.handle_timeout(now);
             if pool.next_attempt.is_some_and(|at| at <= now) {
                 pool.next_attempt = None;
@@ -291,7 +298,7 @@ impl Worker {
     /// can start to work.
     fn flush(&mut self, now: Instant) {
         self.turns += 1;
-        let accepts = self.drain.is_none() && self.accept_again.is_none();
+        let accepts = self.accept_again.is_none();
         for index in 0..self.pools.len() {
             self.pools[index].answer_questions(accepts, now);
             self.flush_conns(index, now);
@@ -307,7 +314,7 @@ impl Worker {
                 }
             }
             let pool = &mut self.pools[index];
-            pool.watch.tell(&mut pool.mux);
+            pool.watch.tell(&pool.shared.pool, &mut pool.mux);
         }
     }
 
@@ -360,57 +367,5 @@ impl Worker {
         let pool = &mut self.pools[index];
         pool.clients[id.index()] = None;
         pool.mux.close_client(id);
-    }
-
-    /// Accepts no new clients from now on, and ends when the existing clients have their replies.
-    fn drain(&mut self, now: Instant) {
-        if self.drain.is_none() {
-            self.listeners.clear();
-            self.accept_again = None;
-            self.drain = Some(Drain::new(now));
-        }
-    }
-
-    /// Closes clients of a draining worker that have all their replies and have sent nothing since.
-    /// Returns whether the drain is complete: no requests are in flight, or the time is over.
-    fn drain_turn(&mut self, now: Instant) -> bool {
-        let Some(drain) = &mut self.drain else { return false };
-        let is_out_of_time = drain.is_out_of_time(now);
-        let clients = self.pools.iter().map(|pool| pool.clients.len()).sum();
-        let looks = drain.looks(clients, now);
-        if !looks.is_empty() {
-            self.close_idle(&looks, now);
-            self.flush(now);
-        }
-        let is_quiet =
-            |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
-        let is_quiet = self.pools.iter().all(is_quiet);
-        if is_out_of_time && !is_quiet {
-            let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
-            let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
-            log::warn!(requests_cut = requests, clients_cut = clients; "drain timed out");
-        }
-        is_out_of_time || is_quiet && self.lingering.lets_drain_end()
-    }
-
-    /// Closes the idle clients among some clients, counted over all pools. Only idle clients are
-    /// read: a client that waits for a reply costs no system call.
-    fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
-        let mut first = 0;
-        for index in 0..self.pools.len() {
-            let count = self.pools[index].clients.len();
-            let (from, to) = (looks.start.max(first), looks.end.min(first + count));
-            for client in from..to {
-                let Some(id) = self.pools[index].client_at(client - first) else { continue };
-                if self.pools[index].is_idle(id) {
-                    // The client may already have sent bytes.
-                    self.read_client(index, id, now);
-                    if self.pools[index].is_idle(id) {
-                        self.part_with(index, id, Parting::Idle, now);
-                    }
-                }
-            }
-            first += count;
-        }
     }
 }

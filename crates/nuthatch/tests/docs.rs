@@ -88,9 +88,9 @@ fn every_counter_stands_in_the_protocol_once() {
 fn every_figure_of_the_stats_command_stands_in_the_protocol() {
     let text = b"alpha:\n  listen: 127.0.0.1:11211\n  servers: [127.0.0.1:11212:1]\n";
     let config = Config::parse(Path::new("a.yml"), text).unwrap();
-    let workers = [PoolStats::new(1).into()];
+    let workers = [PoolStats::default().into()];
     let (pool, baseline, epoch) = (&config.pools[0], &Baseline::default(), Duration::ZERO);
-    let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
+    let about = About { pool, workers: &workers, servers: &[], baseline, accepts: true, epoch };
     let document = read("docs/protocol.md");
     let (text, counters) = document.split_once("### Counters\n").unwrap();
     let (_, text) = text.split_once("## Statistics\n").unwrap();

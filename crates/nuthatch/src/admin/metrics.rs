@@ -5,22 +5,20 @@
 //! bytes; figures are current and summed over the workers.
 
 use super::{Admin, pages};
-use crate::config::Pool;
+use crate::generation::{Generation, SharedPool, SharedServer};
 use crate::log;
-use crate::run::SharedPool;
+use crate::reload::Reloads;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::message::Class;
 use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
 use std::fmt::Display;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 mod process;
 mod text;
 
 use text::{Kind, Sum, Text};
-
-/// The number of loaded configurations: only that of the start, because there is no reload.
-pub(super) const GENERATION: u64 = 1;
 
 /// A metric of each pool or of each server; its counters have the type `F`.
 struct Family<F: 'static> {
@@ -245,10 +243,11 @@ const TIMES: &[Times] = &[
 /// All metrics.
 pub(super) fn write(admin: &Admin) -> String {
     let mut text = Text::default();
-    write_proxy(&mut text, admin);
+    let generation = admin.generation();
+    write_proxy(&mut text, admin, &generation);
     for family in POOL {
         text.head(family.name, family.kind, family.help);
-        for shared in &admin.pools {
+        for shared in &generation.pools {
             let labels = [("pool", shared.pool.name.as_str())];
             let sum = |figure: Figure<PoolStats>| shared.workers.iter().map(|w| figure(w)).sum();
             write_figures(&mut text, family, &labels, sum);
@@ -256,25 +255,23 @@ pub(super) fn write(admin: &Admin) -> String {
     }
     for family in SERVER {
         text.head(family.name, family.kind, family.help);
-        for (shared, number) in each_server(admin) {
-            let sum = |figure: Figure<ServerStats>| {
-                shared.workers.iter().map(|worker| figure(&worker.servers[number])).sum()
-            };
-            write_figures(&mut text, family, &server_labels(&shared.pool, number), sum);
+        for (shared, server) in each_server(&generation) {
+            let sum = |figure: Figure<ServerStats>| server.stats().map(figure).sum();
+            write_figures(&mut text, family, &server_labels(shared, server), sum);
         }
     }
-    write_servers(&mut text, admin);
+    write_servers(&mut text, &generation);
     for times in TIMES {
         text.head(times.name, Kind::Histogram, times.help);
-        for (shared, number) in each_server(admin) {
-            write_times(&mut text, times, shared, number);
+        for (shared, server) in each_server(&generation) {
+            write_times(&mut text, times, shared, server);
         }
     }
     process::write(&mut text);
     text.into_string()
 }
 
-fn write_proxy(text: &mut Text, admin: &Admin) {
+fn write_proxy(text: &mut Text, admin: &Admin, generation: &Generation) {
     text.head("build_info", Kind::Gauge, "The version of the proxy, as a label; the value is 1.");
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     let start = admin.start.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -288,7 +285,7 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
         ),
         ("workers", "Worker threads.", &workers),
         ("ready", "1 while the proxy accepts clients, 0 while it drains.", &ready),
-        ("config_generation", "Configurations loaded since the start.", &GENERATION),
+        ("config_generation", "Configurations loaded since the start.", &generation.number),
     ] {
         text.head(name, Kind::Gauge, help);
         text.sample(name, &[], value);
@@ -305,22 +302,23 @@ fn write_proxy(text: &mut Text, admin: &Admin) {
         Kind::Gauge,
         "Fingerprint of the configured ring; proxies with the same value route keys alike.",
     );
-    for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
-        text.sample("ring_hash", &[("pool", &shared.pool.name)], pages::ring_hash(ring));
+    for shared in &generation.pools {
+        text.sample("ring_hash", &[("pool", &shared.pool.name)], pages::ring_hash(&shared.ring));
     }
+    write_reloads(text, admin.reloads());
 }
 
 /// The metrics that are not sums over the workers.
-fn write_servers(text: &mut Text, admin: &Admin) {
+fn write_servers(text: &mut Text, generation: &Generation) {
     text.head(
         "server_ring_share",
         Kind::Gauge,
         "Share of the configured ring that the server owns, 0 to 1.",
     );
-    for (shared, ring) in admin.pools.iter().zip(&admin.rings) {
-        for number in 0..shared.pool.servers.len() {
-            let labels = server_labels(&shared.pool, number);
-            text.sample("server_ring_share", &labels, ring.share_of(number));
+    for shared in &generation.pools {
+        for (number, server) in shared.numbered() {
+            let labels = server_labels(shared, server);
+            text.sample("server_ring_share", &labels, shared.ring.share_of(number));
         }
     }
     text.head(
@@ -328,24 +326,49 @@ fn write_servers(text: &mut Text, admin: &Admin) {
         Kind::Counter,
         "Failed connections that had requests queued, and timeouts of requests, by reason.",
     );
-    for (shared, number) in each_server(admin) {
+    for (shared, server) in each_server(generation) {
         for error in ServerError::OF_SERVERS {
-            let count =
-                |worker: &PoolStats| worker.servers[number].more.errors[error as usize].read();
-            let sum: u64 = shared.workers.iter().map(|worker| count(worker)).sum();
-            let [pool, server] = server_labels(&shared.pool, number);
+            let count = |stats: &ServerStats| stats.more.errors[error as usize].read();
+            let sum: u64 = server.stats().map(count).sum();
+            let [pool, server] = server_labels(shared, server);
             text.sample("server_errors_total", &[pool, server, ("reason", error.name())], sum);
         }
     }
 }
 
-fn each_server(admin: &Admin) -> impl Iterator<Item = (&SharedPool, usize)> {
-    let numbers = |shared: &SharedPool| 0..shared.pool.servers.len();
-    admin.pools.iter().flat_map(move |shared| numbers(shared).map(move |number| (shared, number)))
+/// The metrics of reloads.
+fn write_reloads(text: &mut Text, reloads: &Reloads) {
+    let name = "config_reloads_total";
+    text.head(name, Kind::Counter, "Times the configuration was read again, by result.");
+    for (result, counter) in [
+        ("changed", &reloads.changed),
+        ("unchanged", &reloads.unchanged),
+        ("refused", &reloads.refused),
+    ] {
+        text.sample(name, &[("result", result)], counter.load(Ordering::Relaxed));
+    }
+    let is_refused = u8::from(!reloads.refusal().is_empty());
+    let name = "config_last_reload_refused";
+    text.head(name, Kind::Gauge, "1 if the last configuration that was read was refused, else 0.");
+    text.sample(name, &[], is_refused);
+    let name = "config_last_success_time_seconds";
+    text.head(
+        name,
+        Kind::Gauge,
+        "When a right configuration was read last, in seconds since 1970.",
+    );
+    text.sample(name, &[], reloads.taken_at.load(Ordering::Relaxed));
 }
 
-fn server_labels(pool: &Pool, number: usize) -> [(&str, &str); 2] {
-    [("pool", &pool.name), ("server", &pool.servers[number].name)]
+fn each_server(generation: &Generation) -> impl Iterator<Item = (&SharedPool, &SharedServer)> {
+    generation
+        .pools
+        .iter()
+        .flat_map(move |shared| shared.servers.iter().map(move |server| (shared, &**server)))
+}
+
+fn server_labels<'a>(shared: &'a SharedPool, server: &'a SharedServer) -> [(&'a str, &'a str); 2] {
+    [("pool", &shared.pool.name), ("server", &server.server.name)]
 }
 
 /// The figures of one pool or server; `sum` adds up one of them over the workers.
@@ -366,13 +389,12 @@ fn write_figures<F>(
 }
 
 /// The histograms of one server; classes without requests are left out.
-fn write_times(text: &mut Text, times: &Times, shared: &SharedPool, number: usize) {
-    let classes = (times.of)(&shared.workers[0].servers[number]).len();
+fn write_times(text: &mut Text, times: &Times, shared: &SharedPool, server: &SharedServer) {
+    let classes = (times.of)(&server.workers[0]).len();
     for class in 0..classes {
-        let of_worker = |worker: &PoolStats| Sum::of(&(times.of)(&worker.servers[number])[class]);
-        let sum =
-            shared.workers.iter().map(|worker| of_worker(worker)).fold(Sum::default(), Sum::add);
-        let mut labels = server_labels(&shared.pool, number).to_vec();
+        let of_worker = |stats: &ServerStats| Sum::of(&(times.of)(stats)[class]);
+        let sum = server.stats().map(of_worker).fold(Sum::default(), Sum::add);
+        let mut labels = server_labels(shared, server).to_vec();
         if classes > 1 {
             if sum.count() == 0 {
                 continue;

@@ -7,8 +7,9 @@ use super::{Admin, PATHS};
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
 use crate::figures;
+use crate::generation::{Generation, SharedPool, SharedServer};
+use crate::reload;
 use crate::route;
-use crate::run::SharedPool;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::memcache;
 use nuthatch_core::ring::Ring;
@@ -25,22 +26,43 @@ pub(super) fn index() -> Value {
 }
 
 pub(super) fn config(admin: &Admin) -> Value {
-    let pools = admin.pools.iter().zip(&admin.rings).map(|(shared, ring)| {
+    let generation = admin.generation();
+    let pools = generation.pools.iter().map(|shared| {
         let values = DIRECTIVES.iter().filter(|directive| !directive.is_ignored());
         let mut shown = Pool::clone(&shared.pool);
         let values =
             values.map(|directive| (directive.name.to_owned(), directive.shown(&mut shown)));
         let mut pool = Map::from_iter(values);
-        pool.insert("ring_hash".into(), json!(ring_hash(ring)));
+        pool.insert("ring_hash".into(), json!(ring_hash(&shared.ring)));
         (shared.pool.name.clone(), pool.into())
     });
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "source": admin.source.to_string(),
-        "generation": super::metrics::GENERATION,
+        "source": admin.reloader.source.to_string(),
+        "generation": generation.number,
+        "file": file(admin, &generation),
         "workers": admin.inboxes.len(),
         "pools": Map::from_iter(pools),
     })
+}
+
+/// What differs between the file and what is served: what a reload would change, or why it would be
+/// refused.
+fn file(admin: &Admin, generation: &Generation) -> Value {
+    match admin.reloader.read() {
+        Err(errors) => json!({ "state": "refused", "errors": errors }),
+        Ok(None) => Value::Null,
+        Ok(Some(config)) => {
+            let next = generation.next(config.pools, admin.inboxes.len());
+            let (changes, too_many) = reload::compare(generation, &next);
+            let state = match () {
+                () if !too_many.is_empty() => "refused",
+                () if changes.is_empty() => "same",
+                () => "differs",
+            };
+            json!({ "state": state, "changes": changes, "errors": too_many })
+        }
+    }
 }
 
 /// A ring's fingerprint, cut to the bits that a number in JSON or Prometheus keeps without loss.
@@ -49,26 +71,24 @@ pub(super) fn ring_hash(ring: &Ring) -> u64 {
 }
 
 pub(super) fn servers(admin: &Admin) -> Value {
-    let pools = admin.pools.iter().zip(&admin.rings).map(|(shared, ring)| {
-        let servers = (0..shared.pool.servers.len()).map(|number| {
-            let figures: Vec<_> =
-                shared.workers.iter().map(|stats| &stats.servers[number]).collect();
-            server(shared, ring, number, &figures)
-        });
+    let generation = admin.generation();
+    let pools = generation.pools.iter().map(|shared| {
+        let servers = shared.numbered();
+        let servers = servers.map(|(number, of)| server(of, &shared.ring, number, &of.workers));
         (shared.pool.name.clone(), servers.collect())
     });
     json!({ "pools": Map::from_iter(pools) })
 }
 
 /// One server, with its figures in each worker.
-fn server(shared: &SharedPool, ring: &Ring, number: usize, stats: &[&Arc<ServerStats>]) -> Value {
-    let workers = stats.iter().map(|stats| &***stats);
+fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<ServerStats>]) -> Value {
+    let workers = shared.stats();
     let sum = |counter| figures::of_server(workers.clone(), counter);
     let errors = ServerError::OF_SERVERS.into_iter().map(|error| {
-        let count = |stats: &&Arc<ServerStats>| stats.more.errors[error as usize].read();
+        let count = |stats: &Arc<ServerStats>| stats.more.errors[error as usize].read();
         (error.name().to_owned(), json!(stats.iter().map(count).sum::<u64>()))
     });
-    let (server, addresses) = (&shared.pool.servers[number], &shared.addresses[number]);
+    let (server, addresses) = (&shared.server, &shared.addresses);
     json!({
         "name": server.name,
         "address": server.address.to_string(),
@@ -92,7 +112,7 @@ fn server(shared: &SharedPool, ring: &Ring, number: usize, stats: &[&Arc<ServerS
 
 /// What the server said its version is when a connection was opened, in each worker: one, unless it
 /// was replaced and not every worker has noticed.
-fn versions(figures: &[&Arc<ServerStats>]) -> BTreeSet<String> {
+fn versions(figures: &[Arc<ServerStats>]) -> BTreeSet<String> {
     let known = figures.iter().map(|stats| stats.more.version.read()).filter(|bits| *bits > 0);
     known.map(|bits| Version::from_bits(bits).to_string()).collect()
 }
@@ -112,11 +132,11 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     };
     let wrong = "invalid key: a key has 1 to 250 bytes, none of them NUL, line feed, carriage return or \
                  space";
-    if !admin.pools.iter().any(|shared| is_key(&shared.pool)) {
+    let generation = admin.generation();
+    if !generation.pools.iter().any(|shared| is_key(&shared.pool)) {
         return Err(wrong.into());
     }
-    let index = choose(admin, name.as_deref())?;
-    let (pool, ring) = (&admin.pools[index].pool, &admin.rings[index]);
+    let SharedPool { pool, ring, .. } = choose(&generation, name.as_deref())?;
     if !is_key(pool) {
         return Err(wrong.into());
     }
@@ -138,17 +158,21 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The pool of that name, or the only one.
-fn choose(admin: &Admin, name: Option<&str>) -> Result<usize, String> {
-    let names: Vec<&str> = admin.pools.iter().map(|shared| shared.pool.name.as_str()).collect();
-    let all = names.join(", ");
-    match name {
-        None if names.len() == 1 => Ok(0),
-        None => Err(format!(
-            "the pool is missing: request /route?key=KEY&pool=POOL; the pools are {all}"
+fn choose<'g>(generation: &'g Generation, name: Option<&str>) -> Result<&'g SharedPool, String> {
+    let pools = &generation.pools;
+    let all = || {
+        let names: Vec<&str> = pools.iter().map(|shared| shared.pool.name.as_str()).collect();
+        names.join(", ")
+    };
+    match (name, &pools[..]) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(format!(
+            "the pool is missing: request /route?key=KEY&pool=POOL; the pools are {}",
+            all()
         )),
-        Some(name) => names
-            .iter()
-            .position(|known| *known == name)
-            .ok_or_else(|| format!("there is no pool {name:?}; the pools are {all}")),
+        (Some(name), _) => {
+            let found = pools.iter().find(|shared| shared.pool.name == name);
+            found.ok_or_else(|| format!("there is no pool {name:?}; the pools are {}", all()))
+        }
     }
 }

@@ -189,6 +189,12 @@ pub static FLAGS: &[Flag] = &[
         Reads::HostPort(|given| &mut given.options.admin),
     )
     .or_variable("ADMIN_LISTEN"),
+    switch(
+        "",
+        "no-watch",
+        "reload a changed configuration file only on SIGHUP and POST /reload",
+        |given| &mut given.options.ignores_changes,
+    ),
     flag(
         "",
         "log-format",

@@ -50,7 +50,7 @@ pub fn man() -> String {
         "SIGTERM, SIGINT",
         "Answer the requests in flight and exit; a second signal exits at once.",
     );
-    item(&mut page, "SIGHUP", "Reopen the log file.");
+    item(&mut page, "SIGHUP", "Reopen the log file, and read the configuration again.");
     item(&mut page, "SIGTTIN, SIGTTOU", "Raise the log level by one, lower it by one.");
     item(&mut page, "SIGUSR1, SIGUSR2", "Logged, no effect.");
     section(&mut page, "FILES");

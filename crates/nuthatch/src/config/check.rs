@@ -392,6 +392,7 @@ fn blank(name: &str) -> Pool {
         redis_auth_file: None,
         redis_db: 0,
         cross_shard: CrossShard::Error,
+        max_move: 100,
         allow_keys: false,
         dedicated_connections_max: 0,
         module_commands: Vec::new(),

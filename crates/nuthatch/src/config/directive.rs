@@ -70,6 +70,8 @@ pub enum Kind {
     Secret(Slot<Option<Secret>>),
     /// The absolute path of a file that holds a password.
     SecretFile(Slot<Option<PathBuf>>),
+    /// A whole number of percent.
+    Percent(Slot<u8>),
     /// What becomes of a command with keys on several servers.
     CrossShard,
     /// Commands of modules: a list.
@@ -131,6 +133,7 @@ impl Directive {
             Kind::SecretFile(slot) => {
                 slot(pool).as_ref().map(|path| path.display().to_string()).into()
             }
+            Kind::Percent(slot) => format!("{}%", slot(pool)).into(),
             Kind::CrossShard => pool.cross_shard.name().into(),
             Kind::ModuleCommands => pool.module_commands.iter().map(ToString::to_string).collect(),
             Kind::Ignored => Value::Null,
@@ -156,6 +159,7 @@ impl Directive {
             Kind::Word(slot) => *slot(pool) = Some(value::word(text)?),
             Kind::Secret(slot) => *slot(pool) = Some(Secret::from_text(text)?),
             Kind::SecretFile(slot) => *slot(pool) = Some(value::absolute_path(text)?),
+            Kind::Percent(slot) => *slot(pool) = value::percent(text)?,
             Kind::CrossShard => pool.cross_shard = redis::cross_shard(text)?,
             Kind::ModuleCommands => pool.module_commands.push(redis::module_command(text)?),
             Kind::Ignored => {}
@@ -340,6 +344,13 @@ pub static DIRECTIVES: &[Directive] = &[
         pools: Pools::Redis,
         doc: "What happens to a command that needs keys of several servers at once: error refuses \
             it, first_key sends it to the server of its first key.",
+    },
+    Directive {
+        name: "max_move",
+        kind: Kind::Percent(|pool| &mut pool.max_move),
+        default: Some("100%"),
+        pools: Pools::All,
+        doc: "A reload that gives more of the keys another server is refused, unless it is forced.",
     },
     Directive {
         name: "allow_keys",

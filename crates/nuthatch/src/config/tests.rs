@@ -1041,6 +1041,7 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
                 format!("{} to {}", in_units(bounds.min), in_units(bounds.max))
             }
             Kind::Timeout(_) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
+            Kind::Percent(_) => "0% to 100%".into(),
             Kind::Secret(_) => "a text".into(),
             Kind::SecretFile(_) => "a path".into(),
             Kind::Ignored => "anything".into(),

@@ -73,6 +73,15 @@ pub(super) fn count(text: &str, bounds: Bounds) -> Result<usize, Fault> {
     })
 }
 
+/// A part of a hundred: digits, then `%`.
+pub(super) fn percent(text: &str) -> Result<u8, Fault> {
+    let right = || "write a whole number of percent from 0% to 100%, such as 30%";
+    let number = text.strip_suffix('%').and_then(digits);
+    let number = number.ok_or_else(|| Fault::new("is not a number of percent", right()))?;
+    let percent = u8::try_from(number).ok().filter(|percent| *percent <= 100);
+    percent.ok_or_else(|| Fault::new("is out of range", right()))
+}
+
 /// A number of bytes: digits, then `k`, `m` or `g` for powers of 1024.
 pub(super) fn size(text: &str, bounds: Bounds) -> Result<usize, Fault> {
     let right = || {

@@ -148,9 +148,8 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 fn reopen() {
     match LOGGER.sink.reopen() {
         Ok(true) => super::always("log file reopened", &[]),
-        Ok(false) => {
-            super::always("SIGHUP had no effect: the log goes to standard error", &[]);
-        }
+        // The log goes to standard error.
+        Ok(false) => {}
         Err(error) => log::error!("{error}"),
     }
 }

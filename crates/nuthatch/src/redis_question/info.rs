@@ -140,13 +140,13 @@ fn cluster(text: &mut Text, _: &Source<'_>) {
 
 /// The pool, its servers, and every counter of `docs/protocol.md`.
 fn nuthatch(text: &mut Text, source: &Source<'_>) {
-    let About { pool, workers, accepts, .. } = source.about;
+    let About { pool, workers, servers, accepts, .. } = source.about;
     text.line("pool", escaped(&pool.name));
     text.line("workers", workers.len());
     text.line("accepting_clients", u8::from(accepts));
-    text.line("servers", pool.servers.len());
-    for (number, server) in pool.servers.iter().enumerate() {
-        let stats = workers.iter().map(|worker| &*worker.servers[number]);
+    text.line("servers", servers.len());
+    for (number, shared) in servers.iter().enumerate() {
+        let (server, stats) = (&shared.server, shared.stats());
         let sum = |counter| figures::of_server(stats.clone(), counter);
         let line = format!(
             "name={},address={},state={},connections={},requests={},in_queue={},out_queue={}",

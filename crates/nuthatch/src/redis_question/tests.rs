@@ -4,6 +4,8 @@
 
 use super::*;
 use crate::config::Config;
+use crate::config::Server;
+use crate::generation::SharedServer;
 use crate::question::Baseline;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::message::Scan;
@@ -41,13 +43,15 @@ fn client(pool: &Pool, said: &[&str]) -> Session {
 
 /// What a client is told who has said some lines before, of a pool with two workers.
 fn told_in(pool: &Pool, said: &[&str], question: &str) -> String {
-    let stats = || Arc::new(PoolStats::new(pool.servers.len()));
-    let workers = [stats(), stats()];
+    let workers = [Arc::new(PoolStats::default()), Arc::default()];
+    let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), 2));
+    let servers: &Vec<_> = &pool.servers.iter().map(server).collect();
     workers[0].client_connections.set(2);
     workers[1].client_connections.set(1);
     workers[1].requests.set(40);
     let baseline = &Baseline::default();
-    let about = About { pool, workers: &workers, baseline, accepts: true, epoch: Duration::ZERO };
+    let epoch = Duration::ZERO;
+    let about = About { pool, workers: &workers, servers, baseline, accepts: true, epoch };
     let answer = answer(&array(question), (&client(pool, said), &ends), about, Instant::default());
     String::from_utf8(answer).unwrap()
 }
@@ -329,19 +333,19 @@ fn every_question_of_the_table_has_an_answer() {
 #[test]
 fn an_answer_is_made_once_for_equal_questions_of_one_protocol_version() {
     let pool = pool(ONE);
-    let workers = [Arc::new(PoolStats::new(1))];
+    let workers = [Arc::new(PoolStats::default())];
     let baseline = &Baseline::default();
-    let about =
-        About { pool: &pool, workers: &workers, baseline, accepts: true, epoch: Duration::ZERO };
+    let (pool, epoch) = (&pool, Duration::ZERO);
+    let about = About { pool, workers: &workers, servers: &[], baseline, accepts: true, epoch };
     let mut answers = Answers::new(about, Instant::default());
-    let (old, new) = (client(&pool, &[]), client(&pool, &["HELLO 3"]));
+    let (old, new) = (client(pool, &[]), client(pool, &["HELLO 3"]));
     let question = array("INFO stats");
     let first = answers.to(&question, &old, &ends).to_vec();
     workers[0].requests.set(5);
     assert_eq!(answers.to(&question, &old, &ends), first);
     assert!(answers.to(&question, &new, &ends).starts_with(b"="));
     assert_ne!(answers.to(&question, &old, &ends), first);
-    let named = client(&pool, &["CLIENT SETNAME other"]);
+    let named = client(pool, &["CLIENT SETNAME other"]);
     let question = array("CLIENT INFO");
     let first = answers.to(&question, &old, &ends).to_vec();
     assert_ne!(answers.to(&question, &named, &ends), first);

@@ -41,6 +41,7 @@ mod redis_isolation;
 mod redis_questions;
 mod redis_resp3;
 mod redis_transcripts;
+mod reload;
 mod routing;
 mod stalled_log;
 mod start;

@@ -317,9 +317,9 @@ fn shown(config: &Config) -> String {
     let pool = &config.pools[0];
     let mut active = pool.clone();
     let page: Vec<_> = DIRECTIVES.iter().map(|one| one.shown(&mut active).to_string()).collect();
-    let workers = [Arc::new(PoolStats::new(1))];
+    let workers = [Arc::new(PoolStats::default())];
     let (baseline, epoch) = (&Baseline::default(), Duration::from_secs(1));
-    let about = About { pool, workers: &workers, baseline, accepts: true, epoch };
+    let about = About { pool, workers: &workers, servers: &[], baseline, accepts: true, epoch };
     let answers = [&b"stats"[..], b"stats settings", b"stats items"];
     let answers =
         answers.map(|line| answer(line, about, Instant::default()).escape_ascii().to_string());

@@ -1,0 +1,56 @@
+//! What the thread that leads the proxy is told by the other threads.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc;
+
+/// A message to the leading thread.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// A worker has ended.
+    Ended(io::Result<()>),
+    /// The configuration should be read again.
+    Reload(Reload),
+}
+
+/// The wish for another look at the configuration.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    pub(crate) trigger: Trigger,
+    /// Whether more keys may move than `max_move` says.
+    pub(crate) is_forced: bool,
+    /// Who wants to know what became of it.
+    pub(crate) reply: Option<mpsc::Sender<Outcome>>,
+}
+
+/// What made the proxy look at its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// The file is another one.
+    File,
+    /// `POST /reload` on the admin port.
+    Admin,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Signal => "SIGHUP",
+            Self::File => "file changed",
+            Self::Admin => "POST /reload",
+        })
+    }
+}
+
+/// What became of a reload.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// The proxy serves by the new configuration; one line for each thing that changed.
+    Changed { generation: u64, changes: Vec<String> },
+    /// The configuration says what it said before.
+    Unchanged,
+    /// Nothing has changed, for these reasons.
+    Refused(Vec<String>),
+}

@@ -1,0 +1,53 @@
+//! What a pool's engine is told: the configuration in the engine's words.
+
+use crate::generation::{SharedPool, SharedServer};
+use nuthatch_core::health::Ejection;
+use nuthatch_core::mux::{Mux, Options, ServerId};
+use nuthatch_core::protocol::Protocol;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The engine of a pool in the worker of this number.
+pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ring = shared.ring(seed(epoch, worker));
+    let stats = Arc::clone(&shared.workers[worker]);
+    Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker))
+}
+
+/// Tells an engine what another generation of its pool says. `is_same` says whether a server of the
+/// engine is the one that the pool has under its name now.
+pub(crate) fn apply(
+    mux: &mut Mux,
+    shared: &SharedPool,
+    worker: usize,
+    is_same: impl Fn(ServerId, &SharedServer) -> bool,
+) {
+    let epoch = mux.options().epoch;
+    mux.set_options(options(shared, epoch));
+    let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
+    mux.set_servers(shared.ring(seed(epoch, worker)), &shared.server_stats(worker), is_same);
+}
+
+/// Workers draw different servers where a server is drawn at random.
+fn seed(epoch: Duration, worker: usize) -> u64 {
+    epoch.as_secs() ^ (worker as u64) << 32
+}
+
+fn options(shared: &SharedPool, epoch: Duration) -> Options {
+    let config = &shared.pool;
+    let ejection = config.auto_eject_hosts.then(|| Ejection {
+        failure_limit: u32::try_from(config.server_failure_limit).unwrap_or(u32::MAX),
+        retry_timeout: config.server_retry_timeout,
+    });
+    Options {
+        protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },
+        ejection,
+        timeout: config.timeout,
+        server_connections: config.server_connections,
+        allow_flush: config.allow_flush,
+        redis: Arc::new(config.redis_settings()),
+        limits: config.limits,
+        epoch,
+    }
+}

@@ -1,0 +1,255 @@
+//! The pools as one configuration has them, and what a pool and a server keep when the next one comes.
+//!
+//! The one rule: whoever reads a generation sees all of it. The next generation is another value; a
+//! pool and a server that stay are in both, with the same figures.
+
+use crate::addresses::Addresses;
+use crate::config::{Pool, Server};
+use crate::question::Baseline;
+use nuthatch_core::ring::{Distribution, Ring};
+use nuthatch_core::stats::{PoolStats, ServerStats};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The data of one pool that all workers share.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedPool {
+    /// The number that no other pool of this process has had.
+    pub(crate) id: u64,
+    pub(crate) pool: Arc<Pool>,
+    /// The ring with all servers on it.
+    pub(crate) ring: Arc<Ring>,
+    /// Its figures, one block a worker.
+    pub(crate) workers: Arc<[Arc<PoolStats>]>,
+    /// Its servers, in the order of the pool.
+    pub(crate) servers: Arc<[Arc<SharedServer>]>,
+    /// The values that `stats` subtracts.
+    pub(crate) baseline: Arc<Baseline>,
+}
+
+/// The data of one server of a pool that all workers share.
+#[derive(Debug)]
+pub struct SharedServer {
+    pub(crate) server: Server,
+    /// Its figures, one block a worker.
+    pub(crate) workers: Arc<[Arc<ServerStats>]>,
+    /// Which of its addresses is used.
+    pub(crate) addresses: Arc<Addresses>,
+}
+
+/// The pools of a configuration.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// Counts the configurations of this process, from 1.
+    pub(crate) number: u64,
+    pub(crate) pools: Vec<SharedPool>,
+    /// Sockets that listen for clients, over all workers.
+    pub(crate) listeners: usize,
+    /// The next pool's id.
+    next_id: u64,
+}
+
+impl SharedServer {
+    /// A server without figures.
+    pub(crate) fn new(server: Server, workers: usize) -> Self {
+        let workers = (0..workers).map(|_| Arc::default()).collect();
+        Self { server, workers, addresses: Arc::default() }
+    }
+
+    /// The same server as `before`, unless its address is another: then only the figures go on.
+    fn after(before: &Arc<Self>, server: Server, is_same_data: bool) -> Arc<Self> {
+        let is_same = is_same_data && before.server.address == server.address;
+        let addresses = if is_same { Arc::clone(&before.addresses) } else { Arc::default() };
+        Arc::new(Self { server, workers: Arc::clone(&before.workers), addresses })
+    }
+
+    /// Whether `other` is the same server, perhaps with another weight.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.addresses, &other.addresses)
+    }
+
+    /// Its figures in each worker.
+    pub(crate) fn stats(&self) -> impl Iterator<Item = &ServerStats> + Clone {
+        self.workers.iter().map(|stats| &**stats)
+    }
+}
+
+impl SharedPool {
+    fn new(id: u64, pool: Pool, workers: usize) -> Self {
+        let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), workers));
+        Self {
+            id,
+            ring: Arc::new(pool.ring(0)),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            servers: pool.servers.iter().map(server).collect(),
+            baseline: Arc::default(),
+            pool: Arc::new(pool),
+        }
+    }
+
+    /// The pool with other settings. A server is known by its name.
+    fn after(&self, pool: Pool) -> Self {
+        let mut known: HashMap<&str, Vec<&Arc<SharedServer>>> = HashMap::new();
+        for server in self.servers.iter().rev() {
+            known.entry(&server.server.name).or_default().push(server);
+        }
+        let is_same_data = self.pool.redis_db == pool.redis_db;
+        let servers = pool.servers.iter().map(|server| {
+            let before = known.get_mut(server.name.as_str()).and_then(Vec::pop);
+            match before {
+                Some(before) => SharedServer::after(before, server.clone(), is_same_data),
+                None => Arc::new(SharedServer::new(server.clone(), self.workers.len())),
+            }
+        });
+        Self {
+            ring: Arc::new(pool.ring(0)),
+            servers: servers.collect(),
+            pool: Arc::new(pool),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a pool of the next configuration is this one.
+    fn becomes(&self, next: &Pool) -> bool {
+        self.pool.name == next.name && self.pool.redis == next.redis
+    }
+
+    /// The ring for one worker; `seed` is for the distribution `random` only.
+    pub(crate) fn ring(&self, seed: u64) -> Ring {
+        match self.pool.distribution {
+            Distribution::Random => self.pool.ring(seed),
+            _ => Ring::clone(&self.ring),
+        }
+    }
+
+    /// The figures of its servers in one worker.
+    pub(crate) fn server_stats(&self, worker: usize) -> Vec<Arc<ServerStats>> {
+        self.servers.iter().map(|server| Arc::clone(&server.workers[worker])).collect()
+    }
+
+    /// Each server with its ring number.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Arc<SharedServer>)> {
+        self.servers.iter().enumerate()
+    }
+}
+
+impl Generation {
+    /// The pools at the start of the process.
+    pub(crate) fn first(pools: Vec<Pool>, workers: usize) -> Self {
+        Self { number: 0, pools: Vec::new(), listeners: 0, next_id: 0 }.next(pools, workers)
+    }
+
+    /// The pools of the next configuration. A pool that stays has its name and its protocol.
+    pub(crate) fn next(&self, pools: Vec<Pool>, workers: usize) -> Self {
+        let mut next_id = self.next_id;
+        let shared = pools.into_iter().map(|mut pool| {
+            if let Some(before) = self.pools.iter().find(|before| before.becomes(&pool)) {
+                // With another number a client's requests could overtake each other.
+                pool.server_connections = before.pool.server_connections;
+                return before.after(pool);
+            }
+            next_id += 1;
+            SharedPool::new(next_id, pool, workers)
+        });
+        let pools = shared.collect();
+        Self { number: self.number + 1, pools, listeners: self.listeners, next_id }
+    }
+
+    /// The configurations of the pools.
+    pub(crate) fn configs(&self) -> Vec<Arc<Pool>> {
+        self.pools.iter().map(|shared| Arc::clone(&shared.pool)).collect()
+    }
+
+    /// The pool that was this one in an earlier generation.
+    pub(crate) fn pool(&self, id: u64) -> Option<&SharedPool> {
+        self.pools.iter().find(|shared| shared.id == id)
+    }
+}
+
+/// The generation that is served, for threads that are no workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Published(Arc<RwLock<Arc<Generation>>>);
+
+impl Published {
+    pub(crate) fn new(generation: Arc<Generation>) -> Self {
+        Self(Arc::new(RwLock::new(generation)))
+    }
+
+    /// The generation of this moment.
+    pub(crate) fn get(&self) -> Arc<Generation> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, generation: Arc<Generation>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    fn pools(text: &str) -> Vec<Pool> {
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        config.unwrap_or_else(|errors| panic!("{errors}")).pools
+    }
+
+    fn pool(more: &str, servers: &str) -> String {
+        format!("p: {{listen: \"h:1\", {more} servers: [{servers}]}}\n")
+    }
+
+    /// For each server after a change, whether it is the one of that name before, and whether its
+    /// figures go on.
+    fn kept(before: &str, after: &str) -> Vec<(bool, bool)> {
+        let before = Generation::first(pools(before), 2);
+        let after = before.next(pools(after), 2);
+        let servers = after.pools[0].servers.iter().map(|server| {
+            let old =
+                before.pools[0].servers.iter().find(|old| old.server.name == server.server.name);
+            let goes_on = |old: &&Arc<SharedServer>| Arc::ptr_eq(&old.workers, &server.workers);
+            (old.is_some_and(|old| old.is(server)), old.is_some_and(|old| goes_on(&old)))
+        });
+        servers.collect()
+    }
+
+    #[test]
+    fn a_server_stays_as_long_as_its_name_and_its_address_do() {
+        let two = pool("", "\"a:1:1 x\", \"b:1:1 y\"");
+        for (after, expected) in [
+            (pool("", "\"b:1:1 y\", \"a:1:1 x\""), [(true, true), (true, true)]),
+            (pool("timeout: 5,", "\"a:1:7 x\", \"b:1:1 y\""), [(true, true), (true, true)]),
+            (pool("", "\"a:2:1 x\", \"b:1:1 y\""), [(false, true), (true, true)]),
+            (pool("", "\"a:1:1 x\", \"b:1:1 z\""), [(true, true), (false, false)]),
+        ] {
+            assert_eq!(kept(&two, &after), expected, "{after}");
+        }
+    }
+
+    #[test]
+    fn another_database_is_another_server() {
+        let with_db = |db| pool(&format!("redis: true, redis_db: {db},"), "\"a:1:1 x\"");
+        assert_eq!(kept(&with_db(1), &with_db(1)), [(true, true)]);
+        assert_eq!(kept(&with_db(1), &with_db(2)), [(false, true)]);
+    }
+
+    #[test]
+    fn a_pool_stays_as_long_as_its_name_and_its_protocol_do() {
+        let first = Generation::first(pools(&pool("", "\"a:1:1\"")), 1);
+        let id = first.pools[0].id;
+        let second = first.next(pools(&pool("hash: md5,", "\"b:1:1\"")), 1);
+        assert_eq!((second.pools[0].id, second.number), (id, 2));
+        assert!(Arc::ptr_eq(&second.pools[0].workers, &first.pools[0].workers));
+        let third = second.next(pools(&pool("redis: true,", "\"b:1:1\"")), 1);
+        assert_ne!(third.pools[0].id, id);
+        assert!(third.pool(id).is_none() && second.pool(id).is_some());
+    }
+
+    #[test]
+    fn a_pool_keeps_its_number_of_connections_to_each_server() {
+        let with = |count| pools(&pool(&format!("server_connections: {count},"), "\"a:1:1\""));
+        let next = Generation::first(with(2), 1).next(with(5), 1);
+        assert_eq!(next.pools[0].pool.server_connections, 2);
+    }
+}

@@ -1,0 +1,217 @@
+//! The running proxy: its workers, its listeners, and the generation that it serves.
+//!
+//! The one rule: what can fail is done before any worker is told. So another generation is served by
+//! all workers, or by none.
+
+use crate::admin;
+use crate::config::{Pool, capacity};
+use crate::control::{Control, Reload};
+use crate::generation::{Generation, Published};
+use crate::inbox::{Apply, Inbox, Message};
+use crate::listener::{Listeners, OfWorkers};
+use crate::own_files::OwnFiles;
+use crate::patience::Patience;
+use crate::worker::Worker;
+use rustix::process::{Resource, getrlimit};
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Instant;
+
+/// Running workers.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(crate) start: Instant,
+    pub(crate) published: Published,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    listeners: Listeners,
+    /// Where workers send the result of their end, and other threads what the proxy is to do.
+    pub(crate) control: mpsc::Sender<Control>,
+    messages: mpsc::Receiver<Control>,
+    /// Keeps the unix sockets of the listeners until the proxy is dropped.
+    _files: OwnFiles,
+}
+
+impl Proxy {
+    /// Listens for `pools` and starts `workers` workers.
+    ///
+    /// # Errors
+    /// When a pool cannot listen or a worker cannot be started.
+    pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
+        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
+    }
+
+    /// As [`Self::start`]; the unix sockets are among `files`, and an address that another process has
+    /// is waited for with `patience`.
+    pub(crate) fn start_with(
+        pools: Vec<Pool>,
+        workers: usize,
+        files: &OwnFiles,
+        patience: &Patience,
+    ) -> io::Result<Self> {
+        let mut listeners = Listeners::new(workers, files, patience);
+        let mut generation = Generation::first(pools, workers);
+        let sockets = listeners.change(&generation.configs())?;
+        generation.listeners = listeners.opened.len() * workers;
+        let generation = Arc::new(generation);
+        let published = Published::new(Arc::clone(&generation));
+        let (inboxes, _files) = (Vec::new(), files.clone());
+        let (start, (control, messages)) = (now(), mpsc::channel());
+        let mut proxy = Self { start, published, inboxes, listeners, control, messages, _files };
+        for (number, first) in proxy.applies(&generation, sockets).into_iter().enumerate() {
+            proxy.start_worker(number, workers, first)?;
+        }
+        Ok(proxy)
+    }
+
+    fn start_worker(&mut self, number: usize, workers: usize, first: Apply) -> io::Result<()> {
+        let inbox = Arc::new(Inbox::new()?);
+        self.inboxes.push(Arc::clone(&inbox));
+        let (start, control) = (self.start, self.control.clone());
+        let work = move || {
+            let mut end =
+                End { control, outcome: Some(Err(io::Error::other("a worker panicked"))) };
+            let outcome = Worker::new(number, start, inbox, first).and_then(Worker::run);
+            end.outcome = Some(outcome.map_err(io::Error::from));
+        };
+        let thread = thread::Builder::new().name(format!("worker {number}"));
+        thread.spawn(work).map_err(|error| no_room(number, workers, &error))?;
+        Ok(())
+    }
+
+    /// The generation that would serve `pools` next.
+    pub(crate) fn next(&self, pools: Vec<Pool>) -> Generation {
+        self.published.get().next(pools, self.inboxes.len())
+    }
+
+    /// Serves by `generation` from now on.
+    ///
+    /// # Errors
+    /// When a pool can't listen: then nothing has changed.
+    pub(crate) fn apply(&mut self, mut generation: Generation) -> io::Result<()> {
+        let sockets = self.listeners.change(&generation.configs())?;
+        generation.listeners = self.listeners.opened.len() * self.inboxes.len();
+        let generation = Arc::new(generation);
+        let applies = self.applies(&generation, sockets);
+        self.published.set(generation);
+        for (inbox, apply) in self.inboxes.iter().zip(applies) {
+            inbox.send(Message::Apply(apply));
+        }
+        Ok(())
+    }
+
+    /// What each worker is told.
+    fn applies(&self, generation: &Arc<Generation>, sockets: OfWorkers) -> Vec<Apply> {
+        let clients_max = clients_max(generation, sockets.len());
+        let of_pool = generation.pools.iter().flat_map(|shared| {
+            self.listeners.of(&shared.pool).into_iter().map(|listener| (listener, shared.id))
+        });
+        let pool_of: Arc<HashMap<u64, u64>> = Arc::new(of_pool.collect());
+        let apply = |listeners| {
+            let (generation, pool_of) = (Arc::clone(generation), Arc::clone(&pool_of));
+            Apply { generation, pool_of, listeners, clients_max }
+        };
+        sockets.into_iter().map(apply).collect()
+    }
+
+    /// Does what the other threads ask for, until all workers have ended or one of them fails.
+    ///
+    /// # Errors
+    /// When a worker fails.
+    pub(crate) fn lead(mut self, mut reload: impl FnMut(&mut Self, &Reload)) -> io::Result<()> {
+        let mut working = self.inboxes.len();
+        while working > 0 {
+            match self.messages.recv().expect("there is a sender in this value") {
+                Control::Ended(outcome) => outcome?,
+                Control::Reload(wish) => {
+                    reload(&mut self, &wish);
+                    continue;
+                }
+            }
+            working -= 1;
+        }
+        Ok(())
+    }
+
+    /// Waits until all workers have ended, or until one fails.
+    ///
+    /// # Errors
+    /// When the loop of a worker failed.
+    pub fn join(self) -> io::Result<()> {
+        self.lead(|_, _| {})
+    }
+
+    /// Tells all workers to answer the requests in flight and end.
+    pub fn drain(&self) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
+    }
+}
+
+/// Tells of the end of a worker, also if it panics.
+struct End {
+    control: mpsc::Sender<Control>,
+    outcome: Option<io::Result<()>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Ok(()));
+        // If nobody waits for the proxy, the outcome is not needed.
+        let _ = self.control.send(Control::Ended(outcome));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a worker: the start of them all")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn no_room(number: usize, workers: usize, error: &io::Error) -> io::Error {
+    let text = format!(
+        "worker {} of {workers} can't start: {error}; raise the limit of threads (ulimit -u, \
+         pids.max) or of memory, or lower --workers",
+        number + 1
+    );
+    io::Error::new(error.kind(), text)
+}
+
+/// The maximum number of clients of each worker: file descriptors are reserved for all server
+/// connections, because clients could otherwise use all of them (twemproxy
+/// `core_calc_connections`).
+fn clients_max(generation: &Generation, workers: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return usize::MAX };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let per_pool = generation.pools.iter().map(|shared| capacity::connections(&shared.pool));
+    let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
+    let others = generation.listeners + RESERVED_FILES + admin::readers_max();
+    let kept = to_servers.saturating_add(others);
+    (files.saturating_sub(kept) / workers).max(1)
+}
+
+/// For logs, statistics, name look-ups and what the system needs, besides the
+/// readers of the admin port (twemproxy `RESERVED_FDS`).
+const RESERVED_FILES: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn two_pools_that_come_to_share_an_address_are_refused() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let text = format!("one: {{listen: \"{free}\", reuseport: true, servers: [a:1:1]}}\n");
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        let one = config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
+        let mut two = one.clone();
+        two.name = "two".into();
+        let refused = Proxy::start(vec![one.clone(), two], 2).unwrap_err();
+        let why = format!("pool 'two' can't listen on {free}: pool 'one' listens on {free}");
+        assert_eq!(refused.to_string(), why);
+        Proxy::start(vec![one], 2).unwrap().drain();
+    }
+}

@@ -1,0 +1,210 @@
+//! Reads the configuration again while the proxy serves.
+//!
+//! The one rule: a configuration with an error changes nothing. All of it is checked, compared with
+//! the one that is served, and listened for, before any worker hears of it.
+
+use crate::args::Options;
+use crate::config::directive::{DIRECTIVES, Kind};
+use crate::config::{Config, Pool, Secret, Source};
+use crate::control::{Outcome, Reload};
+use crate::diff;
+use crate::generation::Generation;
+use crate::preflight;
+use crate::proxy::Proxy;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The reloads so far, for the admin port.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    pub(crate) changed: AtomicU64,
+    pub(crate) unchanged: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    /// Why the last one was refused, if the last one was.
+    pub(crate) refusal: Mutex<Vec<String>>,
+    /// When a configuration was taken last, in seconds since 1970.
+    pub(crate) taken_at: AtomicU64,
+}
+
+impl Reloads {
+    /// None yet: the configuration of the start was taken.
+    pub(crate) fn new() -> Self {
+        let reloads = Self::default();
+        reloads.note_taken();
+        reloads
+    }
+
+    fn note_taken(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.taken_at.store(now.as_secs(), Ordering::Relaxed);
+    }
+
+    /// Why the last reload was refused; empty if it was not.
+    pub(crate) fn refusal(&self) -> Vec<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, outcome: &Outcome) {
+        let (counter, refusal) = match outcome {
+            Outcome::Changed { .. } => (&self.changed, Vec::new()),
+            Outcome::Unchanged => (&self.unchanged, Vec::new()),
+            Outcome::Refused(why) => (&self.refused, why.clone()),
+        };
+        if !matches!(outcome, Outcome::Refused(_)) {
+            self.note_taken();
+        }
+        counter.fetch_add(1, Ordering::Relaxed);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+}
+
+/// Where the configuration comes from, and what became of earlier reloads.
+#[derive(Debug, Clone)]
+pub(crate) struct Reloader {
+    pub(crate) source: Source,
+    pub(crate) options: Options,
+    pub(crate) reloads: Arc<Reloads>,
+}
+
+impl Reloader {
+    /// Reads the configuration, and lets the proxy serve by it if it is right.
+    pub(crate) fn reload(&self, proxy: &mut Proxy, wish: &Reload) {
+        let outcome = self.attempt(proxy, wish.is_forced);
+        let (trigger, file) = (wish.trigger, self.source.to_string());
+        match &outcome {
+            Outcome::Changed { generation, changes } => {
+                for change in changes {
+                    log::info!(change; "configuration changed");
+                }
+                log::info!(trigger:%, source = file, generation; "configuration reloaded");
+            }
+            Outcome::Unchanged => {
+                log::info!(trigger:%, source = file; "configuration is the same as before");
+            }
+            Outcome::Refused(why) => {
+                for error in why {
+                    log::error!(error; "configuration refused");
+                }
+                let errors = why.len();
+                log::error!(trigger:%, source = file, errors; "reload refused");
+            }
+        }
+        self.reloads.note(&outcome);
+        if let Some(reply) = &wish.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    fn attempt(&self, proxy: &mut Proxy, is_forced: bool) -> Outcome {
+        let config = match self.read() {
+            Ok(Some(config)) => config,
+            Ok(None) => return Outcome::Unchanged,
+            Err(why) => return Outcome::Refused(why),
+        };
+        let before = proxy.published.get();
+        let after = proxy.next(config.pools);
+        let (changes, too_many) = compare(&before, &after);
+        if changes.is_empty() {
+            return Outcome::Unchanged;
+        }
+        if !too_many.is_empty() && !is_forced {
+            return Outcome::Refused(too_many);
+        }
+        let generation = after.number;
+        match proxy.apply(after) {
+            Ok(()) => Outcome::Changed { generation, changes },
+            Err(error) => Outcome::Refused(vec![error.to_string()]),
+        }
+    }
+
+    /// The configuration as the file has it now, if a start with it would not fail. None without a
+    /// file: the environment of a process does not change.
+    pub(crate) fn read(&self) -> Result<Option<Config>, Vec<String>> {
+        let Source::File(path) = &self.source else { return Ok(None) };
+        let config = read(path)?;
+        preflight::check(&config, &self.options).map_err(|obstacles| obstacles.0)?;
+        Ok(Some(config))
+    }
+}
+
+fn read(path: &Path) -> Result<Config, Vec<String>> {
+    Config::load(path).map_err(|errors| errors.to_string().lines().map(str::to_owned).collect())
+}
+
+/// What differs, in a line each, and the pools of which too many keys would move.
+pub(crate) fn compare(before: &Generation, after: &Generation) -> (Vec<String>, Vec<String>) {
+    let (mut changes, mut too_many) = (Vec::new(), Vec::new());
+    for new in &after.pools {
+        let name = &new.pool.name;
+        let Some(old) = before.pool(new.id) else {
+            changes.push(format!("pool {name}: added, {} servers", new.servers.len()));
+            continue;
+        };
+        let of_pool = differences(&old.pool, &new.pool);
+        if of_pool.is_empty() {
+            continue;
+        }
+        changes.extend(of_pool.iter().map(|what| format!("pool {name}: {what}")));
+        let share = diff::moved_share(&old.pool, &new.pool);
+        if share > 0.0 {
+            changes.push(format!("pool {name}: {share:.1} % of the keys have another server"));
+        }
+        let max = new.pool.max_move;
+        if share > f64::from(max) {
+            too_many.push(format!(
+                "pool {name}: {share:.1} % of the keys would have another server, and max_move is \
+                 {max} %; POST /reload?force=true reloads nevertheless"
+            ));
+        }
+    }
+    let gone = before.pools.iter().filter(|old| after.pool(old.id).is_none());
+    changes.extend(gone.map(|old| format!("pool {}: removed", old.pool.name)));
+    (changes, too_many)
+}
+
+/// What differs between two configurations of a pool, without secrets.
+pub(crate) fn differences(old: &Pool, new: &Pool) -> Vec<String> {
+    let (mut before, mut after) = (old.clone(), new.clone());
+    let mut found = Vec::new();
+    for directive in DIRECTIVES.iter().filter(|directive| !directive.is_ignored()) {
+        let (was, is) = (directive.shown(&mut before), directive.shown(&mut after));
+        match directive.kind {
+            Kind::Servers => found.extend(servers(old, new)),
+            Kind::Secret(slot)
+                if is_other(slot(&mut before).as_ref(), slot(&mut after).as_ref()) =>
+            {
+                found.push(format!("{} is another one", directive.name));
+            }
+            _ if was != is => found.push(format!("{} {was} -> {is}", directive.name)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_other(before: Option<&Secret>, after: Option<&Secret>) -> bool {
+    before.map(Secret::expose) != after.map(Secret::expose)
+}
+
+fn servers(old: &Pool, new: &Pool) -> Vec<String> {
+    let by_name = |pool: &Pool| -> BTreeMap<String, BTreeSet<String>> {
+        let mut all = BTreeMap::<_, BTreeSet<_>>::new();
+        for server in &pool.servers {
+            all.entry(server.name.clone()).or_default().insert(server.configured.clone());
+        }
+        all
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let shown = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
+    let changed = after.iter().filter_map(|(name, is)| match before.get(name) {
+        None => Some(format!("server {name} added ({})", shown(is))),
+        Some(was) if was != is => Some(format!("server {name} {} -> {}", shown(was), shown(is))),
+        Some(_) => None,
+    });
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    changed.chain(gone.map(|name| format!("server {name} removed"))).collect()
+}

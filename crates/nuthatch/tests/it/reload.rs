@@ -105,7 +105,8 @@ fn entries<'s>(servers: impl IntoIterator<Item = &'s Memcached>) -> Vec<String> 
 fn a_server_that_is_added_gets_keys_and_a_client_stays_connected() {
     let servers = Memcached::start_many(2);
     let port = free_port();
-    let proxy = Changing::start(&pool(port, "hash: md5", &entries(&servers[..1])), port, &["--no-watch"]);
+    let proxy =
+        Changing::start(&pool(port, "hash: md5", &entries(&servers[..1])), port, &["--no-watch"]);
     let mut client = proxy.proxy.conn();
     for key in 0..100 {
         client.ask(format!("set k{key} 0 0 1\r\n1\r\n"), "STORED\r\n");

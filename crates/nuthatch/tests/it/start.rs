@@ -401,7 +401,16 @@ fn starts_if_accepted(settings: &str, arguments: &[&str], bytes_max: u64) -> boo
         return false;
     }
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], arguments);
-    Conn::tcp((Ipv4Addr::LOCALHOST, port)).ask("mn\r\n", "MN\r\n");
+    // With one client at most, the connection that tried the port may still count.
+    wait_until(
+        &mut proxy.process,
+        || settings.to_owned(),
+        || {
+            let mut conn = Conn::tcp((Ipv4Addr::LOCALHOST, port));
+            conn.send("mn\r\n");
+            conn.read_line().is_ok_and(|line| line == b"MN\r\n")
+        },
+    );
     let held = proxy.process.memory_bytes("VmHWM");
     assert!(held < bytes_max, "{settings} {arguments:?}: {held} bytes at the start");
     ends_well(&mut proxy);

@@ -38,6 +38,7 @@ mod reload;
 mod resolve;
 pub mod route;
 mod run;
+pub mod running;
 mod server;
 mod sockets;
 mod stats_port;

@@ -18,7 +18,7 @@ use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, own_files, route};
+use nuthatch::{diff, log, own_files, route, running};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -86,7 +86,7 @@ fn execute(command: Command) -> Outcome {
             route::run(&question, pool, io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Diff(question) => {
-            let (old, new) = (Config::load(&question.old)?, Config::load(&question.new)?);
+            let (old, new) = (load(&question.old)?, load(&question.new)?);
             diff::run(&question, &old, &new, io::stdout().lock())?;
         }
     }
@@ -149,6 +149,14 @@ fn print(text: &str) -> io::Result<()> {
 fn find(file: Option<&Path>) -> Result<Config, ConfigErrors> {
     let variable = |name: &str| env::var_os(name).map(|text| text.to_string_lossy().into_owned());
     Config::find(file, variable)
+}
+
+/// A configuration of a file, or that of the running proxy with this admin port.
+fn load(path: &Path) -> Result<Config, Box<dyn Error>> {
+    match running::admin_port(path) {
+        Some(address) => Ok(running::load(path, address)??),
+        None => Ok(Config::load(path)?),
+    }
 }
 
 fn colour(stream: &impl IsTerminal) -> Colour {

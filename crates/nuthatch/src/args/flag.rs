@@ -352,6 +352,7 @@ Routes 100,000 generated keys, or the keys of a file, with both configurations,
 and counts the keys whose server address differs. Compares pools with the same
 name; if each configuration has only one pool, compares these two, whatever
 their names. The command sends nothing to the servers.
+http://HOST:PORT in the place of a file is the admin port of a running proxy.
 ",
         flags: &[
             HELP,

@@ -231,6 +231,38 @@ fn a_file_that_changes_is_read_again_however_it_changes() {
 }
 
 #[test]
+fn diff_compares_what_is_served_with_a_file() {
+    let all: Vec<String> =
+        (1..=4).map(|number| format!("127.0.0.1:{number}:1 s{number}")).collect();
+    let port = free_port();
+    let settings = "hash: md5\nhash_tag: \"{}\"\ntimeout: 400\nredis: true\nredis_auth: secret";
+    let with = |count: usize| pool(port, settings, &all[..count]);
+    let proxy = Changing::start(&with(4), port, &["--no-watch"]);
+    proxy.write(&with(3));
+    let served = format!("http://127.0.0.1:{}", proxy.admin);
+    let diff = |old: &str, new: &str| {
+        let mut command = Program::UnderTest.command();
+        let command = command.current_dir(proxy.proxy.dir.join("")).args(["diff", old, new]);
+        let output = command.output().unwrap();
+        let told =
+            String::from_utf8(output.stdout).unwrap() + str::from_utf8(&output.stderr).unwrap();
+        (output.status.success(), told)
+    };
+    fs::write(proxy.proxy.dir.join("before.yml"), with(4)).unwrap();
+    let (works, told) = diff(&served, "nutcracker.yml");
+    assert!(works, "{told}");
+    assert_eq!(told, diff("before.yml", "nutcracker.yml").1);
+    assert!(diff(&served, "before.yml").1.contains(": 0 of 100000 keys move"));
+    let (works, told) = diff(&format!("http://127.0.0.1:{}", free_port()), "before.yml");
+    assert!(
+        !works && told.contains("the admin port does not answer: Connection refused"),
+        "{told}"
+    );
+    let (works, told) = diff(&format!("http://127.0.0.1:{}", proxy.proxy.stats_port), "before.yml");
+    assert!(!works && told.contains("the admin port does not answer"), "{told}");
+}
+
+#[test]
 fn sighup_reloads_and_reopens_the_log() {
     let server = misses();
     let port = free_port();

@@ -219,6 +219,12 @@ pub struct Pool {
     pub redis_db: usize,
     /// What happens to a command that needs keys of several servers at once.
     pub cross_shard: CrossShard,
+    /// How long a key is looked for at the server that had it before a change; zero means never.
+    pub migrate_window: Duration,
+    /// The longest time between the change of the first proxy of a fleet and that of the last.
+    pub migrate_settle: Duration,
+    /// Maximum number of requests of one worker on their way for keys that move.
+    pub migrate_moves_max: usize,
     /// How many of 100 keys may get another server by a reload, 0 to 100.
     pub max_move: u8,
     /// Whether clients may use `KEYS`.

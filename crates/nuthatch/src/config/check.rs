@@ -151,6 +151,11 @@ impl Checks {
 
     fn unknown(&mut self, name: &Scalar) {
         let wrong = format!("conf: directive \"{}\" is unknown", name.text);
+        if Directive::has_parts(&name.text) {
+            let wrong = format!("conf: directive \"{}\" has parts", name.text);
+            let right = format!("write them in braces, such as {}: {{window: 10m}}", name.text);
+            return self.error(name.remark(wrong, right));
+        }
         let right = match suggest::nearest(&name.text, DIRECTIVES.iter().map(|known| known.name)) {
             Some(known) => format!("did you mean \"{known}\"?"),
             None => "remove it; docs/config.md lists all directives".into(),
@@ -392,6 +397,9 @@ fn blank(name: &str) -> Pool {
         redis_auth_file: None,
         redis_db: 0,
         cross_shard: CrossShard::Error,
+        migrate_window: Duration::ZERO,
+        migrate_settle: Duration::ZERO,
+        migrate_moves_max: 0,
         max_move: 100,
         allow_keys: false,
         dedicated_connections_max: 0,

@@ -70,6 +70,8 @@ pub enum Kind {
     Secret(Slot<Option<Secret>>),
     /// The absolute path of a file that holds a password.
     SecretFile(Slot<Option<PathBuf>>),
+    /// A time with its unit.
+    Span(Slot<Duration>),
     /// A whole number of percent.
     Percent(Slot<u8>),
     /// What becomes of a command with keys on several servers.
@@ -88,6 +90,12 @@ impl Directive {
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         DIRECTIVES.iter().find(|directive| directive.name == name)
+    }
+
+    /// Whether there are directives that are parts of this name.
+    pub(super) fn has_parts(name: &str) -> bool {
+        let is_part = |rest: &str| rest.starts_with('.');
+        DIRECTIVES.iter().any(|it| it.name.strip_prefix(name).is_some_and(is_part))
     }
 
     /// Whether it may be given several values.
@@ -133,6 +141,7 @@ impl Directive {
             Kind::SecretFile(slot) => {
                 slot(pool).as_ref().map(|path| path.display().to_string()).into()
             }
+            Kind::Span(slot) => value::span_text(*slot(pool)).into(),
             Kind::Percent(slot) => format!("{}%", slot(pool)).into(),
             Kind::CrossShard => pool.cross_shard.name().into(),
             Kind::ModuleCommands => pool.module_commands.iter().map(ToString::to_string).collect(),
@@ -159,6 +168,7 @@ impl Directive {
             Kind::Word(slot) => *slot(pool) = Some(value::word(text)?),
             Kind::Secret(slot) => *slot(pool) = Some(Secret::from_text(text)?),
             Kind::SecretFile(slot) => *slot(pool) = Some(value::absolute_path(text)?),
+            Kind::Span(slot) => *slot(pool) = value::span(text)?,
             Kind::Percent(slot) => *slot(pool) = value::percent(text)?,
             Kind::CrossShard => pool.cross_shard = redis::cross_shard(text)?,
             Kind::ModuleCommands => pool.module_commands.push(redis::module_command(text)?),
@@ -344,6 +354,27 @@ pub static DIRECTIVES: &[Directive] = &[
         pools: Pools::Redis,
         doc: "What happens to a command that needs keys of several servers at once: error refuses \
             it, first_key sends it to the server of its first key.",
+    },
+    Directive {
+        name: "migrate.window",
+        kind: Kind::Span(|pool| &mut pool.migrate_window),
+        default: Some("0s"),
+        pools: Pools::Memcached,
+        doc: "How long keys with another server than before are looked for at the old one; 0s means never.",
+    },
+    Directive {
+        name: "migrate.settle",
+        kind: Kind::Span(|pool| &mut pool.migrate_settle),
+        default: Some("2m"),
+        pools: Pools::Memcached,
+        doc: "The longest time between the change of the first proxy of a fleet and that of the last.",
+    },
+    Directive {
+        name: "migrate.moves_max",
+        kind: Kind::Count(|pool| &mut pool.migrate_moves_max, Bounds::new(1, 1 << 20)),
+        default: Some("4096"),
+        pools: Pools::Memcached,
+        doc: "Maximum number of requests of one worker on their way for keys that move.",
     },
     Directive {
         name: "max_move",

@@ -206,6 +206,24 @@ pub static VARIABLES: &[Variable] = &[
         None,
         "Commands with keys of several servers: error, or first_key.",
     ),
+    plain(
+        "MIGRATE_WINDOW",
+        "migrate.window",
+        None,
+        "How long keys that have another server than before are looked for at the old one.",
+    ),
+    plain(
+        "MIGRATE_SETTLE",
+        "migrate.settle",
+        None,
+        "The longest time between the change of the first proxy of a fleet and that of the last.",
+    ),
+    plain(
+        "MIGRATE_MOVES_MAX",
+        "migrate.moves_max",
+        None,
+        "Maximum number of requests of one worker on their way for keys that move.",
+    ),
     plain("ALLOW_KEYS", "allow_keys", None, "Let clients use KEYS."),
     plain(
         "DEDICATED_CONNECTIONS_MAX",

@@ -125,11 +125,28 @@ fn pool(name: Node, body: Node, report: &mut Report) -> Option<RawPool> {
             return None;
         }
     };
-    let entries = entries
-        .into_iter()
-        .filter_map(|(key, value)| entry(&name.text, key, value, report))
-        .collect();
+    let entries = entries.into_iter().flat_map(unfold);
+    let entries = entries.filter_map(|(key, value)| entry(&name.text, key, value, report));
+    let entries = entries.collect();
     Some(RawPool { name, entries })
+}
+
+/// A directive with parts, such as `migrate: {window: 10m}`, is read as each of the parts:
+/// `migrate.window: 10m`.
+fn unfold((key, value): (Node, Node)) -> Vec<(Node, Node)> {
+    match (&key.kind, value.kind) {
+        (Kind::Scalar(name), Kind::Mapping(parts)) if Directive::has_parts(name) => {
+            let part = |(part, value): (Node, Node)| {
+                let kind = match part.kind {
+                    Kind::Scalar(text) => Kind::Scalar(format!("{name}.{text}")),
+                    other => other,
+                };
+                (Node { kind, mark: part.mark }, value)
+            };
+            parts.into_iter().map(part).collect()
+        }
+        (_, kind) => vec![(key, Node { kind, mark: value.mark })],
+    }
 }
 
 fn entry(pool: &str, key: Node, value: Node, report: &mut Report) -> Option<Entry> {

@@ -610,11 +610,12 @@ fn every_variable_is_read() {
 fn every_limit_has_a_variable_of_its_name() {
     let limits = |name: &str| name.ends_with("_max") || name == "client_connections";
     for directive in DIRECTIVES.iter().filter(|directive| limits(directive.name)) {
-        let name = directive.name.to_uppercase();
+        let name = directive.name.to_uppercase().replace('.', "_");
         let value = if name == "MEMORY_MAX" { "2097152" } else { "70000000" };
         let value = if ["ITEM_SIZE_MAX", "LINE_MAX"].contains(&&*name) { "1234" } else { value };
         let is_small = name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX";
-        let is_small = is_small || name == "DEDICATED_CONNECTIONS_MAX";
+        let is_small =
+            is_small || ["DEDICATED_CONNECTIONS_MAX", "MIGRATE_MOVES_MAX"].contains(&&*name);
         let value = if is_small { "77" } else { value };
         let value = if name == "CLIENT_BUFFER_MAX" { "4567" } else { value };
         let redis = if directive.pools == Pools::Redis { "true" } else { "false" };
@@ -1042,6 +1043,7 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
             }
             Kind::Timeout(_) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
             Kind::Percent(_) => "0% to 100%".into(),
+            Kind::Span(_) => "0s to 365d".into(),
             Kind::Secret(_) => "a text".into(),
             Kind::SecretFile(_) => "a path".into(),
             Kind::Ignored => "anything".into(),
@@ -1092,4 +1094,68 @@ fn the_example_of_the_documentation_is_a_good_one() {
     let server = &pool.servers[pool.ring(0).route(b"user:42")].name;
     let answer = format!("user:42\t{:08x}\t{server}\n", pool.hash.hash(b"user:42"));
     assert!(DOCUMENTATION.contains(&answer), "{answer}");
+}
+
+/// A pool with one more setting.
+fn with_setting(setting: &str) -> Result<Config, ConfigErrors> {
+    let text = format!("alpha:\n  listen: h:1\n  servers: [\"a:1:1\"]\n  {setting}\n");
+    Config::parse(Path::new("a.yml"), text.as_bytes())
+}
+
+#[test]
+fn a_directive_with_parts_is_read_in_each_way_that_yaml_has() {
+    for setting in [
+        "migrate: {window: 10m, settle: 90s}",
+        "migrate:\n    window: 600s\n    settle: 90000ms",
+        "migrate.window: 10m\n  migrate.settle: 90s",
+    ] {
+        let pool =
+            with_setting(setting).unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
+        assert_eq!(pool.migrate_window, Duration::from_secs(600), "{setting}");
+        assert_eq!(pool.migrate_settle, Duration::from_secs(90), "{setting}");
+        let shown = |name| directive::Directive::find(name).unwrap().shown(&mut pool.clone());
+        assert_eq!(
+            (shown("migrate.window"), shown("migrate.settle")),
+            ("10m".into(), "90s".into())
+        );
+    }
+    let pool = with_setting("max_move: 30%").unwrap().pools.remove(0);
+    assert_eq!((pool.migrate_window, pool.max_move), (Duration::ZERO, 30));
+}
+
+#[test]
+fn a_wrong_part_is_told_at_its_place() {
+    for (setting, expected) in [
+        (
+            "migrate: {window: 10}",
+            "a.yml:4:21: alpha.migrate.window: \"10\": conf: directive \"migrate.window\" is not a time; write a number and its unit, ms, s, m, h or d, such as 10m, at most 365d",
+        ),
+        (
+            "migrate: {window: 366d}",
+            "a.yml:4:21: alpha.migrate.window: \"366d\": conf: directive \"migrate.window\" is out of range; write a number and its unit, ms, s, m, h or d, such as 10m, at most 365d",
+        ),
+        (
+            "migrate: {windw: 10m}",
+            "a.yml:4:13: alpha.migrate.windw: conf: directive \"migrate.windw\" is unknown; did you mean \"migrate.window\"?",
+        ),
+        (
+            "migrate: {window: {a: 1m}}",
+            "a.yml:4:21: alpha.migrate.window: conf: 'a.yml' has a depth greater than 2; write one value, or a list of plain values",
+        ),
+        (
+            "migrate: 10m",
+            "a.yml:4:3: alpha.migrate: conf: directive \"migrate\" has parts; write them in braces, such as migrate: {window: 10m}",
+        ),
+        (
+            "max_move: 30",
+            "a.yml:4:13: alpha.max_move: \"30\": conf: directive \"max_move\" is not a number of percent; write a whole number of percent from 0% to 100%, such as 30%",
+        ),
+        (
+            "max_move: 101%",
+            "a.yml:4:13: alpha.max_move: \"101%\": conf: directive \"max_move\" is out of range; write a whole number of percent from 0% to 100%, such as 30%",
+        ),
+    ] {
+        let told = with_setting(setting).unwrap_err().to_string();
+        assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
 }

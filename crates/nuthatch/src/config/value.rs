@@ -73,6 +73,34 @@ pub(super) fn count(text: &str, bounds: Bounds) -> Result<usize, Fault> {
     })
 }
 
+/// A time from 0s to a year: digits and a unit, `ms`, `s`, `m`, `h` or `d`.
+pub(super) fn span(text: &str) -> Result<Duration, Fault> {
+    let right = || "write a number and its unit, ms, s, m, h or d, such as 10m, at most 365d";
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let millis = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis);
+    let (Some(number), Some(unit)) = (digits(number), millis) else {
+        return Err(Fault::new("is not a time", right()));
+    };
+    let millis = number.checked_mul(unit).filter(|millis| *millis <= SPAN_MAX);
+    millis.map(Duration::from_millis).ok_or_else(|| Fault::new("is out of range", right()))
+}
+
+/// The same time in the largest unit without a fraction.
+pub(super) fn span_text(span: Duration) -> String {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let is_whole = |(_, unit): &&(&str, u64)| millis > 0 && millis.is_multiple_of(*unit);
+    let (unit, size) = UNITS.iter().rev().find(is_whole).unwrap_or(&("s", 1000));
+    format!("{}{unit}", millis / size)
+}
+
+/// The units of times, in milliseconds.
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A year.
+const SPAN_MAX: u64 = 365 * 86_400_000;
+
 /// A part of a hundred: digits, then `%`.
 pub(super) fn percent(text: &str) -> Result<u8, Fault> {
     let right = || "write a whole number of percent from 0% to 100%, such as 30%";

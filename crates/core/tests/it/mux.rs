@@ -11,6 +11,7 @@ mod lies;
 mod membership;
 mod memory;
 mod multiget;
+mod no_servers;
 mod order;
 mod outdated;
 mod questions;

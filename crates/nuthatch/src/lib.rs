@@ -14,6 +14,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
+pub mod discover;
 mod drain;
 pub mod escape;
 mod figures;
@@ -29,7 +30,7 @@ pub mod preflight;
 pub mod process;
 pub mod question;
 mod redis_question;
-mod resolve;
+pub mod resolve;
 pub mod route;
 mod run;
 mod server;

@@ -9,6 +9,7 @@ use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Pool, Source, capacity};
+use crate::discover::Discovery;
 use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
@@ -16,6 +17,7 @@ use crate::own_files::OwnFiles;
 use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::question::Baseline;
+use crate::resolve::{self, Resolver};
 use crate::sockets::PoolSockets;
 use crate::stats_port::{self, Figures};
 use crate::worker::Worker;
@@ -42,6 +44,8 @@ pub(crate) struct SharedPool {
     pub(crate) baseline: Arc<Baseline>,
     /// Which address of each server is used.
     pub(crate) addresses: Arc<[Addresses]>,
+    /// The resolver of the process.
+    pub(crate) resolver: Resolver,
 }
 
 /// Serves the pools of `config` until a signal ends it; announces `ready` once it listens.
@@ -119,7 +123,12 @@ impl Start {
     fn serve(self, config: Config) -> io::Result<()> {
         let patience = Patience::until(Arc::clone(&self.is_draining));
         let workers = self.options.workers.get();
-        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let resolver = Resolver::new(self.options.dns.clone());
+        let mut discovery = Discovery::new(&config.pools, &resolver);
+        discovery.wait(self.options.discovery_wait);
+        let pools = discovery.pools(config.pools);
+        let proxy = Proxy::start_with(pools.clone(), &resolver, workers, &self.files, &patience)?;
+        discovery.watch(pools)?;
         let stats = Arc::new(Inbox::new()?);
         // From now on a signal starts a drain: the proxy already serves clients.
         let inboxes = proxy.inboxes.iter().chain([&stats]).cloned();
@@ -219,11 +228,13 @@ impl Proxy {
     /// # Errors
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
+        let resolver = Resolver::new(resolve::Options::default());
+        Self::start_with(pools, &resolver, workers, &OwnFiles::default(), &Patience::default())
     }
 
     fn start_with(
         pools: Vec<Pool>,
+        resolver: &Resolver,
         workers: usize,
         files: &OwnFiles,
         patience: &Patience,
@@ -234,6 +245,7 @@ impl Proxy {
             baseline: Arc::default(),
             addresses: pool.servers.iter().map(|_| Addresses::default()).collect(),
             pool: Arc::new(pool),
+            resolver: resolver.clone(),
         };
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
@@ -325,13 +337,14 @@ fn clients_max(pools: &[SharedPool], workers: usize, listeners: usize) -> usize 
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let per_pool = pools.iter().map(|shared| capacity::connections(&shared.pool));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
-    let kept =
-        to_servers.saturating_add(listeners).saturating_add(RESERVED_FILES + admin::readers_max());
+    let look_ups = resolve::files_max(pools.iter().map(|shared| &*shared.pool));
+    let reserved = RESERVED_FILES + look_ups + admin::readers_max();
+    let kept = to_servers.saturating_add(listeners).saturating_add(reserved);
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, name look-ups and what the system needs, besides the
-/// readers of the admin port (twemproxy `RESERVED_FDS`).
+/// For logs, statistics and what the system needs, besides name look-ups and the readers of the
+/// admin port (twemproxy `RESERVED_FDS`).
 const RESERVED_FILES: usize = 48;
 
 /// A second signal within this time counts as a copy of the first: wrappers often send a signal

@@ -10,7 +10,7 @@ use crate::client::{recv_into, recv_onto};
 use crate::config::Address;
 use crate::inbox::Inbox;
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
-use crate::resolve::{self, Resolved};
+use crate::resolve::{self, Found, Inquiry, Question, Receiver, Resolved};
 use crate::run::SharedPool;
 use crate::watch;
 use nuthatch_core::error::ServerError;
@@ -35,6 +35,10 @@ pub(crate) struct ServerSocket {
     /// Whether a look-up of its name is running. An attempt to connect that starts meanwhile uses
     /// the result.
     looking_up: bool,
+    /// The look-ups of its name; none if the address is no name, or before the first look-up.
+    inquiry: Option<Inquiry>,
+    /// The last answer.
+    found: Option<Arc<Found>>,
     /// The attempt to open the connection, if one is running.
     attempt: Attempt,
     /// The address of the open connection.
@@ -78,13 +82,27 @@ impl ServerSocket {
     pub(crate) fn new(id: ConnId, keepalive: bool) -> Self {
         let (interest, attempt) = (Interest::default(), Attempt::default());
         let (looking_up, was_greeted) = (false, false);
-        Self { id, fd: None, interest, looking_up, attempt, peer: None, was_greeted, keepalive }
+        Self {
+            id,
+            fd: None,
+            interest,
+            looking_up,
+            inquiry: None,
+            found: None,
+            attempt,
+            peer: None,
+            was_greeted,
+            keepalive,
+        }
     }
 
     /// Opens or closes the socket as the multiplexer requires, and writes the queued bytes.
     pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
+            if !place.mux.has_conn(place.id) {
+                self.inquiry = None;
+            }
         }
         if place.mux.wants_open(place.id) {
             self.open(place);
@@ -113,19 +131,57 @@ impl ServerSocket {
                 None if self.looking_up => {}
                 None => {
                     self.looking_up = true;
-                    let (pool, conn) = (place.pool, place.id);
-                    let answer = Resolved { pool, conn, addresses: Vec::new() };
-                    resolve::look_up(host, *port, answer, place.inbox);
+                    let receiver =
+                        || Receiver::Worker(Arc::clone(place.inbox), place.pool, place.id);
+                    let question = || Question::Addresses(host.as_str().into());
+                    let new = || shared.resolver.inquiry(question(), receiver());
+                    self.inquiry.get_or_insert_with(new).look_up();
                 }
             },
         }
     }
 
-    /// A look-up is done.
-    pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: &Resolved) {
-        self.looking_up = false;
-        if self.fd.is_none() && place.mux.conn_state(place.id) == ConnState::Opening {
-            self.begin(place, answer.addresses.iter().copied().map(Target::Tcp));
+    /// A look-up is done, or the name has other addresses than before.
+    pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: Resolved) {
+        let was_looking_up = mem::take(&mut self.looking_up);
+        self.found = answer.found;
+        match place.mux.conn_state(place.id) {
+            ConnState::Opening if was_looking_up || self.attempts_a_former_address() => {
+                let targets = self.targets(place);
+                self.begin(place, targets);
+            }
+            ConnState::Opening | ConnState::Closed => {}
+            ConnState::Greeting | ConnState::Open => self.leave_a_former_address(place),
+        }
+    }
+
+    /// The addresses of the last answer.
+    fn targets(&self, place: &Place<'_>) -> Vec<Target> {
+        let Address::Tcp { port, .. } = place.shared.pool.servers[place.server()].address else {
+            return Vec::new();
+        };
+        let addresses = self.found.iter().flat_map(|found| found.addresses());
+        addresses.map(|&ip| Target::Tcp((ip, port).into())).collect()
+    }
+
+    /// Whether an attempt is waiting for an address that the name no longer has.
+    fn attempts_a_former_address(&self) -> bool {
+        self.fd.is_some()
+            && self.attempt.tried().last().is_some_and(|target| self.is_former(target))
+    }
+
+    fn is_former(&self, target: &Target) -> bool {
+        match (target, &self.found) {
+            (Target::Tcp(address), Some(found)) => !found.addresses().contains(&address.ip()),
+            _ => false,
+        }
+    }
+
+    /// If the name no longer has the address of the connection, the connection is replaced as soon
+    /// as nothing waits on it.
+    fn leave_a_former_address(&self, place: &mut Place<'_>) {
+        if self.peer.as_ref().is_some_and(|peer| self.is_former(peer)) {
+            place.mux.reconnect_when_idle(place.id);
         }
     }
 
@@ -190,7 +246,17 @@ impl ServerSocket {
         }
         self.was_greeted = false;
         place.mux.handle_conn_open(place.id, place.now);
+        self.settled();
+        // The name may have lost the address meanwhile.
+        self.leave_a_former_address(place);
         self.watch(place, Interest::READ);
+    }
+
+    /// The resolver need not look for other addresses any longer.
+    fn settled(&self) {
+        if let Some(inquiry) = &self.inquiry {
+            inquiry.settled();
+        }
     }
 
     /// If the time of the current address is over, tries the next address.
@@ -209,6 +275,7 @@ impl ServerSocket {
             place.addresses().note_tried(slice::from_ref(peer));
         }
         self.close(place);
+        self.settled();
         place.mux.handle_conn_closed(place.id, error, place.now);
     }
 

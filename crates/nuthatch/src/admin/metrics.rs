@@ -14,6 +14,7 @@ use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
 use std::fmt::Display;
 use std::time::UNIX_EPOCH;
 
+mod dns;
 mod process;
 mod text;
 
@@ -269,6 +270,9 @@ pub(super) fn write(admin: &Admin) -> String {
         for (shared, number) in each_server(admin) {
             write_times(&mut text, times, shared, number);
         }
+    }
+    if let Some(shared) = admin.pools.first() {
+        dns::write(&mut text, shared.resolver.figures());
     }
     process::write(&mut text);
     text.into_string()

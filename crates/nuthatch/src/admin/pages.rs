@@ -120,6 +120,9 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     if !is_key(pool) {
         return Err(wrong.into());
     }
+    if pool.servers.is_empty() {
+        return Err(format!("the pool {} has no servers now", pool.name));
+    }
     Ok(route::explain(pool, ring, &key))
 }
 

@@ -1,0 +1,89 @@
+//! A name server that never answers.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Duration;
+
+use nuthatch_harness::Dnsmasq;
+
+use super::{Asking, server, value, values};
+use crate::harness::free_port;
+
+/// A resolver's file that names a server that never answers.
+fn silence(dns: &Dnsmasq) -> UdpSocket {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap();
+    fs::write(dns.resolv_conf(), format!("nameserver {server}\noptions timeout:1 attempts:1\n"))
+        .unwrap();
+    silent
+}
+
+/// Keys of memcached: with `modula` and these names, `b` is on the second server.
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn the_other_servers_answer_as_if_nothing_were() {
+    let port = free_port();
+    let _server = server("127.0.0.1", port, 'a', 1_000_000);
+    let dns = Dnsmasq::start(&[]);
+    let _silent = silence(&dns);
+    let servers = [format!("127.0.0.1:{port}:1 here"), format!("cache.test:{port}:1 gone")];
+    let settings = "timeout: 500\npreconnect: true";
+    let asking = Asking::start_with(dns, settings, &servers, &[]);
+    let (mut client, mut other) = (asking.proxy.conn(), asking.proxy.conn());
+    let key = |server: &str| {
+        let of = |key: &String| {
+            let page = asking.page(&format!("/route?key={key}"));
+            let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+            page["server"] == server
+        };
+        (0..).map(|nth| format!("key{nth}")).find(of).unwrap()
+    };
+    let (here, gone) = (key("here"), key("gone"));
+    // While one client waits for the name, the other is answered a thousand times.
+    let mut answered = 0;
+    for _ in 0..3 {
+        other.send(format!("get {gone}\r\n"));
+        for _ in 0..300 {
+            client.ask(format!("get {here}\r\n"), format!("VALUE {here} 0 1\r\na\r\nEND\r\n"));
+            answered += 1;
+        }
+        let error = other.read_until(b"\r\n").unwrap();
+        assert!(error.starts_with(b"SERVER_ERROR "), "{}", error.escape_ascii());
+    }
+    assert_eq!(answered, 900);
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn the_last_answer_is_used_at_once() {
+    let port = free_port();
+    let _server = server("127.0.0.2", port, 'a', 1);
+    let arguments = ["--dns-ttl-max", "1"];
+    let servers = [format!("cache.test:{port}:1 cache")];
+    let records = ["host-record=cache.test,127.0.0.2"];
+    let mut asking = Asking::start(&records, "timeout: 2000", &servers, &arguments);
+    let mut client = asking.proxy.conn();
+    assert_eq!(values(&mut client, 2), "aa");
+    let _silent = silence(&asking.dns);
+    asking.wait_for_log("name look-up failed; the last answer is kept");
+    assert_eq!(values(&mut client, 10), "a".repeat(10));
+    assert_eq!(asking.log("server down"), Vec::<String>::new());
+    let timed_out = asking.metric("nuthatch_dns_lookup_failures_total{reason=\"timed_out\"}");
+    assert!(timed_out.unwrap() >= 1.0);
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn a_start_waits_for_discovered_servers_for_a_while_only() {
+    let dns = Dnsmasq::start(&[]);
+    let _silent = silence(&dns);
+    let servers = ["dnssrv+_m._tcp.cache.test".to_owned()];
+    let arguments = ["--discovery-wait", "1"];
+    let asking = Asking::start_with(dns, "timeout: 2000", &servers, &arguments);
+    assert_eq!(asking.log("no servers discovered yet").len(), 1);
+    let mut client = asking.proxy.conn();
+    assert_eq!(value(&mut client), '!');
+    thread::sleep(Duration::from_millis(100));
+    client.ask("get k\r\nget k j\r\n", super::REFUSED.repeat(2));
+}

@@ -336,6 +336,8 @@ impl Checks {
         // twemproxy counts before it compares, so with 0 it ejects at the first failure, as with 1.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
+        let each =
+            if pool.discovered.is_empty() { "" } else { " with discovered_max servers each" };
         let connections = capacity::connections(pool);
         let (count, each_max) = (capacity::formula(pool), capacity::server_connections_max(pool));
         let plain: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
@@ -352,7 +354,7 @@ impl Checks {
             self.about(raw, "server_connections", wrong, &right);
         }
         if u32::try_from(total).is_err() {
-            let wrong = format!("the sum of the weights, {total}, does not fit into 32 bits");
+            let wrong = format!("the sum of the weights{each}, {total}, does not fit into 32 bits");
             self.about(raw, "servers", wrong, "divide all weights by the same number");
         }
     }

@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::directive::{DIRECTIVES, Kind, Pools};
 use super::*;
 
+mod discovered;
 mod redis_pools;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {

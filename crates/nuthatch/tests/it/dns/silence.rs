@@ -73,6 +73,74 @@ fn the_last_answer_is_used_at_once() {
     assert!(timed_out.unwrap() >= 1.0);
 }
 
+/// Answers each question with bytes that are no answer, or the answer to another question.
+fn nonsense(dns: &Dnsmasq) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let text =
+        format!("nameserver {}\noptions timeout:1 attempts:1\n", server.local_addr().unwrap());
+    fs::write(dns.resolv_conf(), text).unwrap();
+    thread::spawn(move || {
+        let mut question = [0; 512];
+        for nth in 0.. {
+            let Ok((len, client)) = server.recv_from(&mut question) else { return };
+            let mut answer = question[..len].to_vec();
+            match nth % 4 {
+                0 => answer.truncate(5),
+                // Another id, so it may be forged.
+                1 => answer[0] ^= 0xff,
+                // It says that it is an answer, that it has 9 records, and has none.
+                2 => answer[2..8].copy_from_slice(&[0x84, 0, 0, 1, 0, 9]),
+                _ => answer = vec![0xff; 400],
+            }
+            let _ = server.send_to(&answer, client);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn nonsense_is_no_answer() {
+    let port = free_port();
+    let _server = server("127.0.0.2", port, 'a', 1);
+    let servers = [format!("cache.test:{port}:1 cache")];
+    let records = ["host-record=cache.test,127.0.0.2"];
+    let mut asking = Asking::start(&records, "timeout: 2000", &servers, &["--dns-ttl-max", "1"]);
+    let mut client = asking.proxy.conn();
+    assert_eq!(values(&mut client, 2), "aa");
+    nonsense(&asking.dns);
+    asking.wait_for_log("name look-up failed; the last answer is kept");
+    assert_eq!(values(&mut client, 20), "a".repeat(20));
+    assert_eq!(asking.log("name look-up works again"), Vec::<String>::new());
+}
+
+/// The names of the threads of the proxy.
+fn threads(asking: &Asking) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", asking.proxy.process.id())).unwrap();
+    let name = |task: std::io::Result<fs::DirEntry>| {
+        fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned()
+    };
+    tasks.map(name).collect()
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn only_a_proxy_with_names_has_a_resolver_and_then_one() {
+    let port = free_port();
+    let _server = server("127.0.0.2", port, 'a', 1000);
+    let records = ["host-record=cache.test,127.0.0.2"];
+    for (host, count) in [("127.0.0.2", 0), ("cache.test", 1)] {
+        let servers = [format!("{host}:{port}:1 one"), format!("{host}:{port}:1 two")];
+        let settings = "timeout: 2000\nserver_connections: 3\npreconnect: true";
+        let asking = Asking::start(&records, settings, &servers, &["--workers", "2"]);
+        assert_eq!(values(&mut asking.proxy.conn(), 1), "a");
+        let threads = threads(&asking);
+        let resolvers = threads.iter().filter(|name| *name == "resolver").count();
+        assert_eq!(resolvers, count, "{threads:?}");
+        // All connections of all workers look one name up once.
+        assert_eq!(asking.metric("nuthatch_dns_lookups_total"), Some(count as f64));
+    }
+}
+
 #[test]
 #[ignore = "needs dnsmasq: run make it"]
 fn a_start_waits_for_discovered_servers_for_a_while_only() {

@@ -146,7 +146,8 @@ impl ServerSocket {
         let was_looking_up = mem::take(&mut self.looking_up);
         self.found = answer.found;
         match place.mux.conn_state(place.id) {
-            ConnState::Opening if was_looking_up || self.attempts_a_former_address() => {
+            // An attempt that runs may be waiting for an address that the name no longer has.
+            ConnState::Opening if was_looking_up || self.fd.is_some() => {
                 let targets = self.targets(place);
                 self.begin(place, targets);
             }
@@ -162,12 +163,6 @@ impl ServerSocket {
         };
         let addresses = self.found.iter().flat_map(|found| found.addresses());
         addresses.map(|&ip| Target::Tcp((ip, port).into())).collect()
-    }
-
-    /// Whether an attempt is waiting for an address that the name no longer has.
-    fn attempts_a_former_address(&self) -> bool {
-        self.fd.is_some()
-            && self.attempt.tried().last().is_some_and(|target| self.is_former(target))
     }
 
     fn is_former(&self, target: &Target) -> bool {
@@ -247,8 +242,6 @@ impl ServerSocket {
         self.was_greeted = false;
         place.mux.handle_conn_open(place.id, place.now);
         self.settled();
-        // The name may have lost the address meanwhile.
-        self.leave_a_former_address(place);
         self.watch(place, Interest::READ);
     }
 

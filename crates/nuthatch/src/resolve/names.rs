@@ -185,6 +185,11 @@ impl Names {
         if is_fresh || !entry.is_asking && !may_ask {
             return vec![Effect::Tell(user, entry.good.clone())];
         }
+        // While look-ups fail, waiting for one more would only take time.
+        if let Some(good) = entry.good.clone().filter(|_| entry.is_failing) {
+            let told = Effect::Tell(user, Some(good));
+            return [vec![told], self.ask(question, now, Urgency::Awaited)].concat();
+        }
         entry.waiting.insert(user, now);
         self.ask(question, now, Urgency::Awaited)
     }

@@ -238,6 +238,30 @@ fn a_slow_answer_is_waited_for_only_if_there_is_none() {
 }
 
 #[test]
+fn while_look_ups_fail_nobody_waits_for_one() {
+    let mut world = World::new();
+    world.look_up(1, "a", false);
+    world.finds("a", &["10.0.0.1"], 1);
+    world.names.settled(1);
+    world.later(1000);
+    world.fails("a", Failure::TimedOut);
+    world.expect(&["a", "a"], &["1: 10.0.0.1"]);
+    for _ in 0..3 {
+        world.later(600);
+        world.look_up(1, "a", true);
+        world.expect(&["a"], &["1: 10.0.0.1"]);
+        world.look_up(1, "a", true);
+        world.expect(&[], &["1: 10.0.0.1"]);
+        world.fails("a", Failure::TimedOut);
+        world.expect(&[], &[]);
+    }
+    world.later(600);
+    world.look_up(1, "a", true);
+    world.finds("a", &["10.0.0.2"], 1);
+    world.expect(&["a"], &["1: 10.0.0.1", "1: 10.0.0.2"]);
+}
+
+#[test]
 fn what_nobody_needs_is_forgotten() {
     let mut world = World::new();
     for user in [1, 2] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nuthatch_harness::Dnsmasq;
 
 use super::{Asking, REFUSED, server, value, values, wait_for_value};
+use crate::fake::FakeServer;
 use crate::harness::free_port;
 
 const HERE: &str = "host-record=cache.test,127.0.0.2";
@@ -236,4 +237,30 @@ fn an_attempt_that_hangs_goes_on_at_the_new_address() {
     client.expect("VALUE k 0 1\r\nb\r\nEND\r\n");
     thread::sleep(Duration::from_millis(50));
     assert_eq!(value(&mut client), 'b');
+}
+
+/// The record changes while a request waits for its reply.
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn a_request_that_waits_gets_its_reply_from_the_address_it_was_sent_to() {
+    let port = free_port();
+    let address = format!("127.0.0.2:{port}").parse().unwrap();
+    let slow = FakeServer::start_at(address, |mut conn, _| {
+        while conn.read_line().is_ok() {
+            thread::sleep(Duration::from_millis(2500));
+            conn.send("VALUE k 0 1\r\na\r\nEND\r\n");
+        }
+    });
+    let _server = server("127.0.0.3", port, 'b', 1000);
+    let arguments = ["--dns-ttl-max", "1"];
+    let mut asking = Asking::start(&[HERE], "timeout: 8000", &cache(port), &arguments);
+    let mut client = asking.proxy.conn();
+    client.send("get k\r\n");
+    // Until the server has it.
+    thread::sleep(Duration::from_millis(300));
+    asking.dns.change(&[THERE]);
+    client.expect("VALUE k 0 1\r\na\r\nEND\r\n");
+    let (before, took) = wait_for_value(&mut client, 'b');
+    assert!(before.is_empty() && took < Duration::from_secs(2), "{before} {took:?}");
+    assert_eq!((slow.connection_count(), asking.proxy.server_failures()), (1, 0));
 }

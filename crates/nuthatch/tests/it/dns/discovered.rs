@@ -45,9 +45,13 @@ fn the_target_of_a_service_is_resolved_when_it_is_connected_to() {
     let port = free_port();
     let _server = server("127.0.0.2", port, 'a', 1);
     let service = format!("srv-host=_m._tcp.cache.test,m-0.cache.test,{port}");
-    let records = [service.as_str(), "host-record=m-0.cache.test,127.0.0.2"];
+    let right = "host-record=m-0.cache.test,127.0.0.2";
+    // The target is complete, so it is not looked up in the search list.
+    let wrong = "host-record=m-0.cache.test.trap.test,127.0.0.9";
+    let dns = Dnsmasq::start(&[service.as_str(), right, wrong]);
+    dns.set_resolv_conf("search trap.test\noptions ndots:15");
     let servers = ["dnssrv+_m._tcp.cache.test".to_owned()];
-    let asking = Asking::start(&records, "timeout: 4000", &servers, &[]);
+    let asking = Asking::start_with(dns, "timeout: 4000", &servers, &[]);
     assert_eq!(values(&mut asking.proxy.conn(), 3), "aaa");
 }
 

@@ -5,7 +5,7 @@
 //! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
 use crate::config::Listen;
-use crate::control::{Control, Outcome, Reload, Trigger};
+use crate::control::{Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
 use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
@@ -254,7 +254,7 @@ impl Admin {
     fn reload(&self, is_forced: bool) -> Answer {
         let (reply, outcome) = mpsc::channel();
         let wish = Reload { trigger: Trigger::Admin, is_forced, reply: Some(reply) };
-        let sent = self.control.send(Control::Reload(wish));
+        let sent = self.control.send(Control::Wish(Wish::Reload(wish)));
         match sent.ok().and_then(|()| outcome.recv().ok()) {
             Some(Outcome::Changed { generation, changes }) => {
                 let told =
@@ -328,13 +328,16 @@ mod tests {
     use super::*;
     use crate::args::Options;
     use crate::config::Source;
+    use crate::resolve::Resolver;
 
     fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
+        let resolver = Resolver::new(crate::resolve::Options::default());
         Arc::new(Admin {
-            published: Published::new(Arc::new(Generation::first(Vec::new(), 1))),
+            published: Published::new(Arc::new(Generation::first(Vec::new(), 1, &resolver))),
             reloader: Reloader {
                 source: Source::Environment,
                 options: Options::default(),
+                answers: Arc::default(),
                 reloads: Arc::default(),
             },
             control: mpsc::channel().0,

@@ -9,10 +9,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Listen;
 use crate::escape::escaped;
 use crate::log::Format;
+use crate::resolve;
 use crate::suggest;
 
 mod completions;
@@ -97,6 +99,10 @@ pub struct Options {
     pub ignores_changes: bool,
     /// The format of the log; `None` chooses by the destination.
     pub log_format: Option<Format>,
+    /// How names are resolved.
+    pub dns: resolve::Options,
+    /// How long the start waits for servers that DNS tells of.
+    pub discovery_wait: Duration,
 }
 
 impl Default for Options {
@@ -115,6 +121,8 @@ impl Default for Options {
             admin: None,
             ignores_changes: false,
             log_format: None,
+            dns: resolve::Options::default(),
+            discovery_wait: Duration::from_secs(5),
         }
     }
 }
@@ -130,6 +138,8 @@ pub struct Route {
     pub json: bool,
     /// The keys; none means to read them from standard input.
     pub keys: Vec<OsString>,
+    /// How names are resolved.
+    pub dns: resolve::Options,
 }
 
 /// The arguments of `nuthatch diff`.
@@ -145,6 +155,8 @@ pub struct Diff {
     pub keys: Option<PathBuf>,
     /// Whether to print the result as JSON.
     pub json: bool,
+    /// How names are resolved.
+    pub dns: resolve::Options,
 }
 
 /// Why a command line is refused.
@@ -271,6 +283,10 @@ fn serve(
         for flag in FLAGS.iter().filter(|flag| !seen.contains(&flag.long)) {
             flag.read_variable(&mut given, &variable)?;
         }
+    }
+    if given.options.dns.ttl_min > given.options.dns.ttl_max {
+        let text = "option --dns-ttl-min must not be greater than --dns-ttl-max";
+        return Err(UsageError::new(text));
     }
     Ok(finish::serve(given))
 }

@@ -5,7 +5,7 @@
 //! time of what is there; so the one rule: look at that, once a second. A file that is still being
 //! written is looked at again until it stays the same.
 
-use crate::control::{Control, Reload, Trigger};
+use crate::control::{Control, Reload, Trigger, Wish};
 use crate::generation::Published;
 use std::fs;
 use std::io;
@@ -60,7 +60,7 @@ pub(crate) fn start(
             } else if changing.as_ref() == Some(&now) {
                 let trigger = Trigger::File;
                 let wish = Reload { trigger, is_forced: false, reply: None };
-                if control.send(Control::Reload(wish)).is_err() {
+                if control.send(Control::Wish(Wish::Reload(wish))).is_err() {
                     return;
                 }
                 (known, changing) = (now, None);

@@ -16,6 +16,7 @@ mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod diff;
+pub mod discover;
 mod drain;
 mod engine;
 pub mod escape;
@@ -35,7 +36,7 @@ mod proxy;
 pub mod question;
 mod redis_question;
 mod reload;
-mod resolve;
+pub mod resolve;
 pub mod route;
 mod run;
 pub mod running;

@@ -18,7 +18,7 @@ use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, own_files, route, running};
+use nuthatch::{diff, discover, log, own_files, route, running};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -60,10 +60,11 @@ fn execute(command: Command) -> Outcome {
         Command::Completions(shell) => print(&args::completions(shell))?,
         Command::Man => print(&args::man())?,
         Command::Test(options) => {
-            let config = find(options.file.as_deref())?;
+            let mut config = find(options.file.as_deref())?;
+            let found = discover::look(&mut config, &options.dns, options.discovery_wait);
             let warnings = preflight::check(&config, &options)?;
             let colour = colour(&io::stderr());
-            eprint!("{}", verdict::accepted(&config, &warnings, colour));
+            eprint!("{}", verdict::accepted(&config, &warnings, &found, colour));
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]
@@ -81,12 +82,19 @@ fn execute(command: Command) -> Outcome {
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } | Command::Node { .. } => return Err(NO_DEMO.into()),
         Command::Route(question) => {
-            let config = find(question.file.as_deref())?;
+            let mut config = find(question.file.as_deref())?;
+            config.choose(question.pool.as_deref())?;
+            discover::look(&mut config, &question.dns, Options::default().discovery_wait);
             let pool = config.choose(question.pool.as_deref())?;
+            discover::require(pool)?;
             route::run(&question, pool, io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Diff(question) => {
-            let (old, new) = (load(&question.old)?, load(&question.new)?);
+            let (mut old, mut new) = (load(&question.old)?, load(&question.new)?);
+            for config in [&mut old, &mut new] {
+                discover::look(config, &question.dns, Options::default().discovery_wait);
+                config.pools.iter().try_for_each(discover::require)?;
+            }
             diff::run(&question, &old, &new, io::stdout().lock())?;
         }
     }

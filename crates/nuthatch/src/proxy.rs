@@ -5,12 +5,13 @@
 
 use crate::admin;
 use crate::config::{Pool, capacity};
-use crate::control::{Control, Reload};
+use crate::control::{Control, Wish};
 use crate::generation::{Generation, Published};
 use crate::inbox::{Apply, Inbox, Message};
 use crate::listener::{Listeners, OfWorkers};
 use crate::own_files::OwnFiles;
 use crate::patience::Patience;
+use crate::resolve::{self, Resolver};
 use crate::worker::Worker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -39,19 +40,21 @@ impl Proxy {
     /// # Errors
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
+        let resolver = Resolver::new(resolve::Options::default());
+        Self::start_with(pools, &resolver, workers, &OwnFiles::default(), &Patience::default())
     }
 
     /// As [`Self::start`]; the unix sockets are among `files`, and an address that another process has
     /// is waited for with `patience`.
     pub(crate) fn start_with(
         pools: Vec<Pool>,
+        resolver: &Resolver,
         workers: usize,
         files: &OwnFiles,
         patience: &Patience,
     ) -> io::Result<Self> {
         let mut listeners = Listeners::new(workers, files, patience);
-        let mut generation = Generation::first(pools, workers);
+        let mut generation = Generation::first(pools, workers, resolver);
         let sockets = listeners.change(&generation.configs())?;
         generation.listeners = listeners.opened.len() * workers;
         let generation = Arc::new(generation);
@@ -119,13 +122,13 @@ impl Proxy {
     ///
     /// # Errors
     /// When a worker fails.
-    pub(crate) fn lead(mut self, mut reload: impl FnMut(&mut Self, &Reload)) -> io::Result<()> {
+    pub(crate) fn lead(mut self, mut change: impl FnMut(&mut Self, Wish)) -> io::Result<()> {
         let mut working = self.inboxes.len();
         while working > 0 {
             match self.messages.recv().expect("there is a sender in this value") {
                 Control::Ended(outcome) => outcome?,
-                Control::Reload(wish) => {
-                    reload(&mut self, &wish);
+                Control::Wish(wish) => {
+                    change(&mut self, wish);
                     continue;
                 }
             }
@@ -184,13 +187,14 @@ fn clients_max(generation: &Generation, workers: usize) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let per_pool = generation.pools.iter().map(|shared| capacity::connections(&shared.pool));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
-    let others = generation.listeners + RESERVED_FILES + admin::readers_max();
+    let look_ups = resolve::files_max(generation.pools.iter().map(|shared| &*shared.pool));
+    let others = generation.listeners + RESERVED_FILES + look_ups + admin::readers_max();
     let kept = to_servers.saturating_add(others);
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, name look-ups and what the system needs, besides the
-/// readers of the admin port (twemproxy `RESERVED_FDS`).
+/// For logs, statistics and what the system needs, besides name look-ups and the readers of the admin
+/// port (twemproxy `RESERVED_FDS`).
 const RESERVED_FILES: usize = 48;
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use crate::args::Options;
 use crate::config::directive::{DIRECTIVES, Kind};
 use crate::config::{Config, Pool, Secret, Source};
-use crate::control::{Outcome, Reload};
+use crate::control::{Outcome, Reload, Trigger, Wish};
 use crate::diff;
+use crate::discover::{Answers, Discovery};
 use crate::generation::Generation;
 use crate::preflight;
 use crate::proxy::Proxy;
@@ -66,15 +67,83 @@ impl Reloads {
 pub(crate) struct Reloader {
     pub(crate) source: Source,
     pub(crate) options: Options,
+    /// What DNS has answered.
+    pub(crate) answers: Arc<Mutex<Answers>>,
     pub(crate) reloads: Arc<Reloads>,
 }
 
-impl Reloader {
+/// Lets the proxy follow its configuration, and DNS.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) reloader: Reloader,
+    pub(crate) discovery: Discovery,
+    /// The pools as the configuration has them, without the servers that DNS tells of.
+    pub(crate) config: Vec<Pool>,
+}
+
+impl Follower {
+    pub(crate) fn follow(&mut self, proxy: &mut Proxy, wish: Wish) {
+        match wish {
+            Wish::Reload(wish) => self.reload(proxy, &wish),
+            Wish::Discovered(change) => {
+                self.discovery.note(change);
+                let outcome = self.serve(proxy, self.config.clone(), false);
+                if outcome != Outcome::Unchanged {
+                    self.reloader.note(Trigger::Discovery, &outcome);
+                }
+            }
+        }
+    }
+
     /// Reads the configuration, and lets the proxy serve by it if it is right.
-    pub(crate) fn reload(&self, proxy: &mut Proxy, wish: &Reload) {
-        let outcome = self.attempt(proxy, wish.is_forced);
-        let (trigger, file) = (wish.trigger, self.source.to_string());
-        match &outcome {
+    fn reload(&mut self, proxy: &mut Proxy, wish: &Reload) {
+        let outcome = match self.reloader.read() {
+            Err(why) => Outcome::Refused(why),
+            // The wish may be for what was refused to DNS.
+            Ok(None) => self.serve(proxy, self.config.clone(), wish.is_forced),
+            Ok(Some(config)) => {
+                if !self.discovery.follow(&config.pools) {
+                    self.discovery.wait_for_answers(self.reloader.options.discovery_wait);
+                }
+                let outcome = self.serve(proxy, config.pools.clone(), wish.is_forced);
+                match outcome {
+                    Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
+                    _ => self.config = config.pools,
+                }
+                outcome
+            }
+        };
+        self.reloader.note(wish.trigger, &outcome);
+        if let Some(reply) = &wish.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Lets the proxy serve these pools, with the servers that DNS tells of.
+    fn serve(&self, proxy: &mut Proxy, pools: Vec<Pool>, is_forced: bool) -> Outcome {
+        let before = proxy.published.get();
+        let after = proxy.next(self.discovery.pools(pools, Some(&before)));
+        let (changes, too_many) = compare(&before, &after);
+        if changes.is_empty() {
+            return Outcome::Unchanged;
+        }
+        if !too_many.is_empty() && !is_forced {
+            return Outcome::Refused(too_many);
+        }
+        let generation = after.number;
+        match proxy.apply(after) {
+            Ok(()) => Outcome::Changed { generation, changes },
+            Err(error) => Outcome::Refused(vec![error.to_string()]),
+        }
+    }
+}
+
+impl Reloader {
+    /// Logs and counts what became of a reload.
+    fn note(&self, trigger: Trigger, outcome: &Outcome) {
+        let file = self.source.to_string();
+        match outcome {
             Outcome::Changed { generation, changes } => {
                 for change in changes {
                     log::info!(change; "configuration changed");
@@ -92,33 +161,7 @@ impl Reloader {
                 log::error!(trigger:%, source = file, errors; "reload refused");
             }
         }
-        self.reloads.note(&outcome);
-        if let Some(reply) = &wish.reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(outcome);
-        }
-    }
-
-    fn attempt(&self, proxy: &mut Proxy, is_forced: bool) -> Outcome {
-        let config = match self.read() {
-            Ok(Some(config)) => config,
-            Ok(None) => return Outcome::Unchanged,
-            Err(why) => return Outcome::Refused(why),
-        };
-        let before = proxy.published.get();
-        let after = proxy.next(config.pools);
-        let (changes, too_many) = compare(&before, &after);
-        if changes.is_empty() {
-            return Outcome::Unchanged;
-        }
-        if !too_many.is_empty() && !is_forced {
-            return Outcome::Refused(too_many);
-        }
-        let generation = after.number;
-        match proxy.apply(after) {
-            Ok(()) => Outcome::Changed { generation, changes },
-            Err(error) => Outcome::Refused(vec![error.to_string()]),
-        }
+        self.reloads.note(outcome);
     }
 
     /// The configuration as the file has it now, if a start with it would not fail. None without a

@@ -9,14 +9,16 @@ use crate::admin::{self, Admin};
 use crate::args::Options;
 use crate::config::{Config, Source};
 use crate::config_watch;
-use crate::control::{Control, Reload, Trigger};
+use crate::control::{Control, Reload, Trigger, Wish};
+use crate::discover::Discovery;
 use crate::inbox::{Inbox, Message};
 use crate::log as logging;
 use crate::own_files::OwnFiles;
 use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::proxy::Proxy;
-use crate::reload::{Reloader, Reloads};
+use crate::reload::{Follower, Reloader, Reloads};
+use crate::resolve::Resolver;
 use crate::stats_port::{self, Figures};
 use log::kv::Value;
 use std::io;
@@ -108,22 +110,29 @@ impl Start {
     fn serve(self, config: Config) -> io::Result<()> {
         let patience = Patience::until(Arc::clone(&self.is_draining));
         let workers = self.options.workers.get();
-        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let resolver = Resolver::new(self.options.dns.clone());
+        let mut discovery = Discovery::new(&config.pools, &resolver);
+        discovery.wait(self.options.discovery_wait);
+        let pools = discovery.pools(config.pools.clone(), None);
+        let proxy = Proxy::start_with(pools, &resolver, workers, &self.files, &patience)?;
+        discovery.forward(proxy.control.clone())?;
         let stats = Arc::new(Inbox::new()?);
         // From now on a signal starts a drain: the proxy already serves clients.
         let inboxes = proxy.inboxes.iter().chain([&stats]).cloned().collect();
         self.told.get_or_init(|| Told { inboxes, control: proxy.control.clone() });
         let is_draining = Arc::clone(&self.is_draining);
         let (source, options) = (config.source, self.options.clone());
-        let reloader = Reloader { source, options, reloads: Arc::new(Reloads::new()) };
+        let answers = discovery.answers();
+        let reloader = Reloader { source, options, answers, reloads: Arc::new(Reloads::new()) };
         match self.finish(&proxy, &reloader, stats, &patience) {
             // The process is ending anyway, and its clients must get their replies first.
             Err(_) if is_draining.load(Ordering::Relaxed) => {}
             outcome => outcome?,
         }
+        let mut follower = Follower { reloader, discovery, config: config.pools };
         proxy.lead(|proxy, wish| {
             if !is_draining.load(Ordering::Relaxed) {
-                reloader.reload(proxy, wish);
+                follower.follow(proxy, wish);
             }
         })
     }
@@ -178,7 +187,7 @@ fn handle(event: ProcessEvent, told: Option<&Told>) {
             logging::reopen();
             let wish = Reload { trigger: Trigger::Signal, is_forced: false, reply: None };
             // When the proxy ends, there is nobody to reload.
-            let _ = told.map(|told| told.control.send(Control::Reload(wish)));
+            let _ = told.map(|told| told.control.send(Control::Wish(Wish::Reload(wish))));
         }
         ProcessEvent::RaiseLogLevel => match logging::raise() {
             Some(level) => logging::always("log level changed", &log_level(level)),

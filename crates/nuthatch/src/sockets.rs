@@ -82,7 +82,21 @@ impl PoolSockets {
         let Self { mux, shared, next_attempt, conns, watch, .. } = self;
         let (socket, config, pool_id) = (&mut conns[id.index()], &*shared.pool, shared.id);
         let server = watch.server(mux.server_of(id)).expect("it is there as long as a connection");
-        (socket, Place { pool, pool_id, id, config, server, mux, next_attempt, poll, inbox, now })
+        let resolver = &shared.resolver;
+        let place = Place {
+            pool,
+            pool_id,
+            id,
+            config,
+            server,
+            resolver,
+            mux,
+            next_attempt,
+            poll,
+            inbox,
+            now,
+        };
+        (socket, place)
     }
 
     /// The next server connection that needs its socket looked after. It may be one that had no socket

@@ -208,10 +208,11 @@ fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {
     };
     let names = PoolStats::default();
     for (index, (name, _)) in names.all().take(POOL_FIGURES).enumerate() {
-        write!(json, "\"{name}\":{}, ", sum(index))?;
+        json.push_str(if index > 0 { ", " } else { "" });
+        write!(json, "\"{name}\":{}", sum(index))?;
     }
     for (number, server) in shared.numbered() {
-        json.push_str(if number > 0 { "," } else { "" });
+        json.push_str(if number > 0 { "," } else { ", " });
         write!(json, "\"{}\": {{", Escaped(&server.server.name))?;
         write_server(json, server)?;
     }

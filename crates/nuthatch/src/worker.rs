@@ -208,7 +208,7 @@ impl Worker {
                         continue;
                     }
                     let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
-                    socket.resolved(&mut place, &answer);
+                    socket.resolved(&mut place, answer);
                 }
             }
         }

@@ -264,7 +264,7 @@ fn bash_offers_what_fits() {
     );
     assert_eq!(
         offered(&["nuthatch", "route", "--"]),
-        ["--help", "--conf-file", "--pool", "--json"]
+        ["--help", "--conf-file", "--pool", "--json", "--resolv-conf"]
     );
     assert_eq!(offered(&["nuthatch", "--log-format", "t"]), ["text"]);
     assert_eq!(offered(&["nuthatch", "--log-format", "=", "t"]), ["text"]);

@@ -336,6 +336,7 @@ impl Servers {
             self.close_idle(shared, id);
         } else {
             self.dedicated.idle.push(id);
+            self.retire_if_idle(shared, id);
         }
     }
 

@@ -267,6 +267,10 @@ impl Mux {
             let refusal = protocol.refusal(refusal);
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
+        if self.servers.routes.members().is_empty() {
+            self.fail_here(id, all.expect, ServerError::NoServers);
+            return Intake::Accepted;
+        }
         let lane = self.lane(id);
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
@@ -292,6 +296,10 @@ impl Mux {
     fn take_cursor(&mut self, id: ClientId, cursor: &Cursor<'_>, now: Instant) -> Intake {
         let protocol = self.shared.options.protocol;
         let servers = self.servers.routes.members().len();
+        if servers == 0 {
+            self.fail_here(id, cursor.expect, ServerError::NoServers);
+            return Intake::Accepted;
+        }
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
         let conn = self.servers.lane(self.lane(id), self.servers.routes.members()[server]);

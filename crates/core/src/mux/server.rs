@@ -90,7 +90,7 @@ pub(super) struct Servers {
     /// The ids of all connections.
     pub(super) conn_ids: Vec<ConnId>,
     pub(super) dirty: Dirty<ConnId>,
-    /// How many servers are leaving the pool.
+    /// How many servers are leaving the pool, and how many connections are to be replaced.
     pub(super) leaving: usize,
     /// No request runs out of time before this.
     pub(super) next_expiry: Option<Instant>,
@@ -260,8 +260,18 @@ impl Servers {
         first..first + shared.lanes
     }
 
+    /// The connection's socket is to be replaced.
+    pub(super) fn note_outdated(&mut self, shared: &mut Shared, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if conn.state.is_connected() && !conn.is_outdated {
+            conn.is_outdated = true;
+            self.leaving += 1;
+            self.retire_if_idle(shared, id);
+        }
+    }
+
     /// Lets the connection of a server that leaves go, if nothing waits on it, and no client has
-    /// something of its own there.
+    /// something of its own there. A connection to be replaced is opened again.
     pub(super) fn retire_if_idle(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let is_leaving = self.all[conn.server.index()].is_leaving;
@@ -269,6 +279,12 @@ impl Servers {
         if is_leaving && is_idle && !conn.is_retired {
             conn.must_close = true;
             conn.is_retired = true;
+            self.clear_conn(shared, id);
+            self.mark(id);
+        } else if conn.is_outdated && is_idle {
+            conn.must_close = true;
+            // One for a single client is opened when the next client needs it.
+            conn.wanted = !conn.is_dedicated;
             self.clear_conn(shared, id);
             self.mark(id);
         }

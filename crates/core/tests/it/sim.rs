@@ -488,6 +488,10 @@ impl<S: Server> World<S> {
         }
         if self.plan.changes {
             self.change_servers();
+            if S::PROTOCOL == Protocol::Memcache {
+                let moved = self.random.index(self.mux.conns().len());
+                self.mux.reconnect_when_idle(self.mux.conns()[moved]);
+            }
         }
         self.at(10_000, Event::Fault);
     }

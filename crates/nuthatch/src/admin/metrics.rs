@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
+mod dns;
 mod process;
 mod text;
 
@@ -267,6 +268,7 @@ pub(super) fn write(admin: &Admin) -> String {
             write_times(&mut text, times, shared, server);
         }
     }
+    dns::write(&mut text, generation.resolver.figures());
     process::write(&mut text);
     text.into_string()
 }

@@ -58,7 +58,7 @@ fn every_flag_and_command_of_the_tables_is_read() {
     for flag in FLAGS {
         let argument = match flag.argument {
             "" => "",
-            "N" | "N|auto" | "PORT" | "MS" => " 7",
+            "N" | "N|auto" | "PORT" | "MS" | "SEC" => " 7",
             "BYTES" => " 4096",
             "HOST:PORT" => " localhost:9600",
             "FORMAT" => " json",
@@ -180,6 +180,22 @@ fn the_log_has_two_formats() {
 }
 
 #[test]
+fn answers_of_dns_are_used_for_seconds() {
+    let found = options("--resolv-conf r --dns-ttl-min 2 --dns-ttl-max 86400 --discovery-wait 9");
+    assert_eq!(found.dns.resolv_conf, PathBuf::from("r"));
+    let seconds = [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait];
+    assert_eq!(seconds.map(|wait| wait.as_secs()), [2, 86_400, 9]);
+    for line in ["--dns-ttl-min 0", "--dns-ttl-max 86401", "--discovery-wait 0"] {
+        let flag = line.split(' ').next().unwrap();
+        let words = format!("option {flag} requires a number of seconds from 1 to 86400");
+        assert_eq!(refusal(line), words);
+    }
+    let words = "option --dns-ttl-min must not be greater than --dns-ttl-max";
+    assert_eq!(refusal("--dns-ttl-min 31"), words);
+    assert_eq!(options("--dns-ttl-min 31 --dns-ttl-max 31").dns.ttl_min.as_secs(), 31);
+}
+
+#[test]
 fn a_variable_stands_for_a_flag_that_is_not_there() {
     let variable = |name: &str| match name {
         "WORKERS" => Some("3".into()),
@@ -194,9 +210,11 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
     assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false, redis: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
-    let all = "-t --workers 2 -v 5 --admin=h:1 --log-format=text";
-    let test = Command::Test(options("--workers 2 --admin=h:1 --log-format=text"));
-    assert_eq!(read_in(all, nonsense), Ok(test), "a flag goes before its variable");
+    let dns = "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4";
+    let all = format!("-t --workers 2 -v 5 --admin=h:1 --log-format=text {dns}");
+    let test = format!("--workers 2 --admin=h:1 --log-format=text {dns}");
+    let test = Command::Test(options(&test));
+    assert_eq!(read_in(&all, nonsense), Ok(test), "a flag goes before its variable");
 }
 
 #[test]
@@ -358,10 +376,17 @@ fn commands_have_flags_of_their_own() {
         pool: Some("alpha".into()),
         json: true,
         keys: vec!["k1".into(), "-k2".into()],
+        dns: resolve::Options::default(),
     };
     assert_eq!(read("route -c a.yml -p alpha --json k1 -- -k2"), Ok(Command::Route(route)));
-    let diff =
-        Diff { old: "a".into(), new: "b".into(), pool: None, keys: Some("k".into()), json: false };
+    let diff = Diff {
+        old: "a".into(),
+        new: "b".into(),
+        pool: None,
+        keys: Some("k".into()),
+        json: false,
+        dns: resolve::Options::default(),
+    };
     assert_eq!(read("diff a b --keys k"), Ok(Command::Diff(diff)));
     assert_eq!(refusal("diff a"), "diff requires two files: nuthatch diff OLD NEW");
     assert_eq!(refusal("demo now"), "unexpected argument 'now'");

@@ -21,6 +21,7 @@ mod closing;
 mod crowd;
 mod differential;
 mod differential_fuzz;
+mod dns;
 mod example;
 mod failures;
 mod fake;

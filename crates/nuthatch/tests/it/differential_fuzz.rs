@@ -21,7 +21,7 @@ use std::{env, thread};
 
 use play::{Fault, Player, transcript};
 pub(crate) use protocol::Protocol;
-use script::{Kind, Request};
+use script::{Batch, Cutting, Kind, Request};
 use shrink::{ROUNDS, innocent, shrink, trial};
 use world::World;
 pub(crate) use world::{Front, Shape};
@@ -73,7 +73,7 @@ pub(crate) fn find(shape: Shape, request: &str, reference: &str) -> (String, Str
     let fault = trial(shape, &script).swap_remove(0);
     let signature = fault.signature.clone();
     let (small, _) = shrink(shape, &script, fault);
-    (signature, transcript(&small))
+    (signature, transcript(shape.protocol, &small))
 }
 
 /// As long as one likes: `make fuzz-differential`.
@@ -90,6 +90,14 @@ fn a_long_run_answers_any_client_as_one_memcached_does() {
 pub(crate) fn faults_of(shape: Shape, request: &str, reference: &str) -> Vec<String> {
     let mut script = shape.protocol.script(Kind::Innocent, 1, 200);
     script.batches[0].requests.insert(0, Request::raw_but(request, reference));
+    trial(shape, &script).into_iter().map(|fault| fault.signature).collect()
+}
+
+/// The kinds of faults of a client that sends these in one batch.
+pub(crate) fn faults_of_batch(shape: Shape, requests: &[&str]) -> Vec<String> {
+    let mut script = shape.protocol.script(Kind::Innocent, 1, 1);
+    let requests = requests.iter().map(|request| Request::raw(*request)).collect();
+    script.batches = vec![Batch { requests, cutting: Cutting::Whole }];
     trial(shape, &script).into_iter().map(|fault| fault.signature).collect()
 }
 
@@ -240,7 +248,7 @@ fn explain(
             let story = format!(
                 "{signature}\n{}\n  of the script\n{}  {}",
                 fault.story,
-                transcript(&small),
+                transcript(shape.protocol, &small),
                 replay(shape, plan, &seed.to_string())
             );
             eprintln!("{story}");

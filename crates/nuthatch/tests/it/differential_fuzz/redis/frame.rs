@@ -9,6 +9,10 @@ pub(in super::super) fn commands(mut bytes: &[u8]) -> Option<Vec<Vec<&[u8]>>> {
     while !bytes.is_empty() {
         if bytes[0] != b'*' {
             let end = bytes.iter().position(|&byte| byte == b'\n')?;
+            // Redis does not look for the end of a line behind a zero byte: what follows belongs to the line.
+            if bytes[..end].contains(&0) {
+                return None;
+            }
             let words = bytes[..end].split(u8::is_ascii_whitespace);
             commands.push(words.filter(|word| !word.is_empty()).collect());
             bytes = &bytes[end + 1..];
@@ -133,7 +137,7 @@ fn only_whole_commands_are_commands() {
     assert_eq!(parts("GET  a\r\n"), Some(vec![vec![&b"GET"[..], b"a"]]));
     assert_eq!(parts("*0\r\n"), Some(vec![vec![]]));
     assert_eq!(parts("GET a\n\n"), Some(vec![vec![&b"GET"[..], b"a"], vec![]]));
-    let not_whole = ["*1\r\n$4\r\nPING\r", "GET a"];
+    let not_whole = ["*1\r\n$4\r\nPING\r", "GET a", "GET a\0\r\n"];
     for broken in [&not_whole[..], &["*1\r\n$3\r\nPING\r\n", "*01\r\n$4\r\nPING\r\n"]].concat() {
         assert_eq!(parts(broken), None, "{broken}");
     }

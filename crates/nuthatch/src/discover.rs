@@ -291,7 +291,7 @@ const SHOWN_MAX: usize = 5;
 /// commands that do not serve. Says what each entry has.
 pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration) -> Vec<Told> {
     let resolver = Resolver::new(options.clone());
-    let mut discovery = Discovery::new(&config.pools, &resolver);
+    let discovery = Discovery::new(&config.pools, &resolver);
     discovery.wait(patience);
     let mut told = Vec::new();
     for pool in &mut config.pools {

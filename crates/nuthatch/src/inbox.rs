@@ -4,6 +4,7 @@
 //! request passes through the inbox.
 
 use crate::resolve::Resolved;
+use crate::takeover::traveller::{Departures, Traveller};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
@@ -18,6 +19,10 @@ pub(crate) enum Message {
     Resolved(Resolved),
     /// Accept no new clients, and end when all requests are answered.
     Drain,
+    /// Another process accepts the clients from now on, and gets those of this process.
+    Retire(Departures),
+    /// A client of the process that was taken over.
+    Arrive(Box<Traveller>),
 }
 
 /// A worker's queue of messages.
@@ -41,9 +46,14 @@ impl Inbox {
         })
     }
 
-    /// Adds a message and wakes the worker.
+    /// Adds a message and wakes the worker. A worker that has ended gets no message.
     pub(crate) fn send(&self, message: Message) {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return;
+        }
+        messages.push(message);
+        drop(messages);
         self.ring();
     }
 
@@ -60,7 +70,10 @@ impl Inbox {
 
     /// The worker has ended normally and will not read the inbox again.
     pub(crate) fn close(&self) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_closed.store(true, Ordering::Relaxed);
+        // A message may hold what another thread waits for.
+        messages.clear();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

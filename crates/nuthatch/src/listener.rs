@@ -4,8 +4,9 @@ use crate::config::clash::Claim;
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
+use crate::takeover::{Kind, Listening, Place};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, chmod};
 use rustix::io::{self as sys, Errno};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, accept_with, bind, getsockname, listen, socket_with,
@@ -14,11 +15,12 @@ use rustix::net::{
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A listening socket of a pool.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// The pool that it belongs to.
     pub(crate) pool: usize,
     is_tcp: bool,
@@ -67,20 +69,24 @@ impl AsFd for Listener {
 /// Sockets that share a port don't refuse each other, so what names turn out to be, and the ports
 /// that the kernel has chosen, are compared here.
 #[derive(Debug, Default)]
-pub(crate) struct Taken(Vec<(SocketAddr, String)>);
+pub(crate) struct Taken {
+    addresses: Vec<(SocketAddr, String)>,
+    /// The sockets that need not be opened, and those that were.
+    pub(crate) listening: Listening,
+}
 
 impl Taken {
     fn check(&self, address: SocketAddr, pool: &str) -> io::Result<()> {
         let clash = |(it, other): &&(SocketAddr, String)| {
             address.port() != 0 && Claim::Tcp(*it).excludes(&Claim::Tcp(address), other == pool)
         };
-        let Some((it, other)) = self.0.iter().find(clash) else { return Ok(()) };
+        let Some((it, other)) = self.addresses.iter().find(clash) else { return Ok(()) };
         let text = format!("pool '{other}' listens on {it}");
         Err(io::Error::new(io::ErrorKind::AddrInUse, text))
     }
 
     fn add(&mut self, address: SocketAddr, pool: &str) {
-        self.0.push((address, pool.to_owned()));
+        self.addresses.push((address, pool.to_owned()));
     }
 }
 
@@ -99,7 +105,8 @@ pub(crate) fn open(
 ) -> io::Result<Vec<Vec<Listener>>> {
     let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
-    let how = Opening { backlog, reuseport: pool.reuseport, workers, files };
+    let listening = taken.listening.clone();
+    let how = Opening { backlog, reuseport: pool.reuseport, workers, files, listening: &listening };
     let named = |address: &Listen, error: io::Error| {
         let text = format!("pool '{}' can't listen on {address}: {error}", pool.name);
         io::Error::new(error.kind(), text)
@@ -140,8 +147,13 @@ pub(crate) fn open(
             }
             _ => log::info!(pool = pool.name, at:% = address, servers; "pool listens"),
         }
-        for (list, fd) in lists.iter_mut().zip(sockets) {
-            list.push(Listener { fd, pool: index, is_tcp, keepalive: pool.tcpkeepalive });
+        // There may be more sockets than workers: those of a process with more workers. Each of them is
+        // accepted from, as clients may be in its queue.
+        for (number, fd) in sockets.into_iter().enumerate() {
+            let fd = Arc::new(fd);
+            listening.note(Kind::Pool, &fd);
+            let listener = Listener { fd, pool: index, is_tcp, keepalive: pool.tcpkeepalive };
+            lists[number % workers].push(listener);
         }
     }
     Ok(lists)
@@ -153,6 +165,17 @@ struct Opening<'o> {
     reuseport: bool,
     workers: usize,
     files: &'o OwnFiles,
+    /// The sockets that were given to this process.
+    listening: &'o Listening,
+}
+
+impl Opening<'_> {
+    /// The given sockets of an address, with the backlog of this configuration.
+    fn given(&self, place: &Place) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.listening.take(place, SocketType::STREAM);
+        sockets.iter().try_for_each(|socket| listen(socket, self.backlog))?;
+        Ok(sockets)
+    }
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
@@ -171,14 +194,23 @@ enum Version {
 
 fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let Opening { backlog, reuseport, workers, .. } = *how;
-    if workers > 1 && !reuseport {
+    let mut sockets = how.given(&Place::Tcp(address))?;
+    let shares = match sockets.first() {
+        Some(given) => sockopt::socket_reuseport(given)?,
+        None => reuseport || workers > 1,
+    };
+    if sockets.is_empty() && workers > 1 && !reuseport {
         // Sockets that share a port would also share it with another process, which would get half
         // of the clients. So the port must be free for a socket that does not share.
         drop(tcp_socket(address, version, false)?);
     }
-    let mut sockets = Vec::new();
-    for _ in 0..workers {
-        let fd = tcp_socket(address, version, reuseport || workers > 1)?;
+    while sockets.len() < workers {
+        if let Some(given) = sockets.first().filter(|_| !shares) {
+            // The kernel can't distribute the clients: the workers take them from one socket.
+            sockets.push(given.try_clone()?);
+            continue;
+        }
+        let fd = tcp_socket(address, version, shares)?;
         listen(&fd, backlog)?;
         if address.port() == 0 {
             address = SocketAddr::try_from(getsockname(&fd)?)?;
@@ -204,15 +236,19 @@ fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result
 }
 
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let mode = mode.filter(|mode| *mode != 0).map(Mode::from_raw_mode);
-    how.files.listen(&fd, path, mode, how.backlog)?;
-    let mut sockets = Vec::new();
-    for _ in 1..how.workers {
-        sockets.push(fd.try_clone()?);
+    let mut sockets = how.given(&Place::unix(path))?;
+    if sockets.is_empty() {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        how.files.listen(&fd, path, mode, how.backlog)?;
+        sockets.push(fd);
+    } else if let Some(mode) = mode {
+        chmod(path, mode)?;
     }
-    sockets.push(fd);
+    while sockets.len() < how.workers {
+        sockets.push(sockets[0].try_clone()?);
+    }
     Ok(sockets)
 }
 

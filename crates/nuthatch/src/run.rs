@@ -8,16 +8,20 @@
 use crate::addresses::Addresses;
 use crate::admin::{self, Admin};
 use crate::args::Options;
-use crate::config::{Config, Pool, Source, capacity};
+use crate::config::{Config, Listen, Pool, Source, capacity};
 use crate::inbox::{Inbox, Message};
 use crate::listener::{self, Listener, Taken};
 use crate::log as logging;
-use crate::own_files::OwnFiles;
+use crate::own_files::{self, OwnFiles};
 use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::question::Baseline;
 use crate::sockets::PoolSockets;
 use crate::stats_port::{self, Figures};
+use crate::systemd::{self, Inherited};
+use crate::takeover::predecessor::{Keeper, Predecessor};
+use crate::takeover::successor::Successor;
+use crate::takeover::{self, Gate, Listening};
 use crate::worker::Worker;
 use log::kv::Value;
 use nuthatch_core::health::Ejection;
@@ -26,6 +30,7 @@ use nuthatch_core::protocol::Protocol;
 use nuthatch_core::stats::PoolStats;
 use rustix::process::{Resource, getrlimit};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -51,6 +56,7 @@ pub(crate) struct SharedPool {
 pub fn run(
     config: Config,
     options: &Options,
+    inherited: Inherited,
     mut signals: Signals,
     ready: Ready,
 ) -> io::Result<()> {
@@ -63,13 +69,14 @@ pub fn run(
         files: files.clone(),
         is_draining: Arc::clone(&is_draining),
         inboxes: Arc::clone(&inboxes),
+        gate: if options.upgrade { Gate::closed() } else { Gate::open() },
     };
     let end = EndOfWaiting(signals.wake_up());
     // Signals are handled from now on, so the start, which may wait for a name server, runs on a
     // separate thread.
     let server = thread::spawn(move || {
         let _end = end;
-        start.serve(config)
+        start.serve(config, inherited)
     });
     let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
@@ -93,8 +100,10 @@ pub fn run(
         if event == ProcessEvent::Drain {
             is_draining.store(true, Ordering::Relaxed);
             files.give_up_pid();
+            systemd::tell_stopping();
         }
-        handle(event, inboxes.get().map_or(&[], Vec::as_slice));
+        let has_control = options.control.is_some();
+        handle(event, inboxes.get().map_or(&[], Vec::as_slice), has_control);
     }
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
     files.remove();
@@ -112,52 +121,152 @@ struct Start {
     is_draining: Arc<AtomicBool>,
     /// The inboxes that get the message of a drain; set once the proxy accepts clients.
     inboxes: Arc<OnceLock<Vec<Arc<Inbox>>>>,
+    /// Where the workers of the next process wait until it may serve.
+    gate: Gate,
 }
 
 impl Start {
     /// Starts, and waits for the end of the workers.
-    fn serve(self, config: Config) -> io::Result<()> {
+    fn serve(self, config: Config, inherited: Inherited) -> io::Result<()> {
         let patience = Patience::until(Arc::clone(&self.is_draining));
+        let (listening, successor) = self.open(inherited)?;
         let workers = self.options.workers.get();
-        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let sockets = (&self.files, &listening);
+        let proxy = Proxy::start_with(config.pools, workers, sockets, &patience, &self.gate)?;
         let stats = Arc::new(Inbox::new()?);
         // From now on a signal starts a drain: the proxy already serves clients.
         let inboxes = proxy.inboxes.iter().chain([&stats]).cloned();
         self.inboxes.get_or_init(|| inboxes.collect());
-        let is_draining = Arc::clone(&self.is_draining);
-        match self.finish(&proxy, config.source, stats, &patience) {
-            // The process is ending anyway, and its clients must get their replies first.
-            Err(_) if is_draining.load(Ordering::Relaxed) => {}
-            outcome => outcome?,
-        }
-        proxy.join()
+        let (is_draining, gate) = (Arc::clone(&self.is_draining), self.gate.clone());
+        let ports = Ports { listening, stats, successor };
+        let keeper = match self.finish(&proxy, config.source, ports, &patience) {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                gate.decide(false);
+                // The process is ending anyway, and its clients must get their replies first.
+                if !is_draining.load(Ordering::Relaxed) {
+                    return Err(error);
+                }
+                None
+            }
+        };
+        proxy.join()?;
+        keeper.into_iter().for_each(Keeper::finish);
+        Ok(())
     }
 
-    /// Opens the statistics port and the admin port, then reports the start: in the log, in the pid
-    /// file, to the process that waits for `ready`.
+    /// The listening sockets that are there already, and the running process that this one is to take
+    /// over from.
+    fn open(&self, inherited: Inherited) -> io::Result<(Listening, Option<Successor>)> {
+        let Options { upgrade, control, pid_file, .. } = &self.options;
+        let mut given = inherited.sockets;
+        let Some(control) = control.as_ref().filter(|_| *upgrade) else {
+            return Ok((Listening::with(given), None));
+        };
+        let (successor, handed) = Successor::connect(control)?;
+        if let Some(path) = pid_file {
+            own_files::check_pid_file_for(successor.predecessor, path)?;
+        }
+        given.extend(handed);
+        Ok((Listening::with(given), Some(successor)))
+    }
+
+    /// Opens the other ports, takes over from a running process if there is one, and reports the start.
     fn finish(
         self,
         proxy: &Proxy,
         source: Source,
-        stats: Arc<Inbox>,
+        ports: Ports,
         patience: &Patience,
-    ) -> io::Result<()> {
-        let Self { options, ready, files, is_draining, .. } = self;
-        let (workers, file) = (options.workers.get(), source.to_string());
+    ) -> io::Result<Option<Keeper>> {
+        let Ports { listening, stats, successor } = ports;
+        let Self { options, files, is_draining, gate, .. } = &self;
+        let started = Started { workers: options.workers.get(), source: source.to_string() };
         let figures = Figures::new(proxy.pools.clone(), proxy.start, proxy.listeners);
         let address = (options.stats_addr.as_str(), options.stats_port);
-        stats_port::start(address, figures, stats, &files, patience)?;
+        let sockets = (files, &listening);
+        stats_port::start(address, figures, Arc::clone(&stats), sockets, patience)?;
+        let control = options.control.as_deref();
+        let control = control.map(|path| takeover::open_control(path, sockets, patience));
+        let control = control.transpose()?;
+        let (admin, until) = UnixStream::pair()?;
         if let Some(listen) = &options.admin {
-            admin::start(listen, proxy.admin(source, is_draining), patience)?;
+            let content = proxy.admin(source, Arc::clone(is_draining));
+            let until = control.is_some().then_some(until);
+            admin::start(listen, content, until, &listening, patience)?;
         }
+        listening.check_used(&configured(proxy, options))?;
+        let is_replaced = Arc::new(AtomicBool::new(false));
+        let (inboxes, has_predecessor) = (proxy.inboxes.clone(), successor.is_some());
+        systemd::start_watchdog(inboxes, has_predecessor, Arc::clone(&is_replaced))?;
+        if let Some(successor) = successor {
+            if is_draining.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            successor.go((&proxy.pools, &proxy.inboxes), files, &listening, gate)?;
+        }
+        let predecessor = control.map(|control| {
+            let predecessor = Predecessor {
+                listening,
+                files: files.clone(),
+                pools: proxy.pools.clone(),
+                workers: proxy.inboxes.clone(),
+                stats,
+                admin,
+                is_draining: Arc::clone(is_draining),
+                is_replaced,
+            };
+            predecessor.start(control)
+        });
+        let outcome = self.report(&started, proxy.pools.len(), patience);
+        match outcome.and_then(|()| predecessor.transpose()) {
+            // It is too late to leave the clients to the other process.
+            Err(error) if has_predecessor => {
+                log::error!(error:%; "the upgrade is incomplete");
+                Ok(None)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reports the start: in the pid file, in the log, to the process that waits for `ready`, and to
+    /// systemd.
+    fn report(self, started: &Started, pools: usize, patience: &Patience) -> io::Result<()> {
         // Not before the proxy listens: a failed start must not change the file of a running
         // process.
-        if let Some(path) = &options.pid_file {
-            files.write_pid(path, patience)?;
+        if let Some(path) = &self.options.pid_file {
+            self.files.write_pid(path, patience)?;
         }
-        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source = file; "nuthatch started");
-        ready.announce()
+        let Started { workers, source } = started;
+        log::info!(version = env!("CARGO_PKG_VERSION"), workers, source; "nuthatch started");
+        systemd::tell_ready(pools, *workers);
+        self.ready.announce()
     }
+}
+
+/// What the log tells of a start.
+struct Started {
+    workers: usize,
+    source: String,
+}
+
+/// What is opened besides the listeners of the pools.
+struct Ports {
+    listening: Listening,
+    /// The inbox of the statistics port.
+    stats: Arc<Inbox>,
+    successor: Option<Successor>,
+}
+
+/// The addresses of the configuration, as the operator has written them.
+fn configured(proxy: &Proxy, options: &Options) -> Vec<String> {
+    let of_pools = proxy.pools.iter().flat_map(|shared| &shared.pool.listen).map(Listen::to_string);
+    let stats = match options.stats_addr.as_str() {
+        path if path.starts_with('/') => path.to_owned(),
+        host => format!("{host}:{} (statistics)", options.stats_port),
+    };
+    let admin = options.admin.iter().map(|listen| format!("{listen} (admin)"));
+    of_pools.chain([stats]).chain(admin).collect()
 }
 
 /// Ends the wait for signals when the serving thread ends, for whatever reason.
@@ -174,7 +283,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
+fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>], has_control: bool) {
     match event {
         ProcessEvent::Drain => {
             logging::always("draining: no new clients, answering the requests in flight", &[]);
@@ -189,9 +298,9 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>]) {
             Some(level) => logging::always("log level changed", &log_level(level)),
             None => logging::always("no log level is lower", &log_level(logging::level())),
         },
-        ProcessEvent::User(signal) => {
-            logging::always("signal ignored", &[("signal", signal.into())]);
-        }
+        ProcessEvent::Upgrade if has_control => takeover::start_next(),
+        ProcessEvent::Upgrade => logging::always("signal ignored", &[("signal", "SIGUSR2".into())]),
+        ProcessEvent::User => logging::always("signal ignored", &[("signal", "SIGUSR1".into())]),
     }
 }
 
@@ -219,14 +328,16 @@ impl Proxy {
     /// # Errors
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
+        let sockets = (&OwnFiles::default(), &Listening::default());
+        Self::start_with(pools, workers, sockets, &Patience::default(), &Gate::open())
     }
 
     fn start_with(
         pools: Vec<Pool>,
         workers: usize,
-        files: &OwnFiles,
+        (files, listening): (&OwnFiles, &Listening),
         patience: &Patience,
+        gate: &Gate,
     ) -> io::Result<Self> {
         let start = now();
         let share = |pool: Pool| SharedPool {
@@ -238,6 +349,7 @@ impl Proxy {
         let pools: Vec<SharedPool> = pools.into_iter().map(share).collect();
         let mut lists: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut taken = Taken::default();
+        taken.listening = listening.clone();
         for (index, shared) in pools.iter().enumerate() {
             let opened = listener::open(&shared.pool, index, workers, &mut taken, files, patience)?;
             lists.iter_mut().zip(opened).for_each(|(list, opened)| list.extend(opened));
@@ -249,7 +361,7 @@ impl Proxy {
         let _files = files.clone();
         let mut proxy = Self { start, pools, inboxes, ended, endings, listeners, _files };
         for (number, listeners) in lists.into_iter().enumerate() {
-            proxy.start_worker(number, listeners, clients_max)?;
+            proxy.start_worker(number, listeners, clients_max, gate)?;
         }
         Ok(proxy)
     }
@@ -259,6 +371,7 @@ impl Proxy {
         number: usize,
         listeners: Vec<Listener>,
         clients_max: usize,
+        gate: &Gate,
     ) -> io::Result<()> {
         let inbox = Arc::new(Inbox::new()?);
         let engine = |shared: &SharedPool| {
@@ -269,7 +382,11 @@ impl Proxy {
         let pools = self.pools.iter().map(engine).collect();
         self.inboxes.push(Arc::clone(&inbox));
         let (start, ended) = (self.start, self.ended.clone());
-        let work = move || Worker::new(start, inbox, listeners, pools, clients_max)?.run();
+        let gate = gate.clone();
+        let work = move || {
+            let worker = Worker::new(start, inbox, listeners, pools, clients_max)?;
+            if gate.wait() { worker.run() } else { Ok(()) }
+        };
         // If nobody joins the proxy, the result is not needed.
         let work = move || drop(ended.send(work().map_err(io::Error::from)));
         let thread = thread::Builder::new().name(format!("worker {number}"));

@@ -12,7 +12,8 @@ use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, too_many_clients};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::sockets::PoolSockets;
-use nuthatch_core::mux::{ClientId, ConnId};
+use crate::takeover::traveller::{Departures, Traveller};
+use nuthatch_core::mux::{ClientId, ConnId, Passing};
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     clients_max: usize,
     /// The drain, once it has started.
     drain: Option<Drain>,
+    /// Where the clients pass to in the drain, if another process has taken over.
+    departures: Option<Departures>,
     scratch: Box<[u8]>,
 }
 
@@ -80,6 +83,7 @@ impl Worker {
             lingering: Lingering::default(),
             clients_max,
             drain: None,
+            departures: None,
             scratch,
         })
     }
@@ -200,6 +204,13 @@ impl Worker {
         for message in self.inbox.take() {
             match message {
                 Message::Drain => self.drain(now),
+                Message::Retire(departures) => self.retire(departures, now),
+                Message::Arrive(traveller) => {
+                    let Traveller { pool, socket, takes } = *traveller;
+                    if pool < self.pools.len() {
+                        self.admit(pool, socket, Some(takes), now);
+                    }
+                }
                 Message::Resolved(answer) => {
                     let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
                     if !self.pools[pool].has_conn(answer.conn) {
@@ -216,7 +227,7 @@ impl Worker {
     fn accept(&mut self, index: usize, now: Instant) {
         let Some(listener) = self.listeners.get(index) else { return };
         match listener.accept() {
-            Ok(Some(fd)) => self.admit(listener.pool, fd, now),
+            Ok(Some(fd)) => self.admit(listener.pool, fd, None, now),
             Ok(None) => {}
             Err(error) => {
                 let pause_ms = ACCEPT_PAUSE.as_millis();
@@ -227,13 +238,15 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
+    /// Takes a new client, or one that passes from the process that was taken over. That one was within
+    /// the limit of its pool there.
+    fn admit(&mut self, index: usize, fd: OwnedFd, passing: Option<Passing>, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
         // The lingering sockets use the last file descriptors.
         let free = self.clients_max.saturating_sub(clients);
         self.lingering.keep_below(free);
-        if free == 0 || pool.is_full() {
+        if free == 0 || passing.is_none() && pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // The client is closed in any case, even if the error cannot be written.
             let _ = send(&fd, too_many_clients(&pool.shared.pool), SendFlags::NOSIGNAL);
@@ -242,7 +255,10 @@ impl Worker {
             }
             return;
         }
-        let id = pool.mux.open_client();
+        let id = match passing {
+            None => pool.mux.open_client(),
+            Some(passing) => pool.mux.open_passed(passing, now),
+        };
         let token = Token::Client(index, Tag::of(id.to_bits()));
         match ClientSocket::new(id, fd, &self.poll, token) {
             Ok(socket) => {
@@ -364,10 +380,21 @@ impl Worker {
 
     /// Accepts no new clients from now on, and ends when the existing clients have their replies.
     fn drain(&mut self, now: Instant) {
-        if self.drain.is_none() {
+        if self.drain.is_none() || self.departures.take().is_some() {
             self.listeners.clear();
             self.accept_again = None;
             self.drain = Some(Drain::new(now));
+        }
+    }
+
+    /// Accepts no new clients from now on, and passes the existing clients to another process, each as
+    /// soon as it has its replies.
+    fn retire(&mut self, departures: Departures, now: Instant) {
+        if self.drain.is_none() {
+            self.listeners.clear();
+            self.accept_again = None;
+            self.drain = Some(Drain::of_retirement(now));
+            self.departures = Some(departures);
         }
     }
 
@@ -385,6 +412,10 @@ impl Worker {
         let is_quiet =
             |pool: &PoolSockets| pool.mux.client_count() == 0 && pool.mux.requests_in_flight() == 0;
         let is_quiet = self.pools.iter().all(is_quiet);
+        if is_out_of_time && !is_quiet && self.departures.is_some() {
+            self.drain(now);
+            return false;
+        }
         if is_out_of_time && !is_quiet {
             let requests: usize = self.pools.iter().map(|pool| pool.mux.requests_in_flight()).sum();
             let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
@@ -393,7 +424,16 @@ impl Worker {
         is_out_of_time || is_quiet && self.lingering.lets_drain_end()
     }
 
-    /// Closes the idle clients among some clients, counted over all pools. Only idle clients are
+    /// Passes a client to the process that has taken over, if it has its replies.
+    fn pass(&mut self, index: usize, id: ClientId) {
+        let pool = &mut self.pools[index];
+        let Some(takes) = pool.mux.pass(id) else { return };
+        if let (Some(socket), Some(next)) = (pool.clients[id.index()].take(), &self.departures) {
+            next.send(index, socket.into_fd(&self.poll), takes);
+        }
+    }
+
+    /// Closes or passes the idle clients among some clients, counted over all pools. Only idle clients are
     /// read: a client that waits for a reply costs no system call.
     fn close_idle(&mut self, looks: &Range<usize>, now: Instant) {
         let mut first = 0;
@@ -402,7 +442,9 @@ impl Worker {
             let (from, to) = (looks.start.max(first), looks.end.min(first + count));
             for client in from..to {
                 let Some(id) = self.pools[index].client_at(client - first) else { continue };
-                if self.pools[index].is_idle(id) {
+                if self.departures.as_ref().is_some_and(|next| next.has(index)) {
+                    self.pass(index, id);
+                } else if self.pools[index].is_idle(id) {
                     // The client may already have sent bytes.
                     self.read_client(index, id, now);
                     if self.pools[index].is_idle(id) {

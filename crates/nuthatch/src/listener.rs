@@ -194,23 +194,18 @@ enum Version {
 
 fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let Opening { backlog, reuseport, workers, .. } = *how;
-    let mut sockets = how.given(&Place::Tcp(address))?;
-    let shares = match sockets.first() {
-        Some(given) => sockopt::socket_reuseport(given)?,
-        None => reuseport || workers > 1,
-    };
-    if sockets.is_empty() && workers > 1 && !reuseport {
+    let given = how.given(&Place::Tcp(address))?;
+    if !given.is_empty() {
+        return shared(given, workers);
+    }
+    if workers > 1 && !reuseport {
         // Sockets that share a port would also share it with another process, which would get half
         // of the clients. So the port must be free for a socket that does not share.
         drop(tcp_socket(address, version, false)?);
     }
-    while sockets.len() < workers {
-        if let Some(given) = sockets.first().filter(|_| !shares) {
-            // The kernel can't distribute the clients: the workers take them from one socket.
-            sockets.push(given.try_clone()?);
-            continue;
-        }
-        let fd = tcp_socket(address, version, shares)?;
+    let mut sockets = Vec::new();
+    for _ in 0..workers {
+        let fd = tcp_socket(address, version, reuseport || workers > 1)?;
         listen(&fd, backlog)?;
         if address.port() == 0 {
             address = SocketAddr::try_from(getsockname(&fd)?)?;
@@ -218,6 +213,19 @@ fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Resu
         sockets.push(fd);
     }
     Ok(sockets)
+}
+
+/// The sockets in an order in which each worker gets one at least: all of them, if there are fewer
+/// sockets than workers.
+///
+/// No socket is added to those of another process: the kernel would give it clients before this process
+/// serves, and if the start failed, they would be refused.
+fn shared(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    if sockets.len() >= workers {
+        return Ok(sockets);
+    }
+    let copies = sockets.iter().flat_map(|socket| (0..workers).map(|_| socket.try_clone()));
+    copies.collect()
 }
 
 fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result<OwnedFd> {
@@ -246,10 +254,7 @@ fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<Own
     } else if let Some(mode) = mode {
         chmod(path, mode)?;
     }
-    while sockets.len() < how.workers {
-        sockets.push(sockets[0].try_clone()?);
-    }
-    Ok(sockets)
+    shared(sockets, how.workers)
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ pub fn run(
 ) -> io::Result<()> {
     let files = OwnFiles::default();
     let is_draining = Arc::new(AtomicBool::new(false));
+    let is_replaced = Arc::new(AtomicBool::new(false));
     let inboxes = Arc::new(OnceLock::new());
     let start = Start {
         options: options.clone(),
@@ -70,6 +71,7 @@ pub fn run(
         is_draining: Arc::clone(&is_draining),
         inboxes: Arc::clone(&inboxes),
         gate: if options.upgrade { Gate::closed() } else { Gate::open() },
+        is_replaced: Arc::clone(&is_replaced),
     };
     let end = EndOfWaiting(signals.wake_up());
     // Signals are handled from now on, so the start, which may wait for a name server, runs on a
@@ -100,10 +102,13 @@ pub fn run(
         if event == ProcessEvent::Drain {
             is_draining.store(true, Ordering::Relaxed);
             files.give_up_pid();
-            systemd::tell_stopping();
+            // The service goes on with the process that has taken over.
+            if !is_replaced.load(Ordering::Acquire) {
+                systemd::tell_stopping();
+            }
         }
-        let has_control = options.control.is_some();
-        handle(event, inboxes.get().map_or(&[], Vec::as_slice), has_control);
+        let may_upgrade = options.control.is_some() && !is_replaced.load(Ordering::Acquire);
+        handle(event, inboxes.get().map_or(&[], Vec::as_slice), may_upgrade);
     }
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
     files.remove();
@@ -123,6 +128,8 @@ struct Start {
     inboxes: Arc<OnceLock<Vec<Arc<Inbox>>>>,
     /// Where the workers of the next process wait until it may serve.
     gate: Gate,
+    /// Set when another process has taken over from this one.
+    is_replaced: Arc<AtomicBool>,
 }
 
 impl Start {
@@ -196,7 +203,7 @@ impl Start {
             admin::start(listen, content, until, &listening, patience)?;
         }
         listening.check_used(&configured(proxy, options))?;
-        let is_replaced = Arc::new(AtomicBool::new(false));
+        let is_replaced = Arc::clone(&self.is_replaced);
         let (inboxes, has_predecessor) = (proxy.inboxes.clone(), successor.is_some());
         systemd::start_watchdog(inboxes, has_predecessor, Arc::clone(&is_replaced))?;
         if let Some(successor) = successor {
@@ -283,7 +290,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>], has_control: bool) {
+fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>], may_upgrade: bool) {
     match event {
         ProcessEvent::Drain => {
             logging::always("draining: no new clients, answering the requests in flight", &[]);
@@ -298,7 +305,7 @@ fn handle(event: ProcessEvent, inboxes: &[Arc<Inbox>], has_control: bool) {
             Some(level) => logging::always("log level changed", &log_level(level)),
             None => logging::always("no log level is lower", &log_level(logging::level())),
         },
-        ProcessEvent::Upgrade if has_control => takeover::start_next(),
+        ProcessEvent::Upgrade if may_upgrade => takeover::start_next(),
         ProcessEvent::Upgrade => logging::always("signal ignored", &[("signal", "SIGUSR2".into())]),
         ProcessEvent::User => logging::always("signal ignored", &[("signal", "SIGUSR1".into())]),
     }

@@ -8,6 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, getpid};
@@ -19,7 +20,10 @@ use crate::upgrade::{Site, Stray};
 
 fn server() -> FakeServer {
     FakeServer::start(|mut conn, _| {
-        while conn.read_line().is_ok() {
+        while let Ok(line) = conn.read_line() {
+            if line.starts_with(b"get slow") {
+                thread::sleep(Duration::from_millis(500));
+            }
             conn.send("END\r\n");
         }
     })
@@ -151,7 +155,13 @@ fn systemd_hears_of_the_start_of_an_upgrade_and_of_the_end() {
         process
     };
     let mut first = start(false);
+    let mut slow = Conn::tcp((Ipv4Addr::LOCALHOST, site.port));
+    slow.send("get slow\r\n");
+    thread::sleep(Duration::from_millis(50));
     let mut next = start(true);
+    // The first still has a client, and may be told to end.
+    first.signal(Signal::TERM);
+    slow.expect("END\r\n");
     assert!(first.wait(PATIENCE).expect("it was replaced").success());
     next.signal(Signal::TERM);
     // The first said nothing at its end: the service goes on.

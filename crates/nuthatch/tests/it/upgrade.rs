@@ -346,10 +346,19 @@ fn a_process_that_cannot_serve_changes_nothing() {
         (good.replace("servers", "serfers"), &[][..], "directive \"serfers\""),
         (more, &[], "pool 'q' can't listen on"),
         (good.clone(), &["-p", &missing], "failed to write pid file"),
-        (good.clone(), &["--admin", &busy.to_string()], "the admin port can't listen on"),
+        // This one takes its time: it waits for the port.
+        (good.clone(), &["--workers", "3", "--admin", &busy.to_string()], "the admin port can't"),
     ] {
         site.configure(&config);
-        let (code, told) = site.failing_upgrade(site.command(true, arguments));
+        let command = site.command(true, arguments);
+        let (code, told) = thread::scope(|scope| {
+            let failing = scope.spawn(|| site.failing_upgrade(command));
+            while !failing.is_finished() {
+                site.conn().ask("get k\r\n", "END\r\n");
+                thread::sleep(Duration::from_millis(1));
+            }
+            failing.join().unwrap()
+        });
         assert_eq!(code, Some(1), "{told}");
         assert!(told.contains(why), "{told}");
         conn.ask("get k\r\n", "END\r\n");

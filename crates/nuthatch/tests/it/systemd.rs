@@ -16,7 +16,7 @@ use rustix::process::{Signal, getpid};
 use crate::conn::{Conn, PATIENCE};
 use crate::fake::FakeServer;
 use crate::harness::{Process, Program, TempDir, accepts, free_port, pool, pool_on, wait_until};
-use crate::upgrade::{Site, Stray};
+use crate::upgrade::{Site, Stray, fails};
 
 fn server() -> FakeServer {
     FakeServer::start(|mut conn, _| {
@@ -85,10 +85,10 @@ fn a_socket_that_nobody_wants_is_an_error_that_says_what_is_wanted() {
     let (address, other) = (wanted.local_addr().unwrap(), unwanted.local_addr().unwrap());
     let config = pool_on("p", &address.to_string(), "", &["127.0.0.1:9:1".to_owned()]);
     fs::write(dir.join("c.yml"), config).unwrap();
-    let told = |mut command: Command| {
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+    let told = |command: Command| {
+        let (code, text) = fails(command);
+        assert_eq!(code, Some(1), "{text}");
+        text
     };
     let both = [wanted.try_clone().unwrap().into(), unwanted.into()];
     let text = told(with_sockets(&dir, both, &[]));
@@ -163,8 +163,11 @@ fn systemd_hears_of_the_start_of_an_upgrade_and_of_the_end() {
     first.signal(Signal::TERM);
     slow.expect("END\r\n");
     assert!(first.wait(PATIENCE).expect("it was replaced").success());
-    next.signal(Signal::TERM);
     // The first said nothing at its end: the service goes on.
+    systemd.0.set_nonblocking(true).unwrap();
+    assert!(systemd.0.recv(&mut [0; 100]).is_err());
+    systemd.0.set_nonblocking(false).unwrap();
+    next.signal(Signal::TERM);
     assert_eq!(systemd.hear(), "STOPPING=1\nSTATUS=Answering the requests in flight");
     assert!(next.wait(PATIENCE).expect("it ends").success());
 }

@@ -1,6 +1,7 @@
 //! One process takes over from another: no client is refused, no request is lost, and a process that
 //! cannot take over changes nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -116,25 +117,27 @@ impl Site {
         wait_until(&mut next, || "the next process".to_owned(), has_taken);
         next
     }
+}
 
-    /// Starts a next process that must fail; its exit code and errors.
-    fn failing_upgrade(&self, mut command: Command) -> (Option<i32>, String) {
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        // It may wait for a port, for 7 seconds.
-        let deadline = Instant::now() + 3 * PATIENCE;
-        while child.try_wait().unwrap().is_none() {
-            if Instant::now() > deadline {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                panic!("the process neither fails nor ends; {}", self.dir.join("").display());
-            }
-            thread::sleep(Duration::from_millis(5));
+/// Runs a process that must fail; its exit code and errors.
+pub(crate) fn fails(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // The command has copies of the sockets that it gives to the process.
+    drop(command);
+    let mut stderr = child.stderr.take().unwrap();
+    // It may wait for a port, for 7 seconds.
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the process neither fails nor ends");
         }
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).unwrap();
-        (child.wait().unwrap().code(), text)
+        thread::sleep(Duration::from_millis(5));
     }
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    (child.wait().unwrap().code(), text)
 }
 
 /// A process that is not a child of the test; ended if the test fails.
@@ -169,6 +172,15 @@ struct Tally {
     lost: AtomicU64,
     /// Connections that the proxy closed.
     closed: AtomicU64,
+}
+
+/// Ends the load, also if the test fails.
+struct EndOfLoad<'t>(&'t Tally);
+
+impl Drop for EndOfLoad<'_> {
+    fn drop(&mut self) {
+        self.0.ends.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A client that sends pipelines of writes and reads of its own key, in pieces, and checks every reply.
@@ -253,6 +265,7 @@ fn under_load_no_client_is_refused_and_no_request_is_lost() {
     let mut process = site.start(&["--workers", "1"]);
     let tally = Tally::default();
     thread::scope(|scope| {
+        let _end = EndOfLoad(&tally);
         for number in 0..20 {
             let (tally, socket) = (&tally, site.socket());
             scope.spawn(move || load(number, site.port, &socket, tally));
@@ -262,7 +275,6 @@ fn under_load_no_client_is_refused_and_no_request_is_lost() {
             process = site.upgrade(&mut process, &["--workers", workers]);
         }
         thread::sleep(Duration::from_millis(400));
-        tally.ends.store(true, Ordering::Relaxed);
     });
     let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
     let counts = [&tally.refused, &tally.lost, &tally.closed].map(figure);
@@ -354,7 +366,7 @@ fn a_process_that_cannot_serve_changes_nothing() {
         site.configure(&config);
         let command = site.command(true, arguments);
         let (code, told) = thread::scope(|scope| {
-            let failing = scope.spawn(|| site.failing_upgrade(command));
+            let failing = scope.spawn(|| fails(command));
             while !failing.is_finished() {
                 site.conn().ask("get k\r\n", "END\r\n");
                 thread::sleep(Duration::from_millis(1));
@@ -377,7 +389,7 @@ fn a_process_that_cannot_serve_changes_nothing() {
 #[test]
 fn without_a_running_process_there_is_nothing_to_take_over() {
     let site = Site::with_servers("", &["127.0.0.1:9:1".to_owned()]);
-    let (code, told) = site.failing_upgrade(site.command(true, &[]));
+    let (code, told) = fails(site.command(true, &[]));
     assert_eq!(code, Some(1));
     assert!(told.contains("no process to take over from") && told.contains("control"), "{told}");
     assert!(!site.socket().exists());
@@ -540,7 +552,7 @@ fn a_process_of_another_user_is_refused() {
     let ours = site.command(true, &["-p", "pid.nobody"]);
     let mut command = Command::new(&program);
     command.current_dir(site.dir.join("")).args(ours.get_args()).uid(NOBODY).gid(NOBODY);
-    let (code, told) = site.failing_upgrade(command);
+    let (code, told) = fails(command);
     assert_eq!(code, Some(1));
     assert!(told.contains("the other process belongs to user 0, this one to user 65534"), "{told}");
     site.conn().ask("get k\r\n", "END\r\n");
@@ -587,18 +599,46 @@ fn listeners_come_and_go_with_the_configuration() {
     stays.ask("get k\r\n", "END\r\n");
 }
 
+/// The sockets of a process, by the numbers that the kernel has for them.
+fn sockets(process: &Process) -> BTreeSet<String> {
+    let fds = fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
+    let links = fds.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    let number = |link: PathBuf| Some(link.to_str()?.strip_prefix("socket:[")?.replace(']', ""));
+    links.filter_map(number).collect()
+}
+
+/// All listening sockets of the system.
+fn listening() -> BTreeSet<String> {
+    let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let [tcp, unix] = ["/proc/net/tcp", "/proc/net/unix"].map(|it| fs::read_to_string(it).unwrap());
+    // State 0A of TCP listens; so does a unix socket with this flag.
+    let tcp = tcp.lines().map(columns).filter(|it| it[3] == "0A").map(|it| it[9].clone());
+    let unix = unix.lines().map(columns).filter(|it| it[3] == "00010000").map(|it| it[6].clone());
+    tcp.chain(unix).collect()
+}
+
 #[test]
 fn the_ports_of_the_operator_are_taken_over_too() {
-    let server = slow_server(Duration::from_millis(300));
+    let server = slow_server(Duration::from_millis(700));
     let site = Site::with_servers("", &[server.entry()]);
     let admin = free_port();
     let flag = format!("--admin=127.0.0.1:{admin}");
     let mut old = site.start(&[&flag]);
+    let own = &sockets(&old) & &listening();
+    // The port and the unix socket of the pool, the statistics, the admin and the control socket.
+    assert_eq!(own.len(), 5, "{own:?}");
     let mut waiting = site.conn();
     waiting.send("get k\r\n");
     thread::sleep(Duration::from_millis(50));
-    let _next = site.begin_upgrade(&[&flag]);
+    let next = site.begin_upgrade(&[&flag]);
+    assert!(sockets(&next).is_superset(&own));
     // The old process is still there, but the ports are those of the next one.
+    let deadline = Instant::now() + PATIENCE;
+    while !sockets(&old).is_disjoint(&own) {
+        assert!(Instant::now() < deadline, "the old process still listens");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(old.wait(Duration::ZERO).is_none(), "it has a client");
     for _ in 0..20 {
         let ready = "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n";
         assert_eq!(http::ask(admin, ready).status, 200);

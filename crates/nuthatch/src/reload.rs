@@ -6,11 +6,13 @@
 use crate::args::Options;
 use crate::config::directive::{DIRECTIVES, Kind};
 use crate::config::{Config, Pool, Secret, Source};
-use crate::control::{Outcome, Reload};
+use crate::control::{Outcome, Reload, Trigger};
 use crate::diff;
 use crate::generation::Generation;
 use crate::preflight;
 use crate::proxy::Proxy;
+use crate::systemd;
+use crate::takeover::Standstill;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,12 +69,16 @@ pub(crate) struct Reloader {
     pub(crate) source: Source,
     pub(crate) options: Options,
     pub(crate) reloads: Arc<Reloads>,
+    pub(crate) standstill: Standstill,
 }
 
 impl Reloader {
     /// Reads the configuration, and lets the proxy serve by it if it is right.
     pub(crate) fn reload(&self, proxy: &mut Proxy, wish: &Reload) {
-        let outcome = self.attempt(proxy, wish.is_forced);
+        let outcome = match self.standstill.begin_reload() {
+            Ok(_guard) => self.attempt_for(proxy, wish),
+            Err(why) => Outcome::Refused(vec![why.to_owned()]),
+        };
         let (trigger, file) = (wish.trigger, self.source.to_string());
         match &outcome {
             Outcome::Changed { generation, changes } => {
@@ -97,6 +103,17 @@ impl Reloader {
             // Whoever asked may have gone.
             let _ = reply.send(outcome);
         }
+    }
+
+    /// An attempt. systemd is told of one that it may have asked for (`systemctl reload`).
+    fn attempt_for(&self, proxy: &mut Proxy, wish: &Reload) -> Outcome {
+        if wish.trigger != Trigger::Signal {
+            return self.attempt(proxy, wish.is_forced);
+        }
+        systemd::tell_reloading();
+        let outcome = self.attempt(proxy, wish.is_forced);
+        systemd::tell_ready(proxy.published.get().pools.len(), proxy.inboxes.len());
+        outcome
     }
 
     fn attempt(&self, proxy: &mut Proxy, is_forced: bool) -> Outcome {

@@ -12,6 +12,7 @@ mod membership;
 mod memory;
 mod multiget;
 mod order;
+mod passing;
 mod questions;
 mod quiet;
 mod timeouts;

@@ -316,6 +316,18 @@ fn a_client_keeps_its_connection_whatever_it_is_in_the_middle_of() {
 }
 
 #[test]
+fn many_idle_clients_pass_to_all_workers() {
+    let server = slow_server(Duration::ZERO);
+    let site = Site::with_servers("", &[server.entry()]);
+    let mut old = site.start(&["--workers", "2"]);
+    let mut clients: Vec<_> = (0..1500).map(|_| site.conn()).collect();
+    // The workers know them all.
+    clients.iter_mut().for_each(|conn| conn.ask("get k\r\n", "END\r\n"));
+    let _next = site.upgrade(&mut old, &["--workers", "2"]);
+    clients.iter_mut().for_each(|conn| conn.ask("get k\r\n", "END\r\n"));
+}
+
+#[test]
 #[ignore = "needs redis-server: run make it"]
 fn a_redis_client_keeps_what_it_has_said_and_finishes_what_it_has_begun() {
     let servers = [Redis::start()];

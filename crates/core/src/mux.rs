@@ -89,6 +89,7 @@ mod id;
 mod join;
 mod large;
 mod memory;
+mod passing;
 mod question;
 mod reply;
 mod request;
@@ -99,6 +100,7 @@ mod waiter;
 
 pub use conn::ConnState;
 pub use id::{ClientId, ConnId, ServerId};
+pub use passing::{PASSING_MAX, Passing};
 pub use question::Question;
 
 use crate::error::ServerError;

@@ -129,6 +129,13 @@ impl Session {
         }
     }
 
+    /// Makes the session that of a client which has said this to another process.
+    pub fn continue_with(&mut self, said: redis::Said) {
+        if let Self::Redis(session) = self {
+            session.continue_with(said);
+        }
+    }
+
     /// Makes the session that of a new client.
     pub fn reset(&mut self) {
         if let Self::Redis(session) = self {

@@ -103,6 +103,10 @@ pub struct Options {
     pub dns: resolve::Options,
     /// How long the start waits for servers that DNS tells of.
     pub discovery_wait: Duration,
+    /// The unix socket on which the next process can take over.
+    pub control: Option<PathBuf>,
+    /// Whether this is the next process.
+    pub upgrade: bool,
 }
 
 impl Default for Options {
@@ -123,6 +127,8 @@ impl Default for Options {
             log_format: None,
             dns: resolve::Options::default(),
             discovery_wait: Duration::from_secs(5),
+            control: None,
+            upgrade: false,
         }
     }
 }
@@ -243,10 +249,15 @@ pub fn parse(
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
     match command {
-        None => serve(arguments, variable),
+        None => given_of(arguments, variable).map(finish::serve),
         Some(word) => {
             arguments.remove(0);
-            command_of(word, arguments).map_err(|error| UsageError { command, ..error })
+            let parsed = if word.has_flags_of_proxy() {
+                given_of(arguments, variable).and_then(word.finish)
+            } else {
+                command_of(word, arguments)
+            };
+            parsed.map_err(|error| UsageError { command, ..error })
         }
     }
 }
@@ -263,11 +274,11 @@ fn command_of(word: &'static CommandWord, rest: Vec<OsString>) -> Result<Command
     if given.help { Ok(Command::HelpOf(word)) } else { (word.finish)(given) }
 }
 
-/// The proxy itself; its variables are read only if the proxy is to run.
-fn serve(
+/// The flags of the proxy itself; its variables are read only if the proxy is to run.
+fn given_of(
     arguments: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Command, UsageError> {
+) -> Result<Given, UsageError> {
     let (mut given, mut seen) = (Given::default(), Vec::new());
     let mut line = Line::new(arguments, FLAGS);
     while let Some(token) = line.next()? {
@@ -288,7 +299,7 @@ fn serve(
         let text = "option --dns-ttl-min must not be greater than --dns-ttl-max";
         return Err(UsageError::new(text));
     }
-    Ok(finish::serve(given))
+    Ok(given)
 }
 
 fn unknown_word(word: &OsString) -> UsageError {

@@ -44,6 +44,8 @@ mod server;
 mod sockets;
 mod stats_port;
 mod suggest;
+pub mod systemd;
+mod takeover;
 mod usage;
 pub mod verdict;
 mod watch;

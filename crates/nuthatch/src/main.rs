@@ -17,6 +17,7 @@ use nuthatch::demo::{self, Protocol};
 use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
+use nuthatch::systemd::Inherited;
 use nuthatch::verdict::{self, Colour};
 use nuthatch::{diff, discover, log, own_files, route, running};
 
@@ -109,6 +110,10 @@ const NO_DEMO: &str = "this program is built without the commands demo and node;
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
     let warnings = preflight::check(&config, options)?.len();
+    let inherited = Inherited::take()?;
+    if options.daemonize && !inherited.is_empty() {
+        return Err("sockets from systemd are for a process in the foreground: leave out -d".into());
+    }
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -118,7 +123,7 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
-    match serve_with_log(config, warnings, options, ready) {
+    match serve_with_log(config, warnings, options, (inherited, ready)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if log::tells_the_end(&error) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error.into()),
@@ -130,12 +135,12 @@ fn serve_with_log(
     config: Config,
     warnings: usize,
     options: &Options,
-    ready: Ready,
+    (inherited, ready): (Inherited, Ready),
 ) -> io::Result<()> {
     if options.daemonize {
         process::clear_umask();
     }
-    if let Some(path) = &options.pid_file {
+    if let Some(path) = options.pid_file.as_ref().filter(|_| !options.upgrade) {
         own_files::check_pid_file_is_free(path)?;
     }
     let signals = Signals::catch()?;
@@ -147,7 +152,7 @@ fn serve_with_log(
     if warnings > 0 {
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
-    nuthatch::run(config, options, signals, ready)
+    nuthatch::run(config, options, inherited, signals, ready)
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -12,6 +12,7 @@ use crate::listener::{Listeners, OfWorkers};
 use crate::own_files::OwnFiles;
 use crate::patience::Patience;
 use crate::resolve::{self, Resolver};
+use crate::takeover::{Gate, Listening};
 use crate::worker::Worker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -41,41 +42,46 @@ impl Proxy {
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
         let resolver = Resolver::new(resolve::Options::default());
-        Self::start_with(pools, &resolver, workers, &OwnFiles::default(), &Patience::default())
+        let sockets = (&OwnFiles::default(), &Listening::default());
+        Self::start_with(pools, &resolver, workers, sockets, &Patience::default(), &Gate::open())
     }
 
-    /// As [`Self::start`]; the unix sockets are among `files`, and an address that another process has
-    /// is waited for with `patience`.
+    /// As [`Self::start`]; the unix sockets are among `files`, an address that another process has is
+    /// waited for with `patience`, and workers wait at `gate`.
     pub(crate) fn start_with(
         pools: Vec<Pool>,
         resolver: &Resolver,
         workers: usize,
-        files: &OwnFiles,
+        (files, listening): (&OwnFiles, &Listening),
         patience: &Patience,
+        gate: &Gate,
     ) -> io::Result<Self> {
-        let mut listeners = Listeners::new(workers, files, patience);
+        let mut listeners = Listeners::new(workers, (files, listening), patience);
         let mut generation = Generation::first(pools, workers, resolver);
         let sockets = listeners.change(&generation.configs())?;
-        generation.listeners = listeners.opened.len() * workers;
+        generation.listeners = listeners.count();
         let generation = Arc::new(generation);
         let published = Published::new(Arc::clone(&generation));
         let (inboxes, _files) = (Vec::new(), files.clone());
         let (start, (control, messages)) = (now(), mpsc::channel());
         let mut proxy = Self { start, published, inboxes, listeners, control, messages, _files };
         for (number, first) in proxy.applies(&generation, sockets).into_iter().enumerate() {
-            proxy.start_worker(number, workers, first)?;
+            proxy.start_worker(number, first, gate)?;
         }
         Ok(proxy)
     }
 
-    fn start_worker(&mut self, number: usize, workers: usize, first: Apply) -> io::Result<()> {
+    fn start_worker(&mut self, number: usize, first: Apply, gate: &Gate) -> io::Result<()> {
         let inbox = Arc::new(Inbox::new()?);
         self.inboxes.push(Arc::clone(&inbox));
         let (start, control) = (self.start, self.control.clone());
+        let (workers, gate) = (self.listeners.workers, gate.clone());
         let work = move || {
             let mut end =
                 End { control, outcome: Some(Err(io::Error::other("a worker panicked"))) };
-            let outcome = Worker::new(number, start, inbox, first).and_then(Worker::run);
+            let outcome = Worker::new(number, start, inbox, first);
+            let outcome =
+                outcome.and_then(|worker| if gate.wait() { worker.run() } else { Ok(()) });
             end.outcome = Some(outcome.map_err(io::Error::from));
         };
         let thread = thread::Builder::new().name(format!("worker {number}"));
@@ -94,7 +100,7 @@ impl Proxy {
     /// When a pool can't listen: then nothing has changed.
     pub(crate) fn apply(&mut self, mut generation: Generation) -> io::Result<()> {
         let sockets = self.listeners.change(&generation.configs())?;
-        generation.listeners = self.listeners.opened.len() * self.inboxes.len();
+        generation.listeners = self.listeners.count();
         let generation = Arc::new(generation);
         let applies = self.applies(&generation, sockets);
         self.published.set(generation);

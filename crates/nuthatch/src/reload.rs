@@ -12,6 +12,8 @@ use crate::discover::{Answers, Discovery};
 use crate::generation::Generation;
 use crate::preflight;
 use crate::proxy::Proxy;
+use crate::systemd;
+use crate::takeover::Standstill;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +72,7 @@ pub(crate) struct Reloader {
     /// What DNS has answered.
     pub(crate) answers: Arc<Mutex<Answers>>,
     pub(crate) reloads: Arc<Reloads>,
+    pub(crate) standstill: Standstill,
 }
 
 /// Lets the proxy follow its configuration, and DNS.
@@ -83,41 +86,72 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn follow(&mut self, proxy: &mut Proxy, wish: Wish) {
-        match wish {
-            Wish::Reload(wish) => self.reload(proxy, &wish),
-            Wish::Discovered(change) => {
+        let standstill = self.reloader.standstill.clone();
+        let guard = standstill.begin_reload();
+        match (wish, guard) {
+            (Wish::Reload(wish), Ok(_guard)) => self.reload(proxy, &wish),
+            // The process that has taken over looks at the file, too.
+            (Wish::Reload(wish), Err(_))
+                if wish.trigger == Trigger::File && standstill.is_replaced() => {}
+            (Wish::Reload(wish), Err(why)) => {
+                self.tell(&wish, Outcome::Refused(vec![why.to_owned()]));
+            }
+            (Wish::Discovered(change), guard) => {
                 self.discovery.note(change);
-                let outcome = self.serve(proxy, self.config.clone(), false);
-                if outcome != Outcome::Unchanged {
-                    self.reloader.note(Trigger::Discovery, &outcome);
+                // During an upgrade, the next process follows DNS.
+                if guard.is_ok() {
+                    self.serve_discovered(proxy);
                 }
             }
         }
     }
 
-    /// Reads the configuration, and lets the proxy serve by it if it is right.
+    fn serve_discovered(&mut self, proxy: &mut Proxy) {
+        let outcome = self.serve(proxy, self.config.clone(), false);
+        if outcome != Outcome::Unchanged {
+            self.reloader.note(Trigger::Discovery, &outcome);
+        }
+    }
+
+    /// Reads the configuration again. systemd is told of a reload that it may have asked for
+    /// (`systemctl reload`).
     fn reload(&mut self, proxy: &mut Proxy, wish: &Reload) {
-        let outcome = match self.reloader.read() {
-            Err(why) => Outcome::Refused(why),
-            // The wish may be for what was refused to DNS.
-            Ok(None) => self.serve(proxy, self.config.clone(), wish.is_forced),
-            Ok(Some(config)) => {
-                if !self.discovery.follow(&config.pools) {
-                    self.discovery.wait_for_answers(self.reloader.options.discovery_wait);
-                }
-                let outcome = self.serve(proxy, config.pools.clone(), wish.is_forced);
-                match outcome {
-                    Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
-                    _ => self.config = config.pools,
-                }
-                outcome
-            }
-        };
+        let is_of_systemd = wish.trigger == Trigger::Signal;
+        if is_of_systemd {
+            systemd::tell_reloading();
+        }
+        let outcome = self.attempt(proxy, wish.is_forced);
+        if is_of_systemd {
+            systemd::tell_ready(proxy.published.get().pools.len(), proxy.inboxes.len());
+        }
+        self.tell(wish, outcome);
+    }
+
+    fn tell(&self, wish: &Reload, outcome: Outcome) {
         self.reloader.note(wish.trigger, &outcome);
         if let Some(reply) = &wish.reply {
             // Whoever asked may have gone.
             let _ = reply.send(outcome);
         }
+    }
+
+    /// Reads the configuration, and lets the proxy serve by it if it is right.
+    fn attempt(&mut self, proxy: &mut Proxy, is_forced: bool) -> Outcome {
+        let config = match self.reloader.read() {
+            Err(why) => return Outcome::Refused(why),
+            // The wish may be for what was refused to DNS.
+            Ok(None) => return self.serve(proxy, self.config.clone(), is_forced),
+            Ok(Some(config)) => config,
+        };
+        if !self.discovery.follow(&config.pools) {
+            self.discovery.wait_for_answers(self.reloader.options.discovery_wait);
+        }
+        let outcome = self.serve(proxy, config.pools.clone(), is_forced);
+        match outcome {
+            Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
+            _ => self.config = config.pools,
+        }
+        outcome
     }
 
     /// Lets the proxy serve these pools, with the servers that DNS tells of.

@@ -38,6 +38,8 @@ pub(super) enum Hold {
     NextInLine,
     /// Likewise, and it has waited too long for one: requests that still have to are answered.
     TooLate,
+    /// The client is to pass to another multiplexer when it has all its replies.
+    Passing,
 }
 
 impl Client {

@@ -14,6 +14,7 @@ mod multiget;
 mod no_servers;
 mod order;
 mod outdated;
+mod passing;
 mod questions;
 mod quiet;
 mod timeouts;

@@ -205,6 +205,12 @@ pub static FLAGS: &[Flag] = &[
         "reload a changed configuration file only on SIGHUP and POST /reload",
         |given| &mut given.options.ignores_changes,
     ),
+    file(
+        "",
+        "control",
+        "unix socket on which the next process can take over (default: off)",
+        |given| &mut given.options.control,
+    ),
     flag(
         "",
         "log-format",
@@ -276,6 +282,13 @@ pub enum Words {
     OneOf(&'static [&'static str]),
 }
 
+impl CommandWord {
+    /// Whether its flags are those of the proxy, and not its own.
+    pub(super) fn has_flags_of_proxy(&self) -> bool {
+        std::ptr::eq(self.flags, FLAGS)
+    }
+}
+
 /// There are no two commands of one name.
 impl PartialEq for CommandWord {
     fn eq(&self, other: &Self) -> bool {
@@ -341,6 +354,25 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
         examples: &["nuthatch node", "nuthatch node -l 127.0.0.1:11212 -m 128"],
         exit: EXIT,
         finish: finish::node,
+    },
+    CommandWord {
+        name: "upgrade",
+        usage: "--control FILE [OPTION...]",
+        doc: "start as the next process: take over from the running one",
+        about: "\
+Starts a proxy that takes over the listening sockets and the clients of the
+running proxy whose control socket is FILE. Give it the options that a start
+would need, with the same --control. If the new proxy cannot serve, the running
+one continues as before. Otherwise it ends when its clients have passed.
+",
+        flags: FLAGS,
+        words: Words::None,
+        examples: &[
+            "nuthatch --control /run/nuthatch/control -c cache.yml",
+            "nuthatch upgrade --control /run/nuthatch/control -c cache.yml",
+        ],
+        exit: EXIT,
+        finish: finish::upgrade,
     },
     CommandWord {
         name: "route",

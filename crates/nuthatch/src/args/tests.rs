@@ -288,6 +288,23 @@ fn completions_are_for_a_shell_that_is_known() {
 }
 
 #[test]
+fn the_next_process_takes_the_flags_of_the_proxy_and_the_control_socket() {
+    let options = |upgrade| Options {
+        file: Some("a.yml".into()),
+        control: Some("/run/c".into()),
+        upgrade,
+        ..Options::default()
+    };
+    assert_eq!(read("upgrade -c a.yml --control /run/c"), Ok(Command::Serve(options(true))));
+    assert_eq!(read("-c a.yml --control /run/c"), Ok(Command::Serve(options(false))));
+    assert_eq!(read("upgrade -t -c a.yml --control=/run/c"), Ok(Command::Test(options(true))));
+    let needed = "upgrade requires --control: the control socket of the running process";
+    assert_eq!(refusal("upgrade -c a.yml"), needed);
+    assert_eq!(refusal("upgrade --control /run/c now"), "unexpected argument 'now'");
+    assert!(matches!(read("upgrade --help"), Ok(Command::HelpOf(word)) if word.name == "upgrade"));
+}
+
+#[test]
 fn the_help_of_a_command_is_about_that_command_only() {
     for command in COMMANDS {
         let help = help_of(command);
@@ -302,7 +319,7 @@ fn the_help_of_a_command_is_about_that_command_only() {
         for other in COMMANDS.iter().filter(|other| other.name != command.name) {
             assert!(!help.contains(&format!("nuthatch {} ", other.name)), "{help}");
         }
-        assert!(!help.contains("--daemonize"));
+        assert!(command.has_flags_of_proxy() || !help.contains("--daemonize"));
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }
@@ -424,7 +441,11 @@ fn every_flag_and_command_stands_in_the_documentation() {
     for command in COMMANDS {
         let flags = command.flags.iter().filter(|flag| flag.long != "help").map(names);
         let flags = flags.collect::<Vec<_>>().join(", ");
-        let flags = if flags.is_empty() { "none".to_owned() } else { flags };
+        let flags = match flags.as_str() {
+            _ if command.has_flags_of_proxy() => "those of the proxy".to_owned(),
+            "" => "none".to_owned(),
+            _ => flags,
+        };
         let row = format!("\n| `nuthatch {}` | {flags} | {} |\n", command.name, command.doc);
         assert!(documentation.contains(&row), "{row}");
     }

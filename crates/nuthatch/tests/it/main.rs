@@ -47,6 +47,8 @@ mod routing;
 mod stalled_log;
 mod start;
 mod stats;
+mod systemd;
 mod transcripts;
+mod upgrade;
 
 use nuthatch_harness::conn;

@@ -106,7 +106,7 @@ impl Follower {
         }
     }
 
-    fn serve_discovered(&mut self, proxy: &mut Proxy) {
+    fn serve_discovered(&self, proxy: &mut Proxy) {
         let outcome = self.serve(proxy, self.config.clone(), false);
         if outcome != Outcome::Unchanged {
             self.reloader.note(Trigger::Discovery, &outcome);

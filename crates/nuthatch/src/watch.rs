@@ -74,6 +74,14 @@ impl Watch {
                 let retry_ms = self.shared.pool.server_retry_timeout.as_millis();
                 log::warn!(pool, server, address:%, tried, reason, retry_ms; "server ejected");
             }
+            Event::GivenUp { server } => {
+                let ((server, address, tried), reason) =
+                    (about(server), "not reachable while its keys move: their values stay there");
+                log::warn!(pool, server, address:%, tried, reason; "old server given up");
+            }
+            Event::Migrated => {
+                log::info!(pool; "keys no longer move");
+            }
             Event::Returned { server } => {
                 let ((server, address, _), reason) =
                     (about(server), "server_retry_timeout is over");

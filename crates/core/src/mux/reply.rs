@@ -128,7 +128,8 @@ impl Clients {
                 Hold::Own => self.reconsider(shared, client_id),
                 Hold::Barrier => self.pass_barrier(shared, client_id),
                 Hold::Replies => self.pass_switch(client_id),
-                Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
+                Hold::Server | Hold::Moves | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {
+                }
             }
         } else {
             client.held_bytes += written;

@@ -118,11 +118,13 @@ impl Mux {
     ///
     /// A server is known by its name: one that stays keeps its connections, its health and its
     /// figures. One that is no longer a member gets no new requests; those that it has are answered,
-    /// and then its connections are closed.
+    /// and then its connections are closed. Keys that have another server now are missed there; see
+    /// [`Mux::migrate_servers`]. A migration that runs ends at once.
     ///
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
     pub fn set_servers(&mut self, ring: Ring, stats: &[Arc<ServerStats>]) {
+        self.abandon_migration();
         self.servers.change(&mut self.shared, ring, stats);
         self.wake_all();
     }
@@ -167,6 +169,18 @@ impl Servers {
 
     /// As [`Mux::set_servers`].
     fn change(&mut self, shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) {
+        let gone = self.replace(shared, ring, stats);
+        self.let_leave(shared, &gone);
+    }
+
+    /// Makes the members of `ring` the servers of the pool. Says which servers are none any longer; they
+    /// are as before until [`Servers::let_leave`].
+    pub(super) fn replace(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+    ) -> Vec<ServerId> {
         let before = self.routes.members().to_vec();
         let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
         for &id in before.iter().rev() {
@@ -174,7 +188,13 @@ impl Servers {
         }
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
-        for id in before.into_iter().filter(|id| !stay.contains(id)) {
+        self.rebuild_ring();
+        before.into_iter().filter(|id| !stay.contains(id)).collect()
+    }
+
+    /// Servers are no longer in the pool: each of them goes when its requests are answered.
+    pub(super) fn let_leave(&mut self, shared: &mut Shared, gone: &[ServerId]) {
+        for &id in gone {
             self.all[id.index()].is_leaving = true;
             self.leaving += 1;
             for place in self.conns_of(shared, id) {
@@ -182,7 +202,6 @@ impl Servers {
             }
         }
         self.close_idle_of_leaving(shared);
-        self.rebuild_ring();
     }
 
     /// Makes a ring's members servers; those that are `known` by their name are the ones they were.

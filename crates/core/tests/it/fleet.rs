@@ -5,6 +5,7 @@
 //! checked that nobody was told anything older than what was acknowledged before (`record.rs`).
 
 mod client;
+mod real;
 mod record;
 mod server;
 

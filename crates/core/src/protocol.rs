@@ -3,6 +3,10 @@
 //! A protocol parses and writes bytes and has no knowledge of servers, queues or time. A new
 //! protocol needs a variant here and an arm in each `match`.
 
+mod moving;
+
+pub use moving::MOVE_NEEDS;
+
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Head, KeyRoom};

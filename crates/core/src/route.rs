@@ -18,7 +18,7 @@ pub enum Plan {
 }
 
 /// The ring, and the servers that are its members.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Routes {
     ring: Ring,
     /// The server of each member, in the ring's order.

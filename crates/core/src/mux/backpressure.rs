@@ -32,6 +32,8 @@ pub(super) enum Hold {
     Barrier,
     /// The next request goes over another connection, and must not overtake those before it.
     Replies,
+    /// The next request is for a key that moves, and must not overtake those before it.
+    Moves,
     /// The client may go on, and stands in the list of those.
     Resumable,
     /// Likewise, and it is its turn at a server's queue.

@@ -148,7 +148,7 @@ impl Mux {
         request: &Dedicate<'_>,
         now: Instant,
     ) -> Intake {
-        let Self { clients, servers, shared } = self;
+        let Self { clients, servers, shared, .. } = self;
         let protocol = shared.options.protocol;
         let (begin, discard) = protocol.transaction();
         // The client has its replies to these already, or gets none.

@@ -145,6 +145,7 @@ impl Clients {
             | Hold::Resumable
             | Hold::NextInLine
             | Hold::TooLate
+            | Hold::Moves
             | Hold::Passing => {}
         }
     }

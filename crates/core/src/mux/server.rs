@@ -119,7 +119,9 @@ impl Mux {
     /// A server is known by its name: one that stays keeps its connections, its health and its
     /// figures. One that is no longer a member gets no new requests; those that it has are answered,
     /// and then its connections are closed. So does one for which `is_same` says that the name is
-    /// another server's now; the other one begins with connections and a health of its own.
+    /// another server's now; the other one begins with connections and a health of its own. Keys that
+    /// have another server now are missed there; see [`Mux::migrate_servers`]. A migration that runs ends
+    /// at once.
     ///
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
@@ -129,6 +131,7 @@ impl Mux {
         stats: &[Arc<ServerStats>],
         is_same: impl Fn(ServerId) -> bool,
     ) {
+        self.abandon_migration();
         self.servers.change(&mut self.shared, ring, stats, is_same);
         self.wake_all();
     }
@@ -179,6 +182,19 @@ impl Servers {
         stats: &[Arc<ServerStats>],
         is_same: impl Fn(ServerId) -> bool,
     ) {
+        let gone = self.replace(shared, ring, stats, is_same);
+        self.let_leave(shared, &gone);
+    }
+
+    /// Makes the members of `ring` the servers of the pool. Says which servers are none any longer; they
+    /// are as before until [`Servers::let_leave`].
+    pub(super) fn replace(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        is_same: impl Fn(ServerId) -> bool,
+    ) -> Vec<ServerId> {
         let before = self.routes.members().to_vec();
         let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
         for &id in before.iter().rev().filter(|id| is_same(**id)) {
@@ -186,7 +202,13 @@ impl Servers {
         }
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
-        for id in before.into_iter().filter(|id| !stay.contains(id)) {
+        self.rebuild_ring();
+        before.into_iter().filter(|id| !stay.contains(id)).collect()
+    }
+
+    /// Servers are no longer in the pool: each of them goes when its requests are answered.
+    pub(super) fn let_leave(&mut self, shared: &mut Shared, gone: &[ServerId]) {
+        for &id in gone {
             let server = &mut self.all[id.index()];
             server.is_leaving = true;
             // Another one may count in these figures now.
@@ -198,7 +220,6 @@ impl Servers {
             }
         }
         self.close_idle_of_leaving(shared);
-        self.rebuild_ring();
     }
 
     /// Makes a ring's members servers; those that are `known` by their name are the ones they were.

@@ -10,6 +10,7 @@ mod leaving;
 mod lies;
 mod membership;
 mod memory;
+mod migrating;
 mod multiget;
 mod no_servers;
 mod order;

@@ -226,6 +226,10 @@ impl Net {
         self.settle();
     }
 
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Looks after all that is dirty.
     pub(crate) fn settle_now(&mut self) {
         self.settle();

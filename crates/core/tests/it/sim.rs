@@ -8,7 +8,7 @@
 
 mod client;
 pub(crate) mod memcached;
-mod random;
+pub(crate) mod random;
 pub(crate) mod redis;
 mod redis_client;
 pub(crate) mod resp;

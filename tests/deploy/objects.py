@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import yaml
+
 
 def of_kind(objects: list[dict], kind: str) -> list[dict]:
     """All objects of one kind."""
@@ -33,6 +35,30 @@ def proxies(objects: list[dict]) -> Iterator[tuple[str, dict]]:
         for container in containers(pod):
             if container["name"] == "nuthatch":
                 yield name, container
+
+
+def files(objects: list[dict]) -> Iterator[tuple[str, dict, str]]:
+    """Every container of the proxy with the nutcracker.yml that it mounts."""
+    maps = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap")}
+    for name, pod in pods(objects):
+        volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+        for container in containers(pod):
+            if container["name"] == "nuthatch":
+                (folder,) = (
+                    volumes[mount["name"]]["configMap"]
+                    for mount in container["volumeMounts"]
+                    if mount["mountPath"] == "/etc/nuthatch"
+                )
+                (item,) = folder["items"]
+                assert item["path"] == "nutcracker.yml", name
+                yield name, container, maps[folder["name"]][item["key"]]
+
+
+def settings(objects: list[dict]) -> Iterator[tuple[str, dict]]:
+    """The pool of every container of the proxy, with the name of its object."""
+    for name, _, text in files(objects):
+        (pool,) = yaml.safe_load(text).values()
+        yield name, pool
 
 
 def environment(container: dict) -> dict[str, str]:

@@ -4,7 +4,7 @@ import kubernetes_validate
 import pytest
 
 import rendering
-from objects import of_kind, pods, title
+from objects import of_kind, title
 from rendering import CASES, Refused, lint, render, render_case, values_of
 from tools import HELM
 
@@ -52,19 +52,6 @@ def test_the_chart_can_be_packed(helm, tmp_path):
     folder = rendering.complete("nuthatch")
     rendering.run_helm(helm, "package", folder, "--destination", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["nuthatch-0.1.0.tgz"]
-
-
-@pytest.mark.parametrize(
-    ("chart", "owner"),
-    [("nuthatch", "Deployment release-nuthatch"), ("cache-api", "Deployment cache-api")],
-)
-def test_a_changed_file_makes_new_pods(chart, owner):
-    def annotations(config: str) -> dict:
-        own = {"config": config, "central": {"enabled": True}}
-        objects = render(chart, own if chart == "nuthatch" else {"nuthatch": own})
-        return dict(pods(objects))[owner]["metadata"]["annotations"]
-
-    assert annotations("a: 1") == annotations("a: 1") != annotations("b: 2")
 
 
 def test_a_file_arrives_as_it_was():

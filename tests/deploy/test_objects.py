@@ -2,7 +2,7 @@
 
 import pytest
 
-from objects import containers, environment, matches, of_kind, pods, proxies, title
+from objects import containers, matches, of_kind, pods, settings, title
 from rendering import CASES, render_case, values_of
 
 # The port that every client of a protocol knows.
@@ -89,15 +89,15 @@ def test_the_statefulset_has_its_service(chart, values):
         assert service["ports"] == [{"name": name, "port": PORTS[name], "targetPort": name}]
 
 
-def test_proxies_know_every_pod_of_the_statefulset(chart, values):
+def test_proxies_know_every_pod_of_the_statefulset_but_spare_ones(chart, values):
     objects = render_case(chart, values)
     for item in of_kind(objects, "StatefulSet"):
-        name, count = item["metadata"]["name"], item["spec"]["replicas"]
+        given = values_of("nuthatch", values).get(protocol(values), {})
+        name, count = item["metadata"]["name"], item["spec"]["replicas"] - given.get("spare", 0)
         port = PORTS[protocol(values)]
         servers = [f"{name}-{index}.{name}:{port}:1" for index in range(count)]
-        for owner, container in proxies(objects):
-            known = environment(container).get("SERVERS")
-            assert known is None or known.split(",") == servers, owner
+        for owner, pool in settings(objects):
+            assert pool["servers"] == servers, owner
 
 
 def test_the_sidecar_is_where_its_kind_belongs(chart, values):

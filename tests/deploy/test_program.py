@@ -5,15 +5,19 @@ import subprocess
 
 import pytest
 
-from objects import environment, of_kind, proxies
+from objects import environment, files, proxies, settings
 from rendering import CASES, render_case
 from test_values import SCHEMA
 from tools import ROOT
 
 # Those of docs/config.md, which the program's own tests compare with the program. Signals are none.
 VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md").read_text(), re.M))
+# The variables that are no directives of a pool.
+OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}
+# Directives that have other variables: `listen` has three.
+OF_LISTEN = {"LISTEN_HOST", "LISTEN_PORT", "LISTEN_SOCKET"}
 
-# The password of Redis is in a file; a variable with it could be read in the pod's description.
+# The password of Redis is in a file; with it, the ConfigMap would tell it.
 PASSWORD = {"REDIS_AUTH"}
 # Where the charts mount the password.
 PASSWORD_FILE = "/run/secrets/nuthatch/redis-password"
@@ -23,20 +27,16 @@ PASSWORD_FILE = "/run/secrets/nuthatch/redis-password"
 def check(nuthatch, tmp_path):
     """Lets the program check the configuration of a container, as in that container."""
 
-    def run(container: dict, config: str | None) -> str:
+    def run(container: dict, text: str) -> str:
         path, password = tmp_path / "nutcracker.yml", tmp_path / "redis-password"
         password.write_text("secret\n")
-        path.write_text((config or "").replace(PASSWORD_FILE, str(password)))
+        path.write_text(text.replace(PASSWORD_FILE, str(password)))
         arguments = [
             word.replace("/etc/nuthatch/nutcracker.yml", str(path)) for word in container["args"]
         ]
-        variables = environment(container)
-        if "REDIS_AUTH_FILE" in variables:
-            assert variables["REDIS_AUTH_FILE"] == PASSWORD_FILE
-            variables["REDIS_AUTH_FILE"] = str(password)
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
-            env=variables,
+            env=environment(container),
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -50,46 +50,57 @@ def check(nuthatch, tmp_path):
 
 @pytest.mark.parametrize(("chart", "values"), CASES)
 def test_the_program_accepts_what_each_container_is_told(chart, values, check):
-    objects = render_case(chart, values)
-    configs = [item["data"].get("nutcracker.yml") for item in of_kind(objects, "ConfigMap")]
-    for _, container in proxies(objects):
-        check(container, next(filter(None, configs), None))
+    for _, container, text in files(render_case(chart, values)):
+        check(container, text)
 
 
 @pytest.mark.parametrize("values", ["default", "redis", "redis-outside"])
 def test_the_defaults_have_no_traps(values, check):
-    for _, container in proxies(render_case("cache-api", values)):
-        assert check(container, None).endswith("syntax is ok\n")
+    for _, container, text in files(render_case("cache-api", values)):
+        assert check(container, text).endswith("syntax is ok\n")
 
 
-def test_every_variable_is_one_that_the_program_has():
-    told = set()
+def test_each_setting_is_where_the_program_looks_for_it():
+    told, written = set(), set()
     for chart, values in CASES:
         for _, container in proxies(render_case(chart, values)):
             told |= environment(container).keys()
-    assert told == VARIABLES - PASSWORD
+        for _, pool in settings(render_case(chart, values)):
+            written |= {directive.upper() for directive in pool}
+    assert told == OF_THE_PROCESS
+    assert written == VARIABLES - OF_THE_PROCESS - OF_LISTEN - PASSWORD | {"LISTEN"}
 
 
 def test_an_empty_limit_is_left_to_the_program():
-    for _, container in proxies(render_case("nuthatch", "outside")):
-        assert [name for name in environment(container) if name.endswith("_MAX")] == []
+    for _, pool in settings(render_case("nuthatch", "outside")):
+        assert [name for name in pool if name.endswith("_max")] == []
 
 
 @pytest.mark.parametrize(
-    ("value", "variable"),
+    ("value", "directive"),
     [
-        ("hash", "HASH"),
-        ("distribution", "DISTRIBUTION"),
-        ("logFormat", "LOG_FORMAT"),
-        ("redis.crossShard", "CROSS_SHARD"),
+        ("hash", "hash"),
+        ("distribution", "distribution"),
+        ("redis.crossShard", "cross_shard"),
     ],
 )
-def test_the_program_knows_every_name_that_the_schema_allows(value, variable, check):
-    (_, container), *_ = proxies(render_case("nuthatch", "redis"))
-    (entry,) = (each for each in container["env"] if each["name"] == variable)
+def test_the_program_knows_every_name_that_the_schema_allows(value, directive, check):
+    (_, container, text), *_ = files(render_case("nuthatch", "redis"))
+    (line,) = re.findall(rf"^  {directive}: .*$", text, re.M)
+    for name in names_of(value):
+        check(container, text.replace(line, f"  {directive}: {name}"))
+
+
+def test_the_program_knows_every_format_of_its_log(check):
+    (_, container, text), *_ = files(render_case("nuthatch", "default"))
+    others = [each for each in container["env"] if each["name"] != "LOG_FORMAT"]
+    for name in names_of("logFormat"):
+        check({**container, "env": [*others, {"name": "LOG_FORMAT", "value": name}]}, text)
+
+
+def names_of(value: str) -> list[str]:
+    """The names that a value of `proxy` may be."""
     schema = SCHEMA["properties"]["proxy"]
     for part in value.split("."):
         schema = schema["properties"][part]
-    for name in schema["enum"]:
-        others = [each for each in container["env"] if each is not entry]
-        check({**container, "env": [*others, {"name": variable, "value": name}]}, None)
+    return schema["enum"]

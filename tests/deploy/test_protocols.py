@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from objects import containers, environment, of_kind, pods, proxies
+from objects import containers, of_kind, pods, settings
 from rendering import complete, render, render_case, run_helm, values_of
 from tools import ROOT
 
@@ -36,39 +36,47 @@ def test_memcached_has_nothing_of_redis(chart):
 @pytest.mark.parametrize("chart", ["nuthatch", "cache-api"])
 def test_redis_has_nothing_of_memcached(chart):
     text = yaml.dump(render_case(chart, "redis"))
-    for word in ("memcached", "MEMCACHED", "11211", "LINE_MAX"):
+    for word in ("memcached", "MEMCACHED", "11211", "line_max"):
         assert word not in text, word
 
 
 def test_a_proxy_of_redis_is_told_so():
-    for _, container in proxies(render_case("cache-api", "redis")):
-        told = environment(container)
-        assert (told["REDIS"], told["LISTEN_PORT"], told["HASH_TAG"]) == ("true", "6379", "{}")
-        assert told["CROSS_SHARD"] == "error"
-        assert told["SERVERS"] == "redis-cache-0.redis-cache:6379:1,redis-cache-1.redis-cache:6379:1"
-        assert not {"REDIS_AUTH_FILE", "REDIS_USER", "MODULE_COMMANDS"} & told.keys()
+    for _, pool in settings(render_case("cache-api", "redis")):
+        assert (pool["redis"], pool["hash_tag"], pool["cross_shard"]) == (True, "{}", "error")
+        assert pool["listen"] in (["127.0.0.1:6379"], ["0.0.0.0:6379"])
+        assert pool["servers"] == [f"redis-cache-{index}.redis-cache:6379:1" for index in (0, 1)]
+        assert not {"redis_auth_file", "redis_user", "module_commands"} & pool.keys()
 
 
 def test_the_hash_tag_can_be_none():
-    for _, container in proxies(render_case("nuthatch", "redis-password")):
-        assert "HASH_TAG" not in environment(container)
+    for _, pool in settings(render_case("nuthatch", "redis-password")):
+        assert "hash_tag" not in pool
 
 
 def test_the_socket_has_the_name_of_the_protocol():
     for protocol in ("memcached", "redis"):
         own = {"protocol": protocol, "sidecar": {"socket": {"enabled": True}}}
-        text = yaml.dump(render("cache-api", {"nuthatch": own}))
-        assert f"value: /run/nuthatch/{protocol}.sock 666" in text
-        assert f"value: /run/nuthatch/{protocol}.sock\n" in text
+        objects = render("cache-api", {"nuthatch": own})
+        for _, pool in settings(objects):
+            assert pool["listen"][1:] == [f"/run/nuthatch/{protocol}.sock 666"]
+        assert f"value: /run/nuthatch/{protocol}.sock\n" in yaml.dump(objects)
 
 
 def test_servers_from_outside_keep_their_names():
     objects = render_case("nuthatch", "redis-outside")
     assert not of_kind(objects, "StatefulSet")
-    for _, container in proxies(objects):
-        told = environment(container)
-        assert told["SERVERS"] == "10.0.0.1:6379:1 redis-1,10.0.0.2:6379:2 redis-2"
-        assert (told["REDIS_USER"], told["REDIS_AUTH_FILE"]) == ("cache", PASSWORD_FILE)
+    for _, pool in settings(objects):
+        assert pool["servers"] == ["10.0.0.1:6379:1 redis-1", "10.0.0.2:6379:2 redis-2"]
+        assert (pool["redis_user"], pool["redis_auth_file"]) == ("cache", PASSWORD_FILE)
+
+
+def test_servers_from_outside_may_be_without_a_weight():
+    servers = ["a:11212", "b:11211:2", "c:11211 d", "[::1]:11211", "[::1]:11212:3 e"]
+    for _, pool in settings(
+        render("nuthatch", {"memcached": {"enabled": False}, "servers": servers})
+    ):
+        wanted = ["a:11212:1", "b:11211:2", "c:11211:1 d", "[::1]:11211:1", "[::1]:11212:3 e"]
+        assert pool["servers"] == wanted
 
 
 def test_redis_evicts_before_its_container_has_no_memory():

@@ -9,6 +9,7 @@ import os
 import socketserver
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,10 @@ from .engine import Engine
 from .helm import Helm
 from .kubelet.cluster import Cluster
 from .kubelet.fields import Unknown
+from .kubelet.pod import QUICKER
 
 ASK = Path(__file__).with_name("ask.py")
-PROGRAMS = ("docker", "helm", "kind", "kubectl")
+PROGRAMS = ("docker", "helm", "kind", "kubectl", "sleep")
 BLOCK_SECONDS = 300
 
 
@@ -76,6 +78,9 @@ class Shell:
                 self.helm.carry_out(self.cluster, rest)
             case ["kubectl", *rest]:
                 return kubectl.carry_out(self.cluster, rest)
+            case ["sleep", seconds]:
+                # The guide waits for kubelets, and ours is quicker.
+                time.sleep(int(seconds) / QUICKER)
             case _:
                 raise Unknown(f"{program} {' '.join(words)}")
         return ""

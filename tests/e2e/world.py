@@ -48,6 +48,11 @@ class World:
         return [sidecar for pod in self.api_pods for sidecar in pod.sidecars]
 
     @property
-    def sidecar_environment(self) -> dict[str, str]:
-        """What such a proxy is told."""
-        return self.sidecars[0].environment()
+    def sidecar_file(self) -> str:
+        """The nutcracker.yml of such a proxy."""
+        return file_of(self.api_pods[0])
+
+
+def file_of(pod: Pod) -> str:
+    """The nutcracker.yml that the proxy of a pod has now."""
+    return (pod.volumes["nuthatch-config"] / "nutcracker.yml").read_text()

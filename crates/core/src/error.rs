@@ -34,7 +34,7 @@ pub enum ServerError {
     Login,
     /// The server did not change to the pool's database.
     Database,
-    /// Every server of the pool is ejected; this error belongs to no single server.
+    /// The pool has no servers, or all are ejected; this error belongs to no single server.
     NoServers,
 }
 

@@ -11,6 +11,7 @@
 mod base64;
 mod command;
 mod meta;
+mod moving;
 mod number;
 mod request;
 mod response;
@@ -21,6 +22,10 @@ mod words;
 
 pub use base64::{KeyRoom, decode_key};
 pub use command::{COMMANDS, Command};
+pub use moving::{
+    LEASE_SECONDS, is_same_value, judge, keep, keep_part, read_told, shows_cas, write_ask,
+    write_found,
+};
 pub use number::{Number, Numbers};
 pub use request::{BAD_LINE, TOO_LARGE, TOO_MANY_KEYS, parse_request};
 pub use response::{parse_response, parse_value};

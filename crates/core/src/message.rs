@@ -4,9 +4,11 @@
 //! multiplexer does not parse. The values borrow from the bytes that they were parsed from, so
 //! nothing is copied or allocated between a client's bytes and a server's queue.
 
+mod moving;
 mod reply;
 mod request;
 
+pub use moving::{Ask, Effect, Kept, Known, Told, Verdict};
 pub use reply::{Expect, Greeting, Merge, Outcome, Outcomes, Response, Scan};
 pub use request::{
     All, Cursor, Dedicate, Group, KeyEncoding, Limit, Many, One, Parsed, Request, Step, Wire,

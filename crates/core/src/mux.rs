@@ -89,6 +89,8 @@ mod id;
 mod join;
 mod large;
 mod memory;
+mod migrate;
+mod passing;
 mod question;
 mod reply;
 mod request;
@@ -99,6 +101,8 @@ mod waiter;
 
 pub use conn::ConnState;
 pub use id::{ClientId, ConnId, ServerId};
+pub use migrate::{Migrate, Migrating, Phase, Progress};
+pub use passing::{PASSING_MAX, Passing};
 pub use question::Question;
 
 use crate::error::ServerError;
@@ -110,12 +114,14 @@ use crate::ring::Ring;
 use crate::spares::Spares;
 use crate::stats::{PoolStats, ServerStats};
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use clients::Clients;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
+use migrate::Migration;
 use server::Servers;
 
 /// How a pool's multiplexer works.
@@ -178,6 +184,13 @@ pub enum Event {
         /// Which server.
         server: ServerId,
     },
+    /// An old server of keys that move could not be reached, and is asked no longer.
+    GivenUp {
+        /// Which server.
+        server: ServerId,
+    },
+    /// Keys of the last change no longer move.
+    Migrated,
 }
 
 /// The estimated size of the next reply: it rises to the last size at once, and falls by 1/8 for each
@@ -289,6 +302,8 @@ pub struct Mux {
     clients: Clients,
     servers: Servers,
     shared: Shared,
+    /// What is known of keys that move to other servers; none if no keys move.
+    migration: Option<Box<Migration>>,
 }
 
 /// What both halves work with.
@@ -367,7 +382,7 @@ impl Mux {
     ) -> Self {
         let mut shared = Shared::new(options, stats);
         let servers = Servers::new(&mut shared, ring, servers);
-        Self { clients: Clients::default(), servers, shared }
+        Self { clients: Clients::default(), servers, shared, migration: None }
     }
 
     /// Changes how it works from now on. Open server connections and authenticated clients stay as
@@ -433,8 +448,12 @@ impl Mux {
 
     /// When [`Mux::handle_timeout`] should be called at the latest.
     pub fn next_timeout(&self) -> Option<Instant> {
-        let next =
-            [self.servers.next_timeout(), self.clients.next_end(), self.shared.spares.next_look()];
+        let next = [
+            self.servers.next_timeout(),
+            self.clients.next_end(),
+            self.shared.spares.next_look(),
+            self.next_of_migration(),
+        ];
         next.into_iter().flatten().min()
     }
 }

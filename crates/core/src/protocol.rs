@@ -3,6 +3,10 @@
 //! A protocol parses and writes bytes and has no knowledge of servers, queues or time. A new
 //! protocol needs a variant here and an arm in each `match`.
 
+mod moving;
+
+pub use moving::MOVE_NEEDS;
+
 use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::memcache::{self, Head, KeyRoom};
@@ -126,6 +130,13 @@ impl Session {
     pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
         if let Self::Redis(session) = self {
             session.observe(expect, reply);
+        }
+    }
+
+    /// Makes the session that of a client which has said this to another process.
+    pub fn continue_with(&mut self, said: redis::Said) {
+        if let Self::Redis(session) = self {
+            session.continue_with(said);
         }
     }
 

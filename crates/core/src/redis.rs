@@ -33,7 +33,7 @@ pub use merge::{Elements, Merged, fits};
 pub use request::{Room, parse_request};
 pub use resp3::translate_message;
 pub use response::{parse_reply, parse_unasked, translate, waits};
-pub use session::{Session, VERSION};
+pub use session::{Said, Session, VERSION};
 pub use settings::{ModuleCommand, Settings};
 
 use crate::decimal;

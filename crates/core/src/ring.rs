@@ -114,9 +114,11 @@ impl Ring {
     /// The ring of `members`, who are all live and stand in [`pool_order`]. `seed` starts what
     /// `random` draws; nothing else depends on it.
     ///
+    /// There may be no members, as when servers are yet to be discovered: such a ring has no keys.
+    ///
     /// # Panics
     ///
-    /// If there are no members or one weighs nothing: a configuration has neither.
+    /// If a member weighs nothing: a configuration does not allow that.
     #[must_use]
     pub fn new(
         distribution: Distribution,
@@ -125,7 +127,6 @@ impl Ring {
         members: Vec<Member>,
         seed: u64,
     ) -> Self {
-        assert!(!members.is_empty(), "a pool has servers");
         assert!(members.iter().all(|member| member.weight > 0), "a server has a weight");
         let live = vec![true; members.len()];
         let spread = match distribution {
@@ -165,6 +166,10 @@ impl Ring {
     ///
     /// On the request path, once per key: no allocation. A single member has every key, and nothing
     /// is hashed. `random` draws a number, hence `&mut`.
+    ///
+    /// # Panics
+    ///
+    /// If there are no members.
     #[inline(always)]
     pub fn route(&mut self, key: &[u8]) -> usize {
         if self.members.len() == 1 {
@@ -194,6 +199,10 @@ impl Ring {
     /// that.
     ///
     /// For tools: this function allocates and is slow.
+    ///
+    /// # Panics
+    ///
+    /// If there are no members.
     #[must_use]
     pub fn explain<'k>(&self, key: &'k [u8], next: usize) -> Explanation<'k> {
         let mut ring = self.clone();

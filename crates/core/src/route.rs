@@ -18,7 +18,7 @@ pub enum Plan {
 }
 
 /// The ring, and the servers that are its members.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Routes {
     ring: Ring,
     /// The server of each member, in the ring's order.
@@ -28,7 +28,8 @@ pub(crate) struct Routes {
 
 impl Routes {
     pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
-        Self { ring, members, has_live: true }
+        let has_live = !members.is_empty();
+        Self { ring, members, has_live }
     }
 
     pub(crate) fn ring(&self) -> &Ring {

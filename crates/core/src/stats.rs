@@ -123,6 +123,8 @@ counters! {
     }
     /// How requests ended.
     pub results: Results,
+    /// Keys that move to another server.
+    pub migration: MigrationStats,
 }
 
 /// How requests ended: how many of each kind had which outcome, keys where a request has several.
@@ -187,6 +189,40 @@ results! {
     touch_hits: (Touch, Success) (Touch, Hit) (GetAndTouch, Hit),
     /// Keys that should have got a new expiry and were not found.
     touch_misses: (Touch, NotFound) (Touch, Miss) (GetAndTouch, Miss),
+}
+
+counters! {
+    /// The figures of the keys that move to another server, in one worker.
+    MigrationStats {
+        /// How far it is: 0 if no keys move, 1 settling, 2 moving, 3 closing.
+        phase,
+        /// How many of 1000 keys have another server than before.
+        keys_per_mille,
+        /// When it ends: microseconds of the wall clock, 0 if no keys move.
+        ends_at,
+        /// Values copied to their new server.
+        keys_moved,
+        /// Keys that the old server did not have.
+        moves_empty,
+        /// Copies that came too late, because another client changed the key.
+        moves_lost,
+        /// Copies that the new server refused.
+        moves_failed,
+        /// Values at the new server that were older than the change, and were removed.
+        leftovers_dropped,
+        /// Reads answered with the old server's value.
+        old_reads,
+        /// Writes that removed the value at the other server.
+        other_deletes,
+        /// Steps taken again, because another client changed the key.
+        retries,
+        /// Requests for keys that move that are on their way now.
+        in_flight,
+        /// Requests refused because of `moves_max`.
+        limit_moves,
+        /// Old servers given up because they could not be reached.
+        servers_given_up,
+    }
 }
 
 counters! {

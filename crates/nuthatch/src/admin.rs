@@ -5,24 +5,30 @@
 //! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
 use crate::config::Listen;
-use crate::control::{Control, Outcome, Reload, Trigger};
+use crate::control::{Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
 use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
 use crate::proxy::Proxy;
 use crate::reload::{Reloader, Reloads};
+use crate::takeover::{Kind, Listening, Place};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fd::OwnedFd;
+use rustix::net::SocketType;
 use serde_json::json;
 use std::convert::Infallible;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::net;
+use std::net::{self, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
@@ -84,12 +90,19 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 const LIFE_LOOK: Duration = Duration::from_millis(2);
 
-/// Listens and answers on its own thread until the end of the process, because it reports a drain.
-/// So the next process may have to wait for the address.
+/// Listens and answers on its own thread until the end of the process, because it reports a drain; or
+/// until the other end of `until` is closed, if another process takes over. So a process that does not
+/// take over may have to wait for the address.
 ///
 /// # Errors
 /// When the address can't be listened on.
-pub(crate) fn start(listen: &Listen, admin: Admin, patience: &Patience) -> io::Result<()> {
+pub(crate) fn start(
+    listen: &Listen,
+    admin: Admin,
+    until: Option<UnixStream>,
+    listening: &Listening,
+    patience: &Patience,
+) -> io::Result<()> {
     let named = |error: io::Error| {
         let text = format!("the admin port can't listen on {listen}: {error}");
         io::Error::new(error.kind(), text)
@@ -97,24 +110,53 @@ pub(crate) fn start(listen: &Listen, admin: Admin, patience: &Patience) -> io::R
     let Listen::Tcp { host, port } = listen else {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
-    let bind = || net::TcpListener::bind((host.as_str(), *port)).map_err(named);
-    let listener = patience.open(FOR_THE_DRAINING, bind)?;
+    let open = || {
+        let place = (host.as_str(), *port).to_socket_addrs()?.next().map(Place::Tcp);
+        let given = place.map(|place| listening.take(&place, SocketType::STREAM));
+        match given.and_then(|mut given| given.pop()) {
+            Some(given) => Ok(given.into()),
+            None => net::TcpListener::bind((host.as_str(), *port)),
+        }
+    };
+    let listener = patience.open(FOR_THE_DRAINING, || open().map_err(named))?;
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
+    let noted = Arc::new(OwnedFd::from(listener.try_clone()?));
+    listening.note(Kind::Admin, &noted);
     log::info!(at:% = listener.local_addr()?; "admin listens");
     let runtime =
         runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
-    thread::Builder::new().name("admin".into()).spawn(move || serve(&runtime, listener, admin))?;
+    until.as_ref().map_or(Ok(()), |until| until.set_nonblocking(true))?;
+    let work = move || serve(&runtime, listener, admin, (noted, until));
+    thread::Builder::new().name("admin".into()).spawn(work)?;
     Ok(())
 }
 
-fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
+/// Serves until the end of the process. If another process takes over the port, the other end of
+/// `until` is closed: then only the readers that are connected are served.
+fn serve(
+    runtime: &Runtime,
+    listener: net::TcpListener,
+    admin: Admin,
+    (noted, until): (Arc<OwnedFd>, Option<UnixStream>),
+) {
     let (admin, room) = (Arc::new(admin), Arc::new(Room::new()));
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).expect("it is a listener that blocks not");
+        let until =
+            until.map(|until| tokio::net::UnixStream::from_std(until).expect("it blocks not"));
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
+            // The end first: after it, new readers are for the other process.
+            let next = poll_fn(|task| match &until {
+                Some(until) if until.poll_read_ready(task).is_ready() => Poll::Ready(None),
+                _ => listener.poll_accept(task).map(Some),
+            });
+            match next.await {
+                None => {
+                    drop((noted, listener));
+                    return pending::<()>().await;
+                }
+                Some(Ok((stream, _))) => {
                     let reader = Reader::new();
                     room.enter(&reader).await;
                     let desk = Desk {
@@ -128,7 +170,7 @@ fn serve(runtime: &Runtime, listener: net::TcpListener, admin: Admin) {
                     yield_now().await;
                 }
                 // No file descriptors are left: wait, because clients need them more.
-                Err(_) => sleep(Duration::from_millis(100)).await,
+                Some(Err(_)) => sleep(Duration::from_millis(100)).await,
             }
         }
     });
@@ -254,7 +296,7 @@ impl Admin {
     fn reload(&self, is_forced: bool) -> Answer {
         let (reply, outcome) = mpsc::channel();
         let wish = Reload { trigger: Trigger::Admin, is_forced, reply: Some(reply) };
-        let sent = self.control.send(Control::Reload(wish));
+        let sent = self.control.send(Control::Wish(Wish::Reload(wish)));
         match sent.ok().and_then(|()| outcome.recv().ok()) {
             Some(Outcome::Changed { generation, changes }) => {
                 let told =
@@ -328,14 +370,19 @@ mod tests {
     use super::*;
     use crate::args::Options;
     use crate::config::Source;
+    use crate::resolve::Resolver;
+    use crate::takeover::Standstill;
 
     fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
+        let resolver = Resolver::new(crate::resolve::Options::default());
         Arc::new(Admin {
-            published: Published::new(Arc::new(Generation::first(Vec::new(), 1))),
+            published: Published::new(Arc::new(Generation::first(Vec::new(), 1, &resolver))),
             reloader: Reloader {
                 source: Source::Environment,
                 options: Options::default(),
+                answers: Arc::default(),
                 reloads: Arc::default(),
+                standstill: Standstill::default(),
             },
             control: mpsc::channel().0,
             inboxes,

@@ -9,10 +9,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Listen;
 use crate::escape::escaped;
 use crate::log::Format;
+use crate::resolve;
 use crate::suggest;
 
 mod completions;
@@ -97,6 +99,14 @@ pub struct Options {
     pub ignores_changes: bool,
     /// The format of the log; `None` chooses by the destination.
     pub log_format: Option<Format>,
+    /// How names are resolved.
+    pub dns: resolve::Options,
+    /// How long the start waits for servers that DNS tells of.
+    pub discovery_wait: Duration,
+    /// The unix socket on which the next process can take over.
+    pub control: Option<PathBuf>,
+    /// Whether this is the next process.
+    pub upgrade: bool,
 }
 
 impl Default for Options {
@@ -115,6 +125,10 @@ impl Default for Options {
             admin: None,
             ignores_changes: false,
             log_format: None,
+            dns: resolve::Options::default(),
+            discovery_wait: Duration::from_secs(5),
+            control: None,
+            upgrade: false,
         }
     }
 }
@@ -130,6 +144,8 @@ pub struct Route {
     pub json: bool,
     /// The keys; none means to read them from standard input.
     pub keys: Vec<OsString>,
+    /// How names are resolved.
+    pub dns: resolve::Options,
 }
 
 /// The arguments of `nuthatch diff`.
@@ -145,6 +161,8 @@ pub struct Diff {
     pub keys: Option<PathBuf>,
     /// Whether to print the result as JSON.
     pub json: bool,
+    /// How names are resolved.
+    pub dns: resolve::Options,
 }
 
 /// Why a command line is refused.
@@ -231,10 +249,15 @@ pub fn parse(
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
     match command {
-        None => serve(arguments, variable),
+        None => given_of(arguments, variable).map(finish::serve),
         Some(word) => {
             arguments.remove(0);
-            command_of(word, arguments).map_err(|error| UsageError { command, ..error })
+            let parsed = if word.has_flags_of_proxy() {
+                given_of(arguments, variable).and_then(word.finish)
+            } else {
+                command_of(word, arguments)
+            };
+            parsed.map_err(|error| UsageError { command, ..error })
         }
     }
 }
@@ -251,11 +274,11 @@ fn command_of(word: &'static CommandWord, rest: Vec<OsString>) -> Result<Command
     if given.help { Ok(Command::HelpOf(word)) } else { (word.finish)(given) }
 }
 
-/// The proxy itself; its variables are read only if the proxy is to run.
-fn serve(
+/// The flags of the proxy itself; its variables are read only if the proxy is to run.
+fn given_of(
     arguments: Vec<OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Command, UsageError> {
+) -> Result<Given, UsageError> {
     let (mut given, mut seen) = (Given::default(), Vec::new());
     let mut line = Line::new(arguments, FLAGS);
     while let Some(token) = line.next()? {
@@ -272,7 +295,11 @@ fn serve(
             flag.read_variable(&mut given, &variable)?;
         }
     }
-    Ok(finish::serve(given))
+    if given.options.dns.ttl_min > given.options.dns.ttl_max {
+        let text = "option --dns-ttl-min must not be greater than --dns-ttl-max";
+        return Err(UsageError::new(text));
+    }
+    Ok(given)
 }
 
 fn unknown_word(word: &OsString) -> UsageError {

@@ -26,6 +26,7 @@ mod check;
 pub(crate) mod clash;
 pub mod cpus;
 pub mod directive;
+mod discovered;
 pub mod environment;
 mod finding;
 pub mod lint;
@@ -35,6 +36,7 @@ pub mod secret;
 mod value;
 mod yaml;
 
+pub use discovered::{Discovered, Lookup};
 pub use finding::{ConfigErrors, Finding, Mark};
 pub use nuthatch_core::limits::Limits;
 pub use redis::{CrossShard, ModuleCommand};
@@ -233,8 +235,13 @@ pub struct Pool {
     pub dedicated_connections_max: usize,
     /// Commands of modules, each name once.
     pub module_commands: Vec<ModuleCommand>,
-    /// The servers in the order of the ring: shorter names first, then by bytes. At least one.
+    /// The servers in the order of the ring: shorter names first, then by bytes. Without
+    /// [`Self::discovered`], at least one.
     pub servers: Vec<Server>,
+    /// The entries that DNS turns into further servers, in the order of the configuration.
+    pub discovered: Vec<Discovered>,
+    /// Maximum number of servers of one such entry.
+    pub discovered_max: usize,
     /// Whether clients may empty all servers, such as with `flush_all` and `FLUSHALL`.
     pub allow_flush: bool,
     /// How much memory and how many requests the pool may hold.
@@ -290,6 +297,8 @@ pub struct Server {
     pub configured: String,
     /// Whether the name was given rather than derived from the address.
     pub named: bool,
+    /// Whether DNS told of it: the configuration has only the entry with its index.
+    pub discovered: bool,
     /// Its place in the list of the configuration, from 0.
     pub index: usize,
 }
@@ -329,6 +338,11 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(out, "{}", path.display()),
         }
     }
+}
+
+/// Whether a host is an IP address rather than a name.
+pub(crate) fn is_ip(host: &str) -> bool {
+    address::is_ip(host)
 }
 
 /// The address in a text, in the form of `listen`, if it is valid.

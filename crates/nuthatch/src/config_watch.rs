@@ -5,13 +5,14 @@
 //! time of what is there; so the one rule: look at that, once a second. A file that is still being
 //! written is looked at again until it stays the same.
 
-use crate::control::{Control, Reload, Trigger};
+use crate::control::{Control, Reload, Trigger, Wish};
 use crate::generation::Published;
+use crate::reload::Reloads;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -40,13 +41,14 @@ impl Stamp {
     }
 }
 
-/// Sends the wish for a reload whenever `file`, or the file of a password, has changed.
+/// Sends the wish for a reload whenever `file`, or the file of a password, has changed, and when one that
+/// had to wait may be tried again.
 ///
 /// # Errors
 /// When the thread can't be started.
 pub(crate) fn start(
     file: PathBuf,
-    published: Published,
+    (published, reloads): (Published, Arc<Reloads>),
     control: mpsc::Sender<Control>,
 ) -> io::Result<()> {
     let watch = move || {
@@ -55,12 +57,13 @@ pub(crate) fn start(
         loop {
             thread::sleep(LOOK);
             let now = stamps(&file, &published);
-            if now == known {
+            let is_retry = reloads.takes_retry();
+            if now == known && !is_retry {
                 changing = None;
-            } else if changing.as_ref() == Some(&now) {
+            } else if is_retry || changing.as_ref() == Some(&now) {
                 let trigger = Trigger::File;
                 let wish = Reload { trigger, is_forced: false, reply: None };
-                if control.send(Control::Reload(wish)).is_err() {
+                if control.send(Control::Wish(Wish::Reload(wish))).is_err() {
                     return;
                 }
                 (known, changing) = (now, None);

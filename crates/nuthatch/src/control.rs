@@ -1,5 +1,6 @@
 //! What the thread that leads the proxy is told by the other threads.
 
+use crate::resolve::Change;
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
@@ -9,8 +10,17 @@ use std::sync::mpsc;
 pub(crate) enum Control {
     /// A worker has ended.
     Ended(io::Result<()>),
+    /// The proxy should look whether it must change.
+    Wish(Wish),
+}
+
+/// Why the proxy may have to change.
+#[derive(Debug)]
+pub(crate) enum Wish {
     /// The configuration should be read again.
     Reload(Reload),
+    /// DNS has a new answer.
+    Discovered(Change),
 }
 
 /// The wish for another look at the configuration.
@@ -32,6 +42,8 @@ pub(crate) enum Trigger {
     File,
     /// `POST /reload` on the admin port.
     Admin,
+    /// DNS tells of other servers.
+    Discovery,
 }
 
 impl fmt::Display for Trigger {
@@ -40,6 +52,7 @@ impl fmt::Display for Trigger {
             Self::Signal => "SIGHUP",
             Self::File => "file changed",
             Self::Admin => "POST /reload",
+            Self::Discovery => "DNS",
         })
     }
 }

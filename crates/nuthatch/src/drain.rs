@@ -10,6 +10,10 @@ use std::time::Duration;
 /// How long a drain may take.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a worker serves the clients that cannot pass to the process that has taken over. Then
+/// it drains.
+pub(crate) const RETIREMENT_MAX: Duration = Duration::from_secs(60);
+
 /// The time from one check of all clients to the next.
 const DRAIN_TURN: Duration = Duration::from_millis(20);
 
@@ -29,6 +33,11 @@ pub(crate) struct Drain {
 impl Drain {
     pub(crate) fn new(now: Instant) -> Self {
         Self { by: now.after(DRAIN_MAX), next_round: now, next_client: None }
+    }
+
+    /// A drain in which clients pass to another process.
+    pub(crate) fn of_retirement(now: Instant) -> Self {
+        Self { by: now.after(RETIREMENT_MAX), ..Self::new(now) }
     }
 
     /// Whether there is no time left.

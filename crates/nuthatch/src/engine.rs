@@ -2,8 +2,9 @@
 
 use crate::generation::{SharedPool, SharedServer};
 use nuthatch_core::health::Ejection;
-use nuthatch_core::mux::{Mux, Options, ServerId};
+use nuthatch_core::mux::{Migrate, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
+use nuthatch_core::time::Instant;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,18 +16,36 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
     Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker))
 }
 
-/// Tells an engine what another generation of its pool says. `is_same` says whether a server of the
-/// engine is the one that the pool has under its name now.
-pub(crate) fn apply(
+/// Tells an engine what another generation of its pool says, if its servers stay the same.
+pub(crate) fn apply_settings(mux: &mut Mux, shared: &SharedPool) {
+    mux.set_options(options(shared, mux.options().epoch));
+}
+
+/// Tells an engine which servers another generation of its pool has. `is_same` says whether a server of
+/// the engine is the one that the pool has under its name now.
+pub(crate) fn apply_servers(
     mux: &mut Mux,
     shared: &SharedPool,
     worker: usize,
     is_same: impl Fn(ServerId, &SharedServer) -> bool,
+    now: Instant,
 ) {
-    let epoch = mux.options().epoch;
-    mux.set_options(options(shared, epoch));
+    let ring = shared.ring(seed(mux.options().epoch, worker));
+    let stats = shared.server_stats(worker);
     let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
-    mux.set_servers(shared.ring(seed(epoch, worker)), &shared.server_stats(worker), is_same);
+    let config = &shared.pool;
+    let migrate = Migrate {
+        settle: config.migrate_settle,
+        window: config.migrate_window,
+        moves_max: config.migrate_moves_max,
+    };
+    // A change that comes while keys still move is one that was forced.
+    if migrate.window.is_zero() || mux.migration(now).is_some() {
+        mux.set_servers(ring, &stats, is_same);
+    } else {
+        let begun = mux.migrate_servers(ring, &stats, is_same, (migrate, now));
+        begun.expect("no keys move any longer");
+    }
 }
 
 /// Workers draw different servers where a server is drawn at random.

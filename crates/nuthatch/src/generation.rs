@@ -6,6 +6,7 @@
 use crate::addresses::Addresses;
 use crate::config::{Pool, Server};
 use crate::question::Baseline;
+use crate::resolve::Resolver;
 use nuthatch_core::ring::{Distribution, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub(crate) struct SharedPool {
     pub(crate) servers: Arc<[Arc<SharedServer>]>,
     /// The values that `stats` subtracts.
     pub(crate) baseline: Arc<Baseline>,
+    /// The resolver of the process.
+    pub(crate) resolver: Resolver,
 }
 
 /// The data of one server of a pool that all workers share.
@@ -47,6 +50,8 @@ pub(crate) struct Generation {
     pub(crate) listeners: usize,
     /// The next pool's id.
     next_id: u64,
+    /// The resolver of the process.
+    pub(crate) resolver: Resolver,
 }
 
 impl SharedServer {
@@ -75,7 +80,7 @@ impl SharedServer {
 }
 
 impl SharedPool {
-    fn new(id: u64, pool: Pool, workers: usize) -> Self {
+    fn new(id: u64, pool: Pool, workers: usize, resolver: &Resolver) -> Self {
         let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), workers));
         Self {
             id,
@@ -84,6 +89,7 @@ impl SharedPool {
             servers: pool.servers.iter().map(server).collect(),
             baseline: Arc::default(),
             pool: Arc::new(pool),
+            resolver: resolver.clone(),
         }
     }
 
@@ -107,6 +113,20 @@ impl SharedPool {
             pool: Arc::new(pool),
             ..self.clone()
         }
+    }
+
+    /// Whether a later generation of the pool has the same servers in the same places of the ring.
+    pub(crate) fn has_servers_of(&self, later: &Self) -> bool {
+        let pairs = || self.servers.iter().zip(later.servers.iter());
+        self.servers.len() == later.servers.len()
+            && pairs().all(|(now, then)| now.is(then))
+            && self.ring.fingerprint() == later.ring.fingerprint()
+    }
+
+    /// Until when keys still move after the last change: microseconds since 1970. None if no keys move.
+    pub(crate) fn moves_until(&self) -> Option<u64> {
+        let of_worker = self.workers.iter().map(|stats| stats.migration.ends_at.read());
+        of_worker.max().filter(|at| *at > 0)
     }
 
     /// Whether a pool of the next configuration is this one.
@@ -135,8 +155,11 @@ impl SharedPool {
 
 impl Generation {
     /// The pools at the start of the process.
-    pub(crate) fn first(pools: Vec<Pool>, workers: usize) -> Self {
-        Self { number: 0, pools: Vec::new(), listeners: 0, next_id: 0 }.next(pools, workers)
+    pub(crate) fn first(pools: Vec<Pool>, workers: usize, resolver: &Resolver) -> Self {
+        let (number, pools_before, listeners, next_id) = (0, Vec::new(), 0, 0);
+        let resolver = resolver.clone();
+        let none = Self { number, pools: pools_before, listeners, next_id, resolver };
+        none.next(pools, workers)
     }
 
     /// The pools of the next configuration. A pool that stays has its name and its protocol.
@@ -149,10 +172,12 @@ impl Generation {
                 return before.after(pool);
             }
             next_id += 1;
-            SharedPool::new(next_id, pool, workers)
+            SharedPool::new(next_id, pool, workers, &self.resolver)
         });
         let pools = shared.collect();
-        Self { number: self.number + 1, pools, listeners: self.listeners, next_id }
+        let (number, listeners, resolver) =
+            (self.number + 1, self.listeners, self.resolver.clone());
+        Self { number, pools, listeners, next_id, resolver }
     }
 
     /// The configurations of the pools.
@@ -189,7 +214,12 @@ impl Published {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::resolve;
     use std::path::Path;
+
+    fn first(pools: Vec<Pool>, workers: usize) -> Generation {
+        Generation::first(pools, workers, &Resolver::new(resolve::Options::default()))
+    }
 
     fn pools(text: &str) -> Vec<Pool> {
         let config = Config::parse(Path::new("a.yml"), text.as_bytes());
@@ -203,7 +233,7 @@ mod tests {
     /// For each server after a change, whether it is the one of that name before, and whether its
     /// figures go on.
     fn kept(before: &str, after: &str) -> Vec<(bool, bool)> {
-        let before = Generation::first(pools(before), 2);
+        let before = first(pools(before), 2);
         let after = before.next(pools(after), 2);
         let servers = after.pools[0].servers.iter().map(|server| {
             let old =
@@ -236,11 +266,11 @@ mod tests {
 
     #[test]
     fn a_pool_stays_as_long_as_its_name_and_its_protocol_do() {
-        let first = Generation::first(pools(&pool("", "\"a:1:1\"")), 1);
-        let id = first.pools[0].id;
-        let second = first.next(pools(&pool("hash: md5,", "\"b:1:1\"")), 1);
+        let start = first(pools(&pool("", "\"a:1:1\"")), 1);
+        let id = start.pools[0].id;
+        let second = start.next(pools(&pool("hash: md5,", "\"b:1:1\"")), 1);
         assert_eq!((second.pools[0].id, second.number), (id, 2));
-        assert!(Arc::ptr_eq(&second.pools[0].workers, &first.pools[0].workers));
+        assert!(Arc::ptr_eq(&second.pools[0].workers, &start.pools[0].workers));
         let third = second.next(pools(&pool("redis: true,", "\"b:1:1\"")), 1);
         assert_ne!(third.pools[0].id, id);
         assert!(third.pool(id).is_none() && second.pool(id).is_some());
@@ -249,7 +279,7 @@ mod tests {
     #[test]
     fn a_pool_keeps_its_number_of_connections_to_each_server() {
         let with = |count| pools(&pool(&format!("server_connections: {count},"), "\"a:1:1\""));
-        let next = Generation::first(with(2), 1).next(with(5), 1);
+        let next = first(with(2), 1).next(with(5), 1);
         assert_eq!(next.pools[0].pool.server_connections, 2);
     }
 }

@@ -6,6 +6,7 @@
 use crate::generation::Generation;
 use crate::listener::Listener;
 use crate::resolve::Resolved;
+use crate::takeover::traveller::{Departures, Traveller};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
@@ -24,6 +25,10 @@ pub(crate) enum Message {
     Apply(Apply),
     /// Accept no new clients, and end when all requests are answered.
     Drain,
+    /// Another process accepts the clients from now on, and gets those of this process.
+    Retire(Departures),
+    /// A client of the process that was taken over.
+    Arrive(Box<Traveller>),
 }
 
 /// What a worker is told of another generation.
@@ -59,9 +64,14 @@ impl Inbox {
         })
     }
 
-    /// Adds a message and wakes the worker.
+    /// Adds a message and wakes the worker. A worker that has ended gets no message.
     pub(crate) fn send(&self, message: Message) {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return;
+        }
+        messages.push(message);
+        drop(messages);
         self.ring();
     }
 
@@ -78,7 +88,10 @@ impl Inbox {
 
     /// The worker has ended normally and will not read the inbox again.
     pub(crate) fn close(&self) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_closed.store(true, Ordering::Relaxed);
+        // A message may hold what another thread waits for.
+        messages.clear();
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::config::clash::Claim;
 use crate::config::{Listen, Pool};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
+use crate::takeover::{Kind, Listening, Place};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, chmod};
 use rustix::io::{self as sys, Errno};
@@ -15,21 +16,21 @@ use std::io;
 use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A listening socket of a worker.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// The number of the address that it listens on, which no other address has had.
     pub(crate) id: u64,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     is_tcp: bool,
     keepalive: bool,
 }
 
 /// An address that is listened on, by all workers.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
+struct Opened {
     /// The number of its sockets.
     pub(crate) id: u64,
     /// As it is configured.
@@ -38,6 +39,8 @@ pub(crate) struct Opened {
     bound: Option<SocketAddr>,
     /// The name of the pool that listens there.
     pub(crate) pool: String,
+    /// Its sockets; the workers have them.
+    sockets: Vec<Weak<OwnedFd>>,
 }
 
 /// The error for a client above `client_connections`: the text of memcached, or of Redis.
@@ -93,10 +96,12 @@ impl AsFd for Listener {
 /// that the kernel has chosen, are compared here.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    workers: usize,
+    pub(crate) workers: usize,
     files: OwnFiles,
+    /// The sockets that need not be opened, and those that were.
+    listening: Listening,
     patience: Patience,
-    pub(crate) opened: Vec<Opened>,
+    opened: Vec<Opened>,
     next_id: u64,
 }
 
@@ -104,9 +109,19 @@ pub(crate) struct Listeners {
 pub(crate) type OfWorkers = Vec<Vec<Listener>>;
 
 impl Listeners {
-    pub(crate) fn new(workers: usize, files: &OwnFiles, patience: &Patience) -> Self {
-        let (files, patience) = (files.clone(), patience.clone());
-        Self { workers, files, patience, opened: Vec::new(), next_id: 0 }
+    pub(crate) fn new(
+        workers: usize,
+        (files, listening): (&OwnFiles, &Listening),
+        patience: &Patience,
+    ) -> Self {
+        let (files, listening) = (files.clone(), listening.clone());
+        let (patience, opened) = (patience.clone(), Vec::new());
+        Self { workers, files, listening, patience, opened, next_id: 0 }
+    }
+
+    /// The number of sockets, over all workers.
+    pub(crate) fn count(&self) -> usize {
+        self.opened.iter().map(|it| it.sockets.len()).sum()
     }
 
     /// The numbers of a pool's listeners.
@@ -148,6 +163,7 @@ impl Listeners {
         }
         for gone in before.iter().filter(|old| self.opened.iter().all(|it| it.id != old.id)) {
             self.remove_file(gone);
+            self.listening.forget(&gone.sockets);
             log::info!(pool = gone.pool, at:% = gone.listen; "pool no longer listens");
         }
         Ok(sockets)
@@ -192,16 +208,24 @@ impl Listeners {
             log::info!(pool = pool.name, at, servers = pool.servers.len(); "pool listens");
             self.next_id += 1;
             let (id, is_tcp) = (self.next_id, bound.is_some());
-            for (list, fd) in sockets.iter_mut().zip(fds) {
-                list.push(Listener { id, fd, is_tcp, keepalive: pool.tcpkeepalive });
+            let mut opened = Vec::new();
+            // There may be more sockets than workers: those of a process with more workers. Each of
+            // them is accepted from, as clients may be in its queue.
+            for (number, fd) in fds.into_iter().map(Arc::new).enumerate() {
+                self.listening.note(Kind::Pool, &fd);
+                opened.push(Arc::downgrade(&fd));
+                let listener = Listener { id, fd, is_tcp, keepalive: pool.tcpkeepalive };
+                sockets[number % self.workers].push(listener);
             }
-            self.opened.push(Opened { id, listen: listen.clone(), bound, pool: pool.name.clone() });
+            let (listen, pool, sockets) = (listen.clone(), pool.name.clone(), opened);
+            self.opened.push(Opened { id, listen, bound, pool, sockets });
         }
         Ok(())
     }
 
     /// A socket for each worker: for TCP one of its own, and the kernel distributes the clients
-    /// between them; all workers share one unix socket.
+    /// between them; all workers share one unix socket. Sockets that another process has handed over
+    /// are used as they are.
     fn open_one(
         &self,
         pool: &Pool,
@@ -211,8 +235,8 @@ impl Listeners {
     ) -> io::Result<Vec<OwnedFd>> {
         let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
         let (workers, files) = (self.workers, &self.files);
-        let how = Opening { backlog, reuseport: pool.reuseport, workers, files };
-        let patience = &self.patience;
+        let (listening, patience) = (&self.listening, &self.patience);
+        let how = Opening { backlog, reuseport: pool.reuseport, workers, files, listening };
         match (listen, place) {
             (Listen::Unix { path, mode }, _) => {
                 patience.open(FOR_THE_SIGNALLED, || unix(path, *mode, &how))
@@ -247,6 +271,16 @@ struct Opening<'o> {
     reuseport: bool,
     workers: usize,
     files: &'o OwnFiles,
+    listening: &'o Listening,
+}
+
+impl Opening<'_> {
+    /// The given sockets of an address, with the backlog of this configuration.
+    fn given(&self, place: &Place) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.listening.take(place, SocketType::STREAM);
+        sockets.iter().try_for_each(|socket| listen(socket, self.backlog))?;
+        Ok(sockets)
+    }
 }
 
 /// What an address turns out to be; none for a unix socket.
@@ -282,6 +316,10 @@ impl Version {
 
 fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let Opening { backlog, reuseport, workers, .. } = *how;
+    let given = how.given(&Place::Tcp(address))?;
+    if !given.is_empty() {
+        return shared(given, workers);
+    }
     if workers > 1 && !reuseport {
         // Sockets that share a port would also share it with another process, which would get half
         // of the clients. So the port must be free for a socket that does not share.
@@ -297,6 +335,19 @@ fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Resu
         sockets.push(fd);
     }
     Ok(sockets)
+}
+
+/// The sockets in an order in which each worker gets one at least: all of them, if there are fewer
+/// sockets than workers.
+///
+/// No socket is added to those of another process: the kernel would give it clients before this process
+/// serves, and if the start failed, they would be refused.
+fn shared(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    if sockets.len() >= workers {
+        return Ok(sockets);
+    }
+    let copies = sockets.iter().flat_map(|socket| (0..workers).map(|_| socket.try_clone()));
+    copies.collect()
 }
 
 fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result<OwnedFd> {
@@ -315,16 +366,17 @@ fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result
 }
 
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let mode = mode.filter(|mode| *mode != 0).map(Mode::from_raw_mode);
-    how.files.listen(&fd, path, mode, how.backlog)?;
-    let mut sockets = Vec::new();
-    for _ in 1..how.workers {
-        sockets.push(fd.try_clone()?);
+    let mut sockets = how.given(&Place::unix(path))?;
+    if sockets.is_empty() {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        how.files.listen(&fd, path, mode, how.backlog)?;
+        sockets.push(fd);
+    } else if let Some(mode) = mode {
+        chmod(path, mode)?;
     }
-    sockets.push(fd);
-    Ok(sockets)
+    shared(sockets, how.workers)
 }
 
 #[cfg(test)]
@@ -341,7 +393,8 @@ mod tests {
     #[test]
     fn a_port_that_the_kernel_chose_for_one_pool_is_refused_to_another() {
         for workers in [1, 2] {
-            let mut listeners = Listeners::new(workers, &OwnFiles::default(), &Patience::default());
+            let around = (&OwnFiles::default(), &Listening::default());
+            let mut listeners = Listeners::new(workers, around, &Patience::default());
             let one = Arc::new(pool("127.0.0.1:0"));
             let lists = listeners.change(&[Arc::clone(&one)]).unwrap();
             let address = SocketAddr::try_from(getsockname(&lists[0][0]).unwrap()).unwrap();
@@ -352,5 +405,17 @@ mod tests {
                 format!("pool 'two' can't listen on {address}: pool 'one' listens on {address}");
             assert_eq!(told, why);
         }
+    }
+
+    #[test]
+    fn a_listener_that_is_given_up_is_not_handed_over_while_a_worker_still_has_it() {
+        let listening = Listening::default();
+        let around = (&OwnFiles::default(), &listening);
+        let mut listeners = Listeners::new(2, around, &Patience::default());
+        let (one, two) = (Arc::new(pool("127.0.0.1:0")), Arc::new(pool("127.0.0.2:0")));
+        let _of_workers = listeners.change(&[one, Arc::clone(&two)]).unwrap();
+        assert_eq!((listeners.count(), listening.used().len()), (4, 4));
+        let _none = listeners.change(&[two]).unwrap();
+        assert_eq!((listeners.count(), listening.used().len()), (2, 2));
     }
 }

@@ -17,8 +17,9 @@ use nuthatch::demo::{self, Protocol};
 use nuthatch::escape::escaped;
 use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
+use nuthatch::systemd::Inherited;
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, log, own_files, route, running};
+use nuthatch::{diff, discover, log, own_files, route, running};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -60,10 +61,11 @@ fn execute(command: Command) -> Outcome {
         Command::Completions(shell) => print(&args::completions(shell))?,
         Command::Man => print(&args::man())?,
         Command::Test(options) => {
-            let config = find(options.file.as_deref())?;
+            let mut config = find(options.file.as_deref())?;
+            let found = discover::look(&mut config, &options.dns, options.discovery_wait);
             let warnings = preflight::check(&config, &options)?;
             let colour = colour(&io::stderr());
-            eprint!("{}", verdict::accepted(&config, &warnings, colour));
+            eprint!("{}", verdict::accepted(&config, &warnings, &found, colour));
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]
@@ -81,12 +83,19 @@ fn execute(command: Command) -> Outcome {
         #[cfg(not(feature = "demo"))]
         Command::Demo { .. } | Command::Node { .. } => return Err(NO_DEMO.into()),
         Command::Route(question) => {
-            let config = find(question.file.as_deref())?;
+            let mut config = find(question.file.as_deref())?;
+            config.choose(question.pool.as_deref())?;
+            discover::look(&mut config, &question.dns, Options::default().discovery_wait);
             let pool = config.choose(question.pool.as_deref())?;
+            discover::require(pool)?;
             route::run(&question, pool, io::stdin().lock(), io::stdout().lock())?;
         }
         Command::Diff(question) => {
-            let (old, new) = (load(&question.old)?, load(&question.new)?);
+            let (mut old, mut new) = (load(&question.old)?, load(&question.new)?);
+            for config in [&mut old, &mut new] {
+                discover::look(config, &question.dns, Options::default().discovery_wait);
+                config.pools.iter().try_for_each(discover::require)?;
+            }
             diff::run(&question, &old, &new, io::stdout().lock())?;
         }
     }
@@ -101,6 +110,10 @@ const NO_DEMO: &str = "this program is built without the commands demo and node;
 fn serve(options: &Options) -> Outcome {
     let config = find(options.file.as_deref())?;
     let warnings = preflight::check(&config, options)?.len();
+    let inherited = Inherited::take()?;
+    if options.daemonize && !inherited.is_empty() {
+        return Err("sockets from systemd are for a process in the foreground: leave out -d".into());
+    }
     let ready = if options.daemonize {
         match process::daemonize()? {
             Daemon::Parent(code) => return Ok(code),
@@ -110,7 +123,7 @@ fn serve(options: &Options) -> Outcome {
         Ready::in_foreground()
     };
     log::init(options.verbosity, options.output.as_deref(), options.log_format)?;
-    match serve_with_log(config, warnings, options, ready) {
+    match serve_with_log(config, warnings, options, (inherited, ready)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if log::tells_the_end(&error) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error.into()),
@@ -122,12 +135,12 @@ fn serve_with_log(
     config: Config,
     warnings: usize,
     options: &Options,
-    ready: Ready,
+    (inherited, ready): (Inherited, Ready),
 ) -> io::Result<()> {
     if options.daemonize {
         process::clear_umask();
     }
-    if let Some(path) = &options.pid_file {
+    if let Some(path) = options.pid_file.as_ref().filter(|_| !options.upgrade) {
         own_files::check_pid_file_is_free(path)?;
     }
     let signals = Signals::catch()?;
@@ -139,7 +152,7 @@ fn serve_with_log(
     if warnings > 0 {
         ::log::warn!(warnings; "configuration has warnings; run `nuthatch -t` to list them");
     }
-    nuthatch::run(config, options, signals, ready)
+    nuthatch::run(config, options, inherited, signals, ready)
 }
 
 fn print(text: &str) -> io::Result<()> {

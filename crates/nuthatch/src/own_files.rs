@@ -51,6 +51,16 @@ pub fn check_pid_file_is_free(path: &Path) -> io::Result<()> {
     pid_file::check_is_free(path, &Patience::until(Arc::default()))
 }
 
+/// Checks whether no running process has the pid file but `predecessor`, which gives it up.
+pub(crate) fn check_pid_file_for(predecessor: u32, path: &Path) -> io::Result<()> {
+    match pid_file::check_is_free(path, &Patience::default()) {
+        Err(_) if fs::read_to_string(path).is_ok_and(|id| id.trim().parse() == Ok(predecessor)) => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
 /// What is at the place of a unix socket and is none. A link to a socket is as good as one.
 pub(crate) fn obstacle(path: &Path) -> Option<String> {
     let found = fs::symlink_metadata(path).ok()?.file_type();
@@ -71,7 +81,12 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
 struct OwnSocket {
     path: PathBuf,
     inode: OwnedFd,
+    /// Whether another process removes it.
+    is_left: bool,
 }
+
+/// How an inode is opened that is only to be compared.
+const INODE_FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl OwnFiles {
     /// Listens with `socket` on the unix socket `path`. A socket on which no process listens is
@@ -95,13 +110,12 @@ impl OwnFiles {
         }
         self.remove_abandoned(path)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inode = openat(CWD, path, flags, Mode::empty())?;
+        let inode = openat(CWD, path, INODE_FLAGS, Mode::empty())?;
         let outcome =
             mode.map_or(Ok(()), |mode| chmod(path, mode)).and_then(|()| listen(&socket, backlog));
         // If the socket is removed at once, that takes the lock.
         drop(lock);
-        let socket = OwnSocket { path: path.to_owned(), inode };
+        let socket = OwnSocket { path: path.to_owned(), inode, is_left: false };
         let mut files = self.lock();
         if !files.are_removed {
             files.sockets.push(socket);
@@ -135,6 +149,32 @@ impl OwnFiles {
         self.lock().pid_file.iter().for_each(PidFile::give_up);
     }
 
+    /// Leaves the pid file and the unix sockets to the process that takes over.
+    pub(crate) fn leave(&self) {
+        let mut files = self.lock();
+        files.pid_file.iter().for_each(PidFile::give_up);
+        files.sockets.drain(..).for_each(|mut socket| socket.is_left = true);
+    }
+
+    /// Owns a unix socket of the process that was taken over.
+    pub(crate) fn adopt(&self, path: &Path) {
+        // If this fails, the file is gone or cannot be removed by this process anyway.
+        let Ok(inode) = openat(CWD, path, INODE_FLAGS, Mode::empty()) else { return };
+        let socket = OwnSocket { path: path.to_owned(), inode, is_left: false };
+        let mut files = self.lock();
+        if !files.are_removed {
+            files.sockets.push(socket);
+        }
+    }
+
+    /// Removes one unix socket, if it is one of this process.
+    pub(crate) fn remove_one(&self, path: &Path) {
+        let mut files = self.lock();
+        let removed: Vec<_> = files.sockets.extract_if(.., |socket| socket.path == path).collect();
+        drop(files);
+        drop(removed);
+    }
+
     /// Removes the unix socket that an earlier run left behind.
     fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
         let refused = |kind, who| Err(io::Error::new(kind, who));
@@ -160,7 +200,7 @@ impl OwnFiles {
     }
 
     /// Whether the socket that is found at `path` is one of ours, by whatever path.
-    fn has(&self, path: &Path) -> bool {
+    pub(crate) fn has(&self, path: &Path) -> bool {
         let Ok(found) = fs::metadata(path) else { return false };
         self.lock().sockets.iter().any(|socket| {
             fstat(&socket.inode)
@@ -192,6 +232,9 @@ impl OwnSocket {
 
 impl Drop for OwnSocket {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         let _lock = DirectoryLock::take(&self.path, END_PATIENCE);
         if self.is_still_ours() {
             // If another process has just removed it, this fails, which is fine.

@@ -31,8 +31,10 @@ pub enum ProcessEvent {
     RaiseLogLevel,
     /// SIGTTOU: lower the log level.
     LowerLogLevel,
-    /// SIGUSR1 or SIGUSR2, by name, which twemproxy logs and otherwise ignores.
-    User(&'static str),
+    /// SIGUSR2: start the next process, if this one has a control socket.
+    Upgrade,
+    /// SIGUSR1, which twemproxy logs and otherwise ignores.
+    User,
 }
 
 /// The signals of the process, caught from the construction of this value on.
@@ -78,8 +80,8 @@ fn event(signal: i32) -> ProcessEvent {
         SIGHUP => ProcessEvent::Reload,
         SIGTTIN => ProcessEvent::RaiseLogLevel,
         SIGTTOU => ProcessEvent::LowerLogLevel,
-        SIGUSR1 => ProcessEvent::User("SIGUSR1"),
-        _ => ProcessEvent::User("SIGUSR2"),
+        SIGUSR1 => ProcessEvent::User,
+        _ => ProcessEvent::Upgrade,
     }
 }
 
@@ -219,8 +221,8 @@ mod tests {
             (Signal::HUP, ProcessEvent::Reload),
             (Signal::TTIN, ProcessEvent::RaiseLogLevel),
             (Signal::TTOU, ProcessEvent::LowerLogLevel),
-            (Signal::USR1, ProcessEvent::User("SIGUSR1")),
-            (Signal::USR2, ProcessEvent::User("SIGUSR2")),
+            (Signal::USR1, ProcessEvent::User),
+            (Signal::USR2, ProcessEvent::Upgrade),
             (Signal::INT, ProcessEvent::Drain),
             (Signal::TERM, ProcessEvent::Drain),
         ] {

@@ -5,12 +5,14 @@
 
 use crate::admin;
 use crate::config::{Pool, capacity};
-use crate::control::{Control, Reload};
+use crate::control::{Control, Wish};
 use crate::generation::{Generation, Published};
 use crate::inbox::{Apply, Inbox, Message};
 use crate::listener::{Listeners, OfWorkers};
 use crate::own_files::OwnFiles;
 use crate::patience::Patience;
+use crate::resolve::{self, Resolver};
+use crate::takeover::{Gate, Listening};
 use crate::worker::Worker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -39,40 +41,47 @@ impl Proxy {
     /// # Errors
     /// When a pool cannot listen or a worker cannot be started.
     pub fn start(pools: Vec<Pool>, workers: usize) -> io::Result<Self> {
-        Self::start_with(pools, workers, &OwnFiles::default(), &Patience::default())
+        let resolver = Resolver::new(resolve::Options::default());
+        let sockets = (&OwnFiles::default(), &Listening::default());
+        Self::start_with(pools, &resolver, workers, sockets, &Patience::default(), &Gate::open())
     }
 
-    /// As [`Self::start`]; the unix sockets are among `files`, and an address that another process has
-    /// is waited for with `patience`.
+    /// As [`Self::start`]; the unix sockets are among `files`, an address that another process has is
+    /// waited for with `patience`, and workers wait at `gate`.
     pub(crate) fn start_with(
         pools: Vec<Pool>,
+        resolver: &Resolver,
         workers: usize,
-        files: &OwnFiles,
+        (files, listening): (&OwnFiles, &Listening),
         patience: &Patience,
+        gate: &Gate,
     ) -> io::Result<Self> {
-        let mut listeners = Listeners::new(workers, files, patience);
-        let mut generation = Generation::first(pools, workers);
+        let mut listeners = Listeners::new(workers, (files, listening), patience);
+        let mut generation = Generation::first(pools, workers, resolver);
         let sockets = listeners.change(&generation.configs())?;
-        generation.listeners = listeners.opened.len() * workers;
+        generation.listeners = listeners.count();
         let generation = Arc::new(generation);
         let published = Published::new(Arc::clone(&generation));
         let (inboxes, _files) = (Vec::new(), files.clone());
         let (start, (control, messages)) = (now(), mpsc::channel());
         let mut proxy = Self { start, published, inboxes, listeners, control, messages, _files };
         for (number, first) in proxy.applies(&generation, sockets).into_iter().enumerate() {
-            proxy.start_worker(number, workers, first)?;
+            proxy.start_worker(number, first, gate)?;
         }
         Ok(proxy)
     }
 
-    fn start_worker(&mut self, number: usize, workers: usize, first: Apply) -> io::Result<()> {
+    fn start_worker(&mut self, number: usize, first: Apply, gate: &Gate) -> io::Result<()> {
         let inbox = Arc::new(Inbox::new()?);
         self.inboxes.push(Arc::clone(&inbox));
         let (start, control) = (self.start, self.control.clone());
+        let (workers, gate) = (self.listeners.workers, gate.clone());
         let work = move || {
             let mut end =
                 End { control, outcome: Some(Err(io::Error::other("a worker panicked"))) };
-            let outcome = Worker::new(number, start, inbox, first).and_then(Worker::run);
+            let outcome = Worker::new(number, start, inbox, first);
+            let outcome =
+                outcome.and_then(|worker| if gate.wait() { worker.run() } else { Ok(()) });
             end.outcome = Some(outcome.map_err(io::Error::from));
         };
         let thread = thread::Builder::new().name(format!("worker {number}"));
@@ -91,7 +100,7 @@ impl Proxy {
     /// When a pool can't listen: then nothing has changed.
     pub(crate) fn apply(&mut self, mut generation: Generation) -> io::Result<()> {
         let sockets = self.listeners.change(&generation.configs())?;
-        generation.listeners = self.listeners.opened.len() * self.inboxes.len();
+        generation.listeners = self.listeners.count();
         let generation = Arc::new(generation);
         let applies = self.applies(&generation, sockets);
         self.published.set(generation);
@@ -119,13 +128,13 @@ impl Proxy {
     ///
     /// # Errors
     /// When a worker fails.
-    pub(crate) fn lead(mut self, mut reload: impl FnMut(&mut Self, &Reload)) -> io::Result<()> {
+    pub(crate) fn lead(mut self, mut change: impl FnMut(&mut Self, Wish)) -> io::Result<()> {
         let mut working = self.inboxes.len();
         while working > 0 {
             match self.messages.recv().expect("there is a sender in this value") {
                 Control::Ended(outcome) => outcome?,
-                Control::Reload(wish) => {
-                    reload(&mut self, &wish);
+                Control::Wish(wish) => {
+                    change(&mut self, wish);
                     continue;
                 }
             }
@@ -184,13 +193,14 @@ fn clients_max(generation: &Generation, workers: usize) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let per_pool = generation.pools.iter().map(|shared| capacity::connections(&shared.pool));
     let to_servers = per_pool.fold(0, usize::saturating_add).saturating_mul(workers);
-    let others = generation.listeners + RESERVED_FILES + admin::readers_max();
+    let look_ups = resolve::files_max(generation.pools.iter().map(|shared| &*shared.pool));
+    let others = generation.listeners + RESERVED_FILES + look_ups + admin::readers_max();
     let kept = to_servers.saturating_add(others);
     (files.saturating_sub(kept) / workers).max(1)
 }
 
-/// For logs, statistics, name look-ups and what the system needs, besides the
-/// readers of the admin port (twemproxy `RESERVED_FDS`).
+/// For logs, statistics and what the system needs, besides name look-ups and the readers of the admin
+/// port (twemproxy `RESERVED_FDS`).
 const RESERVED_FILES: usize = 48;
 
 #[cfg(test)]

@@ -6,16 +6,19 @@
 use crate::args::Options;
 use crate::config::directive::{DIRECTIVES, Kind};
 use crate::config::{Config, Pool, Secret, Source};
-use crate::control::{Outcome, Reload};
+use crate::control::{Outcome, Reload, Trigger, Wish};
 use crate::diff;
+use crate::discover::{Answers, Discovery};
 use crate::generation::Generation;
 use crate::preflight;
 use crate::proxy::Proxy;
+use crate::systemd;
+use crate::takeover::Standstill;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The reloads so far, for the admin port.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub(crate) struct Reloads {
     pub(crate) refusal: Mutex<Vec<String>>,
     /// When a configuration was taken last, in seconds since 1970.
     pub(crate) taken_at: AtomicU64,
+    /// When the configuration should be read again, in seconds since 1970; 0 if it need not.
+    pub(crate) retry_at: AtomicU64,
 }
 
 impl Reloads {
@@ -38,8 +43,17 @@ impl Reloads {
     }
 
     fn note_taken(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.taken_at.store(now.as_secs(), Ordering::Relaxed);
+        self.taken_at.store(since_epoch().as_secs(), Ordering::Relaxed);
+    }
+
+    /// Whether the time has come to read the configuration again. Says so once.
+    pub(crate) fn takes_retry(&self) -> bool {
+        let at = self.retry_at.load(Ordering::Relaxed);
+        let is_due = at > 0 && at <= since_epoch().as_secs();
+        if is_due {
+            self.retry_at.store(0, Ordering::Relaxed);
+        }
+        is_due
     }
 
     /// Why the last reload was refused; empty if it was not.
@@ -61,20 +75,147 @@ impl Reloads {
     }
 }
 
+/// The time since 1970.
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Where the configuration comes from, and what became of earlier reloads.
 #[derive(Debug, Clone)]
 pub(crate) struct Reloader {
     pub(crate) source: Source,
     pub(crate) options: Options,
+    /// What DNS has answered.
+    pub(crate) answers: Arc<Mutex<Answers>>,
     pub(crate) reloads: Arc<Reloads>,
+    pub(crate) standstill: Standstill,
+}
+
+/// Lets the proxy follow its configuration, and DNS.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) reloader: Reloader,
+    pub(crate) discovery: Discovery,
+    /// The pools as the configuration has them, without the servers that DNS tells of.
+    pub(crate) config: Vec<Pool>,
+}
+
+impl Follower {
+    pub(crate) fn follow(&mut self, proxy: &mut Proxy, wish: Wish) {
+        let standstill = self.reloader.standstill.clone();
+        let guard = standstill.begin_reload();
+        match (wish, guard) {
+            (Wish::Reload(wish), Ok(_guard)) => self.reload(proxy, &wish),
+            // The process that has taken over looks at the file, too.
+            (Wish::Reload(wish), Err(_))
+                if wish.trigger == Trigger::File && standstill.is_replaced() => {}
+            (Wish::Reload(wish), Err(why)) => {
+                self.tell(&wish, Outcome::Refused(vec![why.to_owned()]));
+            }
+            (Wish::Discovered(change), guard) => {
+                self.discovery.note(change);
+                // During an upgrade, the next process follows DNS.
+                if guard.is_ok() {
+                    self.serve_discovered(proxy);
+                }
+            }
+        }
+    }
+
+    fn serve_discovered(&self, proxy: &mut Proxy) {
+        let outcome = self.serve(proxy, self.config.clone(), false);
+        if outcome != Outcome::Unchanged {
+            self.reloader.note(Trigger::Discovery, &outcome);
+        }
+    }
+
+    /// Reads the configuration again. systemd is told of a reload that it may have asked for
+    /// (`systemctl reload`).
+    fn reload(&mut self, proxy: &mut Proxy, wish: &Reload) {
+        let is_of_systemd = wish.trigger == Trigger::Signal;
+        if is_of_systemd {
+            systemd::tell_reloading();
+        }
+        let outcome = self.attempt(proxy, wish.is_forced);
+        if is_of_systemd {
+            systemd::tell_ready(proxy.published.get().pools.len(), proxy.inboxes.len());
+        }
+        self.tell(wish, outcome);
+    }
+
+    fn tell(&self, wish: &Reload, outcome: Outcome) {
+        self.reloader.note(wish.trigger, &outcome);
+        if let Some(reply) = &wish.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Reads the configuration, and lets the proxy serve by it if it is right.
+    fn attempt(&mut self, proxy: &mut Proxy, is_forced: bool) -> Outcome {
+        let config = match self.reloader.read() {
+            Err(why) => return Outcome::Refused(why),
+            // The wish may be for what was refused to DNS.
+            Ok(None) => return self.serve(proxy, self.config.clone(), is_forced),
+            Ok(Some(config)) => config,
+        };
+        if !self.discovery.follow(&config.pools) {
+            self.discovery.wait_for_answers(self.reloader.options.discovery_wait);
+        }
+        let outcome = self.serve(proxy, config.pools.clone(), is_forced);
+        match outcome {
+            Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
+            _ => self.config = config.pools,
+        }
+        outcome
+    }
+
+    /// Why the servers can't change now: the keys of the last change still move. The configuration is
+    /// looked at again when they no longer do.
+    fn must_wait(&self, before: &Generation, after: &Generation) -> Option<String> {
+        let moving = after.pools.iter().filter_map(|new| {
+            let old = before.pool(new.id).filter(|old| !old.has_servers_of(new))?;
+            old.moves_until().map(|until| (until, &new.pool.name))
+        });
+        let (until, pool) = moving.max()?;
+        let (until, now) = (Duration::from_micros(until), since_epoch());
+        let retry_at = until + Duration::from_secs(1);
+        self.reloader.reloads.retry_at.store(retry_at.as_secs(), Ordering::Relaxed);
+        let seconds = until.saturating_sub(now).as_secs();
+        Some(format!(
+            "pool {pool}: the keys of the last change still move, for {seconds} seconds; the \
+             configuration is read again then. POST /reload?force=true ends the migration at once, \
+             and keys that have not moved are missed"
+        ))
+    }
+
+    /// Lets the proxy serve these pools, with the servers that DNS tells of.
+    fn serve(&self, proxy: &mut Proxy, pools: Vec<Pool>, is_forced: bool) -> Outcome {
+        let before = proxy.published.get();
+        let after = proxy.next(self.discovery.pools(pools, Some(&before)));
+        let (changes, too_many) = compare(&before, &after);
+        if changes.is_empty() {
+            return Outcome::Unchanged;
+        }
+        if !too_many.is_empty() && !is_forced {
+            return Outcome::Refused(too_many);
+        }
+        if let Some(why) = self.must_wait(&before, &after).filter(|_| !is_forced) {
+            return Outcome::Refused(vec![why]);
+        }
+        let generation = after.number;
+        match proxy.apply(after) {
+            Ok(()) => Outcome::Changed { generation, changes },
+            Err(error) => Outcome::Refused(vec![error.to_string()]),
+        }
+    }
 }
 
 impl Reloader {
-    /// Reads the configuration, and lets the proxy serve by it if it is right.
-    pub(crate) fn reload(&self, proxy: &mut Proxy, wish: &Reload) {
-        let outcome = self.attempt(proxy, wish.is_forced);
-        let (trigger, file) = (wish.trigger, self.source.to_string());
-        match &outcome {
+    /// Logs and counts what became of a reload.
+    fn note(&self, trigger: Trigger, outcome: &Outcome) {
+        let file = self.source.to_string();
+        match outcome {
             Outcome::Changed { generation, changes } => {
                 for change in changes {
                     log::info!(change; "configuration changed");
@@ -92,33 +233,7 @@ impl Reloader {
                 log::error!(trigger:%, source = file, errors; "reload refused");
             }
         }
-        self.reloads.note(&outcome);
-        if let Some(reply) = &wish.reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(outcome);
-        }
-    }
-
-    fn attempt(&self, proxy: &mut Proxy, is_forced: bool) -> Outcome {
-        let config = match self.read() {
-            Ok(Some(config)) => config,
-            Ok(None) => return Outcome::Unchanged,
-            Err(why) => return Outcome::Refused(why),
-        };
-        let before = proxy.published.get();
-        let after = proxy.next(config.pools);
-        let (changes, too_many) = compare(&before, &after);
-        if changes.is_empty() {
-            return Outcome::Unchanged;
-        }
-        if !too_many.is_empty() && !is_forced {
-            return Outcome::Refused(too_many);
-        }
-        let generation = after.number;
-        match proxy.apply(after) {
-            Ok(()) => Outcome::Changed { generation, changes },
-            Err(error) => Outcome::Refused(vec![error.to_string()]),
-        }
+        self.reloads.note(outcome);
     }
 
     /// The configuration as the file has it now, if a start with it would not fail. None without a

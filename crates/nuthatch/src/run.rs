@@ -7,19 +7,26 @@
 
 use crate::admin::{self, Admin};
 use crate::args::Options;
-use crate::config::{Config, Source};
+use crate::config::{Config, Listen, Source};
 use crate::config_watch;
-use crate::control::{Control, Reload, Trigger};
+use crate::control::{Control, Reload, Trigger, Wish};
+use crate::discover::Discovery;
 use crate::inbox::{Inbox, Message};
 use crate::log as logging;
-use crate::own_files::OwnFiles;
+use crate::own_files::{self, OwnFiles};
 use crate::patience::Patience;
 use crate::process::{ProcessEvent, Ready, Signals, WakeUp};
 use crate::proxy::Proxy;
-use crate::reload::{Reloader, Reloads};
+use crate::reload::{Follower, Reloader, Reloads};
+use crate::resolve::Resolver;
 use crate::stats_port::{self, Figures};
+use crate::systemd::{self, Inherited};
+use crate::takeover::predecessor::{Keeper, Predecessor};
+use crate::takeover::successor::Successor;
+use crate::takeover::{self, Gate, Listening, Standstill};
 use log::kv::Value;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -33,11 +40,13 @@ use std::time::{Duration, Instant};
 pub fn run(
     config: Config,
     options: &Options,
+    inherited: Inherited,
     mut signals: Signals,
     ready: Ready,
 ) -> io::Result<()> {
     let files = OwnFiles::default();
     let is_draining = Arc::new(AtomicBool::new(false));
+    let standstill = Standstill::default();
     let told = Arc::new(OnceLock::new());
     let start = Start {
         options: options.clone(),
@@ -45,13 +54,15 @@ pub fn run(
         files: files.clone(),
         is_draining: Arc::clone(&is_draining),
         told: Arc::clone(&told),
+        gate: if options.upgrade { Gate::closed() } else { Gate::open() },
+        standstill: standstill.clone(),
     };
     let end = EndOfWaiting(signals.wake_up());
     // Signals are handled from now on, so the start, which may wait for a name server, runs on a
     // separate thread.
     let server = thread::spawn(move || {
         let _end = end;
-        start.serve(config)
+        start.serve(config, inherited)
     });
     let mut draining_since: Option<Instant> = None;
     while let Some(event) = signals.wait() {
@@ -75,8 +86,13 @@ pub fn run(
         if event == ProcessEvent::Drain {
             is_draining.store(true, Ordering::Relaxed);
             files.give_up_pid();
+            // The service goes on with the process that has taken over.
+            if !standstill.is_replaced() {
+                systemd::tell_stopping();
+            }
         }
-        handle(event, told.get());
+        let may_upgrade = options.control.is_some() && !standstill.is_replaced();
+        handle(event, told.get(), may_upgrade);
     }
     let outcome = server.join().expect("the thread that waits for the workers does nothing else");
     files.remove();
@@ -94,6 +110,10 @@ struct Start {
     is_draining: Arc<AtomicBool>,
     /// Who is told of signals; set once the proxy accepts clients.
     told: Arc<OnceLock<Told>>,
+    /// Where the workers of the next process wait until it may serve.
+    gate: Gate,
+    /// Says whether another process takes over, or has taken over.
+    standstill: Standstill,
 }
 
 /// Who is told of signals.
@@ -105,57 +125,161 @@ struct Told {
 
 impl Start {
     /// Starts, and waits for the end of the workers.
-    fn serve(self, config: Config) -> io::Result<()> {
+    fn serve(self, config: Config, inherited: Inherited) -> io::Result<()> {
         let patience = Patience::until(Arc::clone(&self.is_draining));
+        let (listening, successor) = self.open(inherited)?;
         let workers = self.options.workers.get();
-        let proxy = Proxy::start_with(config.pools, workers, &self.files, &patience)?;
+        let resolver = Resolver::new(self.options.dns.clone());
+        let mut discovery = Discovery::new(&config.pools, &resolver);
+        discovery.wait(self.options.discovery_wait);
+        let pools = discovery.pools(config.pools.clone(), None);
+        let (sockets, gate) = ((&self.files, &listening), &self.gate);
+        let proxy = Proxy::start_with(pools, &resolver, workers, sockets, &patience, gate)?;
+        discovery.forward(proxy.control.clone())?;
         let stats = Arc::new(Inbox::new()?);
         // From now on a signal starts a drain: the proxy already serves clients.
         let inboxes = proxy.inboxes.iter().chain([&stats]).cloned().collect();
         self.told.get_or_init(|| Told { inboxes, control: proxy.control.clone() });
-        let is_draining = Arc::clone(&self.is_draining);
-        let (source, options) = (config.source, self.options.clone());
-        let reloader = Reloader { source, options, reloads: Arc::new(Reloads::new()) };
-        match self.finish(&proxy, &reloader, stats, &patience) {
-            // The process is ending anyway, and its clients must get their replies first.
-            Err(_) if is_draining.load(Ordering::Relaxed) => {}
-            outcome => outcome?,
-        }
+        let (is_draining, gate) = (Arc::clone(&self.is_draining), self.gate.clone());
+        let reloader = Reloader {
+            source: config.source,
+            options: self.options.clone(),
+            answers: discovery.answers(),
+            reloads: Arc::new(Reloads::new()),
+            standstill: self.standstill.clone(),
+        };
+        let ports = Ports { listening, stats, successor };
+        let keeper = match self.finish(&proxy, &reloader, ports, &patience) {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                gate.decide(false);
+                // The process is ending anyway, and its clients must get their replies first.
+                if !is_draining.load(Ordering::Relaxed) {
+                    return Err(error);
+                }
+                None
+            }
+        };
+        let mut follower = Follower { reloader, discovery, config: config.pools };
         proxy.lead(|proxy, wish| {
             if !is_draining.load(Ordering::Relaxed) {
-                reloader.reload(proxy, wish);
+                follower.follow(proxy, wish);
             }
-        })
+        })?;
+        keeper.into_iter().for_each(Keeper::finish);
+        Ok(())
     }
 
-    /// Opens the statistics port and the admin port, then reports the start: in the log, in the pid
-    /// file, to the process that waits for `ready`.
+    /// The listening sockets that are there already, and the running process that this one is to take
+    /// over from.
+    fn open(&self, inherited: Inherited) -> io::Result<(Listening, Option<Successor>)> {
+        let Options { upgrade, control, pid_file, .. } = &self.options;
+        let mut given = inherited.sockets;
+        let Some(control) = control.as_ref().filter(|_| *upgrade) else {
+            return Ok((Listening::with(given), None));
+        };
+        let (successor, handed) = Successor::connect(control)?;
+        if let Some(path) = pid_file {
+            own_files::check_pid_file_for(successor.predecessor, path)?;
+        }
+        given.extend(handed);
+        Ok((Listening::with(given), Some(successor)))
+    }
+
+    /// Opens the other ports, takes over from a running process if there is one, and reports the start.
     fn finish(
         self,
         proxy: &Proxy,
         reloader: &Reloader,
-        stats: Arc<Inbox>,
+        ports: Ports,
         patience: &Patience,
-    ) -> io::Result<()> {
-        let Self { options, ready, files, is_draining, .. } = self;
-        let (workers, file) = (options.workers.get(), reloader.source.to_string());
+    ) -> io::Result<Option<Keeper>> {
+        let Ports { listening, stats, successor } = ports;
+        let Self { options, files, is_draining, gate, standstill, .. } = &self;
+        // First, so that no change is missed while the start waits for an address.
+        if let (Source::File(path), false) = (&reloader.source, options.ignores_changes) {
+            let seen = (proxy.published.clone(), Arc::clone(&reloader.reloads));
+            config_watch::start(path.clone(), seen, proxy.control.clone())?;
+        }
         let figures = Figures::new(proxy.published.clone(), proxy.start);
         let address = (options.stats_addr.as_str(), options.stats_port);
-        stats_port::start(address, figures, stats, &files, patience)?;
+        let sockets = (files, &listening);
+        stats_port::start(address, figures, Arc::clone(&stats), sockets, patience)?;
+        let control = options.control.as_deref();
+        let control = control.map(|path| takeover::open_control(path, sockets, patience));
+        let control = control.transpose()?;
+        let (admin, until) = UnixStream::pair()?;
         if let Some(listen) = &options.admin {
-            admin::start(listen, Admin::new(proxy, reloader, is_draining), patience)?;
+            let content = Admin::new(proxy, reloader, Arc::clone(is_draining));
+            let until = control.is_some().then_some(until);
+            admin::start(listen, content, until, &listening, patience)?;
         }
-        if let (Source::File(path), false) = (&reloader.source, options.ignores_changes) {
-            config_watch::start(path.clone(), proxy.published.clone(), proxy.control.clone())?;
+        listening.check_used(&configured(proxy, options))?;
+        let has_predecessor = successor.is_some();
+        systemd::start_watchdog(proxy.inboxes.clone(), has_predecessor, standstill.clone())?;
+        if let Some(successor) = successor {
+            if is_draining.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            successor.go((&proxy.published, &proxy.inboxes), files, &listening, gate)?;
         }
+        let predecessor = control.map(|control| {
+            let predecessor = Predecessor {
+                listening,
+                files: files.clone(),
+                published: proxy.published.clone(),
+                standstill: standstill.clone(),
+                workers: proxy.inboxes.clone(),
+                stats,
+                admin,
+                is_draining: Arc::clone(is_draining),
+            };
+            predecessor.start(control)
+        });
+        let outcome = self.report(proxy, &reloader.source, patience);
+        match outcome.and_then(|()| predecessor.transpose()) {
+            // It is too late to leave the clients to the other process.
+            Err(error) if has_predecessor => {
+                log::error!(error:%; "the upgrade is incomplete");
+                Ok(None)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reports the start: in the pid file, in the log, to the process that waits for `ready`, and to
+    /// systemd.
+    fn report(self, proxy: &Proxy, source: &Source, patience: &Patience) -> io::Result<()> {
         // Not before the proxy listens: a failed start must not change the file of a running
         // process.
-        if let Some(path) = &options.pid_file {
-            files.write_pid(path, patience)?;
+        if let Some(path) = &self.options.pid_file {
+            self.files.write_pid(path, patience)?;
         }
+        let (workers, file) = (proxy.inboxes.len(), source.to_string());
         log::info!(version = env!("CARGO_PKG_VERSION"), workers, source = file; "nuthatch started");
-        ready.announce()
+        systemd::tell_ready(proxy.published.get().pools.len(), workers);
+        self.ready.announce()
     }
+}
+
+/// What is opened besides the listeners of the pools.
+struct Ports {
+    listening: Listening,
+    /// The inbox of the statistics port.
+    stats: Arc<Inbox>,
+    successor: Option<Successor>,
+}
+
+/// The addresses of the configuration, as the operator has written them.
+fn configured(proxy: &Proxy, options: &Options) -> Vec<String> {
+    let generation = proxy.published.get();
+    let of_pools = generation.pools.iter().flat_map(|shared| &shared.pool.listen);
+    let stats = match options.stats_addr.as_str() {
+        path if path.starts_with('/') => path.to_owned(),
+        host => format!("{host}:{} (statistics)", options.stats_port),
+    };
+    let admin = options.admin.iter().map(|listen| format!("{listen} (admin)"));
+    of_pools.map(Listen::to_string).chain([stats]).chain(admin).collect()
 }
 
 /// Ends the wait for signals when the serving thread ends, for whatever reason.
@@ -167,7 +291,7 @@ impl Drop for EndOfWaiting {
     }
 }
 
-fn handle(event: ProcessEvent, told: Option<&Told>) {
+fn handle(event: ProcessEvent, told: Option<&Told>, may_upgrade: bool) {
     match event {
         ProcessEvent::Drain => {
             logging::always("draining: no new clients, answering the requests in flight", &[]);
@@ -178,7 +302,7 @@ fn handle(event: ProcessEvent, told: Option<&Told>) {
             logging::reopen();
             let wish = Reload { trigger: Trigger::Signal, is_forced: false, reply: None };
             // When the proxy ends, there is nobody to reload.
-            let _ = told.map(|told| told.control.send(Control::Reload(wish)));
+            let _ = told.map(|told| told.control.send(Control::Wish(Wish::Reload(wish))));
         }
         ProcessEvent::RaiseLogLevel => match logging::raise() {
             Some(level) => logging::always("log level changed", &log_level(level)),
@@ -188,9 +312,9 @@ fn handle(event: ProcessEvent, told: Option<&Told>) {
             Some(level) => logging::always("log level changed", &log_level(level)),
             None => logging::always("no log level is lower", &log_level(logging::level())),
         },
-        ProcessEvent::User(signal) => {
-            logging::always("signal ignored", &[("signal", signal.into())]);
-        }
+        ProcessEvent::Upgrade if may_upgrade => takeover::start_next(),
+        ProcessEvent::Upgrade => logging::always("signal ignored", &[("signal", "SIGUSR2".into())]),
+        ProcessEvent::User => logging::always("signal ignored", &[("signal", "SIGUSR1".into())]),
     }
 }
 

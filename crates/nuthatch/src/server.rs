@@ -11,7 +11,7 @@ use crate::config::{Address, Pool};
 use crate::generation::SharedServer;
 use crate::inbox::Inbox;
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
-use crate::resolve::{self, Resolved};
+use crate::resolve::{self, Found, Inquiry, Question, Receiver, Resolved, Resolver};
 use crate::watch;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{ConnId, ConnState, Mux};
@@ -35,6 +35,10 @@ pub(crate) struct ServerSocket {
     /// Whether a look-up of its name is running. An attempt to connect that starts meanwhile uses
     /// the result.
     looking_up: bool,
+    /// The look-ups of its name; none if the address is no name, or before the first look-up.
+    inquiry: Option<Inquiry>,
+    /// The last answer.
+    found: Option<Arc<Found>>,
     /// The attempt to open the connection, if one is running.
     attempt: Attempt,
     /// The address of the open connection.
@@ -54,6 +58,7 @@ pub(crate) struct Place<'a> {
     pub(crate) config: &'a Pool,
     /// The server to which the connection leads.
     pub(crate) server: &'a SharedServer,
+    pub(crate) resolver: &'a Resolver,
     pub(crate) mux: &'a mut Mux,
     /// When the next attempt of this pool must continue, at the latest.
     pub(crate) next_attempt: &'a mut Option<Instant>,
@@ -77,7 +82,18 @@ impl ServerSocket {
     pub(crate) fn new(id: ConnId, keepalive: bool) -> Self {
         let (interest, attempt) = (Interest::default(), Attempt::default());
         let (looking_up, was_greeted) = (false, false);
-        Self { id, fd: None, interest, looking_up, attempt, peer: None, was_greeted, keepalive }
+        Self {
+            id,
+            fd: None,
+            interest,
+            looking_up,
+            inquiry: None,
+            found: None,
+            attempt,
+            peer: None,
+            was_greeted,
+            keepalive,
+        }
     }
 
     /// Sets whether `SO_KEEPALIVE` is set on the connections that are opened from now on.
@@ -89,6 +105,9 @@ impl ServerSocket {
     pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
+            if !place.mux.has_conn(place.id) {
+                self.inquiry = None;
+            }
         }
         if place.mux.wants_open(place.id) {
             self.open(place);
@@ -116,19 +135,52 @@ impl ServerSocket {
                 None if self.looking_up => {}
                 None => {
                     self.looking_up = true;
-                    let (pool, pool_id, conn) = (place.pool, place.pool_id, place.id);
-                    let answer = Resolved { pool, pool_id, conn, addresses: Vec::new() };
-                    resolve::look_up(host, *port, answer, place.inbox);
+                    let to = (place.pool, place.pool_id, place.id);
+                    let receiver = || Receiver::Worker(Arc::clone(place.inbox), to);
+                    let question = || Question::Addresses(host.as_str().into());
+                    let new = || place.resolver.inquiry(question(), receiver());
+                    self.inquiry.get_or_insert_with(new).look_up();
                 }
             },
         }
     }
 
-    /// A look-up is done.
-    pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: &Resolved) {
-        self.looking_up = false;
-        if self.fd.is_none() && place.mux.conn_state(place.id) == ConnState::Opening {
-            self.begin(place, answer.addresses.iter().copied().map(Target::Tcp));
+    /// A look-up is done, or the name has other addresses than before.
+    pub(crate) fn resolved(&mut self, place: &mut Place<'_>, answer: Resolved) {
+        let was_looking_up = mem::take(&mut self.looking_up);
+        self.found = answer.found;
+        match place.mux.conn_state(place.id) {
+            // An attempt that runs may be waiting for an address that the name no longer has.
+            ConnState::Opening if was_looking_up || self.fd.is_some() => {
+                let targets = self.targets(place);
+                self.begin(place, targets);
+            }
+            ConnState::Opening | ConnState::Closed => {}
+            ConnState::Greeting | ConnState::Open => self.leave_a_former_address(place),
+        }
+    }
+
+    /// The addresses of the last answer.
+    fn targets(&self, place: &Place<'_>) -> Vec<Target> {
+        let Address::Tcp { port, .. } = place.server.server.address else {
+            return Vec::new();
+        };
+        let addresses = self.found.iter().flat_map(|found| found.addresses());
+        addresses.map(|&ip| Target::Tcp((ip, port).into())).collect()
+    }
+
+    fn is_former(&self, target: &Target) -> bool {
+        match (target, &self.found) {
+            (Target::Tcp(address), Some(found)) => !found.addresses().contains(&address.ip()),
+            _ => false,
+        }
+    }
+
+    /// If the name no longer has the address of the connection, the connection is replaced as soon
+    /// as nothing waits on it.
+    fn leave_a_former_address(&self, place: &mut Place<'_>) {
+        if self.peer.as_ref().is_some_and(|peer| self.is_former(peer)) {
+            place.mux.reconnect_when_idle(place.id);
         }
     }
 
@@ -192,7 +244,15 @@ impl ServerSocket {
         }
         self.was_greeted = false;
         place.mux.handle_conn_open(place.id, place.now);
+        self.settled();
         self.watch(place, Interest::READ);
+    }
+
+    /// The resolver need not look for other addresses any longer.
+    fn settled(&self) {
+        if let Some(inquiry) = &self.inquiry {
+            inquiry.settled();
+        }
     }
 
     /// If the time of the current address is over, tries the next address.
@@ -211,6 +271,7 @@ impl ServerSocket {
             place.addresses().note_tried(slice::from_ref(peer));
         }
         self.close(place);
+        self.settled();
         place.mux.handle_conn_closed(place.id, error, place.now);
     }
 

@@ -6,7 +6,7 @@
 use crate::client::ClientSocket;
 use crate::drain::Drain;
 use crate::engine;
-use crate::generation::SharedPool;
+use crate::generation::{SharedPool, SharedServer};
 use crate::inbox::Inbox;
 use crate::poll::{Poll, Tag};
 use crate::question;
@@ -52,12 +52,16 @@ impl PoolSockets {
     }
 
     /// Serves by another generation of the pool. Requests in flight end where they are.
-    pub(crate) fn apply(&mut self, shared: SharedPool, worker: usize) {
+    pub(crate) fn apply(&mut self, shared: SharedPool, worker: usize, now: Instant) {
         // What the log is to say of the servers as they were.
         self.watch.tell(&self.shared.pool, &mut self.mux);
-        engine::apply(&mut self.mux, &shared, worker, |id, server| {
-            self.watch.server(id).is_some_and(|before| before.is(server))
-        });
+        engine::apply_settings(&mut self.mux, &shared);
+        if !self.shared.has_servers_of(&shared) {
+            let is_same = |id, server: &SharedServer| {
+                self.watch.server(id).is_some_and(|before| before.is(server))
+            };
+            engine::apply_servers(&mut self.mux, &shared, worker, is_same, now);
+        }
         self.watch.note_servers(&self.mux, &shared.servers);
         let keepalive = shared.pool.tcpkeepalive;
         self.conns.iter_mut().for_each(|conn| conn.set_keepalive(keepalive));
@@ -82,7 +86,21 @@ impl PoolSockets {
         let Self { mux, shared, next_attempt, conns, watch, .. } = self;
         let (socket, config, pool_id) = (&mut conns[id.index()], &*shared.pool, shared.id);
         let server = watch.server(mux.server_of(id)).expect("it is there as long as a connection");
-        (socket, Place { pool, pool_id, id, config, server, mux, next_attempt, poll, inbox, now })
+        let resolver = &shared.resolver;
+        let place = Place {
+            pool,
+            pool_id,
+            id,
+            config,
+            server,
+            resolver,
+            mux,
+            next_attempt,
+            poll,
+            inbox,
+            now,
+        };
+        (socket, place)
     }
 
     /// The next server connection that needs its socket looked after. It may be one that had no socket

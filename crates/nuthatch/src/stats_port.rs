@@ -7,6 +7,7 @@ use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
+use crate::takeover::{Kind, Listening, Place};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -16,7 +17,7 @@ use rustix::net::{
 };
 use std::fmt::Write as _;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -46,7 +47,7 @@ pub(crate) fn start(
     (address, port): (&str, u16),
     figures: Figures,
     inbox: Arc<Inbox>,
-    files: &OwnFiles,
+    (files, listening): (&OwnFiles, &Listening),
     patience: &Patience,
 ) -> io::Result<()> {
     let named = |error: io::Error| {
@@ -55,7 +56,16 @@ pub(crate) fn start(
         io::Error::new(error.kind(), text)
     };
     let open = || -> io::Result<OwnedFd> {
-        if address.starts_with('/') {
+        let is_unix = address.starts_with('/');
+        let place = match is_unix {
+            true => Some(Place::unix(Path::new(address))),
+            false => (address, port).to_socket_addrs()?.next().map(Place::Tcp),
+        };
+        let given = place.map(|place| listening.take(&place, SocketType::STREAM));
+        if let Some(given) = given.and_then(|mut given| given.pop()) {
+            return Ok(given);
+        }
+        if is_unix {
             return unix(Path::new(address), files);
         }
         let listener = TcpListener::bind((address, port))?;
@@ -64,6 +74,8 @@ pub(crate) fn start(
     };
     let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
+    let listener = Arc::new(listener);
+    listening.note(Kind::Statistics, &listener);
     let thread = thread::Builder::new().name("stats".into());
     thread.spawn(move || serve(listener, &inbox, &figures))?;
     Ok(())
@@ -87,7 +99,7 @@ struct Reader {
 
 /// Answers all readers; a slow reader does not delay others. In a drain, present readers still get
 /// their answer, and the address is free for another process.
-fn serve(listener: OwnedFd, inbox: &Inbox, figures: &Figures) {
+fn serve(listener: Arc<OwnedFd>, inbox: &Inbox, figures: &Figures) {
     let mut listener = Some(listener);
     let mut readers: Vec<Reader> = Vec::new();
     while listener.is_some() || !readers.is_empty() {
@@ -208,10 +220,11 @@ fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {
     };
     let names = PoolStats::default();
     for (index, (name, _)) in names.all().take(POOL_FIGURES).enumerate() {
-        write!(json, "\"{name}\":{}, ", sum(index))?;
+        json.push_str(if index > 0 { ", " } else { "" });
+        write!(json, "\"{name}\":{}", sum(index))?;
     }
     for (number, server) in shared.numbered() {
-        json.push_str(if number > 0 { "," } else { "" });
+        json.push_str(if number > 0 { "," } else { ", " });
         write!(json, "\"{}\": {{", Escaped(&server.server.name))?;
         write_server(json, server)?;
     }

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{Config, ConfigErrors, Source, lint};
+use crate::discover::Told;
 use crate::escape::escaped;
 
 /// Whether lines may be coloured.
@@ -16,13 +17,17 @@ pub enum Colour {
     Plain,
 }
 
-/// The output for a valid configuration: twemproxy's text, then a line for each warning, of the
-/// configuration and `of_start`.
+/// The output for a valid configuration: twemproxy's text, then a line for each entry that DNS turns
+/// into servers, then one for each warning, of the configuration and `of_start`.
 #[must_use]
-pub fn accepted(config: &Config, of_start: &[String], colour: Colour) -> String {
+pub fn accepted(config: &Config, of_start: &[String], found: &[Told], colour: Colour) -> String {
     let mut text = format!("nuthatch: {} syntax is ok\n", subject(&config.source));
     let warning = colour.paint("warning", "33");
     // Writing to a string can't fail.
+    for told in found {
+        let severity = if told.is_wrong() { &*warning } else { "note" };
+        let _ = writeln!(text, "{severity}: {}", escaped(&told.to_string()));
+    }
     for note in &config.notes {
         let _ = writeln!(text, "{warning}: {}", note.located(&config.source));
     }

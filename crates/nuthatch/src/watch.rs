@@ -54,6 +54,9 @@ impl Watch {
 
     fn tell_event(&mut self, config: &Pool, event: Event) {
         let (pool, id) = (&config.name, server_of(event));
+        if event == Event::Migrated {
+            return log::info!(pool; "keys no longer move");
+        }
         let Some(id) = id else {
             let reason = "memcached's binary protocol is not supported: use the text protocol";
             return log::warn!(pool, reason; "client closed");
@@ -93,11 +96,15 @@ impl Watch {
                 let retry_ms = retry.as_millis();
                 log::warn!(pool, server, address:%, tried, reason, retry_ms; "server ejected");
             }
+            Event::GivenUp { .. } => {
+                let reason = "not reachable while its keys move: their values stay there";
+                log::warn!(pool, server, address:%, tried, reason; "old server given up");
+            }
             Event::Returned { .. } => {
                 let reason = "server_retry_timeout is over";
                 log::warn!(pool, server, address:%, reason; "server back on the ring");
             }
-            Event::BinaryClient => {}
+            Event::BinaryClient | Event::Migrated => {}
         }
     }
 }
@@ -105,11 +112,12 @@ impl Watch {
 /// The server that an event is about; none if it is about a client.
 fn server_of(event: Event) -> Option<ServerId> {
     match event {
-        Event::BinaryClient => None,
+        Event::BinaryClient | Event::Migrated => None,
         Event::ConnLost { server, .. }
         | Event::Answers { server }
         | Event::Desync { server, .. }
         | Event::Ejected { server, .. }
+        | Event::GivenUp { server }
         | Event::Returned { server } => Some(server),
     }
 }

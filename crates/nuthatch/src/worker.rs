@@ -11,7 +11,8 @@ use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, too_many_clients};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
 use crate::sockets::PoolSockets;
-use nuthatch_core::mux::{ClientId, ConnId};
+use crate::takeover::traveller::Departures;
+use nuthatch_core::mux::{ClientId, ConnId, Passing};
 use nuthatch_core::time::Instant;
 use rustix::fd::OwnedFd;
 use rustix::io;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::{self, Duration};
 
 mod apply;
+mod passing;
 
 /// A worker.
 pub(crate) struct Worker {
@@ -45,6 +47,8 @@ pub(crate) struct Worker {
     clients_max: usize,
     /// When the drain of the worker ends at the latest, once it has started.
     drain_by: Option<Instant>,
+    /// Where the clients pass to in the drain, if another process has taken over.
+    departures: Option<Departures>,
     scratch: Box<[u8]>,
 }
 
@@ -81,6 +85,7 @@ impl Worker {
             lingering: Lingering::default(),
             clients_max: 0,
             drain_by: None,
+            departures: None,
             scratch,
         };
         worker.apply(first, Instant::default());
@@ -199,6 +204,8 @@ impl Worker {
         for message in self.inbox.take() {
             match message {
                 Message::Drain => self.drain(now),
+                Message::Retire(departures) => self.retire(departures, now),
+                Message::Arrive(traveller) => self.arrive(*traveller, now),
                 Message::Apply(apply) => self.apply(apply, now),
                 Message::Resolved(answer) => {
                     let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
@@ -208,36 +215,42 @@ impl Worker {
                         continue;
                     }
                     let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
-                    socket.resolved(&mut place, &answer);
+                    socket.resolved(&mut place, answer);
                 }
             }
         }
     }
 
-    /// Accepts one client for each turn and listener, so that other workers get theirs.
+    /// Accepts one client for each turn and socket of a listener, so that other workers get theirs.
     fn accept(&mut self, id: u64, now: Instant) {
-        let Some((listener, pool)) = self.listeners.iter().find(|(it, _)| it.id == id) else {
-            return;
-        };
-        match listener.accept() {
-            Ok(Some(fd)) => self.admit(*pool, fd, now),
-            Ok(None) => {}
-            Err(error) => {
-                let pause_ms = ACCEPT_PAUSE.as_millis();
-                log::error!(error:%, pause_ms; "paused accepting clients");
-                self.watch_listeners(Interest::default());
-                self.accept_again = Some(now.after(ACCEPT_PAUSE));
+        for place in 0..self.listeners.len() {
+            let (listener, pool) = &self.listeners[place];
+            if listener.id != id {
+                continue;
+            }
+            match listener.accept() {
+                Ok(Some(fd)) => self.admit(*pool, fd, None, now),
+                Ok(None) => {}
+                Err(error) => {
+                    let pause_ms = ACCEPT_PAUSE.as_millis();
+                    log::error!(error:%, pause_ms; "paused accepting clients");
+                    self.watch_listeners(Interest::default());
+                    self.accept_again = Some(now.after(ACCEPT_PAUSE));
+                    return;
+                }
             }
         }
     }
 
-    fn admit(&mut self, index: usize, fd: OwnedFd, now: Instant) {
+    /// Takes a new client, or one that passes from the process that was taken over. That one was within
+    /// the limit of its pool there.
+    fn admit(&mut self, index: usize, fd: OwnedFd, passing: Option<Passing>, now: Instant) {
         let clients: usize = self.pools.iter().map(|pool| pool.mux.client_count()).sum();
         let pool = &mut self.pools[index];
         // The lingering sockets use the last file descriptors.
         let free = self.clients_max.saturating_sub(clients);
         self.lingering.keep_below(free);
-        if free == 0 || pool.is_full() {
+        if free == 0 || passing.is_none() && pool.is_full() {
             pool.mux.stats().client_rejects.add(1);
             // The client is closed in any case, even if the error cannot be written.
             let _ = send(&fd, too_many_clients(&pool.shared.pool), SendFlags::NOSIGNAL);
@@ -246,7 +259,10 @@ impl Worker {
             }
             return;
         }
-        let id = pool.mux.open_client();
+        let id = match passing {
+            None => pool.mux.open_client(),
+            Some(passing) => pool.mux.open_passed(passing, now),
+        };
         let token = Token::Client(index, Tag::of(id.to_bits()));
         match ClientSocket::new(id, fd, &self.poll, token) {
             Ok(socket) => {

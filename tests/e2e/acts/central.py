@@ -3,7 +3,7 @@ go on: no request fails, and every key stays where it is."""
 
 from ..load import Load
 from ..report import Act, check
-from ..world import CENTRAL, World
+from ..world import CENTRAL, World, file_of
 from .keys import KEYS, store_anew
 from .roll import check_ends
 
@@ -18,5 +18,5 @@ def play(world: World, act: Act) -> None:
     check(not lost, f"{len(lost)} keys were not found: {lost[:3]}")
     check(not any(pod.sidecars for pod in world.api_pods), "the application has sidecars still")
     check_ends(old, act)
-    proxy = world.cluster.workloads[CENTRAL].pods[0].main[0]
-    store_anew(world, act, proxy.environment(), "in central mode:")
+    (proxy, *_) = world.cluster.workloads[CENTRAL].pods
+    store_anew(world, act, file_of(proxy), "in central mode:")

@@ -10,7 +10,7 @@ PARTS = 10
 
 def play(world: World, act: Act) -> None:
     check_job(world, act)
-    predicted = world.oracle.share(world.sidecar_environment, KEYS)
+    predicted = world.oracle.share(world.sidecar_file, KEYS)
     act.compare_keys(predicted, totals(world))
     check_figures(world, act, predicted)
 

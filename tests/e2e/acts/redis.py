@@ -3,6 +3,8 @@ the same API see no failed request, and every key is on the server that `nuthatc
 
 import time
 
+import yaml
+
 from ..kubelet.pod import Pod
 from ..load import Load
 from ..report import Act, check
@@ -23,10 +25,10 @@ def play(world: World, act: Act) -> None:
     for server in servers:
         said = server.main[0].execute(["redis-cli", "ping"], 10)
         check(said.startswith(REFUSED), f"{server.name} needs no password: {said}")
-    environment = world.sidecar_environment
-    # The image that predicts has no such file, and no password says where a key is.
-    del environment["REDIS_AUTH_FILE"]
-    predicted = world.oracle.share(environment, KEYS)
+    # Who predicts has no such file, and no password says where a key is.
+    (pool,) = yaml.safe_load(world.sidecar_file).values()
+    del pool["redis_auth_file"]
+    predicted = world.oracle.share(yaml.safe_dump({"redis": pool}), KEYS)
     with Load(world.api, KEYS) as load:
         time.sleep(LOAD_SECONDS)
     act.say(f"answers: {load.summary()}")

@@ -34,7 +34,7 @@ def play(world: World, act: Act) -> None:
     act.say(f"{LOST} was away for {returned - lost:.1f} s and returned at {new}, before {old}")
     act.say(f"answers: {load.summary()}")
     act.errors = judge(act, load, lost, returned, ejections(world) - before)
-    store_anew(world, act, world.sidecar_environment, "home again:")
+    store_anew(world, act, world.sidecar_file, "home again:")
 
 
 def lose_for_a_while(world: World) -> None:

@@ -6,6 +6,7 @@ at once, then SIGTERM to the application's containers, then to the sidecars, the
 of it within one grace period.
 """
 
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,10 @@ FIELDS = """
     containers enableServiceLinks initContainers restartPolicy securityContext
     terminationGracePeriodSeconds volumes
 """
+# How often a pod looks for new ConfigMaps and Secrets. A kubelet does so once in 60 to 90 seconds,
+# for each pod at a time of its own; here it is ten times as often.
+QUICKER = 10
+SYNC_SECONDS = (60 / QUICKER, 90 / QUICKER)
 SECURITY = "fsGroup runAsGroup runAsNonRoot runAsUser seccompProfile"
 
 
@@ -37,6 +42,7 @@ class Pod:
             raise Unknown(f"{name}: enableServiceLinks, which adds variables for all services")
         self.ip, self.pause, self.cable = next(network.pod_addresses), None, None
         self.environment, self.volumes = environment or {}, {}
+        self.folder = None
         self.init = [Container(self, spec) for spec in self.spec.get("initContainers", [])]
         self.main = [Container(self, spec) for spec in self.spec["containers"]]
         self.sidecars = [container for container in self.init if container.is_sidecar]
@@ -89,12 +95,22 @@ class Pod:
         engine.docker("run", "--detach", "--network", "none", *names, self.node.pause)
         process = engine.docker("inspect", "--format", "{{.State.Pid}}", self.pause)
         self.cable = network.plug_in(int(process), self.ip)
-        folder = self.node.folder / self.pause
+        self.folder = self.node.folder / self.pause
         group = self.spec.get("securityContext", {}).get("fsGroup")
         for spec in self.spec.get("volumes", []):
             maps, secrets = self.node.config_maps, self.node.secrets
-            self.volumes[spec["name"]] = volume.create(folder, spec, maps, secrets, group)
+            self.volumes[spec["name"]] = volume.create(self.folder, spec, maps, secrets, group)
+        threading.Thread(target=self.keep_volumes, daemon=True).start()
         self.node.services.join(self)
+
+    def keep_volumes(self) -> None:
+        """Brings ConfigMaps and Secrets that have changed into the pod, late as a kubelet is."""
+        specs = self.spec.get("volumes", [])
+        while not self.over.wait(random.uniform(*SYNC_SECONDS)):
+            try:
+                volume.update(self.folder, specs, self.node.config_maps, self.node.secrets)
+            except OSError as error:
+                self.troubles.append(f"{self.name}: its volumes: {error}")
 
     def await_startup(self, container: Container) -> None:
         """Waits for the startup probe, and asks the other probes from then on."""

@@ -6,10 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a broken set-up must stop the test where it stands")]
 
 pub mod conn;
+mod dns;
 mod memcached;
 mod process;
 pub mod redis;
 
+pub use dns::Dnsmasq;
 pub use memcached::Memcached;
 pub use process::{Process, TempDir, accepts, free_port, wait_until};
 pub use redis::Redis;

@@ -1,19 +1,19 @@
 //! The server that all tests agree on: a real memcached.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use crate::conn::Conn;
-use crate::process::{Process, accepts, free_port, wait_until};
+use crate::process::{Process, free_port, wait_until};
 
 /// A real memcached of one thread.
 #[derive(Debug)]
 pub struct Memcached {
     /// The program.
     pub process: Process,
-    /// Where it listens on 127.0.0.1.
+    /// The port that it listens on, of 127.0.0.1 unless it was told another address.
     pub port: u16,
 }
 
@@ -25,14 +25,20 @@ impl Memcached {
 
     /// Starts one with more arguments, such as `-I 2m`.
     pub fn start_with(port: u16, arguments: &[&str]) -> Self {
-        let number = port.to_string();
+        Self::start_at(Ipv4Addr::LOCALHOST, port, arguments)
+    }
+
+    /// Starts one at another address of this machine, such as 127.0.0.2.
+    pub fn start_at(address: Ipv4Addr, port: u16, arguments: &[&str]) -> Self {
+        let (host, number) = (address.to_string(), port.to_string());
         let process = Process::spawn(
             as_user(&mut Command::new("memcached"))
-                .args(["-l", "127.0.0.1", "-U", "0", "-t", "1", "-p", &number])
+                .args(["-l", &host, "-U", "0", "-t", "1", "-p", &number])
                 .args(arguments),
         );
         let mut server = Self { process, port };
-        wait_until(&mut server.process, || "memcached".to_owned(), || accepts(port));
+        let accepts = || TcpStream::connect((address, port)).is_ok();
+        wait_until(&mut server.process, || "memcached".to_owned(), accepts);
         server
     }
 

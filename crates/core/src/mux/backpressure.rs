@@ -32,12 +32,16 @@ pub(super) enum Hold {
     Barrier,
     /// The next request goes over another connection, and must not overtake those before it.
     Replies,
+    /// The next request is for a key that moves, and must not overtake those before it.
+    Moves,
     /// The client may go on, and stands in the list of those.
     Resumable,
     /// Likewise, and it is its turn at a server's queue.
     NextInLine,
     /// Likewise, and it has waited too long for one: requests that still have to are answered.
     TooLate,
+    /// The client is to pass to another multiplexer when it has all its replies.
+    Passing,
 }
 
 impl Client {

@@ -8,6 +8,7 @@ use super::client::Client;
 use super::id::{ClientId, ConnId};
 use super::join::Joins;
 use super::memory::ENTRY_BYTES;
+use super::migrate::Moves;
 use super::slots::{SlotId, Slots, State};
 use super::{Dirty, Shared};
 use crate::message::Expect;
@@ -29,6 +30,8 @@ pub(super) struct Clients {
     /// Those whose waiting requests may be taken now.
     pub(super) resumable: VecDeque<ClientId>,
     pub(super) lines: Lines,
+    /// Requests for keys that move.
+    pub(super) tasks: Moves,
     /// How many of them have requests on the way over a connection of their own, or had last.
     pub(super) on_dedicated: usize,
     /// Counts up: tells a request of several keys from another.
@@ -52,6 +55,7 @@ impl Default for Clients {
             questions: VecDeque::new(),
             resumable: VecDeque::new(),
             lines: Lines::default(),
+            tasks: Moves::default(),
             on_dedicated: 0,
             next_request: 0,
             memory: 0,

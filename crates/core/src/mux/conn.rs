@@ -116,6 +116,8 @@ pub(super) struct Conn {
     pub(super) must_close: bool,
     /// Whether it goes once its socket is closed.
     pub(super) is_retired: bool,
+    /// Whether its socket is to be replaced once nothing waits on it.
+    pub(super) is_outdated: bool,
     pub(super) dirty: bool,
     /// The last request that has a fragment here, and that fragment's number.
     pub(super) fragment: (u64, usize),
@@ -182,6 +184,7 @@ impl Conn {
             wanted: false,
             must_close: false,
             is_retired: false,
+            is_outdated: false,
             dirty: false,
             fragment: (0, 0),
             published: Queues::default(),
@@ -288,6 +291,12 @@ impl Mux {
             self.servers[id].wanted = true;
             self.servers.mark(id);
         }
+    }
+
+    /// Closes the connection's socket as soon as nothing waits on it, and opens it again: the server has
+    /// another address. No request fails. Nothing happens if the connection is not open.
+    pub fn reconnect_when_idle(&mut self, id: ConnId) {
+        self.servers.note_outdated(&mut self.shared, id);
     }
 
     /// The connection's socket is being opened.
@@ -438,6 +447,7 @@ impl Servers {
         let stats = &self.all[conn.server.index()].stats;
         stats.server_connections.sub(u64::from(conn.state != ConnState::Closed));
         conn.state = ConnState::Closed;
+        self.leaving -= usize::from(mem::take(&mut conn.is_outdated));
         conn.pending.clear();
         conn.pending_bytes = 0;
         conn.expired = 0;

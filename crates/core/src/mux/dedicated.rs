@@ -148,7 +148,7 @@ impl Mux {
         request: &Dedicate<'_>,
         now: Instant,
     ) -> Intake {
-        let Self { clients, servers, shared } = self;
+        let Self { clients, servers, shared, .. } = self;
         let protocol = shared.options.protocol;
         let (begin, discard) = protocol.transaction();
         // The client has its replies to these already, or gets none.
@@ -336,6 +336,7 @@ impl Servers {
             self.close_idle(shared, id);
         } else {
             self.dedicated.idle.push(id);
+            self.retire_if_idle(shared, id);
         }
     }
 

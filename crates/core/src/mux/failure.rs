@@ -36,6 +36,7 @@ impl Mux {
     /// a second time.
     pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
         self.servers.note_closed((&mut self.shared, &mut self.clients), id, error, now);
+        self.take_steps(now);
         self.wake_waiters(id);
     }
 
@@ -47,6 +48,9 @@ impl Mux {
         if self.servers.next_expiry.is_some_and(|at| at <= now) {
             self.servers.expire_all((&mut self.shared, &mut self.clients), now);
             self.wake_all();
+        }
+        if self.migration.is_some() {
+            self.tick_migration(now);
         }
     }
 }

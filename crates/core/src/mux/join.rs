@@ -222,6 +222,12 @@ impl Join {
         self.protocol.write_fragment(head, step, keys, out);
     }
 
+    /// The first key of a fragment.
+    pub(super) fn first_key(&self, number: u32) -> &[u8] {
+        let key = &self.keys[self.fragments[number as usize].first];
+        &self.text[key.start..key.end]
+    }
+
     /// The keys of a fragment, in the order of the request.
     fn keys_of(&self, number: u32) -> impl Iterator<Item = &Key> + Clone {
         let mut index = self.fragments[number as usize].first;

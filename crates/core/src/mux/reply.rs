@@ -140,7 +140,13 @@ impl Clients {
             Hold::Own => self.reconsider(shared, id),
             Hold::Barrier => self.pass_barrier(shared, id),
             Hold::Replies => self.pass_switch(id),
-            Hold::No | Hold::Server | Hold::Resumable | Hold::NextInLine | Hold::TooLate => {}
+            Hold::No
+            | Hold::Server
+            | Hold::Resumable
+            | Hold::NextInLine
+            | Hold::TooLate
+            | Hold::Moves
+            | Hold::Passing => {}
         }
     }
 

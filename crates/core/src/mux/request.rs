@@ -44,6 +44,7 @@ impl Mux {
             return Intake::Blocked;
         }
         let taken = match request {
+            _ if self.migration.is_some() => self.take_while_moving(id, request, now),
             Request::One(one) => self.take_one(id, one, now),
             _ => self.take_other(id, request, now),
         };
@@ -55,7 +56,12 @@ impl Mux {
 
     /// Out of the way of the most frequent requests.
     #[inline(never)]
-    fn take_other(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
+    pub(super) fn take_other(
+        &mut self,
+        id: ClientId,
+        request: &Request<'_>,
+        now: Instant,
+    ) -> Intake {
         match request {
             Request::One(one) => self.take_one(id, one, now),
             Request::Group(group) => self.take_group(id, group, now),
@@ -137,7 +143,7 @@ impl Mux {
 
     /// Plans and queues a request with one key.
     #[inline]
-    fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
+    pub(super) fn take_one(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
         match self.shared.options.protocol.plain_key(one) {
             Some(key) => self.send_one(id, one, key, now),
             None => self.take_encoded(id, one, now),
@@ -160,6 +166,18 @@ impl Mux {
                 return Intake::Accepted;
             }
         };
+        self.send_over(id, conn, (one, key), now)
+    }
+
+    /// Sends a request over this connection.
+    #[inline(always)]
+    pub(super) fn send_over(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        (one, key): (&One<'_>, &[u8]),
+        now: Instant,
+    ) -> Intake {
         if self.must_wait(conn) {
             return self.wait_for(id, conn, one.expect, now);
         }
@@ -219,7 +237,19 @@ impl Mux {
             Err(error) => error,
         };
         self.clients.joins.reuse(join);
-        match error {
+        self.refuse_split(id, many, &error, now)
+    }
+
+    /// Answers a request that can't be split, or lets it wait.
+    pub(super) fn refuse_split(
+        &mut self,
+        id: ClientId,
+        many: &Many<'_>,
+        error: &SplitError,
+        now: Instant,
+    ) -> Intake {
+        let protocol = self.shared.options.protocol;
+        match *error {
             SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::BadKey => {
@@ -235,7 +265,7 @@ impl Mux {
     /// The connection for a key, and the number of that connection's fragment in the request: `next` for
     /// a new one.
     #[inline(always)]
-    fn place_key(
+    pub(super) fn place_key(
         &mut self,
         (lane, request): (usize, u64),
         key: &[u8],
@@ -267,6 +297,10 @@ impl Mux {
             let refusal = protocol.refusal(refusal);
             return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
         }
+        if self.servers.routes.members().is_empty() {
+            self.fail_here(id, all.expect, ServerError::NoServers);
+            return Intake::Accepted;
+        }
         let lane = self.lane(id);
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
@@ -292,6 +326,10 @@ impl Mux {
     fn take_cursor(&mut self, id: ClientId, cursor: &Cursor<'_>, now: Instant) -> Intake {
         let protocol = self.shared.options.protocol;
         let servers = self.servers.routes.members().len();
+        if servers == 0 {
+            self.fail_here(id, cursor.expect, ServerError::NoServers);
+            return Intake::Accepted;
+        }
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
         let conn = self.servers.lane(self.lane(id), self.servers.routes.members()[server]);
@@ -336,7 +374,7 @@ impl Mux {
     /// Which of a server's connections a client uses: always the same one, so that what the client asks
     /// of the server stays in order whatever `server_connections` is.
     #[inline(always)]
-    fn lane(&self, id: ClientId) -> usize {
+    pub(super) fn lane(&self, id: ClientId) -> usize {
         let lanes = self.shared.options.server_connections;
         let lane = if lanes == 1 { 0 } else { id.index() % lanes };
         let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();

@@ -43,6 +43,7 @@ impl Mux {
         if self.servers[id].is_dedicated {
             self.release_if_free(id);
         }
+        self.take_steps(now);
         self.wake_waiters(id);
     }
 
@@ -52,6 +53,7 @@ impl Mux {
         if self.servers[id].is_dedicated {
             self.release_if_free(id);
         }
+        self.take_steps(now);
         self.wake_waiters(id);
     }
 }
@@ -257,7 +259,7 @@ impl Servers {
             Waiter::Fragment(join, _) => answers.refuse_values(shared, join),
             // The end of a fragment's values is still to come.
             Waiter::Nobody if shared.options.protocol.has_values(pending.expect) => {}
-            Waiter::Slot(_) | Waiter::Nobody => {
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.settle(shared, id, pending, (Outcome::Error, error.len()), now);
                 complete_with((shared, answers), pending, (Outcome::Error, error));
@@ -445,7 +447,7 @@ impl Servers {
     ) -> Option<usize> {
         let taken = match pending.waiter {
             Waiter::Fragment(join, number) => answers.take_values(shared, (join, number), bytes),
-            Waiter::Slot(_) | Waiter::Nobody => {
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => {
                 let Options { protocol, limits, .. } = &shared.options;
                 Some(values_len(*protocol, bytes, limits.item_size_max))
             }

@@ -90,7 +90,7 @@ pub(super) struct Servers {
     /// The ids of all connections.
     pub(super) conn_ids: Vec<ConnId>,
     pub(super) dirty: Dirty<ConnId>,
-    /// How many servers are leaving the pool.
+    /// How many servers are leaving the pool, and how many connections are to be replaced.
     pub(super) leaving: usize,
     /// No request runs out of time before this.
     pub(super) next_expiry: Option<Instant>,
@@ -119,7 +119,9 @@ impl Mux {
     /// A server is known by its name: one that stays keeps its connections, its health and its
     /// figures. One that is no longer a member gets no new requests; those that it has are answered,
     /// and then its connections are closed. So does one for which `is_same` says that the name is
-    /// another server's now; the other one begins with connections and a health of its own.
+    /// another server's now; the other one begins with connections and a health of its own. Keys that
+    /// have another server now are missed there; see [`Mux::migrate_servers`]. A migration that runs ends
+    /// at once.
     ///
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.
@@ -129,6 +131,7 @@ impl Mux {
         stats: &[Arc<ServerStats>],
         is_same: impl Fn(ServerId) -> bool,
     ) {
+        self.abandon_migration();
         self.servers.change(&mut self.shared, ring, stats, is_same);
         self.wake_all();
     }
@@ -179,6 +182,19 @@ impl Servers {
         stats: &[Arc<ServerStats>],
         is_same: impl Fn(ServerId) -> bool,
     ) {
+        let gone = self.replace(shared, ring, stats, is_same);
+        self.let_leave(shared, &gone);
+    }
+
+    /// Makes the members of `ring` the servers of the pool. Says which servers are none any longer; they
+    /// are as before until [`Servers::let_leave`].
+    pub(super) fn replace(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        is_same: impl Fn(ServerId) -> bool,
+    ) -> Vec<ServerId> {
         let before = self.routes.members().to_vec();
         let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
         for &id in before.iter().rev().filter(|id| is_same(**id)) {
@@ -186,7 +202,13 @@ impl Servers {
         }
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
-        for id in before.into_iter().filter(|id| !stay.contains(id)) {
+        self.rebuild_ring();
+        before.into_iter().filter(|id| !stay.contains(id)).collect()
+    }
+
+    /// Servers are no longer in the pool: each of them goes when its requests are answered.
+    pub(super) fn let_leave(&mut self, shared: &mut Shared, gone: &[ServerId]) {
+        for &id in gone {
             let server = &mut self.all[id.index()];
             server.is_leaving = true;
             // Another one may count in these figures now.
@@ -198,7 +220,6 @@ impl Servers {
             }
         }
         self.close_idle_of_leaving(shared);
-        self.rebuild_ring();
     }
 
     /// Makes a ring's members servers; those that are `known` by their name are the ones they were.
@@ -260,8 +281,18 @@ impl Servers {
         first..first + shared.lanes
     }
 
+    /// The connection's socket is to be replaced.
+    pub(super) fn note_outdated(&mut self, shared: &mut Shared, id: ConnId) {
+        let conn = &mut self.conns[id.index()];
+        if conn.state.is_connected() && !conn.is_outdated {
+            conn.is_outdated = true;
+            self.leaving += 1;
+            self.retire_if_idle(shared, id);
+        }
+    }
+
     /// Lets the connection of a server that leaves go, if nothing waits on it, and no client has
-    /// something of its own there.
+    /// something of its own there. A connection to be replaced is opened again.
     pub(super) fn retire_if_idle(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         let is_leaving = self.all[conn.server.index()].is_leaving;
@@ -269,6 +300,12 @@ impl Servers {
         if is_leaving && is_idle && !conn.is_retired {
             conn.must_close = true;
             conn.is_retired = true;
+            self.clear_conn(shared, id);
+            self.mark(id);
+        } else if conn.is_outdated && is_idle {
+            conn.must_close = true;
+            // One for a single client is opened when the next client needs it.
+            conn.wanted = !conn.is_dedicated;
             self.clear_conn(shared, id);
             self.mark(id);
         }

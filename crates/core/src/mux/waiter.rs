@@ -8,6 +8,7 @@ use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, JoinId};
+use super::migrate::MoveId;
 use super::reply::Reply;
 use super::server::Answers;
 use super::slots::{SlotId, State};
@@ -21,6 +22,8 @@ pub(super) enum Waiter {
     Slot(SlotId),
     /// A fragment of a request that several servers answer, by its number.
     Fragment(JoinId, u32),
+    /// A request for a key that moves, of which this is one step.
+    Move(MoveId),
     /// Nobody any longer: the reply is read, checked and dropped.
     Nobody,
 }
@@ -42,6 +45,7 @@ impl Answers for Clients {
                 let reply = (outcome, reply.bytes());
                 self.complete_fragment(shared, (join, number), pending.class, reply);
             }
+            Waiter::Move(id) => self.tasks.note(id, outcome, reply.bytes()),
             Waiter::Nobody => {}
         }
     }
@@ -52,7 +56,7 @@ impl Answers for Clients {
             Waiter::Fragment(join, number) => {
                 self.joins.join(join).fits(shared.options.protocol, number, reply)
             }
-            Waiter::Slot(_) | Waiter::Nobody => true,
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => true,
         }
     }
 
@@ -98,7 +102,7 @@ impl Answers for Clients {
 
 impl Clients {
     #[inline(always)]
-    fn complete_slot(
+    pub(super) fn complete_slot(
         &mut self,
         shared: &mut Shared,
         slot: SlotId,
@@ -113,7 +117,7 @@ impl Clients {
         }
     }
 
-    fn complete_fragment(
+    pub(super) fn complete_fragment(
         &mut self,
         shared: &mut Shared,
         (id, number): (JoinId, u32),

@@ -45,6 +45,22 @@ impl Details {
     };
 }
 
+/// What a client has said about its connection, for the process that serves it next. The client's
+/// number is not part of it: another process numbers its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it gets RESP3.
+    pub is_resp3: bool,
+    /// Whether it has given the password, or there is none.
+    pub is_authenticated: bool,
+    /// Its name, at most 512 bytes, as the next two.
+    pub name: Vec<u8>,
+    /// Its library.
+    pub library: Vec<u8>,
+    /// The version of that.
+    pub library_version: Vec<u8>,
+}
+
 /// What kind of answer was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
@@ -183,6 +199,30 @@ impl Session {
     pub fn observe(&mut self, expect: Expect, reply: &[u8]) {
         if Form::from(expect) == Form::Confirmations {
             self.binding_mut().note_confirmation(reply);
+        }
+    }
+
+    /// What the client has said, for another process.
+    pub fn said(&self) -> Said {
+        let Details { name, library, library_version, .. } = self.details();
+        Said {
+            is_resp3: self.is_resp3,
+            is_authenticated: self.is_authenticated,
+            name: name.clone(),
+            library: library.clone(),
+            library_version: library_version.clone(),
+        }
+    }
+
+    /// Continues the session of another process.
+    pub fn continue_with(&mut self, said: Said) {
+        self.is_resp3 = said.is_resp3;
+        self.is_authenticated |= said.is_authenticated;
+        if [&said.name, &said.library, &said.library_version].iter().any(|text| !text.is_empty()) {
+            let details = self.details_mut();
+            details.name = said.name;
+            details.library = said.library;
+            details.library_version = said.library_version;
         }
     }
 

@@ -58,7 +58,7 @@ impl Ketama {
         ketama
     }
 
-    /// Makes the ring of the `members` that are `live`; there must be at least one.
+    /// Makes the ring of the `members` that are `live`.
     pub(super) fn rebuild(&mut self, members: &[Member], live: &[bool]) {
         let counts = point_counts(members, live);
         self.draw(members, &counts);
@@ -131,7 +131,7 @@ impl Ketama {
     }
 
     fn index_points(&mut self) {
-        let bucket_bits = (self.points.len().ilog2() + 3).min(BUCKET_BITS_MAX);
+        let bucket_bits = (self.points.len().checked_ilog2().unwrap_or(0) + 3).min(BUCKET_BITS_MAX);
         self.shift = u32::BITS - bucket_bits;
         self.starts.clear();
         for (index, point) in (0..).zip(&self.points) {

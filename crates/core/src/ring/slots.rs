@@ -21,7 +21,7 @@ struct Row {
 }
 
 impl Slots {
-    /// The slots of the `members` that are `live`; there must be at least one.
+    /// The slots of the `members` that are `live`.
     pub(super) fn new(members: &[Member], live: &[bool]) -> Self {
         let mut end = 0;
         let weights = (0..).zip(members).zip(live).filter(|(_, live)| **live);

@@ -1,6 +1,7 @@
 //! Tests of the engine through its public interface, one module per subject.
 
 mod figures;
+mod fleet;
 mod mux;
 mod net;
 mod property;

@@ -10,8 +10,12 @@ mod leaving;
 mod lies;
 mod membership;
 mod memory;
+mod migrating;
 mod multiget;
+mod no_servers;
 mod order;
+mod outdated;
+mod passing;
 mod questions;
 mod quiet;
 mod timeouts;
@@ -19,6 +23,7 @@ mod window;
 
 const TIMED_OUT: &str = "SERVER_ERROR Connection timed out\r\n";
 const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
+const RESET: &str = "SERVER_ERROR Connection reset by peer\r\n";
 const DESYNC: &str = "SERVER_ERROR Invalid argument\r\n";
 const BACKLOG: &str =
     "SERVER_ERROR reply dropped: it and the client's unread replies exceed client_backlog_max\r\n";

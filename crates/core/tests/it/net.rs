@@ -7,7 +7,7 @@
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, ServerId};
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, Passing, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -134,11 +134,23 @@ impl Net {
 
     pub(crate) fn client(&mut self) -> ClientId {
         let id = self.mux.open_client();
+        self.place(id);
+        id
+    }
+
+    /// A client that passes from another engine.
+    pub(crate) fn arrive(&mut self, passing: Passing) -> ClientId {
+        let id = self.mux.open_passed(passing, self.now);
+        self.place(id);
+        self.settle();
+        id
+    }
+
+    fn place(&mut self, id: ClientId) {
         if self.clients.len() <= id.index() {
             self.clients.resize_with(id.index() + 1, Peer::default);
         }
         self.clients[id.index()] = Peer { reads: true, open: true, ..Peer::default() };
-        id
     }
 
     pub(crate) fn say(&mut self, client: ClientId, bytes: &str) {
@@ -212,6 +224,10 @@ impl Net {
             self.mux.handle_server_bytes(id, bytes, self.now);
         }
         self.settle();
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Looks after all that is dirty.

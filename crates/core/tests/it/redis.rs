@@ -9,6 +9,7 @@ mod blocking;
 mod greeting;
 mod large;
 mod lies;
+mod passing;
 mod pushes;
 mod replies;
 mod requests;

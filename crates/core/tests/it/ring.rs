@@ -393,3 +393,13 @@ proptest! {
         prop_assert_eq!(ring.route(key.as_bytes()), ring.route(tag.as_bytes()));
     }
 }
+
+#[test]
+fn a_ring_may_have_no_members() {
+    for &distribution in Distribution::ALL {
+        let ring = numbered(distribution, &[]);
+        assert_eq!((ring.members().len(), ring.points().len()), (0, 0));
+        assert_eq!(ring.fingerprint(), numbered(distribution, &[]).fingerprint());
+        assert_ne!(ring.fingerprint(), numbered(distribution, &[1]).fingerprint());
+    }
+}

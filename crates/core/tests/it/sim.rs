@@ -8,7 +8,7 @@
 
 mod client;
 pub(crate) mod memcached;
-mod random;
+pub(crate) mod random;
 pub(crate) mod redis;
 mod redis_client;
 pub(crate) mod resp;
@@ -488,6 +488,10 @@ impl<S: Server> World<S> {
         }
         if self.plan.changes {
             self.change_servers();
+            if S::PROTOCOL == Protocol::Memcache {
+                let moved = self.random.index(self.mux.conns().len());
+                self.mux.reconnect_when_idle(self.mux.conns()[moved]);
+            }
         }
         self.at(10_000, Event::Fault);
     }

@@ -15,6 +15,8 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
+mod dns;
+mod migrate;
 mod process;
 mod text;
 
@@ -267,6 +269,8 @@ pub(super) fn write(admin: &Admin) -> String {
             write_times(&mut text, times, shared, server);
         }
     }
+    migrate::write(&mut text, &generation);
+    dns::write(&mut text, generation.resolver.figures());
     process::write(&mut text);
     text.into_string()
 }

@@ -6,6 +6,7 @@
 use super::{Admin, PATHS};
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
+use crate::discover;
 use crate::figures;
 use crate::generation::{Generation, SharedPool, SharedServer};
 use crate::reload;
@@ -53,7 +54,8 @@ fn file(admin: &Admin, generation: &Generation) -> Value {
         Err(errors) => json!({ "state": "refused", "errors": errors }),
         Ok(None) => Value::Null,
         Ok(Some(config)) => {
-            let next = generation.next(config.pools, admin.inboxes.len());
+            let pools = discover::expanded(config.pools, &admin.reloader.answers, generation);
+            let next = generation.next(pools, admin.inboxes.len());
             let (changes, too_many) = reload::compare(generation, &next);
             let state = match () {
                 () if !too_many.is_empty() => "refused",
@@ -139,6 +141,9 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     let SharedPool { pool, ring, .. } = choose(&generation, name.as_deref())?;
     if !is_key(pool) {
         return Err(wrong.into());
+    }
+    if pool.servers.is_empty() {
+        return Err(format!("the pool {} has no servers now", pool.name));
     }
     Ok(route::explain(pool, ring, &key))
 }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{Command, Diff, Given, Route, SHELLS, Shell, UsageError};
+use super::{COMMANDS, Command, Diff, Given, Route, SHELLS, Shell, UsageError};
 
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.
@@ -16,6 +16,22 @@ pub(super) fn serve(given: Given) -> Command {
         Given { describe_stats: true, .. } => Command::DescribeStats,
         Given { test: true, options, .. } => Command::Test(options),
         Given { options, .. } => Command::Serve(options),
+    }
+}
+
+/// The proxy as the next process. `-h` is about the command; the other flags are the proxy's.
+pub(super) fn upgrade(mut given: Given) -> Result<Command, UsageError> {
+    if given.help {
+        let word = COMMANDS.iter().find(|word| word.name == "upgrade");
+        return Ok(word.map_or(Command::Help, Command::HelpOf));
+    }
+    given.options.upgrade = true;
+    let command = serve(given);
+    match &command {
+        Command::Serve(options) if options.control.is_none() => Err(UsageError::new(
+            "upgrade requires --control: the control socket of the running process",
+        )),
+        _ => Ok(command),
     }
 }
 

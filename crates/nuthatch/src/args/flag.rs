@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Command, Given, UsageError, finish};
 use crate::config::Listen;
@@ -42,6 +43,10 @@ pub(super) enum Reads {
     Port(Slot<u16>),
     /// The name of a file.
     File(Slot<Option<PathBuf>>),
+    /// The name of a file that is always needed.
+    Path(Slot<PathBuf>),
+    /// Seconds from 1 to a day.
+    Seconds(Slot<Duration>),
     /// Any text.
     Text(Slot<String>),
     /// The name of something.
@@ -89,6 +94,11 @@ const fn file(
     flag(short, long, "FILE", doc, Reads::File(slot))
 }
 
+const fn resolv_conf(slot: Slot<PathBuf>) -> Flag {
+    let doc = "name servers and search list (default: /etc/resolv.conf)";
+    flag("", "resolv-conf", "FILE", doc, Reads::Path(slot))
+}
+
 impl Flag {
     const fn or_variable(self, name: &'static str) -> Self {
         Self { variable: Some(name), ..self }
@@ -105,7 +115,7 @@ impl Flag {
 
     /// Whether its argument is the name of a file.
     pub(super) fn takes_file(&self) -> bool {
-        matches!(self.reads, Reads::File(_))
+        matches!(self.reads, Reads::File(_) | Reads::Path(_))
     }
 }
 
@@ -195,6 +205,12 @@ pub static FLAGS: &[Flag] = &[
         "reload a changed configuration file only on SIGHUP and POST /reload",
         |given| &mut given.options.ignores_changes,
     ),
+    file(
+        "",
+        "control",
+        "unix socket on which the next process can take over (default: off)",
+        |given| &mut given.options.control,
+    ),
     flag(
         "",
         "log-format",
@@ -203,6 +219,31 @@ pub static FLAGS: &[Flag] = &[
         Reads::LogFormat(|given| &mut given.options.log_format),
     )
     .or_variable("LOG_FORMAT"),
+    resolv_conf(|given| &mut given.options.dns.resolv_conf).or_variable("RESOLV_CONF"),
+    flag(
+        "",
+        "dns-ttl-min",
+        "SEC",
+        "shortest use of a DNS answer, whatever its TTL is (default: 1)",
+        Reads::Seconds(|given| &mut given.options.dns.ttl_min),
+    )
+    .or_variable("DNS_TTL_MIN"),
+    flag(
+        "",
+        "dns-ttl-max",
+        "SEC",
+        "longest use of a DNS answer, whatever its TTL is (default: 30)",
+        Reads::Seconds(|given| &mut given.options.dns.ttl_max),
+    )
+    .or_variable("DNS_TTL_MAX"),
+    flag(
+        "",
+        "discovery-wait",
+        "SEC",
+        "longest wait at the start for servers that DNS tells of (default: 5)",
+        Reads::Seconds(|given| &mut given.options.discovery_wait),
+    )
+    .or_variable("DISCOVERY_WAIT"),
 ];
 
 /// A command: the first argument.
@@ -239,6 +280,13 @@ pub enum Words {
     Files,
     /// One of these.
     OneOf(&'static [&'static str]),
+}
+
+impl CommandWord {
+    /// Whether its flags are those of the proxy, and not its own.
+    pub(super) fn has_flags_of_proxy(&self) -> bool {
+        std::ptr::eq(self.flags, FLAGS)
+    }
 }
 
 /// There are no two commands of one name.
@@ -308,14 +356,34 @@ Ctrl-C. It is for tests and demonstrations, not for traffic.
         finish: finish::node,
     },
     CommandWord {
+        name: "upgrade",
+        usage: "--control FILE [OPTION...]",
+        doc: "start as the next process: take over from the running one",
+        about: "\
+Starts a proxy that takes over the listening sockets and the clients of the
+running proxy whose control socket is FILE. Give it the options that a start
+would need, with the same --control. If the new proxy cannot serve, the running
+one continues as before. Otherwise it ends when its clients have passed.
+",
+        flags: FLAGS,
+        words: Words::None,
+        examples: &[
+            "nuthatch --control /run/nuthatch/control -c cache.yml",
+            "nuthatch upgrade --control /run/nuthatch/control -c cache.yml",
+        ],
+        exit: EXIT,
+        finish: finish::upgrade,
+    },
+    CommandWord {
         name: "route",
         usage: "[-c FILE] [-p POOL] [--json] [KEY...]",
         doc: "print the server of each key; without KEY, read keys from standard input",
         about: "\
 Reads the configuration as the proxy does and prints one line for each key: the
 key, the hash of the key, and the name of the server that owns the key while no
-server is ejected. The command sends nothing to the servers. Without keys on the
-command line, each line of standard input is a key.
+server is ejected. The command sends nothing to the servers; servers of dns+ and
+dnssrv+ are looked up. Without keys on the command line, each line of standard
+input is a key.
 ",
         flags: &[
             HELP,
@@ -333,6 +401,7 @@ command line, each line of standard input is a key.
                 Reads::Name(|given| &mut given.route.pool),
             ),
             switch("", "json", "print the result as JSON", |given| &mut given.route.json),
+            resolv_conf(|given| &mut given.route.dns.resolv_conf),
         ],
         words: Words::Any,
         examples: &[
@@ -351,8 +420,9 @@ command line, each line of standard input is a key.
 Routes 100,000 generated keys, or the keys of a file, with both configurations,
 and counts the keys whose server address differs. Compares pools with the same
 name; if each configuration has only one pool, compares these two, whatever
-their names. The command sends nothing to the servers.
-http://HOST:PORT in the place of a file is the admin port of a running proxy.
+their names. The command sends nothing to the servers; servers of dns+ and
+dnssrv+ are looked up. http://HOST:PORT in the place of a file is the admin port
+of a running proxy.
 ",
         flags: &[
             HELP,
@@ -367,6 +437,7 @@ http://HOST:PORT in the place of a file is the admin port of a running proxy.
                 &mut given.diff.keys
             }),
             switch("", "json", "print the result as JSON", |given| &mut given.diff.json),
+            resolv_conf(|given| &mut given.diff.dns.resolv_conf),
         ],
         words: Words::Files,
         examples: &[

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -62,6 +63,8 @@ impl Line {
             }
             Reads::Port(slot) => *slot(given) = self.port(flag)?,
             Reads::File(slot) => *slot(given) = Some(self.file(flag)?),
+            Reads::Path(slot) => *slot(given) = self.file(flag)?,
+            Reads::Seconds(slot) => *slot(given) = self.seconds(flag)?,
             Reads::Text(slot) => *slot(given) = self.string(flag)?,
             Reads::Name(slot) => *slot(given) = Some(self.string(flag)?),
             Reads::Address(slot) => *slot(given) = self.address(flag)?,
@@ -96,6 +99,14 @@ impl Line {
         let digits = text.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = digits.and_then(|digits| digits.parse().ok());
         number.filter(|number| i32::try_from(*number).is_ok()).ok_or_else(|| flag.refuse(needs))
+    }
+
+    fn seconds(&mut self, flag: &Flag) -> Result<Duration, UsageError> {
+        let seconds = u64::from(self.number(flag)?);
+        let is_right = (1..=SECONDS_MAX).contains(&seconds);
+        let wrong =
+            || flag.refuse(&format!("requires a number of seconds from 1 to {SECONDS_MAX}"));
+        is_right.then(|| Duration::from_secs(seconds)).ok_or_else(wrong)
     }
 
     fn port(&mut self, flag: &Flag) -> Result<u16, UsageError> {
@@ -223,6 +234,9 @@ fn invalid_option(name: &str, flags: &[Flag]) -> UsageError {
     let meant = meant.map_or_else(String::new, |known| format!("; did you mean '--{known}'?"));
     UsageError::new(format!("invalid option -- '--{name}'{meant}"))
 }
+
+/// A day.
+const SECONDS_MAX: u64 = 86_400;
 
 /// More threads than any machine can use.
 const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");

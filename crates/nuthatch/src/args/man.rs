@@ -27,7 +27,9 @@ pub fn man() -> String {
     for command in COMMANDS {
         let _ = writeln!(page, ".SS \"{}\"", escape(&call(command)));
         command.about.lines().for_each(|text| line(&mut page, text));
-        command.flags.iter().for_each(|flag| describe(&mut page, flag));
+        if !command.has_flags_of_proxy() {
+            command.flags.iter().for_each(|flag| describe(&mut page, flag));
+        }
         page.push_str(".PP\nExamples:\n.PP\n.nf\n");
         command.examples.iter().for_each(|example| line(&mut page, example));
         let _ = writeln!(page, ".fi\n.PP\nExit code: {}", escape(command.exit));
@@ -52,7 +54,12 @@ pub fn man() -> String {
     );
     item(&mut page, "SIGHUP", "Reopen the log file, and read the configuration again.");
     item(&mut page, "SIGTTIN, SIGTTOU", "Raise the log level by one, lower it by one.");
-    item(&mut page, "SIGUSR1, SIGUSR2", "Logged, no effect.");
+    item(
+        &mut page,
+        "SIGUSR2",
+        "With --control, start the next process, which takes over. Otherwise logged, no effect.",
+    );
+    item(&mut page, "SIGUSR1", "Logged, no effect.");
     section(&mut page, "FILES");
     item(&mut page, crate::config::DEFAULT_FILE, "The configuration file that is read without -c.");
     section(&mut page, "EXIT STATUS");

@@ -58,7 +58,7 @@ fn every_flag_and_command_of_the_tables_is_read() {
     for flag in FLAGS {
         let argument = match flag.argument {
             "" => "",
-            "N" | "N|auto" | "PORT" | "MS" => " 7",
+            "N" | "N|auto" | "PORT" | "MS" | "SEC" => " 7",
             "BYTES" => " 4096",
             "HOST:PORT" => " localhost:9600",
             "FORMAT" => " json",
@@ -180,6 +180,22 @@ fn the_log_has_two_formats() {
 }
 
 #[test]
+fn answers_of_dns_are_used_for_seconds() {
+    let found = options("--resolv-conf r --dns-ttl-min 2 --dns-ttl-max 86400 --discovery-wait 9");
+    assert_eq!(found.dns.resolv_conf, PathBuf::from("r"));
+    let seconds = [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait];
+    assert_eq!(seconds.map(|wait| wait.as_secs()), [2, 86_400, 9]);
+    for line in ["--dns-ttl-min 0", "--dns-ttl-max 86401", "--discovery-wait 0"] {
+        let flag = line.split(' ').next().unwrap();
+        let words = format!("option {flag} requires a number of seconds from 1 to 86400");
+        assert_eq!(refusal(line), words);
+    }
+    let words = "option --dns-ttl-min must not be greater than --dns-ttl-max";
+    assert_eq!(refusal("--dns-ttl-min 31"), words);
+    assert_eq!(options("--dns-ttl-min 31 --dns-ttl-max 31").dns.ttl_min.as_secs(), 31);
+}
+
+#[test]
 fn a_variable_stands_for_a_flag_that_is_not_there() {
     let variable = |name: &str| match name {
         "WORKERS" => Some("3".into()),
@@ -194,9 +210,11 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
     assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false, redis: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
-    let all = "-t --workers 2 -v 5 --admin=h:1 --log-format=text";
-    let test = Command::Test(options("--workers 2 --admin=h:1 --log-format=text"));
-    assert_eq!(read_in(all, nonsense), Ok(test), "a flag goes before its variable");
+    let dns = "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4";
+    let all = format!("-t --workers 2 -v 5 --admin=h:1 --log-format=text {dns}");
+    let test = format!("--workers 2 --admin=h:1 --log-format=text {dns}");
+    let test = Command::Test(options(&test));
+    assert_eq!(read_in(&all, nonsense), Ok(test), "a flag goes before its variable");
 }
 
 #[test]
@@ -270,6 +288,23 @@ fn completions_are_for_a_shell_that_is_known() {
 }
 
 #[test]
+fn the_next_process_takes_the_flags_of_the_proxy_and_the_control_socket() {
+    let options = |upgrade| Options {
+        file: Some("a.yml".into()),
+        control: Some("/run/c".into()),
+        upgrade,
+        ..Options::default()
+    };
+    assert_eq!(read("upgrade -c a.yml --control /run/c"), Ok(Command::Serve(options(true))));
+    assert_eq!(read("-c a.yml --control /run/c"), Ok(Command::Serve(options(false))));
+    assert_eq!(read("upgrade -t -c a.yml --control=/run/c"), Ok(Command::Test(options(true))));
+    let needed = "upgrade requires --control: the control socket of the running process";
+    assert_eq!(refusal("upgrade -c a.yml"), needed);
+    assert_eq!(refusal("upgrade --control /run/c now"), "unexpected argument 'now'");
+    assert!(matches!(read("upgrade --help"), Ok(Command::HelpOf(word)) if word.name == "upgrade"));
+}
+
+#[test]
 fn the_help_of_a_command_is_about_that_command_only() {
     for command in COMMANDS {
         let help = help_of(command);
@@ -284,7 +319,7 @@ fn the_help_of_a_command_is_about_that_command_only() {
         for other in COMMANDS.iter().filter(|other| other.name != command.name) {
             assert!(!help.contains(&format!("nuthatch {} ", other.name)), "{help}");
         }
-        assert!(!help.contains("--daemonize"));
+        assert!(command.has_flags_of_proxy() || !help.contains("--daemonize"));
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 }
@@ -358,10 +393,17 @@ fn commands_have_flags_of_their_own() {
         pool: Some("alpha".into()),
         json: true,
         keys: vec!["k1".into(), "-k2".into()],
+        dns: resolve::Options::default(),
     };
     assert_eq!(read("route -c a.yml -p alpha --json k1 -- -k2"), Ok(Command::Route(route)));
-    let diff =
-        Diff { old: "a".into(), new: "b".into(), pool: None, keys: Some("k".into()), json: false };
+    let diff = Diff {
+        old: "a".into(),
+        new: "b".into(),
+        pool: None,
+        keys: Some("k".into()),
+        json: false,
+        dns: resolve::Options::default(),
+    };
     assert_eq!(read("diff a b --keys k"), Ok(Command::Diff(diff)));
     assert_eq!(refusal("diff a"), "diff requires two files: nuthatch diff OLD NEW");
     assert_eq!(refusal("demo now"), "unexpected argument 'now'");
@@ -399,7 +441,11 @@ fn every_flag_and_command_stands_in_the_documentation() {
     for command in COMMANDS {
         let flags = command.flags.iter().filter(|flag| flag.long != "help").map(names);
         let flags = flags.collect::<Vec<_>>().join(", ");
-        let flags = if flags.is_empty() { "none".to_owned() } else { flags };
+        let flags = match flags.as_str() {
+            _ if command.has_flags_of_proxy() => "those of the proxy".to_owned(),
+            "" => "none".to_owned(),
+            _ => flags,
+        };
         let row = format!("\n| `nuthatch {}` | {flags} | {} |\n", command.name, command.doc);
         assert!(documentation.contains(&row), "{row}");
     }

@@ -72,7 +72,8 @@ Options:
     text.push_str("\nCommands:\n");
     for command in COMMANDS {
         let _ = writeln!(text, "  {:<23}: {}", command.name, command.doc);
-        for flag in command.flags.iter().filter(|flag| flag.long != "help") {
+        let own = if command.has_flags_of_proxy() { &[] } else { command.flags };
+        for flag in own.iter().filter(|flag| flag.long != "help") {
             describe(&mut text, flag);
         }
     }

@@ -132,6 +132,7 @@ pub(super) fn server(text: &str) -> Result<Server, Fault> {
         address,
         configured: configured.into(),
         named: name.is_some(),
+        discovered: false,
         index: 0,
     })
 }
@@ -143,7 +144,7 @@ fn host_name(host: &str, port: u16, text: &str) -> String {
     if port == DEFAULT_PORT { host.into() } else { format!("{host}:{text}") }
 }
 
-fn server_port(text: &str) -> Result<u16, Fault> {
+pub(super) fn server_port(text: &str) -> Result<u16, Fault> {
     let port = digits(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     port.ok_or_else(|| {
         let wrong = "has an invalid port in \"hostname:port:weight [name]\" format string";
@@ -151,7 +152,7 @@ fn server_port(text: &str) -> Result<u16, Fault> {
     })
 }
 
-fn server_weight(text: &str) -> Result<u32, Fault> {
+pub(super) fn server_weight(text: &str) -> Result<u32, Fault> {
     match digits(text).map(u32::try_from) {
         Some(Ok(0)) => {
             let wrong = "has a zero weight in \"hostname:port:weight [name]\" format string";

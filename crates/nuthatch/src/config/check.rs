@@ -17,7 +17,7 @@ use super::finding::{ConfigErrors, Finding, Report};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::secret::Secret;
 use super::value::{self, Fault};
-use super::{Checked, Config, CrossShard, Limits, Pool, Source};
+use super::{Checked, Config, CrossShard, Discovered, Limits, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -201,6 +201,16 @@ impl Checks {
     /// Whether the server that was just read has the name of an earlier one.
     fn server_clash(&mut self) -> Option<(String, String)> {
         let pool = self.pools.last()?;
+        // The entries come one after the other, so the last one has the greatest index.
+        let last = pool.servers.len() + pool.discovered.len() - 1;
+        if let Some(entry) = pool.discovered.last().filter(|entry| entry.index == last) {
+            let (others, _) = pool.discovered.split_at(pool.discovered.len() - 1);
+            let is_same =
+                |other: &&Discovered| (&other.name, other.lookup) == (&entry.name, entry.lookup);
+            let other = others.iter().find(is_same)?;
+            let wrong = format!("conf: pool '{}' looks up '{other}' twice", pool.name);
+            return Some((wrong, "keep one of them".into()));
+        }
         let name = &pool.servers.last()?.name;
         if self.server_names.insert(name.clone()) {
             return None;
@@ -331,9 +341,13 @@ impl Checks {
         // twemproxy counts before it compares, so with 0 it ejects at the first failure, as with 1.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
+        let each =
+            if pool.discovered.is_empty() { "" } else { " with discovered_max servers each" };
         let connections = capacity::connections(pool);
         let (count, each_max) = (capacity::formula(pool), capacity::server_connections_max(pool));
-        let total: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
+        let plain: u64 = pool.servers.iter().map(|server| u64::from(server.weight)).sum();
+        let most = |entry: &Discovered| u64::from(entry.weight) * pool.discovered_max as u64;
+        let total = plain + pool.discovered.iter().map(most).sum::<u64>();
         if limits.client_backlog_max < limits.client_buffer_max {
             let wrong = format!("is less than client_buffer_max, {}", limits.client_buffer_max);
             let right = "raise client_backlog_max, or lower client_buffer_max";
@@ -345,7 +359,7 @@ impl Checks {
             self.about(raw, "server_connections", wrong, &right);
         }
         if u32::try_from(total).is_err() {
-            let wrong = format!("the sum of the weights, {total}, does not fit into 32 bits");
+            let wrong = format!("the sum of the weights{each}, {total}, does not fit into 32 bits");
             self.about(raw, "servers", wrong, "divide all weights by the same number");
         }
     }
@@ -405,6 +419,8 @@ fn blank(name: &str) -> Pool {
         dedicated_connections_max: 0,
         module_commands: Vec::new(),
         servers: Vec::new(),
+        discovered: Vec::new(),
+        discovered_max: 0,
         allow_flush: false,
         limits: Limits {
             item_size_max: 0,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::capacity::{DEDICATED_CONNECTIONS_MAX, SERVER_CONNECTIONS_MAX};
 use super::secret::Secret;
 use super::value::{self, Bounds, Fault};
-use super::{Pool, Server, address, redis};
+use super::{Discovered, Pool, Server, address, discovered, redis};
 
 /// One directive of a pool.
 #[derive(Debug)]
@@ -125,7 +125,11 @@ impl Directive {
     pub(crate) fn shown(&self, pool: &mut Pool) -> Value {
         match self.kind {
             Kind::Listen => pool.listen.iter().map(ToString::to_string).collect(),
-            Kind::Servers => pool.servers.iter().map(Server::to_string).collect(),
+            Kind::Servers => {
+                let plain = pool.servers.iter().filter(|server| !server.discovered);
+                let discovered = pool.discovered.iter().map(Discovered::to_string);
+                plain.map(Server::to_string).chain(discovered).collect()
+            }
             Kind::Hash => pool.hash.name().into(),
             Kind::Distribution => pool.distribution.name().into(),
             Kind::HashTag => {
@@ -154,8 +158,11 @@ impl Directive {
         match self.kind {
             Kind::Listen => pool.listen.push(address::listen(text)?),
             Kind::Servers => {
-                let index = pool.servers.len();
-                pool.servers.push(Server { index, ..address::server(text)? });
+                let index = pool.servers.len() + pool.discovered.len();
+                match discovered::parse(text) {
+                    Some(entry) => pool.discovered.push(Discovered { index, ..entry? }),
+                    None => pool.servers.push(Server { index, ..address::server(text)? }),
+                }
             }
             Kind::Hash => pool.hash = value::hash(text)?,
             Kind::Distribution => pool.distribution = value::distribution(text)?,
@@ -317,7 +324,7 @@ pub static DIRECTIVES: &[Directive] = &[
         default: None,
         pools: Pools::All,
         doc: "The servers: a list of host:port:weight or /path:weight, each with a name or \
-            without.",
+            without, dns+name:port and dnssrv+_port._tcp.name.",
     },
     Directive {
         name: "sentinels",
@@ -471,5 +478,12 @@ pub static DIRECTIVES: &[Directive] = &[
         default: Some("512m"),
         pools: Pools::All,
         doc: "Maximum bytes that one worker holds in buffers.",
+    },
+    Directive {
+        name: "discovered_max",
+        kind: Kind::Count(|pool| &mut pool.discovered_max, Bounds::new(1, 65535)),
+        default: Some("1000"),
+        pools: Pools::All,
+        doc: "Maximum number of servers of one dns+ or dnssrv+ entry.",
     },
 ];

@@ -8,7 +8,7 @@ use super::address;
 use super::directive::{Directive, Kind};
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::value::{self, Fault};
-use super::{Address, Server, redis, secret};
+use super::{Address, Server, discovered, redis, secret};
 
 /// The name of the pool that the environment describes, unless `REDIS` is true.
 pub const POOL: &str = "memcached";
@@ -176,6 +176,12 @@ pub static VARIABLES: &[Variable] = &[
     ),
     plain("MEMORY_MAX", "memory_max", None, "Maximum bytes that one worker holds in buffers."),
     plain(
+        "DISCOVERED_MAX",
+        "discovered_max",
+        None,
+        "Maximum number of servers of one dns+ or dnssrv+ entry.",
+    ),
+    plain(
         "REDIS",
         "redis",
         Some("false"),
@@ -210,19 +216,19 @@ pub static VARIABLES: &[Variable] = &[
         "MIGRATE_WINDOW",
         "migrate.window",
         None,
-        "How long keys that have another server than before are looked for at the old one.",
+        "How long moved keys are looked for at their old server; 0s means never.",
     ),
     plain(
         "MIGRATE_SETTLE",
         "migrate.settle",
         None,
-        "The longest time between the change of the first proxy of a fleet and that of the last.",
+        "The longest time from the change of a fleet's first proxy to its last.",
     ),
     plain(
         "MIGRATE_MOVES_MAX",
         "migrate.moves_max",
         None,
-        "Maximum number of requests of one worker on their way for keys that move.",
+        "Maximum number of a worker's requests for keys that move.",
     ),
     plain("ALLOW_KEYS", "allow_keys", None, "Let clients use KEYS."),
     plain(
@@ -352,6 +358,7 @@ fn split_servers(text: &str) -> Vec<Scalar> {
 fn server(label: &str, text: &str) -> Scalar {
     match separator_fault(text).or_else(|| server_fault(text)) {
         Some(fault) => wrong(label, text.into(), fault),
+        None if discovered::parse(text).is_some() => scalar(label, text.into()),
         None => scalar(label, with_weight(text)),
     }
 }
@@ -359,6 +366,9 @@ fn server(label: &str, text: &str) -> Scalar {
 /// What is wrong with one server. A host that can't be one is an error here: no file of twemproxy's
 /// has to work.
 fn server_fault(text: &str) -> Option<Fault> {
+    if let Some(entry) = discovered::parse(text) {
+        return entry.err();
+    }
     match address::server(&with_weight(text)) {
         Ok(Server { address: Address::Tcp { host, .. }, .. }) => {
             let right = "write an IP address or a host name; an IPv6 address stands in brackets, and \
@@ -397,8 +407,10 @@ fn with_weight(server: &str) -> String {
 fn separator_fault(server: &str) -> Option<Fault> {
     let is_separator = |c: char| c.is_whitespace() || c.is_control() || ";|".contains(c);
     let parts = server.split(is_separator).filter(|part| !part.is_empty());
-    let looks_like_address =
-        |part: &&str| part.starts_with('/') || address::server(&with_weight(part)).is_ok();
+    let looks_like_address = |part: &&str| {
+        let is_server = || address::server(&with_weight(part)).is_ok();
+        part.starts_with('/') || discovered::parse(part).is_some() || is_server()
+    };
     let is_own = address::server(server).is_ok_and(|it| it.named && it.is_named_by_its_address());
     if is_own || parts.filter(looks_like_address).count() < 2 {
         return None;

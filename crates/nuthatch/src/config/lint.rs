@@ -9,7 +9,7 @@ use std::fmt;
 
 use nuthatch_core::ring::{Distribution, Hash};
 
-use super::{Address, Config, CrossShard, Pool, Server, address};
+use super::{Address, Config, CrossShard, Discovered, Lookup, Pool, Server, address};
 use crate::escape::escaped;
 
 /// One warning about one pool.
@@ -34,7 +34,9 @@ impl fmt::Display for Warning {
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let check = |pool: &Pool| {
-        let found = LINTS.iter().filter_map(|lint| lint(pool));
+        // Without servers, as when DNS tells of none yet, there is nothing to say of the ring.
+        let lints = LINTS.iter().filter(|_| !pool.servers.is_empty());
+        let found = lints.filter_map(|lint| lint(pool)).chain(discovered_by_address(pool));
         let warn = |(trap, advice)| Warning { pool: pool.name.clone(), trap, advice };
         found.map(warn).collect::<Vec<_>>()
     };
@@ -151,11 +153,12 @@ fn ejection_with_modula(pool: &Pool) -> Option<Trap> {
 }
 
 fn order_of_modula(pool: &Pool) -> Option<Trap> {
-    let is_sorted = pool.servers.is_sorted_by_key(|server| server.index);
+    // The order of discovered servers is nobody's choice.
+    let is_sorted = plain(pool).is_sorted_by_key(|server| server.index);
     if pool.distribution != Distribution::Modula || is_sorted {
         return None;
     }
-    let order = list(pool.servers.iter())?;
+    let order = list(plain(pool))?;
     Some((
         format!(
             "distribution modula numbers the servers by name, short names first, not by their \
@@ -201,7 +204,7 @@ fn named_by_address(pool: &Pool) -> Option<Trap> {
         Address::Tcp { host, .. } => address::is_ip(host),
         Address::Unix(_) => false,
     };
-    let unnamed = pool.servers.iter().filter(|server| !server.named).filter(is_ip);
+    let unnamed = plain(pool).filter(|server| !server.named).filter(is_ip);
     let first = unnamed.clone().next()?;
     if is_single(pool) {
         return None;
@@ -249,7 +252,7 @@ fn named_like_another(pool: &Pool) -> Option<Trap> {
         address::server(name).is_ok()
             || name.rsplit_once(':').is_some_and(|(_, port)| is_default(port))
     };
-    let server = pool.servers.iter().filter(|server| server.named).find(is_address)?;
+    let server = plain(pool).filter(|server| server.named).find(is_address)?;
     Some((
         format!(
             "The text after a space is the name of a server, so \"{} {}\" is one server named {}.",
@@ -297,6 +300,24 @@ fn first_key(pool: &Pool) -> Option<Trap> {
             .into(),
         "Use cross_shard: error, and hash_tag for keys that belong together.".into(),
     ))
+}
+
+/// Addresses of pods change.
+fn discovered_by_address(pool: &Pool) -> Option<Trap> {
+    let by_address = |entry: &&Discovered| matches!(entry.lookup, Lookup::Addresses { .. });
+    let entry = pool.discovered.iter().find(by_address)?;
+    Some((
+        format!(
+            "The servers of {entry} are on the ring under their addresses: when a server returns \
+             under another address, as a pod does, its keys move."
+        ),
+        "Use dnssrv+_port._tcp.name, or list the servers by name.".into(),
+    ))
+}
+
+/// The servers that the configuration lists.
+fn plain(pool: &Pool) -> impl Iterator<Item = &Server> + Clone {
+    pool.servers.iter().filter(|server| !server.discovered)
 }
 
 fn is_single(pool: &Pool) -> bool {

@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::directive::{DIRECTIVES, Kind, Pools};
 use super::*;
 
+mod discovered;
 mod redis_pools;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -131,13 +132,9 @@ fn every_directive_is_read_into_its_field() {
     assert_eq!((limits.client_requests_max, limits.client_buffer_max), (16, 2048));
     assert_eq!((limits.client_backlog_max, limits.server_requests_max), (2 << 20, 32));
     assert_eq!((limits.server_buffer_max, limits.memory_max), (3 << 20, 1 << 30));
-    let server = |name: &str, address, weight, configured: &str, named, index| Server {
-        name: name.into(),
-        address,
-        weight,
-        configured: configured.into(),
-        named,
-        index,
+    let server = |name: &str, address, weight, configured: &str, named, index| {
+        let (name, configured, discovered) = (name.into(), configured.into(), false);
+        Server { name, address, weight, configured, named, discovered, index }
     };
     assert_eq!(
         pool.servers,
@@ -614,8 +611,8 @@ fn every_limit_has_a_variable_of_its_name() {
         let value = if name == "MEMORY_MAX" { "2097152" } else { "70000000" };
         let value = if ["ITEM_SIZE_MAX", "LINE_MAX"].contains(&&*name) { "1234" } else { value };
         let is_small = name.ends_with("REQUESTS_MAX") || name == "KEYS_MAX";
-        let is_small =
-            is_small || ["DEDICATED_CONNECTIONS_MAX", "MIGRATE_MOVES_MAX"].contains(&&*name);
+        let is_small = is_small || name.starts_with("DEDICATED") || name.starts_with("DISCOVERED");
+        let is_small = is_small || name.starts_with("MIGRATE");
         let value = if is_small { "77" } else { value };
         let value = if name == "CLIENT_BUFFER_MAX" { "4567" } else { value };
         let redis = if directive.pools == Pools::Redis { "true" } else { "false" };

@@ -31,7 +31,7 @@ impl Worker {
         self.clients_max = clients_max;
         for shared in &generation.pools {
             match self.place_of(shared.id) {
-                Some(place) => self.pools[place].apply(shared.clone(), self.number),
+                Some(place) => self.pools[place].apply(shared.clone(), self.number, now),
                 None => self.add_pool(shared.clone()),
             }
         }
@@ -45,7 +45,7 @@ impl Worker {
     }
 
     /// The place of the pool with this id.
-    fn place_of(&self, id: u64) -> Option<usize> {
+    pub(super) fn place_of(&self, id: u64) -> Option<usize> {
         self.pools.iter().position(|pool| pool.shared.id == id)
     }
 
@@ -86,13 +86,14 @@ impl Worker {
     fn close_listener(&mut self, listener: &Listener, pool: usize, now: Instant) {
         for _ in 0..LAST_ACCEPTS_MAX {
             let Ok(Some(fd)) = listener.accept() else { break };
-            self.admit(pool, fd, now);
+            self.admit(pool, fd, None, now);
         }
     }
 
     /// Accepts no new clients from now on, and ends when the existing clients have their replies.
     pub(super) fn drain(&mut self, now: Instant) {
-        if self.drain_by.is_some() {
+        let was_retired = self.departures.take().is_some();
+        if self.drain_by.is_some() && !was_retired {
             return;
         }
         self.drain_by = Some(now.after(DRAIN_MAX));
@@ -101,12 +102,17 @@ impl Worker {
         }
         self.accept_again = None;
         for pool in self.pools.iter_mut().filter(|pool| !pool.is_gone) {
-            pool.drain.get_or_insert_with(|| Drain::new(now));
+            if pool.drain.is_none() || was_retired {
+                pool.drain = Some(Drain::new(now));
+            }
         }
     }
 
     /// Goes on with the drains. Returns whether the worker has nothing left to do.
     pub(super) fn drain_turn(&mut self, now: Instant) -> bool {
+        if self.departures.is_some() && self.drain_by.is_some_and(|by| by <= now) {
+            self.drain(now);
+        }
         for index in 0..self.pools.len() {
             self.drain_pool(index, now);
         }
@@ -137,12 +143,14 @@ impl Worker {
         }
     }
 
-    /// Closes the idle ones among some clients of a pool. Only idle clients are read: a client that
-    /// waits for a reply costs no system call.
+    /// Closes or passes the idle ones among some clients of a pool. Only idle clients are read: a client
+    /// that waits for a reply costs no system call.
     fn close_idle(&mut self, index: usize, looks: Range<usize>, now: Instant) {
         for client in looks {
             let Some(id) = self.pools[index].client_at(client) else { continue };
-            if self.pools[index].is_idle(id) {
+            if self.passes(index) {
+                self.pass(index, id);
+            } else if self.pools[index].is_idle(id) {
                 // The client may already have sent bytes.
                 self.read_client(index, id, now);
                 if self.pools[index].is_idle(id) {

@@ -14,13 +14,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use play::{Fault, Player, transcript};
 pub(crate) use protocol::Protocol;
-use script::{Kind, Request};
+use script::{Batch, Cutting, Kind, Request};
 use shrink::{ROUNDS, innocent, shrink, trial};
 use world::World;
 pub(crate) use world::{Front, Shape};
@@ -72,7 +73,7 @@ pub(crate) fn find(shape: Shape, request: &str, reference: &str) -> (String, Str
     let fault = trial(shape, &script).swap_remove(0);
     let signature = fault.signature.clone();
     let (small, _) = shrink(shape, &script, fault);
-    (signature, transcript(&small))
+    (signature, transcript(shape.protocol, &small))
 }
 
 /// As long as one likes: `make fuzz-differential`.
@@ -89,6 +90,14 @@ fn a_long_run_answers_any_client_as_one_memcached_does() {
 pub(crate) fn faults_of(shape: Shape, request: &str, reference: &str) -> Vec<String> {
     let mut script = shape.protocol.script(Kind::Innocent, 1, 200);
     script.batches[0].requests.insert(0, Request::raw_but(request, reference));
+    trial(shape, &script).into_iter().map(|fault| fault.signature).collect()
+}
+
+/// The kinds of faults of a client that sends these in one batch.
+pub(crate) fn faults_of_batch(shape: Shape, requests: &[&str]) -> Vec<String> {
+    let mut script = shape.protocol.script(Kind::Innocent, 1, 1);
+    let requests = requests.iter().map(|request| Request::raw(*request)).collect();
+    script.batches = vec![Batch { requests, cutting: Cutting::Whole }];
     trial(shape, &script).into_iter().map(|fault| fault.signature).collect()
 }
 
@@ -239,7 +248,7 @@ fn explain(
             let story = format!(
                 "{signature}\n{}\n  of the script\n{}  {}",
                 fault.story,
-                transcript(&small),
+                transcript(shape.protocol, &small),
                 replay(shape, plan, &seed.to_string())
             );
             eprintln!("{story}");
@@ -259,14 +268,31 @@ fn explain(
     }
 }
 
+/// The command that plays these seeds again and tells every kind of fault.
 fn replay(shape: Shape, plan: Plan, seeds: &str) -> String {
     let test = match (shape.protocol, shape.front) {
-        (Protocol::Memcache, Front::Proxy { workers: 1, .. }) => "one_worker_answers",
-        (Protocol::Memcache, _) => "a_long_run_of_several_workers",
-        (Protocol::Redis, Front::Proxy { workers: 1, .. }) => "one_worker_of_redis",
-        (Protocol::Redis, Front::Proxy { .. }) => "a_long_run_of_several_workers_of_redis",
-        (Protocol::Redis, Front::Plain | Front::Careless) => "two_plain_servers_of_redis",
+        (Protocol::Memcache, _) => "a_long_run_answers_any_client_as_one_memcached_does",
+        (Protocol::Redis, Front::Proxy { .. }) => "a_long_run_answers_any_client_as_one_redis_does",
+        (Protocol::Redis, _) => "two_plain_servers_of_redis_answer_any_client_in_the_same_way",
     };
     let requests = plan.requests;
-    format!("FUZZ_SEED={seeds} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test}\n")
+    format!(
+        "FUZZ_SEED={seeds} FUZZ_REQUESTS={requests} cargo test -p nuthatch --test it {test} -- --ignored\n"
+    )
+}
+
+#[test]
+fn the_command_that_is_told_plays_one_test() {
+    let plan = Plan { seeds: 1, requests: 125, faults: 1 };
+    let plain = Shape { protocol: Protocol::Redis, front: Front::Plain };
+    for shape in [FEW, MANY, Shape::few(Protocol::Redis), Shape::many(Protocol::Redis), plain] {
+        let command = replay(shape, plan, "7-9");
+        let (_, arguments) = command.trim_end().split_once(" --test it ").unwrap();
+        let arguments = arguments.split(' ').filter(|&word| word != "--");
+        let mut listing = Command::new(env::current_exe().unwrap());
+        let listed = listing.args(arguments).arg("--list").output().unwrap().stdout;
+        let listed = String::from_utf8(listed).unwrap();
+        assert!(command.contains(" -- --ignored"), "{command}");
+        assert_eq!(listed.matches(": test").count(), 1, "{command}{listed}");
+    }
 }

@@ -6,7 +6,8 @@
 //! the proxy.
 
 use crate::differential_fuzz::{
-    Front, Plan, Protocol, Shape, expect_no_victims, expect_none, faults_of, find, hunt,
+    Front, Plan, Protocol, Shape, expect_no_victims, expect_none, faults_of, faults_of_batch, find,
+    hunt,
 };
 
 const FEW: Shape = Shape::few(Protocol::Redis);
@@ -47,6 +48,14 @@ fn harm_to_an_innocent_client_is_found() {
     let faults = faults_of(CARELESS, "CONFIG SET maxmemory 1\r\n", "PING instead\r\n");
     let is_harm = |fault: &String| fault.starts_with("innocent client: ") && fault.contains("-OOM");
     assert!(faults.iter().any(is_harm), "{faults:#?}");
+}
+
+#[test]
+#[ignore = "needs redis-server: run make it"]
+fn a_request_that_takes_what_follows_for_its_rest_takes_the_same_on_both_sides() {
+    let mut requests = vec!["*2\r\n$4\r\nECHO\r\n$300\r\n"];
+    requests.extend(["PING\r\n"; 10]);
+    expect_none(&faults_of_batch(FEW, &requests));
 }
 
 /// As long as one likes: `make fuzz-differential`.

@@ -22,13 +22,13 @@ use crate::http::{self, Page};
 use crate::random::Random;
 
 /// A proxy with an admin port whose file the test changes.
-struct Changing {
-    proxy: Proxy,
+pub(crate) struct Changing {
+    pub(crate) proxy: Proxy,
     admin: u16,
 }
 
 impl Changing {
-    fn start(config: &str, port: u16, arguments: &[&str]) -> Self {
+    pub(crate) fn start(config: &str, port: u16, arguments: &[&str]) -> Self {
         let admin = free_port();
         let listen = format!("--admin=127.0.0.1:{admin}");
         let arguments = [&[listen.as_str()], arguments].concat();
@@ -40,7 +40,7 @@ impl Changing {
         fs::write(self.proxy.dir.join("nutcracker.yml"), config).unwrap();
     }
 
-    fn post(&self, query: &str) -> (u16, Value) {
+    pub(crate) fn post(&self, query: &str) -> (u16, Value) {
         let request =
             format!("POST /reload{query} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
         let Page { status, body, .. } = http::ask(self.admin, &request);
@@ -48,7 +48,7 @@ impl Changing {
     }
 
     /// Reloads with a configuration, and checks what becomes of it.
-    fn reload(&self, config: &str, expected: &str) -> Value {
+    pub(crate) fn reload(&self, config: &str, expected: &str) -> Value {
         self.write(config);
         let (status, told) = self.post("");
         assert_eq!(told["result"], expected, "{told}\n{config}");
@@ -61,13 +61,13 @@ impl Changing {
         serde_json::from_str(&page.body).unwrap()
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let page = http::ask(self.admin, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
         let line = page.body.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         line.unwrap_or_else(|| panic!("{name} is there")).parse().unwrap()
     }
 
-    fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.page("/config")["generation"].as_u64().unwrap()
     }
 
@@ -96,7 +96,7 @@ fn misses() -> FakeServer {
 }
 
 /// The entries of some servers.
-fn entries<'s>(servers: impl IntoIterator<Item = &'s Memcached>) -> Vec<String> {
+pub(crate) fn entries<'s>(servers: impl IntoIterator<Item = &'s Memcached>) -> Vec<String> {
     servers.into_iter().map(Memcached::entry).collect()
 }
 

@@ -1,7 +1,7 @@
 {{/* What a container of the proxy has in every mode. What differs is written where it is used:
      the sidecar in _sidecar.tpl, central mode in central/deployment.yaml. */}}
 
-{{/* SERVERS: the pods of the own StatefulSet by their names, or those from outside. */}}
+{{/* `servers`, one a line: the pods of the own StatefulSet by their names, or those from outside. */}}
 {{- define "nuthatch.servers" -}}
 {{- $protocol := .Values.protocol }}
 {{- $own := get .Values $protocol }}
@@ -11,10 +11,15 @@
 {{- else if $own.enabled }}
 {{- $name := $own.fullname }}
 {{- range $i := until (int $own.replicas) }}
-{{- if $i }},{{ end }}{{ $name }}-{{ $i }}.{{ $name }}:{{ $port }}:1
+- {{ printf "%s-%d.%s:%s:1" $name $i $name $port | quote }}
 {{- end }}
 {{- else if .Values.servers }}
-{{- join "," .Values.servers }}
+{{- range .Values.servers }}
+{{- /* In a file, twemproxy's format has a weight always. */}}
+{{- $words := splitn " " 2 . }}
+{{- $weight := ternary "" ":1" (regexMatch ":[0-9]+:[0-9]+$" $words._0) }}
+- {{ printf "%s%s %s" $words._0 $weight ($words._1 | default "") | trim | quote }}
+{{- end }}
 {{- else }}
 {{- fail (printf "nuthatch: there are no servers: list them in servers, or set %s.enabled to true" $protocol) }}
 {{- end }}
@@ -25,7 +30,7 @@
 {{- mul (regexFind "^[0-9]+" .) (get (dict "k" 1 "m" 1024 "g" 1048576) (trunc -1 .)) }}
 {{- end }}
 
-{{/* ITEM_SIZE_MAX, KEYS_MAX and so on: what is empty is left to the program. */}}
+{{/* item_size_max, keys_max and so on: what is empty is left to the program. */}}
 {{- define "nuthatch.limits" -}}
 {{- $own := .Values.proxy.limits.itemSizeMax }}
 {{- $isRedis := eq .Values.protocol "redis" }}
@@ -35,48 +40,73 @@
 {{- end }}
 {{- range $limit, $value := ternary (omit .Values.proxy.limits "lineMax") .Values.proxy.limits $isRedis }}
 {{- if ne (toString $value) "" }}
-- name: {{ $limit | snakecase | upper }}
-  value: {{ kindIs "string" $value | ternary $value (int64 $value) | quote }}
+{{ $limit | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* The pool, unless a file describes it, and then what concerns the process. */}}
+{{/* nutcracker.yml, made of the values: one pool, named after its protocol. Given the chart's scope
+     as `chart`, and the addresses to listen on as `listen`. */}}
+{{- define "nuthatch.file" -}}
+{{- $chart := .chart }}
+{{- $isRedis := eq $chart.Values.protocol "redis" -}}
+{{ $chart.Values.protocol }}:
+  listen:
+    {{- range .listen }}
+    - {{ . | quote }}
+    {{- end }}
+{{- with $chart.Values.proxy }}
+  hash: {{ .hash }}
+  {{- with .hashTag | default (ternary "{}" "none" $isRedis) | replace "none" "" }}
+  hash_tag: {{ . | quote }}
+  {{- end }}
+  distribution: {{ .distribution }}
+  timeout: {{ .timeout | int }}
+  auto_eject_hosts: {{ .autoEjectHosts }}
+  server_retry_timeout: {{ .serverRetryTimeout | int }}
+  server_failure_limit: {{ .serverFailureLimit | int }}
+  server_connections: {{ .serverConnections | int }}
+  preconnect: {{ .preconnect }}
+  allow_flush: {{ .allowFlush }}
+{{- end }}
+{{- if $isRedis }}
+{{- include "nuthatch.redisSettings" $chart | trim | nindent 2 }}
+{{- end }}
+{{- with include "nuthatch.limits" $chart | trim }}
+{{- . | nindent 2 }}
+{{- end }}
+  servers:
+    {{- include "nuthatch.servers" $chart | trim | nindent 4 }}
+{{- end }}
+
+{{/* What only a pool of Redis has: what is empty is left to the program. */}}
+{{- define "nuthatch.redisSettings" }}
+{{- if and .Values.proxy.redis.user (not .Values.redis.password.secret) }}
+{{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
+{{- end }}
+redis: true
+{{- if .Values.redis.password.secret }}
+redis_auth_file: {{ include "nuthatch.passwordFile" . }}
+{{- end }}
+{{- with .Values.proxy.redis }}
+{{- with .user }}
+redis_user: {{ . | quote }}
+{{- end }}
+redis_db: {{ .database | int }}
+cross_shard: {{ .crossShard }}
+allow_keys: {{ .allowKeys }}
+dedicated_connections_max: {{ .dedicatedConnectionsMax | int }}
+{{- with .moduleCommands }}
+module_commands:
+  {{- range . }}
+  - {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What concerns the process: a reload changes none of it. */}}
 {{- define "nuthatch.env" -}}
-{{- if not .Values.config -}}
-- name: SERVERS
-  value: {{ include "nuthatch.servers" . | quote }}
-{{- with .Values.proxy }}
-- name: LISTEN_PORT
-  value: {{ include "nuthatch.listenPort" $ | quote }}
-- name: HASH
-  value: {{ .hash | quote }}
-{{- with .hashTag | default (ternary "{}" "none" (eq $.Values.protocol "redis")) | replace "none" "" }}
-- name: HASH_TAG
-  value: {{ . | quote }}
-{{- end }}
-- name: DISTRIBUTION
-  value: {{ .distribution | quote }}
-- name: TIMEOUT
-  value: {{ .timeout | int | quote }}
-- name: AUTO_EJECT_HOSTS
-  value: {{ .autoEjectHosts | quote }}
-- name: SERVER_RETRY_TIMEOUT
-  value: {{ .serverRetryTimeout | int | quote }}
-- name: SERVER_FAILURE_LIMIT
-  value: {{ .serverFailureLimit | int | quote }}
-- name: SERVER_CONNECTIONS
-  value: {{ .serverConnections | int | quote }}
-- name: PRECONNECT
-  value: {{ .preconnect | quote }}
-- name: ALLOW_FLUSH
-  value: {{ .allowFlush | quote }}
-{{- end }}
-{{- if eq .Values.protocol "redis" }}
-{{- include "nuthatch.redisEnv" . }}
-{{- end }}
-{{- include "nuthatch.limits" . }}
-{{ end -}}
 - name: ADMIN_LISTEN
   value: 0.0.0.0:{{ .Values.admin.port }}
 - name: WORKERS
@@ -87,42 +117,17 @@
   value: {{ .Values.proxy.logFormat | quote }}
 {{- end }}
 
-{{/* What only a pool of Redis has: what is empty is left to the program. */}}
-{{- define "nuthatch.redisEnv" }}
-{{- if and .Values.proxy.redis.user (not .Values.redis.password.secret) }}
-{{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
-{{- end }}
-- name: REDIS
-  value: "true"
-{{- if .Values.redis.password.secret }}
-- name: REDIS_AUTH_FILE
-  value: {{ include "nuthatch.passwordFile" . }}
-{{- end }}
-{{- with .Values.proxy.redis }}
-{{- with .user }}
-- name: REDIS_USER
-  value: {{ . | quote }}
-{{- end }}
-- name: REDIS_DB
-  value: {{ .database | int | quote }}
-- name: CROSS_SHARD
-  value: {{ .crossShard | quote }}
-- name: ALLOW_KEYS
-  value: {{ .allowKeys | quote }}
-- name: DEDICATED_CONNECTIONS_MAX
-  value: {{ .dedicatedConnectionsMax | int | quote }}
-{{- with .moduleCommands }}
-- name: MODULE_COMMANDS
-  value: {{ join "," . | quote }}
-{{- end }}
+{{/* Of the values that are in the file, the one that a reload does not change: as an annotation of
+     the pods, so that another number makes new pods. */}}
+{{- define "nuthatch.startAnnotations" -}}
+{{- if not .Values.config -}}
+nuthatch/server-connections: {{ .Values.proxy.serverConnections | int | quote }}
 {{- end }}
 {{- end }}
 
 {{- define "nuthatch.args" -}}
 - --stats-addr={{ .Values.proxy.statsAddress }}
-{{- if .Values.config }}
 - --conf-file=/etc/nuthatch/nutcracker.yml
-{{- end }}
 {{- end }}
 
 {{/* Ready means able to route, whatever the servers' health: a dead cache must not take the
@@ -161,24 +166,25 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* What every container of the proxy mounts, with or without a socket: `config` and the password.
-     A kubelet never updates a file that is mounted by itself, so it is the folder. */}}
+{{/* What every container of the proxy mounts, with or without a socket: its file and the password.
+     A kubelet never updates a file that is mounted by itself, so it is the folder: there the proxy
+     finds a new file, and reloads. */}}
 {{- define "nuthatch.mounts" -}}
-{{- if .Values.config }}
 - name: nuthatch-config
   mountPath: /etc/nuthatch
   readOnly: true
-{{- end }}
 {{- include "nuthatch.passwordMount" . }}
 {{- end }}
 
+{{/* Given the chart's scope as `chart`, and as `key` which file of config.yaml is nutcracker.yml. */}}
 {{- define "nuthatch.mountedVolumes" -}}
-{{- if .Values.config }}
 - name: nuthatch-config
   configMap:
-    name: {{ include "nuthatch.fullname" . }}
-{{- end }}
-{{- include "nuthatch.passwordVolume" . }}
+    name: {{ include "nuthatch.fullname" .chart }}
+    items:
+      - key: {{ .key }}
+        path: nutcracker.yml
+{{- include "nuthatch.passwordVolume" .chart }}
 {{- end }}
 
 {{/* The password of Redis servers, for them and for the proxy. */}}

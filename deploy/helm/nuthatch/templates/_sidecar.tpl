@@ -2,9 +2,9 @@
 
      nuthatch.sidecar         the container, for initContainers (sidecar.native) or containers
      nuthatch.host            what the application connects to
-     nuthatch.volumes         for volumes, with sidecar.socket.enabled, config or a password
+     nuthatch.volumes         for volumes: the proxy's file, the socket's folder, the password
      nuthatch.socketMount     for volumeMounts of the application, with sidecar.socket.enabled
-     nuthatch.podAnnotations  for annotations of the pod, with config: a new file makes new pods
+     nuthatch.podAnnotations  for annotations of the pod: what makes new pods, as no reload changes it
 
      A template whose value is not set gives nothing. */}}
 
@@ -19,14 +19,6 @@
   args:
     {{- include "nuthatch.args" . | nindent 4 }}
   env:
-    {{- if not .Values.config }}
-    - name: LISTEN_HOST
-      value: 127.0.0.1
-    {{- if .Values.sidecar.socket.enabled }}
-    - name: LISTEN_SOCKET
-      value: {{ include "nuthatch.socketPath" . }} 666
-    {{- end }}
-    {{- end }}
     {{- include "nuthatch.env" . | nindent 4 }}
   ports:
     - name: admin
@@ -43,10 +35,8 @@
   securityContext:
     {{- include "nuthatch.securityContext" (dict "user" 65532) | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
-  {{- with printf "%s\n%s" (include "nuthatch.mounts" .) (include "nuthatch.socketMount" .) | trim }}
   volumeMounts:
-    {{- . | nindent 4 }}
-  {{- end }}
+    {{- printf "%s\n%s" (include "nuthatch.mounts" .) (include "nuthatch.socketMount" .) | trim | nindent 4 }}
 {{- end }}
 {{- end }}
 
@@ -72,7 +62,7 @@
 {{- if .Values.sidecar.socket.enabled }}
 {{- $socket = "- name: nuthatch-socket\n  emptyDir:\n    sizeLimit: 1Mi" }}
 {{- end }}
-{{- printf "%s\n%s" (include "nuthatch.mountedVolumes" .) $socket | trim }}
+{{- printf "%s\n%s" (include "nuthatch.mountedVolumes" (dict "chart" . "key" "nutcracker.yml")) $socket | trim }}
 {{- end }}
 {{- end }}
 
@@ -84,7 +74,7 @@
 {{- end }}
 
 {{- define "nuthatch.podAnnotations" -}}
-{{- with .Values.config -}}
-checksum/nuthatch: {{ sha256sum . }}
+{{- if .Values.sidecar.enabled }}
+{{- include "nuthatch.startAnnotations" . }}
 {{- end }}
 {{- end }}

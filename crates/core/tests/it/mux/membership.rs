@@ -19,7 +19,7 @@ fn members(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
     (ring, names.iter().map(|_| Arc::default()).collect())
 }
 
-fn change(net: &mut Net, names: &[&str]) {
+pub(super) fn change(net: &mut Net, names: &[&str]) {
     let (ring, stats) = members(names);
     net.mux.set_servers(ring, &stats, |_| true);
     net.settle_now();

@@ -293,3 +293,24 @@ fn several_keys_of_one_server_may_be_in_a_transaction() {
     assert_eq!(net.got(client), OK.to_owned() + &QUEUED.repeat(3) + &result);
     net.check_idle();
 }
+
+#[test]
+fn a_connection_that_is_to_be_replaced_is_kept_until_the_transaction_is_over() {
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    net.answer(OWN, "+OK\r\n+QUEUED\r\n");
+    let own = net.conn(OWN);
+    net.mux.reconnect_when_idle(own);
+    net.settle_now();
+    net.say(client, &requests("EXEC"));
+    assert!(net.asked(OWN).ends_with(&requests("EXEC")), "on the same connection");
+    assert!(net.is_connected(OWN));
+    net.answer(OWN, "*1\r\n+OK\r\n");
+    assert!(!net.is_connected(OWN), "the transaction is over");
+    net.say(client, &requests("MULTI;SET a 1;EXEC"));
+    assert_eq!(net.asked(OWN), requests("MULTI;SET a 1;EXEC"));
+    assert_eq!(net.mux.conns().len(), OWN + 1, "it is used again");
+    net.answer(OWN, "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
+    net.check_idle();
+}

@@ -323,7 +323,7 @@ fn shown(config: &Config) -> String {
     let answers = [&b"stats"[..], b"stats settings", b"stats items"];
     let answers =
         answers.map(|line| answer(line, about, Instant::default()).escape_ascii().to_string());
-    let accepted = verdict::accepted(config, &[], Colour::Plain);
+    let accepted = verdict::accepted(config, &[], &[], Colour::Plain);
     let debug = format!("{config:?}\n{config:#?}\n{:?}", pool.redis_auth);
     [page.join("\n"), answers.concat(), accepted, debug].join("\n")
 }

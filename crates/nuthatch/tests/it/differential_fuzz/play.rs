@@ -1,7 +1,9 @@
 //! Plays a script to both sides at once and compares what they say.
 //!
 //! The rule: behind each request stands a question of our own, whose answer names it. So an answer
-//! is compared with that to the same request, and a reply that belongs to somebody else can't hide.
+//! is compared with that to the same request, and a reply that belongs to somebody else can't hide. Behind a
+//! request that is not whole both sides get the same bytes before they are compared: what follows may be
+//! taken for its rest.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -87,19 +89,23 @@ impl<'a> Player<'a> {
         let theirs: Vec<_> = self.requests(batch, &prefix, &self.plain.mask, Request::reference);
         let last = batch.requests.last().map_or(Then::GoOn, |request| request.then);
         let protocol = self.world.protocol();
-        let all = with_markers(protocol, batch, &mine, &markers).concat();
+        let all = with_markers(protocol, batch, &mine, &markers);
         let is_proxied = matches!(self.world.shape().front, Front::Proxy { .. });
-        if is_proxied || last == Then::Leave {
-            send(&mut self.ours.conn, &all, &batch.cutting);
-        }
-        match last {
-            Then::Leave => return self.start_anew(),
-            Then::HalfClose if is_proxied => self.ours.conn.shut_sending(),
-            Then::HalfClose | Then::GoOn => {}
+        if last == Then::Leave {
+            send(&mut self.ours.conn, &all.concat(), &batch.cutting);
+            return self.start_anew();
         }
         self.in_doubt = false;
         let mut is_open = true;
+        let mut sent = 0;
         for (nth, (request, marker)) in batch.requests.iter().zip(&markers).enumerate() {
+            if is_proxied && nth == sent {
+                sent = end_of_run(protocol, batch, &mine, nth);
+                send(&mut self.ours.conn, &all[nth..sent].concat(), &batch.cutting);
+                if last == Then::HalfClose && sent == all.len() {
+                    self.ours.conn.shut_sending();
+                }
+            }
             // One by one: a plain server forgets what it has not sent yet, or its system does, when it
             // closes, and memcached also when it finds a key too long.
             self.plain.conn.send(with_marker(protocol, request, &theirs[nth], marker));
@@ -191,6 +197,14 @@ fn greeted(protocol: Protocol, conn: Conn, script: &Script) -> Conn {
     conn
 }
 
+/// The end of the requests from the one of this number on that can be sent at once: behind the first one that is
+/// not whole.
+fn end_of_run(protocol: Protocol, batch: &Batch, requests: &[Vec<u8>], from: usize) -> usize {
+    let mut rest = from..requests.len();
+    let odd = rest.find(|&nth| !protocol.is_whole(&batch.requests[nth], &requests[nth]));
+    odd.map_or(requests.len(), |nth| nth + 1)
+}
+
 /// The requests, each with the question that shows where its answer ends.
 fn with_markers(
     protocol: Protocol,
@@ -205,14 +219,17 @@ fn with_markers(
 }
 
 fn with_marker(protocol: Protocol, request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
+    [bytes, &questions(protocol, request, bytes, marker)].concat()
+}
+
+fn questions(protocol: Protocol, request: &Request, bytes: &[u8], marker: &str) -> Vec<u8> {
     let ask = |name: &str| protocol.marker(name);
-    let question = match request.then {
+    match request.then {
         Then::GoOn if protocol.is_whole(request, bytes) => ask(marker),
         // The beginning of what follows may be taken for the rest of this request: not the marker.
         Then::GoOn => [ask(&format!("{marker}-")), ask(marker)].concat(),
         _ => vec![],
-    };
-    [bytes, &question].concat()
+    }
 }
 
 fn send(conn: &mut Conn, bytes: &[u8], cutting: &Cutting) {
@@ -239,8 +256,9 @@ fn story(case: &Case<'_>) -> String {
     format!("  request {request}\n  plain   {plain}\n  ours    {ours}")
 }
 
-/// The bytes of a script as they are sent to the proxy by a client that saw no cas id.
-pub(super) fn transcript(script: &Script) -> String {
+/// The bytes of a script as they are sent to the proxy by a client that saw no cas id. Of the questions only those
+/// that may be taken for the rest of a request.
+pub(super) fn transcript(protocol: Protocol, script: &Script) -> String {
     let prefix = format!("{}00", script.owner);
     let names = Names { keys: &script.keys, prefix: &prefix, cas_ids: &BTreeMap::new() };
     let mut text = String::new();
@@ -251,7 +269,12 @@ pub(super) fn transcript(script: &Script) -> String {
                 Then::HalfClose => " (and shuts its sending half)",
                 Then::Leave => " (and leaves)",
             };
-            text += &format!("    {}{then}\n", show(&names.bytes(&request.parts)));
+            let bytes = names.bytes(&request.parts);
+            text += &format!("    {}{then}\n", show(&bytes));
+            if request.then == Then::GoOn && !protocol.is_whole(request, &bytes) {
+                let questions = questions(protocol, request, &bytes, &format!("~{prefix}0"));
+                text += &format!("      followed by {}\n", show(&questions));
+            }
         }
         text += &format!(
             "    -- {}\n",

@@ -9,33 +9,56 @@
 //! - the map that `HELLO` answers.
 
 use super::super::verdict::{Answer, Case, Ended, Rule, Verdict, rule};
-use super::frame::{Reply, commands};
+use super::frame::{Begun, Reply, begun, commands, number};
 use super::grammar::{OF_ONE_CLIENT, OF_ONE_SERVER};
 
-pub(in super::super) static RULES: [Rule; 5] = [
-    rule("keys of several servers", "a command with keys of several servers is refused", |case| {
-        case.ours.bytes.starts_with(b"-CROSSSLOT ")
-            && case.ours.ended == Ended::Open
-            && is_one_error(case.ours)
-            && words(case.request).is_some_and(|words| words.len() > 2)
-    }),
-    rule("no keys", "a script without keys has no server in a pool of several", |case| {
+pub(in super::super) static RULES: [Rule; 7] = [
+    rule(
+        "keys of several servers",
+        "If they have not, the proxy sends nothing and replies with `-CROSSSLOT`",
+        |case| {
+            case.ours.bytes.starts_with(b"-CROSSSLOT ")
+                && case.ours.ended == Ended::Open
+                && match words(case.request) {
+                    Some(words) => words.len() > 2 && is_one_error(case.ours),
+                    // What follows may be the rest of its last word. Both sides answer what is left of that.
+                    None => {
+                        let Begun { words, has_all, .. } = begun(case.request);
+                        has_all && words.len() > 2 && goes_on_alike(case)
+                    }
+                }
+        },
+    ),
+    rule("no keys", "In a pool of several servers, a script without keys is refused", |case| {
         case.ours.bytes.starts_with(b"-ERR a command without keys has no server")
             && case.ours.ended == Ended::Open
             && is_one_error(case.ours)
             && verb(case.request).is_some_and(|verb| verb.starts_with("EVAL"))
     }),
-    rule("one server", "a command about a server is not for the whole pool", |case| {
+    rule("one server", "and other administration | only in a pool of one server", |case| {
         is_about(case, OF_ONE_SERVER) && is_one_reply(case.ours)
     }),
-    rule("one client", "the proxy answers a command about the connection", |case| {
-        is_about(case, OF_ONE_CLIENT) && is_one_reply(case.ours)
+    rule(
+        "one client",
+        "| `INFO`, `COMMAND`, `CLIENT LIST`, and with several servers `CONFIG GET` | about the proxy",
+        |case| is_about(case, OF_ONE_CLIENT) && is_one_reply(case.ours),
+    ),
+    rule("many arguments", "A request has at most 1,048,576 arguments", |case| {
+        breaks(case, "invalid multibulk length") && number_behind(case, b'*') > Some(1 << 20)
     }),
-    rule("no line end", "a string that does not end with CRLF ends the connection", |case| {
-        commands(case.request).is_none()
-            && case.ours.ended == Ended::Closed
-            && last_line(case.ours).starts_with(b"-ERR Protocol error")
+    rule("long argument", "A longer argument ends the connection", |case| {
+        breaks(case, "invalid bulk length") && number_behind(case, b'$') > Some(64 << 20)
     }),
+    rule(
+        "odd length",
+        "The line of a length has at most 63 bytes, none of which is zero",
+        |case| {
+            let line = begun(case.request).line;
+            let is_bulk = line.starts_with(b"$");
+            let is_long = line.len() > 63 && is_bulk && breaks(case, "too big bulk count string");
+            is_long || (line.contains(&0) && is_bulk && breaks(case, "invalid bulk length"))
+        },
+    ),
 ];
 
 pub(in super::super) fn judge(case: &Case<'_>) -> Verdict {
@@ -120,9 +143,30 @@ fn is_one_error(answer: &Answer) -> bool {
     answer.bytes.starts_with(b"-") && Reply::parse(&answer.bytes).is_some()
 }
 
-fn last_line(answer: &Answer) -> &[u8] {
-    let text = answer.bytes.strip_suffix(b"\r\n").unwrap_or(&answer.bytes);
-    text.rsplit(|&byte| byte == b'\n').next().unwrap_or_default()
+/// Whether only the first replies are different.
+fn goes_on_alike(case: &Case<'_>) -> bool {
+    let rests =
+        [case.plain, case.ours].map(|answer| Reply::take(&answer.bytes).map(|(_, rest)| rest));
+    rests[0].is_some() && rests[0] == rests[1] && case.plain.ended == case.ours.ended
+}
+
+/// Whether ours ends the connection with this error, and says nothing else.
+fn breaks(case: &Case<'_>, error: &str) -> bool {
+    let error = format!("-ERR Protocol error: {error}\r\n");
+    case.ours.bytes == error.as_bytes() && case.ours.ended == Ended::Closed
+}
+
+/// The number in the last line of one, if that begins with `kind`.
+fn number_behind(case: &Case<'_>, kind: u8) -> Option<usize> {
+    begun(case.request).line.strip_prefix(&[kind]).and_then(number)
+}
+
+#[test]
+fn a_listed_difference_of_redis_stands_in_its_document() {
+    let document = include_str!("../../../../../../docs/redis.md").replace('\n', " ");
+    for rule in &RULES {
+        assert!(document.contains(rule.row), "{}: docs/redis.md has no {:?}", rule.name, rule.row);
+    }
 }
 
 #[test]
@@ -147,10 +191,29 @@ fn an_answer_that_no_rule_accepts_is_a_difference() {
     assert_eq!(open("TTL a\r\n", ":100\r\n", ":99\r\n"), Verdict::Same);
     assert_eq!(open("TTL a\r\n", ":100\r\n", ":-1\r\n"), Verdict::Different);
     assert_eq!(open("SINTER a b\r\n", "*0\r\n", "-CROSSSLOT x\r\n"), Verdict::Listed);
+    // The third key is empty: its line feed and the first byte of what follows end it.
+    let shifted = "*4\r\n$7\r\nPFCOUNT\r\n$1\r\na\r\n$1\r\nb\r\n$0\r\r\n";
+    let rest = "-ERR unknown command '4', with args beginning with: \r\n";
+    let crossslot = format!("-CROSSSLOT x\r\n{rest}");
+    assert_eq!(open(shifted, &format!(":0\r\n{rest}"), &crossslot), Verdict::Listed);
+    assert_eq!(open(shifted, &format!(":0\r\n{rest}+OK\r\n"), &crossslot), Verdict::Different);
+    assert_eq!(open(shifted, ":0\r\n", &crossslot), Verdict::Different);
+    assert_eq!(open(shifted, "", &crossslot), Verdict::Different);
+    let one_key = "*2\r\n$3\r\nGET\r\n$0\r\r\n";
+    assert_eq!(open(one_key, &format!("$-1\r\n{rest}"), &crossslot), Verdict::Different);
     assert_eq!(open("flushall\r\n", "+PONG\r\n", "-ERR no\r\n"), Verdict::Listed);
     assert_eq!(open("flushall\r\n", "+PONG\r\n", "-ERR no\r\n-ERR no\r\n"), Verdict::Different);
-    let error = "-ERR Protocol error: x\r\n";
-    assert_eq!(judge("*1\r\n$1\r\nxyz", "+OK\r\n", error, Ended::Closed), Verdict::Listed);
-    assert_eq!(judge("*1\r\n$1\r\nxyz", "+OK\r\n", "", Ended::Closed), Verdict::Different);
-    assert_eq!(judge("PING\r\n", "+PONG\r\n", error, Ended::Closed), Verdict::Different);
+    let broken = |request: &str, error: &str| {
+        judge(request, "", &format!("-ERR Protocol error: {error}\r\n"), Ended::Closed)
+    };
+    assert_eq!(broken("*1048577\r\n", "invalid multibulk length"), Verdict::Listed);
+    assert_eq!(broken("*1048576\r\n", "invalid multibulk length"), Verdict::Different);
+    assert_eq!(broken("*1\r\n$67108865\r\nx\r\n", "invalid bulk length"), Verdict::Listed);
+    assert_eq!(broken("*1\r\n$67108864\r\nx\r\n", "invalid bulk length"), Verdict::Different);
+    assert_eq!(broken("*1\r\n$a\0b\r\nx\r\n", "invalid bulk length"), Verdict::Listed);
+    assert_eq!(broken("*1\r\n$ab\r\nx\r\n", "invalid bulk length"), Verdict::Different);
+    let long = format!("*1\r\n${}\r\n", "k".repeat(64));
+    assert_eq!(broken(&long, "too big bulk count string"), Verdict::Listed);
+    assert_eq!(broken("*1\r\n$1\r\nxyz", "invalid bulk length"), Verdict::Different);
+    assert_eq!(broken("PING\r\n", "invalid bulk length"), Verdict::Different);
 }

@@ -1,0 +1,276 @@
+//! Requests of clients while keys move.
+//!
+//! Requests for keys that stay where they are take their usual way. The one rule: a client's request for
+//! a key that moves waits until its earlier ones are answered, unless all of them only read.
+
+use super::task::Owner;
+use super::{Phase, Task};
+use crate::memcache::KeyRoom;
+use crate::message::{All, Class, Effect, Expect, Kept, Many, Merge, One, Request};
+use crate::mux::backpressure::Hold;
+use crate::mux::conn::Pending;
+use crate::mux::id::{ClientId, ConnId, ServerId};
+use crate::mux::join::{Join, SplitError};
+use crate::mux::request::Intake;
+use crate::mux::waiter::Waiter;
+use crate::mux::{Mux, Options};
+use crate::redis::command::Permission;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The answer if `moves_max` requests are on their way already.
+const TOO_MANY: &[u8] = b"SERVER_ERROR too many requests for keys that move: moves_max\r\n";
+
+/// No connection: the fragment is a task of its own.
+const NO_CONN: ConnId = ConnId::from_bits(u64::MAX);
+
+impl Mux {
+    /// As [`Mux::take`], while keys move.
+    #[cold]
+    pub(in crate::mux) fn take_while_moving(
+        &mut self,
+        id: ClientId,
+        request: &Request<'_>,
+        now: Instant,
+    ) -> Intake {
+        self.advance_migration(now);
+        match request {
+            Request::One(one) => self.take_one_moving(id, one, now),
+            Request::Many(many) if many.merge == Merge::ByKey && self.has_moved(many) => {
+                self.take_many_moving(id, many, now)
+            }
+            Request::All(all)
+                if all.permission == Permission::Flush && self.shared.options.allow_flush =>
+            {
+                self.take_flush(id, all, now)
+            }
+            _ => self.take_other(id, request, now),
+        }
+    }
+
+    /// Lets a client wait for its earlier requests for keys that move.
+    fn wait_for_own(&mut self, id: ClientId) -> Intake {
+        self.clients.hold(id, Hold::Moves);
+        Intake::Blocked
+    }
+
+    fn take_one_moving(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
+        let mut room: KeyRoom = [0; 192];
+        let key = self.shared.options.protocol.key_bytes(one, &mut room);
+        let Some((old, new)) = self.moved(key) else { return self.take_one(id, one, now) };
+        let phase = self.phase_for(old);
+        let kept = self.shared.options.protocol.keep(one, key);
+        let is_read = kept.effect.is_read();
+        if kept.effect != Effect::Apart && self.clients.tasks.must_follow(id, is_read) {
+            return self.wait_for_own(id);
+        }
+        let lane = self.lane(id);
+        if kept.effect == Effect::Apart || is_read && phase == Phase::Settling {
+            let server = if phase == Phase::Settling { old.unwrap_or(new) } else { new };
+            let conn = self.servers.lane(lane, server);
+            return self.send_plainly(id, conn, (one, key), now);
+        }
+        for server in old.into_iter().chain([new]) {
+            let conn = self.servers.lane(lane, server);
+            if self.must_wait(conn) {
+                return self.wait_for(id, conn, one.expect, now);
+            }
+            if let Some(error) = self.servers.lacking(conn, one.needs) {
+                let is_silent = one.expect.is_silent();
+                self.clients.answer_here(&mut self.shared, id, if is_silent { b"" } else { error });
+                return Intake::Accepted;
+            }
+        }
+        if self.has_too_many(1) {
+            let is_silent = one.expect.is_silent();
+            self.clients.answer_here(&mut self.shared, id, if is_silent { b"" } else { TOO_MANY });
+            return Intake::Accepted;
+        }
+        self.count_request(one.class, 1);
+        if one.needs.meta {
+            self.shared.stats.cmd_meta.add(1);
+        }
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
+        self.begin((id, Owner::Slot(slot)), kept, (old, new), now);
+        Intake::Accepted
+    }
+
+    #[inline(never)]
+    fn send_plainly(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        request: (&One<'_>, &[u8]),
+        now: Instant,
+    ) -> Intake {
+        self.send_over(id, conn, request, now)
+    }
+
+    /// The phase for a key with this old server: where it was given up, there is nothing to move.
+    fn phase_for(&self, old: Option<ServerId>) -> Phase {
+        match &self.migration {
+            Some(migration) if old.is_some() => migration.phase,
+            _ => Phase::Closing,
+        }
+    }
+
+    fn has_too_many(&self, more: usize) -> bool {
+        let max = self.migration.as_ref().map_or(0, |migration| migration.moves_max);
+        let has = self.clients.tasks.len() + more > max;
+        if has {
+            self.shared.stats.migration.limit_moves.add(1);
+        }
+        has
+    }
+
+    /// Begins a task.
+    fn begin(
+        &mut self,
+        (client, owner): (ClientId, Owner),
+        kept: Kept,
+        (old, new): (Option<ServerId>, ServerId),
+        now: Instant,
+    ) {
+        let phase = self.phase_for(old);
+        let is_read = kept.effect.is_read();
+        let bytes = size_of::<Task>() + kept.size();
+        self.clients.tasks.note_begun(client, is_read);
+        self.clients[client].overhead += bytes;
+        let lane = self.lane(client);
+        let mut task = Box::new(Task::new(owner, (client, lane), kept, (old, new), phase));
+        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
+        task.bytes = bytes;
+        self.clients.account_now(&mut self.shared, client);
+        self.begin_task(task, now);
+    }
+
+    /// Asks a server up to which number its values are old.
+    pub(super) fn probe(&mut self, server: ServerId, now: Instant) {
+        let kept = Kept::for_all(Vec::new(), Expect::ANY);
+        let nobody = (ClientId::from_bits(u64::MAX), 0);
+        let task = Task::new(Owner::Nobody, nobody, kept, (None, server), Phase::Settling);
+        self.begin_task(Box::new(task), now);
+    }
+
+    fn has_moved(&mut self, many: &Many<'_>) -> bool {
+        let protocol = self.shared.options.protocol;
+        let mut rest = many.keys;
+        while let Some((key, others)) = protocol.next_key(rest, many.step) {
+            if self.moved(key).is_some() {
+                return true;
+            }
+            rest = others;
+        }
+        false
+    }
+
+    /// A read of several keys, some of which move: each of those is a fragment and a task of its own.
+    fn take_many_moving(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
+        let Options { protocol, limits, .. } = self.shared.options;
+        let is_read = many.class == Class::Get;
+        if self.clients.tasks.must_follow(id, is_read) {
+            return self.wait_for_own(id);
+        }
+        let mut join = self.clients.joins.begin(many.merge, protocol);
+        self.clients.next_request += 1;
+        let place = (self.lane(id), self.clients.next_request);
+        let mut tasks = 0;
+        let split = join.split(protocol, many, limits.keys_max, |key, next| {
+            let Some((old, new)) = self.moved(key) else { return self.place_key(place, key, next) };
+            let phase = self.phase_for(old);
+            for server in old.into_iter().chain([new]) {
+                let conn = self.servers.lane(place.0, server);
+                if self.must_wait(conn) {
+                    return Err(SplitError::Full(conn));
+                }
+            }
+            match old {
+                Some(old) if is_read && phase == Phase::Settling => {
+                    let conn = self.servers.lane(place.0, old);
+                    Ok((conn, self.servers[conn].fragment_in(place.1, next)))
+                }
+                _ => {
+                    tasks += 1;
+                    Ok((NO_CONN, next))
+                }
+            }
+        });
+        if let Err(error) = split {
+            self.clients.joins.reuse(join);
+            return self.refuse_split(id, many, &error, now);
+        }
+        if self.has_too_many(tasks) {
+            self.clients.joins.reuse(join);
+            self.clients.answer_here(&mut self.shared, id, TOO_MANY);
+            return Intake::Accepted;
+        }
+        self.count_request(many.class, join.key_count());
+        let slot = self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
+        self.clients[id].overhead += join.table_bytes();
+        join.slot = slot;
+        self.begin_fragments(id, many, join, now);
+        self.clients.account_now(&mut self.shared, id);
+        Intake::Accepted
+    }
+
+    fn begin_fragments(&mut self, id: ClientId, many: &Many<'_>, join: Join, now: Instant) {
+        self.shared.stats.fragments.add(join.fragments.len() as u64);
+        let join_id = self.clients.joins.next_id();
+        self.clients.slots.slot(join.slot).join = Some(join_id);
+        let mut tasks = Vec::new();
+        for (number, fragment) in (0..).zip(&join.fragments) {
+            if fragment.conn == NO_CONN {
+                let mut bytes = Vec::new();
+                join.write_fragment(number, (many.head, many.step), &mut bytes);
+                let key = join.first_key(number);
+                let kept = self.shared.options.protocol.keep_part(bytes, key, many.class);
+                tasks.push((number, kept));
+                continue;
+            }
+            let waiter = Waiter::Fragment(join_id, number);
+            let pending = Pending::new(waiter, many.expect, many.class, now);
+            self.servers.send(&mut self.shared, fragment.conn, pending, (b"", b""), |out| {
+                join.write_fragment(number, (many.head, many.step), out);
+            });
+        }
+        self.clients.joins.insert(join);
+        for (number, kept) in tasks {
+            let Some(servers) = self.moved(kept.plain_key()) else {
+                unreachable!("it has moved, or there would be no task for it")
+            };
+            self.begin((id, Owner::Fragment(join_id, number)), kept, servers, now);
+        }
+    }
+
+    /// Empties the servers of both rings. They are emptied twice: what is copied meanwhile from a server
+    /// that is still full comes to one that is empty already.
+    fn take_flush(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
+        if self.clients.tasks.must_follow(id, false) {
+            return self.wait_for_own(id);
+        }
+        let lane = self.lane(id);
+        for server in self.servers_of_both() {
+            let conn = self.servers.lane(lane, server);
+            if self.must_wait(conn) {
+                return self.wait_for(id, conn, all.expect, now);
+            }
+        }
+        self.shared.stats.cmd_flush.add(1);
+        let mut bytes = Vec::new();
+        all.wire.write(&mut bytes);
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, all.expect);
+        let kept = Kept::for_all(bytes, all.expect);
+        let new = self.servers.routes.members()[0];
+        self.begin((id, Owner::Slot(slot)), kept, (None, new), now);
+        // What comes next must not be lost to the second time.
+        self.clients.hold(id, Hold::Moves);
+        Intake::Accepted
+    }
+
+    /// The servers of the new ring, and those of the old one that are no longer in the pool.
+    pub(super) fn servers_of_both(&self) -> Vec<ServerId> {
+        let leaving = self.migration.iter().flat_map(|migration| &migration.leaving);
+        self.servers.routes.members().iter().chain(leaving).copied().collect()
+    }
+}

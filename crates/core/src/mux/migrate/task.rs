@@ -1,0 +1,329 @@
+//! The requests for keys that move, from their start to their answer.
+//!
+//! Each is a task: it asks one server, and what the server says decides what is asked next. The one rule:
+//! a task has one question on its way, or waits for the task that moves its key.
+
+use super::Phase;
+use crate::message::{Kept, Known, Outcome};
+use crate::mux::id::{ClientId, ServerId};
+use crate::mux::join::JoinId;
+use crate::mux::slots::SlotId;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// A task, and never a later one in the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mux) struct MoveId {
+    index: u32,
+    generation: u32,
+}
+
+/// Who gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A client's request.
+    Slot(SlotId),
+    /// One key of a request with several.
+    Fragment(JoinId, u32),
+    /// Nobody: there was an answer already, or none is wanted.
+    Nobody,
+}
+
+/// What the question on its way is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has not begun, or waits for the task that moves its key.
+    Waiting,
+    /// The request runs at the old server.
+    RunOld,
+    /// The new server forgets the value.
+    Forget,
+    /// The new server says up to which number its values are old.
+    Mark,
+    /// The new server is asked for the value.
+    Look,
+    /// The new server drops what is no value, or an old one.
+    Drop,
+    /// The old server is asked for the value.
+    Fetch,
+    /// The new server gets the value.
+    Copy,
+    /// The new server drops the mark, as there is no value.
+    Release,
+    /// The old server forgets the value.
+    Clear,
+    /// The request runs at the new server.
+    Run,
+    /// The request runs at the old server, and its answer is the answer.
+    ReadOld,
+    /// The request runs at the new server as it came.
+    ReadNew,
+    /// All servers forget everything, for the first time or the second.
+    Flush(u8),
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) owner: Owner,
+    pub(super) client: ClientId,
+    /// Which of a server's connections it uses.
+    pub(super) lane: usize,
+    pub(super) kept: Kept,
+    /// None if it was given up.
+    pub(super) old: Option<ServerId>,
+    pub(super) new: ServerId,
+    /// The phase in which it began.
+    pub(super) phase: Phase,
+    pub(super) stage: Stage,
+    pub(super) known: Known,
+    /// The number of the mark that it holds at the new server; 0 for none.
+    pub(super) mark: u64,
+    /// When the connection was opened over which the new server said the numbers that are known.
+    pub(super) opened: Instant,
+    /// The number of the value at the old server; 0 for none.
+    pub(super) old_cas: u64,
+    /// Whether the old server has forgotten the value, or never had one.
+    pub(super) is_clear: bool,
+    /// Whether it copies nothing.
+    pub(super) is_plain: bool,
+    /// Whether it alone moves its key.
+    pub(super) holds_key: bool,
+    /// Whether one of the servers has no means to move keys.
+    pub(super) is_simple: bool,
+    /// How often it began again.
+    pub(super) tries: u8,
+    /// A server's reply that is needed later.
+    pub(super) seen: Vec<u8>,
+    /// The answer, if something else must be done or known first.
+    pub(super) answer: Option<(Outcome, Vec<u8>)>,
+    /// What was known when that answer came.
+    pub(super) doubted: Known,
+    /// When its time is over.
+    pub(super) deadline: Option<Instant>,
+    /// Bytes that its client holds by it.
+    pub(super) bytes: usize,
+    /// Answers to a flush that are still to come.
+    pub(super) left: usize,
+}
+
+impl Task {
+    /// A task that has not begun. `client` uses connection `lane` of each server.
+    pub(super) fn new(
+        owner: Owner,
+        (client, lane): (ClientId, usize),
+        kept: Kept,
+        (old, new): (Option<ServerId>, ServerId),
+        phase: Phase,
+    ) -> Self {
+        Self {
+            owner,
+            client,
+            lane,
+            kept,
+            old,
+            new,
+            phase,
+            stage: Stage::Waiting,
+            known: Known::Nothing,
+            mark: 0,
+            opened: Instant::default(),
+            old_cas: 0,
+            is_clear: false,
+            is_plain: false,
+            holds_key: false,
+            is_simple: false,
+            tries: 0,
+            seen: Vec::new(),
+            answer: None,
+            doubted: Known::Nothing,
+            deadline: None,
+            bytes: 0,
+            left: 0,
+        }
+    }
+
+    /// Whether it only asks up to which number the values of a server are old.
+    pub(super) fn is_probe(&self) -> bool {
+        self.kept.bytes.is_empty()
+    }
+
+    /// Whether it is for all servers.
+    pub(super) fn is_flush(&self) -> bool {
+        self.kept.key.is_empty() && !self.is_probe()
+    }
+
+    /// The server to which the value may be on its way back: the old one, while values are copied.
+    pub(super) fn source(&self) -> Option<ServerId> {
+        self.old.filter(|_| self.phase == Phase::Moving)
+    }
+}
+
+/// A server's reply for a task.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) id: MoveId,
+    pub(super) outcome: Outcome,
+    pub(super) reply: Vec<u8>,
+}
+
+/// A client's tasks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    count: usize,
+    /// Whether one of them writes; there is no other one then.
+    has_write: bool,
+}
+
+/// All tasks.
+#[derive(Debug, Default)]
+pub(in crate::mux) struct Moves {
+    tasks: slab::Slab<(u32, Option<Box<Task>>)>,
+    generation: u32,
+    /// The clients whose requests these are. Apart from the clients, as there are few.
+    owners: BTreeMap<ClientId, Own>,
+    /// Replies that no task has seen yet.
+    ready: VecDeque<Ready>,
+    /// The keys that a task moves now, and the tasks that wait for it.
+    busy: BTreeMap<Box<[u8]>, Vec<MoveId>>,
+    /// Tasks that need not wait any longer.
+    woken: VecDeque<MoveId>,
+    /// No task runs out of time before this.
+    next_deadline: Option<Instant>,
+}
+
+impl Moves {
+    /// Notes how a question of a task was answered.
+    #[cold]
+    pub(in crate::mux) fn note(&mut self, id: MoveId, outcome: Outcome, reply: &[u8]) {
+        self.ready.push_back(Ready { id, outcome, reply: reply.to_vec() });
+    }
+
+    /// Whether [`crate::mux::Mux::take_steps`] has something to do. Tasks are woken only while it does.
+    #[inline]
+    pub(in crate::mux) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether a client's next task has to wait for its earlier ones.
+    pub(super) fn must_follow(&self, client: ClientId, is_read: bool) -> bool {
+        let own = self.owners.get(&client).copied().unwrap_or_default();
+        own.has_write || !is_read && own.count > 0
+    }
+
+    /// Notes a client's next task.
+    pub(super) fn note_begun(&mut self, client: ClientId, is_read: bool) {
+        let own = self.owners.entry(client).or_default();
+        own.count += 1;
+        own.has_write |= !is_read;
+    }
+
+    /// Notes that a client's task is answered. True if it was the last one.
+    pub(super) fn note_answered(&mut self, client: ClientId) -> bool {
+        let Some(own) = self.owners.get_mut(&client) else { return false };
+        own.count -= 1;
+        let was_last = own.count == 0;
+        if was_last {
+            self.owners.remove(&client);
+        }
+        was_last
+    }
+
+    pub(in crate::mux) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(super) fn next_ready(&mut self) -> Option<Ready> {
+        self.ready.pop_front()
+    }
+
+    pub(super) fn next_woken(&mut self) -> Option<MoveId> {
+        self.woken.pop_front()
+    }
+
+    pub(in crate::mux) fn next_deadline(&self) -> Option<Instant> {
+        self.next_deadline
+    }
+
+    /// The id that the next task gets.
+    pub(super) fn next_id(&self) -> MoveId {
+        let index =
+            u32::try_from(self.tasks.vacant_key()).expect("the limits keep them below 2^32");
+        MoveId { index, generation: self.generation.wrapping_add(1) }
+    }
+
+    pub(super) fn insert(&mut self, task: Box<Task>) {
+        self.generation = self.generation.wrapping_add(1);
+        if let Some(deadline) = task.deadline {
+            self.next_deadline = Some(self.next_deadline.map_or(deadline, |at| at.min(deadline)));
+        }
+        self.tasks.insert((self.generation, Some(task)));
+    }
+
+    /// Takes a task to work on it; none if it has ended.
+    pub(super) fn take(&mut self, id: MoveId) -> Option<Box<Task>> {
+        let place = self.tasks.get_mut(id.index as usize)?;
+        if place.0 == id.generation { place.1.take() } else { None }
+    }
+
+    pub(super) fn put_back(&mut self, id: MoveId, task: Box<Task>) {
+        self.tasks[id.index as usize].1 = Some(task);
+    }
+
+    /// Forgets a task that was taken.
+    pub(super) fn remove(&mut self, id: MoveId) {
+        self.tasks.remove(id.index as usize);
+    }
+
+    /// Forgets all tasks; replies to their questions are for nobody.
+    pub(super) fn clear(&mut self) {
+        *self = Self { generation: self.generation, ..Self::default() };
+    }
+
+    /// Lets a task alone move a key. False if another one does; the task waits for that one then.
+    pub(super) fn hold_key(&mut self, id: MoveId, key: &[u8]) -> bool {
+        match self.busy.get_mut(key) {
+            Some(waiting) => {
+                waiting.push(id);
+                false
+            }
+            None => {
+                self.busy.insert(key.into(), Vec::new());
+                true
+            }
+        }
+    }
+
+    /// Lets other tasks move a key.
+    pub(super) fn free_key(&mut self, key: &[u8]) {
+        self.woken.extend(self.busy.remove(key).into_iter().flatten());
+    }
+
+    /// The tasks whose time is over, or all if there is no `now`.
+    pub(super) fn late(&mut self, now: Option<Instant>) -> Vec<MoveId> {
+        let is_late = |task: &Task| match (now, task.deadline) {
+            (None, _) => true,
+            (Some(now), Some(deadline)) => deadline <= now,
+            (Some(_), None) => false,
+        };
+        let tasks = self.tasks.iter().filter_map(|(index, (generation, task))| {
+            let index = u32::try_from(index).expect("the limits keep them below 2^32");
+            Some((MoveId { index, generation: *generation }, task.as_ref()?))
+        });
+        let (mut late, mut next) = (Vec::new(), None);
+        for (id, task) in tasks.filter(|(_, task)| now.is_none() || task.owner != Owner::Nobody) {
+            if is_late(task) {
+                late.push(id);
+            } else if let Some(deadline) = task.deadline {
+                next = Some(next.map_or(deadline, |at: Instant| at.min(deadline)));
+            }
+        }
+        self.next_deadline = next;
+        late
+    }
+}

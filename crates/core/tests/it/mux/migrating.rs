@@ -1,0 +1,381 @@
+//! Keys that move to another server, step by step.
+
+use super::{hit, set};
+use crate::net::{Net, TIMEOUT_MS};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::mux::{Event, Migrate, Migrating, Phase};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::stats::ServerStats;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MIGRATE: Migrate =
+    Migrate { settle: Duration::from_secs(1), window: Duration::from_secs(10), moves_max: 4 };
+
+/// From the change until values move, with the time that a request may take.
+const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;
+
+fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
+    let member = |name: &&str| Member { name: name.as_bytes().into(), weight: 1 };
+    let members = names.iter().map(member).collect();
+    let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
+    (ring, names.iter().map(|_| Arc::default()).collect())
+}
+
+fn migrate(net: &mut Net, names: &[&str]) -> Result<(), Migrating> {
+    let (ring, stats) = ring_of(names);
+    let now = net.now();
+    let result = net.mux.migrate_servers(ring, &stats, |_| true, (MIGRATE, now));
+    net.settle_now();
+    result
+}
+
+/// A net in which all keys have moved from the server on connection 0 to the one on connection 1, whose
+/// values have numbers from 11 on.
+fn settling() -> Net {
+    let mut net = Net::new(1);
+    migrate(&mut net, &["new"]).expect("no keys move yet");
+    assert_eq!(net.asked(1), "ms nuthatch-migration 0 T1 c\r\n\r\n");
+    net.answer(1, "HD c10\r\n");
+    net
+}
+
+fn moving() -> Net {
+    let mut net = settling();
+    net.later(SETTLED_MS);
+    net
+}
+
+const LOOK: &str = "mg a c f t v N5\r\n";
+const PLAIN_LOOK: &str = "mg a c f t v\r\n";
+
+#[test]
+fn while_others_settle_the_old_server_is_read_and_both_are_written() {
+    let mut net = settling();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(0), "get a\r\n");
+    net.answer(0, &hit("a", "1"));
+    assert_eq!(net.got(client), hit("a", "1"));
+    net.say(client, &set("a", "2"));
+    assert_eq!((net.asked(0), net.asked(1)), (set("a", "2"), String::new()));
+    net.answer(0, "STORED\r\n");
+    assert_eq!((net.asked(1), net.got(client)), ("delete a\r\n".into(), String::new()));
+    net.answer(1, "NOT_FOUND\r\n");
+    assert_eq!(net.got(client), "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_miss_brings_the_value_with_its_flags_and_its_time() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(1), LOOK);
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    assert_eq!(net.asked(0), PLAIN_LOOK);
+    net.answer(0, "VA 3 c7 f42 t90 \r\nnut\r\n");
+    assert_eq!(net.got(client), "VALUE a 42 3\r\nnut\r\nEND\r\n");
+    assert_eq!(net.asked(1), "ms a 3 c C11 F42 T90\r\nnut\r\n");
+    net.answer(1, "HD c12\r\n");
+    assert_eq!(net.mux.stats().migration.keys_moved.read(), 1);
+    net.check_idle();
+}
+
+#[test]
+fn a_time_beyond_a_month_is_sent_as_a_date_and_the_last_second_as_one() {
+    for (ttl, sent) in [("2592001", "T2592002"), ("2592000", "T2592000"), ("0", "T1"), ("-1", "T0")]
+    {
+        let mut net = moving();
+        let client = net.client();
+        net.say(client, "get a\r\n");
+        net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+        net.asked(1);
+        net.answer(0, &format!("VA 1 c7 f0 t{ttl}\r\nx\r\n"));
+        assert_eq!(net.asked(1), format!("ms a 1 c C11 F0 {sent}\r\nx\r\n"));
+    }
+}
+
+#[test]
+fn many_who_ask_for_a_key_make_one_copy() {
+    let mut net = moving();
+    let clients: Vec<_> = (0..3).map(|_| net.client()).collect();
+    clients.iter().for_each(|&client| net.say(client, "get a\r\n"));
+    assert_eq!(net.asked(1), LOOK);
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    assert_eq!(net.asked(0), PLAIN_LOOK);
+    net.answer(0, "VA 1 c7 f0 t-1\r\n1\r\n");
+    assert_eq!(net.asked(1), "ms a 1 c C11 F0 T0\r\n1\r\n");
+    assert_eq!(net.got(clients[0]), hit("a", "1"));
+    net.answer(1, "HD c12\r\n");
+    assert_eq!(net.asked(1), PLAIN_LOOK.repeat(2));
+    net.answer(1, "VA 1 c12 f0 t-1\r\n1\r\n");
+    net.answer(1, "EN\r\n");
+    assert_eq!(net.got(clients[1]), hit("a", "1"));
+    // It is gone again, but the old server may have it, and nothing is copied.
+    assert_eq!(net.asked(0), PLAIN_LOOK);
+    net.answer(0, "VA 1 c7 f0 t-1\r\n1\r\n");
+    assert_eq!(net.got(clients[2]), hit("a", "1"));
+    net.check_idle();
+}
+
+#[test]
+fn a_value_from_before_the_change_is_dropped_and_an_empty_one_is_a_value() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "gets a\r\n");
+    net.asked(1);
+    net.answer(1, "VA 1 c9 f0 t-1\r\n1\r\n");
+    assert_eq!(net.asked(1), "md a C9\r\n");
+    net.answer(1, "HD\r\n");
+    assert_eq!(net.asked(1), LOOK);
+    net.answer(1, "VA 0 c12 f0 t-1\r\n\r\n");
+    // The id of the new server is told from those of the old one.
+    assert_eq!(net.got(client), format!("VALUE a 0 0 {}\r\n\r\nEND\r\n", (1u64 << 63) + 12));
+    net.check_idle();
+}
+
+#[test]
+fn an_id_of_the_old_server_never_matches_and_one_of_the_new_server_does() {
+    for (id, sent) in [((1u64 << 63) + 12, 12), (12, u64::MAX), ((1 << 63) + 9, u64::MAX)] {
+        let mut net = moving();
+        let client = net.client();
+        net.say(client, &format!("cas a 0 0 1 {id}\r\n2\r\n"));
+        net.asked(1);
+        net.answer(1, "VA 1 c12 f0 t-1\r\n1\r\n");
+        assert_eq!(net.asked(0), PLAIN_LOOK);
+        net.answer(0, "VA 1 c7 f0 t-1\r\n1\r\n");
+        assert_eq!(net.asked(0), "md a C7\r\n");
+        net.answer(0, "HD\r\n");
+        assert_eq!(net.asked(1), format!("cas a 0 0 1 {sent}\r\n2\r\n"));
+        net.answer(1, "EXISTS\r\n");
+        assert_eq!(net.got(client), "EXISTS\r\n");
+        net.check_idle();
+    }
+}
+
+#[test]
+fn a_write_takes_the_value_away_from_the_old_server_first() {
+    let mut net = moving();
+    let client = net.client();
+    // The client's next request for a key that moves must not overtake the write.
+    net.say(client, &(set("a", "2") + "get a\r\n"));
+    assert_eq!((net.asked(0), net.asked(1)), ("delete a\r\n".into(), String::new()));
+    net.answer(0, "DELETED\r\n");
+    assert_eq!((net.asked(1), net.got(client)), (set("a", "2"), String::new()));
+    net.answer(1, "STORED\r\n");
+    assert_eq!((net.asked(1), net.got(client)), (LOOK.into(), "STORED\r\n".into()));
+    net.answer(1, "VA 1 c12 f0 t-1\r\n2\r\n");
+    assert_eq!(net.got(client), hit("a", "2"));
+    net.check_idle();
+}
+
+#[test]
+fn an_increment_moves_the_value_and_is_carried_out_on_no_other() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "incr a 5\r\n");
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    net.answer(0, "VA 2 c7 f0 t-1\r\n10\r\n");
+    net.asked(0);
+    net.asked(1);
+    net.answer(1, "HD c12\r\n");
+    assert_eq!(net.asked(0), "md a C7\r\n");
+    net.answer(0, "HD\r\n");
+    assert_eq!(net.asked(1), "ma a C12 D5 v\r\n");
+    net.answer(1, "VA 2\r\n15\r\n");
+    assert_eq!(net.got(client), "15\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_copy_does_not_count_if_the_old_value_is_gone_before_it_is_taken_away() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "incr a 5\r\n");
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    net.answer(0, "VA 2 c7 f0 t-1\r\n10\r\n");
+    net.answer(1, "HD c12\r\n");
+    net.asked(1);
+    // Another client may have counted there before it was removed.
+    net.answer(0, "NF\r\n");
+    assert_eq!(net.asked(1), "md a C12\r\n");
+    net.answer(1, "HD\r\n");
+    assert_eq!(net.asked(1), LOOK);
+}
+
+#[test]
+fn what_meets_a_value_that_it_did_not_expect_takes_all_steps_again() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "incr a 5\r\n");
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    net.answer(0, "EN\r\n");
+    net.answer(1, "HD\r\n");
+    net.asked(0);
+    net.asked(1);
+    net.answer(1, "EX\r\n");
+    assert_eq!(net.asked(1), LOOK);
+    net.answer(1, "VA 2 c13 f0 t-1\r\n10\r\n");
+    assert_eq!(net.asked(0), PLAIN_LOOK, "it may have the value, too, by now");
+    net.answer(0, "VA 2 c9 f0 t-1\r\n10\r\n");
+    net.answer(0, "HD\r\n");
+    assert_eq!(net.asked(1), "ma a C13 D5 v\r\n");
+    net.answer(1, "VA 2\r\n15\r\n");
+    assert_eq!(net.got(client), "15\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_key_of_many_moves_alone_and_comes_in_its_place() {
+    let mut net = Net::new(1);
+    migrate(&mut net, &["server0", "new"]).unwrap();
+    net.asked(0);
+    net.answer(0, "HD c1\r\n");
+    net.asked(1);
+    net.answer(1, "HD c10\r\n");
+    net.later(SETTLED_MS);
+    let client = net.client();
+    net.say(client, "get a b c\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), ("get a c\r\n".into(), "mg b c f t v N5\r\n".into()));
+    net.answer(1, "VA 1 c12 f0 t-1\r\n2\r\n");
+    net.answer(0, "VALUE a 0 1\r\n1\r\nVALUE c 0 1\r\n3\r\nEND\r\n");
+    let all = "VALUE a 0 1\r\n1\r\nVALUE b 0 1\r\n2\r\nVALUE c 0 1\r\n3\r\nEND\r\n";
+    assert_eq!(net.got(client), all);
+    net.check_idle();
+}
+
+#[test]
+fn a_meta_reply_is_the_servers_but_for_the_id() {
+    for (asked, sent, reply, got) in [
+        ("mg a v k Oq\r\n", "mg a c v k Oq\r\n", "VA 1 c12 ka Oq\r\n1\r\n", "VA 1 ka Oq\r\n1\r\n"),
+        ("mg a t c\r\n", "mg a c t\r\n", "HD c12 t5\r\n", "HD c9223372036854775820 t5\r\n"),
+        ("mg a k\r\n", "mg a c k\r\n", "EN ka\r\n", "EN ka\r\n"),
+    ] {
+        let mut net = moving();
+        let client = net.client();
+        net.say(client, asked);
+        net.asked(1);
+        net.answer(1, "VA 1 c12 f0 t-1\r\n1\r\n");
+        assert_eq!(net.asked(1), sent);
+        net.answer(1, reply);
+        assert_eq!(net.got(client), got);
+        net.check_idle();
+    }
+}
+
+#[test]
+fn the_servers_can_t_change_again_before_the_keys_have_moved() {
+    let mut net = settling();
+    let Err(Migrating(progress)) = migrate(&mut net, &["newer"]) else { panic!("it changed") };
+    assert_eq!((progress.phase, progress.keys_per_mille), (Phase::Settling, 1000));
+    net.later(SETTLED_MS);
+    assert_eq!(net.mux.migration(net.now()).map(|progress| progress.phase), Some(Phase::Moving));
+    net.later(10_000);
+    let progress = net.mux.migration(net.now()).expect("others may still copy");
+    assert_eq!(progress.phase, Phase::Closing);
+    assert!(net.is_connected(1));
+    let left = u64::try_from(progress.left.as_millis()).unwrap();
+    net.later(left - 1);
+    assert!(net.mux.migration(net.now()).is_some() && !net.events.contains(&Event::Migrated));
+    net.later(1);
+    assert!(net.mux.migration(net.now()).is_none() && net.events.contains(&Event::Migrated));
+    assert_eq!(net.mux.conns().len(), 1, "the old server has left");
+    migrate(&mut net, &["newer"]).expect("no keys move any longer");
+}
+
+#[test]
+fn too_many_requests_for_keys_that_move_are_refused() {
+    let mut net = moving();
+    let clients: Vec<_> = (0..5).map(|_| net.client()).collect();
+    clients.iter().for_each(|&client| net.say(client, "get a\r\n"));
+    let refusal = "SERVER_ERROR too many requests for keys that move: moves_max\r\n";
+    assert_eq!(net.got(clients[4]), refusal);
+    assert_eq!(net.mux.stats().migration.limit_moves.read(), 1);
+    net.say(clients[4], &set("b", "1").replace("1\r\n1", "1 noreply\r\n1"));
+    assert_eq!(net.got(clients[4]), "");
+}
+
+#[test]
+fn a_request_has_its_time_for_all_its_steps_and_its_client_goes_on() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, &(set("a", "1") + &set("a", "2")));
+    net.later(TIMEOUT_MS / 2);
+    net.asked(0);
+    net.answer(0, "DELETED\r\n");
+    net.later(TIMEOUT_MS / 2);
+    assert_eq!(net.got(client), "SERVER_ERROR Connection timed out\r\n");
+    assert_eq!(net.asked(0), "delete a\r\n", "the second one is on its way");
+    net.answer(1, "STORED\r\n");
+    net.answer(0, "NOT_FOUND\r\n");
+    net.answer(1, "STORED\r\n");
+    assert_eq!(net.got(client), "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn an_old_server_that_is_no_more_is_given_up() {
+    let mut net = moving();
+    let client = net.client();
+    net.accepts = false;
+    for _ in 0..2 {
+        net.say(client, &set("a", "1"));
+        net.close_server(0, ServerError::Refused);
+        assert_eq!(net.got(client), "SERVER_ERROR Connection refused\r\n");
+        net.later(SETTLED_MS);
+    }
+    assert_eq!(net.mux.stats().migration.servers_given_up.read(), 1);
+    assert!(matches!(net.events.last(), Some(Event::GivenUp { .. })));
+    net.asked(1);
+    net.say(client, &set("a", "1"));
+    assert_eq!(net.asked(1), set("a", "1"));
+    net.answer(1, "STORED\r\n");
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(1), PLAIN_LOOK);
+    net.answer(1, "EN\r\n");
+    assert_eq!(net.got(client), "STORED\r\nEND\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_change_without_a_migration_ends_one() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "get a\r\nversion\r\n");
+    let (ring, stats) = ring_of(&["newer"]);
+    net.mux.set_servers(ring, &stats, |_| true);
+    net.settle_now();
+    assert!(net.mux.migration(net.now()).is_none());
+    assert!(net.got(client).starts_with("SERVER_ERROR "));
+    net.answer(1, "VA 0 c11 f0 t-1 W\r\n\r\n");
+    net.answer(1, "VERSION 1.6.18\r\n");
+    assert_eq!(net.got(client), "VERSION 1.6.18\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn what_is_kept_while_keys_move_is_counted_and_freed_with_its_client() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, &set("a", &"x".repeat(10_000)));
+    assert!(net.mux.memory() > 10_000);
+    net.leave(client);
+    assert_eq!(net.mux.memory(), 0);
+    net.answer(0, "DELETED\r\n");
+    net.answer(1, "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn all_servers_are_emptied_twice() {
+    let mut net = moving();
+    let client = net.client();
+    net.say(client, "flush_all\r\nget a\r\n");
+    for _ in 0..2 {
+        assert_eq!((net.asked(0), net.asked(1)), ("flush_all\r\n".into(), "flush_all\r\n".into()));
+        net.answer(1, "OK\r\n");
+        net.answer(0, "OK\r\n");
+    }
+    assert_eq!((net.got(client), net.asked(1)), ("OK\r\n".into(), LOOK.into()));
+}

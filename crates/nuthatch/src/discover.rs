@@ -1,0 +1,329 @@
+//! Servers that DNS tells of: from the entries of a pool and their answers to its servers.
+//!
+//! The one rule: the name on the ring depends only on the answer, so that all proxies agree. It is
+//! the target of a service (SRV), which a pod keeps when its address changes. Only an entry that
+//! looks up addresses has the address itself on the ring.
+
+use crate::config::{Address, Config, Discovered, Lookup, Pool, Server};
+use crate::control::{Control, Wish};
+use crate::generation::Generation;
+use crate::resolve::{self, Change, Found, Inquiry, Question, Resolver, Service};
+use nuthatch_core::ring::pool_order;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// The last good answers.
+pub(crate) type Answers = BTreeMap<Question, Arc<Found>>;
+
+/// The servers of a pool, and what was left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expansion {
+    /// In the order of the ring.
+    pub(crate) servers: Vec<Server>,
+    /// For each entry, in order: how many servers the answer has; none without an answer.
+    pub(crate) counts: Vec<Option<usize>>,
+}
+
+/// The servers of a pool with these answers. An entry whose answer has more than `discovered_max`
+/// servers keeps those that it has in `before`.
+pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expansion {
+    let mut servers: Vec<Server> =
+        pool.servers.iter().filter(|server| !server.discovered).cloned().collect();
+    let mut names: BTreeSet<String> = servers.iter().map(|server| server.name.clone()).collect();
+    let mut counts = Vec::new();
+    for entry in &pool.discovered {
+        let found = answers.get(&question(entry)).map(|found| servers_of(entry, found));
+        let count = found.as_ref().map(Vec::len);
+        let of_entry = if count.is_some_and(|count| count > pool.discovered_max) {
+            let is_own = |server: &&Server| server.discovered && server.index == entry.index;
+            before.iter().filter(is_own).cloned().collect()
+        } else {
+            found.unwrap_or_default()
+        };
+        // A server that is there already is not there twice.
+        servers.extend(of_entry.into_iter().filter(|server| names.insert(server.name.clone())));
+        counts.push(count);
+    }
+    servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+    Expansion { servers, counts }
+}
+
+/// What an entry looks up.
+fn question(entry: &Discovered) -> Question {
+    let name = entry.name.as_str().into();
+    match entry.lookup {
+        Lookup::Addresses { .. } => Question::Addresses(name),
+        Lookup::Services => Question::Services(name),
+    }
+}
+
+fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
+    let server = |name, host, port| Server {
+        name,
+        address: Address::Tcp { host, port },
+        weight: entry.weight,
+        configured: entry.configured.clone(),
+        named: true,
+        discovered: true,
+        index: entry.index,
+    };
+    match entry.lookup {
+        Lookup::Addresses { port } => {
+            let by_address =
+                |ip: &IpAddr| server(SocketAddr::new(*ip, port).to_string(), ip.to_string(), port);
+            found.addresses().iter().map(by_address).collect()
+        }
+        Lookup::Services => {
+            let services = found.services();
+            let by_target = |service: &Service| {
+                let Service { target, port } = service;
+                let same = services.iter().filter(|other| other.target == *target).count();
+                let name = if same > 1 { format!("{target}:{port}") } else { target.clone() };
+                // The target is complete, so the search list does not apply to it.
+                server(name, format!("{target}."), *port)
+            };
+            services.iter().map(by_target).collect()
+        }
+    }
+}
+
+/// The answers to the entries of some pools, which are followed until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    /// Also for threads that compare a configuration with what is served.
+    answers: Arc<Mutex<Answers>>,
+    /// What is followed.
+    followed: BTreeMap<Question, Inquiry>,
+    resolver: Resolver,
+    sender: mpsc::Sender<Change>,
+    /// None once another thread passes the changes on.
+    changes: Option<mpsc::Receiver<Change>>,
+}
+
+impl Discovery {
+    pub(crate) fn new(pools: &[Pool], resolver: &Resolver) -> Self {
+        let (sender, changes) = mpsc::channel();
+        let (answers, followed) = (Arc::default(), BTreeMap::new());
+        let (resolver, changes) = (resolver.clone(), Some(changes));
+        let mut discovery = Self { answers, followed, resolver, sender, changes };
+        discovery.follow(pools);
+        discovery
+    }
+
+    /// The answers so far, those that are still to come too.
+    pub(crate) fn answers(&self) -> Arc<Mutex<Answers>> {
+        Arc::clone(&self.answers)
+    }
+
+    /// Follows the entries of these pools, and no others. Says whether all of them have an answer.
+    pub(crate) fn follow(&mut self, pools: &[Pool]) -> bool {
+        let wanted: BTreeSet<Question> =
+            pools.iter().flat_map(|pool| &pool.discovered).map(question).collect();
+        self.followed.retain(|question, _| wanted.contains(question));
+        for question in wanted {
+            let follow = || self.resolver.follow(question.clone(), self.sender.clone());
+            self.followed.entry(question.clone()).or_insert_with(follow);
+        }
+        let mut answers = self.lock();
+        answers.retain(|question, _| self.followed.contains_key(question));
+        answers.len() == self.followed.len()
+    }
+
+    /// Waits until every entry has an answer, or until `patience` ends.
+    pub(crate) fn wait(&self, patience: Duration) {
+        let start = now();
+        while self.lock().len() < self.followed.len() {
+            let left = patience.saturating_sub(now().duration_since(start));
+            let change = self.changes.as_ref().map(|changes| changes.recv_timeout(left));
+            let Some(Ok(change)) = change else { return };
+            self.note(change);
+        }
+    }
+
+    /// Waits until every entry has an answer, or until `patience` ends, while another thread passes the
+    /// changes on: this one has what the resolver knows already, if it does.
+    pub(crate) fn wait_for_answers(&self, patience: Duration) {
+        let (sender, changes) = mpsc::channel();
+        let asked: Vec<Question> = {
+            let answers = self.lock();
+            self.followed.keys().filter(|it| !answers.contains_key(*it)).cloned().collect()
+        };
+        // Asked once more, for answers that come here.
+        let follow = |question: Question| self.resolver.follow(question, sender.clone());
+        let _asked: Vec<Inquiry> = asked.into_iter().map(follow).collect();
+        let start = now();
+        while self.lock().len() < self.followed.len() {
+            let left = patience.saturating_sub(now().duration_since(start));
+            let Ok(change) = changes.recv_timeout(left) else { return };
+            self.note(change);
+        }
+    }
+
+    /// Takes an answer. One to a question that nobody asks any longer is dropped.
+    pub(crate) fn note(&self, change: Change) {
+        if self.followed.contains_key(&change.question) {
+            self.lock().insert(change.question, change.found);
+        }
+    }
+
+    /// Passes the changes on to `control` from now on.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub(crate) fn forward(&mut self, control: mpsc::Sender<Control>) -> io::Result<()> {
+        let Some(changes) = self.changes.take() else { return Ok(()) };
+        let work = move || {
+            for change in changes {
+                if control.send(Control::Wish(Wish::Discovered(change))).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("discovery".into()).spawn(work)?;
+        Ok(())
+    }
+
+    /// The pools of a configuration with the servers that they have now, where `before` is served. What
+    /// is wrong with an entry is logged.
+    pub(crate) fn pools(&self, mut pools: Vec<Pool>, before: Option<&Generation>) -> Vec<Pool> {
+        let answers = self.lock();
+        for pool in &mut pools {
+            let expansion = expand(pool, &answers, servers_before(pool, before));
+            self.tell(pool, &expansion.counts);
+            pool.servers = expansion.servers;
+        }
+        pools
+    }
+
+    /// Logs what is wrong with the entries of a pool.
+    fn tell(&self, pool: &Pool, counts: &[Option<usize>]) {
+        for (entry, count) in pool.discovered.iter().zip(counts) {
+            let (name, entry) = (&*pool.name, &*entry.configured);
+            let (servers, servers_max) = (count.unwrap_or(0), pool.discovered_max);
+            let is_over = servers > servers_max;
+            self.resolver.figures().note_discovered(name, entry, servers, is_over);
+            if count.is_none() {
+                log::warn!(pool = name, entry; "no servers discovered yet");
+            } else if is_over {
+                let max = servers_max;
+                log::error!(pool = name, entry, servers, max; "too many discovered servers");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pools of a configuration with the servers that these answers give them.
+pub(crate) fn expanded(
+    mut pools: Vec<Pool>,
+    answers: &Mutex<Answers>,
+    before: &Generation,
+) -> Vec<Pool> {
+    let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    for pool in &mut pools {
+        pool.servers = expand(pool, &answers, servers_before(pool, Some(before))).servers;
+    }
+    pools
+}
+
+/// The servers that a pool of this name has in a generation.
+fn servers_before<'g>(pool: &Pool, before: Option<&'g Generation>) -> &'g [Server] {
+    let found = before.and_then(|it| it.pools.iter().find(|it| it.pool.name == pool.name));
+    found.map_or(&[], |shared| &shared.pool.servers)
+}
+
+/// One entry, and what DNS says of it now.
+#[derive(Debug)]
+pub struct Told {
+    pool: String,
+    entry: String,
+    servers: Option<Vec<String>>,
+    max: usize,
+}
+
+impl Told {
+    /// Whether the entry has no servers, or too many.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.servers.as_ref().is_none_or(|servers| servers.len() > self.max)
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.pool, self.entry)?;
+        match &self.servers {
+            None => write!(
+                out,
+                " has no servers now: DNS has no answer for it. The proxy starts without them and asks \
+                 again every second."
+            ),
+            Some(servers) if servers.len() > self.max => {
+                let (count, max) = (servers.len(), self.max);
+                write!(
+                    out,
+                    " has {count} servers now, more than discovered_max, {max}, so the proxy uses \
+                     none of them. Raise discovered_max."
+                )
+            }
+            Some(servers) if servers.len() > SHOWN_MAX => {
+                let (count, shown) = (servers.len(), servers[..SHOWN_MAX].join(", "));
+                write!(out, " has {count} servers now: {shown} and others")
+            }
+            Some(servers) => {
+                write!(out, " has {} servers now: {}", servers.len(), servers.join(", "))
+            }
+        }
+    }
+}
+
+/// How many servers of an entry are named.
+const SHOWN_MAX: usize = 5;
+
+/// Gives the pools of a configuration the servers that DNS tells of now, within `patience`, for
+/// commands that do not serve. Says what each entry has.
+pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration) -> Vec<Told> {
+    let resolver = Resolver::new(options.clone());
+    let discovery = Discovery::new(&config.pools, &resolver);
+    discovery.wait(patience);
+    let mut told = Vec::new();
+    for pool in &mut config.pools {
+        told.extend(pool.discovered.iter().map(|entry| Told {
+            pool: pool.name.clone(),
+            entry: entry.configured.clone(),
+            servers: discovery.lock().get(&question(entry)).map(|found| {
+                servers_of(entry, found).into_iter().map(|server| server.name).collect()
+            }),
+            max: pool.discovered_max,
+        }));
+        pool.servers = expand(pool, &discovery.lock(), &[]).servers;
+    }
+    told
+}
+
+/// Checks that a pool has servers.
+///
+/// # Errors
+/// The entries for which DNS has no answer, or too many servers.
+pub fn require(pool: &Pool) -> Result<(), String> {
+    if !pool.servers.is_empty() {
+        return Ok(());
+    }
+    let entries: Vec<_> = pool.discovered.iter().map(Discovered::to_string).collect();
+    Err(format!("pool '{}' has no servers now: DNS has none for {}", pool.name, entries.join(", ")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "not a worker: the start, which waits for answers")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests;

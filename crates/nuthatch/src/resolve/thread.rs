@@ -1,0 +1,189 @@
+//! The resolver's thread: it takes questions, looks them up, and tells the answers.
+//!
+//! The one rule: it only carries. What to ask and whom to tell is decided in `names.rs`.
+
+use super::conf::{Conf, Stamp};
+use super::figures::Figures;
+use super::hosts::Hosts;
+use super::names::{Effect, Found, Life, Names, Outcome, Question, User};
+use super::query::Engine;
+use super::{Bounds, Failure, Options, Receiver};
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use tokio::runtime;
+use tokio::sync::mpsc::{
+    UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel,
+};
+use tokio::time::{Instant, timeout_at};
+
+/// A message to the thread. There are at most a few for each user.
+#[derive(Debug)]
+pub(super) enum Ask {
+    LookUp {
+        user: User,
+        question: Question,
+        receiver: Arc<Receiver>,
+        afresh: bool,
+    },
+    Follow {
+        user: User,
+        question: Question,
+        receiver: Arc<Receiver>,
+    },
+    Settled(User),
+    Release(User),
+    /// A look-up is done.
+    Answered(Question, Outcome),
+}
+
+/// Starts the thread. It ends when nobody can ask any longer.
+pub(super) fn start(options: &Options, figures: &Arc<Figures>) -> io::Result<UnboundedSender<Ask>> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let (asks, questions) = unbounded_channel();
+    let desk = Desk::new(options, Arc::clone(figures), asks.downgrade());
+    let work = move || runtime.block_on(desk.serve(questions));
+    thread::Builder::new().name("resolver".into()).spawn(work)?;
+    Ok(asks)
+}
+
+struct Desk {
+    names: Names,
+    receivers: HashMap<User, (Question, Arc<Receiver>)>,
+    hosts: Hosts,
+    path: PathBuf,
+    stamp: Option<Stamp>,
+    /// For the present content of the file; none if it can't be used.
+    engine: Option<Arc<Engine>>,
+    /// The look-ups send their results here.
+    results: WeakUnboundedSender<Ask>,
+}
+
+impl Desk {
+    fn new(options: &Options, figures: Arc<Figures>, results: WeakUnboundedSender<Ask>) -> Self {
+        let bounds = Bounds { ttl_min: options.ttl_min, ttl_max: options.ttl_max };
+        Self {
+            names: Names::new(bounds, figures),
+            receivers: HashMap::new(),
+            hosts: Hosts::new("/etc/hosts".into()),
+            path: options.resolv_conf.clone(),
+            stamp: None,
+            engine: None,
+            results,
+        }
+    }
+
+    async fn serve(mut self, mut questions: UnboundedReceiver<Ask>) {
+        loop {
+            let ask = match self.names.next_tick() {
+                None => questions.recv().await,
+                Some(at) => match timeout_at(at, questions.recv()).await {
+                    Ok(ask) => ask,
+                    Err(_) => {
+                        let effects = self.names.tick(Instant::now());
+                        self.perform(effects);
+                        continue;
+                    }
+                },
+            };
+            let Some(ask) = ask else { return };
+            self.take(ask);
+            // The next tick is computed once for all that came together.
+            while let Ok(ask) = questions.try_recv() {
+                self.take(ask);
+            }
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        let now = Instant::now();
+        let effects = match ask {
+            Ask::LookUp { user, question, receiver, afresh } => {
+                self.receivers.insert(user, (question.clone(), receiver));
+                self.names.look_up(user, &question, afresh, now)
+            }
+            Ask::Follow { user, question, receiver } => {
+                self.receivers.insert(user, (question.clone(), receiver));
+                self.names.follow(user, &question, now)
+            }
+            Ask::Settled(user) => return self.names.settled(user),
+            Ask::Release(user) => {
+                self.receivers.remove(&user);
+                return self.names.release(user);
+            }
+            Ask::Answered(question, outcome) => self.names.answered(&question, outcome, now),
+        };
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Ask(question) => self.ask(question),
+                Effect::Tell(user, found) => {
+                    if let Some((question, receiver)) = self.receivers.get(&user) {
+                        receiver.tell(question, found);
+                    }
+                }
+                Effect::Fails(question, failure, age) => fails(&question, failure, age),
+                Effect::Works(question) => {
+                    let name = &**question.name();
+                    log::warn!(name; "name look-up works again");
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        if let Question::Addresses(name) = &question
+            && let Some(addresses) = self.hosts.find(name)
+        {
+            let life = Life { ttl: None, lacks: None };
+            let found = Outcome::Found(Found::Addresses(addresses), life);
+            return self.send(Ask::Answered(question, found));
+        }
+        let Some(engine) = self.engine() else {
+            let failed = Outcome::Failed(Failure::Unreachable);
+            return self.send(Ask::Answered(question, failed));
+        };
+        let results = self.results.clone();
+        tokio::spawn(async move {
+            let outcome = engine.ask(&question).await;
+            if let Some(results) = results.upgrade() {
+                let _ = results.send(Ask::Answered(question, outcome));
+            }
+        });
+    }
+
+    fn send(&self, ask: Ask) {
+        if let Some(results) = self.results.upgrade() {
+            let _ = results.send(ask);
+        }
+    }
+
+    /// What speaks with the name servers that the file names now.
+    fn engine(&mut self) -> Option<Arc<Engine>> {
+        let stamp = Stamp::of(&self.path);
+        if self.engine.is_none() || stamp != self.stamp {
+            self.stamp = stamp;
+            match Engine::new(Conf::read(&self.path)) {
+                Ok(engine) => self.engine = Some(Arc::new(engine)),
+                Err(error) => log::error!(error:%; "failed to set up name look-ups"),
+            }
+        }
+        self.engine.clone()
+    }
+}
+
+fn fails(question: &Question, failure: Failure, age: Option<std::time::Duration>) {
+    let (name, reason) = (&**question.name(), failure.text());
+    match age {
+        Some(age) => {
+            let answer_age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            log::warn!(name, reason, answer_age_ms; "name look-up failed; the last answer is kept");
+        }
+        None => log::warn!(name, reason; "name look-up failed"),
+    }
+}

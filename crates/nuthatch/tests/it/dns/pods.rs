@@ -1,0 +1,100 @@
+//! Pods: servers that keep their name and return under another address.
+
+use std::time::{Duration, Instant};
+
+use nuthatch_harness::Memcached;
+
+use super::Asking;
+use crate::conn::Conn;
+use crate::harness::free_port;
+
+const KEYS: usize = 1000;
+
+/// The nth pod with its name, at an address of its own.
+fn pod(host: &str, port: u16) -> Memcached {
+    Memcached::start_at(host.parse().unwrap(), port, &[])
+}
+
+fn record(nth: usize, host: &str) -> String {
+    format!("host-record=m-{nth}.m.test,{host}")
+}
+
+/// Stores every key; each has to be taken.
+fn store(client: &mut Conn) {
+    for key in 0..KEYS {
+        client.ask(format!("set key{key} 0 0 1\r\nx\r\n"), "STORED\r\n");
+    }
+}
+
+/// Which pods have each key.
+fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
+    let mut conns: Vec<_> = hosts.iter().map(|host| Conn::tcp((*host, port))).collect();
+    let has = |conn: &mut Conn, key: usize| {
+        conn.send(format!("get key{key}\r\n"));
+        conn.read_reply().unwrap().starts_with(b"VALUE")
+    };
+    let mut of = |key| {
+        let conns = conns.iter_mut().enumerate();
+        conns.filter_map(|(nth, conn)| has(conn, key).then_some(nth)).collect()
+    };
+    (0..KEYS).map(&mut of).collect()
+}
+
+#[test]
+#[ignore = "needs memcached and dnsmasq: run make it"]
+fn a_pod_that_returns_under_another_address_moves_no_key() {
+    for is_discovered in [false, true] {
+        let port = free_port();
+        let hosts = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
+        let mut pods: Vec<_> = hosts.iter().map(|host| pod(host, port)).collect();
+        let services =
+            (0..3).map(|nth| format!("srv-host=_memcached._tcp.m.test,m-{nth}.m.test,{port}"));
+        let services: Vec<String> = services.collect();
+        let records = |hosts: &[&str]| -> Vec<String> {
+            let named = hosts.iter().enumerate().map(|(nth, host)| record(nth, host));
+            services.iter().cloned().chain(named).chain(["local-ttl=30".to_owned()]).collect()
+        };
+        let servers = if is_discovered {
+            vec!["dnssrv+_memcached._tcp.m.test".to_owned()]
+        } else {
+            (0..3).map(|nth| format!("m-{nth}.m.test:{port}:1")).collect()
+        };
+        let all = records(&hosts);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let mut asking = Asking::start(&all, "timeout: 1000\nhash: murmur", &servers, &[]);
+        let mut client = asking.proxy.conn();
+        store(&mut client);
+        let before = places(&hosts, port);
+        assert!(before.iter().all(|pods| pods.len() == 1), "each key is on one pod");
+        let ring = asking.metric(&ring_hash(&asking));
+
+        // The pod is gone, and so is its address; its keys fail meanwhile.
+        pods.remove(1);
+        let key = before.iter().position(|pods| pods == &[1]).unwrap();
+        client.ask(format!("get key{key}\r\n"), super::REFUSED);
+        let hosts = ["127.0.0.2", "127.0.0.5", "127.0.0.4"];
+        pods.insert(1, pod(hosts[1], port));
+        let all = records(&hosts);
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        asking.dns.change(&all);
+        let start = Instant::now();
+        loop {
+            client.send(format!("get key{key}\r\n"));
+            if client.read_until(b"\r\n").unwrap() == b"END\r\n" {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "it never comes back");
+        }
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+
+        store(&mut client);
+        let after = places(&hosts, port);
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert_eq!(moved, 0, "of {KEYS} keys");
+        assert_eq!(asking.metric(&ring_hash(&asking)), ring);
+    }
+}
+
+fn ring_hash(asking: &Asking) -> String {
+    format!("nuthatch_ring_hash{{pool=\"pool{}\"}}", asking.proxy.port)
+}

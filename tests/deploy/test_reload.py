@@ -1,0 +1,113 @@
+"""What `helm upgrade` changes: settings of the proxy are in a file that it reloads, so that they
+replace no pod, and what no reload can change replaces the pods."""
+
+import copy
+
+import pytest
+
+from objects import environment, of_kind, pods, proxies, settings, title
+from rendering import render
+
+CHARTS = ["nuthatch", "cache-api", "plain"]
+# Sidecar or not, with central proxies, with all that can be mounted.
+CENTRAL = {"central": {"enabled": True}, "sidecar": {"socket": {"enabled": True}}}
+PROTOCOLS = ["memcached", "redis"]
+
+
+def rendered(chart: str, *values: dict) -> list[dict]:
+    """The objects of a chart with these values, the later over the earlier."""
+    own = {"redis": {"password": {"secret": "redis"}}}
+    for one in (CENTRAL, *values):
+        merge(own, one)
+    return render(chart, own if chart == "nuthatch" else {"nuthatch": own})
+
+
+def merge(into: dict, values: dict) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
+
+
+def changed(before: list[dict], after: list[dict]) -> set[str]:
+    """The objects that are not the same."""
+    old, new = ({title(item): item for item in objects} for objects in (before, after))
+    assert old.keys() == new.keys()
+    return {name for name in old if old[name] != new[name]}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("chart", CHARTS)
+def test_the_number_of_servers_replaces_no_pod(chart, protocol):
+    def servers(replicas: int, spare: int = 0) -> list[dict]:
+        return rendered(
+            chart, {"protocol": protocol, protocol: {"replicas": replicas, "spare": spare}}
+        )
+
+    two, three, waiting = servers(2), servers(3), servers(2, spare=1)
+    assert list(pods(two)) == list(pods(three)) == list(pods(waiting))
+    (stateful,) = of_kind(two, "StatefulSet")
+    (config,) = of_kind(two, "ConfigMap")
+    assert changed(two, three) == {title(stateful), title(config)}
+    assert changed(two, waiting) == {title(stateful)}
+    assert changed(waiting, three) == {title(config)}
+    for objects in (waiting, three):
+        (other,) = of_kind(objects, "StatefulSet")
+        grown = copy.deepcopy(stateful)
+        grown["spec"]["replicas"] = 3
+        assert other == grown
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"proxy": {"timeout": 400}},
+        {"proxy": {"autoEjectHosts": False, "hash": "md5", "limits": {"memoryMax": "32m"}}},
+        {"memcached": {"enabled": False}, "servers": ["10.0.0.1:11211:1 memcached-0"]},
+    ],
+)
+@pytest.mark.parametrize("chart", CHARTS)
+def test_other_settings_replace_no_pod(chart, values):
+    before, after = rendered(chart), rendered(chart, values)
+    kept = dict(pods(after))
+    assert {name: pod for name, pod in pods(before) if name in kept} == kept
+    assert list(settings(before)) != list(settings(after))
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_a_file_of_ones_own_replaces_no_pod(chart):
+    before, after = (rendered(chart, {"config": config}) for config in ("a: {}", "b: {}"))
+    (config,) = of_kind(before, "ConfigMap")
+    assert changed(before, after) == {title(config)}
+
+
+@pytest.mark.parametrize(
+    ("chart", "owner"),
+    [("nuthatch", "Deployment release-nuthatch"), ("cache-api", "Deployment cache-api")],
+)
+@pytest.mark.parametrize("values", [{"proxy": {"serverConnections": 2}}, {"proxy": {"workers": 2}}])
+def test_what_no_reload_changes_makes_new_pods(chart, owner, values):
+    before, after = (dict(pods(rendered(chart, one)))[owner] for one in ({}, values))
+    assert before != after
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("chart", CHARTS)
+def test_a_proxy_finds_a_new_file(chart, protocol):
+    """A kubelet updates a folder, and the program must watch what is in it."""
+    objects = rendered(chart, {"protocol": protocol})
+    for name, container in proxies(objects):
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        assert "subPath" not in mounts["/etc/nuthatch"], name
+        assert "--conf-file=/etc/nuthatch/nutcracker.yml" in container["args"], name
+        assert "--no-watch" not in container["args"], name
+        assert not {"SERVERS", "LISTEN_PORT"} & environment(container).keys(), name
+
+
+def test_a_sidecar_and_a_central_proxy_listen_where_they_are_asked():
+    pools = dict(settings(rendered("cache-api")))
+    sidecar, central = pools["Deployment cache-api"], pools["Deployment release-nuthatch"]
+    assert sidecar["listen"] == ["127.0.0.1:11211", "/run/nuthatch/memcached.sock 666"]
+    assert central["listen"] == ["0.0.0.0:11211"]
+    assert {**sidecar, "listen": None} == {**central, "listen": None}

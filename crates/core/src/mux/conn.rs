@@ -140,6 +140,11 @@ impl Pending {
         Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
     }
 
+    /// Whether it is not the first reply of its request: the request's bytes belong to the first.
+    pub(super) fn is_further(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// How many bytes of `Conn::echo` are its own.
     pub(super) fn echo_len(&self) -> usize {
         usize::from(self.echo.0) + usize::from(self.echo.1)

@@ -389,7 +389,7 @@ impl Servers {
         now: Instant,
     ) {
         while let Some(further) = self.conns[id.index()].pending.front().copied() {
-            if further.bytes > 0 {
+            if !further.is_further() {
                 break;
             }
             self.settle(shared, id, &further, (Outcome::Error, 0), now);

@@ -113,8 +113,8 @@ impl Servers {
             self.count_failure(shared, server, error, now);
         }
         let pending = mem::take(&mut self.conns[id.index()].pending);
-        for pending in &pending {
-            fail((shared, answers), pending, error);
+        for (place, pending) in pending.iter().enumerate() {
+            fail((shared, answers), pending, place, error);
         }
         self.conns[id.index()].pending = pending;
         self.clear_conn(shared, id);
@@ -167,9 +167,10 @@ impl Servers {
                 break;
             }
             let conn = &mut self.conns[id.index()];
-            let late = conn.pending[conn.expired].abandon();
+            let place = conn.expired;
+            let late = conn.pending[place].abandon();
             conn.expired += 1;
-            fail((shared, answers), &late, ServerError::TimedOut);
+            fail((shared, answers), &late, place, ServerError::TimedOut);
         }
         let conn = &mut self.conns[id.index()];
         let (server, has_more) = (conn.server, conn.expired > before);
@@ -200,14 +201,21 @@ pub(super) fn complete_with(
     answers.complete(shared, pending, outcome, reply);
 }
 
-/// Answers a request with an error of its server.
+/// Answers a request with an error of its server; `place` is its place in the queue of its connection.
+/// A request that expects several replies gets one error for all that are still to come: the client
+/// would take a second error for the reply to its next request.
 fn fail(
     (shared, answers): (&mut Shared, &mut impl Answers),
     pending: &Pending,
+    place: usize,
     error: ServerError,
 ) {
     if pending.waiter == Waiter::Nobody {
         return;
+    }
+    if pending.is_further() && place > 0 {
+        // What is before it is of the same request, and failed before.
+        return complete_with((shared, answers), pending, (Outcome::Error, b""));
     }
     shared.stats.forward_error.add(1);
     let mut line = mem::take(&mut shared.line);

@@ -253,6 +253,34 @@ fn a_client_that_no_longer_knows_its_channels_can_still_end_them() {
     net.check_idle();
 }
 
+/// A second error would be taken for the reply to the client's next request.
+#[test]
+fn a_request_of_several_replies_gets_one_error_for_those_that_do_not_come() {
+    let confirmed = [1, 2, 3].map(|count| confirmation("subscribe", "c", count));
+    for came in 0..3 {
+        let came = confirmed[..came].concat();
+        let (mut net, client) = subscribed();
+        net.say(client, &requests("SUBSCRIBE c c c;SUBSCRIBE e e"));
+        net.answer(OWN, &came);
+        net.later(TIMEOUT_MS);
+        assert_eq!(net.got(client), came.clone() + &TIMED_OUT.repeat(2));
+        net.answer(OWN, &confirmed.concat()[came.len()..]);
+        net.answer(OWN, &confirmation("subscribe", "e", 4).repeat(2));
+        net.say(client, &requests("SUBSCRIBE a"));
+        net.answer(OWN, &confirmation("subscribe", "a", 4));
+        assert_eq!(net.got(client), confirmation("subscribe", "a", 4), "late replies are dropped");
+        net.check_idle();
+
+        let (mut net, client) = subscribed();
+        net.say(client, &requests("SUBSCRIBE c c c;SUBSCRIBE e e"));
+        net.answer(OWN, &came);
+        net.close_server(OWN, ServerError::Reset);
+        let reset = "-ERR Connection reset by peer\r\n";
+        assert_eq!(net.got(client), came + &reset.repeat(2));
+        net.check_idle();
+    }
+}
+
 #[test]
 fn a_client_may_say_no_more_and_still_gets_what_it_asked_for() {
     let (mut net, client) = subscribed();

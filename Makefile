@@ -53,6 +53,7 @@ soak: deps
 	PROPTEST_RNG_SEED=$$(date +%s) $(CARGO) test -p nuthatch-core --test it --quiet split:: ring::
 	NUTHATCH_SEED=$$(date +%s) $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored \
 	  differential:: isolation::
+	RELOADS=1000 $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored reload::reloads_under_load
 
 fuzz:
 	fuzz/run 12

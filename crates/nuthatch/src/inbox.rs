@@ -12,8 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
 use std::collections::HashMap;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::sync::{Mutex, PoisonError};
 
 /// A message to a worker.
@@ -41,6 +41,8 @@ pub(crate) struct Apply {
     pub(crate) listeners: Vec<Listener>,
     /// The maximum number of clients of all pools.
     pub(crate) clients_max: usize,
+    /// Dropped with this value: whoever has the other end learns that the worker has applied it.
+    pub(crate) _applied: mpsc::Sender<()>,
 }
 
 /// A worker's queue of messages.

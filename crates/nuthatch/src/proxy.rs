@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Running workers.
 #[derive(Debug)]
@@ -65,7 +65,9 @@ impl Proxy {
         let (inboxes, _files) = (Vec::new(), files.clone());
         let (start, (control, messages)) = (now(), mpsc::channel());
         let mut proxy = Self { start, published, inboxes, listeners, control, messages, _files };
-        for (number, first) in proxy.applies(&generation, sockets).into_iter().enumerate() {
+        let (applied, _) = mpsc::channel();
+        for (number, first) in proxy.applies(&generation, sockets, &applied).into_iter().enumerate()
+        {
             proxy.start_worker(number, first, gate)?;
         }
         Ok(proxy)
@@ -102,16 +104,25 @@ impl Proxy {
         let sockets = self.listeners.change(&generation.configs())?;
         generation.listeners = self.listeners.count();
         let generation = Arc::new(generation);
-        let applies = self.applies(&generation, sockets);
+        let (applied, all_applied) = mpsc::channel();
+        let applies = self.applies(&generation, sockets, &applied);
+        drop(applied);
         self.published.set(generation);
         for (inbox, apply) in self.inboxes.iter().zip(applies) {
             inbox.send(Message::Apply(apply));
         }
+        // So that whoever asked for the change finds it made. A worker that hangs applies it later.
+        let _ = all_applied.recv_timeout(APPLY_MAX);
         Ok(())
     }
 
     /// What each worker is told.
-    fn applies(&self, generation: &Arc<Generation>, sockets: OfWorkers) -> Vec<Apply> {
+    fn applies(
+        &self,
+        generation: &Arc<Generation>,
+        sockets: OfWorkers,
+        applied: &mpsc::Sender<()>,
+    ) -> Vec<Apply> {
         let clients_max = clients_max(generation, sockets.len());
         let of_pool = generation.pools.iter().flat_map(|shared| {
             self.listeners.of(&shared.pool).into_iter().map(|listener| (listener, shared.id))
@@ -119,7 +130,7 @@ impl Proxy {
         let pool_of: Arc<HashMap<u64, u64>> = Arc::new(of_pool.collect());
         let apply = |listeners| {
             let (generation, pool_of) = (Arc::clone(generation), Arc::clone(&pool_of));
-            Apply { generation, pool_of, listeners, clients_max }
+            Apply { generation, pool_of, listeners, clients_max, _applied: applied.clone() }
         };
         sockets.into_iter().map(apply).collect()
     }
@@ -156,6 +167,9 @@ impl Proxy {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
     }
 }
+
+/// How long a change waits for the workers.
+const APPLY_MAX: Duration = Duration::from_secs(1);
 
 /// Tells of the end of a worker, also if it panics.
 struct End {

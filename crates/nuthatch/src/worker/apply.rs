@@ -27,7 +27,7 @@ impl Worker {
         if self.drain_by.is_some() {
             return;
         }
-        let Apply { generation, pool_of, listeners, clients_max } = apply;
+        let Apply { generation, pool_of, listeners, clients_max, _applied } = apply;
         self.clients_max = clients_max;
         for shared in &generation.pools {
             match self.place_of(shared.id) {

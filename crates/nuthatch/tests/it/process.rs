@@ -220,6 +220,9 @@ fn a_pid_file_names_the_process_and_goes_with_it() {
     let config = pool(port, "", &[server.entry()]);
     let mut proxy = Proxy::start_with(Program::UnderTest, &config, &[port], &["-p", "pid"]);
     let file = proxy.dir.join("pid");
+    // It is written when everything listens.
+    let is_written = || fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n'));
+    wait_until(&mut proxy.process, || "no pid file".to_owned(), is_written);
     let pid = fs::read_to_string(&file).unwrap();
     assert_eq!(pid.trim().parse(), Ok(proxy.process.id()));
     proxy.process.signal(Signal::TERM);

@@ -112,7 +112,7 @@ fn is_mark(reply: &[u8]) -> bool {
     [b" W", b" Z", b" X"].iter().any(|mark| line.ends_with(*mark))
 }
 
-/// Judges the reply to [`Ask::Run`], and appends the answer.
+/// Judges the reply to [`Ask::Run`](crate::message::Ask::Run), and appends the answer.
 pub fn judge(
     kept: &Kept,
     (outcome, reply): (Outcome, &[u8]),

@@ -155,13 +155,11 @@ fn traffic_goes_on(output: Output, arguments: &[&str]) {
     let reading = logging.read();
     let deadline = Instant::now() + PATIENCE;
     // Whatever is logged from now on is read, so at some time nothing more is dropped.
-    let mut before = dropped;
-    loop {
+    let (mut before, mut same) = (dropped, 0);
+    while same < 5 {
         logging.come_and_go(1);
         let now = logging.dropped();
-        if now == before {
-            break;
-        }
+        same = if now == before { same + 1 } else { 0 };
         assert!(Instant::now() < deadline, "lines are still dropped");
         before = now;
     }

@@ -3,10 +3,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
+use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::error::ServerError;
+use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::{Arguments, Settings, write_bulk, write_header, write_integer};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -144,7 +144,12 @@ impl World {
             limits: LIMITS,
             epoch: Duration::ZERO,
         };
-        let mux = Mux::new(ring, options, Arc::default(), &(0..SERVERS).map(|_| Arc::default()).collect::<Vec<_>>());
+        let mux = Mux::new(
+            ring,
+            options,
+            Arc::default(),
+            &(0..SERVERS).map(|_| Arc::default()).collect::<Vec<_>>(),
+        );
         let inboxes = vec![Vec::new(); mux.conns().len()];
         Self { mux, protocol, now: Instant::default(), clients: [None; CLIENTS], inboxes }
     }
@@ -285,10 +290,15 @@ impl World {
         while self.mux.next_event().is_some() {}
         assert!(self.mux.memory() <= LIMITS.memory_max);
         let stats = self.mux.stats();
-        let servers = stats.servers.iter().flat_map(|server| server.all());
+        let servers = self.server_stats().into_iter().flat_map(ServerStats::all);
         for (name, counter) in stats.all().chain(servers) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
         }
+    }
+
+    /// The figures of each server.
+    fn server_stats(&self) -> Vec<&ServerStats> {
+        self.mux.servers().iter().map(|server| self.mux.server_stats(*server)).collect()
     }
 
     /// Everything is written, answered and read, and then nothing is left.
@@ -302,10 +312,10 @@ impl World {
                 self.read(who, usize::MAX);
             }
             self.settle();
-            let servers = &self.mux.stats().servers;
             let is_owed =
-                |server: &Arc<ServerStats>| server.in_queue.read() + server.out_queue.read() > 0;
-            if self.mux.requests_in_flight() == 0 && !servers.iter().any(is_owed) {
+                |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
+            let is_any_owed = self.server_stats().into_iter().any(is_owed);
+            if self.mux.requests_in_flight() == 0 && !is_any_owed {
                 break;
             }
             self.wait(1);
@@ -317,7 +327,7 @@ impl World {
         }
         self.settle();
         assert_eq!((self.mux.memory(), self.mux.client_count()), (0, 0));
-        for server in &self.mux.stats().servers {
+        for server in self.server_stats() {
             assert_eq!(server.in_queue.read() + server.out_queue.read(), 0);
             assert_eq!(server.in_queue_bytes.read() + server.out_queue_bytes.read(), 0);
         }

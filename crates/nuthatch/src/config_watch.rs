@@ -7,12 +7,11 @@
 
 use crate::control::{Control, Reload, Trigger, Wish};
 use crate::generation::Published;
-use crate::reload::Reloads;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -41,14 +40,13 @@ impl Stamp {
     }
 }
 
-/// Sends the wish for a reload whenever `file`, or the file of a password, has changed, and when one that
-/// had to wait may be tried again.
+/// Sends the wish for a reload whenever `file`, or the file of a password, has changed.
 ///
 /// # Errors
 /// When the thread can't be started.
 pub(crate) fn start(
     file: PathBuf,
-    (published, reloads): (Published, Arc<Reloads>),
+    published: Published,
     control: mpsc::Sender<Control>,
 ) -> io::Result<()> {
     let watch = move || {
@@ -57,10 +55,9 @@ pub(crate) fn start(
         loop {
             thread::sleep(LOOK);
             let now = stamps(&file, &published);
-            let is_retry = reloads.takes_retry();
-            if now == known && !is_retry {
+            if now == known {
                 changing = None;
-            } else if is_retry || changing.as_ref() == Some(&now) {
+            } else if changing.as_ref() == Some(&now) {
                 let trigger = Trigger::File;
                 let wish = Reload { trigger, is_forced: false, reply: None };
                 if control.send(Control::Wish(Wish::Reload(wish))).is_err() {

@@ -21,6 +21,8 @@ pub(crate) enum Wish {
     Reload(Reload),
     /// DNS has a new answer.
     Discovered(Change),
+    /// The time is over for which an earlier wish had to wait.
+    Retry,
 }
 
 /// The wish for another look at the configuration.
@@ -44,6 +46,8 @@ pub(crate) enum Trigger {
     Admin,
     /// DNS tells of other servers.
     Discovery,
+    /// Keys of the last change no longer move, and a later change waits for that.
+    Retry,
 }
 
 impl fmt::Display for Trigger {
@@ -53,6 +57,7 @@ impl fmt::Display for Trigger {
             Self::File => "file changed",
             Self::Admin => "POST /reload",
             Self::Discovery => "DNS",
+            Self::Retry => "keys no longer move",
         })
     }
 }

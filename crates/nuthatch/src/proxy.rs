@@ -135,23 +135,37 @@ impl Proxy {
         sockets.into_iter().map(apply).collect()
     }
 
-    /// Does what the other threads ask for, until all workers have ended or one of them fails.
+    /// Does what the other threads ask for, until all workers have ended or one of them fails. `change`
+    /// says after which time it wants [`Wish::Retry`], if no other wish comes before.
     ///
     /// # Errors
     /// When a worker fails.
-    pub(crate) fn lead(mut self, mut change: impl FnMut(&mut Self, Wish)) -> io::Result<()> {
+    pub(crate) fn lead(
+        mut self,
+        mut change: impl FnMut(&mut Self, Wish) -> Option<Duration>,
+    ) -> io::Result<()> {
         let mut working = self.inboxes.len();
+        let mut retry_at = None;
         while working > 0 {
-            match self.messages.recv().expect("there is a sender in this value") {
-                Control::Ended(outcome) => outcome?,
+            match self.next_control(retry_at) {
+                Control::Ended(outcome) => {
+                    outcome?;
+                    working -= 1;
+                }
                 Control::Wish(wish) => {
-                    change(&mut self, wish);
-                    continue;
+                    retry_at = change(&mut self, wish).map(|wait| now() + wait);
                 }
             }
-            working -= 1;
         }
         Ok(())
+    }
+
+    /// The next message, or the retry that is due at this time.
+    fn next_control(&self, retry_at: Option<Instant>) -> Control {
+        const SENDER: &str = "there is a sender in this value";
+        let Some(retry_at) = retry_at else { return self.messages.recv().expect(SENDER) };
+        let received = self.messages.recv_timeout(retry_at.saturating_duration_since(now()));
+        received.unwrap_or(Control::Wish(Wish::Retry))
     }
 
     /// Waits until all workers have ended, or until one fails.
@@ -159,7 +173,7 @@ impl Proxy {
     /// # Errors
     /// When the loop of a worker failed.
     pub fn join(self) -> io::Result<()> {
-        self.lead(|_, _| {})
+        self.lead(|_, _| None)
     }
 
     /// Tells all workers to answer the requests in flight and end.
@@ -185,7 +199,7 @@ impl Drop for End {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "not a worker: the start of them all")]
+#[expect(clippy::disallowed_methods, reason = "not a worker: the thread that leads them")]
 fn now() -> Instant {
     Instant::now()
 }

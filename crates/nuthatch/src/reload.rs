@@ -30,8 +30,6 @@ pub(crate) struct Reloads {
     pub(crate) refusal: Mutex<Vec<String>>,
     /// When a configuration was taken last, in seconds since 1970.
     pub(crate) taken_at: AtomicU64,
-    /// When the configuration should be read again, in seconds since 1970; 0 if it need not.
-    pub(crate) retry_at: AtomicU64,
 }
 
 impl Reloads {
@@ -44,16 +42,6 @@ impl Reloads {
 
     fn note_taken(&self) {
         self.taken_at.store(since_epoch().as_secs(), Ordering::Relaxed);
-    }
-
-    /// Whether the time has come to read the configuration again. Says so once.
-    pub(crate) fn takes_retry(&self) -> bool {
-        let at = self.retry_at.load(Ordering::Relaxed);
-        let is_due = at > 0 && at <= since_epoch().as_secs();
-        if is_due {
-            self.retry_at.store(0, Ordering::Relaxed);
-        }
-        is_due
     }
 
     /// Why the last reload was refused; empty if it was not.
@@ -98,14 +86,31 @@ pub(crate) struct Follower {
     pub(crate) discovery: Discovery,
     /// The pools as the configuration has them, without the servers that DNS tells of.
     pub(crate) config: Vec<Pool>,
+    /// When a change that had to wait may be made, as the time since 1970.
+    pub(crate) retry_at: Option<Duration>,
 }
 
 impl Follower {
-    pub(crate) fn follow(&mut self, proxy: &mut Proxy, wish: Wish) {
+    /// Does what is wished for. Says after which time the configuration should be looked at again, if a
+    /// change has to wait.
+    pub(crate) fn follow(&mut self, proxy: &mut Proxy, wish: Wish) -> Option<Duration> {
+        self.carry_out(proxy, wish);
+        self.retry_at.map(|at| at.saturating_sub(since_epoch()))
+    }
+
+    fn carry_out(&mut self, proxy: &mut Proxy, wish: Wish) {
         let standstill = self.reloader.standstill.clone();
         let guard = standstill.begin_reload();
         match (wish, guard) {
             (Wish::Reload(wish), Ok(_guard)) => self.reload(proxy, &wish),
+            (Wish::Retry, guard) => {
+                self.retry_at = None;
+                // During an upgrade, the next process looks at the configuration.
+                if guard.is_ok() {
+                    let trigger = Trigger::Retry;
+                    self.reload(proxy, &Reload { trigger, is_forced: false, reply: None });
+                }
+            }
             // The process that has taken over looks at the file, too.
             (Wish::Reload(wish), Err(_))
                 if wish.trigger == Trigger::File && standstill.is_replaced() => {}
@@ -122,7 +127,7 @@ impl Follower {
         }
     }
 
-    fn serve_discovered(&self, proxy: &mut Proxy) {
+    fn serve_discovered(&mut self, proxy: &mut Proxy) {
         let outcome = self.serve(proxy, self.config.clone(), false);
         if outcome != Outcome::Unchanged {
             self.reloader.note(Trigger::Discovery, &outcome);
@@ -170,27 +175,8 @@ impl Follower {
         outcome
     }
 
-    /// Why the servers can't change now: the keys of the last change still move. The configuration is
-    /// looked at again when they no longer do.
-    fn must_wait(&self, before: &Generation, after: &Generation) -> Option<String> {
-        let moving = after.pools.iter().filter_map(|new| {
-            let old = before.pool(new.id).filter(|old| !old.has_servers_of(new))?;
-            old.moves_until().map(|until| (until, &new.pool.name))
-        });
-        let (until, pool) = moving.max()?;
-        let (until, now) = (Duration::from_micros(until), since_epoch());
-        let retry_at = until + Duration::from_secs(1);
-        self.reloader.reloads.retry_at.store(retry_at.as_secs(), Ordering::Relaxed);
-        let seconds = until.saturating_sub(now).as_secs();
-        Some(format!(
-            "pool {pool}: the keys of the last change still move, for {seconds} seconds; the \
-             configuration is read again then. POST /reload?force=true ends the migration at once, \
-             and keys that have not moved are missed"
-        ))
-    }
-
     /// Lets the proxy serve these pools, with the servers that DNS tells of.
-    fn serve(&self, proxy: &mut Proxy, pools: Vec<Pool>, is_forced: bool) -> Outcome {
+    fn serve(&mut self, proxy: &mut Proxy, pools: Vec<Pool>, is_forced: bool) -> Outcome {
         let before = proxy.published.get();
         let after = proxy.next(self.discovery.pools(pools, Some(&before)));
         let (changes, too_many) = compare(&before, &after);
@@ -200,12 +186,16 @@ impl Follower {
         if !too_many.is_empty() && !is_forced {
             return Outcome::Refused(too_many);
         }
-        if let Some(why) = self.must_wait(&before, &after).filter(|_| !is_forced) {
+        if let Some((until, why)) = moves_until(&before, &after).filter(|_| !is_forced) {
+            self.retry_at = Some(until + RETRY_LATER);
             return Outcome::Refused(vec![why]);
         }
         let generation = after.number;
         match proxy.apply(after) {
-            Ok(()) => Outcome::Changed { generation, changes },
+            Ok(()) => {
+                self.retry_at = None;
+                Outcome::Changed { generation, changes }
+            }
             Err(error) => Outcome::Refused(vec![error.to_string()]),
         }
     }
@@ -244,6 +234,27 @@ impl Reloader {
         preflight::check(&config, &self.options).map_err(|obstacles| obstacles.0)?;
         Ok(Some(config))
     }
+}
+
+/// So long after the time at which keys no longer move, each worker has noticed.
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// Until when the servers can't change, as the time since 1970, and why: the keys of the last change still
+/// move.
+fn moves_until(before: &Generation, after: &Generation) -> Option<(Duration, String)> {
+    let moving = after.pools.iter().filter_map(|new| {
+        let old = before.pool(new.id).filter(|old| !old.has_servers_of(new))?;
+        old.moves_until().map(|until| (until, &new.pool.name))
+    });
+    let (until, pool) = moving.max()?;
+    let until = Duration::from_micros(until);
+    let seconds = until.saturating_sub(since_epoch()).as_secs();
+    let why = format!(
+        "pool {pool}: the keys of the last change still move, for {seconds} seconds; the \
+         configuration is read again then. POST /reload?force=true ends the migration at once, and \
+         keys that have not moved are missed"
+    );
+    Some((until, why))
 }
 
 fn read(path: &Path) -> Result<Config, Vec<String>> {

@@ -160,11 +160,10 @@ impl Start {
                 None
             }
         };
-        let mut follower = Follower { reloader, discovery, config: config.pools };
+        let mut follower = Follower { reloader, discovery, config: config.pools, retry_at: None };
         proxy.lead(|proxy, wish| {
-            if !is_draining.load(Ordering::Relaxed) {
-                follower.follow(proxy, wish);
-            }
+            let is_ending = is_draining.load(Ordering::Relaxed);
+            if is_ending { None } else { follower.follow(proxy, wish) }
         })?;
         keeper.into_iter().for_each(Keeper::finish);
         Ok(())
@@ -198,8 +197,7 @@ impl Start {
         let Self { options, files, is_draining, gate, standstill, .. } = &self;
         // First, so that no change is missed while the start waits for an address.
         if let (Source::File(path), false) = (&reloader.source, options.ignores_changes) {
-            let seen = (proxy.published.clone(), Arc::clone(&reloader.reloads));
-            config_watch::start(path.clone(), seen, proxy.control.clone())?;
+            config_watch::start(path.clone(), proxy.published.clone(), proxy.control.clone())?;
         }
         let figures = Figures::new(proxy.published.clone(), proxy.start);
         let address = (options.stats_addr.as_str(), options.stats_port);

@@ -83,6 +83,27 @@ fn a_fifth_server_and_one_that_goes_cost_no_hits_with_migrate_and_a_fifth_of_the
 
 #[test]
 #[ignore = "needs memcached: run make it"]
+fn a_change_that_had_to_wait_is_made_when_keys_no_longer_move() {
+    let servers = Memcached::start_many(3);
+    let all = entries(&servers);
+    let port = free_port();
+    let settings = "hash: murmur\ntimeout: 100\nmigrate: {window: 100ms, settle: 10ms}";
+    let with = |count: usize| pool(port, settings, &all[..count]);
+    let proxy = Changing::start(&with(1), port, &["--no-watch", "--workers=2"]);
+    proxy.reload(&with(2), "changed");
+    proxy.reload(&with(3), "refused");
+    assert_eq!(proxy.generation(), 2);
+    let by = Instant::now() + 3 * PATIENCE;
+    while proxy.generation() == 2 {
+        assert!(Instant::now() < by, "the change is not made");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let log = std::fs::read_to_string(proxy.proxy.dir.join("log")).unwrap();
+    assert!(log.contains(r#""trigger":"keys no longer move""#), "{log}");
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
 fn what_is_written_while_keys_move_is_what_is_read() {
     let servers = Memcached::start_many(3);
     let all = entries(&servers);

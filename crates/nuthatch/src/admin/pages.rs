@@ -4,12 +4,12 @@
 //! secrets.
 
 use super::{Admin, PATHS};
+use crate::changes;
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
 use crate::discover;
 use crate::figures;
 use crate::generation::{Generation, SharedPool, SharedServer};
-use crate::reload;
 use crate::route;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::memcache;
@@ -56,7 +56,7 @@ fn file(admin: &Admin, generation: &Generation) -> Value {
         Ok(Some(config)) => {
             let pools = discover::expanded(config.pools, &admin.reloader.answers, generation);
             let next = generation.next(pools, admin.inboxes.len());
-            let (changes, too_many) = reload::compare(generation, &next);
+            let (changes, too_many) = changes::compare(generation, &next);
             let state = match () {
                 () if !too_many.is_empty() => "refused",
                 () if changes.is_empty() => "same",

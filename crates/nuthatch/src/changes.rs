@@ -1,0 +1,85 @@
+//! What differs between two generations, in words.
+//!
+//! The one rule: what differs stands in a line of its own, and no line has a secret.
+
+use crate::config::directive::{DIRECTIVES, Kind};
+use crate::config::{Pool, Secret};
+use crate::diff;
+use crate::generation::Generation;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What differs, in a line each, and the pools of which too many keys would move.
+pub(crate) fn compare(before: &Generation, after: &Generation) -> (Vec<String>, Vec<String>) {
+    let (mut changes, mut too_many) = (Vec::new(), Vec::new());
+    for new in &after.pools {
+        let name = &new.pool.name;
+        let Some(old) = before.pool(new.id) else {
+            changes.push(format!("pool {name}: added, {} servers", new.servers.len()));
+            continue;
+        };
+        let of_pool = differences(&old.pool, &new.pool);
+        if of_pool.is_empty() {
+            continue;
+        }
+        changes.extend(of_pool.iter().map(|what| format!("pool {name}: {what}")));
+        // With the same servers in the same places, no key need be asked.
+        let is_same = old.has_servers_of(new);
+        let share = if is_same { 0.0 } else { diff::moved_share(&old.pool, &new.pool) };
+        if share > 0.0 {
+            changes.push(format!("pool {name}: {share:.1} % of the keys have another server"));
+        }
+        let max = new.pool.max_move;
+        if share > f64::from(max) {
+            too_many.push(format!(
+                "pool {name}: {share:.1} % of the keys would have another server, and max_move is \
+                 {max} %; POST /reload?force=true reloads nevertheless"
+            ));
+        }
+    }
+    let gone = before.pools.iter().filter(|old| after.pool(old.id).is_none());
+    changes.extend(gone.map(|old| format!("pool {}: removed", old.pool.name)));
+    (changes, too_many)
+}
+
+/// What differs between two configurations of a pool, without secrets.
+fn differences(old: &Pool, new: &Pool) -> Vec<String> {
+    let (mut before, mut after) = (old.clone(), new.clone());
+    let mut found = Vec::new();
+    for directive in DIRECTIVES.iter().filter(|directive| !directive.is_ignored()) {
+        let (was, is) = (directive.shown(&mut before), directive.shown(&mut after));
+        match directive.kind {
+            Kind::Servers => found.extend(servers(old, new)),
+            Kind::Secret(slot)
+                if is_other(slot(&mut before).as_ref(), slot(&mut after).as_ref()) =>
+            {
+                found.push(format!("{} is another one", directive.name));
+            }
+            _ if was != is => found.push(format!("{} {was} -> {is}", directive.name)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_other(before: Option<&Secret>, after: Option<&Secret>) -> bool {
+    before.map(Secret::expose) != after.map(Secret::expose)
+}
+
+fn servers(old: &Pool, new: &Pool) -> Vec<String> {
+    let by_name = |pool: &Pool| -> BTreeMap<String, BTreeSet<String>> {
+        let mut all = BTreeMap::<_, BTreeSet<_>>::new();
+        for server in &pool.servers {
+            all.entry(server.name.clone()).or_default().insert(server.configured.clone());
+        }
+        all
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    let shown = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
+    let changed = after.iter().filter_map(|(name, is)| match before.get(name) {
+        None => Some(format!("server {name} added ({})", shown(is))),
+        Some(was) if was != is => Some(format!("server {name} {} -> {}", shown(was), shown(is))),
+        Some(_) => None,
+    });
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    changed.chain(gone.map(|name| format!("server {name} removed"))).collect()
+}

@@ -69,7 +69,12 @@ fn servers(old: &Pool, new: &Pool) -> Vec<String> {
     let by_name = |pool: &Pool| -> BTreeMap<String, BTreeSet<String>> {
         let mut all = BTreeMap::<_, BTreeSet<_>>::new();
         for server in &pool.servers {
-            all.entry(server.name.clone()).or_default().insert(server.configured.clone());
+            // All servers of an entry for DNS have its text.
+            let place = match server.discovered {
+                true => format!("{}:{}", server.address, server.weight),
+                false => server.configured.clone(),
+            };
+            all.entry(server.name.clone()).or_default().insert(place);
         }
         all
     };
@@ -82,4 +87,29 @@ fn servers(old: &Pool, new: &Pool) -> Vec<String> {
     });
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     changed.chain(gone.map(|name| format!("server {name} removed"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Address, Config};
+    use std::path::Path;
+
+    fn pool() -> Pool {
+        let text = b"p: {listen: \"h:1\", servers: [\"a:1:1 x\"]}\n";
+        let config = Config::parse(Path::new("a.yml"), text);
+        config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0)
+    }
+
+    #[test]
+    fn a_server_of_dns_that_has_another_port_differs() {
+        let (mut before, mut after) = (pool(), pool());
+        for (pool, port) in [(&mut before, 1), (&mut after, 2)] {
+            let server = &mut pool.servers[0];
+            (server.discovered, server.configured) = (true, "dnssrv+_m._tcp.cache".into());
+            server.address = Address::Tcp { host: "m-0.cache.".into(), port };
+        }
+        assert_eq!(differences(&before, &before), Vec::<String>::new());
+        assert_eq!(differences(&before, &after), ["server x m-0.cache.:1:1 -> m-0.cache.:2:1"]);
+    }
 }

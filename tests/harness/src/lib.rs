@@ -13,5 +13,5 @@ pub mod redis;
 
 pub use dns::Dnsmasq;
 pub use memcached::Memcached;
-pub use process::{Process, TempDir, accepts, free_port, wait_until};
+pub use process::{Process, TempDir, accepts, free_port, processor_time, wait_until};
 pub use redis::Redis;

@@ -144,6 +144,19 @@ impl Process {
         let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
         kilobytes.parse::<u64>().unwrap() * 1024
     }
+
+    /// The processor time that it has used so far, to a hundredth of a second.
+    pub fn processor_time(&self) -> Duration {
+        processor_time(self.id())
+    }
+}
+
+/// The processor time that a process has used so far, to a hundredth of a second.
+pub fn processor_time(id: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let (_, figures) = text.rsplit_once(')').unwrap();
+    let ticks = |nth: usize| figures.split(' ').nth(nth).unwrap().parse::<u64>().unwrap();
+    Duration::from_millis((ticks(12) + ticks(13)) * 10)
 }
 
 impl Drop for Process {

@@ -88,6 +88,15 @@ impl Worker {
             let Ok(Some(fd)) = listener.accept() else { break };
             self.admit(pool, fd, None, now);
         }
+        self.unwatch(listener);
+    }
+
+    /// Takes a listener off epoll, which would go on to tell of clients as long as another process, such
+    /// as systemd, has the socket, too.
+    pub(super) fn unwatch(&self, listener: &Listener) {
+        if let Err(error) = self.poll.remove(listener) {
+            log::error!(error:%; "epoll could not give up a listener");
+        }
     }
 
     /// Accepts no new clients from now on, and ends when the existing clients have their replies.

@@ -8,6 +8,7 @@ use crate::drain::{Drain, RETIREMENT_MAX};
 use crate::takeover::traveller::{Departures, Traveller};
 use nuthatch_core::mux::ClientId;
 use nuthatch_core::time::Instant;
+use std::mem;
 
 impl Worker {
     /// Accepts no new clients from now on, and passes the existing clients to another process, each as
@@ -17,7 +18,9 @@ impl Worker {
             return;
         }
         self.drain_by = Some(now.after(RETIREMENT_MAX));
-        self.listeners.clear();
+        for (listener, _) in mem::take(&mut self.listeners) {
+            self.unwatch(&listener);
+        }
         self.accept_again = None;
         for pool in self.pools.iter_mut().filter(|pool| !pool.is_gone) {
             pool.drain.get_or_insert_with(|| Drain::of_retirement(now));

@@ -173,18 +173,12 @@ fn clients_that_wait_do_not_slow_the_others_down_in_a_drain() {
 /// What the proxy needs of the processor for some thousand requests of a client that has always
 /// sent a part of the next one, so that it is never idle.
 fn processor_time(proxy: &Proxy, busy: &mut Conn) -> Duration {
-    let used = || {
-        let text = fs::read_to_string(format!("/proc/{}/stat", proxy.process.id())).unwrap();
-        let (_, figures) = text.rsplit_once(')').unwrap();
-        let ticks = |nth: usize| figures.split(' ').nth(nth).unwrap().parse::<u64>().unwrap();
-        Duration::from_millis((ticks(12) + ticks(13)) * 10)
-    };
-    let before = used();
+    let before = proxy.process.processor_time();
     for _ in 0..10_000 {
         busy.expect("END\r\n");
         busy.send("ple\r\nget ap");
     }
-    used() - before
+    proxy.process.processor_time() - before
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::processor_time;
 use rustix::process::{Signal, getpid};
 
 use crate::conn::{Conn, PATIENCE};
@@ -75,6 +76,40 @@ fn the_sockets_of_systemd_are_used_and_left_to_it() {
         early = [Conn::tcp(address), Conn::unix(&path)];
         early.iter_mut().for_each(|conn| conn.send("get k\r\n"));
     }
+}
+
+/// The next process of the service has the socket, too, so clients come to it during the drain.
+#[test]
+fn a_drain_costs_nothing_while_clients_wait_at_a_socket_that_others_have_too() {
+    let pause = Duration::from_millis(1500);
+    let server = FakeServer::start(move |mut conn, _| {
+        while conn.read_line().is_ok() {
+            thread::sleep(pause);
+            conn.send("END\r\n");
+        }
+    });
+    let dir = TempDir::new();
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let both = [bind(), bind()];
+    let [address, other] = both.each_ref().map(|it| it.local_addr().unwrap());
+    let config = pool_on("p", &format!("[\"{address}\", \"{other}\"]"), "", &[server.entry()]);
+    fs::write(dir.join("c.yml"), config).unwrap();
+    let sockets = both.each_ref().map(|it| it.try_clone().unwrap().into());
+    let mut command = with_sockets(&dir, sockets, &[]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut slow = Conn::tcp(address);
+    slow.ask("mn\r\n", "MN\r\n");
+    slow.send("get k\r\n");
+    slow.expect_silence(Duration::from_millis(200));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    let _waits = Conn::tcp(address);
+    let before = processor_time(child.id());
+    thread::sleep(Duration::from_millis(700));
+    let used = processor_time(child.id()) - before;
+    assert!(used < Duration::from_millis(200), "{used:?} of the processor");
+    slow.expect("END\r\n");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

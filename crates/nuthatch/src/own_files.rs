@@ -126,9 +126,7 @@ impl OwnFiles {
     /// Removes the socket that this process made at `path`.
     pub(crate) fn remove_socket(&self, path: &Path) {
         let mut files = self.lock();
-        let all = mem::take(&mut files.sockets);
-        let (gone, kept): (Vec<_>, _) = all.into_iter().partition(|it| it.path == path);
-        files.sockets = kept;
+        let gone: Vec<_> = files.sockets.extract_if(.., |socket| socket.path == path).collect();
         // The rest waits for the lock of a directory.
         drop(files);
         drop(gone);
@@ -165,14 +163,6 @@ impl OwnFiles {
         if !files.are_removed {
             files.sockets.push(socket);
         }
-    }
-
-    /// Removes one unix socket, if it is one of this process.
-    pub(crate) fn remove_one(&self, path: &Path) {
-        let mut files = self.lock();
-        let removed: Vec<_> = files.sockets.extract_if(.., |socket| socket.path == path).collect();
-        drop(files);
-        drop(removed);
     }
 
     /// Removes the unix socket that an earlier run left behind.

@@ -107,8 +107,11 @@ impl Successor {
         self.owned.iter().for_each(|path| files.adopt(path));
         for place in listening.untaken() {
             log::info!(at:% = place; "closed a listener that the configuration does not have");
-            if let Place::Unix(path) = place {
-                files.remove_one(&path);
+            // The file of one that is not owned is systemd's, or was gone, and another is at its path now.
+            if let Place::Unix(path) = &place
+                && self.owned.contains(path)
+            {
+                files.remove_socket(path);
             }
         }
         listening.close_untaken();

@@ -584,6 +584,17 @@ fn a_process_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_unix_socket_whose_file_was_deleted_is_there_again_after_an_upgrade() {
+    let server = slow_server(Duration::ZERO);
+    let site = Site::with_servers("", &[server.entry()]);
+    let mut old = site.start(&[]);
+    fs::remove_file(site.socket()).unwrap();
+    let _next = site.upgrade(&mut old, &[]);
+    Conn::unix(&site.socket()).ask("get k\r\n", "END\r\n");
+    site.conn().ask("get k\r\n", "END\r\n");
+}
+
+#[test]
 fn listeners_come_and_go_with_the_configuration() {
     let server = slow_server(Duration::ZERO);
     let site = Site::with_servers("", &[server.entry()]);

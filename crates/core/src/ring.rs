@@ -111,6 +111,11 @@ enum Spread {
 }
 
 impl Ring {
+    /// Whether each key has a member, and always the same: not where one is drawn.
+    pub(crate) fn keeps_keys(&self) -> bool {
+        !self.members.is_empty() && !matches!(self.spread, Spread::Random(_))
+    }
+
     /// The ring of `members`, who are all live and stand in [`pool_order`]. `seed` starts what
     /// `random` draws; nothing else depends on it.
     ///

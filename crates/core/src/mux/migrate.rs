@@ -167,7 +167,8 @@ impl Mux {
     /// `migrate.settle` earlier or later, no client of either reads a value older than one whose storage
     /// was acknowledged before.
     ///
-    /// A pool whose protocol can't move keys changes as by [`Mux::set_servers`].
+    /// A pool changes as by [`Mux::set_servers`] if its protocol can't move keys, if it had no servers or
+    /// has none now, and where a server is drawn at random.
     ///
     /// # Errors
     /// If keys still move after the last change. Nothing has changed then; [`Event::Migrated`] says when
@@ -185,7 +186,8 @@ impl Mux {
         if let Some(migration) = &self.migration {
             return Err(Migrating(migration.progress(now)));
         }
-        if !self.shared.options.protocol.moves_keys() {
+        let keeps_keys = [self.ring(), &ring].iter().all(|ring| ring.keeps_keys());
+        if !keeps_keys || !self.shared.options.protocol.moves_keys() {
             self.set_servers(ring, stats, is_same);
             return Ok(());
         }

@@ -379,3 +379,39 @@ fn all_servers_are_emptied_twice() {
     }
     assert_eq!((net.got(client), net.asked(1)), ("OK\r\n".into(), LOOK.into()));
 }
+
+/// Changes from one ring to another, and looks whether keys move.
+fn changes(before: (&[&str], Distribution), after: (&[&str], Distribution)) -> (Net, bool) {
+    let ring = |(names, distribution): (&[&str], Distribution)| {
+        let member = |name: &&str| Member { name: name.as_bytes().into(), weight: 1 };
+        let members = names.iter().map(member).collect();
+        let ring = Ring::new(distribution, Hash::Fnv1a_64, None, members, 1);
+        (ring, names.iter().map(|_| Arc::default()).collect::<Vec<Arc<ServerStats>>>())
+    };
+    let mut net = Net::new(1);
+    let (first, stats) = ring(before);
+    net.mux.set_servers(first, &stats, |_| true);
+    let ((second, stats), now) = (ring(after), net.now());
+    net.mux.migrate_servers(second, &stats, |_| true, (MIGRATE, now)).expect("no keys move yet");
+    net.settle_now();
+    let moves = net.mux.migration(net.now()).is_some();
+    (net, moves)
+}
+
+#[test]
+fn no_keys_move_from_no_servers_or_to_none_or_where_a_server_is_drawn() {
+    let (none, one, two): (&[&str], &[&str], &[&str]) = (&[], &["a"], &["a", "b"]);
+    for (before, after) in [
+        ((none, Distribution::Modula), (two, Distribution::Modula)),
+        ((one, Distribution::Modula), (none, Distribution::Modula)),
+        ((one, Distribution::Random), (two, Distribution::Random)),
+        ((one, Distribution::Modula), (two, Distribution::Random)),
+    ] {
+        let (mut net, moves) = changes(before, after);
+        assert!(!moves, "{before:?} {after:?}");
+        let client = net.client();
+        net.say(client, "flush_all\r\nget a b c d e f\r\n");
+    }
+    let (_, moves) = changes((one, Distribution::Modula), (two, Distribution::Modula));
+    assert!(moves);
+}

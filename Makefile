@@ -42,6 +42,7 @@ unit:
 	$(CARGO) test --workspace --doc --quiet
 
 it:
+	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
 	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run --skip program_that_
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) run --release --quiet -- demo --once

@@ -105,6 +105,7 @@ impl World {
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
 fn real_servers_answer_the_steps_as_these_tests_believe() {
     let options = Options {
         protocol: Protocol::Memcache,
@@ -160,8 +161,8 @@ fn real_servers_answer_the_steps_as_these_tests_believe() {
     ] {
         told += &world.ask(request, end);
     }
-    // A second may have passed.
-    let told = told.replace("t899", "t900").replace("t898", "t900");
+    // Some seconds may have passed.
+    let told = (890..900).fold(told, |told, left| told.replace(&format!("t{left}"), "t900"));
     let all = "VALUE a 7 2\r\n10\r\nVALUE b 7 2\r\n1 \r\nVALUE c 7 4\r\nw10x\r\nVALUE e 1 1\r\ny\r\n\
                VALUE f 7 2\r\n10\r\nVALUE g 7 2\r\n10\r\nVALUE new 1 1\r\ny\r\nEND\r\n";
     assert!(told.ends_with(all), "{told}");

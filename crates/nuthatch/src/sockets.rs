@@ -75,16 +75,21 @@ impl PoolSockets {
         }
     }
 
-    /// A server connection and what its socket works with.
+    /// A server connection and what its socket works with; none if the connection is gone. Its socket
+    /// stays in its place until another connection has a socket there.
     pub(crate) fn conn<'a>(
         &'a mut self,
         pool: usize,
         id: ConnId,
         (poll, inbox): (&'a Poll, &'a Arc<Inbox>),
         now: Instant,
-    ) -> (&'a mut ServerSocket, Place<'a>) {
+    ) -> Option<(&'a mut ServerSocket, Place<'a>)> {
         let Self { mux, shared, next_attempt, conns, watch, .. } = self;
-        let (socket, config, pool_id) = (&mut conns[id.index()], &*shared.pool, shared.id);
+        let socket = conns.get_mut(id.index()).filter(|socket| socket.id == id)?;
+        if !mux.has_conn(id) {
+            return None;
+        }
+        let (config, pool_id) = (&*shared.pool, shared.id);
         let server = watch.server(mux.server_of(id)).expect("it is there as long as a connection");
         let resolver = &shared.resolver;
         let place = Place {
@@ -100,7 +105,7 @@ impl PoolSockets {
             inbox,
             now,
         };
-        (socket, place)
+        Some((socket, place))
     }
 
     /// The next server connection that needs its socket looked after. It may be one that had no socket
@@ -108,17 +113,12 @@ impl PoolSockets {
     pub(crate) fn next_dirty_conn(&mut self) -> Option<ConnId> {
         let id = self.mux.next_dirty_conn()?;
         let keepalive = self.shared.pool.tcpkeepalive;
-        if !self.has_conn(id) {
+        if self.conns.get(id.index()).is_none_or(|socket| socket.id != id) {
             let places = self.conns.len().max(id.index() + 1);
             self.conns.resize_with(places, || ServerSocket::new(id, keepalive));
             self.conns[id.index()] = ServerSocket::new(id, keepalive);
         }
         Some(id)
-    }
-
-    /// Whether there is such a server connection still.
-    pub(crate) fn has_conn(&self, id: ConnId) -> bool {
-        self.conns.get(id.index()).is_some_and(|socket| socket.id == id)
     }
 
     pub(crate) fn has(&self, id: ClientId) -> bool {

@@ -196,8 +196,9 @@ impl Worker {
 
     fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
         let around = (&self.poll, &self.inbox);
-        let (socket, mut place) = self.pools[index].conn(index, id, around, now);
-        socket.ready(&mut place, ready, &mut self.scratch);
+        if let Some((socket, mut place)) = self.pools[index].conn(index, id, around, now) {
+            socket.ready(&mut place, ready, &mut self.scratch);
+        }
     }
 
     fn read_inbox(&mut self, now: Instant) {
@@ -208,14 +209,14 @@ impl Worker {
                 Message::Arrive(traveller) => self.arrive(*traveller, now),
                 Message::Apply(apply) => self.apply(apply, now),
                 Message::Resolved(answer) => {
-                    let (around, pool) = ((&self.poll, &self.inbox), answer.pool);
-                    if self.pools[pool].shared.id != answer.pool_id
-                        || !self.pools[pool].has_conn(answer.conn)
-                    {
+                    let (around, index) = ((&self.poll, &self.inbox), answer.pool);
+                    let pool = &mut self.pools[index];
+                    if pool.shared.id != answer.pool_id {
                         continue;
                     }
-                    let (socket, mut place) = self.pools[pool].conn(pool, answer.conn, around, now);
-                    socket.resolved(&mut place, answer);
+                    if let Some((socket, mut place)) = pool.conn(index, answer.conn, around, now) {
+                        socket.resolved(&mut place, answer);
+                    }
                 }
             }
         }
@@ -301,8 +302,9 @@ impl Worker {
                 for conn in 0..pool.conns.len() {
                     let around = (&self.poll, &self.inbox);
                     let id = pool.conns[conn].id;
-                    let (socket, mut place) = pool.conn(index, id, around, now);
-                    socket.expire(&mut place);
+                    if let Some((socket, mut place)) = pool.conn(index, id, around, now) {
+                        socket.expire(&mut place);
+                    }
                 }
             }
             pool.mux.resume(now);
@@ -337,8 +339,10 @@ impl Worker {
     fn flush_conns(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
         while let Some(id) = pool.next_dirty_conn() {
-            let (socket, mut place) = pool.conn(index, id, (&self.poll, &self.inbox), now);
-            socket.sync(&mut place);
+            let around = (&self.poll, &self.inbox);
+            if let Some((socket, mut place)) = pool.conn(index, id, around, now) {
+                socket.sync(&mut place);
+            }
         }
     }
 

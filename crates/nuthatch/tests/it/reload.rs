@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::Dnsmasq;
 use nuthatch_harness::redis::command;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::conn::{Conn, PATIENCE};
-use crate::fake::FakeServer;
+use crate::fake::{FakeServer, UnansweringPort};
 use crate::harness::{
     Memcached, Program, Proxy, Redis, TempDir, accepts, free_port, pool, pool_on,
 };
@@ -121,6 +122,34 @@ fn a_server_that_is_added_gets_keys_and_a_client_stays_connected() {
     }
     assert!((20..80).contains(&found), "{found} of 100 keys have their server still");
     assert_eq!(proxy.metric("nuthatch_config_generation"), 2.0);
+}
+
+/// The connection that a client had for itself leaves a place that nothing else takes.
+#[test]
+#[ignore = "needs redis-server and dnsmasq: run make it"]
+fn a_server_in_the_place_of_one_that_left_may_try_one_address_after_the_other() {
+    let silent_port = free_port();
+    let silent = ["127.0.0.2", "127.0.0.3"]
+        .map(|host| UnansweringPort::at(SocketAddr::new(host.parse().unwrap(), silent_port)));
+    let dns = Dnsmasq::start(&["host-record=two.test,127.0.0.2", "host-record=two.test,127.0.0.3"]);
+    let conf = format!("--resolv-conf={}", dns.resolv_conf().display());
+    let (port, servers) = (free_port(), [Redis::start(), Redis::start()]);
+    let config = |entry: String| pool(port, "redis: true\ntimeout: 500", &[entry]);
+    let proxy = Changing::start(&config(servers[0].entry()), port, &["--no-watch", &conf]);
+    let mut client = proxy.proxy.conn();
+    client.ask(command(["BLPOP", "list", "0.01"]), "*-1\r\n");
+    drop(client);
+    thread::sleep(Duration::from_millis(100));
+    proxy.reload(&config(servers[1].entry()), "changed");
+    let mut client = proxy.proxy.conn();
+    client.ask(command(["GET", "k"]), "$-1\r\n");
+    proxy.reload(&config(format!("two.test:{silent_port}:1")), "changed");
+    client.send(command(["GET", "k"]));
+    let error = client.read_reply().unwrap();
+    assert!(error.starts_with(b"-"), "{}", error.escape_ascii());
+    proxy.reload(&config(servers[1].entry()), "changed");
+    client.ask(command(["GET", "k"]), "$-1\r\n");
+    drop(silent);
 }
 
 #[test]

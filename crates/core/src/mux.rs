@@ -403,6 +403,7 @@ impl Mux {
         self.shared.options = options;
         // Looks at once whose time is over by the new timeout.
         self.servers.next_expiry = Some(Instant::default());
+        self.clients.look_at_long_waits();
         self.wake_all();
     }
 

@@ -223,6 +223,11 @@ impl Clients {
         self.lines.next_end
     }
 
+    /// The timeout is another one: [`Clients::end_long_waits`] must look at all who wait.
+    pub(super) fn look_at_long_waits(&mut self) {
+        self.lines.next_end = Some(Instant::default());
+    }
+
     /// Lets clients go on that have waited for a queue as long as a request may take.
     pub(super) fn end_long_waits(&mut self, shared: &Shared, now: Instant) {
         if self.lines.next_end.is_none_or(|at| now < at) {

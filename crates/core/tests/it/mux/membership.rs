@@ -190,6 +190,27 @@ fn a_new_timeout_is_that_of_requests_on_their_way_too() {
 }
 
 #[test]
+fn a_new_timeout_is_that_of_clients_that_wait_for_room_too() {
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    for before in [None, Some(Duration::from_secs(60))] {
+        let options = |timeout| Options { timeout, limits, ..options() };
+        let mut net = Net::with(engine(1, options(before), None));
+        let clients = [0; 3].map(|_| net.client());
+        clients.iter().for_each(|&client| net.say(client, "get a\r\n"));
+        net.later(400);
+        net.answer(0, &hit("a", "1"));
+        assert_eq!(net.asked(0), "get a\r\n".repeat(2), "{before:?}");
+        net.later(100);
+        net.mux.set_options(options(Some(Duration::from_millis(600))));
+        net.later(99);
+        assert_eq!(net.got(clients[2]), "", "{before:?}");
+        net.later(1);
+        assert_eq!(net.got(clients[2]), "SERVER_ERROR Connection timed out\r\n", "{before:?}");
+        assert_eq!(net.got(clients[1]), "", "{before:?}: its request has still time");
+    }
+}
+
+#[test]
 fn a_client_that_waits_for_room_goes_on_when_a_new_limit_leaves_some() {
     let few = Limits { server_requests_max: 1, ..Limits::default() };
     let mut net = Net::with_limits(1, few);

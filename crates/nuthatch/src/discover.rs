@@ -135,26 +135,22 @@ impl Discovery {
 
     /// Waits until every entry has an answer, or until `patience` ends.
     pub(crate) fn wait(&self, patience: Duration) {
-        let start = now();
-        while self.lock().len() < self.followed.len() {
-            let left = patience.saturating_sub(now().duration_since(start));
-            let change = self.changes.as_ref().map(|changes| changes.recv_timeout(left));
-            let Some(Ok(change)) = change else { return };
-            self.note(change);
+        if let Some(changes) = &self.changes {
+            return self.wait_on(changes, patience);
         }
-    }
-
-    /// Waits until every entry has an answer, or until `patience` ends, while another thread passes the
-    /// changes on: this one has what the resolver knows already, if it does.
-    pub(crate) fn wait_for_answers(&self, patience: Duration) {
+        // Another thread passes the changes on. What has no answer yet is asked for once more, for
+        // answers that come here: the resolver gives at once what it knows already.
         let (sender, changes) = mpsc::channel();
         let asked: Vec<Question> = {
             let answers = self.lock();
             self.followed.keys().filter(|it| !answers.contains_key(*it)).cloned().collect()
         };
-        // Asked once more, for answers that come here.
         let follow = |question: Question| self.resolver.follow(question, sender.clone());
         let _asked: Vec<Inquiry> = asked.into_iter().map(follow).collect();
+        self.wait_on(&changes, patience);
+    }
+
+    fn wait_on(&self, changes: &mpsc::Receiver<Change>, patience: Duration) {
         let start = now();
         while self.lock().len() < self.followed.len() {
             let left = patience.saturating_sub(now().duration_since(start));
@@ -189,14 +185,8 @@ impl Discovery {
 
     /// The pools of a configuration with the servers that they have now, where `before` is served. What
     /// is wrong with an entry is logged.
-    pub(crate) fn pools(&self, mut pools: Vec<Pool>, before: Option<&Generation>) -> Vec<Pool> {
-        let answers = self.lock();
-        for pool in &mut pools {
-            let expansion = expand(pool, &answers, servers_before(pool, before));
-            self.tell(pool, &expansion.counts);
-            pool.servers = expansion.servers;
-        }
-        pools
+    pub(crate) fn pools(&self, pools: Vec<Pool>, before: Option<&Generation>) -> Vec<Pool> {
+        expand_each(pools, &self.answers, before, |pool, counts| self.tell(pool, counts))
     }
 
     /// Logs what is wrong with the entries of a pool.
@@ -220,15 +210,27 @@ impl Discovery {
     }
 }
 
-/// The pools of a configuration with the servers that these answers give them.
+/// The pools of a configuration with the servers that these answers give them, where `before` is served.
 pub(crate) fn expanded(
-    mut pools: Vec<Pool>,
+    pools: Vec<Pool>,
     answers: &Mutex<Answers>,
     before: &Generation,
 ) -> Vec<Pool> {
+    expand_each(pools, answers, Some(before), |_, _| {})
+}
+
+/// As [`expanded`]; `tell` gets each pool with the number of servers that each of its entries has.
+fn expand_each(
+    mut pools: Vec<Pool>,
+    answers: &Mutex<Answers>,
+    before: Option<&Generation>,
+    tell: impl Fn(&Pool, &[Option<usize>]),
+) -> Vec<Pool> {
     let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
     for pool in &mut pools {
-        pool.servers = expand(pool, &answers, servers_before(pool, Some(before))).servers;
+        let expansion = expand(pool, &answers, servers_before(pool, before));
+        tell(pool, &expansion.counts);
+        pool.servers = expansion.servers;
     }
     pools
 }

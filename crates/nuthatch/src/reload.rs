@@ -163,7 +163,7 @@ impl Follower {
             Ok(Some(config)) => config,
         };
         if !self.discovery.follow(&config.pools) {
-            self.discovery.wait_for_answers(self.reloader.options.discovery_wait);
+            self.discovery.wait(self.reloader.options.discovery_wait);
         }
         let outcome = self.serve(proxy, config.pools.clone(), is_forced);
         match outcome {

@@ -270,7 +270,7 @@ pub(super) fn write(admin: &Admin) -> String {
         }
     }
     migrate::write(&mut text, &generation);
-    dns::write(&mut text, generation.resolver.figures());
+    dns::write(&mut text, &generation);
     process::write(&mut text);
     text.into_string()
 }

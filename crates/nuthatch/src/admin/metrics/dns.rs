@@ -1,9 +1,11 @@
 //! The metrics of name look-ups, and of the servers that DNS tells of.
 
 use super::text::{Kind, Text};
-use crate::resolve::{Failure, Figures, Question};
+use crate::generation::Generation;
+use crate::resolve::{Failure, Question};
 
-pub(super) fn write(text: &mut Text, figures: &Figures) {
+pub(super) fn write(text: &mut Text, generation: &Generation) {
+    let figures = generation.resolver.figures();
     let name = "dns_lookups_total";
     text.head(name, Kind::Counter, "Name look-ups that are done, failed ones too.");
     text.sample(name, &[], figures.look_ups());
@@ -22,7 +24,9 @@ pub(super) fn write(text: &mut Text, figures: &Figures) {
         let labels = [("name", &**question.name()), ("type", kind)];
         text.sample(name, &labels, age.as_secs_f64());
     }
-    let discovered = figures.discovered();
+    let mut discovered = figures.discovered();
+    // An entry that a reload removed is no longer told of.
+    discovered.retain(|(pool, entry), _| has_entry(generation, pool, entry));
     let name = "discovered_servers";
     text.head(name, Kind::Gauge, "Servers in the last answer to a dns+ or dnssrv+ entry.");
     for ((pool, entry), now) in &discovered {
@@ -37,4 +41,9 @@ pub(super) fn write(text: &mut Text, figures: &Figures) {
     for ((pool, entry), now) in &discovered {
         text.sample(name, &[("pool", pool), ("entry", entry)], now.ignored);
     }
+}
+
+fn has_entry(generation: &Generation, pool: &str, entry: &str) -> bool {
+    let of_pool = generation.pools.iter().filter(|shared| shared.pool.name == pool);
+    of_pool.flat_map(|shared| &shared.pool.discovered).any(|found| found.configured == entry)
 }

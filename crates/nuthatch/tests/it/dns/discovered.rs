@@ -8,6 +8,7 @@ use nuthatch_harness::{Dnsmasq, TempDir};
 use super::{Asking, REFUSED, server, values};
 use crate::conn::Conn;
 use crate::harness::{Program, free_port, pool};
+use crate::http;
 
 fn hosts(count: usize) -> Vec<String> {
     (1..=count).map(|nth| format!("host-record=cache.test,127.0.2.{nth}")).collect()
@@ -104,6 +105,29 @@ fn more_servers_than_there_may_be_are_ignored_and_counted() {
     let labels = format!("{{pool=\"{pool}\",entry=\"dns+cache.test:11211\"}}");
     assert_eq!(asking.metric(&format!("nuthatch_discovered_ignored_total{labels}")), Some(1.0));
     assert_eq!(asking.metric(&format!("nuthatch_discovered_servers{labels}")), Some(4.0));
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn an_entry_that_a_reload_removes_has_no_metrics() {
+    let servers = ["dns+cache.test:11211".to_owned(), "dns+cache.test:11212".to_owned()];
+    let asking =
+        Asking::start(&["host-record=cache.test,127.0.2.1"], "timeout: 400", &servers, &[]);
+    let port = asking.proxy.port;
+    let metrics = || {
+        let of = |entry| {
+            let labels = format!("{{pool=\"pool{port}\",entry=\"{entry}\"}}");
+            ["servers", "ignored_total"]
+                .map(|name| asking.metric(&format!("nuthatch_discovered_{name}{labels}")))
+        };
+        servers.each_ref().map(of)
+    };
+    assert_eq!(metrics(), [[Some(1.0), Some(0.0)]; 2]);
+    let config = pool(port, "timeout: 400", &servers[1..]);
+    fs::write(asking.proxy.dir.join("nutcracker.yml"), config).unwrap();
+    let reload = "POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(http::ask(asking.admin, reload).status, 200);
+    assert_eq!(metrics(), [[None; 2], [Some(1.0), Some(0.0)]]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
 use crate::proxy::Proxy;
 use crate::reload::{Reloader, Reloads};
-use crate::takeover::{Kind, Listening, Place};
+use crate::takeover::{Kind, Listening};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -19,12 +19,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::fd::OwnedFd;
-use rustix::net::SocketType;
 use serde_json::json;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{self, ToSocketAddrs};
+use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -110,15 +109,10 @@ pub(crate) fn start(
     let Listen::Tcp { host, port } = listen else {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
-    let open = || {
-        let place = (host.as_str(), *port).to_socket_addrs()?.next().map(Place::Tcp);
-        let given = place.map(|place| listening.take(&place, SocketType::STREAM));
-        match given.and_then(|mut given| given.pop()) {
-            Some(given) => Ok(given.into()),
-            None => net::TcpListener::bind((host.as_str(), *port)),
-        }
-    };
-    let listener = patience.open(FOR_THE_DRAINING, || open().map_err(named))?;
+    let found = (host.as_str(), *port).to_socket_addrs().map_err(named)?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let open = || listening.tcp(&addresses).map_err(named);
+    let listener = patience.open(FOR_THE_DRAINING, open)?;
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let noted = Arc::new(OwnedFd::from(listener.try_clone()?));

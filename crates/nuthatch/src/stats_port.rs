@@ -17,7 +17,7 @@ use rustix::net::{
 };
 use std::fmt::Write as _;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -55,22 +55,14 @@ pub(crate) fn start(
         let text = format!("the statistics port can't listen on {address}{port}: {error}");
         io::Error::new(error.kind(), text)
     };
-    let open = || -> io::Result<OwnedFd> {
-        let is_unix = address.starts_with('/');
-        let place = match is_unix {
-            true => Some(Place::unix(Path::new(address))),
-            false => (address, port).to_socket_addrs()?.next().map(Place::Tcp),
-        };
-        let given = place.map(|place| listening.take(&place, SocketType::STREAM));
-        if let Some(given) = given.and_then(|mut given| given.pop()) {
-            return Ok(given);
-        }
-        if is_unix {
-            return unix(Path::new(address), files);
-        }
-        let listener = TcpListener::bind((address, port))?;
-        listen(&listener, BACKLOG)?;
-        Ok(listener.into())
+    let path = address.starts_with('/').then(|| Path::new(address));
+    let addresses: Vec<SocketAddr> = match path {
+        Some(_) => Vec::new(),
+        None => (address, port).to_socket_addrs().map_err(named)?.collect(),
+    };
+    let open = || match path {
+        Some(path) => unix(path, files, listening),
+        None => tcp(&addresses, listening),
     };
     let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
@@ -81,7 +73,16 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn unix(path: &Path, files: &OwnFiles) -> io::Result<OwnedFd> {
+fn tcp(addresses: &[SocketAddr], listening: &Listening) -> io::Result<OwnedFd> {
+    let listener = listening.tcp(addresses)?;
+    listen(&listener, BACKLOG)?;
+    Ok(listener.into())
+}
+
+fn unix(path: &Path, files: &OwnFiles, listening: &Listening) -> io::Result<OwnedFd> {
+    if let Some(given) = listening.take(&Place::unix(path), SocketType::STREAM).pop() {
+        return Ok(given);
+    }
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     files.listen(&socket, path, None, BACKLOG)?;
     Ok(socket)

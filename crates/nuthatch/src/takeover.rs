@@ -23,7 +23,7 @@
 //!    cannot pass, such as subscribers, stay with the old process until they leave or its time is over.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -206,6 +206,20 @@ impl Listening {
         state.given.extract_if(.., is_wanted).map(|given| given.socket).collect()
     }
 
+    /// A listener at one of these addresses of a name: one that was given, or else a new one at the
+    /// first of them that can be listened on.
+    ///
+    /// # Errors
+    /// When none can.
+    pub(crate) fn tcp(&self, addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+        let given =
+            |address: &SocketAddr| self.take(&Place::Tcp(*address), SocketType::STREAM).pop();
+        match addresses.iter().find_map(given) {
+            Some(given) => Ok(given.into()),
+            None => TcpListener::bind(addresses),
+        }
+    }
+
     /// Notes a socket in use, so that it can be handed over.
     pub(crate) fn note(&self, kind: Kind, socket: &Arc<OwnedFd>) {
         let number = |socket: &OwnedFd| fstat(socket).map(|found| found.st_ino);
@@ -262,5 +276,23 @@ impl Listening {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_listener_is_taken_whichever_address_of_the_name_it_has() {
+        let [first, second] =
+            ["127.0.0.1:0", "127.0.0.2:0"].map(|at| TcpListener::bind(at).unwrap());
+        let addresses = [first.local_addr().unwrap(), second.local_addr().unwrap()];
+        drop(first);
+        let place = Place::Tcp(addresses[1]);
+        let listening = Listening::with(vec![Given::new(second.into(), place, false).unwrap()]);
+        let at = || listening.tcp(&addresses).map(|listener| listener.local_addr().unwrap());
+        assert_eq!(at().unwrap(), addresses[1]);
+        assert_eq!(at().unwrap(), addresses[0], "none is given any longer");
     }
 }

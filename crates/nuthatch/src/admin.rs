@@ -325,11 +325,7 @@ impl Admin {
     async fn live(&self) -> Answer {
         let looks: Vec<u64> = self.inboxes.iter().map(|inbox| inbox.looks()).collect();
         self.inboxes.iter().for_each(|inbox| inbox.ring());
-        // A drained worker need not answer.
-        let has_turned = |worker: usize| {
-            let inbox = &self.inboxes[worker];
-            inbox.is_closed() || inbox.looks() != looks[worker]
-        };
+        let has_turned = |worker: usize| self.inboxes[worker].has_looked_since(looks[worker]);
         let all_turn = async {
             while !(0..looks.len()).all(has_turned) {
                 sleep(LIFE_LOOK).await;

@@ -88,6 +88,12 @@ impl Inbox {
         self.looks.load(Ordering::Relaxed)
     }
 
+    /// Whether the worker has read the inbox since there were so many `looks`. A worker that has ended
+    /// need not.
+    pub(crate) fn has_looked_since(&self, looks: u64) -> bool {
+        self.is_closed() || self.looks() != looks
+    }
+
     /// The worker has ended normally and will not read the inbox again.
     pub(crate) fn close(&self) {
         let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);

@@ -98,9 +98,8 @@ impl Lives {
 
     /// Whether every worker has read its inbox since the last time that all did; then wakes them again.
     fn look(&mut self) -> bool {
-        // A worker that has ended need not read its inbox.
         let lives = |(inbox, before): (&Arc<Inbox>, &Option<u64>)| {
-            inbox.is_closed() || *before != Some(inbox.looks())
+            before.is_none_or(|looks| inbox.has_looked_since(looks))
         };
         let all_live = self.inboxes.iter().zip(&self.looks).all(lives);
         if all_live {

@@ -82,8 +82,6 @@ pub fn run(
                 }
                 None => draining_since = Some(now()),
             }
-        }
-        if event == ProcessEvent::Drain {
             is_draining.store(true, Ordering::Relaxed);
             files.give_up_pid();
             // The service goes on with the process that has taken over.

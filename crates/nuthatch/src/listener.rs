@@ -176,7 +176,7 @@ impl Listeners {
             && before.iter().any(is_other)
             && let Err(error) = chmod(path, Mode::from_raw_mode(*mode))
         {
-            log::error!(error:%, path:% = path.display(); "failed to change who may connect");
+            log::error!(error:%, path:% = path.display(); "failed to change the permissions of a unix socket");
         }
     }
 
@@ -337,8 +337,8 @@ fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Resu
     Ok(sockets)
 }
 
-/// The sockets in an order in which each worker gets one at least: all of them, if there are fewer
-/// sockets than workers.
+/// Sockets to be dealt out to the workers in turn. If there are fewer sockets than workers, each worker
+/// gets a copy of each.
 ///
 /// No socket is added to those of another process: the kernel would give it clients before this process
 /// serves, and if the start failed, they would be refused.
@@ -366,7 +366,7 @@ fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result
 }
 
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
-    let mode = mode.filter(|mode| *mode != 0).map(Mode::from_raw_mode);
+    let mode = mode.map(Mode::from_raw_mode);
     let mut sockets = how.given(&Place::unix(path))?;
     if sockets.is_empty() {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;

@@ -21,7 +21,7 @@ pub(crate) struct Poll {
 pub(crate) enum Token {
     /// There is a message in the worker's inbox.
     Inbox,
-    /// A listener, by its place in the worker's list.
+    /// A listener, by its number.
     Listener(u64),
     /// A client of a pool.
     Client(usize, Tag),
@@ -138,8 +138,7 @@ impl Poll {
     }
 }
 
-/// The kind in the top byte, the pool in the next three, the index in the lower half; or the kind
-/// and a number in the rest.
+/// The kind in the top four bits, and a number in the rest; or as [`Tag::pack`] has it.
 impl Token {
     fn pack(self) -> EventData {
         match self {

@@ -52,7 +52,7 @@ fn tell(message: &str) {
         socket.send_to_addr(message.as_bytes(), &address)
     };
     if let Err(error) = address.and_then(send) {
-        log::warn!(error:%; "systemd could not be notified");
+        log::warn!(error:%; "failed to notify systemd");
     }
 }
 

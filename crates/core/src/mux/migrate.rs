@@ -114,16 +114,17 @@ pub(super) struct Migration {
 /// What is known of a server.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
-    /// The values with numbers up to this one are older than the change.
+    /// The first cas number that the server told after the change. Values with this number or a lower
+    /// one are older than the change.
     floor: Option<u64>,
-    /// When that was heard last.
+    /// When the server last told a cas number.
     heard: Instant,
     /// Since when it could not be reached, as an old server.
     fails_since: Option<Instant>,
     is_given_up: bool,
 }
 
-/// Of so many keys it is asked how many have another server.
+/// The number of keys of the sample from which `keys_per_mille` is estimated.
 const SAMPLE: u32 = 2000;
 
 impl Migration {

@@ -118,10 +118,10 @@ impl Mux {
     ///
     /// A server is known by its name: one that stays keeps its connections, its health and its
     /// figures. One that is no longer a member gets no new requests; those that it has are answered,
-    /// and then its connections are closed. So does one for which `is_same` says that the name is
-    /// another server's now; the other one begins with connections and a health of its own. Keys that
-    /// have another server now are missed there; see [`Mux::migrate_servers`]. A migration that runs ends
-    /// at once.
+    /// and then its connections are closed. The same holds for a server for which `is_same` says no:
+    /// the name is that of another server now, which begins with connections and a health of its own.
+    /// Keys that have another server now are missed there; see [`Mux::migrate_servers`]. A migration
+    /// that runs ends at once.
     ///
     /// # Panics
     /// If `stats` is not for as many servers as the ring has members.

@@ -193,7 +193,7 @@ fn pass(channel: &Channel, leaving: &mpsc::Receiver<Traveller>) {
         }
     }
     if lost > 0 {
-        log::error!(clients_closed = lost; "the process that takes over accepts no more clients");
+        log::error!(clients_closed = lost; "the next process stopped taking clients; the remaining ones were closed");
     }
     log::info!(clients = passed; "passed the clients to the next process");
 }
@@ -212,5 +212,7 @@ fn pool_title(shared: &SharedPool) -> String {
 fn parse_pool_line(line: &str) -> io::Result<(u64, &str)> {
     let parts = line.strip_prefix("pool ").and_then(|rest| rest.split_once(' '));
     let found = parts.and_then(|(id, title)| Some((id.parse().ok()?, title)));
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the next process is unclear"))
+    found.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "unexpected message from the next process")
+    })
 }

@@ -101,7 +101,9 @@ impl Successor {
         // The running process may have received that: nothing may fail any more.
         match self.channel.hear(ANSWER_MAX) {
             Ok(text) if text == "yours" => {}
-            Ok(text) => log::error!(answer = text; "the process that is taken over is unclear"),
+            Ok(text) => {
+                log::error!(answer = text; "unexpected answer from the process that is taken over");
+            }
             Err(error) => log::error!(error:%; "the process that is taken over does not answer"),
         }
         self.owned.iter().for_each(|path| files.adopt(path));
@@ -152,7 +154,7 @@ fn receive(channel: &mut Channel, workers: &[Arc<Inbox>]) {
 }
 
 fn unclear() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the running process is unclear")
+    io::Error::new(io::ErrorKind::InvalidData, "unexpected answer from the running process")
 }
 
 /// The running process, and the number of its listening sockets.

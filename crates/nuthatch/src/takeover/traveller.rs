@@ -67,7 +67,7 @@ impl Traveller {
 
     /// The client of a message.
     pub(super) fn from_message(message: &[u8], socket: Option<OwnedFd>) -> io::Result<Self> {
-        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a client cannot be understood");
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "invalid message about a client");
         let mut rest = message;
         let pool = u64::from_le_bytes(*take(&mut rest).ok_or_else(wrong)?);
         let [is_redis] = *take(&mut rest).ok_or_else(wrong)?;

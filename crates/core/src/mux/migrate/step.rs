@@ -55,7 +55,7 @@ impl Mux {
                 self.go(id, task, next, now);
             } else if let Some(id) = self.clients.tasks.next_woken() {
                 let Some(mut task) = self.clients.tasks.take(id) else { continue };
-                let next = self.next_of_woken(id, &mut task, now);
+                let next = self.next_of_woken(id, &mut task);
                 self.go(id, task, next, now);
             } else {
                 break;
@@ -166,7 +166,7 @@ impl Mux {
     }
 
     /// What a task does next that has waited for another one.
-    fn next_of_woken(&mut self, id: MoveId, task: &mut Task, _: Instant) -> Next<'static> {
+    fn next_of_woken(&mut self, id: MoveId, task: &mut Task) -> Next<'static> {
         if task.owner == Owner::Nobody {
             return Next::End;
         }
@@ -314,7 +314,7 @@ impl Mux {
             let ask = if is_cas { Ask::Run(Known::Nothing) } else { Ask::AsIs };
             return Next::Ask(Stage::ReadNew, ask, task.new);
         }
-        // The request was refused for the value that there is, and not for a mark that was there.
+        // The new server refused the request because of the value that it has, not because of a mark.
         let is_there = matches!(task.known, Known::Present(_));
         if let Some((outcome, answer)) = task.answer.take()
             && is_there

@@ -109,6 +109,16 @@ impl Mux {
         Intake::Accepted
     }
 
+    /// Answers a request in place of its server. A silent one has an answer without bytes.
+    pub(super) fn answer_unless_silent(
+        &mut self,
+        id: ClientId,
+        expect: Expect,
+        reply: &[u8],
+    ) -> Intake {
+        self.answer_at_once(id, if expect.is_silent() { b"" } else { reply })
+    }
+
     pub(super) fn refuse(&mut self, id: ClientId, error: &[u8], limit: Limit) {
         self.limit_counter(limit).add(1);
         self.clients.answer_here(&mut self.shared, id, error);
@@ -182,12 +192,9 @@ impl Mux {
             return self.wait_for(id, conn, one.expect, now);
         }
         if let Some(error) = self.servers.lacking(conn, one.needs) {
-            return self.answer_at_once(id, if one.expect.is_silent() { b"" } else { error });
+            return self.answer_unless_silent(id, one.expect, error);
         }
-        self.count_request(one.class, 1);
-        if one.needs.meta {
-            self.shared.stats.cmd_meta.add(1);
-        }
+        self.count_one(one);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
         let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
@@ -294,8 +301,7 @@ impl Mux {
             },
         );
         if let Some(refusal) = refusal {
-            let refusal = protocol.refusal(refusal);
-            return self.answer_at_once(id, if all.expect.is_silent() { b"" } else { refusal });
+            return self.answer_unless_silent(id, all.expect, protocol.refusal(refusal));
         }
         if self.servers.routes.members().is_empty() {
             self.fail_here(id, all.expect, ServerError::NoServers);
@@ -410,6 +416,15 @@ impl Mux {
         self.shared.options.protocol.write_server_error(error, &mut line);
         self.clients.answer_here(&mut self.shared, id, &line);
         self.shared.line = line;
+    }
+
+    /// Counts a request with one key.
+    #[inline]
+    pub(super) fn count_one(&self, one: &One<'_>) {
+        self.count_request(one.class, 1);
+        if one.needs.meta {
+            self.shared.stats.cmd_meta.add(1);
+        }
     }
 
     pub(super) fn count_request(&self, class: Class, keys: usize) {

@@ -77,20 +77,13 @@ impl Mux {
                 return self.wait_for(id, conn, one.expect, now);
             }
             if let Some(error) = self.servers.lacking(conn, one.needs) {
-                let is_silent = one.expect.is_silent();
-                self.clients.answer_here(&mut self.shared, id, if is_silent { b"" } else { error });
-                return Intake::Accepted;
+                return self.answer_unless_silent(id, one.expect, error);
             }
         }
         if self.has_too_many(1) {
-            let is_silent = one.expect.is_silent();
-            self.clients.answer_here(&mut self.shared, id, if is_silent { b"" } else { TOO_MANY });
-            return Intake::Accepted;
+            return self.answer_unless_silent(id, one.expect, TOO_MANY);
         }
-        self.count_request(one.class, 1);
-        if one.needs.meta {
-            self.shared.stats.cmd_meta.add(1);
-        }
+        self.count_one(one);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
         self.begin((id, Owner::Slot(slot)), kept, (old, new), now);
         Intake::Accepted
@@ -202,8 +195,7 @@ impl Mux {
         }
         if self.has_too_many(tasks) {
             self.clients.joins.reuse(join);
-            self.clients.answer_here(&mut self.shared, id, TOO_MANY);
-            return Intake::Accepted;
+            return self.answer_unless_silent(id, many.expect, TOO_MANY);
         }
         self.count_request(many.class, join.key_count());
         let slot = self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);

@@ -35,7 +35,7 @@ impl Chain {
     }
 
     /// Appends the bytes that `write` writes. Returns their number.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let is_alone = self.rest.is_empty();
         let last = if is_alone { &mut self.first } else { last_of(&mut self.rest) };

@@ -438,6 +438,7 @@ impl Mux {
     }
 
     /// The next thing to tell the operator.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Event> {
         self.shared.events.pop_front()
     }

@@ -142,7 +142,15 @@ impl PoolSockets {
     }
 
     /// Answers what clients ask of the proxy itself.
+    #[inline]
     pub(crate) fn answer_questions(&mut self, accepts: bool, now: Instant) {
+        if self.mux.has_questions() {
+            self.answer_all(accepts, now);
+        }
+    }
+
+    #[inline(never)]
+    fn answer_all(&mut self, accepts: bool, now: Instant) {
         let accepts = accepts && self.drain.is_none();
         let about = question::About {
             pool: &self.shared.pool,

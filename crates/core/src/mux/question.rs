@@ -44,6 +44,12 @@ impl Mux {
         &self.clients[id].session
     }
 
+    /// Whether [`Mux::next_question`] may have one.
+    #[inline]
+    pub fn has_questions(&self) -> bool {
+        !self.clients.questions.is_empty()
+    }
+
     /// The next question of a client. Each must be answered before the end of the turn: what the
     /// client has asked after it waits for the answer, and its memory is kept for so long.
     pub fn next_question(&mut self) -> Option<Question> {

@@ -25,6 +25,7 @@ use core::mem;
 impl Mux {
     /// Where a large reply may be read to, past what of it is there. Call
     /// [`Mux::handle_server_filled`] when it was tried, whatever came of it. None if the connection is not in the middle of one, nor likely to get one next.
+    #[inline(always)]
     pub fn conn_input(&mut self, id: ConnId) -> Option<&mut Vec<u8>> {
         let conn = &mut self.servers[id];
         // Room for a reply like the last one and no more, so that it can be handed on as it is. The
@@ -38,6 +39,7 @@ impl Mux {
     }
 
     /// Takes a server's bytes.
+    #[inline(always)]
     pub fn handle_server_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
         self.servers.take_bytes((&mut self.shared, &mut self.clients), id, bytes, now);
         if self.servers[id].is_dedicated {

@@ -39,14 +39,10 @@ impl Answers for Clients {
         outcome: Outcome,
         reply: impl Reply,
     ) {
-        match pending.waiter {
-            Waiter::Slot(slot) => self.complete_slot(shared, slot, pending, (outcome, reply)),
-            Waiter::Fragment(join, number) => {
-                let reply = (outcome, reply.bytes());
-                self.complete_fragment(shared, (join, number), pending.class, reply);
-            }
-            Waiter::Move(id) => self.tasks.note(id, outcome, reply.bytes()),
-            Waiter::Nobody => {}
+        if let Waiter::Slot(slot) = pending.waiter {
+            self.complete_slot(shared, slot, pending, (outcome, reply));
+        } else {
+            self.complete_other(shared, pending, outcome, reply.bytes());
         }
     }
 
@@ -101,6 +97,24 @@ impl Answers for Clients {
 }
 
 impl Clients {
+    /// As [`Answers::complete`], for a waiter that is no slot.
+    #[inline(never)]
+    fn complete_other(
+        &mut self,
+        shared: &mut Shared,
+        pending: &Pending,
+        outcome: Outcome,
+        reply: &[u8],
+    ) {
+        match pending.waiter {
+            Waiter::Fragment(join, number) => {
+                self.complete_fragment(shared, (join, number), pending.class, (outcome, reply));
+            }
+            Waiter::Move(id) => self.tasks.note(id, outcome, reply),
+            Waiter::Slot(_) | Waiter::Nobody => {}
+        }
+    }
+
     #[inline(always)]
     pub(super) fn complete_slot(
         &mut self,

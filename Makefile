@@ -44,6 +44,8 @@ unit:
 it:
 	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
 	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run --skip program_that_
+	tests/valkey.sh $(CARGO) test -p nuthatch --test it --quiet redis_ -- --include-ignored \
+	  --skip a_long_run --skip redis_clients --skip redis_transcripts
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) run --release --quiet -- demo --once
 

@@ -1,15 +1,16 @@
-//! A real redis-server, and what a client of Redis sends and reads.
+//! A real redis-server or valkey-server, and what a client of Redis sends and reads.
 //!
 //! The rule: a server keeps nothing, neither on disk nor after its guard is dropped; and a reply is
 //! read as a whole, whatever is nested in it, as the bytes that came.
 
+use std::env;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 use crate::conn::{Broken, Conn};
 use crate::process::{Process, TempDir, free_port, wait_until};
 
-/// A real redis-server without persistence.
+/// A real redis-server without persistence, or the program that `REDIS_SERVER` names.
 #[derive(Debug)]
 pub struct Redis {
     /// The program.
@@ -30,8 +31,9 @@ impl Redis {
     pub fn start_with(port: u16, settings: &[&str]) -> Self {
         let number = port.to_string();
         let dir = TempDir::new();
+        let program = env::var_os("REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
         let process = Process::spawn(
-            Command::new("redis-server")
+            Command::new(program)
                 .current_dir(dir.join(""))
                 .args(["--bind", "127.0.0.1", "--port", &number])
                 .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])

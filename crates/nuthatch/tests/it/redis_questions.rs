@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::conn::{Conn, PATIENCE};
-use crate::harness::{Process, Program, Proxy, accepts, free_port, pool, wait_until};
+use crate::harness::{Program, Proxy, Redis, free_port, pool};
 use crate::http;
 
 /// A proxy with a Redis pool whose servers are not there.
@@ -158,24 +158,12 @@ fn the_admin_port_knows_any_bytes_as_a_key_of_a_redis_pool() {
     }
 }
 
-/// A redis-server that keeps nothing on disk.
-fn redis_server() -> (Process, u16) {
-    let port = free_port();
-    let port_text = port.to_string();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    let mut process = Process::spawn(command.stdout(Stdio::null()));
-    wait_until(&mut process, || "redis-server".to_owned(), || accepts(port));
-    (process, port)
-}
-
 #[test]
 #[ignore = "needs redis-server: run make it"]
 fn hits_and_misses_are_counted_by_key() {
-    let (servers, ports): (Vec<_>, Vec<_>) = [redis_server(), redis_server()].into_iter().unzip();
-    let servers_text: Vec<_> =
-        ports.iter().map(|port| format!("127.0.0.1:{port}:1 s{port}")).collect();
-    let proxy = Proxy::with_pool(Program::UnderTest, "redis: true\nhash: murmur", &servers_text);
+    let servers = Redis::start_many(2);
+    let entries: Vec<_> = servers.iter().map(Redis::entry).collect();
+    let proxy = Proxy::with_pool(Program::UnderTest, "redis: true\nhash: murmur", &entries);
     let mut conn = proxy.conn();
     conn.ask("MSET a 1 b 2 c 3 d 4 e 5\r\n", "+OK\r\n");
     let names = [
@@ -222,16 +210,14 @@ fn hits_and_misses_are_counted_by_key() {
     let info = text(&mut conn, "INFO");
     assert_eq!(figure(&info, "keyspace_hits"), figure(&info, "get_hits"));
     assert!(figure(&info, "server0").contains(",state=up,"), "{info}");
-    drop(servers);
 }
 
 #[test]
 #[ignore = "needs redis-server: run make it"]
 fn connections_for_one_client_alone_are_counted_while_they_are_used() {
-    let (_server, port) = redis_server();
-    let servers = [format!("127.0.0.1:{port}:1")];
+    let server = Redis::start();
     let settings = "redis: true\ndedicated_connections_max: 1";
-    let proxy = Proxy::with_pool(Program::UnderTest, settings, &servers);
+    let proxy = Proxy::with_pool(Program::UnderTest, settings, &[server.entry()]);
     let mut asking = proxy.conn();
     let mut used = |count: &str| {
         let name = "dedicated_connections";

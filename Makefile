@@ -10,7 +10,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 SOAK_ROUNDS ?= 20
 
-.PHONY: test fast deps check build unit it soak fuzz fuzz-differential deploy-check bench images e2e
+.PHONY: test fast deps check build unit it soak fuzz fuzz-differential hit-rate deploy-check bench images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -64,6 +64,10 @@ fuzz:
 # 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
 fuzz-differential:
 	$(CARGO) test --release -p nuthatch --test it differential_fuzz::a_long_run -- --ignored --nocapture
+
+# Five minutes: measures and draws the curves of docs/migrate.md, docs/hit-rate/hit-rate.csv and .svg.
+hit-rate:
+	$(CARGO) test -p nuthatch --test it hit_rate::a_long_run -- --ignored --nocapture
 
 deploy-check: deps build
 	tests/deploy/run

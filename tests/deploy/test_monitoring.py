@@ -96,6 +96,14 @@ def test_every_alert_says_what_to_do():
         assert rule["alert"] in headings, f"{rule['alert']} has no heading in {GUIDE.name}"
 
 
+def test_rings_may_differ_for_longer_than_a_new_file_takes_to_all_pods():
+    (rule,) = (rule for rule in rules() if rule["alert"] == "NuthatchRingDisagrees")
+    values = yaml.safe_load((ROOT / "deploy/helm/nuthatch/values.yaml").read_text())
+    taken, patience = values["proxy"]["migrate"]["settle"], rule["for"]
+    assert taken.endswith("m") and patience.endswith("m")
+    assert 2 * int(taken[:-1]) < int(patience[:-1])
+
+
 def test_the_rule_links_to_where_the_guide_is():
     (rule,) = of_kind(render_case("nuthatch", "monitoring"), "PrometheusRule")
     (group,) = rule["spec"]["groups"]

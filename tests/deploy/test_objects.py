@@ -1,5 +1,7 @@
 """What no schema says: that the objects of a chart fit each other, and what their pods may do."""
 
+import re
+
 import pytest
 
 from objects import containers, matches, of_kind, pods, settings, title
@@ -93,11 +95,26 @@ def test_proxies_know_every_pod_of_the_statefulset_but_spare_ones(chart, values)
     objects = render_case(chart, values)
     for item in of_kind(objects, "StatefulSet"):
         given = values_of("nuthatch", values).get(protocol(values), {})
+        if values_of("nuthatch", values).get("proxy", {}).get("discovery") == "dnssrv":
+            continue
         name, count = item["metadata"]["name"], item["spec"]["replicas"] - given.get("spare", 0)
         port = PORTS[protocol(values)]
         servers = [f"{name}-{index}.{name}:{port}:1" for index in range(count)]
         for owner, pool in settings(objects):
             assert pool["servers"] == servers, owner
+
+
+def test_proxies_ask_dns_for_a_service_and_a_port_that_there_are(chart, values):
+    objects = render_case(chart, values)
+    services = {item["metadata"]["name"]: item["spec"] for item in of_kind(objects, "Service")}
+    if not of_kind(objects, "StatefulSet"):
+        return
+    for owner, pool in settings(objects):
+        for entry in pool["servers"]:
+            if entry.startswith("dnssrv+"):
+                port, service = re.fullmatch(r"dnssrv\+_(\w+)\._tcp\.([-\w]+)", entry).groups()
+                assert services[service]["clusterIP"] == "None", owner
+                assert port in {each["name"] for each in services[service]["ports"]}, owner
 
 
 def test_the_sidecar_is_where_its_kind_belongs(chart, values):

@@ -16,7 +16,6 @@ VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md
 # a file of one's own, `config`, may say.
 ONLY_IN_CONFIG = {
     "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX",
-    "MIGRATE_WINDOW", "MIGRATE_SETTLE", "MIGRATE_MOVES_MAX",
 }
 # The variables that are no directives of a pool.
 OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}
@@ -72,9 +71,16 @@ def test_each_setting_is_where_the_program_looks_for_it():
         for _, container in proxies(render_case(chart, values)):
             told |= environment(container).keys()
         for _, pool in settings(render_case(chart, values)):
-            written |= {directive.upper() for directive in pool}
+            written |= {directive.upper() for directive in directives(pool)}
     assert told == OF_THE_PROCESS
     assert written == VARIABLES - OF_THE_PROCESS - OF_LISTEN - PASSWORD - ONLY_IN_CONFIG | {"LISTEN"}
+
+
+def directives(pool: dict) -> set[str]:
+    """The names of a pool's directives; one with parts is each of them."""
+    parts = {name: value for name, value in pool.items() if isinstance(value, dict)}
+    whole = {f"{name}_{part}" for name, value in parts.items() for part in value}
+    return pool.keys() - parts.keys() | whole
 
 
 def test_an_empty_limit_is_left_to_the_program():

@@ -72,11 +72,12 @@ def test_servers_from_outside_keep_their_names():
 
 def test_servers_from_outside_may_be_without_a_weight():
     servers = ["a:11212", "b:11211:2", "c:11211 d", "[::1]:11211", "[::1]:11212:3 e"]
+    found = ["dns+f:11211", "dns+f:11212:2", "dnssrv+_g._tcp.h", "dnssrvnoa+_g._tcp.h:2"]
     for _, pool in settings(
-        render("nuthatch", {"memcached": {"enabled": False}, "servers": servers})
+        render("nuthatch", {"memcached": {"enabled": False}, "servers": [*servers, *found]})
     ):
         wanted = ["a:11212:1", "b:11211:2", "c:11211:1 d", "[::1]:11211:1", "[::1]:11212:3 e"]
-        assert pool["servers"] == wanted
+        assert pool["servers"] == [*wanted, "dns+f:11211:1", *found[1:]]
 
 
 def test_redis_evicts_before_its_container_has_no_memory():

@@ -65,6 +65,8 @@ def test_the_number_of_servers_replaces_no_pod(chart, protocol):
         {"proxy": {"timeout": 400}},
         {"proxy": {"autoEjectHosts": False, "hash": "md5", "limits": {"memoryMax": "32m"}}},
         {"memcached": {"enabled": False}, "servers": ["10.0.0.1:11211:1 memcached-0"]},
+        {"proxy": {"migrate": {"window": "10m"}}},
+        {"proxy": {"discovery": "dnssrv"}},
     ],
 )
 @pytest.mark.parametrize("chart", CHARTS)
@@ -103,6 +105,32 @@ def test_a_proxy_finds_a_new_file(chart, protocol):
         assert "--conf-file=/etc/nuthatch/nutcracker.yml" in container["args"], name
         assert "--no-watch" not in container["args"], name
         assert not {"SERVERS", "LISTEN_PORT"} & environment(container).keys(), name
+
+
+def test_keys_move_only_with_a_window():
+    for given, wanted in [
+        ({}, None),
+        ({"settle": "30s", "movesMax": 16}, None),
+        ({"window": "10m"}, {"window": "10m", "settle": "2m"}),
+        (
+            {"window": "1h", "settle": "30s", "movesMax": 16},
+            {"window": "1h", "settle": "30s", "moves_max": 16},
+        ),
+    ]:
+        for _, pool in settings(rendered("cache-api", {"proxy": {"migrate": given}})):
+            assert pool.get("migrate") == wanted
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_with_dns_the_number_of_servers_changes_the_statefulset_alone(protocol):
+    def servers(replicas: int) -> list[dict]:
+        own = {"protocol": protocol, protocol: {"replicas": replicas}}
+        return rendered("cache-api", own, {"proxy": {"discovery": "dnssrv"}})
+
+    (stateful,) = of_kind(servers(2), "StatefulSet")
+    assert changed(servers(2), servers(3)) == {title(stateful)}
+    for _, pool in settings(servers(2)):
+        assert pool["servers"] == [f"dnssrv+_{protocol}._tcp.{stateful['metadata']['name']}"]
 
 
 def test_a_sidecar_and_a_central_proxy_listen_where_they_are_asked():

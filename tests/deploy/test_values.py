@@ -50,6 +50,7 @@ BAD = [
     ("servers: a:11211:1", "at '/servers': got string, want array"),
     ("servers: ['a,b:11211']", "at '/servers/0': 'a,b:11211' does not match pattern"),
     ("servers: ['a:11211:0']", "at '/servers/0': 'a:11211:0' does not match pattern"),
+    ("servers: ['dnssrv+_a._tcp.b:c']", "'dnssrv+_a._tcp.b:c' does not match pattern"),
     ("servers: ['a:11211:1']", "servers and memcached.enabled contradict each other"),
     (
         "memcached: {enabled: false}",
@@ -74,6 +75,23 @@ BAD = [
     ("redis: {memoryMegabytes: 8}", "at '/redis/memoryMegabytes': minimum: got 8, want 16"),
     ("proxy: {redis: {crossShard: first}}", "at '/proxy/redis/crossShard': value must be one of"),
     ("proxy: {redis: {moduleCommands: [cl.throttle]}}", "'cl.throttle' does not match pattern"),
+    ("proxy: {discovery: dns}", "at '/proxy/discovery': value must be one of 'list', 'dnssrv'"),
+    ("proxy: {migrate: 10m}", "at '/proxy/migrate': got string, want object"),
+    ("proxy: {migrate: {window: 0s}}", "'0s' does not match pattern"),
+    ("proxy: {migrate: {settle: ''}}", "'' does not match pattern"),
+    ("proxy: {migrate: {movesMax: 0}}", "at '/proxy/migrate/movesMax': minimum: got 0, want 1"),
+    (
+        "{proxy: {discovery: dnssrv}, memcached: {spare: 1}}",
+        "memcached.spare and proxy.discovery: dnssrv contradict each other",
+    ),
+    (
+        "{protocol: redis, proxy: {discovery: dnssrv}, redis: {spare: 1}}",
+        "redis.spare and proxy.discovery: dnssrv contradict each other",
+    ),
+    (
+        "proxy: {discovery: dnssrv, migrate: {window: 10m}}",
+        "proxy.migrate.window and proxy.discovery: dnssrv contradict each other",
+    ),
     ("memcached: {replicas: 0}", "at '/memcached/replicas': minimum: got 0, want 1"),
     (
         "memcached: {fullname: Memcached}",

@@ -28,6 +28,7 @@ mod fake;
 mod full_server;
 mod handover;
 mod harness;
+mod hit_rate;
 mod http;
 mod isolation;
 mod memory;

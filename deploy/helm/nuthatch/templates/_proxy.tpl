@@ -1,13 +1,17 @@
 {{/* What a container of the proxy has in every mode. What differs is written where it is used:
      the sidecar in _sidecar.tpl, central mode in central/deployment.yaml. */}}
 
-{{/* `servers`, one a line: the pods of the own StatefulSet by their names, or those from outside. */}}
+{{/* `servers`, one a line: the pods of the own StatefulSet, by their names or by the Service in DNS, or
+     those from outside. */}}
 {{- define "nuthatch.servers" -}}
 {{- $protocol := .Values.protocol }}
 {{- $own := get .Values $protocol }}
 {{- $port := include "nuthatch.knownPort" . }}
 {{- if and $own.enabled .Values.servers }}
 {{- fail (printf "nuthatch: servers and %s.enabled contradict each other: set %s.enabled to false to use the servers from outside, or leave servers empty" $protocol $protocol) }}
+{{- else if and $own.enabled (eq .Values.proxy.discovery "dnssrv") }}
+{{- include "nuthatch.checkDiscovery" . }}
+- {{ printf "dnssrv+_%s._tcp.%s" $protocol $own.fullname | quote }}
 {{- else if $own.enabled }}
 {{- $name := $own.fullname }}
 {{- range $i := until (int $own.replicas) }}
@@ -17,11 +21,34 @@
 {{- range .Values.servers }}
 {{- /* In a file, twemproxy's format has a weight always. */}}
 {{- $words := splitn " " 2 . }}
-{{- $weight := ternary "" ":1" (regexMatch ":[0-9]+:[0-9]+$" $words._0) }}
+{{- $weight := ternary "" ":1" (regexMatch "^dnssrv|:[0-9]+:[0-9]+$" $words._0) }}
 - {{ printf "%s%s %s" $words._0 $weight ($words._1 | default "") | trim | quote }}
 {{- end }}
 {{- else }}
 {{- fail (printf "nuthatch: there are no servers: list them in servers, or set %s.enabled to true" $protocol) }}
+{{- end }}
+{{- end }}
+
+{{/* What does not go together with servers that DNS tells of. */}}
+{{- define "nuthatch.checkDiscovery" -}}
+{{- if (get .Values .Values.protocol).spare }}
+{{- fail (printf "nuthatch: %s.spare and proxy.discovery: dnssrv contradict each other: DNS tells of every pod, so the proxies use spare ones too. Set spare to 0, or discovery to list" .Values.protocol) }}
+{{- else if .Values.proxy.migrate.window }}
+{{- fail "nuthatch: proxy.migrate.window and proxy.discovery: dnssrv contradict each other: a server leaves DNS when its pod is gone, and keys can move only while it answers. Set discovery to list, or leave window empty" }}
+{{- end }}
+{{- end }}
+
+{{/* migrate: nothing without a window, as keys then take nothing along. */}}
+{{- define "nuthatch.migrate" -}}
+{{- with .Values.proxy.migrate }}
+{{- if .window -}}
+migrate:
+  window: {{ .window }}
+  settle: {{ .settle }}
+  {{- with .movesMax }}
+  moves_max: {{ . | int }}
+  {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -73,6 +100,9 @@
 {{- include "nuthatch.redisSettings" $chart | trim | nindent 2 }}
 {{- end }}
 {{- with include "nuthatch.limits" $chart | trim }}
+{{- . | nindent 2 }}
+{{- end }}
+{{- with include "nuthatch.migrate" $chart }}
 {{- . | nindent 2 }}
 {{- end }}
   servers:

@@ -12,6 +12,8 @@ metadata:
     app.kubernetes.io/component: {{ .Values.protocol }}
 spec:
   clusterIP: None
+  {{- /* With proxy.discovery: dnssrv, a pod would otherwise leave the ring while its container starts
+         anew, and its keys would move twice. */}}
   # A name for each pod, also while it is not ready: the proxy sees for itself who answers.
   publishNotReadyAddresses: true
   selector:

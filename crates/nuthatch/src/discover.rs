@@ -4,6 +4,7 @@
 //! the target of a service (SRV), which a pod keeps when its address changes. Only an entry that
 //! looks up addresses has the address itself on the ring.
 
+use self::hold::Holds;
 use crate::config::{Address, Config, Discovered, Lookup, Pool, Server};
 use crate::control::{Control, Wish};
 use crate::generation::Generation;
@@ -12,9 +13,12 @@ use nuthatch_core::ring::pool_order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use std::{io, thread};
+
+mod hold;
 
 /// The last good answers.
 pub(crate) type Answers = BTreeMap<Question, Arc<Found>>;
@@ -96,6 +100,8 @@ fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
 pub(crate) struct Discovery {
     /// Also for threads that compare a configuration with what is served.
     answers: Arc<Mutex<Answers>>,
+    /// Also for the thread that passes the changes on.
+    holds: Arc<Mutex<Holds>>,
     /// What is followed.
     followed: BTreeMap<Question, Inquiry>,
     resolver: Resolver,
@@ -105,11 +111,14 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    pub(crate) fn new(pools: &[Pool], resolver: &Resolver) -> Self {
+    /// Follows the entries of these pools. A target of a service that DNS no longer tells of stays for
+    /// `hold`.
+    pub(crate) fn new(pools: &[Pool], resolver: &Resolver, hold: Duration) -> Self {
         let (sender, changes) = mpsc::channel();
         let (answers, followed) = (Arc::default(), BTreeMap::new());
+        let holds = Arc::new(Mutex::new(Holds::new(hold)));
         let (resolver, changes) = (resolver.clone(), Some(changes));
-        let mut discovery = Self { answers, followed, resolver, sender, changes };
+        let mut discovery = Self { answers, holds, followed, resolver, sender, changes };
         discovery.follow(pools);
         discovery
     }
@@ -128,6 +137,7 @@ impl Discovery {
             let follow = || self.resolver.follow(question.clone(), self.sender.clone());
             self.followed.entry(question.clone()).or_insert_with(follow);
         }
+        lock(&self.holds).retain(|question| self.followed.contains_key(question));
         let mut answers = self.lock();
         answers.retain(|question, _| self.followed.contains_key(question));
         answers.len() == self.followed.len()
@@ -155,6 +165,7 @@ impl Discovery {
         while self.lock().len() < self.followed.len() {
             let left = patience.saturating_sub(now().duration_since(start));
             let Ok(change) = changes.recv_timeout(left) else { return };
+            let change = lock(&self.holds).take(change, now());
             self.note(change);
         }
     }
@@ -172,10 +183,13 @@ impl Discovery {
     /// When the thread can't be started.
     pub(crate) fn forward(&mut self, control: mpsc::Sender<Control>) -> io::Result<()> {
         let Some(changes) = self.changes.take() else { return Ok(()) };
+        let (holds, resolver) = (Arc::clone(&self.holds), self.resolver.clone());
         let work = move || {
-            for change in changes {
-                if control.send(Control::Wish(Wish::Discovered(change))).is_err() {
-                    return;
+            while let Some(counted) = next_changes(&changes, &holds, &resolver) {
+                for change in counted {
+                    if control.send(Control::Wish(Wish::Discovered(change))).is_err() {
+                        return;
+                    }
                 }
             }
         };
@@ -206,8 +220,38 @@ impl Discovery {
     }
 
     fn lock(&self) -> MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.answers)
     }
+}
+
+/// Waits for an answer, or until a held server goes. None when nobody will answer any longer.
+fn next_changes(
+    changes: &mpsc::Receiver<Change>,
+    holds: &Mutex<Holds>,
+    resolver: &Resolver,
+) -> Option<Vec<Change>> {
+    let next = lock(holds).next();
+    let received = match next {
+        None => changes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(at) => changes.recv_timeout(at.saturating_duration_since(now())),
+    };
+    let mut holds = lock(holds);
+    let before = holds.count();
+    let counted = match received {
+        Ok(change) => vec![holds.take(change, now())],
+        Err(RecvTimeoutError::Timeout) => holds.expire(now()),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
+    let servers = holds.count();
+    resolver.figures().note_held(servers);
+    if servers > before {
+        log::warn!(servers; "servers are no longer in DNS, and stay until the hold ends");
+    }
+    Some(counted)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The pools of a configuration with the servers that these answers give them, where `before` is served.
@@ -226,7 +270,7 @@ fn expand_each(
     before: Option<&Generation>,
     tell: impl Fn(&Pool, &[Option<usize>]),
 ) -> Vec<Pool> {
-    let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = lock(answers);
     for pool in &mut pools {
         let expansion = expand(pool, &answers, servers_before(pool, before));
         tell(pool, &expansion.counts);
@@ -293,7 +337,7 @@ const SHOWN_MAX: usize = 5;
 /// commands that do not serve. Says what each entry has.
 pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration) -> Vec<Told> {
     let resolver = Resolver::new(options.clone());
-    let discovery = Discovery::new(&config.pools, &resolver);
+    let discovery = Discovery::new(&config.pools, &resolver, Duration::ZERO);
     discovery.wait(patience);
     let mut told = Vec::new();
     for pool in &mut config.pools {

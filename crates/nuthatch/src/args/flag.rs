@@ -244,6 +244,14 @@ pub static FLAGS: &[Flag] = &[
         Reads::Seconds(|given| &mut given.options.discovery_wait),
     )
     .or_variable("DISCOVERY_WAIT"),
+    flag(
+        "",
+        "discovery-hold",
+        "SEC",
+        "time that a server stays after DNS (SRV) no longer has it (default: 30)",
+        Reads::Seconds(|given| &mut given.options.discovery_hold),
+    )
+    .or_variable("DISCOVERY_HOLD"),
 ];
 
 /// A command: the first argument.

@@ -181,10 +181,13 @@ fn the_log_has_two_formats() {
 
 #[test]
 fn answers_of_dns_are_used_for_seconds() {
-    let found = options("--resolv-conf r --dns-ttl-min 2 --dns-ttl-max 86400 --discovery-wait 9");
+    let found = options(
+        "--resolv-conf r --dns-ttl-min 2 --dns-ttl-max 86400 --discovery-wait 9 --discovery-hold 8",
+    );
     assert_eq!(found.dns.resolv_conf, PathBuf::from("r"));
-    let seconds = [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait];
-    assert_eq!(seconds.map(|wait| wait.as_secs()), [2, 86_400, 9]);
+    let seconds =
+        [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait, found.discovery_hold];
+    assert_eq!(seconds.map(|wait| wait.as_secs()), [2, 86_400, 9, 8]);
     for line in ["--dns-ttl-min 0", "--dns-ttl-max 86401", "--discovery-wait 0"] {
         let flag = line.split(' ').next().unwrap();
         let words = format!("option {flag} requires a number of seconds from 1 to 86400");
@@ -210,7 +213,8 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
     assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false, redis: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
-    let dns = "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4";
+    let dns =
+        "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4 --discovery-hold=5";
     let all = format!("-t --workers 2 -v 5 --admin=h:1 --log-format=text {dns}");
     let test = format!("--workers 2 --admin=h:1 --log-format=text {dns}");
     let test = Command::Test(options(&test));

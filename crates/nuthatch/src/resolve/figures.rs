@@ -4,7 +4,7 @@
 
 use super::names::{Outcome, Question};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -71,6 +71,7 @@ pub(crate) struct Figures {
     answered: Mutex<BTreeMap<Question, Instant>>,
     /// By pool and entry.
     discovered: Mutex<BTreeMap<(String, String), Discovered>>,
+    held: AtomicUsize,
 }
 
 /// The servers that DNS tells of for one entry.
@@ -123,6 +124,16 @@ impl Figures {
         let entry = all.entry((pool.to_owned(), entry.to_owned())).or_default();
         entry.servers = servers;
         entry.ignored += u64::from(is_over);
+    }
+
+    /// So many servers are held now.
+    pub(crate) fn note_held(&self, servers: usize) {
+        self.held.store(servers, Ordering::Relaxed);
+    }
+
+    /// Servers that DNS no longer tells of and that stay for now.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The servers of each pool and entry.

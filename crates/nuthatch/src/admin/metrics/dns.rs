@@ -28,7 +28,7 @@ pub(super) fn write(text: &mut Text, generation: &Generation) {
     // An entry that a reload removed is no longer told of.
     discovered.retain(|(pool, entry), _| has_entry(generation, pool, entry));
     let name = "discovered_servers";
-    text.head(name, Kind::Gauge, "Servers in the last answer to a dns+ or dnssrv+ entry.");
+    text.head(name, Kind::Gauge, "Servers of a dns+ or dnssrv+ entry, with those that are held.");
     for ((pool, entry), now) in &discovered {
         text.sample(name, &[("pool", pool), ("entry", entry)], now.servers);
     }
@@ -41,6 +41,9 @@ pub(super) fn write(text: &mut Text, generation: &Generation) {
     for ((pool, entry), now) in &discovered {
         text.sample(name, &[("pool", pool), ("entry", entry)], now.ignored);
     }
+    let name = "discovered_held";
+    text.head(name, Kind::Gauge, "Servers that are no longer in DNS and that stay for now.");
+    text.sample(name, &[], figures.held());
 }
 
 fn has_entry(generation: &Generation, pool: &str, entry: &str) -> bool {

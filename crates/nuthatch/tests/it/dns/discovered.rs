@@ -166,7 +166,7 @@ fn servers_come_and_go_as_dns_says_while_a_client_stays_connected() {
     let first: Vec<&str> = first.iter().map(String::as_str).collect();
     let servers = ["dnssrv+_m._tcp.cache.test".to_owned()];
     let settings = "timeout: 4000\nhash: md5\nmax_move: 60%";
-    let mut asking = Asking::start(&first, settings, &servers, &[]);
+    let mut asking = Asking::start(&first, settings, &servers, &["--discovery-hold", "1"]);
     let mut client = asking.proxy.conn();
     let had = |client: &mut Conn| {
         let values = (0..50).map(|key| {

@@ -95,6 +95,64 @@ fn a_pod_that_returns_under_another_address_moves_no_key() {
     }
 }
 
+/// DNS as a cluster has it while a pod is replaced: the old one is not there any longer, and the new one
+/// has no address yet.
+#[test]
+#[ignore = "needs memcached and dnsmasq: run make it"]
+fn a_pod_that_is_replaced_moves_no_key_although_dns_does_not_have_it_meanwhile() {
+    let port = free_port();
+    let record = |nth: usize, host: &str| {
+        [format!("srv-host=_memcached._tcp.m.test,m-{nth}.m.test,{port}"), record(nth, host)]
+    };
+    let change = |asking: &mut Asking, pods: &[(usize, &str)]| {
+        let records = pods.iter().flat_map(|(nth, host)| record(*nth, host));
+        let all: Vec<String> = records.chain(["local-ttl=1".to_owned()]).collect();
+        asking.dns.change(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let (stays, old, new) = ((0, "127.0.0.2"), (1, "127.0.0.3"), (1, "127.0.0.5"));
+    for (hold, is_kept) in [("30", true), ("1", false)] {
+        let first: Vec<String> =
+            [stays, old].iter().flat_map(|(nth, host)| record(*nth, host)).collect();
+        let all: Vec<&str> = first.iter().map(String::as_str).chain(["local-ttl=1"]).collect();
+        let servers = ["dnssrv+_memcached._tcp.m.test".to_owned()];
+        let arguments = ["--discovery-hold", hold];
+        let mut asking = Asking::start(&all, "timeout: 1000\nhash: murmur", &servers, &arguments);
+        let ring = asking.metric(&ring_hash(&asking));
+        change(&mut asking, &[stays]);
+        asking.wait_for_log("servers are no longer in DNS, and stay until the hold ends");
+        if is_kept {
+            assert_eq!(asking.metric("nuthatch_discovered_held"), Some(1.0));
+        } else {
+            asking.wait_for_log("m-1.m.test removed");
+            assert_ne!(asking.metric(&ring_hash(&asking)), ring);
+        }
+        let _pods = [stays, new].map(|(_, host)| pod(host, port));
+        change(&mut asking, &[stays, new]);
+        let by = Instant::now() + Duration::from_secs(10);
+        while asking.metric(&ring_hash(&asking)) != ring
+            || asking.metric("nuthatch_discovered_held") != Some(0.0)
+        {
+            assert!(Instant::now() < by, "it never comes back");
+        }
+        store_soon(&mut asking.proxy.conn(), by);
+        let removed = asking.log("m-1.m.test removed").len();
+        assert_eq!(removed, usize::from(!is_kept), "a hold of {hold} seconds");
+    }
+}
+
+/// Stores every key; each has to be taken in time.
+fn store_soon(client: &mut Conn, by: Instant) {
+    for key in 0..KEYS {
+        loop {
+            client.send(format!("set key{key} 0 0 1\r\nx\r\n"));
+            if client.read_line().unwrap() == b"STORED\r\n" {
+                break;
+            }
+            assert!(Instant::now() < by, "key{key} is never stored");
+        }
+    }
+}
+
 fn ring_hash(asking: &Asking) -> String {
     format!("nuthatch_ring_hash{{pool=\"pool{}\"}}", asking.proxy.port)
 }

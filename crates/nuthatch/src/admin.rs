@@ -298,6 +298,9 @@ impl Admin {
                 page(StatusCode::OK, &told)
             }
             Some(Outcome::Unchanged) => page(StatusCode::OK, &json!({ "result": "unchanged" })),
+            Some(Outcome::Waits(why)) => {
+                page(StatusCode::ACCEPTED, &json!({ "result": "waits", "why": why }))
+            }
             Some(Outcome::Refused(errors)) => {
                 let told = json!({ "result": "refused", "errors": errors });
                 page(StatusCode::UNPROCESSABLE_ENTITY, &told)

@@ -69,6 +69,8 @@ pub(crate) enum Outcome {
     Changed { generation: u64, changes: Vec<String> },
     /// The configuration says what it said before.
     Unchanged,
+    /// Nothing has changed yet, for this reason; the proxy looks again by itself.
+    Waits(String),
     /// Nothing has changed, for these reasons.
     Refused(Vec<String>),
 }

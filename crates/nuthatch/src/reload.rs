@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct Reloads {
     pub(crate) changed: AtomicU64,
     pub(crate) unchanged: AtomicU64,
+    pub(crate) waits: AtomicU64,
     pub(crate) refused: AtomicU64,
     /// Why the last one was refused, if the last one was.
     pub(crate) refusal: Mutex<Vec<String>>,
@@ -51,9 +52,10 @@ impl Reloads {
         let (counter, refusal) = match outcome {
             Outcome::Changed { .. } => (&self.changed, Vec::new()),
             Outcome::Unchanged => (&self.unchanged, Vec::new()),
+            Outcome::Waits(_) => (&self.waits, Vec::new()),
             Outcome::Refused(why) => (&self.refused, why.clone()),
         };
-        if !matches!(outcome, Outcome::Refused(_)) {
+        if matches!(outcome, Outcome::Changed { .. } | Outcome::Unchanged) {
             self.note_taken();
         }
         counter.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +169,7 @@ impl Follower {
         }
         let outcome = self.serve(proxy, config.pools.clone(), is_forced);
         match outcome {
-            Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
+            Outcome::Waits(_) | Outcome::Refused(_) => drop(self.discovery.follow(&self.config)),
             _ => self.config = config.pools,
         }
         outcome
@@ -186,7 +188,7 @@ impl Follower {
         }
         if let Some((until, why)) = moves_until(&before, &after).filter(|_| !is_forced) {
             self.retry_at = Some(until + RETRY_LATER);
-            return Outcome::Refused(vec![why]);
+            return Outcome::Waits(why);
         }
         let generation = after.number;
         match proxy.apply(after) {
@@ -212,6 +214,9 @@ impl Reloader {
             }
             Outcome::Unchanged => {
                 log::info!(trigger:%, source = file; "configuration is the same as before");
+            }
+            Outcome::Waits(why) => {
+                log::warn!(trigger:%, source = file, why; "reload waits");
             }
             Outcome::Refused(why) => {
                 for error in why {

@@ -347,6 +347,7 @@ fn write_reloads(text: &mut Text, reloads: &Reloads) {
     for (result, counter) in [
         ("changed", &reloads.changed),
         ("unchanged", &reloads.unchanged),
+        ("waits", &reloads.waits),
         ("refused", &reloads.refused),
     ] {
         text.sample(name, &[("result", result)], counter.load(Ordering::Relaxed));

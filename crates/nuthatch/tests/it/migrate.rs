@@ -71,8 +71,8 @@ fn a_fifth_server_and_one_that_goes_cost_no_hits_with_migrate_and_a_fifth_of_the
             let moved = proxy.metric(&moved);
             assert!((0.1..0.3).contains(&(moved / KEYS as f64)), "{moved} of {KEYS} keys moved");
             // Another change has to wait.
-            let told = proxy.reload(&with(4), "refused");
-            assert!(told["errors"].to_string().contains("still move"), "{told}");
+            let told = proxy.reload(&with(4), "waits");
+            assert!(told["why"].to_string().contains("still move"), "{told}");
             assert_eq!(proxy.post("?force=true").1["result"], "changed");
         } else {
             let left = hits(&mut client);
@@ -91,8 +91,10 @@ fn a_change_that_had_to_wait_is_made_when_keys_no_longer_move() {
     let with = |count: usize| pool(port, settings, &all[..count]);
     let proxy = Changing::start(&with(1), port, &["--no-watch", "--workers=2"]);
     proxy.reload(&with(2), "changed");
-    proxy.reload(&with(3), "refused");
+    proxy.reload(&with(3), "waits");
     assert_eq!(proxy.generation(), 2);
+    assert_eq!(proxy.metric("nuthatch_config_reloads_total{result=\"waits\"}"), 1.0);
+    assert_eq!(proxy.metric("nuthatch_config_last_reload_refused"), 0.0);
     let by = Instant::now() + 3 * PATIENCE;
     while proxy.generation() == 2 {
         assert!(Instant::now() < by, "the change is not made");

@@ -33,6 +33,7 @@ mod isolation;
 mod memory;
 mod migrate;
 mod multiget;
+mod observed;
 mod old_servers;
 mod process;
 mod random;

@@ -7,11 +7,12 @@ use nuthatch_harness::Memcached;
 use super::Asking;
 use crate::conn::Conn;
 use crate::harness::free_port;
+use crate::observed::Observed;
 
-const KEYS: usize = 1000;
+pub(crate) const KEYS: usize = 1000;
 
 /// The nth pod with its name, at an address of its own.
-fn pod(host: &str, port: u16) -> Memcached {
+pub(crate) fn pod(host: &str, port: u16) -> Memcached {
     Memcached::start_at(host.parse().unwrap(), port, &[])
 }
 
@@ -20,14 +21,14 @@ fn record(nth: usize, host: &str) -> String {
 }
 
 /// Stores every key; each has to be taken.
-fn store(client: &mut Conn) {
+pub(crate) fn store(client: &mut Conn) {
     for key in 0..KEYS {
         client.ask(format!("set key{key} 0 0 1\r\nx\r\n"), "STORED\r\n");
     }
 }
 
 /// Which pods have each key.
-fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
+pub(crate) fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
     let mut conns: Vec<_> = hosts.iter().map(|host| Conn::tcp((*host, port))).collect();
     let has = |conn: &mut Conn, key: usize| {
         conn.send(format!("get key{key}\r\n"));
@@ -95,6 +96,6 @@ fn a_pod_that_returns_under_another_address_moves_no_key() {
     }
 }
 
-fn ring_hash(asking: &Asking) -> String {
+pub(crate) fn ring_hash(asking: &Observed) -> String {
     format!("nuthatch_ring_hash{{pool=\"pool{}\"}}", asking.proxy.port)
 }

@@ -240,10 +240,25 @@ pub static FLAGS: &[Flag] = &[
         "",
         "discovery-wait",
         "SEC",
-        "longest wait at the start for servers that DNS tells of (default: 5)",
+        "longest wait at the start for servers that DNS or Kubernetes tells of (default: 5)",
         Reads::Seconds(|given| &mut given.options.discovery_wait),
     )
     .or_variable("DISCOVERY_WAIT"),
+    flag(
+        "",
+        "pod-return-wait",
+        "SEC",
+        "how long a k8s+ pod that has left its Service keeps its keys (default: 30)",
+        Reads::Seconds(|given| &mut given.options.dns.pod_return_wait),
+    )
+    .or_variable("POD_RETURN_WAIT"),
+    flag(
+        "",
+        "service-account",
+        "DIR",
+        "token, ca.crt and namespace for k8s+ (default: the folder that Kubernetes mounts)",
+        Reads::Path(|given| &mut given.options.dns.service_account),
+    ),
 ];
 
 /// A command: the first argument.

@@ -30,6 +30,8 @@ mod handover;
 mod harness;
 mod http;
 mod isolation;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod memory;
 mod migrate;
 mod multiget;

@@ -45,6 +45,8 @@ it:
 	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
 	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run --skip program_that_
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
+	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets --quiet -- -D warnings
+	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes
 	$(CARGO) run --release --quiet -- demo --once
 
 # What is random, with seeds of this moment, SOAK_ROUNDS of them for each plan of the simulation. The
@@ -70,7 +72,8 @@ bench: build
 	$(CARGO) build --release -p nuthatch-bench
 	target/release/bench --out bench/results
 
-# The images, with nothing but docker. IMAGE_FLAGS are further flags of docker build.
+# The images, with nothing but docker. IMAGE_FLAGS are further flags of docker build, such as
+# --build-arg FEATURES=kubernetes.
 images:
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target nuthatch --tag nuthatch:$(VERSION) .
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target cache-api --tag nuthatch-cache-api:$(VERSION) .

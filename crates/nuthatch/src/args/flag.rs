@@ -240,7 +240,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "discovery-wait",
         "SEC",
-        "longest wait at the start for servers that DNS or Kubernetes tells of (default: 5)",
+        "longest wait at the start for discovered servers (default: 5)",
         Reads::Seconds(|given| &mut given.options.discovery_wait),
     )
     .or_variable("DISCOVERY_WAIT"),
@@ -248,7 +248,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "pod-return-wait",
         "SEC",
-        "how long a k8s+ pod that has left its Service keeps its keys (default: 30)",
+        "how long a pod of k8s+ that is away keeps its keys (default: 30)",
         Reads::Seconds(|given| &mut given.options.dns.pod_return_wait),
     )
     .or_variable("POD_RETURN_WAIT"),
@@ -256,7 +256,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "service-account",
         "DIR",
-        "token, ca.crt and namespace for k8s+ (default: the folder that Kubernetes mounts)",
+        "folder of the credentials for k8s+ (default: Kubernetes' own)",
         Reads::Path(|given| &mut given.options.dns.service_account),
     ),
 ];

@@ -190,6 +190,8 @@ fn answers_of_dns_are_used_for_seconds() {
         let words = format!("option {flag} requires a number of seconds from 1 to 86400");
         assert_eq!(refusal(line), words);
     }
+    let found = options("--pod-return-wait 7 --service-account d").dns;
+    assert_eq!((found.pod_return_wait.as_secs(), found.service_account), (7, PathBuf::from("d")));
     let words = "option --dns-ttl-min must not be greater than --dns-ttl-max";
     assert_eq!(refusal("--dns-ttl-min 31"), words);
     assert_eq!(options("--dns-ttl-min 31 --dns-ttl-max 31").dns.ttl_min.as_secs(), 31);
@@ -210,7 +212,8 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
     let nonsense = |_: &str| Some(OsString::from("nonsense"));
     assert_eq!(read_in("demo", nonsense), Ok(Command::Demo { once: false, redis: false }));
     assert_eq!(read_in("-h", nonsense), Ok(Command::Help));
-    let dns = "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4";
+    let dns =
+        "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4 --pod-return-wait=5";
     let all = format!("-t --workers 2 -v 5 --admin=h:1 --log-format=text {dns}");
     let test = format!("--workers 2 --admin=h:1 --log-format=text {dns}");
     let test = Command::Test(options(&test));

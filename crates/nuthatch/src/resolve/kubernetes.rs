@@ -142,7 +142,10 @@ impl Watches {
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
                 watch.works(service);
-                News { effects: watch.tell(), moved: moved.into_iter().map(question).collect() }
+                News {
+                    effects: watch.tell(),
+                    moved: moved.iter().map(|name| question(name)).collect(),
+                }
             }
             Report::Watches => {
                 if watch.failing != Some(Trouble::NoPods) {
@@ -211,7 +214,7 @@ impl Watch {
 }
 
 /// The question that a connection to this pod asks.
-fn question(name: String) -> Question {
+fn question(name: &str) -> Question {
     Question::Addresses(format!("{name}.").into())
 }
 

@@ -51,8 +51,8 @@ fn file(folder: &Path, name: &str) -> Result<Vec<u8>, Failed> {
     let path = folder.join(name);
     fs::read(&path).map_err(|error| {
         let text = format!(
-            "{}: {error}; the pod needs automountServiceAccountToken: true, which the chart's value \
-             endpointSlices.enabled sets",
+            "{}: {error}; the container needs the token of a service account, which the chart's value \
+             endpointSlices.enabled mounts",
             path.display()
         );
         Failed::new(Trouble::NoAccount, text)

@@ -234,7 +234,7 @@ fn request(stream: &mut impl BufRead) -> io::Result<Option<(String, String)>> {
         stream.read_line(&mut line)?;
         match line.trim_end().split_once(": ") {
             Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                token = value.into()
+                token = value.into();
             }
             Some(_) => {}
             None => return Ok(Some((path, token))),

@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::json;
+use std::slice;
 
 fn object(name: &str, version: &str) -> Value {
     json!({
@@ -63,7 +64,7 @@ fn events_change_slices_and_the_version() {
     let added = event("ADDED", object("a", "5"));
     let bookmark = event("BOOKMARK", json!({"metadata": {"resourceVersion": "8"}}));
     let deleted = event("DELETED", object("a", "9"));
-    assert_eq!(take(&[added.clone()]), Ok(("5".into(), 1, true)));
+    assert_eq!(take(slice::from_ref(&added)), Ok(("5".into(), 1, true)));
     assert_eq!(take(&[added.clone(), bookmark]), Ok(("8".into(), 1, false)));
     assert_eq!(take(&[added.clone(), deleted]), Ok(("9".into(), 0, true)));
     let gone = event("ERROR", json!({"kind": "Status", "code": 410, "reason": "Expired"}));

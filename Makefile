@@ -27,6 +27,7 @@ deps:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 # The program as it is shipped: one file that needs no library, without the demo and its memcached.
@@ -45,7 +46,6 @@ it:
 	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
 	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run --skip program_that_
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
-	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets --quiet -- -D warnings
 	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes
 	$(CARGO) run --release --quiet -- demo --once
 

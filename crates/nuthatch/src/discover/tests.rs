@@ -28,7 +28,7 @@ fn shown(servers: &[Server]) -> Vec<String> {
 
 #[cfg(feature = "kubernetes")]
 #[test]
-fn pods_become_servers_with_the_port_of_the_entry() {
+fn pods_of_kubernetes_become_servers_with_the_port_of_the_entry() {
     let service = crate::config::Service { name: "m.cache".into() };
     let pod = |name: &str, ports: &[(&str, u16)]| Pod {
         name: name.into(),

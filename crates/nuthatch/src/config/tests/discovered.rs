@@ -110,7 +110,7 @@ fn services_of_kubernetes_stand_beside_other_entries() {
 #[test]
 fn services_of_kubernetes_need_a_program_that_is_built_for_them() {
     let faults = faults("p: {listen: \"h:1\", servers: [k8s+m:1]}\n");
-    let start = "a.yml:1:32: p.servers[0]: \"k8s+m:1\": conf: directive \"servers\" has a Service of \
+    let start = "a.yml:1:30: p.servers[0]: \"k8s+m:1\": conf: directive \"servers\" has a Service of \
                  Kubernetes, and this program is built without them; build it with \"cargo build";
     assert!(faults.len() == 1 && faults[0].starts_with(start), "{faults:#?}");
 }

@@ -83,7 +83,7 @@ pub(crate) fn values(client: &mut Conn, times: usize) -> String {
 }
 
 /// Asks until the value comes; says what came before it, and how long it took.
-fn wait_for_value(client: &mut Conn, wanted: char) -> (String, Duration) {
+pub(crate) fn wait_for_value(client: &mut Conn, wanted: char) -> (String, Duration) {
     let (start, mut before) = (Instant::now(), String::new());
     loop {
         let value = value(client);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Cluster, pod, ring_name, slice, wait_for_pods};
 use crate::conn::Conn;
 use crate::dns::pods::{KEYS, places, pod as memcached, ring_hash, store};
-use crate::dns::{REFUSED, server, value, values};
+use crate::dns::{REFUSED, server, value, values, wait_for_value};
 use crate::harness::free_port;
 use crate::http;
 
@@ -207,6 +207,25 @@ fn an_attempt_that_hangs_goes_on_at_the_new_address() {
     }
     assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     assert_eq!(value(&mut clients[0]), 'b');
+}
+
+/// Without the news, the name would be asked for again after a minute.
+#[test]
+fn an_open_connection_leaves_the_former_address_at_once_and_no_request_fails() {
+    let port = free_port();
+    let _servers =
+        [server("127.0.0.2", port, 'a', 1_000_000), server("127.0.0.3", port, 'b', 1000)];
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", port, &[pod("m-0", "127.0.0.2")]));
+    let arguments = ["--dns-ttl-min", "60", "--dns-ttl-max", "60"];
+    let proxy = cluster.proxy("timeout: 4000", &["k8s+m:memcached"], &arguments);
+    let mut client = proxy.proxy.conn();
+    assert_eq!(values(&mut client, 2), "aa");
+    cluster.api.put(slice("m-x", port, &[pod("m-0", "127.0.0.3")]));
+    let (before, took) = wait_for_value(&mut client, 'b');
+    assert!(before.chars().all(|value| value == 'a'), "{before}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(proxy.proxy.server_failures(), 0);
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl Client {
         let sender = in_time(&peer, "connect", CONNECT_MAX, async {
             let unreachable = |error: io::Error| unreachable(&peer, &error);
             let socket = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+            socket.set_nodelay(true).map_err(unreachable)?;
             keep_alive(&socket).map_err(|error| unreachable(error.into()))?;
             let stream =
                 connector.connect(name, socket).await.map_err(|error| tls(&peer, &error))?;

@@ -104,7 +104,7 @@ impl Follower {
     async fn list(&mut self, client: &mut Client, path: &str, namespace: &str) -> Result<(), End> {
         let mut slices = Slices::default();
         let mut next = String::new();
-        loop {
+        for _ in 0..PAGES_MAX {
             let by = Instant::now() + ANSWER_TIME_MAX;
             self.figures.kubernetes.note_request();
             let page = client.get(&api::list(path, &next), ("list", namespace), by).await?;
@@ -113,14 +113,11 @@ impl Follower {
                 (self.slices, self.version) = (slices, version);
                 return Ok(());
             }
-            if more == next {
-                return Err(End::new(
-                    Trouble::Invalid,
-                    "the API server sends the same page for ever",
-                ));
-            }
             next = more;
         }
+        let text =
+            format!("a list of the API server has more than {PAGES_MAX} pages, which is the limit");
+        Err(End::new(Trouble::TooLarge, text))
     }
 
     /// Takes the complete lines. Returns whether one of them changes a slice.
@@ -166,6 +163,9 @@ fn random() -> f64 {
     let bits = RandomState::new().hash_one(()) >> 32;
     f64::from(u32::try_from(bits).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
+
+/// A server that says for ever that there is more ends nowhere.
+const PAGES_MAX: usize = 100;
 
 /// The time for one page of a list, and how much later than asked for a watch may end.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);

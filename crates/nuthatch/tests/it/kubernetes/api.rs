@@ -188,6 +188,7 @@ fn serve(
     if state.lock().unwrap().mood == Mood::Silent {
         return sleep_until_closed(socket);
     }
+    socket.set_nodelay(true)?;
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(connection, socket));
     loop {

@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::{Cluster, pod, ring_name, slice, wait_for_pods};
 use crate::conn::Conn;
-use crate::dns::pods::{KEYS, places, pod as memcached, ring_hash, store};
+use crate::dns::pods::{
+    KEYS, is_back_within_a_second, moved, places, pod as memcached, ring_hash, store,
+};
 use crate::dns::{REFUSED, server, value, values, wait_for_value};
 use crate::harness::free_port;
 use crate::http;
@@ -79,20 +81,10 @@ fn a_pod_that_returns_under_another_address_moves_no_key() {
     let mut back = all(hosts);
     back[1]["conditions"] = json!({"ready": false, "serving": false, "terminating": false});
     cluster.api.put(slice("m-x", port, &back));
-    let start = Instant::now();
-    loop {
-        client.send(format!("get key{key}\r\n"));
-        if client.read_until(b"\r\n").unwrap() == b"END\r\n" {
-            break;
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "it never comes back");
-    }
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    is_back_within_a_second(&mut client, key);
 
     store(&mut client);
-    let after = places(&hosts, port);
-    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-    assert_eq!(moved, 0, "of {KEYS} keys");
+    assert_eq!(moved(&before, &places(&hosts, port)), 0, "of {KEYS} keys");
     assert_eq!(proxy.metric(&ring_hash(&proxy)), ring);
     assert_eq!(proxy.log("configuration"), Vec::<String>::new(), "it was no reload");
 }

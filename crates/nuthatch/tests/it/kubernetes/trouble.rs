@@ -54,6 +54,10 @@ fn whatever_fails_the_last_answer_is_kept_and_the_reason_is_told_once() {
         (Mood::Tail(event("SURPRISE").into_bytes()), "invalid"),
         (Mood::Tail(format!("{error}\n").into_bytes()), "refused"),
         (Mood::Body(b"[1, 2".to_vec()), "invalid"),
+        (
+            list(json!({"metadata": {"resourceVersion": "1", "continue": "x"}, "items": []})),
+            "too_large",
+        ),
         (list(json!({"metadata": {"resourceVersion": "1"}})), "invalid"),
         (list(json!({"metadata": {}, "items": []})), "invalid"),
         (list(json!({"metadata": {"resourceVersion": "1"}, "items": [{}]})), "invalid"),

@@ -7,13 +7,15 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
 # Without default features: the demo and its memcached are not shipped.
+# FEATURES are cargo's: `--build-arg FEATURES=kubernetes` is for servers such as k8s+memcached:11211.
+ARG FEATURES=""
 # The target is named, as cargo would otherwise build its own helpers statically too, and fail. What
 # it fetches and compiles stays in the builder's cache and is there for the next build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     host=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --release --locked --package nuthatch --package nuthatch-cache-api --bins \
-      --no-default-features --target "$host" && \
+      --no-default-features --features "$FEATURES" --target "$host" && \
     install -D -s -t /out "target/$host/release/nuthatch" \
     "target/$host/release/cache-api" "target/$host/release/cache-load"
 

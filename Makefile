@@ -27,6 +27,7 @@ deps:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 # The program as it is shipped: one file that needs no library, without the demo and its memcached.
@@ -47,6 +48,7 @@ it:
 	tests/valkey.sh $(CARGO) test -p nuthatch --test it --quiet redis_ -- --include-ignored \
 	  --skip a_long_run --skip redis_clients --skip redis_transcripts
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
+	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes
 	$(CARGO) run --release --quiet -- demo --once
 
 # What is random, with seeds of this moment, SOAK_ROUNDS of them for each plan of the simulation. The
@@ -76,7 +78,8 @@ bench: build
 	$(CARGO) build --release -p nuthatch-bench
 	target/release/bench --out bench/results
 
-# The images, with nothing but docker. IMAGE_FLAGS are further flags of docker build.
+# The images, with nothing but docker. IMAGE_FLAGS are further flags of docker build, such as
+# --build-arg FEATURES=kubernetes.
 images:
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target nuthatch --tag nuthatch:$(VERSION) .
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target cache-api --tag nuthatch-cache-api:$(VERSION) .

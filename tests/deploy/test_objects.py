@@ -142,7 +142,7 @@ def test_pods_pass_pod_security_restricted(chart, values):
     for name, pod in pods(render_case(chart, values)):
         spec = pod["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
-        allowed = {"configMap", "emptyDir", "secret"}
+        allowed = {"configMap", "emptyDir", "projected", "secret"}
         assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), name
         for container in containers(pod):
             security = container["securityContext"]
@@ -156,9 +156,44 @@ def test_pods_pass_pod_security_restricted(chart, values):
 
 
 def test_pods_are_nobody_towards_the_api_server(chart, values):
+    reads = values_of("nuthatch", values).get("endpointSlices", {}).get("enabled", False)
     for name, pod in pods(render_case(chart, values)):
+        is_central = pod["metadata"]["labels"].get("app.kubernetes.io/component") == "central"
         assert pod["spec"]["automountServiceAccountToken"] is False, name
-        assert "serviceAccountName" not in pod["spec"], name
+        assert ("serviceAccountName" in pod["spec"]) == (reads and is_central), name
+
+
+def test_only_proxies_get_a_token_and_only_if_they_read_endpoint_slices(chart, values):
+    reads = values_of("nuthatch", values).get("endpointSlices", {}).get("enabled", False)
+    for name, pod in pods(render_case(chart, values)):
+        volumes = {volume["name"] for volume in pod["spec"].get("volumes", []) if "projected" in volume}
+        for container in containers(pod):
+            mounts = {mount["name"]: mount for mount in container.get("volumeMounts", [])}
+            with_token = [mounts[volume] for volume in volumes & set(mounts)]
+            expected = 1 if reads and container["name"] == "nuthatch" else 0
+            assert len(with_token) == expected, f"{name}: {container['name']}"
+            for mount in with_token:
+                assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+                assert mount["readOnly"] is True
+
+
+def test_the_proxies_may_list_and_watch_endpoint_slices_and_nothing_else(chart, values):
+    objects = render_case(chart, values)
+    given = values_of("nuthatch", values).get("endpointSlices", {})
+    rbac = [item for item in objects if item["apiVersion"].startswith("rbac.")]
+    assert {item["kind"] for item in rbac} == ({"Role", "RoleBinding"} if given else set())
+    accounts = {item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")}
+    used = {pod["spec"].get("serviceAccountName") for _, pod in pods(objects)} - {None}
+    assert accounts == used
+    for role in of_kind(objects, "Role"):
+        rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"]}
+        assert role["rules"] == [{**rule, "verbs": ["list", "watch"]}]
+    for binding in of_kind(objects, "RoleBinding"):
+        (role,) = of_kind(objects, "Role")
+        assert binding["roleRef"]["name"] == role["metadata"]["name"]
+        subjects = {subject["name"] for subject in binding["subjects"]}
+        assert subjects == accounts | set(given["serviceAccounts"])
+        assert {subject["namespace"] for subject in binding["subjects"]} == {"cache"}
 
 
 def test_images_do_not_move(chart, values):

@@ -15,7 +15,7 @@ VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md
 # What has no value of its own in the chart: the look-ups of names, as a pod's resolver has them, and what
 # a file of one's own, `config`, may say.
 ONLY_IN_CONFIG = {
-    "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX",
+    "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX", "DISCOVERY_HOLD",
 }
 # The variables that are no directives of a pool.
 OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}

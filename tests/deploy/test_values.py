@@ -129,6 +129,11 @@ BAD = [
         "networkPolicy: {clients: [{}]}",
         "at '/networkPolicy/clients/0': minProperties: got 0, want 1",
     ),
+    (
+        "endpointSlices: {enabled: true}",
+        "endpointSlices.serviceAccounts must name the service accounts of the pods with a sidecar",
+    ),
+    ("endpointSlices: {serviceAccounts: [My_Account]}", "'My_Account' does not match pattern"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",

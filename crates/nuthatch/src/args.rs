@@ -103,8 +103,6 @@ pub struct Options {
     pub dns: resolve::Options,
     /// How long the start waits for servers that DNS tells of.
     pub discovery_wait: Duration,
-    /// How long a server of a service stays that DNS no longer tells of.
-    pub discovery_hold: Duration,
     /// The unix socket on which the next process can take over.
     pub control: Option<PathBuf>,
     /// Whether this is the next process.
@@ -129,7 +127,6 @@ impl Default for Options {
             log_format: None,
             dns: resolve::Options::default(),
             discovery_wait: Duration::from_secs(5),
-            discovery_hold: Duration::from_secs(30),
             control: None,
             upgrade: false,
         }

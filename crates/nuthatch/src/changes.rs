@@ -102,6 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_gets_its_first_servers_without_a_moved_key_and_loses_all_with_its_last() {
+        let (with, mut without) = (pool(), pool());
+        without.servers.clear();
+        for (before, after, share) in
+            [(&without, &with, 0.0), (&with, &without, 100.0), (&without, &without, 0.0)]
+        {
+            let moved = diff::moved_share(before, after);
+            assert!((moved - share).abs() < 1e-9, "{moved}, not {share}");
+        }
+    }
+
+    #[test]
     fn a_server_of_dns_that_has_another_port_differs() {
         let (mut before, mut after) = (pool(), pool());
         for (pool, port) in [(&mut before, 1), (&mut after, 2)] {

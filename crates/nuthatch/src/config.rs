@@ -29,6 +29,7 @@ pub mod directive;
 mod discovered;
 pub mod environment;
 mod finding;
+mod kubernetes;
 pub mod lint;
 mod raw;
 pub mod redis;
@@ -38,6 +39,9 @@ mod yaml;
 
 pub use discovered::{Discovered, Lookup};
 pub use finding::{ConfigErrors, Finding, Mark};
+#[cfg(feature = "kubernetes")]
+pub(crate) use kubernetes::is_label;
+pub use kubernetes::{PodPort, Service};
 pub use nuthatch_core::limits::Limits;
 pub use redis::{CrossShard, ModuleCommand};
 pub use secret::Secret;

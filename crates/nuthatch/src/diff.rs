@@ -48,8 +48,15 @@ pub fn run(
     out.flush()
 }
 
-/// How many of 100 keys move between two configurations of a pool, measured with generated keys.
+/// How many of 100 keys move between two configurations of a pool, measured with generated keys. A
+/// pool whose servers are not discovered yet has no keys.
 pub(crate) fn moved_share(old: &Pool, new: &Pool) -> f64 {
+    if old.servers.is_empty() {
+        return 0.0;
+    }
+    if new.servers.is_empty() {
+        return 100.0;
+    }
     let change = Change::measure(old, new, &Keys { file: None, generated: FOR_A_SHARE });
     let change = change.expect("generated keys are not read from anywhere");
     percent(change.moved(), change.keys())

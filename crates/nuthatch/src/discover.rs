@@ -1,14 +1,15 @@
-//! Servers that DNS tells of: from the entries of a pool and their answers to its servers.
+//! Servers that DNS or Kubernetes tells of: from the entries of a pool and their answers to its
+//! servers.
 //!
 //! The one rule: the name on the ring depends only on the answer, so that all proxies agree. It is
-//! the target of a service (SRV), which a pod keeps when its address changes. Only an entry that
-//! looks up addresses has the address itself on the ring.
+//! the target of a service (SRV) or the name of a pod, which a pod keeps when its address changes.
+//! Only an entry that looks up addresses has the address itself on the ring.
 
 use self::hold::Holds;
-use crate::config::{Address, Config, Discovered, Lookup, Pool, Server};
+use crate::config::{Address, Config, Discovered, Lookup, PodPort, Pool, Server};
 use crate::control::{Control, Wish};
 use crate::generation::Generation;
-use crate::resolve::{self, Change, Found, Inquiry, Question, Resolver, Service};
+use crate::resolve::{self, Change, Found, Inquiry, Pod, Question, Resolver, Service};
 use nuthatch_core::ring::pool_order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,7 +34,7 @@ pub(crate) struct Expansion {
 }
 
 /// The servers of a pool with these answers. An entry whose answer has more than `discovered_max`
-/// servers keeps those that it has in `before`.
+/// servers, or none with the port of the entry, keeps those that it has in `before`.
 pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expansion {
     let mut servers: Vec<Server> =
         pool.servers.iter().filter(|server| !server.discovered).cloned().collect();
@@ -42,7 +43,7 @@ pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expan
     for entry in &pool.discovered {
         let found = answers.get(&question(entry)).map(|found| servers_of(entry, found));
         let count = found.as_ref().map(Vec::len);
-        let of_entry = if count.is_some_and(|count| count > pool.discovered_max) {
+        let of_entry = if count.is_some_and(|count| count == 0 || count > pool.discovered_max) {
             let is_own = |server: &&Server| server.discovered && server.index == entry.index;
             before.iter().filter(is_own).cloned().collect()
         } else {
@@ -59,9 +60,10 @@ pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expan
 /// What an entry looks up.
 fn question(entry: &Discovered) -> Question {
     let name = entry.name.as_str().into();
-    match entry.lookup {
+    match &entry.lookup {
         Lookup::Addresses { .. } => Question::Addresses(name),
         Lookup::Services => Question::Services(name),
+        Lookup::Pods { service, .. } => Question::Pods(service.clone()),
     }
 }
 
@@ -75,8 +77,8 @@ fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
         discovered: true,
         index: entry.index,
     };
-    match entry.lookup {
-        Lookup::Addresses { port } => {
+    match &entry.lookup {
+        &Lookup::Addresses { port } => {
             let by_address =
                 |ip: &IpAddr| server(SocketAddr::new(*ip, port).to_string(), ip.to_string(), port);
             found.addresses().iter().map(by_address).collect()
@@ -91,6 +93,16 @@ fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
                 server(name, format!("{target}."), *port)
             };
             services.iter().map(by_target).collect()
+        }
+        Lookup::Pods { port, .. } => {
+            let by_name = |pod: &Pod| {
+                let port = match port {
+                    PodPort::Number(number) => *number,
+                    PodPort::Name(name) => pod.ports.iter().find(|(each, _)| each == name)?.1,
+                };
+                Some(server(pod.name.clone(), format!("{}.", pod.name), port))
+            };
+            found.pods().iter().filter_map(by_name).collect()
         }
     }
 }
@@ -212,6 +224,8 @@ impl Discovery {
             self.resolver.figures().note_discovered(name, entry, servers, is_over);
             if count.is_none() {
                 log::warn!(pool = name, entry; "no servers discovered yet");
+            } else if servers == 0 {
+                log::error!(pool = name, entry; "no pod has a port of this name");
             } else if is_over {
                 let max = servers_max;
                 log::error!(pool = name, entry, servers, max; "too many discovered servers");
@@ -285,11 +299,13 @@ fn servers_before<'g>(pool: &Pool, before: Option<&'g Generation>) -> &'g [Serve
     found.map_or(&[], |shared| &shared.pool.servers)
 }
 
-/// One entry, and what DNS says of it now.
+/// One entry, and what DNS or Kubernetes says of it now.
 #[derive(Debug)]
 pub struct Told {
     pool: String,
     entry: String,
+    /// Who has no answer, and why, if there is none.
+    lacks: String,
     servers: Option<Vec<String>>,
     max: usize,
 }
@@ -298,7 +314,8 @@ impl Told {
     /// Whether the entry has no servers, or too many.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
-        self.servers.as_ref().is_none_or(|servers| servers.len() > self.max)
+        let is_wrong = |servers: &Vec<_>| servers.is_empty() || servers.len() > self.max;
+        self.servers.as_ref().is_none_or(is_wrong)
     }
 }
 
@@ -308,9 +325,13 @@ impl fmt::Display for Told {
         match &self.servers {
             None => write!(
                 out,
-                " has no servers now: DNS has no answer for it. The proxy starts without them and asks \
-                 again every second."
+                " has no servers now: {}. The proxy starts without them and asks again until there is an \
+                 answer.",
+                self.lacks
             ),
+            Some(servers) if servers.is_empty() => {
+                write!(out, " has no servers now: no pod of the Service has a port of this name.")
+            }
             Some(servers) if servers.len() > self.max => {
                 let (count, max) = (servers.len(), self.max);
                 write!(
@@ -333,7 +354,7 @@ impl fmt::Display for Told {
 /// How many servers of an entry are named.
 const SHOWN_MAX: usize = 5;
 
-/// Gives the pools of a configuration the servers that DNS tells of now, within `patience`, for
+/// Gives the pools of a configuration the servers that DNS and Kubernetes tell of now, within `patience`, for
 /// commands that do not serve. Says what each entry has.
 pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration) -> Vec<Told> {
     let resolver = Resolver::new(options.clone());
@@ -344,6 +365,7 @@ pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration)
         told.extend(pool.discovered.iter().map(|entry| Told {
             pool: pool.name.clone(),
             entry: entry.configured.clone(),
+            lacks: lacks(entry, &resolver),
             servers: discovery.lock().get(&question(entry)).map(|found| {
                 servers_of(entry, found).into_iter().map(|server| server.name).collect()
             }),
@@ -363,7 +385,21 @@ pub fn require(pool: &Pool) -> Result<(), String> {
         return Ok(());
     }
     let entries: Vec<_> = pool.discovered.iter().map(Discovered::to_string).collect();
-    Err(format!("pool '{}' has no servers now: DNS has none for {}", pool.name, entries.join(", ")))
+    Err(format!(
+        "pool '{}' has no servers now: there are none for {}",
+        pool.name,
+        entries.join(", ")
+    ))
+}
+
+/// Who has no answer for an entry, and why.
+fn lacks(entry: &Discovered, resolver: &Resolver) -> String {
+    if !matches!(entry.lookup, Lookup::Pods { .. }) {
+        return "DNS has no answer for it".to_owned();
+    }
+    let reason = resolver.figures().kubernetes.reason(&entry.name);
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("Kubernetes has no answer for it{reason}")
 }
 
 #[expect(clippy::disallowed_methods, reason = "not a worker: the start, which waits for answers")]

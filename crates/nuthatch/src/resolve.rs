@@ -4,7 +4,7 @@
 //! a question and gets the answer, and each later change of it, through its inbox. The thread starts
 //! with the first question, so a proxy whose servers are addresses does not have it.
 
-use crate::config::{self, Address, Pool, Server};
+use crate::config::{self, Address, Discovered, Lookup, Pool, Server};
 use crate::inbox::{Inbox, Message};
 use nuthatch_core::mux::ConnId;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -17,14 +17,18 @@ use tokio::sync::mpsc::UnboundedSender;
 mod conf;
 mod figures;
 mod hosts;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod names;
 mod query;
 mod thread;
+mod trouble;
 
 pub(crate) use figures::{Failure, Figures};
 use names::{Bounds, User};
-pub(crate) use names::{Found, Question, Service};
+pub(crate) use names::{Found, Pod, Question, Service};
 use thread::Ask;
+pub(crate) use trouble::{KubernetesFigures, Trouble};
 
 /// How names are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,11 @@ pub struct Options {
     pub ttl_min: Duration,
     /// An answer is used for so long at most, whatever its TTL is.
     pub ttl_max: Duration,
+    /// The folder with the credentials of the pod's service account in Kubernetes.
+    pub service_account: PathBuf,
+    /// A target of a service that DNS no longer has, and a pod with a host name of its own that has left
+    /// its Service, stay for so long.
+    pub hold: Duration,
 }
 
 impl Default for Options {
@@ -43,6 +52,8 @@ impl Default for Options {
             resolv_conf: "/etc/resolv.conf".into(),
             ttl_min: Duration::from_secs(1),
             ttl_max: Duration::from_secs(30),
+            service_account: "/var/run/secrets/kubernetes.io/serviceaccount".into(),
+            hold: Duration::from_secs(30),
         }
     }
 }
@@ -107,8 +118,14 @@ pub(crate) fn files_max<'p>(pools: impl IntoIterator<Item = &'p Pool>) -> usize 
         Address::Unix(_) => false,
     };
     let looks_up = |pool: &Pool| !pool.discovered.is_empty() || pool.servers.iter().any(is_name);
-    // Each has a socket for A and one for AAAA.
-    if pools.into_iter().any(looks_up) { 2 * names::ASKING_MAX } else { 0 }
+    let is_service = |entry: &&Discovered| matches!(entry.lookup, Lookup::Pods { .. });
+    let (mut look_ups, mut services) = (0, 0);
+    for pool in pools {
+        // Each has a socket for A and one for AAAA.
+        look_ups = if looks_up(pool) { 2 * names::ASKING_MAX } else { look_ups };
+        services += pool.discovered.iter().filter(is_service).count();
+    }
+    look_ups + services
 }
 
 /// The resolver of the process.

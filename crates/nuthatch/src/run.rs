@@ -128,7 +128,7 @@ impl Start {
         let (listening, successor) = self.open(inherited)?;
         let workers = self.options.workers.get();
         let resolver = Resolver::new(self.options.dns.clone());
-        let hold = self.options.discovery_hold;
+        let hold = self.options.dns.hold;
         let mut discovery = Discovery::new(&config.pools, &resolver, hold);
         discovery.wait(self.options.discovery_wait);
         let pools = discovery.pools(config.pools.clone(), None);

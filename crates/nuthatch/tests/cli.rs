@@ -649,3 +649,21 @@ fn a_program_without_demo_and_node_says_how_to_get_them() {
         assert_eq!(place.run(words), said("", why, 1), "{words:?}");
     }
 }
+
+/// The default program is such a one.
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn a_program_without_kubernetes_says_how_to_get_it() {
+    let place = Place::new("no-kubernetes");
+    let config = "p: {listen: \"127.0.0.1:0\", servers: [\"k8s+memcached.default:11211\"]}\n";
+    place.file("a.yml", config);
+    for words in [&["-t", "-c", "a.yml"][..], &["-c", "a.yml"]] {
+        let answer = place.run(words);
+        assert_eq!((answer.out.as_str(), answer.code), ("", Some(1)), "{}", answer.err);
+        for part in
+            ["a.yml:1:", "\"k8s+memcached.default:11211\"", "--features kubernetes", "dnssrv+"]
+        {
+            assert!(answer.err.contains(part), "{part} is not in {}", answer.err);
+        }
+    }
+}

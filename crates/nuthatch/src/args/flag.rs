@@ -240,7 +240,7 @@ pub static FLAGS: &[Flag] = &[
         "",
         "discovery-wait",
         "SEC",
-        "longest wait at the start for servers that DNS tells of (default: 5)",
+        "longest wait at the start for discovered servers (default: 5)",
         Reads::Seconds(|given| &mut given.options.discovery_wait),
     )
     .or_variable("DISCOVERY_WAIT"),
@@ -248,10 +248,17 @@ pub static FLAGS: &[Flag] = &[
         "",
         "discovery-hold",
         "SEC",
-        "time that a server stays after DNS (SRV) no longer has it (default: 30)",
-        Reads::Seconds(|given| &mut given.options.discovery_hold),
+        "time that a pod or target that is away stays (default: 30)",
+        Reads::Seconds(|given| &mut given.options.dns.hold),
     )
     .or_variable("DISCOVERY_HOLD"),
+    flag(
+        "",
+        "service-account",
+        "DIR",
+        "folder of the credentials for k8s+ (default: Kubernetes' own)",
+        Reads::Path(|given| &mut given.options.dns.service_account),
+    ),
 ];
 
 /// A command: the first argument.

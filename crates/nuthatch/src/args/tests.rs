@@ -185,14 +185,14 @@ fn answers_of_dns_are_used_for_seconds() {
         "--resolv-conf r --dns-ttl-min 2 --dns-ttl-max 86400 --discovery-wait 9 --discovery-hold 8",
     );
     assert_eq!(found.dns.resolv_conf, PathBuf::from("r"));
-    let seconds =
-        [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait, found.discovery_hold];
+    let seconds = [found.dns.ttl_min, found.dns.ttl_max, found.discovery_wait, found.dns.hold];
     assert_eq!(seconds.map(|wait| wait.as_secs()), [2, 86_400, 9, 8]);
     for line in ["--dns-ttl-min 0", "--dns-ttl-max 86401", "--discovery-wait 0"] {
         let flag = line.split(' ').next().unwrap();
         let words = format!("option {flag} requires a number of seconds from 1 to 86400");
         assert_eq!(refusal(line), words);
     }
+    assert_eq!(options("--service-account d").dns.service_account, PathBuf::from("d"));
     let words = "option --dns-ttl-min must not be greater than --dns-ttl-max";
     assert_eq!(refusal("--dns-ttl-min 31"), words);
     assert_eq!(options("--dns-ttl-min 31 --dns-ttl-max 31").dns.ttl_min.as_secs(), 31);

@@ -206,7 +206,7 @@ impl Checks {
         if let Some(entry) = pool.discovered.last().filter(|entry| entry.index == last) {
             let (others, _) = pool.discovered.split_at(pool.discovered.len() - 1);
             let is_same =
-                |other: &&Discovered| (&other.name, other.lookup) == (&entry.name, entry.lookup);
+                |other: &&Discovered| (&other.name, &other.lookup) == (&entry.name, &entry.lookup);
             let other = others.iter().find(is_same)?;
             let wrong = format!("conf: pool '{}' looks up '{other}' twice", pool.name);
             return Some((wrong, "keep one of them".into()));

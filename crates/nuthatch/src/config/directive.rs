@@ -324,7 +324,7 @@ pub static DIRECTIVES: &[Directive] = &[
         default: None,
         pools: Pools::All,
         doc: "The servers: a list of host:port:weight or /path:weight, each with a name or \
-            without, dns+name:port and dnssrv+_port._tcp.name.",
+            without, dns+name:port, dnssrv+_port._tcp.name and k8s+service.namespace:port.",
     },
     Directive {
         name: "sentinels",
@@ -484,6 +484,6 @@ pub static DIRECTIVES: &[Directive] = &[
         kind: Kind::Count(|pool| &mut pool.discovered_max, Bounds::new(1, 65535)),
         default: Some("1000"),
         pools: Pools::All,
-        doc: "Maximum number of servers of one dns+ or dnssrv+ entry.",
+        doc: "Maximum number of servers of one dns+, dnssrv+ or k8s+ entry.",
     },
 ];

@@ -1,19 +1,22 @@
-//! Server entries that DNS turns into servers: `dns+name:port` and `dnssrv+_service._proto.name`.
+//! Server entries that stand for several servers: `dns+name:port` and `dnssrv+_service._proto.name`,
+//! which DNS turns into servers, and `k8s+service.namespace:port`, which Kubernetes does.
 //!
 //! The one rule: an entry stays as it was written; which servers it has now is not part of the
-//! configuration. The prefixes are those of Thanos, Mimir and Loki.
+//! configuration. The first two prefixes are those of Thanos, Mimir and Loki; what follows `k8s+` is
+//! what follows `kubernetes:///` in kuberesolver, gRPC's best known source of the same.
 
 use std::fmt;
 
 use super::address::{self, is_ip, is_possible_host};
+use super::kubernetes::{self, PodPort, Service};
 use super::value::Fault;
 
-/// An entry that DNS turns into servers.
+/// An entry that DNS or Kubernetes turns into servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discovered {
     /// What is looked up.
     pub lookup: Lookup,
-    /// The name that is looked up.
+    /// The name that is looked up, or the name of the Service.
     pub name: String,
     /// The weight of each server, at least 1.
     pub weight: u32,
@@ -24,7 +27,7 @@ pub struct Discovered {
 }
 
 /// What an entry looks up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// The addresses of a name (A and AAAA); each is a server on this port.
     Addresses {
@@ -33,6 +36,13 @@ pub enum Lookup {
     },
     /// The servers of a service (SRV).
     Services,
+    /// The pods of a Service in Kubernetes, from its EndpointSlices.
+    Pods {
+        /// The Service.
+        service: Service,
+        /// The port of each pod.
+        port: PodPort,
+    },
 }
 
 impl fmt::Display for Discovered {
@@ -45,6 +55,9 @@ impl fmt::Display for Discovered {
 pub(super) fn parse(text: &str) -> Option<Result<Discovered, Fault>> {
     if let Some(rest) = text.strip_prefix("dns+") {
         return Some(addresses(text, rest));
+    }
+    if let Some(rest) = text.strip_prefix("k8s+") {
+        return Some(pods(text, rest));
     }
     let prefixes = ["dnssrv+", "dnssrvnoa+"];
     let rest = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))?;
@@ -79,6 +92,15 @@ fn services(configured: &str, rest: &str) -> Result<Discovered, Fault> {
         .all(|label| label.is_some_and(|label| label.len() > 1 && label.starts_with('_')));
     let name = host(name).filter(|_| is_service && labels.next().is_some()).ok_or_else(form)?;
     discovered(Lookup::Services, name, weight, configured)
+}
+
+fn pods(configured: &str, rest: &str) -> Result<Discovered, Fault> {
+    if !cfg!(feature = "kubernetes") {
+        return Err(Fault::new(kubernetes::NOT_BUILT_IN, kubernetes::HOW_TO_BUILD));
+    }
+    let (service, port, weight) = kubernetes::entry(rest)?;
+    let name = service.name.to_string();
+    discovered(Lookup::Pods { service, port }, &name, weight, configured)
 }
 
 fn host(text: &str) -> Option<&str> {
@@ -116,14 +138,14 @@ mod tests {
             ("dnssrvnoa+_m._tcp.cache.test:3", Lookup::Services, "_m._tcp.cache.test", 3),
         ] {
             let entry = parse(text).unwrap().unwrap();
-            assert_eq!((entry.lookup, &*entry.name, entry.weight), (lookup, name, weight));
             assert_eq!(entry.to_string(), text);
+            assert_eq!((entry.lookup, &*entry.name, entry.weight), (lookup, name, weight));
         }
     }
 
     #[test]
     fn a_plain_server_is_no_such_entry() {
-        for text in ["cache:11211:1", "dns:11211:1", "/dns+a:1", "DNS+a:1:1", ""] {
+        for text in ["cache:11211:1", "dns:11211:1", "/dns+a:1", "DNS+a:1:1", "k8s:1:1", ""] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

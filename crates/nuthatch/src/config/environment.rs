@@ -179,7 +179,7 @@ pub static VARIABLES: &[Variable] = &[
         "DISCOVERED_MAX",
         "discovered_max",
         None,
-        "Maximum number of servers of one dns+ or dnssrv+ entry.",
+        "Maximum number of servers of one dns+, dnssrv+ or k8s+ entry.",
     ),
     plain(
         "REDIS",

@@ -26,6 +26,38 @@ fn shown(servers: &[Server]) -> Vec<String> {
     servers.iter().map(show).collect()
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn pods_of_kubernetes_become_servers_with_the_port_of_the_entry() {
+    let service = crate::config::Service { name: "m.cache".into() };
+    let pod = |name: &str, ports: &[(&str, u16)]| Pod {
+        name: name.into(),
+        ports: ports.iter().map(|&(name, port)| (name.to_owned(), port)).collect(),
+    };
+    let answer = |pods| {
+        let found = Arc::new(Found::Pods(pods));
+        [(Question::Pods(service.clone()), found)].into_iter().collect::<Answers>()
+    };
+    let both =
+        answer(vec![pod("m-0.m", &[("mc", 11211), ("x", 1)]), pod("m-1.m", &[("mc", 11212)])]);
+    for (entry, expected) in [
+        ("k8s+m.cache:7", &["m-0.m m-0.m.:7 1", "m-1.m m-1.m.:7 1"][..]),
+        ("k8s+m.cache:mc:3", &["m-0.m m-0.m.:11211 3", "m-1.m m-1.m.:11212 3"]),
+        ("k8s+m.cache:x", &["m-0.m m-0.m.:1 1"]),
+        ("k8s+m.cache:none", &[]),
+        ("k8s+m:7", &[]),
+    ] {
+        let expanded = expand(&pool(entry), &both, &[]);
+        assert_eq!(shown(&expanded.servers), expected, "{entry}");
+    }
+    // When the last pod with the port is gone, the servers of before stay.
+    let entry = pool("k8s+m.cache:mc");
+    let before = expand(&entry, &both, &[]).servers;
+    let without = answer(vec![pod("m-0.m", &[("x", 1)])]);
+    let expanded = expand(&entry, &without, &before);
+    assert_eq!((expanded.servers, expanded.counts), (before, vec![Some(0)]));
+}
+
 #[test]
 fn entries_become_servers_in_the_order_of_the_ring() {
     let srv = "_m._tcp.c.test";

@@ -3,6 +3,7 @@
 //! The one rule: only the resolver's thread and that of the discovery count; anybody may read.
 
 use super::names::{Outcome, Question};
+use super::trouble::KubernetesFigures;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -69,12 +70,14 @@ pub(crate) struct Figures {
     failures: [AtomicU64; Failure::ALL.len()],
     /// When each question got its last good answer.
     answered: Mutex<BTreeMap<Question, Instant>>,
+    /// Of requests to Kubernetes.
+    pub(crate) kubernetes: KubernetesFigures,
     /// By pool and entry.
     discovered: Mutex<BTreeMap<(String, String), Discovered>>,
     held: AtomicUsize,
 }
 
-/// The servers that DNS tells of for one entry.
+/// The servers that DNS or Kubernetes tells of for one entry.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Discovered {
     /// How many the last answer has.

@@ -5,6 +5,7 @@
 //! changes no answer: the last good answer is kept, and the question is asked again every second.
 
 use super::figures::{Failure, Figures};
+use crate::config;
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -19,13 +20,17 @@ pub(crate) enum Question {
     Addresses(Arc<str>),
     /// The servers of a service (SRV).
     Services(Arc<str>),
+    /// The pods of a Service in Kubernetes.
+    Pods(config::Service),
 }
 
 impl Question {
     /// The name as it was written.
     pub(crate) fn name(&self) -> &Arc<str> {
-        let (Self::Addresses(name) | Self::Services(name)) = self;
-        name
+        match self {
+            Self::Addresses(name) | Self::Services(name) => name,
+            Self::Pods(service) => &service.name,
+        }
     }
 }
 
@@ -36,6 +41,12 @@ pub(crate) enum Found {
     Addresses(Vec<IpAddr>),
     /// Servers, each once, in order.
     Services(Vec<Service>),
+    /// Pods, each once, in the order of their names.
+    #[cfg_attr(
+        not(feature = "kubernetes"),
+        expect(dead_code, reason = "an entry that would be answered so is refused then")
+    )]
+    Pods(Vec<Pod>),
 }
 
 impl Found {
@@ -43,15 +54,23 @@ impl Found {
     pub(crate) fn addresses(&self) -> &[IpAddr] {
         match self {
             Self::Addresses(all) => all,
-            Self::Services(_) => &[],
+            Self::Services(_) | Self::Pods(_) => &[],
         }
     }
 
     /// The servers; empty if the answer is of another kind.
     pub(crate) fn services(&self) -> &[Service] {
         match self {
-            Self::Addresses(_) => &[],
             Self::Services(all) => all,
+            Self::Addresses(_) | Self::Pods(_) => &[],
+        }
+    }
+
+    /// The pods; empty if the answer is of another kind.
+    pub(crate) fn pods(&self) -> &[Pod] {
+        match self {
+            Self::Pods(all) => all,
+            Self::Addresses(_) | Self::Services(_) => &[],
         }
     }
 }
@@ -62,6 +81,15 @@ pub(crate) struct Service {
     /// Its host in lower case, complete and without a dot at the end.
     pub(crate) target: String,
     pub(crate) port: u16,
+}
+
+/// A pod of a Service. Its addresses are the answer to another question, the one for its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pod {
+    /// Complete and without a dot at the end.
+    pub(crate) name: String,
+    /// Each with its name.
+    pub(crate) ports: Vec<(String, u16)>,
 }
 
 /// The result of a look-up.
@@ -200,6 +228,12 @@ impl Names {
             Some(good) => vec![Effect::Tell(user, Some(good))],
             None => self.ask(question, now, Urgency::Unawaited),
         }
+    }
+
+    /// The answer to a question may be another one now.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn outdated(&mut self, question: &Question, now: Instant) -> Vec<Effect> {
+        self.ask(question, now, Urgency::Awaited)
     }
 
     /// A user has connected, or has failed to.

@@ -47,6 +47,8 @@ impl Engine {
             let outcome = match question {
                 Question::Addresses(_) => self.addresses(name).await,
                 Question::Services(_) => self.services(name).await,
+                // Not a question for DNS.
+                Question::Pods(_) => return Outcome::Failed(Failure::NoRecord),
             };
             match outcome {
                 Outcome::Failed(failure @ (Failure::TimedOut | Failure::Unreachable)) => {

@@ -5,11 +5,16 @@
 use super::conf::{Conf, Stamp};
 use super::figures::Figures;
 use super::hosts::Hosts;
+#[cfg(feature = "kubernetes")]
+use super::kubernetes::{News, Report, Watches};
 use super::names::{Effect, Found, Life, Names, Outcome, Question, User};
 use super::query::Engine;
 use super::{Bounds, Failure, Options, Receiver};
+#[cfg(feature = "kubernetes")]
+use crate::config;
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -37,6 +42,9 @@ pub(super) enum Ask {
     Release(User),
     /// A look-up is done.
     Answered(Question, Outcome),
+    /// The task that follows a Service has something to tell.
+    #[cfg(feature = "kubernetes")]
+    Reported(config::Service, Report),
 }
 
 /// Starts the thread. It ends when nobody can ask any longer.
@@ -53,6 +61,8 @@ struct Desk {
     names: Names,
     receivers: HashMap<User, (Question, Arc<Receiver>)>,
     hosts: Hosts,
+    #[cfg(feature = "kubernetes")]
+    watches: Watches,
     path: PathBuf,
     stamp: Option<Stamp>,
     /// For the present content of the file; none if it can't be used.
@@ -65,6 +75,8 @@ impl Desk {
     fn new(options: &Options, figures: Arc<Figures>, results: WeakUnboundedSender<Ask>) -> Self {
         let bounds = Bounds { ttl_min: options.ttl_min, ttl_max: options.ttl_max };
         Self {
+            #[cfg(feature = "kubernetes")]
+            watches: Watches::new(options, Arc::clone(&figures), results.clone()),
             names: Names::new(bounds, figures),
             receivers: HashMap::new(),
             hosts: Hosts::new("/etc/hosts".into()),
@@ -77,13 +89,12 @@ impl Desk {
 
     async fn serve(mut self, mut questions: UnboundedReceiver<Ask>) {
         loop {
-            let ask = match self.names.next_tick() {
+            let ask = match self.next_tick() {
                 None => questions.recv().await,
                 Some(at) => match timeout_at(at, questions.recv()).await {
                     Ok(ask) => ask,
                     Err(_) => {
-                        let effects = self.names.tick(Instant::now());
-                        self.perform(effects);
+                        self.tick(Instant::now());
                         continue;
                     }
                 },
@@ -97,9 +108,39 @@ impl Desk {
         }
     }
 
+    /// When `tick` has something to do.
+    fn next_tick(&self) -> Option<Instant> {
+        let names = self.names.next_tick();
+        #[cfg(feature = "kubernetes")]
+        let names = [names, self.watches.next_tick()].into_iter().flatten().min();
+        names
+    }
+
+    fn tick(&mut self, now: Instant) {
+        #[cfg(feature = "kubernetes")]
+        let gone = self.watches.tick(now);
+        #[cfg(feature = "kubernetes")]
+        self.perform(gone);
+        let effects = self.names.tick(now);
+        self.perform(effects);
+    }
+
     fn take(&mut self, ask: Ask) {
         let now = Instant::now();
         let effects = match ask {
+            #[cfg(feature = "kubernetes")]
+            Ask::Follow { user, question: question @ Question::Pods(_), receiver } => {
+                let Question::Pods(service) = &question else { return };
+                let effects = self.watches.follow(user, service);
+                self.receivers.insert(user, (question, receiver));
+                effects
+            }
+            #[cfg(feature = "kubernetes")]
+            Ask::Reported(service, report) => {
+                let News { effects, moved } = self.watches.report(&service, report, now);
+                let again = moved.iter().flat_map(|name| self.names.outdated(name, now));
+                [again.collect(), effects].concat()
+            }
             Ask::LookUp { user, question, receiver, afresh } => {
                 self.receivers.insert(user, (question.clone(), receiver));
                 self.names.look_up(user, &question, afresh, now)
@@ -111,6 +152,8 @@ impl Desk {
             Ask::Settled(user) => return self.names.settled(user),
             Ask::Release(user) => {
                 self.receivers.remove(&user);
+                #[cfg(feature = "kubernetes")]
+                self.watches.release(user);
                 return self.names.release(user);
             }
             Ask::Answered(question, outcome) => self.names.answered(&question, outcome, now),
@@ -138,7 +181,7 @@ impl Desk {
 
     fn ask(&mut self, question: Question) {
         if let Question::Addresses(name) = &question
-            && let Some(addresses) = self.hosts.find(name)
+            && let Some(addresses) = self.local(name)
         {
             let life = Life { ttl: None, lacks: None };
             let found = Outcome::Found(Found::Addresses(addresses), life);
@@ -155,6 +198,15 @@ impl Desk {
                 let _ = results.send(Ask::Answered(question, outcome));
             }
         });
+    }
+
+    /// The addresses of a name that no name server is asked for.
+    fn local(&mut self, name: &str) -> Option<Vec<IpAddr>> {
+        #[cfg(feature = "kubernetes")]
+        if let Some(addresses) = self.watches.find(name) {
+            return Some(addresses);
+        }
+        self.hosts.find(name)
     }
 
     fn send(&self, ask: Ask) {

@@ -3,26 +3,25 @@
 
 mod discovered;
 mod names;
-mod pods;
+pub(crate) mod pods;
 mod silence;
 
-use std::fs;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use nuthatch_harness::Dnsmasq;
 
 use crate::conn::Conn;
 use crate::fake::FakeServer;
-use crate::harness::{Program, Proxy, free_port, pool, wait_until};
-use crate::http;
+use crate::harness::Program;
+use crate::observed::Observed;
 
-const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
+pub(crate) const REFUSED: &str = "SERVER_ERROR Connection refused\r\n";
 
 /// A proxy that asks a name server of its own.
 struct Asking {
-    proxy: Proxy,
-    admin: u16,
+    observed: Observed,
     dns: Dnsmasq,
 }
 
@@ -33,54 +32,29 @@ impl Asking {
     }
 
     fn start_with(dns: Dnsmasq, settings: &str, servers: &[String], arguments: &[&str]) -> Self {
-        let (listen, admin) = (free_port(), free_port());
         let conf = format!("--resolv-conf={}", dns.resolv_conf().display());
-        let flag = format!("--admin=127.0.0.1:{admin}");
-        let arguments = [&[conf.as_str(), flag.as_str()], arguments].concat();
-        let config = pool(listen, settings, servers);
-        let proxy = Proxy::start_with(Program::UnderTest, &config, &[listen, admin], &arguments);
-        Self { proxy, admin, dns }
+        let arguments = [&[conf.as_str()], arguments].concat();
+        let command = Program::UnderTest.command();
+        Self { observed: Observed::start(command, settings, servers, &arguments), dns }
     }
+}
 
-    fn page(&self, path: &str) -> String {
-        http::ask(self.admin, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).body
+impl Deref for Asking {
+    type Target = Observed;
+
+    fn deref(&self) -> &Observed {
+        &self.observed
     }
+}
 
-    /// The value of a metric, whose labels are part of its name; none if it is not there.
-    fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.page("/metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map(|value| value.parse().unwrap())
-    }
-
-    /// The lines of the log with these words.
-    fn log(&self, words: &str) -> Vec<String> {
-        let log = fs::read_to_string(self.proxy.dir.join("log")).unwrap();
-        log.lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
-    }
-
-    /// Waits until the log has these words.
-    fn wait_for_log(&mut self, words: &str) {
-        let log = self.proxy.dir.join("log");
-        let text = || fs::read_to_string(&log).unwrap();
-        wait_until(
-            &mut self.proxy.process,
-            || format!("no {words} in {}", text()),
-            || text().contains(words),
-        );
-    }
-
-    /// The names of the servers of the pool, in order.
-    fn servers(&self) -> Vec<String> {
-        let page: serde_json::Value = serde_json::from_str(&self.page("/servers")).unwrap();
-        let servers = page["pools"].as_object().unwrap().values().next().unwrap();
-        let name = |server: &serde_json::Value| server["name"].as_str().unwrap().to_owned();
-        servers.as_array().unwrap().iter().map(name).collect()
+impl DerefMut for Asking {
+    fn deref_mut(&mut self) -> &mut Observed {
+        &mut self.observed
     }
 }
 
 /// A server at an address whose values are all `value`; it closes each connection after `requests`.
-fn server(host: &str, port: u16, value: char, requests: usize) -> FakeServer {
+pub(crate) fn server(host: &str, port: u16, value: char, requests: usize) -> FakeServer {
     let address = SocketAddr::new(host.parse().unwrap(), port);
     FakeServer::start_at(address, move |mut conn, _| {
         for _ in 0..requests {
@@ -92,14 +66,14 @@ fn server(host: &str, port: u16, value: char, requests: usize) -> FakeServer {
 }
 
 /// Asks once: the value that came, or `!` for an error.
-fn value(client: &mut Conn) -> char {
+pub(crate) fn value(client: &mut Conn) -> char {
     client.send("get k\r\n");
     let reply = client.read_reply().unwrap();
     if reply.starts_with(b"VALUE") { char::from(reply[13]) } else { '!' }
 }
 
 /// Asks so often, with time for the proxy to see that its connection was closed.
-fn values(client: &mut Conn, times: usize) -> String {
+pub(crate) fn values(client: &mut Conn, times: usize) -> String {
     let ask = |_| {
         let value = value(client);
         std::thread::sleep(Duration::from_millis(30));
@@ -109,7 +83,7 @@ fn values(client: &mut Conn, times: usize) -> String {
 }
 
 /// Asks until the value comes; says what came before it, and how long it took.
-fn wait_for_value(client: &mut Conn, wanted: char) -> (String, Duration) {
+pub(crate) fn wait_for_value(client: &mut Conn, wanted: char) -> (String, Duration) {
     let (start, mut before) = (Instant::now(), String::new());
     loop {
         let value = value(client);

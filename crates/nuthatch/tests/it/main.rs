@@ -31,9 +31,12 @@ mod harness;
 mod hit_rate;
 mod http;
 mod isolation;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod memory;
 mod migrate;
 mod multiget;
+mod observed;
 mod old_servers;
 mod process;
 mod random;

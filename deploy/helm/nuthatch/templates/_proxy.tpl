@@ -204,6 +204,7 @@ seccompProfile:
   mountPath: /etc/nuthatch
   readOnly: true
 {{- include "nuthatch.passwordMount" . }}
+{{- include "nuthatch.accountMount" . }}
 {{- end }}
 
 {{/* Given the chart's scope as `chart`, and as `key` which file of config.yaml is nutcracker.yml. */}}
@@ -215,6 +216,7 @@ seccompProfile:
       - key: {{ .key }}
         path: nutcracker.yml
 {{- include "nuthatch.passwordVolume" .chart }}
+{{- include "nuthatch.accountVolume" .chart }}
 {{- end }}
 
 {{/* The password of Redis servers, for them and for the proxy. */}}

@@ -82,6 +82,39 @@ fn the_environment_has_the_same_entries() {
     }
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn services_of_kubernetes_stand_beside_other_entries() {
+    let config = read(
+        "p: {listen: h:1, timeout: 1, servers: [k8s+m:11211, \"k8s+m:memcached:2\", \"a:1:1 a\"]}\n",
+    );
+    let pool = &config.pools[0];
+    assert_eq!(entries(pool), [(0, "k8s+m:11211"), (1, "k8s+m:memcached:2")]);
+    assert_eq!(pool.discovered.iter().map(weight).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(lint::warnings(&config), []);
+    let config = environment(&[("SERVERS", "k8s+m.cache:memcached,a:1")]).unwrap();
+    assert_eq!(entries(&config.pools[0]), [(0, "k8s+m.cache:memcached")]);
+    let twice = faults("p: {listen: \"h:1\", servers: [k8s+m:1, \"k8s+m:1:7\", k8s+m]}\n");
+    let starts = [
+        "a.yml:1:39: p.servers[1]: \"k8s+m:1:7\": conf: pool 'p' looks up 'k8s+m:1' twice; keep one",
+        "a.yml:1:52: p.servers[2]: \"k8s+m\": conf: directive \"servers\" has an invalid \
+         \"k8s+service.namespace:port[:weight]\" format string; write k8s+service.namespace:port",
+    ];
+    assert_eq!(twice.len(), starts.len(), "{twice:#?}");
+    for (fault, start) in twice.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}\n{start}");
+    }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn services_of_kubernetes_need_a_program_that_is_built_for_them() {
+    let faults = faults("p: {listen: \"h:1\", servers: [k8s+m:1]}\n");
+    let start = "a.yml:1:30: p.servers[0]: \"k8s+m:1\": conf: directive \"servers\" has a Service of \
+                 Kubernetes, and this program is built without them; build it with \"cargo build";
+    assert!(faults.len() == 1 && faults[0].starts_with(start), "{faults:#?}");
+}
+
 fn weight(entry: &Discovered) -> u32 {
     entry.weight
 }

@@ -94,6 +94,22 @@ fn without_an_answer_the_proxy_starts_and_refuses_requests() {
 
 #[test]
 #[ignore = "needs dnsmasq: run make it"]
+fn a_pool_that_starts_without_servers_gets_them_later() {
+    let port = free_port();
+    let _server = server("127.0.0.2", port, 'a', 1000);
+    let servers = [format!("dns+cache.test:{port}")];
+    let settings = "timeout: 4000\nmax_move: 1%";
+    let mut asking =
+        Asking::start(&["local-ttl=1"], settings, &servers, &["--discovery-wait", "1"]);
+    let mut client = asking.proxy.conn();
+    client.ask("get k\r\n", REFUSED);
+    asking.dns.change(&["host-record=cache.test,127.0.0.2"]);
+    asking.wait_for_log("configuration reloaded");
+    assert_eq!(values(&mut client, 3), "aaa");
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
 fn more_servers_than_there_may_be_are_ignored_and_counted() {
     let records = hosts(4);
     let records: Vec<&str> = records.iter().map(String::as_str).collect();

@@ -7,11 +7,12 @@ use nuthatch_harness::Memcached;
 use super::Asking;
 use crate::conn::Conn;
 use crate::harness::free_port;
+use crate::observed::Observed;
 
-const KEYS: usize = 1000;
+pub(crate) const KEYS: usize = 1000;
 
 /// The nth pod with its name, at an address of its own.
-fn pod(host: &str, port: u16) -> Memcached {
+pub(crate) fn pod(host: &str, port: u16) -> Memcached {
     Memcached::start_at(host.parse().unwrap(), port, &[])
 }
 
@@ -20,14 +21,14 @@ fn record(nth: usize, host: &str) -> String {
 }
 
 /// Stores every key; each has to be taken.
-fn store(client: &mut Conn) {
+pub(crate) fn store(client: &mut Conn) {
     for key in 0..KEYS {
         client.ask(format!("set key{key} 0 0 1\r\nx\r\n"), "STORED\r\n");
     }
 }
 
 /// Which pods have each key.
-fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
+pub(crate) fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
     let mut conns: Vec<_> = hosts.iter().map(|host| Conn::tcp((*host, port))).collect();
     let has = |conn: &mut Conn, key: usize| {
         conn.send(format!("get key{key}\r\n"));
@@ -38,6 +39,24 @@ fn places(hosts: &[&str], port: u16) -> Vec<Vec<usize>> {
         conns.filter_map(|(nth, conn)| has(conn, key).then_some(nth)).collect()
     };
     (0..KEYS).map(&mut of).collect()
+}
+
+/// How many keys are elsewhere.
+pub(crate) fn moved(before: &[Vec<usize>], after: &[Vec<usize>]) -> usize {
+    before.iter().zip(after).filter(|(before, after)| before != after).count()
+}
+
+/// Waits until the key is missed: its pod, which is empty, answers again.
+pub(crate) fn is_back_within_a_second(client: &mut Conn, key: usize) {
+    let start = Instant::now();
+    loop {
+        client.send(format!("get key{key}\r\n"));
+        if client.read_until(b"\r\n").unwrap() == b"END\r\n" {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it never comes back");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -77,20 +96,10 @@ fn a_pod_that_returns_under_another_address_moves_no_key() {
         let all = records(&hosts);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         asking.dns.change(&all);
-        let start = Instant::now();
-        loop {
-            client.send(format!("get key{key}\r\n"));
-            if client.read_until(b"\r\n").unwrap() == b"END\r\n" {
-                break;
-            }
-            assert!(start.elapsed() < Duration::from_secs(10), "it never comes back");
-        }
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        is_back_within_a_second(&mut client, key);
 
         store(&mut client);
-        let after = places(&hosts, port);
-        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-        assert_eq!(moved, 0, "of {KEYS} keys");
+        assert_eq!(moved(&before, &places(&hosts, port)), 0, "of {KEYS} keys");
         assert_eq!(asking.metric(&ring_hash(&asking)), ring);
     }
 }
@@ -153,6 +162,6 @@ fn store_soon(client: &mut Conn, by: Instant) {
     }
 }
 
-fn ring_hash(asking: &Asking) -> String {
+pub(crate) fn ring_hash(asking: &Observed) -> String {
     format!("nuthatch_ring_hash{{pool=\"pool{}\"}}", asking.proxy.port)
 }

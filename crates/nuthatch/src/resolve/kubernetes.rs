@@ -1,0 +1,222 @@
+//! The pods of Services in Kubernetes: who follows which Service, and what it has now.
+//!
+//! The one rule: this is a state machine without I/O and clock; each Service has a task of its own
+//! (`follow.rs`), which reports here. A report of a failure changes no answer. A name with its
+//! addresses counts as one in the hosts file, so a connection to a pod follows the pod like a
+//! connection to any other name.
+
+mod account;
+mod api;
+mod client;
+mod follow;
+mod roster;
+mod slices;
+
+use super::Options;
+use super::figures::Figures;
+use super::names::{Effect, Found, Question, User};
+use super::thread::Ask;
+use super::trouble::Trouble;
+use crate::config::Service;
+use roster::Roster;
+use slices::Endpoints;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// What a task has learned of its Service.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The pods that it has now, at least one, by their names.
+    Pods(BTreeMap<String, Endpoints>),
+    /// A watch has begun: the answer is up to date.
+    Watches,
+    /// It can't be read, and what to do.
+    Fails(Failed),
+}
+
+/// A failed attempt to read a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failed {
+    trouble: Trouble,
+    text: String,
+}
+
+impl Failed {
+    fn new(trouble: Trouble, text: impl Into<String>) -> Self {
+        Self { trouble, text: text.into() }
+    }
+}
+
+/// The Services that somebody follows.
+#[derive(Debug)]
+pub(super) struct Watches {
+    options: Options,
+    figures: Arc<Figures>,
+    /// The tasks send their reports here.
+    reports: WeakUnboundedSender<Ask>,
+    all: BTreeMap<Service, Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    users: BTreeSet<User>,
+    roster: Roster,
+    told: Option<Arc<Found>>,
+    told_at: Option<Instant>,
+    /// Why it can't be read now, if it can't.
+    failing: Option<Trouble>,
+    task: AbortHandle,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What follows from a report.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) effects: Vec<Effect>,
+    /// The names whose addresses are others than before.
+    pub(super) moved: Vec<Question>,
+}
+
+impl Watches {
+    pub(super) fn new(
+        options: &Options,
+        figures: Arc<Figures>,
+        reports: WeakUnboundedSender<Ask>,
+    ) -> Self {
+        Self { options: options.clone(), figures, reports, all: BTreeMap::new() }
+    }
+
+    /// A user wants to be told the pods of a Service, and each change of them.
+    pub(super) fn follow(&mut self, user: User, service: &Service) -> Vec<Effect> {
+        let Self { options, figures, reports, all } = self;
+        let watch = all.entry(service.clone()).or_insert_with(|| {
+            let follower = follow::Follower::new(service, options, figures, reports);
+            Watch {
+                users: BTreeSet::new(),
+                roster: Roster::new(options.hold),
+                told: None,
+                told_at: None,
+                failing: None,
+                task: tokio::spawn(follower.run()).abort_handle(),
+            }
+        });
+        watch.users.insert(user);
+        let told = watch.told.clone();
+        told.map(|found| Effect::Tell(user, Some(found))).into_iter().collect()
+    }
+
+    /// A user is gone. A Service without users is forgotten.
+    pub(super) fn release(&mut self, user: User) {
+        let figures = &self.figures;
+        self.all.retain(|service, watch| {
+            watch.users.remove(&user);
+            let is_used = !watch.users.is_empty();
+            if !is_used {
+                figures.kubernetes.forget(&service.name);
+            }
+            is_used
+        });
+    }
+
+    /// The addresses of a pod, by its complete name with or without a dot at the end.
+    pub(super) fn find(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        self.all.values().find_map(|watch| watch.roster.addresses(host)).map(<[_]>::to_vec)
+    }
+
+    /// A task reports.
+    pub(super) fn report(&mut self, service: &Service, report: Report, now: Instant) -> News {
+        let Some(watch) = self.all.get_mut(service) else { return News::default() };
+        match report {
+            Report::Pods(pods) => {
+                self.figures.kubernetes.note_works(&service.name);
+                let moved = watch.roster.update(pods, now);
+                watch.told_at = Some(now);
+                watch.works(service);
+                News {
+                    effects: watch.tell(),
+                    moved: moved.iter().map(|name| question(name)).collect(),
+                }
+            }
+            Report::Watches => {
+                if watch.failing != Some(Trouble::NoPods) {
+                    self.figures.kubernetes.note_works(&service.name);
+                    watch.told_at = Some(now);
+                    watch.works(service);
+                }
+                News::default()
+            }
+            Report::Fails(failed) => {
+                self.figures.kubernetes.note_fails(&service.name, failed.trouble, &failed.text);
+                watch.fails(service, &failed, now);
+                News::default()
+            }
+        }
+    }
+
+    /// Gives up the pods that have been away for too long.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        let gone = self.all.values_mut().filter_map(|watch| {
+            let has_changed = watch.roster.expire(now);
+            has_changed.then(|| watch.tell())
+        });
+        gone.flatten().collect()
+    }
+
+    /// When `tick` has something to do.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        self.all.values().filter_map(|watch| watch.roster.next_expiry()).min()
+    }
+}
+
+impl Watch {
+    /// Tells the users, if there are other pods or ports than before.
+    fn tell(&mut self) -> Vec<Effect> {
+        let found = Found::Pods(self.roster.pods());
+        if self.told.as_deref() == Some(&found) {
+            return Vec::new();
+        }
+        let told = Arc::new(found);
+        self.told = Some(Arc::clone(&told));
+        self.users.iter().map(|user| Effect::Tell(*user, Some(Arc::clone(&told)))).collect()
+    }
+
+    fn works(&mut self, service: &Service) {
+        if self.failing.take().is_some() {
+            let service = &*service.name;
+            log::warn!(service; "EndpointSlices can be read again");
+        }
+    }
+
+    fn fails(&mut self, service: &Service, failed: &Failed, now: Instant) {
+        if self.failing == Some(failed.trouble) {
+            return;
+        }
+        self.failing = Some(failed.trouble);
+        let (service, reason) = (&*service.name, &*failed.text);
+        match self.told_at {
+            Some(at) => {
+                let answer_age_ms = u64::try_from((now - at).as_millis()).unwrap_or(u64::MAX);
+                log::warn!(service, reason, answer_age_ms; "EndpointSlices can't be read; the last answer is kept");
+            }
+            None => log::error!(service, reason; "EndpointSlices can't be read"),
+        }
+    }
+}
+
+/// The question that a connection to this pod asks.
+fn question(name: &str) -> Question {
+    Question::Addresses(format!("{name}.").into())
+}
+
+#[cfg(test)]
+mod tests;

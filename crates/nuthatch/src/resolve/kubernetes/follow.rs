@@ -1,0 +1,180 @@
+//! Follows one Service: a list, and then a watch, again and again.
+//!
+//! The one rule: what was listed stays until it is listed again as a whole, so a connection that is
+//! lost costs one watch, and a list only if the API server no longer knows what came between.
+
+use super::account::Account;
+use super::api::{self, End};
+use super::client::{Client, check_room};
+use super::slices::Slices;
+use super::{Failed, Report};
+use crate::config::Service;
+use crate::resolve::Options;
+use crate::resolve::figures::Figures;
+use crate::resolve::thread::Ask;
+use crate::resolve::trouble::Trouble;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::time::{Instant, sleep};
+
+/// The task of one Service.
+#[derive(Debug)]
+pub(super) struct Follower {
+    service: Service,
+    folder: PathBuf,
+    figures: Arc<Figures>,
+    reports: WeakUnboundedSender<Ask>,
+    slices: Slices,
+    /// That of `slices`; empty if they must be listed.
+    version: String,
+}
+
+impl Follower {
+    pub(super) fn new(
+        service: &Service,
+        options: &Options,
+        figures: &Arc<Figures>,
+        reports: &WeakUnboundedSender<Ask>,
+    ) -> Self {
+        Self {
+            service: service.clone(),
+            folder: options.service_account.clone(),
+            figures: Arc::clone(figures),
+            reports: reports.clone(),
+            slices: Slices::default(),
+            version: String::new(),
+        }
+    }
+
+    /// Follows the Service until the task is ended.
+    pub(super) async fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let start = Instant::now();
+            match self.session().await {
+                Ok(()) => {}
+                Err(End::Gone) => self.version.clear(),
+                Err(End::Failed(failed)) => {
+                    // What was taken of an answer that is wrong can't be relied on.
+                    if matches!(failed.trouble, Trouble::Invalid | Trouble::TooLarge) {
+                        self.version.clear();
+                    }
+                    self.report(Report::Fails(failed));
+                }
+            }
+            if start.elapsed() >= LONG {
+                pause = PAUSE_MIN;
+            }
+            sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// One connection: a list, if it is needed, and a watch until it ends.
+    async fn session(&mut self) -> Result<(), End> {
+        let account = Account::read(&self.folder).map_err(End::Failed)?;
+        let namespace = self.service.namespace().unwrap_or(&account.namespace).to_owned();
+        let path = api::path(&namespace, self.service.object());
+        let mut client = Client::connect(&account).await?;
+        if self.version.is_empty() {
+            self.list(&mut client, &path, &namespace).await?;
+            self.publish(&namespace);
+        }
+        let time = WATCH_MIN.mul_f64(1.0 + random());
+        let by = Instant::now() + time + ANSWER_TIME_MAX;
+        let request = api::watch(&path, &self.version, time);
+        self.figures.kubernetes.note_request();
+        let mut answer = client.get(&request, ("watch", &namespace), by).await?;
+        self.report(Report::Watches);
+        let mut left = Vec::new();
+        while let Some(bytes) = answer.next().await? {
+            check_room(left.len() + bytes.len())?;
+            left.extend_from_slice(&bytes);
+            if self.take_events(&mut left)? {
+                self.publish(&namespace);
+            }
+        }
+        // An event that was cut off comes again, because its version was not taken.
+        Ok(())
+    }
+
+    async fn list(&mut self, client: &mut Client, path: &str, namespace: &str) -> Result<(), End> {
+        let mut slices = Slices::default();
+        let mut next = String::new();
+        for _ in 0..PAGES_MAX {
+            let by = Instant::now() + ANSWER_TIME_MAX;
+            self.figures.kubernetes.note_request();
+            let page = client.get(&api::list(path, &next), ("list", namespace), by).await?;
+            let (more, version) = api::take_page(&mut slices, &page.whole().await?)?;
+            if more.is_empty() {
+                (self.slices, self.version) = (slices, version);
+                return Ok(());
+            }
+            next = more;
+        }
+        let text =
+            format!("a list of the API server has more than {PAGES_MAX} pages, which is the limit");
+        Err(End::new(Trouble::TooLarge, text))
+    }
+
+    /// Takes the complete lines. Returns whether one of them changes a slice.
+    fn take_events(&mut self, bytes: &mut Vec<u8>) -> Result<bool, End> {
+        let Some(end) = memchr_last_line(bytes) else { return Ok(false) };
+        let mut has_changed = false;
+        for line in bytes[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            has_changed |= api::take_event(&mut self.slices, &mut self.version, line)?;
+        }
+        bytes.drain(..end);
+        Ok(has_changed)
+    }
+
+    fn publish(&self, namespace: &str) {
+        let service =
+            format!("{}.{namespace}.svc.{}", self.service.object(), self.service.domain());
+        let pods = self.slices.pods(&service);
+        if pods.is_empty() {
+            let text = format!(
+                "Service {} in namespace {namespace} has no pods in its EndpointSlices; check its name and \
+                 its selector",
+                self.service.object()
+            );
+            return self.report(Report::Fails(Failed::new(Trouble::NoPods, text)));
+        }
+        self.report(Report::Pods(pods));
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(reports) = self.reports.upgrade() {
+            let _ = reports.send(Ask::Reported(self.service.clone(), report));
+        }
+    }
+}
+
+/// Behind the last complete line.
+fn memchr_last_line(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|byte| *byte == b'\n').map(|last| last + 1)
+}
+
+/// From 0 to 1. Many proxies must not come back at the same moment.
+fn random() -> f64 {
+    let bits = RandomState::new().hash_one(()) >> 32;
+    f64::from(u32::try_from(bits).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
+
+/// A server that says for ever that there is more ends nowhere.
+const PAGES_MAX: usize = 100;
+
+/// The time for one page of a list, and how much later than asked for a watch may end.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The shortest watch; the longest is twice as long. If the API server stops telling and does not close
+/// the connection, this is how long a change can go unseen.
+const WATCH_MIN: Duration = Duration::from_secs(60);
+
+/// The pause after a session doubles up to the maximum, until a session lasts for long.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(10);

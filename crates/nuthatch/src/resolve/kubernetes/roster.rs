@@ -1,0 +1,140 @@
+//! The pods of a Service, those that are away for a moment too.
+//!
+//! The one rule: a pod that leaves may be one that restarts. Its keys stay where they are until it
+//! has been away for as long as it is waited for, so that they do not move twice.
+
+use super::slices::Endpoints;
+use crate::resolve::names::Pod;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pods of a Service by their names.
+#[derive(Debug)]
+pub(super) struct Roster {
+    all: BTreeMap<String, Member>,
+    return_wait: Duration,
+}
+
+#[derive(Debug)]
+struct Member {
+    endpoints: Endpoints,
+    /// When it is given up, if it is away.
+    until: Option<Instant>,
+}
+
+impl Roster {
+    pub(super) fn new(return_wait: Duration) -> Self {
+        Self { all: BTreeMap::new(), return_wait }
+    }
+
+    /// Takes the pods that there are now. Returns the names of those that have other addresses than
+    /// before.
+    pub(super) fn update(
+        &mut self,
+        pods: BTreeMap<String, Endpoints>,
+        now: Instant,
+    ) -> Vec<String> {
+        for (name, member) in &mut self.all {
+            if !pods.contains_key(name) {
+                let wait = if member.endpoints.returns { self.return_wait } else { MOVING_MAX };
+                member.until.get_or_insert(now + wait);
+            }
+        }
+        let mut moved = Vec::new();
+        for (name, endpoints) in pods {
+            let before = self.all.get(&name);
+            if before.is_some_and(|before| before.endpoints.addresses != endpoints.addresses) {
+                moved.push(name.clone());
+            }
+            self.all.insert(name, Member { endpoints, until: None });
+        }
+        moved
+    }
+
+    /// Gives up the pods whose time is over. Returns whether there were any.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let count = self.all.len();
+        self.all.retain(|_, member| member.until.is_none_or(|until| now < until));
+        self.all.len() < count
+    }
+
+    /// When the next pod is given up.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.all.values().filter_map(|member| member.until).min()
+    }
+
+    /// All pods in the order of their names.
+    pub(super) fn pods(&self) -> Vec<Pod> {
+        let pod = |(name, member): (&String, &Member)| Pod {
+            name: name.clone(),
+            ports: member.endpoints.ports.clone(),
+        };
+        self.all.iter().map(pod).collect()
+    }
+
+    /// The addresses of a pod; of one that is away, those that it had.
+    pub(super) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        self.all.get(name).map(|member| &*member.endpoints.addresses)
+    }
+}
+
+/// An endpoint that moves from one EndpointSlice to another may be in none for a moment.
+const MOVING_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods(all: &[(&str, &str, bool)]) -> BTreeMap<String, Endpoints> {
+        let pod = |&(name, address, returns): &(&str, &str, bool)| {
+            let addresses = vec![address.parse().unwrap()];
+            (name.to_owned(), Endpoints { addresses, ports: Vec::new(), returns })
+        };
+        all.iter().map(pod).collect()
+    }
+
+    fn names(roster: &Roster) -> Vec<String> {
+        roster.pods().into_iter().map(|pod| pod.name).collect()
+    }
+
+    fn start() -> (Roster, Instant) {
+        (Roster::new(Duration::from_secs(30)), Instant::now())
+    }
+
+    #[test]
+    fn a_pod_that_returns_in_time_has_never_left() {
+        let (mut roster, now) = start();
+        let second = |nth| now + Duration::from_secs(nth);
+        roster.update(pods(&[("m-0", "10.0.0.1", true), ("m-1", "10.0.0.2", true)]), now);
+        assert_eq!(roster.next_expiry(), None);
+        roster.update(pods(&[("m-0", "10.0.0.1", true)]), second(1));
+        // What else is told meanwhile does not make it stay for longer.
+        roster.update(pods(&[("m-0", "10.0.0.1", true)]), second(20));
+        assert_eq!(roster.next_expiry(), Some(second(31)));
+        assert!(!roster.expire(second(30)));
+        assert_eq!(roster.addresses("m-1"), Some(&["10.0.0.2".parse().unwrap()][..]));
+        let back = pods(&[("m-0", "10.0.0.1", true), ("m-1", "10.0.0.3", true)]);
+        assert_eq!(roster.update(back, second(30)), ["m-1"]);
+        assert_eq!(roster.next_expiry(), None);
+        assert!(!roster.expire(second(99)));
+        assert_eq!(names(&roster), ["m-0", "m-1"]);
+        assert_eq!(roster.addresses("m-1"), Some(&["10.0.0.3".parse().unwrap()][..]));
+    }
+
+    #[test]
+    fn a_pod_that_does_not_return_is_given_up() {
+        let (mut roster, now) = start();
+        let second = |nth| now + Duration::from_secs(nth);
+        let all = [("m-0", "10.0.0.1", true), ("m-1", "10.0.0.2", true), ("x", "10.0.0.3", false)];
+        roster.update(pods(&all), now);
+        roster.update(pods(&all[..1]), now);
+        assert_eq!(names(&roster), ["m-0", "m-1", "x"]);
+        assert!(roster.expire(second(1)));
+        assert_eq!(names(&roster), ["m-0", "m-1"]);
+        assert!(roster.expire(second(30)));
+        assert_eq!(names(&roster), ["m-0"]);
+        assert_eq!(roster.addresses("m-1"), None);
+    }
+}

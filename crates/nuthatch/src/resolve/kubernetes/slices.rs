@@ -1,0 +1,153 @@
+//! EndpointSlices of one Service, and the pods in them.
+//!
+//! The one rule: a pod is one server, however many slices and addresses it is in. Its name is the one
+//! that the DNS of the cluster gives it: its host name, else the name of the object, else its address.
+
+use crate::config::is_label;
+use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The slices of a Service by their names.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    all: BTreeMap<String, Slice>,
+}
+
+/// What is needed of an EndpointSlice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// Those of TCP with their names.
+    ports: Vec<(String, u16)>,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Endpoint {
+    address: IpAddr,
+    /// Pods of a StatefulSet have one, if the Service is the one that the StatefulSet names.
+    hostname: Option<String>,
+    /// The name of the object.
+    pod: Option<String>,
+    is_ready: bool,
+    is_terminating: bool,
+}
+
+/// Where a pod can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::resolve) struct Endpoints {
+    /// One of each version that it has, IPv4 first.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) ports: Vec<(String, u16)>,
+    /// Whether a pod of the same name may come after it.
+    pub(super) returns: bool,
+}
+
+impl Slices {
+    /// Adds a slice, or replaces the one of its name. Returns whether there is room.
+    pub(super) fn put(&mut self, name: String, slice: Slice) -> bool {
+        self.all.insert(name, slice);
+        let endpoints = self.all.values().map(|slice| slice.endpoints.len()).sum::<usize>();
+        self.all.len() <= SLICES_MAX && endpoints <= ENDPOINTS_MAX
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.all.remove(name);
+    }
+
+    /// The pods by their complete names; `service` is the complete name of the Service.
+    ///
+    /// Whether a pod is ready does not count: a pod that restarts would move its keys twice, and the
+    /// proxy sees for itself which servers answer. Without a host name, no other pod comes under the
+    /// name, so such a pod counts only until it begins to end.
+    pub(super) fn pods(&self, service: &str) -> BTreeMap<String, Endpoints> {
+        let mut all: Vec<(&Slice, &Endpoint)> = Vec::new();
+        for slice in self.all.values() {
+            all.extend(slice.endpoints.iter().map(|endpoint| (slice, endpoint)));
+        }
+        // While a pod is replaced, both may be there.
+        all.sort_by_key(|(_, it)| (it.is_terminating, Reverse(it.is_ready), &it.pod, it.address));
+        let mut pods: BTreeMap<String, Endpoints> = BTreeMap::new();
+        for (slice, endpoint) in all {
+            if endpoint.hostname.is_none() && endpoint.is_terminating {
+                continue;
+            }
+            let pod = pods.entry(endpoint.name(service)).or_insert_with(|| Endpoints {
+                addresses: Vec::new(),
+                ports: Vec::new(),
+                returns: endpoint.hostname.is_some(),
+            });
+            let is_same_family = |other: &IpAddr| other.is_ipv4() == endpoint.address.is_ipv4();
+            if !pod.addresses.iter().any(is_same_family) {
+                pod.addresses.push(endpoint.address);
+                pod.addresses.sort_unstable();
+            }
+            for port in &slice.ports {
+                if !pod.ports.iter().any(|(name, _)| *name == port.0) {
+                    pod.ports.push(port.clone());
+                    pod.ports.sort_unstable();
+                }
+            }
+        }
+        pods
+    }
+}
+
+impl Slice {
+    /// Reads an EndpointSlice with its name; none if it is not one.
+    pub(super) fn read(object: &Value) -> Option<(String, Self)> {
+        let name = object["metadata"]["name"].as_str()?.to_owned();
+        // The third kind, names, is no longer made by Kubernetes.
+        let is_addresses = matches!(object["addressType"].as_str()?, "IPv4" | "IPv6");
+        let endpoints =
+            list(&object["endpoints"]).filter(|_| is_addresses).filter_map(Endpoint::read);
+        let ports = list(&object["ports"]).filter_map(port);
+        Some((name, Self { ports: ports.collect(), endpoints: endpoints.collect() }))
+    }
+}
+
+impl Endpoint {
+    fn read(object: &Value) -> Option<Self> {
+        let conditions = &object["conditions"];
+        let is_pod = object["targetRef"]["kind"] == "Pod";
+        Some(Self {
+            // Further ones would be of the same pod, and Kubernetes makes none.
+            address: object["addresses"][0].as_str()?.parse().ok()?,
+            hostname: object["hostname"].as_str().filter(|name| is_label(name)).map(str::to_owned),
+            pod: object["targetRef"]["name"]
+                .as_str()
+                .filter(|name| is_pod && name.split('.').all(is_label))
+                .map(str::to_owned),
+            // What is not told is to be taken for ready.
+            is_ready: conditions["ready"] != false,
+            is_terminating: conditions["terminating"] == true,
+        })
+    }
+
+    /// As CoreDNS names it.
+    fn name(&self, service: &str) -> String {
+        let own = self.hostname.as_ref().or(self.pod.as_ref());
+        let of_address = || self.address.to_string().replace(['.', ':'], "-");
+        format!("{}.{service}", own.cloned().unwrap_or_else(of_address))
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn port(object: &Value) -> Option<(String, u16)> {
+    let number = u16::try_from(object["port"].as_u64()?).ok().filter(|number| *number > 0)?;
+    let is_tcp = object["protocol"].as_str().is_none_or(|protocol| protocol == "TCP");
+    is_tcp.then(|| (object["name"].as_str().unwrap_or_default().to_owned(), number))
+}
+
+/// The endpoints that a Service may have. Kubernetes is tested with 5000 nodes.
+pub(super) const ENDPOINTS_MAX: usize = 10_000;
+
+/// The slices that a Service may have; each usually has up to 100 endpoints.
+pub(super) const SLICES_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests;

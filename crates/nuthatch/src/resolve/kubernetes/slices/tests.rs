@@ -1,0 +1,182 @@
+//! Tables of slices and the pods in them.
+
+use super::*;
+use serde_json::json;
+
+fn endpoint(address: &str) -> Value {
+    json!({"addresses": [address], "conditions": {"ready": true}})
+}
+
+/// An endpoint with a host name, a pod and conditions, each left out if empty.
+fn of_pod(address: &str, hostname: &str, pod: &str, conditions: &Value) -> Value {
+    let mut it = json!({"addresses": [address], "conditions": conditions});
+    if !hostname.is_empty() {
+        it["hostname"] = hostname.into();
+    }
+    if !pod.is_empty() {
+        it["targetRef"] = json!({"kind": "Pod", "name": pod});
+    }
+    it
+}
+
+fn slice(name: &str, kind: &str, endpoints: &[Value]) -> Value {
+    let ports = json!([{"name": "memcached", "port": 11211, "protocol": "TCP"}]);
+    json!({"metadata": {"name": name}, "addressType": kind, "endpoints": endpoints, "ports": ports})
+}
+
+/// Name, addresses and whether another pod comes under the name.
+fn pods(all: &[Value]) -> Vec<(String, String, bool)> {
+    let mut slices = Slices::default();
+    for object in all {
+        let (name, slice) = Slice::read(object).unwrap();
+        assert!(slices.put(name, slice));
+    }
+    let shown = |(name, it): (String, Endpoints)| {
+        let addresses: Vec<_> = it.addresses.iter().map(IpAddr::to_string).collect();
+        (name, addresses.join(" "), it.returns)
+    };
+    slices.pods("m").into_iter().map(shown).collect()
+}
+
+fn one(name: &str, addresses: &str, returns: bool) -> Vec<(String, String, bool)> {
+    vec![(name.into(), addresses.into(), returns)]
+}
+
+#[test]
+fn a_pod_is_named_by_its_host_name_else_its_object_else_its_address() {
+    let ready = json!({"ready": true});
+    for (endpoint, expected) in [
+        (of_pod("10.0.0.1", "m-0", "m-0", &ready), one("m-0.m", "10.0.0.1", true)),
+        (of_pod("10.0.0.1", "own", "m-x7f", &ready), one("own.m", "10.0.0.1", true)),
+        (of_pod("10.0.0.1", "", "m-x7f", &ready), one("m-x7f.m", "10.0.0.1", false)),
+        (of_pod("10.0.0.1", "", "", &ready), one("10-0-0-1.m", "10.0.0.1", false)),
+        // A name that is none, or has parts, would be another name on the ring.
+        (of_pod("10.0.0.1", "a b", "m-0\n", &ready), one("10-0-0-1.m", "10.0.0.1", false)),
+        (of_pod("10.0.0.1", "a.b", "m-0.x", &ready), one("m-0.x.m", "10.0.0.1", false)),
+    ] {
+        assert_eq!(pods(&[slice("a", "IPv4", &[endpoint])]), expected);
+    }
+    let mut node = of_pod("10.0.0.1", "", "x", &ready);
+    node["targetRef"]["kind"] = json!("Node");
+    assert_eq!(pods(&[slice("a", "IPv4", &[node])]), one("10-0-0-1.m", "10.0.0.1", false));
+    let six = slice("a", "IPv6", &[endpoint("fd00::1")]);
+    assert_eq!(pods(&[six]), one("fd00--1.m", "fd00::1", false));
+}
+
+#[test]
+fn slices_are_merged_and_both_versions_are_one_server() {
+    let ready = json!({"ready": true});
+    let four = slice("a", "IPv4", &[of_pod("10.0.0.1", "m-0", "m-0", &ready)]);
+    let six = slice("b", "IPv6", &[of_pod("fd00::1", "m-0", "m-0", &ready)]);
+    let again = slice("c", "IPv4", &[of_pod("10.0.0.1", "m-0", "m-0", &ready)]);
+    let expected = one("m-0.m", "10.0.0.1 fd00::1", true);
+    assert_eq!(pods(&[four.clone(), six.clone()]), expected);
+    assert_eq!(pods(&[six, again, four]), expected);
+}
+
+#[test]
+fn readiness_does_not_count_and_an_end_only_for_a_pod_without_a_host_name() {
+    for conditions in [
+        json!({}),
+        json!({"ready": true, "serving": true, "terminating": false}),
+        json!({"ready": false, "serving": false, "terminating": false}),
+        json!({"ready": null}),
+        json!(null),
+    ] {
+        let stable = slice("a", "IPv4", &[of_pod("10.0.0.1", "m-0", "m-0", &conditions)]);
+        assert_eq!(pods(&[stable]), one("m-0.m", "10.0.0.1", true), "{conditions}");
+        let other = slice("a", "IPv4", &[of_pod("10.0.0.1", "", "x", &conditions)]);
+        assert_eq!(pods(&[other]), one("x.m", "10.0.0.1", false), "{conditions}");
+    }
+    for conditions in [
+        json!({"terminating": true}),
+        json!({"ready": false, "serving": true, "terminating": true}),
+    ] {
+        let stable = slice("a", "IPv4", &[of_pod("10.0.0.1", "m-0", "m-0", &conditions)]);
+        assert_eq!(pods(&[stable]), one("m-0.m", "10.0.0.1", true), "{conditions}");
+        let other = slice("a", "IPv4", &[of_pod("10.0.0.1", "", "x", &conditions)]);
+        assert_eq!(pods(&[other]), [], "{conditions}");
+    }
+}
+
+#[test]
+fn while_a_pod_is_replaced_the_new_one_counts() {
+    let ending = json!({"ready": false, "terminating": true});
+    let unready = json!({"ready": false, "terminating": false});
+    let old = of_pod("10.0.0.9", "m-0", "m-0", &ending);
+    let new = of_pod("10.0.0.1", "m-0", "m-0", &unready);
+    for all in [[old.clone(), new.clone()], [new, old]] {
+        let both = [slice("a", "IPv4", &all[..1]), slice("b", "IPv4", &all[1..])];
+        assert_eq!(pods(&both), one("m-0.m", "10.0.0.1", true));
+    }
+    // Two pods of one host name: the same one counts for both versions.
+    let ready = json!({"ready": true});
+    let both = [
+        slice(
+            "a",
+            "IPv4",
+            &[of_pod("10.0.0.2", "m", "x", &ready), of_pod("10.0.0.1", "m", "y", &ready)],
+        ),
+        slice(
+            "b",
+            "IPv6",
+            &[of_pod("fd00::1", "m", "y", &ready), of_pod("fd00::2", "m", "x", &ready)],
+        ),
+    ];
+    assert_eq!(pods(&both), one("m.m", "10.0.0.2 fd00::2", true));
+}
+
+#[test]
+fn what_is_no_address_or_no_port_of_tcp_is_left_out() {
+    let bad = [json!({}), json!({"addresses": []}), json!({"addresses": ["x"]}), json!(7)];
+    let all = [&bad[..], &[endpoint("10.0.0.1")]].concat();
+    assert_eq!(pods(&[slice("a", "IPv4", &all)]), one("10-0-0-1.m", "10.0.0.1", false));
+    assert_eq!(pods(&[slice("a", "FQDN", &[endpoint("10.0.0.1")])]), []);
+    let mut object = slice("a", "IPv4", &[endpoint("10.0.0.1")]);
+    object["ports"] = json!([
+        {"name": "m", "port": 11211},
+        {"port": 1},
+        {"name": "udp", "port": 2, "protocol": "UDP"},
+        {"name": "none"},
+        {"name": "zero", "port": 0},
+        {"name": "large", "port": 65536},
+    ]);
+    let mut slices = Slices::default();
+    let (name, slice) = Slice::read(&object).unwrap();
+    slices.put(name, slice);
+    let ports = &slices.pods("m")["10-0-0-1.m"].ports;
+    assert_eq!(ports, &[(String::new(), 1), ("m".to_owned(), 11211)]);
+}
+
+#[test]
+fn what_is_no_slice_is_not_read() {
+    for object in [
+        json!(null),
+        json!({}),
+        json!({"metadata": {"name": "a"}}),
+        json!({"metadata": {"name": 1}, "addressType": "IPv4"}),
+    ] {
+        assert_eq!(Slice::read(&object), None, "{object}");
+    }
+    // Kubernetes writes null for an empty list.
+    let empty =
+        json!({"metadata": {"name": "a"}, "addressType": "IPv4", "endpoints": null, "ports": null});
+    assert!(Slice::read(&empty).is_some());
+}
+
+#[test]
+fn there_is_room_for_a_limited_number() {
+    let mut slices = Slices::default();
+    let some = |count: usize| {
+        let all = vec![endpoint("10.0.0.1"); count];
+        Slice::read(&slice("x", "IPv4", &all)).unwrap().1
+    };
+    assert!(slices.put("a".into(), some(ENDPOINTS_MAX)));
+    assert!(!slices.put("b".into(), some(1)));
+    slices.remove("b");
+    assert!(slices.put("a".into(), some(1)));
+    for nth in 1..SLICES_MAX {
+        assert!(slices.put(nth.to_string(), some(0)), "{nth}");
+    }
+    assert!(!slices.put("b".into(), some(0)));
+}

@@ -1,0 +1,113 @@
+//! Reports of tasks that are not run, and what they change.
+
+use super::*;
+use std::time::Duration;
+use tokio::runtime;
+use tokio::sync::mpsc::unbounded_channel;
+
+/// Watches with a Service that users 1 and 2 follow. The tasks never run.
+fn watches(work: impl FnOnce(Watches, Service)) {
+    let runtime = runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
+    let (sender, _receiver) = unbounded_channel();
+    let mut watches = Watches::new(&Options::default(), Arc::default(), sender.downgrade());
+    let service = Service { name: "m".into() };
+    for user in [1, 2] {
+        assert_eq!(watches.follow(user, &service), []);
+    }
+    work(watches, service);
+}
+
+fn pods(all: &[(&str, &str)]) -> Report {
+    let pod = |&(name, address): &(&str, &str)| {
+        let addresses = vec![address.parse().unwrap()];
+        (name.to_owned(), Endpoints { addresses, ports: Vec::new(), returns: true })
+    };
+    Report::Pods(all.iter().map(pod).collect())
+}
+
+/// The users that are told, and the names that each is told.
+fn told(effects: Vec<Effect>) -> Vec<(User, Vec<String>)> {
+    let told = effects.into_iter().map(|effect| {
+        let Effect::Tell(user, Some(found)) = effect else { panic!("{effect:?}") };
+        (user, found.pods().iter().map(|pod| pod.name.clone()).collect())
+    });
+    told.collect()
+}
+
+fn names(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[test]
+fn users_are_told_the_pods_and_only_changes_of_them() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        let first = [("m-0.m", "10.0.0.1"), ("m-1.m", "10.0.0.2")];
+        let news = watches.report(&service, pods(&first), now);
+        let both = names(&["m-0.m", "m-1.m"]);
+        assert_eq!(told(news.effects), [(1, both.clone()), (2, both.clone())]);
+        assert_eq!(watches.report(&service, pods(&first), now), News::default());
+        // Another address is no change of the pods, but of what their names mean.
+        let other = [("m-0.m", "10.0.0.1"), ("m-1.m", "10.0.0.9")];
+        let news = watches.report(&service, pods(&other), now);
+        assert_eq!(news.moved, [Question::Addresses("m-1.m.".into())]);
+        assert_eq!(news.effects, []);
+        for host in ["m-1.m", "m-1.m."] {
+            assert_eq!(watches.find(host), Some(vec!["10.0.0.9".parse().unwrap()]));
+        }
+        assert_eq!(watches.find("m-2.m."), None);
+        assert_eq!(told(watches.follow(3, &service)), [(3, both)]);
+    });
+}
+
+#[test]
+fn a_failure_changes_nothing() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        for trouble in Trouble::ALL {
+            let failed = Failed::new(trouble, "why");
+            assert_eq!(watches.report(&service, Report::Fails(failed), now), News::default());
+            assert_eq!(watches.figures.kubernetes.failures(trouble), 1);
+            assert_eq!(watches.figures.kubernetes.reason("m"), Some("why".into()));
+        }
+        assert!(watches.find("m-0.m.").is_some());
+        assert_eq!(watches.next_tick(), None);
+        watches.report(&service, Report::Watches, now);
+        // The last failure was that there are no pods, which a watch alone does not mend.
+        assert_eq!(watches.figures.kubernetes.reason("m"), Some("why".into()));
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        assert_eq!(watches.figures.kubernetes.reason("m"), None);
+    });
+}
+
+#[test]
+fn a_pod_that_is_away_for_too_long_is_told_of() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1"), ("m-1.m", "10.0.0.2")]), now);
+        assert_eq!(watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now), News::default());
+        let until = now + Duration::from_secs(30);
+        assert_eq!(watches.next_tick(), Some(until));
+        assert_eq!(watches.tick(until - Duration::from_millis(1)), []);
+        let left = names(&["m-0.m"]);
+        assert_eq!(told(watches.tick(until)), [(1, left.clone()), (2, left)]);
+        assert_eq!(watches.next_tick(), None);
+    });
+}
+
+#[test]
+fn a_service_without_users_is_forgotten() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        watches.release(1);
+        assert!(watches.find("m-0.m.").is_some());
+        assert_eq!(watches.figures.kubernetes.ages().len(), 1);
+        watches.release(2);
+        assert!(watches.find("m-0.m.").is_none());
+        assert_eq!(watches.figures.kubernetes.ages(), []);
+        assert_eq!(watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now), News::default());
+    });
+}

@@ -1,0 +1,137 @@
+//! What can go wrong with Kubernetes, and the figures of it.
+//!
+//! The one rule: only the resolver's thread counts; anybody may read.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why the EndpointSlices of a Service can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The proxy does not run in a pod, or its pod has no service account.
+    NoAccount,
+    /// The API server can't be reached, or the connection was lost.
+    Unreachable,
+    /// The API server did not answer in time.
+    TimedOut,
+    /// The certificate of the API server is not one of the cluster.
+    Untrusted,
+    /// The token is not accepted (401).
+    Unauthorized,
+    /// The service account lacks a right (403).
+    Forbidden,
+    /// Another status.
+    Refused,
+    /// The answer is not what Kubernetes answers.
+    Invalid,
+    /// The answer is larger than a limit.
+    TooLarge,
+    /// The Service has no pods.
+    NoPods,
+}
+
+impl Trouble {
+    /// All of them, in order.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::NoAccount,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::Untrusted,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Refused,
+        Self::Invalid,
+        Self::TooLarge,
+        Self::NoPods,
+    ];
+
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NoAccount => "no_account",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Untrusted => "untrusted",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::NoPods => "no_pods",
+        }
+    }
+}
+
+/// Counters since the start, and how each Service is now.
+#[derive(Debug, Default)]
+pub(crate) struct KubernetesFigures {
+    requests: AtomicU64,
+    failures: [AtomicU64; Trouble::ALL.len()],
+    /// By Service: since when it can't be read; none while it can. One without an answer is not here.
+    lost: Mutex<BTreeMap<String, Option<Instant>>>,
+    /// By Service: why it can't be read now.
+    reasons: Mutex<BTreeMap<String, String>>,
+}
+
+impl KubernetesFigures {
+    /// Requests, failed ones too.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that failed for this reason.
+    pub(crate) fn failures(&self, trouble: Trouble) -> u64 {
+        self.failures[trouble as usize].load(Ordering::Relaxed)
+    }
+
+    /// For how long each Service can't be read.
+    pub(crate) fn ages(&self) -> Vec<(String, Duration)> {
+        let age = |lost: &Option<Instant>| lost.map_or(Duration::ZERO, |at| at.elapsed());
+        self.lost().iter().map(|(service, lost)| (service.clone(), age(lost))).collect()
+    }
+
+    /// Why a Service can't be read, if it can't.
+    pub(crate) fn reason(&self, service: &str) -> Option<String> {
+        self.reasons().get(service).cloned()
+    }
+
+    fn reasons(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeMap<String, Option<Instant>>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl KubernetesFigures {
+    /// Counts a request that is sent.
+    pub(super) fn note_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A Service can be read.
+    pub(super) fn note_works(&self, service: &str) {
+        self.lost().insert(service.to_owned(), None);
+        self.reasons().remove(service);
+    }
+
+    /// A Service can't be read.
+    pub(super) fn note_fails(&self, service: &str, trouble: Trouble, reason: &str) {
+        self.failures[trouble as usize].fetch_add(1, Ordering::Relaxed);
+        self.reasons().insert(service.to_owned(), reason.to_owned());
+        if let Some(lost) = self.lost().get_mut(service) {
+            lost.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Nobody uses a Service any longer.
+    pub(super) fn forget(&self, service: &str) {
+        self.lost().remove(service);
+        self.reasons().remove(service);
+    }
+}

@@ -4,7 +4,8 @@
 //! a task has one question on its way, or waits for the task that moves its key.
 
 use super::Phase;
-use crate::message::{Kept, Known, Outcome};
+use super::carry::Carried;
+use crate::message::{Effect, Kept, Known, Outcome};
 use crate::mux::id::{ClientId, ServerId};
 use crate::mux::join::JoinId;
 use crate::mux::slots::SlotId;
@@ -27,6 +28,8 @@ pub(super) enum Owner {
     Slot(SlotId),
     /// One key of a request with several.
     Fragment(JoinId, u32),
+    /// The client's next request, which waits until its keys have moved.
+    Next,
     /// Nobody: there was an answer already, or none is wanted.
     Nobody,
 }
@@ -56,6 +59,8 @@ pub(super) enum Stage {
     Clear,
     /// The request runs at the new server.
     Run,
+    /// The request runs at the new server, and the old value is removed then.
+    Place,
     /// The request runs at the old server, and its answer is the answer.
     ReadOld,
     /// The request runs at the new server as it came.
@@ -106,6 +111,8 @@ pub(super) struct Task {
     pub(super) bytes: usize,
     /// Answers to a flush that are still to come.
     pub(super) left: usize,
+    /// What it knows if it carries values of any type.
+    pub(super) carried: Carried,
 }
 
 impl Task {
@@ -141,17 +148,18 @@ impl Task {
             deadline: None,
             bytes: 0,
             left: 0,
+            carried: Carried::default(),
         }
     }
 
     /// Whether it only asks up to which number the values of a server are old.
     pub(super) fn is_probe(&self) -> bool {
-        self.kept.bytes.is_empty()
+        self.kept.effect == Effect::Apart && self.kept.bytes.is_empty()
     }
 
     /// Whether it is for all servers.
     pub(super) fn is_flush(&self) -> bool {
-        self.kept.key.is_empty() && !self.is_probe()
+        self.kept.effect == Effect::Apart && !self.is_probe()
     }
 
     /// The server to which the value may be on its way back: the old one, while values are copied.
@@ -191,6 +199,10 @@ pub(in crate::mux) struct Moves {
     woken: VecDeque<MoveId>,
     /// No task runs out of time before this.
     next_deadline: Option<Instant>,
+    /// Clients whose next request waits for the next phase.
+    paused: Vec<ClientId>,
+    /// Clients whose next request has its keys at their new servers, or why not.
+    passes: BTreeMap<ClientId, Vec<u8>>,
 }
 
 impl Moves {
@@ -283,6 +295,31 @@ impl Moves {
     /// Forgets all tasks; replies to their questions are for nobody.
     pub(super) fn clear(&mut self) {
         *self = Self { generation: self.generation, ..Self::default() };
+    }
+
+    /// Notes that a client's next request waits for the next phase.
+    pub(super) fn note_paused(&mut self, client: ClientId) {
+        self.paused.push(client);
+    }
+
+    /// The clients that need not wait for the next phase any longer.
+    pub(super) fn take_paused(&mut self) -> Vec<ClientId> {
+        core::mem::take(&mut self.paused)
+    }
+
+    /// Notes that the keys of a client's next request are at their new servers, or with `error` why not.
+    pub(super) fn give_pass(&mut self, client: ClientId, error: &[u8]) {
+        self.passes.insert(client, error.to_vec());
+    }
+
+    /// What became of the keys of a client's next request; says so once.
+    pub(super) fn take_pass(&mut self, client: ClientId) -> Option<Vec<u8>> {
+        self.passes.remove(&client)
+    }
+
+    /// Keys no longer move.
+    pub(super) fn forget_passes(&mut self) {
+        self.passes.clear();
     }
 
     /// Lets a task alone move a key. False if another one does; the task waits for that one then.

@@ -6,8 +6,8 @@
 //! that a copy of an older value is refused. Whoever finds a mark may use its token for a copy of its own,
 //! as what is true of one copy is true of the other.
 //!
-//! A mark with [`LOCK`] before its token is of a write whose old value is still to be removed: nobody may
-//! copy that value.
+//! A third key is a *lock*, of a write whose old value is still to be removed: nobody may begin to copy
+//! that value. Only who made a lock removes it.
 //!
 //! The scripts are constants, so that a server compiles each of them once. Source: `EVAL`, `DUMP` and
 //! `RESTORE` of Redis 2.6 to 8 and of Valkey; `SET` with `PX` since Redis 2.6.12.
@@ -29,11 +29,13 @@ pub const MARK: &[u8] = b":nuthatch-moving";
 /// How long a mark stays if nobody removes it, in milliseconds.
 pub const LEASE_MILLIS: u64 = 5000;
 
-/// What stands before the token of a mark that lets nobody copy.
-const LOCK: u8 = b'p';
+/// What the name of a lock has behind the key.
+pub const LOCK: &[u8] = b":nuthatch-lock";
 
-/// Says whether there is a value; if there is none, which mark there is, ours if there was none.
+/// Says whether there is a value; if there is none, which mark there is, ours if there was none. There is
+/// no mark where there is a lock.
 pub const LOOK: &[u8] = b"if redis.call('exists',KEYS[1])==1 then return 1 end \
+    if redis.call('exists',KEYS[3])==1 then return -1 end \
     local m=redis.call('get',KEYS[2]) if m then return m end \
     redis.call('set',KEYS[2],ARGV[1],'PX',ARGV[2]) return ARGV[1]";
 
@@ -85,11 +87,11 @@ pub enum Carry<'a> {
     Delete,
     /// Removes the value, and the mark.
     Forget,
-    /// Makes a mark that lets nobody copy.
+    /// Makes a lock: nobody may begin to copy.
     Lock(u64),
     /// Removes a mark if it still has this token.
     Release(u64),
-    /// Removes the mark of [`Carry::Lock`] if it is still there.
+    /// Removes a lock if it still has this token.
     Unlock(u64),
 }
 
@@ -209,12 +211,13 @@ pub fn write_carry(carry: &Carry<'_>, key: &[u8], out: &mut Vec<u8>) -> Expect {
         Carry::Lock(token) => {
             let mut room = [0; 20];
             let lease = digits(LEASE_MILLIS, &mut room);
-            write_command(&[b"SET", &mark(key), &token_text(token, true), b"PX", lease], out);
+            write_command(&[b"SET", &lock(key), &token_text(token), b"PX", lease], out);
         }
         Carry::Look(token) => {
             let mut room = [0; 20];
             let lease = digits(LEASE_MILLIS, &mut room);
-            write_script(LOOK, &[key, &mark(key)], &[&token_text(token, false), lease], out);
+            let keys = [key, &mark(key), &lock(key)];
+            write_script(LOOK, &keys, &[&token_text(token), lease], out);
         }
         Carry::Fetch => write_script(FETCH, &[key], &[], out),
         Carry::Copy { fetched, token } => {
@@ -222,7 +225,7 @@ pub fn write_carry(carry: &Carry<'_>, key: &[u8], out: &mut Vec<u8>) -> Expect {
             let mut room = [0; 20];
             // To RESTORE, 0 is no time to live.
             let ttl = u64::try_from(value.ttl).map_or(0, |ttl| ttl.max(1));
-            let arguments = [&token_text(token, false), digits(ttl, &mut room), value.dump];
+            let arguments = [&token_text(token), digits(ttl, &mut room), value.dump];
             write_script(COPY, &[key, &mark(key)], &arguments, out);
         }
         Carry::Drop { fetched, millis } => {
@@ -238,10 +241,10 @@ pub fn write_carry(carry: &Carry<'_>, key: &[u8], out: &mut Vec<u8>) -> Expect {
             write_script(DROP, &[key], &[value.digest, &low, &high], out);
         }
         Carry::Release(token) => {
-            write_script(RELEASE, &[&mark(key)], &[&token_text(token, false)], out);
+            write_script(RELEASE, &[&mark(key)], &[&token_text(token)], out);
         }
         Carry::Unlock(token) => {
-            write_script(RELEASE, &[&mark(key)], &[&token_text(token, true)], out);
+            write_script(RELEASE, &[&lock(key)], &[&token_text(token)], out);
         }
     }
     Form::Write.expect()
@@ -256,6 +259,10 @@ pub fn write_unmark<'k>(keys: impl ExactSizeIterator<Item = &'k [u8]>, out: &mut
 
 fn mark(key: &[u8]) -> Vec<u8> {
     [key, MARK].concat()
+}
+
+fn lock(key: &[u8]) -> Vec<u8> {
+    [key, LOCK].concat()
 }
 
 fn write_command(words: &[&[u8]], out: &mut Vec<u8>) {
@@ -276,10 +283,8 @@ fn digits(number: u64, room: &mut [u8; 20]) -> &[u8] {
     &room[start..]
 }
 
-fn token_text(token: u64, is_lock: bool) -> Vec<u8> {
-    let mut room = [0; 20];
-    let lock: &[u8] = if is_lock { &[LOCK] } else { b"" };
-    [lock, digits(token, &mut room)].concat()
+fn token_text(token: u64) -> Vec<u8> {
+    digits(token, &mut [0; 20]).to_vec()
 }
 
 fn write_signed(number: i64, out: &mut Vec<u8>) {
@@ -314,7 +319,6 @@ impl<'a> Value<'a> {
 pub fn read_look(outcome: Outcome, reply: &[u8]) -> Looked {
     match text(reply) {
         _ if outcome.is_error() => Looked::Error,
-        Some([LOCK, ..]) => Looked::Locked,
         Some(token) => {
             match core::str::from_utf8(token).ok().and_then(|token| token.parse().ok()) {
                 Some(token) => Looked::Marked(token),
@@ -322,6 +326,7 @@ pub fn read_look(outcome: Outcome, reply: &[u8]) -> Looked {
             }
         }
         None if number(reply) > 0 => Looked::Present,
+        None if number(reply) < 0 => Looked::Locked,
         None => Looked::Absent,
     }
 }
@@ -416,7 +421,7 @@ mod tests {
         assert_eq!(read(b":1\r\n"), Looked::Present);
         assert_eq!(read(b":0\r\n"), Looked::Absent);
         assert_eq!(read(b"$2\r\n17\r\n"), Looked::Marked(17));
-        assert_eq!(read(b"$3\r\np17\r\n"), Looked::Locked);
+        assert_eq!(read(b":-1\r\n"), Looked::Locked);
         assert_eq!(read(b"$1\r\nx\r\n"), Looked::Error);
         assert_eq!(read_look(Outcome::Error, b"-NOPERM\r\n"), Looked::Error);
     }

@@ -32,6 +32,7 @@ mod http;
 mod isolation;
 mod memory;
 mod migrate;
+mod migrate_redis;
 mod multiget;
 mod old_servers;
 mod process;

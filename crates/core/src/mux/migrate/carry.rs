@@ -36,6 +36,10 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+/// The old server drops a value so much later than it is asked to, at most, in milliseconds; a time to live
+/// that was changed by less than that is not noticed.
+const DROP_MILLIS: u64 = 1000;
+
 /// A key that moves, and its servers.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
@@ -422,8 +426,7 @@ impl Mux {
         let fetched = mem::take(&mut task.carried.fetched);
         let passed = now.nanos_since(task.carried.asked) / 1_000_000;
         let carry = match is_drop {
-            // The server's clock and this one count milliseconds from other moments.
-            true => Carry::Drop { fetched: &fetched, millis: passed + 2 },
+            true => Carry::Drop { fetched: &fetched, millis: passed + DROP_MILLIS },
             false => Carry::Delete,
         };
         task.carried.is_drop = is_drop;
@@ -471,13 +474,11 @@ impl Mux {
             return self.begin_key(id, task, now);
         }
         let target = task.carried.target.unwrap_or(task.new);
-        let mut bytes = Vec::new();
-        moving::write_unmark(task.carried.brought.iter().map(|key| &key[..]), &mut bytes);
-        let is_all = task.kept.bytes.is_empty();
-        let waiter = if is_all { Waiter::Move(id) } else { Waiter::Nobody };
-        task.carried.due += usize::from(is_all);
-        self.post_bytes((task, target), (waiter, Expect::ANY, Class::Other), &bytes, now);
-        if !is_all {
+        self.unmark(task, task.carried.brought.iter().map(|key| &key[..]), now);
+        if task.kept.bytes.is_empty() {
+            // The client's request follows over another connection.
+            self.post(id, task, (Carry::Exists, target), now);
+        } else {
             self.post_request(id, task, target, now);
         }
         self.wait(task, Stage::Run)
@@ -500,6 +501,7 @@ impl Mux {
         task.mark = self.next_token();
         task.carried.asked = now;
         self.post(id, task, (Carry::Lock(task.mark), task.new), now);
+        self.unmark(task, [task.kept.plain_key()].into_iter(), now);
         self.post_request(id, task, task.new, now);
         self.wait(task, Stage::Place)
     }
@@ -518,6 +520,19 @@ impl Mux {
         }
         task.answer = replies.pop();
         self.clear(id, task, false, now)
+    }
+
+    /// Lets nobody who copies one of these keys now go on.
+    fn unmark<'k>(
+        &mut self,
+        task: &Task,
+        keys: impl ExactSizeIterator<Item = &'k [u8]>,
+        now: Instant,
+    ) {
+        let mut bytes = Vec::new();
+        moving::write_unmark(keys, &mut bytes);
+        let how = (Waiter::Nobody, Expect::ANY, Class::Other);
+        self.post_bytes((task, task.carried.target.unwrap_or(task.new)), how, &bytes, now);
     }
 
     /// The old value is gone: others may copy again.

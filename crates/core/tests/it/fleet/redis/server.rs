@@ -5,7 +5,7 @@
 
 use crate::fleet::kind::Server;
 use crate::sim::resp::{array, bulk, parse};
-use nuthatch_core::redis::moving::{COPY, DROP, FETCH, LOOK, MARK, RELEASE};
+use nuthatch_core::redis::moving::{COPY, DROP, FETCH, LOCK, LOOK, MARK, RELEASE};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ impl Server for Redis {
     fn has_marks(&mut self, now: u64) -> bool {
         self.now = now;
         self.drop_expired();
-        let mark = std::str::from_utf8(MARK).expect("text");
-        self.items.keys().any(|key| key.ends_with(mark))
+        let ends = [MARK, LOCK].map(|end| std::str::from_utf8(end).expect("text"));
+        self.items.keys().any(|key| ends.iter().any(|end| key.ends_with(end)))
     }
 
     fn make_old(&mut self) {
@@ -263,9 +263,12 @@ impl Redis {
             _ => None,
         };
         match (script.as_bytes(), words) {
-            (LOOK, [key, place, token, lease]) => {
+            (LOOK, [key, place, lock, token, lease]) => {
                 if self.items.contains_key(*key) {
                     return integer(1);
+                }
+                if self.items.contains_key(*lock) {
+                    return integer(-1);
                 }
                 if let Some(mark) = mark(self, place) {
                     return text(&mark);

@@ -39,6 +39,7 @@
 
 mod carry;
 mod carry_intake;
+mod carry_own;
 mod copy;
 mod intake;
 mod step;
@@ -239,6 +240,9 @@ impl Mux {
             peers: BTreeMap::new(),
             keys_per_mille,
         }));
+        if carries {
+            self.note_transactions();
+        }
         let probed = if carries { 0 } else { self.servers.routes.members().len() };
         for index in 0..probed {
             self.probe(self.servers.routes.members()[index], now);
@@ -293,7 +297,7 @@ impl Mux {
 
     fn end_migration(&mut self) {
         let Some(migration) = self.migration.take() else { return };
-        self.clients.tasks.forget_passes();
+        self.clients.tasks.forget_clients();
         self.end_pause();
         self.servers.let_leave(&mut self.shared, &migration.leaving);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;

@@ -149,6 +149,11 @@ pub fn effect_of_many(many: &Many<'_>) -> Effect {
     command::find(name).map_or(Effect::Change, |command| effect_of(command, Arguments::default()))
 }
 
+/// Whether a request carries out a transaction.
+pub fn is_exec(request: &[u8]) -> bool {
+    Arguments::of(request).next().is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
+}
+
 /// Whether a `SET` with these arguments does not depend on the value: it has no option but a time to live.
 fn replaces(arguments: Arguments<'_>) -> bool {
     let mut options = arguments.skip(2);

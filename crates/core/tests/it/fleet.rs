@@ -180,7 +180,7 @@ impl<K: Kind> World<K> {
         let mut servers: Vec<K::Server> = (0..5).map(|_| K::Server::default()).collect();
         plan.old.iter().for_each(|old| servers[*old].make_old());
         let mut records = Vec::new();
-        if plan.is_one_process {
+        if K::FILLS {
             let mut ring = tagged_ring_of(plan.rings[0], K::tag());
             K::fill(&mut records, |key, value| {
                 servers[plan.rings[0][ring.route(key.as_bytes())]].fill(key, value);
@@ -530,7 +530,11 @@ impl<K: Kind> World<K> {
         {
             let delay = self.delay(server);
             let this = &mut self.proxies[proxy];
-            let output = this.mux.conn_output(id).to_vec();
+            let mut output = this.mux.conn_output(id).to_vec();
+            // What is sent together may arrive in two pieces, with requests of others between them.
+            if self.random.chance(200) {
+                output.truncate(1 + self.random.index(output.len()));
+            }
             this.mux.handle_conn_written(id, output.len(), now);
             let wire = &mut this.wires[conn];
             wire.there = wire.there.max(self.now + delay);

@@ -29,7 +29,7 @@ use crate::mux::id::ServerId;
 use crate::mux::waiter::Waiter;
 use crate::protocol::Refusal;
 use crate::redis::moving::{self, Carry, Fetched, LEASE_MILLIS, Looked};
-use crate::redis::write_integer;
+use crate::redis::{is_null, write_integer};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -58,7 +58,7 @@ pub(super) struct Carried {
     /// The keys that have been moved.
     brought: Vec<Box<[u8]>>,
     /// How many replies this step takes, and those that have come.
-    due: usize,
+    pub(super) due: usize,
     replies: Vec<(Outcome, Vec<u8>)>,
     /// What the old server had.
     fetched: Vec<u8>,
@@ -220,6 +220,11 @@ impl Mux {
         now: Instant,
     ) -> Next<'static> {
         task.answer = replies.pop();
+        // A transaction that was not carried out, or a request that has waited in vain.
+        let is_nothing = task.answer.as_ref().is_some_and(|(_, reply)| is_null(reply));
+        if task.kept.bytes.is_empty() && is_nothing {
+            return self.on_forget(task, Vec::new());
+        }
         self.post(id, task, (Carry::Forget, task.new), now);
         for part in mem::take(&mut task.carried.rest) {
             task.set_key(&part);

@@ -1,14 +1,13 @@
 //! Requests of clients while keys with values of any type move (Redis).
 //!
 //! A request of several keys for one server runs where the phase says: at the old server of all of them,
-//! or at the new one when all have come there. The one rule: as long as other proxies may write at the old
-//! server, nothing that a server carries out later than it is asked (a transaction, a request that waits)
-//! is begun for a key that moves.
+//! or at the new one when all have come there. The one rule: a request with a key that moves becomes a task,
+//! unless it only reads at a server that has all there is of the key.
 
 use super::carry::Part;
 use super::task::Owner;
 use super::{Phase, Task};
-use crate::message::{Dedicate, Effect, Kept, Limit, Many, One, Request, Step, Wire};
+use crate::message::{Effect, Kept, Limit, Many, One, Request, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
 use crate::mux::id::{ClientId, ServerId};
@@ -43,13 +42,13 @@ impl Mux {
             Request::Many(many) if self.has_moved(many) => {
                 Some(self.take_many_carried(id, many, now))
             }
-            Request::Dedicated(request) => self.take_dedicated_moving(id, request, now),
+            Request::Dedicated(request) => self.take_own(id, request, now),
             _ => None,
         }
     }
 
     /// The keys of a request that move.
-    fn parts(&mut self, first: &[u8], others: KeyList<'_>) -> Vec<Part> {
+    pub(super) fn parts(&mut self, first: &[u8], others: KeyList<'_>) -> Vec<Part> {
         let servers = self.moved(first);
         let part = |key: &[u8], (old, new)| Part { key: key.into(), old, new };
         let mut parts: Vec<Part> =
@@ -65,7 +64,7 @@ impl Mux {
     }
 
     /// Where a request of these keys went before the change.
-    fn plan_before(&mut self, first: &[u8], others: KeyList<'_>) -> Option<Plan> {
+    pub(super) fn plan_before(&mut self, first: &[u8], others: KeyList<'_>) -> Option<Plan> {
         let others = (!self.shared.options.redis.first_key).then_some(others);
         let migration = self.migration.as_mut()?;
         migration.before.plan_all(first, others.into_iter().flatten())
@@ -114,7 +113,7 @@ impl Mux {
     }
 
     /// The phase of a request with these keys that move; none if there are none.
-    fn phase_of(&self, parts: &[Part]) -> Option<Phase> {
+    pub(super) fn phase_of(&self, parts: &[Part]) -> Option<Phase> {
         let first = parts.first()?;
         // Where one of the old servers was given up, the others are asked as they can be.
         let old = parts.iter().find_map(|part| part.old).or(first.old);
@@ -140,7 +139,7 @@ impl Mux {
     }
 
     /// Lets a client wait, or refuses its request, if the request can't begin now.
-    fn must_hold(
+    pub(super) fn must_hold(
         &mut self,
         id: ClientId,
         kept: &Kept,
@@ -166,7 +165,7 @@ impl Mux {
         None
     }
 
-    fn begin_parts(
+    pub(super) fn begin_parts(
         &mut self,
         who: (ClientId, Owner),
         mut kept: Kept,
@@ -184,11 +183,11 @@ impl Mux {
     }
 
     /// Whether writes wait for the end of the first phase.
-    fn must_pause(&self, now: Instant) -> bool {
+    pub(super) fn must_pause(&self, now: Instant) -> bool {
         self.migration.as_ref().is_some_and(|migration| migration.pauses_at <= now)
     }
 
-    fn pause(&mut self, id: ClientId) -> Intake {
+    pub(super) fn pause(&mut self, id: ClientId) -> Intake {
         self.clients.tasks.note_paused(id);
         self.wait_for_own(id)
     }
@@ -211,59 +210,6 @@ impl Mux {
             return self.pause(id);
         }
         self.take_many_moving(id, many, now)
-    }
-
-    /// A request over a connection for its client alone: its keys are brought to the new server first.
-    fn take_dedicated_moving(
-        &mut self,
-        id: ClientId,
-        request: &Dedicate<'_>,
-        now: Instant,
-    ) -> Option<Intake> {
-        let has_values = matches!(request.step, Step::Watch | Step::Queue | Step::Block);
-        let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = request.one.wire else {
-            return None;
-        };
-        if !has_values || !request.has_key || moving::effect(bytes) == Effect::Apart {
-            return None;
-        }
-        let parts = self.parts(request.one.key, request.others);
-        let phase = self.phase_of(&parts)?;
-        match self.clients.tasks.take_pass(id) {
-            Some(error) if error.is_empty() => return None,
-            Some(error) => return Some(self.refuse_moving(id, &error)),
-            None => {}
-        }
-        if self.must_switch(id, true) {
-            return Some(Intake::Blocked);
-        }
-        if self.clients.tasks.must_follow(id, false) {
-            return Some(self.wait_for_own(id));
-        }
-        let migration = self.migration.as_ref()?;
-        if phase == Phase::Settling || phase == Phase::Moving && now < migration.copies_at {
-            let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
-            return Some(self.refuse_moving(id, error));
-        }
-        let Some(Plan::To(target)) = self.plan_together(request.one.key, request.others) else {
-            return None;
-        };
-        let kept = moving::keep_key(request.one.key);
-        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
-            return Some(held);
-        }
-        // First, as the task may end at once.
-        self.clients.hold(id, Hold::Moves);
-        self.begin_parts((id, Owner::Next), kept, (parts, target, phase), now);
-        Some(Intake::Blocked)
-    }
-
-    /// Refuses a request over a connection for its client alone. A transaction that it is part of is not
-    /// carried out.
-    fn refuse_moving(&mut self, id: ClientId, error: &[u8]) -> Intake {
-        self.clients[id].session.note_refused();
-        self.refuse(id, error, Limit::Grammar);
-        Intake::Accepted
     }
 
     /// A task that has not begun.

@@ -4,8 +4,9 @@
 //! a task has one question on its way, or waits for the task that moves its key.
 
 use super::Phase;
-use super::carry::Carried;
+use super::carry::{Carried, Part};
 use crate::message::{Effect, Kept, Known, Outcome};
+use crate::mux::Shared;
 use crate::mux::id::{ClientId, ServerId};
 use crate::mux::join::JoinId;
 use crate::mux::slots::SlotId;
@@ -176,6 +177,17 @@ pub(super) struct Ready {
     pub(super) reply: Vec<u8>,
 }
 
+/// A client's transaction, or the keys that it watches.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transaction {
+    /// Whether it is for the old server of its keys.
+    pub(super) is_old: bool,
+    /// Whether it began before keys moved, so that its keys are not known.
+    pub(super) is_unknown: bool,
+    /// Its keys that move.
+    pub(super) parts: Vec<Part>,
+}
+
 /// A client's tasks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
@@ -203,6 +215,11 @@ pub(in crate::mux) struct Moves {
     paused: Vec<ClientId>,
     /// Clients whose next request has its keys at their new servers, or why not.
     passes: BTreeMap<ClientId, Vec<u8>>,
+    /// What is known of clients' transactions.
+    transactions: BTreeMap<ClientId, Transaction>,
+    /// The keys of a client's next request over its own connection, of which the new servers forget the values
+    /// when it has been carried out at the old one.
+    forgets: BTreeMap<ClientId, Vec<Part>>,
 }
 
 impl Moves {
@@ -269,6 +286,14 @@ impl Moves {
         MoveId { index, generation: self.generation.wrapping_add(1) }
     }
 
+    /// Adds a task that has a question on its way already.
+    pub(super) fn add(&mut self, shared: &Shared, task: Box<Task>) -> MoveId {
+        shared.stats.migration.in_flight.add(1);
+        let id = self.next_id();
+        self.insert(task);
+        id
+    }
+
     pub(super) fn insert(&mut self, task: Box<Task>) {
         self.generation = self.generation.wrapping_add(1);
         if let Some(deadline) = task.deadline {
@@ -318,8 +343,32 @@ impl Moves {
     }
 
     /// Keys no longer move.
-    pub(super) fn forget_passes(&mut self) {
+    pub(super) fn forget_clients(&mut self) {
         self.passes.clear();
+        self.transactions.clear();
+        self.forgets.clear();
+    }
+
+    pub(super) fn transaction(&self, client: ClientId) -> Option<&Transaction> {
+        self.transactions.get(&client)
+    }
+
+    /// The transaction of a client, a new one if there is none.
+    pub(super) fn transaction_mut(&mut self, client: ClientId) -> &mut Transaction {
+        self.transactions.entry(client).or_default()
+    }
+
+    pub(in crate::mux) fn end_transaction(&mut self, client: ClientId) {
+        self.transactions.remove(&client);
+    }
+
+    /// Notes the keys of which the new servers forget the values after a client's next request.
+    pub(super) fn note_forgets(&mut self, client: ClientId, parts: Vec<Part>) {
+        self.forgets.insert(client, parts);
+    }
+
+    pub(super) fn take_forgets(&mut self, client: ClientId) -> Option<Vec<Part>> {
+        self.forgets.remove(&client)
     }
 
     /// Lets a task alone move a key. False if another one does; the task waits for that one then.

@@ -49,6 +49,8 @@ pub(crate) trait Kind {
     const PROTOCOL: Protocol;
     /// How many kinds of connections a server has.
     const LANES: usize;
+    /// Whether every key has a value at first.
+    const FILLS: bool;
     type Server: Server;
     type Client: Asker;
     /// The part of a key that says which server it has.
@@ -64,6 +66,7 @@ pub(crate) struct Memcache;
 impl Kind for Memcache {
     const PROTOCOL: Protocol = Protocol::Memcache;
     const LANES: usize = 1;
+    const FILLS: bool = false;
     type Server = Memcached;
     type Client = Client;
 

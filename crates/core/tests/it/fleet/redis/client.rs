@@ -27,7 +27,12 @@ pub(crate) struct Client {
     expires: bool,
 }
 
-pub(crate) const KEYS: u64 = 4;
+/// Of each kind. More than are in use at a time, so that some are asked for by all at once for the first time
+/// as long as keys move.
+pub(crate) const KEYS: u64 = 24;
+
+/// How long all clients ask for the same few keys, in nanoseconds.
+const TURN: u64 = 50_000_000;
 
 /// What a text, a counter or the first element of a list is, of the write with this number.
 fn data_of(kind: &str, value: u64, random: &mut Random) -> String {
@@ -62,11 +67,11 @@ impl Asker for Client {
         now: u64,
     ) -> String {
         let kind = random.pick(&["d", "n", "l"]);
-        let number = random.below(KEYS);
+        let number = number_at(random, now);
         let key = format!("{kind}{number}");
         let data = data_of(kind, value, random);
         let records = (records, now);
-        let dice = if spares_some && number < 2 { 0 } else { random.below(100) };
+        let dice = if spares_some && number.is_multiple_of(3) { 0 } else { random.below(100) };
         match dice {
             0..25 => self.read(&key, random, records),
             25..35 => self.read_many(random, kind, records),
@@ -154,15 +159,16 @@ impl Client {
         }
     }
 
-    fn some_keys(random: &mut Random, kind: &str) -> Vec<String> {
+    fn some_keys(random: &mut Random, kind: &str, now: u64) -> Vec<String> {
         let kind = if kind == "l" { "d" } else { kind };
-        let some = (0..KEYS).filter(|_| random.chance(700));
+        let first = number_at(random, now);
+        let some = (first..first + 4).map(|number| number % KEYS).filter(|_| random.chance(700));
         let keys: Vec<String> = some.map(|number| format!("{kind}{number}")).collect();
         if keys.is_empty() { vec![format!("{kind}0")] } else { keys }
     }
 
     fn read_many(&mut self, random: &mut Random, kind: &str, records: Records<'_>) -> String {
-        let keys = Self::some_keys(random, kind);
+        let keys = Self::some_keys(random, kind, records.1);
         let words: Vec<&str> =
             ["MGET"].into_iter().chain(keys.iter().map(String::as_str)).collect();
         self.many(&words, keys.iter().map(|key| (key.clone(), Act::Read)), records)
@@ -177,9 +183,9 @@ impl Client {
     ) -> String {
         let mut words = vec!["MSET".to_owned()];
         let mut acts = Vec::new();
-        for key in Self::some_keys(random, kind) {
+        for key in Self::some_keys(random, kind, records.1) {
             // Every value has a number of its own.
-            let value = value * 10 + number_of(&key) + 1_000_000;
+            let value = value * KEYS + number_of(&key) + 1_000_000;
             let data = data_of(&key[..1], value, random);
             words.extend([key.clone(), data]);
             acts.push((key, Act::Set(value)));
@@ -250,6 +256,12 @@ impl Client {
             text: text.to_owned(),
         });
     }
+}
+
+/// The number of a key to ask for: one of those that all ask for now, or any.
+fn number_at(random: &mut Random, now: u64) -> u64 {
+    let number = now / TURN + random.below(2);
+    (if random.chance(200) { random.below(KEYS) } else { number }) % KEYS
 }
 
 /// The number in the name of a key.

@@ -179,7 +179,7 @@ pub enum Refusal {
     TooManyMoves,
     /// The key moves, and others change it all the time.
     BusyMove,
-    /// The keys move, and the request is not possible as long as other proxies may use their old server.
+    /// The transaction began when its keys were to be used at another server.
     MovesYet,
 }
 

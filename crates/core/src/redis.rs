@@ -91,10 +91,10 @@ pub const TOO_MANY_MOVES: &[u8] = b"-ERR too many requests for keys that move: m
 /// The error for a request whose key moves and is changed by others all the time.
 pub const BUSY_MOVE: &[u8] = b"-ERR the key moves, and other clients change it all the time\r\n";
 
-/// The error for a transaction or a request that waits while other proxies may use the keys' old server.
+/// The error for a command of a transaction that began, or for one that waits, when its keys were to be used at
+/// another server.
 pub const MOVES_YET: &[u8] =
-    b"-TRYAGAIN keys of this request move to another server: no transactions with them, and no waiting \
-      for them yet\r\n";
+    b"-TRYAGAIN keys of this request move to another server: try again\r\n";
 
 /// The reply to a command of a transaction.
 pub const QUEUED: &[u8] = b"+QUEUED\r\n";

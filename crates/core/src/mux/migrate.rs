@@ -40,6 +40,8 @@
 mod carry;
 mod carry_intake;
 mod carry_own;
+mod carry_put;
+mod carry_send;
 mod copy;
 mod intake;
 mod step;
@@ -288,6 +290,7 @@ impl Mux {
         self.shared.stats.migration.phase.set(phase as u64 + 1);
         if is_next {
             self.end_pause();
+            self.end_waits();
         }
         let Some(migration) = &self.migration else { return };
         if now >= migration.ends[2] && self.clients.tasks.is_empty() {

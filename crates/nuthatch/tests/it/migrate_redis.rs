@@ -352,7 +352,14 @@ fn transactions_and_blocking_commands_run_where_their_keys_are() {
     assert_eq!(servers[1].call(&["DBSIZE"]), b":0\r\n");
     ask(early, "MULTI", "+OK\r\n");
     ask(early, "INCR counter", "+QUEUED\r\n");
+    waiting.send(nuthatch_harness::redis::command(["BLPOP", "later", "0"]));
     await_phase(&proxy, port, 2.0);
+    let ended = text_of(&waiting.read_resp().unwrap());
+    assert!(ended.starts_with("-TRYAGAIN "), "nothing comes there any more: {ended}");
+    waiting.send(nuthatch_harness::redis::command(["BLPOP", "later", "0"]));
+    thread::sleep(Duration::from_millis(50));
+    ask(client, "RPUSH later y", ":1\r\n");
+    assert_eq!(text_of(&waiting.read_resp().unwrap()), "*2\r\n$5\r\nlater\r\n$1\r\ny\r\n");
     let aborted = told(early, &["EXEC"]);
     assert!(aborted.starts_with("-EXECABORT"), "it began in another phase: {aborted}");
     // From now on at the new one.

@@ -14,27 +14,20 @@
 //! runs only at a server that has it, if there is one. The one rule: a key is either at the old server, or
 //! it has come to the new one before it was removed there, so whoever finds nothing at the old server
 //! and then nothing at the new one has not missed it.
-//!
-//! A write that does not depend on the value runs at the new server first, and removes the old value then.
-//! Meanwhile it holds a lock at the new server, so that nobody copies the old value if the new one goes.
 
 use super::Phase;
 use super::step::Next;
 use super::task::{MoveId, Owner, Stage, Task};
-use crate::error::ServerError;
-use crate::message::{Class, Effect, Expect, Outcome};
+use crate::message::{Effect, Outcome};
 use crate::mux::Mux;
-use crate::mux::conn::Pending;
 use crate::mux::id::ServerId;
-use crate::mux::waiter::Waiter;
 use crate::protocol::Refusal;
-use crate::redis::moving::{self, Carry, Fetched, LEASE_MILLIS, Looked};
+use crate::redis::moving::{self, Carry, Fetched, Looked};
 use crate::redis::{is_null, write_integer};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem;
-use core::time::Duration;
 
 /// The old server drops a value so much later than it is asked to, at most, in milliseconds; a time to live
 /// that was changed by less than that is not noticed.
@@ -63,13 +56,13 @@ pub(super) struct Carried {
     /// What the old server had.
     fetched: Vec<u8>,
     /// When it was asked for that, or the lock was asked for.
-    asked: Instant,
+    pub(super) asked: Instant,
     /// Whether the old value is removed only if it is what was fetched.
     is_drop: bool,
 }
 
 /// The reply to the step itself, and to what was sent with it.
-type Replies = Vec<(Outcome, Vec<u8>)>;
+pub(super) type Replies = Vec<(Outcome, Vec<u8>)>;
 
 impl Task {
     fn reads(&self) -> bool {
@@ -137,18 +130,18 @@ impl Mux {
         match task.stage {
             Stage::RunOld => self.forget(id, task, replies, now),
             Stage::Forget => self.on_forget(task, replies),
-            Stage::Look => self.on_look_carried(id, task, replies, now),
+            Stage::Look => self.on_look_carried(id, task, &replies, now),
             Stage::Fetch => self.on_fetch_carried(id, task, replies, now),
-            Stage::Copy => self.on_copy_carried(id, task, replies, now),
+            Stage::Copy => self.on_copy_carried(id, task, &replies, now),
             Stage::Clear => self.on_clear_carried(id, task, &replies[0], now),
             Stage::Place => self.on_place(id, task, replies, now),
-            Stage::ReadOld => self.on_read_old(id, task, replies, now),
+            Stage::ReadOld => self.on_read_old(id, task, &replies, now),
             Stage::Run => self.on_run_carried(task, &replies[0]),
             _ => self.finish_with(task, &replies[0]),
         }
     }
 
-    fn finish_with(
+    pub(super) fn finish_with(
         &mut self,
         task: &mut Task,
         (outcome, reply): &(Outcome, Vec<u8>),
@@ -157,58 +150,9 @@ impl Mux {
     }
 
     /// The replies to what was sent are those to this step.
-    fn wait(&self, task: &mut Task, stage: Stage) -> Next<'static> {
+    pub(super) fn wait(&self, task: &mut Task, stage: Stage) -> Next<'static> {
         task.stage = stage;
         Next::Wait
-    }
-
-    /// Sends something to a server. Its reply is one of this step, or for nobody.
-    fn post_bytes(
-        &mut self,
-        (task, server): (&Task, ServerId),
-        (waiter, expect, class): (Waiter, Expect, Class),
-        bytes: &[u8],
-        now: Instant,
-    ) {
-        let conn = self.servers.lane(task.lane, server);
-        let pending = Pending::new(waiter, expect, class, now);
-        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
-            out.extend_from_slice(bytes);
-        });
-    }
-
-    fn post(
-        &mut self,
-        id: MoveId,
-        task: &mut Task,
-        (carry, server): (Carry<'_>, ServerId),
-        now: Instant,
-    ) {
-        let mut bytes = Vec::new();
-        let expect = moving::write_carry(&carry, task.kept.plain_key(), &mut bytes);
-        let class = if matches!(carry, Carry::Fetch) { Class::Get } else { Class::Other };
-        task.carried.due += 1;
-        self.post_bytes((task, server), (Waiter::Move(id), expect, class), &bytes, now);
-    }
-
-    fn post_for_nobody(
-        &mut self,
-        task: &Task,
-        (carry, server): (Carry<'_>, ServerId),
-        now: Instant,
-    ) {
-        let mut bytes = Vec::new();
-        let expect = moving::write_carry(&carry, task.kept.plain_key(), &mut bytes);
-        self.post_bytes((task, server), (Waiter::Nobody, expect, Class::Other), &bytes, now);
-    }
-
-    /// Sends the request itself.
-    fn post_request(&mut self, id: MoveId, task: &mut Task, server: ServerId, now: Instant) {
-        task.carried.due += 1;
-        let how = (Waiter::Move(id), task.kept.expect, task.kept.class);
-        let bytes = mem::take(&mut task.kept.bytes);
-        self.post_bytes((task, server), how, &bytes, now);
-        task.kept.bytes = bytes;
     }
 
     /// The request was carried out at the old server: the new one forgets the values of all keys.
@@ -236,7 +180,7 @@ impl Mux {
     fn on_forget(&mut self, task: &mut Task, replies: Replies) -> Next<'static> {
         self.shared.stats.migration.other_deletes.add(replies.len() as u64);
         let failed = replies.into_iter().find(|(outcome, _)| outcome.is_error());
-        match failed.or(task.answer.take()) {
+        match failed.or_else(|| task.answer.take()) {
             Some(answer) => self.finish_with(task, &answer),
             None => Next::End,
         }
@@ -268,21 +212,11 @@ impl Mux {
         self.wait(task, Stage::Look)
     }
 
-    /// A number that no other mark has.
-    fn next_token(&mut self) -> u64 {
-        let Some(migration) = &mut self.migration else { return 1 };
-        // The step and the mixing of SplitMix64: all tokens of a seed differ.
-        migration.token = migration.token.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (migration.token ^ migration.token >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31).max(1)
-    }
-
     fn on_look_carried(
         &mut self,
         id: MoveId,
         task: &mut Task,
-        replies: Replies,
+        replies: &[(Outcome, Vec<u8>)],
         now: Instant,
     ) -> Next<'static> {
         let (outcome, reply) = &replies[0];
@@ -329,7 +263,7 @@ impl Mux {
         &mut self,
         id: MoveId,
         task: &mut Task,
-        replies: Replies,
+        replies: &[(Outcome, Vec<u8>)],
         now: Instant,
     ) -> Next<'static> {
         let (outcome, reply) = &replies[1];
@@ -395,7 +329,7 @@ impl Mux {
         &mut self,
         id: MoveId,
         task: &mut Task,
-        replies: Replies,
+        replies: &[(Outcome, Vec<u8>)],
         now: Instant,
     ) -> Next<'static> {
         let (outcome, reply) = &replies[0];
@@ -426,7 +360,13 @@ impl Mux {
     }
 
     /// Removes the value at the old server; with `is_drop`, only if it is the one that was fetched.
-    fn clear(&mut self, id: MoveId, task: &mut Task, is_drop: bool, now: Instant) -> Next<'static> {
+    pub(super) fn clear(
+        &mut self,
+        id: MoveId,
+        task: &mut Task,
+        is_drop: bool,
+        now: Instant,
+    ) -> Next<'static> {
         let Some(old) = task.old else { return self.next_key(id, task, now) };
         let fetched = mem::take(&mut task.carried.fetched);
         let passed = now.nanos_since(task.carried.asked) / 1_000_000;
@@ -499,61 +439,6 @@ impl Mux {
             return self.finish(task, Outcome::Hit, &one);
         }
         self.finish_with(task, answer)
-    }
-
-    /// Runs a write that does not depend on the value at the new server, under a lock.
-    fn place(&mut self, id: MoveId, task: &mut Task, now: Instant) -> Next<'static> {
-        task.mark = self.next_token();
-        task.carried.asked = now;
-        self.post(id, task, (Carry::Lock(task.mark), task.new), now);
-        self.unmark(task, [task.kept.plain_key()].into_iter(), now);
-        self.post_request(id, task, task.new, now);
-        self.wait(task, Stage::Place)
-    }
-
-    fn on_place(
-        &mut self,
-        id: MoveId,
-        task: &mut Task,
-        mut replies: Replies,
-        now: Instant,
-    ) -> Next<'static> {
-        let failed = replies.iter().find(|(outcome, _)| outcome.is_error());
-        if let Some((outcome, reply)) = failed {
-            self.post_for_nobody(task, (Carry::Unlock(task.mark), task.new), now);
-            return self.finish(task, *outcome, reply);
-        }
-        task.answer = replies.pop();
-        self.clear(id, task, false, now)
-    }
-
-    /// Lets nobody who copies one of these keys now go on.
-    fn unmark<'k>(
-        &mut self,
-        task: &Task,
-        keys: impl ExactSizeIterator<Item = &'k [u8]>,
-        now: Instant,
-    ) {
-        let mut bytes = Vec::new();
-        moving::write_unmark(keys, &mut bytes);
-        let how = (Waiter::Nobody, Expect::ANY, Class::Other);
-        self.post_bytes((task, task.carried.target.unwrap_or(task.new)), how, &bytes, now);
-    }
-
-    /// The old value is gone: others may copy again.
-    fn unlock(&mut self, task: &mut Task, now: Instant) -> Next<'static> {
-        self.post_for_nobody(task, (Carry::Unlock(task.mark), task.new), now);
-        let is_late = task.carried.asked.after(Duration::from_millis(LEASE_MILLIS)) <= now;
-        match task.answer.take() {
-            Some(answer) if !is_late => self.finish_with(task, &answer),
-            _ => {
-                // Without the lock, somebody may have copied the old value.
-                let mut line = Vec::new();
-                let error = ServerError::TimedOut;
-                self.shared.options.protocol.write_server_error(error, &mut line);
-                self.finish(task, Outcome::Error, &line)
-            }
-        }
     }
 
     /// Whether a task may begin again; its owner is told if it may not.

@@ -9,7 +9,7 @@
 use super::Phase;
 use super::carry::Part;
 use super::task::{Owner, Stage, Transaction};
-use crate::message::{Dedicate, Effect, Limit, One, Step, Wire};
+use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
 use crate::mux::id::ClientId;
@@ -209,6 +209,20 @@ impl Mux {
         task.carried.rest = parts;
         task.carried.due = 1;
         Waiter::Move(self.clients.tasks.add(&self.shared, task))
+    }
+
+    /// Others settle no longer: what waits at an old server would wait in vain.
+    pub(super) fn end_waits(&mut self) {
+        let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
+        for id in self.clients.tasks.that_wait() {
+            let Some(mut task) = self.clients.tasks.take(id) else { continue };
+            self.answer_task(&mut task, Outcome::Error, error);
+            let client = task.client;
+            self.clients.tasks.put_back(id, task);
+            if self.clients.list.get(client.index()).is_some_and(|known| known.id == client) {
+                self.drop_dedicated(client);
+            }
+        }
     }
 
     /// Keys begin to move: transactions that are open have keys of which nothing is known.

@@ -390,6 +390,18 @@ impl Moves {
         self.woken.extend(self.busy.remove(key).into_iter().flatten());
     }
 
+    /// The tasks of requests that wait at an old server over connections for their clients alone.
+    pub(super) fn that_wait(&self) -> Vec<MoveId> {
+        let tasks = self.tasks.iter().filter_map(|(index, (generation, task))| {
+            let index = u32::try_from(index).expect("the limits keep them below 2^32");
+            let task = task.as_ref()?;
+            let waits = task.stage == Stage::RunOld && task.deadline.is_none();
+            let is_own = waits && task.kept.bytes.is_empty() && task.owner != Owner::Nobody;
+            is_own.then_some(MoveId { index, generation: *generation })
+        });
+        tasks.collect()
+    }
+
     /// The tasks whose time is over, or all if there is no `now`.
     pub(super) fn late(&mut self, now: Option<Instant>) -> Vec<MoveId> {
         let is_late = |task: &Task| match (now, task.deadline) {

@@ -16,8 +16,18 @@ use nuthatch_core::message::Outcome;
 use nuthatch_core::redis::moving::{Carry, Fetched, Looked, read_fetch, read_look, read_number};
 use nuthatch_core::redis::moving::{write_carry, write_unmark};
 
+/// A server that ends with its guard.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 struct Real {
-    child: Child,
+    _server: Running,
     stream: TcpStream,
 }
 
@@ -28,11 +38,12 @@ impl Real {
         drop(free);
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
-        let child = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
+        let started = command.stdout(Stdio::null()).spawn();
+        let server = Running(started.expect("redis-server is installed"));
         for _ in 0..500 {
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
                 stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-                return Self { child, stream };
+                return Self { _server: server, stream };
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -49,13 +60,6 @@ impl Real {
             reply.extend_from_slice(&room[..count]);
         }
         reply
-    }
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -177,7 +177,8 @@ impl Redis {
             Some(_) => Err(WRONG_TYPE.to_owned()),
         };
         if name == "MGET" {
-            let values = words[1..].iter().map(|key| get(self, key).unwrap_or(NULL.to_owned()));
+            let values =
+                words[1..].iter().map(|key| get(self, key).unwrap_or_else(|_| NULL.to_owned()));
             return format!("*{}\r\n{}", words.len() - 1, values.collect::<String>());
         }
         let value = get(self, words[1]);

@@ -169,7 +169,7 @@ impl Mux {
             send_for_nobody(discard);
         }
         if request.step == Step::Abort {
-            self.clients.tasks.end_transaction(id);
+            self.end_transaction(id);
             let refusal = protocol.refusal(Refusal::Aborted);
             self.clients.answer_here(&mut self.shared, id, refusal);
             return Intake::Accepted;

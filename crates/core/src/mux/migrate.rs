@@ -301,6 +301,7 @@ impl Mux {
     fn end_migration(&mut self) {
         let Some(migration) = self.migration.take() else { return };
         self.clients.tasks.forget_clients();
+        self.end_transactions();
         self.end_pause();
         self.servers.let_leave(&mut self.shared, &migration.leaving);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;

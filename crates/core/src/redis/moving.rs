@@ -10,7 +10,7 @@
 //! that value. Only who made a lock removes it.
 //!
 //! The scripts are constants, so that a server compiles each of them once. Source: `EVAL`, `DUMP` and
-//! `RESTORE` of Redis 2.6 to 8 and of Valkey; `SET` with `PX` since Redis 2.6.12.
+//! `RESTORE` of Redis 3.2 to 8 and of Valkey.
 
 use super::arguments::{Arguments, split_first};
 use super::command::{self, Command, Keys};
@@ -50,8 +50,9 @@ pub const COPY: &[u8] =
     redis.call('del',KEYS[2]) return 1";
 
 /// Removes a value if it is still the one that was fetched. What is left of its time to live has become
-/// less since, by as much as the time that has passed.
-pub const DROP: &[u8] = b"local d=redis.call('dump',KEYS[1]) if not d then return 0 end \
+/// less since, by as much as the time that has passed. A Redis before 5 lets a script write behind a `PTTL`
+/// only if replicas get the writes and not the script.
+pub const DROP: &[u8] = b"if redis.replicate_commands then redis.replicate_commands() end local d=redis.call('dump',KEYS[1]) if not d then return 0 end \
     local t=redis.call('pttl',KEYS[1]) \
     if redis.sha1hex(d)~=ARGV[1] or t<tonumber(ARGV[2]) or t>tonumber(ARGV[3]) then return -1 end \
     return redis.call('del',KEYS[1])";

@@ -71,7 +71,7 @@ fn moves(proxy: &Changing, port: u16, result: &str) -> f64 {
 /// Clients that change values of all types, each its own ones, and check every answer.
 struct Load<'a> {
     name: usize,
-    round: u64,
+    round: usize,
     clients: &'a mut [Conn],
 }
 
@@ -82,7 +82,7 @@ impl Load<'_> {
         let round = self.round;
         for number in 0..6 {
             let key = |kind: &str| format!("{kind}:{}:{number}", self.name);
-            let at = (round + number) as usize % self.clients.len();
+            let at = (round + number) % self.clients.len();
             let (writer, reader) = (at, (at + 1) % self.clients.len());
             for (kind, request, reply) in [
                 ("n", "INCR KEY".to_owned(), format!(":{round}\r\n")),
@@ -178,7 +178,7 @@ fn under_load_four_servers_become_five_and_four_again_and_every_write_is_kept() 
             assert_eq!(hits(&mut client), KEYS, "afterwards");
         }
         drop(ends);
-        loads.into_iter().map(|load| load.join().unwrap()).collect::<Vec<u64>>()
+        loads.into_iter().map(|load| load.join().unwrap()).collect::<Vec<usize>>()
     });
     assert!(rounds.iter().all(|rounds| *rounds > 20), "{rounds:?}");
     assert!(moves(&proxy, port, "copied") > KEYS as f64 / 5.0);
@@ -211,10 +211,10 @@ fn without_migrate_a_fifth_server_costs_a_fifth_of_the_hits() {
 
 /// The last value of each key that was acknowledged. A key may be lost, but it may not be older.
 #[derive(Default)]
-struct Last(BTreeMap<String, Option<u64>>);
+struct Last(BTreeMap<String, Option<usize>>);
 
 impl Last {
-    fn write(&mut self, client: &mut Conn, key: &str, number: u64, is_counter: bool) {
+    fn write(&mut self, client: &mut Conn, key: &str, number: usize, is_counter: bool) {
         let reply = match is_counter {
             true => told(client, &["INCR", key]),
             false => told(client, &["SET", key, &number.to_string()]),
@@ -225,7 +225,7 @@ impl Last {
             *last = Some(number);
             return;
         }
-        let counted: u64 = reply[1..].trim_end().parse().unwrap();
+        let counted: usize = reply[1..].trim_end().parse().unwrap();
         let next = last.unwrap_or_default() + 1;
         assert!(counted == next || counted == 1, "{key} {counted} behind {last:?}");
         *last = Some(counted);
@@ -256,7 +256,7 @@ fn two_proxies_that_change_one_after_the_other_answer_nothing_stale() {
     let mut clients: Vec<Conn> =
         proxies.iter().flat_map(|proxy| [proxy.proxy.conn(), proxy.proxy.conn()]).collect();
     let begun = Instant::now();
-    let (mut last, mut round, mut changed, mut lost) = (Last::default(), 0_u64, 0, 0);
+    let (mut last, mut round, mut changed, mut lost) = (Last::default(), 0_usize, 0, 0);
     while begun.elapsed() < Duration::from_secs(9) {
         if changed < 2 && begun.elapsed() > Duration::from_millis(300 + 1000 * changed as u64) {
             proxies[changed].reload(&with(ports[changed], 5), "changed");
@@ -265,15 +265,15 @@ fn two_proxies_that_change_one_after_the_other_answer_nothing_stale() {
         round += 1;
         for number in 0..60_usize {
             let key = format!("k{number}");
-            let at = (round as usize * 7 + number) % clients.len();
-            let other = (at + 1 + round as usize % 3) % clients.len();
+            let at = (round * 7 + number) % clients.len();
+            let other = (at + 1 + round % 3) % clients.len();
             last.write(&mut clients[at], &key, round, number % 2 == 0);
             lost += usize::from(!last.read(&mut clients[other], &key));
         }
     }
     assert!(round > 20 && changed == 2, "{round} rounds");
     // Only where one proxy still uses the old server and the other one does not.
-    assert!(lost < 60 * round as usize / 4, "{lost} lost in {round} rounds");
+    assert!(lost < 60 * round / 4, "{lost} lost in {round} rounds");
 }
 
 #[test]

@@ -123,8 +123,10 @@ impl Mux {
         }
         task.carried.due = 0;
         let replies = mem::take(&mut task.carried.replies);
-        // What has begun to leave the old server leaves it, even if nobody waits any longer.
-        if task.owner == Owner::Nobody && !matches!(task.stage, Stage::Copy | Stage::Clear) {
+        // What has changed one server changes the other one, even if nobody waits any longer.
+        let has_begun =
+            matches!(task.stage, Stage::RunOld | Stage::Copy | Stage::Clear | Stage::Place);
+        if task.owner == Owner::Nobody && !has_begun {
             return Next::End;
         }
         match task.stage {
@@ -391,12 +393,10 @@ impl Mux {
         if removed.is_some_and(|removed| removed >= 0) {
             self.shared.stats.migration.other_deletes.add(1);
         }
-        if task.owner == Owner::Nobody {
-            return Next::End;
-        }
         match (removed, task.kept.effect) {
             (None, _) => self.finish_with(task, answer),
             (_, Effect::Put) => self.unlock(task, now),
+            _ if task.owner == Owner::Nobody => Next::End,
             // It has another value than was copied.
             (Some(..0), _) if self.again(task) => self.look_at_new(id, task, now),
             (Some(..0), _) => Next::End,

@@ -37,7 +37,7 @@ impl Mux {
             }
             Step::End => self.take_end(id, request, now),
             Step::Abort | Step::Unwatch | Step::Reset => {
-                self.clients.tasks.end_transaction(id);
+                self.end_transaction(id);
                 None
             }
             Step::Watch | Step::Queue | Step::Block | Step::Subscribe => None,
@@ -113,12 +113,33 @@ impl Mux {
         }
         let transaction = self.clients.tasks.transaction_mut(id);
         transaction.is_old = is_old;
+        let before = transaction.bytes;
         for part in parts {
             if transaction.parts.iter().all(|known| known.key != part.key) {
+                transaction.bytes += size_of::<Part>() + part.key.len();
                 transaction.parts.push(part);
             }
         }
+        let more = transaction.bytes - before;
+        self.clients[id].overhead += more;
+        self.clients.account_now(&mut self.shared, id);
         None
+    }
+
+    /// Forgets what is known of a client's transaction.
+    pub(in crate::mux) fn end_transaction(&mut self, id: ClientId) {
+        let bytes = self.clients.tasks.end_transaction(id);
+        if bytes > 0 {
+            self.clients[id].overhead -= bytes;
+            self.clients.account_now(&mut self.shared, id);
+        }
+    }
+
+    /// Keys no longer move.
+    pub(super) fn end_transactions(&mut self) {
+        for id in self.clients.tasks.with_transaction() {
+            self.end_transaction(id);
+        }
     }
 
     /// Lets a client wait until the keys of its request are at the new server.
@@ -146,7 +167,8 @@ impl Mux {
 
     /// The end of a transaction.
     fn take_end(&mut self, id: ClientId, request: &Dedicate<'_>, now: Instant) -> Option<Intake> {
-        let Transaction { is_old, is_unknown, parts } = self.clients.tasks.transaction(id)?.clone();
+        let Transaction { is_old, is_unknown, parts, .. } =
+            self.clients.tasks.transaction(id)?.clone();
         let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = request.one.wire else {
             return None;
         };
@@ -192,7 +214,7 @@ impl Mux {
         now: Instant,
     ) -> Waiter {
         if request.step == Step::End {
-            self.clients.tasks.end_transaction(id);
+            self.end_transaction(id);
         }
         let Some(mut parts) = self.clients.tasks.take_forgets(id) else {
             return Waiter::Slot(slot);

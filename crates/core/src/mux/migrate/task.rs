@@ -186,6 +186,8 @@ pub(super) struct Transaction {
     pub(super) is_unknown: bool,
     /// Its keys that move.
     pub(super) parts: Vec<Part>,
+    /// Bytes that its client holds by them.
+    pub(super) bytes: usize,
 }
 
 /// A client's tasks.
@@ -345,7 +347,6 @@ impl Moves {
     /// Keys no longer move.
     pub(super) fn forget_clients(&mut self) {
         self.passes.clear();
-        self.transactions.clear();
         self.forgets.clear();
     }
 
@@ -358,8 +359,20 @@ impl Moves {
         self.transactions.entry(client).or_default()
     }
 
-    pub(in crate::mux) fn end_transaction(&mut self, client: ClientId) {
+    /// Forgets a client's transaction. How many bytes its keys took.
+    pub(super) fn end_transaction(&mut self, client: ClientId) -> usize {
+        self.transactions.remove(&client).map_or(0, |known| known.bytes)
+    }
+
+    /// A client has gone.
+    pub(in crate::mux) fn forget_client(&mut self, client: ClientId) {
+        self.passes.remove(&client);
         self.transactions.remove(&client);
+        self.forgets.remove(&client);
+    }
+
+    pub(super) fn with_transaction(&self) -> Vec<ClientId> {
+        self.transactions.keys().copied().collect()
     }
 
     /// Notes the keys of which the new servers forget the values after a client's next request.

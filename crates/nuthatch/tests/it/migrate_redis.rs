@@ -384,3 +384,42 @@ fn transactions_and_blocking_commands_run_where_their_keys_are() {
     count_to(client, 12);
     assert_eq!(servers[0].call(&["DBSIZE"]), b":0\r\n");
 }
+
+#[test]
+#[ignore = "needs redis-server: run make it"]
+fn a_client_of_resp3_gets_its_replies_in_resp3_while_keys_move() {
+    let servers = Redis::start_many(2);
+    let all = named(&servers);
+    let port = free_port();
+    let proxy = Changing::start(&pool(port, SETTINGS, &all[..1]), port, &["--no-watch"]);
+    let mut client = proxy.proxy.conn();
+    assert!(told(&mut client, &["HELLO", "3"]).starts_with('%'));
+    let fill = |client: &mut Conn, nth: usize| {
+        for line in ["HSET hNTH a 1", "ZADD zNTH 1.5 a", "SET sNTH v", "SADD mNTH a"] {
+            let line = line.replace("NTH", &nth.to_string());
+            client.call(line.split(' ').collect::<Vec<_>>()).unwrap();
+        }
+    };
+    (0..3).for_each(|nth| fill(&mut client, nth));
+    let mut check = |nth: usize| {
+        for (line, reply) in [
+            ("HGETALL hNTH", "%1\r\n$1\r\na\r\n$1\r\n1\r\n"),
+            ("ZSCORE zNTH a", ",1.5\r\n"),
+            ("SMEMBERS mNTH", "~1\r\n$1\r\na\r\n"),
+            ("GET missing", "_\r\n"),
+            ("MGET sNTH missing", "*2\r\n$1\r\nv\r\n_\r\n"),
+            ("ZINCRBY zNTH 1 a", ",2.5\r\n"),
+            ("GETSET gNTH 1", "_\r\n"),
+            ("SET sNTH w", "+OK\r\n"),
+            ("DEL sNTH missing", ":1\r\n"),
+        ] {
+            ask(&mut client, &line.replace("NTH", &nth.to_string()), reply);
+        }
+    };
+    proxy.reload(&pool(port, SETTINGS, &all[1..]), "changed");
+    check(0);
+    await_phase(&proxy, port, 2.0);
+    check(1);
+    thread::sleep(Duration::from_millis(700));
+    check(2);
+}

@@ -16,6 +16,7 @@ use kind::{Asker, Kind, Memcache, Server};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Migrate, Mux, Options, Phase, ServerId};
+use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use nuthatch_core::time::Instant;
@@ -110,6 +111,7 @@ struct Person<C> {
     proxy: usize,
     id: ClientId,
     client: C,
+    is_closed: bool,
 }
 
 struct World<K: Kind> {
@@ -165,7 +167,7 @@ impl<K: Kind> World<K> {
             ejection: None,
             server_connections: plan.server_connections,
             allow_flush: true,
-            redis: Arc::default(),
+            redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
             limits: Limits::default(),
             epoch: Duration::from_secs(1_700_000_000),
         };
@@ -246,7 +248,7 @@ impl<K: Kind> World<K> {
         self.clients += 1;
         let client = K::Client::new(self.clients, &self.plan);
         self.proxies[proxy].person_of.insert(id, self.people.len());
-        self.people.push(Person { proxy, id, client });
+        self.people.push(Person { proxy, id, client, is_closed: false });
         let person = self.people.len() - 1;
         let at = self.now + self.random.below(20 * MS);
         self.push(at, Event::Ask(person));
@@ -306,6 +308,9 @@ impl<K: Kind> World<K> {
     fn ask(&mut self, person: usize) -> usize {
         let this = &mut self.people[person];
         let proxy = this.proxy;
+        if this.is_closed {
+            return proxy;
+        }
         if self.now >= self.end {
             if this.client.is_satisfied() {
                 self.proxies[proxy].mux.handle_client_eof(this.id);
@@ -436,7 +441,8 @@ impl<K: Kind> World<K> {
         inbox.extend_from_slice(bytes);
         let mut replies = Vec::new();
         let mut rest = inbox.clone();
-        while let Some(reply) = self.servers[server].serve(&mut inbox, self.now) {
+        let number = (proxy as u64) << 48 | (conn as u64) << 32 | epoch;
+        while let Some(reply) = self.servers[server].serve(number, &mut inbox, self.now) {
             let asked = &rest[..rest.len() - inbox.len()];
             self.trace((proxy, conn, server), asked, &reply);
             rest.clone_from(&inbox);
@@ -502,6 +508,13 @@ impl<K: Kind> World<K> {
         if this.mux.is_done(id) {
             this.mux.close_client(id);
             this.person_of.remove(&id);
+            let person = &mut self.people[person];
+            // The proxy closes a client whose transaction is lost with its connection.
+            if !person.client.is_satisfied() || self.now < self.end {
+                person.client.leave();
+                person.is_closed = true;
+                self.enter(proxy);
+            }
         }
     }
 
@@ -553,7 +566,8 @@ impl<K: Kind> World<K> {
             assert_eq!(proxy.mux.stats().migration.in_flight.read(), 0);
             if let Some(last) = self.plan.rings.last() {
                 let lanes = self.plan.server_connections * K::LANES;
-                assert_eq!(proxy.mux.conns().len(), last.len() * lanes);
+                let own = proxy.mux.conns().len() - last.len() * lanes;
+                assert!(own == 0 || K::FILLS, "connections are left");
             }
         }
         // Where a mark can't be released, it goes by itself.

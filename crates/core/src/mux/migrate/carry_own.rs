@@ -177,10 +177,7 @@ impl Mux {
         }
         let is_settling = self.phase_of(&parts) == Some(Phase::Settling);
         if is_unknown || is_old && (!is_settling || self.must_pause(now)) {
-            let one = One { key: b"", ..copy_of(&request.one) };
-            let others = KeyList::default();
-            let aborted = Dedicate { one, others, has_key: false, step: Step::Abort, ..*request };
-            return Some(self.take_dedicated(id, &aborted, now));
+            return Some(self.abort(id, request, now));
         }
         if is_old {
             self.clients.tasks.note_forgets(id, parts);
@@ -188,12 +185,20 @@ impl Mux {
         }
         match self.clients.tasks.take_pass(id) {
             Some(error) if error.is_empty() => None,
-            Some(error) => Some(self.refuse_own(id, &error)),
+            Some(_) => Some(self.abort(id, request, now)),
             None => {
                 let first = parts.first()?.key.clone();
                 self.bring(id, (&first, KeyList::default()), parts, now)
             }
         }
+    }
+
+    /// Ends a transaction without carrying it out.
+    fn abort(&mut self, id: ClientId, request: &Dedicate<'_>, now: Instant) -> Intake {
+        let one = One { key: b"", ..copy_of(&request.one) };
+        let others = KeyList::default();
+        let aborted = Dedicate { one, others, has_key: false, step: Step::Abort, ..*request };
+        self.take_dedicated(id, &aborted, now)
     }
 
     /// Refuses a request over a connection for its client alone. A transaction that it is part of is not

@@ -10,8 +10,9 @@ use nuthatch_core::ring::HashTag;
 
 /// A server of a fleet.
 pub(crate) trait Server: Default {
-    /// Answers the first request of `input` and takes it away; none if it is not whole.
-    fn serve(&mut self, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>>;
+    /// Answers the first request of `input` and takes it away; none if it is not whole. `conn` is another
+    /// number for each connection.
+    fn serve(&mut self, conn: u64, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>>;
     /// It loses everything, as by a restart.
     fn restart(&mut self);
     /// It drops a value to make room.

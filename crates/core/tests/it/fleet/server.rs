@@ -54,7 +54,7 @@ impl Server for Memcached {
     }
 
     /// Answers the first request of `input` and takes it away; none if it is not whole.
-    fn serve(&mut self, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
+    fn serve(&mut self, _conn: u64, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
         let end = input.iter().position(|&byte| byte == b'\n')?;
         let line = text(&input[..end - 1]).to_owned();
         let words: Vec<&str> = line.split(' ').collect();

@@ -76,6 +76,7 @@ impl Asker for Client {
             0..25 => self.read(&key, random, records),
             25..35 => self.read_many(random, kind, records),
             35..40 => self.one((&key, Act::Touch), &["PERSIST", &key], records),
+            95.. => self.transact(kind, (&key, value, &data), records),
             _ if kind == "l" => self.change_list(dice, (&key, value, &data), records),
             40..50 if !self.keeps_all => self.remove(dice, &key, records),
             50..55 if self.expires => {
@@ -241,6 +242,27 @@ impl Client {
                 push + &self.one(act, &["RENAME", &other, key], (records, now))
             }
         }
+    }
+
+    /// A request in a transaction.
+    fn transact(
+        &mut self,
+        kind: &str,
+        (key, value, data): (&str, u64, &str),
+        (records, now): Records<'_>,
+    ) -> String {
+        let (act, words) = match kind {
+            "n" => (Act::Incr, vec!["INCR", key]),
+            "d" => (Act::Set(value), vec!["SET", key, data]),
+            _ => (Act::Append(value), vec!["RPUSHX", key, data]),
+        };
+        for _ in 0..2 {
+            self.pending.push_back(Pending { records: Vec::new(), is_many: false });
+        }
+        let text = format!("in a transaction: {}", words.join(" "));
+        self.note((key.to_owned(), act), &text, (records, now));
+        self.pending.push_back(Pending { records: vec![records.len() - 1], is_many: true });
+        wire(&["MULTI"]) + &wire(&words) + &wire(&["EXEC"])
     }
 
     fn note(&mut self, (key, act): (String, Act), text: &str, (records, now): Records<'_>) {

@@ -24,6 +24,8 @@ struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Redis {
     items: BTreeMap<String, Item>,
+    /// The requests of transactions, by the connection.
+    queued: BTreeMap<u64, Vec<Vec<String>>>,
     now: u64,
     /// Whether it has no scripts.
     is_old: bool,
@@ -46,7 +48,7 @@ fn number(word: &str) -> i64 {
 }
 
 impl Server for Redis {
-    fn serve(&mut self, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
+    fn serve(&mut self, conn: u64, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
         if input.is_empty() {
             return None;
         }
@@ -61,7 +63,7 @@ impl Server for Redis {
         self.now = now;
         self.drop_expired();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Some(self.answer(&words).into_bytes())
+        Some(self.answer_on(conn, &words).into_bytes())
     }
 
     fn restart(&mut self) {
@@ -106,6 +108,32 @@ impl Redis {
 
     fn after(&self, millis: &str) -> Option<u64> {
         Some(self.now + u64::try_from(number(millis)).expect("a time") * 1_000_000)
+    }
+
+    fn answer_on(&mut self, conn: u64, words: &[&str]) -> String {
+        match (words[0].to_ascii_uppercase().as_str(), self.queued.get_mut(&conn)) {
+            ("MULTI", None) => {
+                self.queued.insert(conn, Vec::new());
+                OK.to_owned()
+            }
+            ("DISCARD", Some(_)) => {
+                self.queued.remove(&conn);
+                OK.to_owned()
+            }
+            ("EXEC", Some(_)) => {
+                let queued = self.queued.remove(&conn).unwrap_or_default();
+                let replies: Vec<String> = queued
+                    .iter()
+                    .map(|words| self.answer(&words.iter().map(String::as_str).collect::<Vec<_>>()))
+                    .collect();
+                format!("*{}\r\n{}", replies.len(), replies.concat())
+            }
+            (_, Some(queued)) => {
+                queued.push(words.iter().map(|word| (*word).to_owned()).collect());
+                "+QUEUED\r\n".to_owned()
+            }
+            (_, None) => self.answer(words),
+        }
     }
 
     fn answer(&mut self, words: &[&str]) -> String {

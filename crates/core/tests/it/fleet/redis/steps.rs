@@ -66,7 +66,7 @@ impl Pair {
     /// What another proxy asks a server.
     fn at(&mut self, server: usize, line: &str) -> String {
         let mut request = array(&line.split(' ').collect::<Vec<&str>>());
-        let reply = self.servers[server].serve(&mut request, self.now.as_nanos());
+        let reply = self.servers[server].serve(0, &mut request, self.now.as_nanos());
         String::from_utf8(reply.expect("a whole request")).expect("text")
     }
 
@@ -97,7 +97,8 @@ impl Pair {
         let id = *found.expect("it was asked").0;
         let sent = self.sent.get_mut(&id).expect("it is there");
         let before = sent.clone();
-        let reply = self.servers[server].serve(sent, self.now.as_nanos()).expect("a whole request");
+        let reply =
+            self.servers[server].serve(1, sent, self.now.as_nanos()).expect("a whole request");
         let asked = String::from_utf8(before[..before.len() - sent.len()].to_vec()).expect("text");
         self.mux.handle_server_bytes(id, &reply, self.now);
         self.look_after();

@@ -57,8 +57,6 @@ pub(super) struct Carried {
     fetched: Vec<u8>,
     /// When it was asked for that, or the lock was asked for.
     pub(super) asked: Instant,
-    /// Whether the old value is removed only if it is what was fetched.
-    is_drop: bool,
 }
 
 /// The reply to the step itself, and to what was sent with it.
@@ -376,7 +374,6 @@ impl Mux {
             true => Carry::Drop { fetched: &fetched, millis: passed + DROP_MILLIS },
             false => Carry::Delete,
         };
-        task.carried.is_drop = is_drop;
         self.post(id, task, (carry, old), now);
         self.wait(task, Stage::Clear)
     }

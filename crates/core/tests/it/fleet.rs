@@ -510,9 +510,9 @@ impl<K: Kind> World<K> {
             this.person_of.remove(&id);
             let person = &mut self.people[person];
             // The proxy closes a client whose transaction is lost with its connection.
-            if !person.client.is_satisfied() || self.now < self.end {
-                person.client.leave();
-                person.is_closed = true;
+            person.client.leave();
+            person.is_closed = true;
+            if self.now < self.end {
                 self.enter(proxy);
             }
         }

@@ -25,6 +25,8 @@ pub(crate) struct Client {
     keeps_all: bool,
     /// Whether values are written that expire at once.
     expires: bool,
+    /// What its open transaction does: the key, the act, and the request.
+    open: Option<(String, Act, String)>,
 }
 
 /// Of each kind. More than are in use at a time, so that some are asked for by all at once for the first time
@@ -49,7 +51,7 @@ impl Asker for Client {
     fn new(number: usize, plan: &Plan) -> Self {
         let (pending, inbox) = (VecDeque::new(), Vec::new());
         let (keeps_all, expires) = (plan.is_one_process, plan.expires);
-        Self { number, asked: 0, pending, inbox, keeps_all, expires }
+        Self { number, asked: 0, pending, inbox, keeps_all, expires, open: None }
     }
 
     fn is_satisfied(&self) -> bool {
@@ -66,6 +68,11 @@ impl Asker for Client {
         (records, spares_some): (&mut Vec<Record>, bool),
         now: u64,
     ) -> String {
+        if let Some((key, act, text)) = self.open.take() {
+            self.note((key, act), &text, (records, now));
+            self.pending.push_back(Pending { records: vec![records.len() - 1], is_many: true });
+            return wire(&["EXEC"]);
+        }
         let kind = random.pick(&["d", "n", "l"]);
         let number = number_at(random, now);
         let key = format!("{kind}{number}");
@@ -76,7 +83,7 @@ impl Asker for Client {
             0..25 => self.read(&key, random, records),
             25..35 => self.read_many(random, kind, records),
             35..40 => self.one((&key, Act::Touch), &["PERSIST", &key], records),
-            95.. => self.transact(kind, (&key, value, &data), records),
+            95.. => self.transact(kind, (&key, value, &data)),
             _ if kind == "l" => self.change_list(dice, (&key, value, &data), records),
             40..50 if !self.keeps_all => self.remove(dice, &key, records),
             50..55 if self.expires => {
@@ -244,13 +251,8 @@ impl Client {
         }
     }
 
-    /// A request in a transaction.
-    fn transact(
-        &mut self,
-        kind: &str,
-        (key, value, data): (&str, u64, &str),
-        (records, now): Records<'_>,
-    ) -> String {
+    /// A request in a transaction, which is carried out later.
+    fn transact(&mut self, kind: &str, (key, value, data): (&str, u64, &str)) -> String {
         let (act, words) = match kind {
             "n" => (Act::Incr, vec!["INCR", key]),
             "d" => (Act::Set(value), vec!["SET", key, data]),
@@ -260,9 +262,8 @@ impl Client {
             self.pending.push_back(Pending { records: Vec::new(), is_many: false });
         }
         let text = format!("in a transaction: {}", words.join(" "));
-        self.note((key.to_owned(), act), &text, (records, now));
-        self.pending.push_back(Pending { records: vec![records.len() - 1], is_many: true });
-        wire(&["MULTI"]) + &wire(&words) + &wire(&["EXEC"])
+        self.open = Some((key.to_owned(), act, text));
+        wire(&["MULTI"]) + &wire(&words)
     }
 
     fn note(&mut self, (key, act): (String, Act), text: &str, (records, now): Records<'_>) {

@@ -50,6 +50,14 @@ pub const VALUES_END: &[u8] = b"END\r\n";
 /// The reply to a request for all servers if all have replied `OK`.
 pub const ALL_OK: &[u8] = b"OK\r\n";
 
+/// The answer if `moves_max` requests are on their way for keys that move.
+pub const TOO_MANY_MOVES: &[u8] =
+    b"SERVER_ERROR too many requests for keys that move: moves_max\r\n";
+
+/// The answer to a request whose key moves and is changed by others all the time.
+pub const BUSY_MOVE: &[u8] =
+    b"SERVER_ERROR the key moves, and other clients change it all the time\r\n";
+
 /// The error that replaces a reply that does not fit into `client_backlog_max`.
 pub const BACKLOG_ERROR: &[u8] =
     b"SERVER_ERROR reply dropped: it and the client's unread replies exceed client_backlog_max\r\n";

@@ -175,6 +175,12 @@ pub enum Refusal {
     Aborted,
     /// No connection is free for the client alone.
     Dedicated,
+    /// `moves_max` requests are on their way for keys that move.
+    TooManyMoves,
+    /// The key moves, and others change it all the time.
+    BusyMove,
+    /// The transaction began when its keys were to be used at another server.
+    MovesYet,
 }
 
 impl Protocol {
@@ -422,8 +428,11 @@ impl Protocol {
                 | Refusal::CrossShard
                 | Refusal::NoKey
                 | Refusal::Aborted
-                | Refusal::Dedicated,
+                | Refusal::Dedicated
+                | Refusal::MovesYet,
             ) => memcache::BAD_LINE,
+            (Self::Memcache, Refusal::TooManyMoves) => memcache::TOO_MANY_MOVES,
+            (Self::Memcache, Refusal::BusyMove) => memcache::BUSY_MOVE,
             (Self::Memcache, Refusal::TooManyKeys) => memcache::TOO_MANY_KEYS,
             (Self::Memcache, Refusal::TooLarge) => memcache::TOO_LARGE,
             (Self::Memcache, Refusal::Backlog) => memcache::BACKLOG_ERROR,
@@ -438,6 +447,9 @@ impl Protocol {
             (Self::Redis, Refusal::NoKey) => redis::NO_KEY,
             (Self::Redis, Refusal::Aborted) => redis::ABORTED,
             (Self::Redis, Refusal::Dedicated) => redis::NO_DEDICATED,
+            (Self::Redis, Refusal::TooManyMoves) => redis::TOO_MANY_MOVES,
+            (Self::Redis, Refusal::BusyMove) => redis::BUSY_MOVE,
+            (Self::Redis, Refusal::MovesYet) => redis::MOVES_YET,
         }
     }
 }

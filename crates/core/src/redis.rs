@@ -18,6 +18,7 @@ mod greeting;
 mod inline;
 mod keys;
 mod merge;
+pub mod moving;
 mod request;
 mod resp3;
 mod response;
@@ -83,6 +84,17 @@ pub const NO_KEY: &[u8] =
 pub const NO_DEDICATED: &[u8] =
     b"-ERR no server connection is free for this client alone: dedicated_connections_max of this pool \
       is reached\r\n";
+
+/// The error if `moves_max` requests are on their way for keys that move.
+pub const TOO_MANY_MOVES: &[u8] = b"-ERR too many requests for keys that move: moves_max\r\n";
+
+/// The error for a request whose key moves and is changed by others all the time.
+pub const BUSY_MOVE: &[u8] = b"-ERR the key moves, and other clients change it all the time\r\n";
+
+/// The error for a command of a transaction that began, or for one that waits, when its keys were to be used at
+/// another server.
+pub const MOVES_YET: &[u8] =
+    b"-TRYAGAIN keys of this request move to another server: try again\r\n";
 
 /// The reply to a command of a transaction.
 pub const QUEUED: &[u8] = b"+QUEUED\r\n";

@@ -206,7 +206,7 @@ counters! {
         moves_empty,
         /// Copies that came too late, because another client changed the key.
         moves_lost,
-        /// Copies that the new server refused.
+        /// Copies of which a server refused a step.
         moves_failed,
         /// Values at the new server that were older than the change, and were removed.
         leftovers_dropped,

@@ -5,6 +5,7 @@ use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{Migrate, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::time::Instant;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +39,8 @@ pub(crate) fn apply_servers(
         settle: config.migrate_settle,
         window: config.migrate_window,
         moves_max: config.migrate_moves_max,
+        // Its keys are random.
+        seed: RandomState::new().build_hasher().finish(),
     };
     // A change that comes while keys still move is one that was forced.
     if migrate.window.is_zero() || mux.migration(now).is_some() {

@@ -110,6 +110,9 @@ fn every_error_of_the_proxy_stands_there() {
         redis::NO_KEY,
         redis::NO_DEDICATED,
         redis::ABORTED,
+        redis::TOO_MANY_MOVES,
+        redis::BUSY_MOVE,
+        redis::MOVES_YET,
     ] {
         let error = str::from_utf8(error).unwrap().trim_end();
         assert!(quoted(&page).any(|text| text == error), "{error}");

@@ -20,6 +20,8 @@ pub enum Effect {
     ReadAsIs,
     /// It replaces or removes the value, whatever it is.
     Put,
+    /// It removes the value, and its answer says whether there was one on any of the two servers.
+    Remove,
     /// What it does depends on the value.
     Change,
 }

@@ -114,6 +114,7 @@ impl Clients {
         }
         self.stop_waiting(id, client.hold);
         self.on_dedicated -= usize::from(client.is_on_dedicated);
+        self.tasks.forget_client(id);
         client.input.clear(&mut shared.spares);
         client.out.clear(&mut shared.spares);
         self.memory -= client.accounted;

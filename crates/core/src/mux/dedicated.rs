@@ -169,6 +169,7 @@ impl Mux {
             send_for_nobody(discard);
         }
         if request.step == Step::Abort {
+            self.end_transaction(id);
             let refusal = protocol.refusal(Refusal::Aborted);
             self.clients.answer_here(&mut self.shared, id, refusal);
             return Intake::Accepted;
@@ -177,7 +178,11 @@ impl Mux {
         self.count_request(one.class, 1);
         for number in 0..request.replies {
             let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
-            let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
+            let waiter = match number {
+                0 if self.migration.is_some() => self.waiter_of_own(id, slot, request, now),
+                _ => Waiter::Slot(slot),
+            };
+            let pending = Pending::new(waiter, one.expect, one.class, now);
             // The request's bytes belong to its first reply.
             self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
                 if number == 0 {
@@ -198,8 +203,7 @@ impl Mux {
         id: ClientId,
         request: &Dedicate<'_>,
     ) -> Result<ServerId, NoServer> {
-        let routes = &mut self.servers.routes;
-        let is_alone = routes.members().len() == 1;
+        let is_alone = self.servers.routes.members().len() == 1;
         if request.alone.is_some() && !is_alone {
             return Err(NoServer::Alone);
         }
@@ -207,6 +211,7 @@ impl Mux {
         let own = client.dedicated.map(|own| self.servers.conns[own.index()].server);
         let bound = own.filter(|_| client.session.is_bound());
         if !request.has_key {
+            let routes = &mut self.servers.routes;
             let only = routes.members().first().copied().filter(|_| is_alone);
             // Commands without keys are the same on any server, and a blocking command whose keys can't be
             // found is refused by any.
@@ -217,7 +222,7 @@ impl Mux {
             };
             return bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey));
         }
-        match self.plan_together(request.one.key, request.others) {
+        match self.plan_own(request) {
             Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
             _ => Err(NoServer::Refused(Refusal::CrossShard)),

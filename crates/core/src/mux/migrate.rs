@@ -37,6 +37,11 @@
 //! - While keys move, a value that is marked as stale (`md` with `I`) is a miss, and more than one client may
 //!   win the right to fill a missing one (`mg` with `N`). Ids that clients choose (`E`) are not known to be new.
 
+mod carry;
+mod carry_intake;
+mod carry_own;
+mod carry_put;
+mod carry_send;
 mod copy;
 mod intake;
 mod step;
@@ -55,6 +60,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 use task::Task;
 
@@ -68,6 +74,8 @@ pub struct Migrate {
     pub window: Duration,
     /// How many requests may be on their way for keys that move.
     pub moves_max: usize,
+    /// A random number, so that no other proxy has the same: marks are told apart by it.
+    pub seed: u64,
 }
 
 /// How far a migration is.
@@ -103,6 +111,12 @@ pub(super) struct Migration {
     /// When the phases end.
     ends: [Instant; 3],
     settle: Duration,
+    /// From when on writes wait for the end of the first phase, where values of any type move.
+    pauses_at: Instant,
+    /// From when on reads copy such values.
+    copies_at: Instant,
+    /// The last token of a mark.
+    token: u64,
     phase: Phase,
     moves_max: usize,
     /// Servers that are no longer in the pool.
@@ -123,6 +137,10 @@ struct Peer {
     fails_since: Option<Instant>,
     is_given_up: bool,
 }
+
+/// Workers of a process change phase at slightly different times. Where a request can create a value, no
+/// write may meet one of the next phase; so much time is between them.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of keys of the sample from which `keys_per_mille` is estimated.
 const SAMPLE: u32 = 2000;
@@ -168,8 +186,8 @@ impl Mux {
     /// `migrate.settle` earlier or later, no client of either reads a value older than one whose storage
     /// was acknowledged before.
     ///
-    /// A pool changes as by [`Mux::set_servers`] if its protocol can't move keys, if it had no servers or
-    /// has none now, and where a server is drawn at random.
+    /// A pool changes as by [`Mux::set_servers`] if it had no servers or has none now, and where a server
+    /// is drawn at random.
     ///
     /// # Errors
     /// If keys still move after the last change. Nothing has changed then; [`Event::Migrated`] says when
@@ -188,7 +206,7 @@ impl Mux {
             return Err(Migrating(migration.progress(now)));
         }
         let keeps_keys = [self.ring(), &ring].iter().all(|ring| ring.keeps_keys());
-        if !keeps_keys || !self.shared.options.protocol.moves_keys() {
+        if !keeps_keys {
             self.set_servers(ring, stats, is_same);
             return Ok(());
         }
@@ -199,7 +217,11 @@ impl Mux {
         let settle = migrate.settle + self.shared.options.timeout.unwrap_or_default();
         let lease = 2 * Duration::from_secs(LEASE_SECONDS) + settle;
         let moving = now.after(settle);
-        let closing = moving.after(migrate.window);
+        // As long as other proxies may read at the old servers only, reads leave the values there.
+        let carries = self.shared.options.protocol.carries();
+        let copies_at = if carries { moving.after(settle) } else { moving };
+        let pause = self.shared.options.timeout.map_or(PAUSE, |timeout| PAUSE.min(timeout / 2));
+        let closing = copies_at.after(migrate.window);
         let ends = [moving, closing, closing.after(settle).after(lease)];
         let keys_per_mille = self.sample(&mut before);
         let stats = &self.shared.stats.migration;
@@ -211,13 +233,20 @@ impl Mux {
             before,
             ends,
             settle,
+            pauses_at: now.after(settle.saturating_sub(pause)),
+            copies_at,
+            token: migrate.seed,
             phase: Phase::Settling,
             moves_max: migrate.moves_max,
             leaving,
             peers: BTreeMap::new(),
             keys_per_mille,
         }));
-        for index in 0..self.servers.routes.members().len() {
+        if carries {
+            self.note_transactions();
+        }
+        let probed = if carries { 0 } else { self.servers.routes.members().len() };
+        for index in 0..probed {
             self.probe(self.servers.routes.members()[index], now);
         }
         self.wake_all();
@@ -256,8 +285,14 @@ impl Mux {
     /// Goes on to the phase of this time.
     fn advance_migration(&mut self, now: Instant) {
         let Some(migration) = &mut self.migration else { return };
-        migration.phase = migration.phase_at(now);
-        self.shared.stats.migration.phase.set(migration.phase as u64 + 1);
+        let phase = migration.phase_at(now);
+        let is_next = mem::replace(&mut migration.phase, phase) != phase;
+        self.shared.stats.migration.phase.set(phase as u64 + 1);
+        if is_next {
+            self.end_pause();
+            self.end_waits();
+        }
+        let Some(migration) = &self.migration else { return };
         if now >= migration.ends[2] && self.clients.tasks.is_empty() {
             self.end_migration();
         }
@@ -265,6 +300,9 @@ impl Mux {
 
     fn end_migration(&mut self) {
         let Some(migration) = self.migration.take() else { return };
+        self.clients.tasks.forget_clients();
+        self.end_transactions();
+        self.end_pause();
         self.servers.let_leave(&mut self.shared, &migration.leaving);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;
         for figure in [phase, keys_per_mille, ends_at] {

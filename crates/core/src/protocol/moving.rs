@@ -1,33 +1,56 @@
 //! What a protocol does for keys that move from one server to another.
 
 use crate::memcache::{self, Needs};
-use crate::message::{Ask, Class, Expect, Kept, One, Outcome, Told, Verdict};
+use crate::message::{
+    Ask, Class, Effect, Expect, Kept, Many, One, Outcome, Outcomes, Told, Verdict,
+};
 use crate::protocol::Protocol;
+use crate::redis;
 use alloc::vec::Vec;
 
 /// What a server needs for anything but a deletion and the request itself.
 pub const MOVE_NEEDS: Needs = Needs { meta: true, ..Needs::NOTHING };
 
 impl Protocol {
-    /// Whether keys can move. Where they can't, they are just missed at their new server.
-    pub const fn moves_keys(self) -> bool {
-        matches!(self, Self::Memcache)
+    /// Whether values of any type move, whose answers only a server can give.
+    pub const fn carries(self) -> bool {
+        matches!(self, Self::Redis)
     }
 
     /// Keeps a request whose key has these bytes.
     pub fn keep(self, one: &One<'_>, key: &[u8]) -> Kept {
-        memcache::keep(one, key)
+        match self {
+            Self::Memcache => memcache::keep(one, key),
+            Self::Redis => redis::moving::keep(one, key),
+        }
+    }
+
+    /// Whether a request of several keys only reads.
+    pub fn only_reads(self, many: &Many<'_>) -> bool {
+        match self {
+            Self::Memcache => many.class == Class::Get,
+            Self::Redis => redis::moving::effect_of_many(many) == Effect::ReadAsIs,
+        }
     }
 
     /// Keeps the part of a request that is about one of its keys.
-    pub fn keep_part(self, bytes: Vec<u8>, key: &[u8], class: Class) -> Kept {
-        memcache::keep_part(bytes, key, class)
+    pub fn keep_part(self, bytes: Vec<u8>, key: &[u8], many: &Many<'_>) -> Kept {
+        match self {
+            Self::Memcache => memcache::keep_part(bytes, key, many.class),
+            Self::Redis => redis::moving::keep_part(bytes, many.expect, many.class),
+        }
     }
 
     /// Appends the request of a step; values with numbers up to `floor` don't count. Returns the expected
-    /// reply.
+    /// reply. In a Redis pool, only [`Ask::AsIs`] is such a step.
     pub fn write_ask(self, ask: &Ask<'_>, kept: &Kept, floor: u64, out: &mut Vec<u8>) -> Expect {
-        memcache::write_ask(ask, kept, floor, out)
+        match self {
+            Self::Memcache => memcache::write_ask(ask, kept, floor, out),
+            Self::Redis => {
+                out.extend_from_slice(&kept.bytes);
+                Expect { hidden: Outcomes::NONE, ..kept.expect }
+            }
+        }
     }
 
     /// Reads the reply to a step.

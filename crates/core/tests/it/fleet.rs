@@ -5,21 +5,22 @@
 //! checked that nobody was told anything older than what was acknowledged before (`record.rs`).
 
 mod client;
+mod kind;
 mod real;
 mod record;
+mod redis;
 mod server;
 
 use crate::sim::random::Random;
-use client::Client;
+use kind::{Asker, Kind, Memcache, Server};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Migrate, Mux, Options, Phase, ServerId};
-use nuthatch_core::protocol::Protocol;
-use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use nuthatch_core::redis::Settings;
+use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use nuthatch_core::time::Instant;
-use record::{Record, check};
-use server::Memcached;
+use record::Record;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -49,6 +50,11 @@ struct Plan {
     /// Whether all is over before the last change is.
     ends_early: bool,
     flushes: bool,
+    /// Whether the proxies are workers of one process, which change together apart from milliseconds, and
+    /// nothing may be lost.
+    is_one_process: bool,
+    /// Whether values that expire at once are written.
+    expires: bool,
 }
 
 const GROWS: Plan = Plan {
@@ -64,6 +70,8 @@ const GROWS: Plan = Plan {
     old: &[],
     ends_early: false,
     flushes: false,
+    is_one_process: false,
+    expires: false,
 };
 
 const FAULTY: Plan = Plan { faults: 100, evictions: 100, server_connections: 2, ..GROWS };
@@ -99,13 +107,14 @@ struct Proxy {
     next_timeout: Option<u64>,
 }
 
-struct Person {
+struct Person<C> {
     proxy: usize,
     id: ClientId,
-    client: Client,
+    client: C,
+    is_closed: bool,
 }
 
-struct World {
+struct World<K: Kind> {
     plan: Plan,
     random: Random,
     now: u64,
@@ -113,8 +122,8 @@ struct World {
     end: u64,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     proxies: Vec<Proxy>,
-    people: Vec<Person>,
-    servers: Vec<Memcached>,
+    people: Vec<Person<K::Client>>,
+    servers: Vec<K::Server>,
     /// What arrived at servers and is not a whole request.
     inboxes: BTreeMap<(usize, usize, u64), Vec<u8>>,
     slow_until: Vec<u64>,
@@ -127,9 +136,13 @@ struct World {
 }
 
 fn ring_of(servers: &[usize]) -> Ring {
+    tagged_ring_of(servers, None)
+}
+
+fn tagged_ring_of(servers: &[usize], tag: Option<HashTag>) -> Ring {
     let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
     let members = servers.iter().map(name).collect();
-    Ring::new(Distribution::Rendezvous, Hash::Fnv1a_64, None, members, 1)
+    Ring::new(Distribution::Rendezvous, Hash::Fnv1a_64, tag, members, 1)
 }
 
 fn stats_of(servers: &[usize]) -> Vec<Arc<ServerStats>> {
@@ -140,32 +153,41 @@ const MIGRATE: Migrate = Migrate {
     settle: Duration::from_nanos(SETTLE),
     window: Duration::from_nanos(WINDOW),
     moves_max: 1000,
+    seed: 1,
 };
 
 /// The time from the first change of a proxy until keys move nowhere any longer.
-const WHOLE: u64 = 6 * SETTLE + WINDOW + 11_000 * MS;
+const WHOLE: u64 = 8 * SETTLE + WINDOW + 11_000 * MS;
 
-impl World {
+impl<K: Kind> World<K> {
     fn new(plan: Plan, seed: u64) -> Self {
         let options = Options {
-            protocol: Protocol::Memcache,
+            protocol: K::PROTOCOL,
             timeout: (plan.faults > 0).then_some(Duration::from_millis(100)),
             ejection: None,
             server_connections: plan.server_connections,
             allow_flush: true,
-            redis: Arc::default(),
+            redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
             limits: Limits::default(),
             epoch: Duration::from_secs(1_700_000_000),
         };
         let proxy = |_| {
-            let (ring, stats) = (ring_of(plan.rings[0]), stats_of(plan.rings[0]));
+            let ring = tagged_ring_of(plan.rings[0], K::tag());
+            let stats = stats_of(plan.rings[0]);
             let mux = Mux::new(ring, options.clone(), Arc::default(), &stats);
             let server_of = mux.servers().iter().copied().zip(plan.rings[0].to_vec()).collect();
             let (wires, person_of) = (Vec::new(), BTreeMap::new());
             Proxy { mux, wires, server_of, person_of, next_timeout: None }
         };
-        let mut servers: Vec<Memcached> = (0..5).map(|_| Memcached::default()).collect();
-        plan.old.iter().for_each(|old| servers[*old].is_old = true);
+        let mut servers: Vec<K::Server> = (0..5).map(|_| K::Server::default()).collect();
+        plan.old.iter().for_each(|old| servers[*old].make_old());
+        let mut records = Vec::new();
+        if K::FILLS {
+            let mut ring = tagged_ring_of(plan.rings[0], K::tag());
+            K::fill(&mut records, |key, value| {
+                servers[plan.rings[0][ring.route(key.as_bytes())]].fill(key, value);
+            });
+        }
         let changes: Vec<u64> =
             (0..plan.rings.len() as u64 - 1).map(|change| 400 * MS + change * WHOLE).collect();
         let last = changes.last().copied().unwrap_or_default();
@@ -181,7 +203,7 @@ impl World {
             servers,
             inboxes: BTreeMap::new(),
             slow_until: vec![0; 5],
-            records: Vec::new(),
+            records,
             clients: 0,
             changes,
             asked: BTreeMap::new(),
@@ -192,7 +214,11 @@ impl World {
             world.enter(person % plan.proxies);
         }
         // Without a timeout, a request on its way at the last change takes some of the time.
-        let spread = if plan.faults > 0 { SETTLE } else { SETTLE - 100 * MS };
+        let spread = match plan.faults {
+            _ if plan.is_one_process => 5 * MS,
+            0 => SETTLE - 100 * MS,
+            _ => SETTLE,
+        };
         for (change, at) in world.changes.clone().into_iter().enumerate() {
             for proxy in 0..plan.proxies {
                 // The first and the last are as far from each other as can be.
@@ -220,9 +246,9 @@ impl World {
     fn enter(&mut self, proxy: usize) {
         let id = self.proxies[proxy].mux.open_client();
         self.clients += 1;
-        let client = Client::new(self.clients, self.plan.faults == 0);
+        let client = K::Client::new(self.clients, &self.plan);
         self.proxies[proxy].person_of.insert(id, self.people.len());
-        self.people.push(Person { proxy, id, client });
+        self.people.push(Person { proxy, id, client, is_closed: false });
         let person = self.people.len() - 1;
         let at = self.now + self.random.below(20 * MS);
         self.push(at, Event::Ask(person));
@@ -269,6 +295,8 @@ impl World {
     /// How long something takes.
     fn delay(&mut self, server: usize) -> u64 {
         let most = match self.random.below(20) {
+            // A process changes within milliseconds, and so do its requests end.
+            _ if self.plan.is_one_process => 8 * MS,
             0 => 25 * MS,
             1..4 => 5 * MS,
             _ => MS,
@@ -280,6 +308,9 @@ impl World {
     fn ask(&mut self, person: usize) -> usize {
         let this = &mut self.people[person];
         let proxy = this.proxy;
+        if this.is_closed {
+            return proxy;
+        }
         if self.now >= self.end {
             if this.client.is_satisfied() {
                 self.proxies[proxy].mux.handle_client_eof(this.id);
@@ -313,7 +344,7 @@ impl World {
             for _ in 0..self.random.pick(&[1, 1, 1, 2, 4]) {
                 self.count += 1;
                 if self.plan.flushes && self.random.chance(10) {
-                    bytes += this.client.flush(&mut self.records, self.now);
+                    bytes += &this.client.flush(&mut self.records, self.now);
                 }
                 let value = (&mut self.random, self.count);
                 let records = (&mut self.records, spares_some);
@@ -341,12 +372,13 @@ impl World {
         let (now, stats) = (self.instant(), stats_of(members));
         let this = &mut self.proxies[proxy];
         if self.plan.migrates {
-            let migrate = Migrate { settle: Duration::from_nanos(self.plan.settle), ..MIGRATE };
-            let (ring, how) = (ring_of(members), (migrate, now));
+            let settle = Duration::from_nanos(self.plan.settle);
+            let migrate = Migrate { settle, seed: proxy as u64 + 1, ..MIGRATE };
+            let (ring, how) = (tagged_ring_of(members, K::tag()), (migrate, now));
             let changed = this.mux.migrate_servers(ring, &stats, |_| true, how);
             changed.expect("no keys move any longer");
         } else {
-            this.mux.set_servers(ring_of(members), &stats, |_| true);
+            this.mux.set_servers(tagged_ring_of(members, K::tag()), &stats, |_| true);
         }
         this.server_of.extend(this.mux.servers().iter().copied().zip(members.to_vec()));
         proxy
@@ -409,7 +441,8 @@ impl World {
         inbox.extend_from_slice(bytes);
         let mut replies = Vec::new();
         let mut rest = inbox.clone();
-        while let Some(reply) = self.servers[server].serve(&mut inbox, self.now) {
+        let number = (proxy as u64) << 48 | (conn as u64) << 32 | epoch;
+        while let Some(reply) = self.servers[server].serve(number, &mut inbox, self.now) {
             let asked = &rest[..rest.len() - inbox.len()];
             self.trace((proxy, conn, server), asked, &reply);
             rest.clone_from(&inbox);
@@ -475,6 +508,13 @@ impl World {
         if this.mux.is_done(id) {
             this.mux.close_client(id);
             this.person_of.remove(&id);
+            let person = &mut self.people[person];
+            // The proxy closes a client whose transaction is lost with its connection.
+            person.client.leave();
+            person.is_closed = true;
+            if self.now < self.end {
+                self.enter(proxy);
+            }
         }
     }
 
@@ -503,7 +543,11 @@ impl World {
         {
             let delay = self.delay(server);
             let this = &mut self.proxies[proxy];
-            let output = this.mux.conn_output(id).to_vec();
+            let mut output = this.mux.conn_output(id).to_vec();
+            // What is sent together may arrive in two pieces, with requests of others between them.
+            if self.random.chance(200) {
+                output.truncate(1 + self.random.index(output.len()));
+            }
             this.mux.handle_conn_written(id, output.len(), now);
             let wire = &mut this.wires[conn];
             wire.there = wire.there.max(self.now + delay);
@@ -521,14 +565,17 @@ impl World {
             assert_eq!(migration, None, "keys move for ever");
             assert_eq!(proxy.mux.stats().migration.in_flight.read(), 0);
             if let Some(last) = self.plan.rings.last() {
-                assert_eq!(proxy.mux.conns().len(), last.len() * self.plan.server_connections);
+                let lanes = self.plan.server_connections * K::LANES;
+                let own = proxy.mux.conns().len() - last.len() * lanes;
+                assert!(own == 0 || K::FILLS, "connections are left");
             }
         }
-        let marks = self.servers.iter_mut().any(|server| server.has_marks(self.now));
+        // Where a mark can't be released, it goes by itself.
+        let is_sure = self.plan.old.is_empty() && self.plan.faults == 0;
+        let lease = if is_sure { 0 } else { 5000 * MS };
+        let marks = self.servers.iter_mut().any(|server| server.has_marks(self.now + lease));
         assert!(!marks, "a mark is left");
-        // A server that was restarted gives ids a second time.
-        let evicts = self.plan.evictions + self.plan.restarts > 0;
-        check(&self.records, self.plan.restarts == 0, evicts);
+        K::check(&self.records, &self.plan);
     }
 
     fn sum(&self, name: &str) -> u64 {
@@ -555,8 +602,13 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|number| number.parse().expect("a number"))
 }
 
+/// Runs a plan with memcacheds.
+fn run(plan: Plan, count: u64) -> Vec<World<Memcache>> {
+    run_kind(plan, count)
+}
+
 /// Runs a plan with so many seeds, or those of the environment.
-fn run(plan: Plan, count: u64) -> Vec<World> {
+fn run_kind<K: Kind>(plan: Plan, count: u64) -> Vec<World<K>> {
     let first = variable("FLEET_SEED").unwrap_or(1);
     let count = variable("FLEET_RUNS").unwrap_or(count);
     let run = |seed| {
@@ -571,7 +623,7 @@ fn run(plan: Plan, count: u64) -> Vec<World> {
     (first..first + count).map(run).collect()
 }
 
-impl World {
+impl<K: Kind> World<K> {
     fn tell(&self) {
         let stats = &self.proxies[0].mux.stats().migration;
         let names: Vec<&str> = stats.all().map(|(name, _)| name).collect();

@@ -7,8 +7,10 @@
 //! Valkey 9 (9.1; `COMMANDLOG` as in 9.2) are from the published descriptions of their commands, so
 //! commands without a description are not there.
 
-use nuthatch_core::message::Class;
+use crate::sim::resp::array;
+use nuthatch_core::message::{Class, Effect};
 use nuthatch_core::redis::command::{Action, Command, Dedicated, Keys, all, find};
+use nuthatch_core::redis::moving::effect;
 use std::collections::{BTreeMap, BTreeSet};
 
 const SERVERS: [&str; 3] = [
@@ -307,4 +309,21 @@ fn reasons_are_plain_text() {
         }
     }
     assert!(reasons.len() > 5, "commands are refused for several reasons");
+}
+
+/// What the proxy carries out at the old server of a key that moves, and does not repeat at the new one, changes
+/// nothing, whatever a server calls it.
+#[test]
+fn what_counts_as_a_read_while_keys_move_only_reads() {
+    let mut reads = 0;
+    for line in lines() {
+        let arguments = usize::from(line.arity.unsigned_abs()).max(3) - 1;
+        let words = line.name.split('|').chain(std::iter::repeat_n("1", arguments));
+        let request = array(&words.collect::<Vec<&str>>());
+        if effect(&request) == Effect::ReadAsIs {
+            assert!(line.flags.contains("readonly"), "{}", line.name);
+            reads += 1;
+        }
+    }
+    assert!(reads > 300, "{reads}");
 }

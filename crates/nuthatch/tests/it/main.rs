@@ -35,6 +35,7 @@ mod isolation;
 mod kubernetes;
 mod memory;
 mod migrate;
+mod migrate_redis;
 mod multiget;
 mod observed;
 mod old_servers;

@@ -6,7 +6,7 @@
 use super::task::Owner;
 use super::{Phase, Task};
 use crate::memcache::KeyRoom;
-use crate::message::{All, Class, Effect, Expect, Kept, Many, Merge, One, Request};
+use crate::message::{All, Effect, Expect, Kept, Many, Merge, One, Request};
 use crate::mux::backpressure::Hold;
 use crate::mux::conn::Pending;
 use crate::mux::id::{ClientId, ConnId, ServerId};
@@ -14,13 +14,11 @@ use crate::mux::join::{Join, SplitError};
 use crate::mux::request::Intake;
 use crate::mux::waiter::Waiter;
 use crate::mux::{Mux, Options};
+use crate::protocol::Refusal;
 use crate::redis::command::Permission;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-
-/// The answer if `moves_max` requests are on their way already.
-const TOO_MANY: &[u8] = b"SERVER_ERROR too many requests for keys that move: moves_max\r\n";
 
 /// No connection: the fragment is a task of its own.
 const NO_CONN: ConnId = ConnId::from_bits(u64::MAX);
@@ -35,8 +33,12 @@ impl Mux {
         now: Instant,
     ) -> Intake {
         self.advance_migration(now);
+        let carries = self.shared.options.protocol.carries();
+        if carries && let Some(taken) = self.take_carried(id, request, now) {
+            return taken;
+        }
         match request {
-            Request::One(one) => self.take_one_moving(id, one, now),
+            Request::One(one) if !carries => self.take_one_moving(id, one, now),
             Request::Many(many) if many.merge == Merge::ByKey && self.has_moved(many) => {
                 self.take_many_moving(id, many, now)
             }
@@ -50,7 +52,7 @@ impl Mux {
     }
 
     /// Lets a client wait for its earlier requests for keys that move.
-    fn wait_for_own(&mut self, id: ClientId) -> Intake {
+    pub(super) fn wait_for_own(&mut self, id: ClientId) -> Intake {
         self.clients.hold(id, Hold::Moves);
         Intake::Blocked
     }
@@ -81,7 +83,8 @@ impl Mux {
             }
         }
         if self.has_too_many(1) {
-            return self.answer_unless_silent(id, one.expect, TOO_MANY);
+            let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
+            return self.answer_unless_silent(id, one.expect, error);
         }
         self.count_one(one);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
@@ -90,7 +93,7 @@ impl Mux {
     }
 
     #[inline(never)]
-    fn send_plainly(
+    pub(super) fn send_plainly(
         &mut self,
         id: ClientId,
         conn: ConnId,
@@ -101,14 +104,14 @@ impl Mux {
     }
 
     /// The phase for a key with this old server: where it was given up, there is nothing to move.
-    fn phase_for(&self, old: Option<ServerId>) -> Phase {
+    pub(super) fn phase_for(&self, old: Option<ServerId>) -> Phase {
         match &self.migration {
             Some(migration) if old.is_some() => migration.phase,
             _ => Phase::Closing,
         }
     }
 
-    fn has_too_many(&self, more: usize) -> bool {
+    pub(super) fn has_too_many(&self, more: usize) -> bool {
         let max = self.migration.as_ref().map_or(0, |migration| migration.moves_max);
         let has = self.clients.tasks.len() + more > max;
         if has {
@@ -120,21 +123,12 @@ impl Mux {
     /// Begins a task.
     fn begin(
         &mut self,
-        (client, owner): (ClientId, Owner),
+        who: (ClientId, Owner),
         kept: Kept,
-        (old, new): (Option<ServerId>, ServerId),
+        servers: (Option<ServerId>, ServerId),
         now: Instant,
     ) {
-        let phase = self.phase_for(old);
-        let is_read = kept.effect.is_read();
-        let bytes = size_of::<Task>() + kept.size();
-        self.clients.tasks.note_begun(client, is_read);
-        self.clients[client].overhead += bytes;
-        let lane = self.lane(client);
-        let mut task = Box::new(Task::new(owner, (client, lane), kept, (old, new), phase));
-        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
-        task.bytes = bytes;
-        self.clients.account_now(&mut self.shared, client);
+        let task = self.task_for(who, kept, servers, now);
         self.begin_task(task, now);
     }
 
@@ -146,7 +140,7 @@ impl Mux {
         self.begin_task(Box::new(task), now);
     }
 
-    fn has_moved(&mut self, many: &Many<'_>) -> bool {
+    pub(super) fn has_moved(&mut self, many: &Many<'_>) -> bool {
         let protocol = self.shared.options.protocol;
         let mut rest = many.keys;
         while let Some((key, others)) = protocol.next_key(rest, many.step) {
@@ -158,10 +152,15 @@ impl Mux {
         false
     }
 
-    /// A read of several keys, some of which move: each of those is a fragment and a task of its own.
-    fn take_many_moving(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
+    /// A request of several keys, some of which move: each of those is a fragment and a task of its own.
+    pub(super) fn take_many_moving(
+        &mut self,
+        id: ClientId,
+        many: &Many<'_>,
+        now: Instant,
+    ) -> Intake {
         let Options { protocol, limits, .. } = self.shared.options;
-        let is_read = many.class == Class::Get;
+        let is_read = protocol.only_reads(many);
         if self.clients.tasks.must_follow(id, is_read) {
             return self.wait_for_own(id);
         }
@@ -183,6 +182,9 @@ impl Mux {
                     let conn = self.servers.lane(place.0, old);
                     Ok((conn, self.servers[conn].fragment_in(place.1, next)))
                 }
+                _ if is_read && phase == Phase::Closing && protocol.carries() => {
+                    self.place_key(place, key, next)
+                }
                 _ => {
                     tasks += 1;
                     Ok((NO_CONN, next))
@@ -195,7 +197,11 @@ impl Mux {
         }
         if self.has_too_many(tasks) {
             self.clients.joins.reuse(join);
-            return self.answer_unless_silent(id, many.expect, TOO_MANY);
+            return self.answer_unless_silent(
+                id,
+                many.expect,
+                protocol.refusal(Refusal::TooManyMoves),
+            );
         }
         self.count_request(many.class, join.key_count());
         let slot = self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
@@ -216,7 +222,7 @@ impl Mux {
                 let mut bytes = Vec::new();
                 join.write_fragment(number, (many.head, many.step), &mut bytes);
                 let key = join.first_key(number);
-                let kept = self.shared.options.protocol.keep_part(bytes, key, many.class);
+                let kept = self.shared.options.protocol.keep_part(bytes, key, many);
                 tasks.push((number, kept));
                 continue;
             }

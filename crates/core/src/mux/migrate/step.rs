@@ -21,10 +21,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 /// So often a task may begin again because others change its key.
-const TRIES_MAX: u8 = 32;
-
-/// The answer after that.
-const TOO_BUSY: &[u8] = b"SERVER_ERROR the key moves, and other clients change it all the time\r\n";
+pub(super) const TRIES_MAX: u8 = 32;
 
 /// What a task does next.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ impl Mux {
                 self.go(id, task, next, now);
             } else if let Some(id) = self.clients.tasks.next_woken() {
                 let Some(mut task) = self.clients.tasks.take(id) else { continue };
-                let next = self.next_of_woken(id, &mut task);
+                let next = self.next_of_woken(id, &mut task, now);
                 self.go(id, task, next, now);
             } else {
                 break;
@@ -105,10 +102,11 @@ impl Mux {
     /// Whether one of a task's servers is known to be too old to move keys.
     fn is_simple(&self, task: &Task) -> bool {
         let mut servers = task.old.into_iter().chain([task.new]);
-        servers.any(|server| {
-            let conn = &self.servers[self.servers.lane(task.lane, server)];
-            conn.state == ConnState::Open && MOVE_NEEDS.lacking(conn.version).is_some()
-        })
+        !self.shared.options.protocol.carries()
+            && servers.any(|server| {
+                let conn = &self.servers[self.servers.lane(task.lane, server)];
+                conn.state == ConnState::Open && MOVE_NEEDS.lacking(conn.version).is_some()
+            })
     }
 
     /// Asks a server; an error if it is too old for that.
@@ -155,6 +153,9 @@ impl Mux {
         if task.is_flush() {
             return self.flush(id, task, 1, now);
         }
+        if self.shared.options.protocol.carries() {
+            return self.first_carried(id, task, now);
+        }
         let is_read = task.kept.effect.is_read();
         task.is_clear = task.old.is_none();
         match (task.phase, task.old) {
@@ -166,9 +167,12 @@ impl Mux {
     }
 
     /// What a task does next that has waited for another one.
-    fn next_of_woken(&mut self, id: MoveId, task: &mut Task) -> Next<'static> {
+    fn next_of_woken(&mut self, id: MoveId, task: &mut Task, now: Instant) -> Next<'static> {
         if task.owner == Owner::Nobody {
             return Next::End;
+        }
+        if self.shared.options.protocol.carries() {
+            return self.next_of_woken_carried(id, task, now);
         }
         // Many may have waited: they ask at the same time, and leave no marks.
         task.is_plain = task.kept.effect.is_read();
@@ -186,6 +190,9 @@ impl Mux {
         let is_left = task.owner == Owner::Nobody && !task.is_probe() && task.stage != Stage::Copy;
         match task.stage {
             Stage::Flush(round) => self.on_flush(id, task, (outcome, reply, round), now),
+            _ if self.shared.options.protocol.carries() => {
+                self.next_carried(id, task, (outcome, reply), now)
+            }
             _ if is_left => Next::End,
             Stage::RunOld => {
                 task.answer = Some((outcome, reply.to_vec()));
@@ -220,7 +227,7 @@ impl Mux {
                 self.shared.stats.migration.old_reads.add(u64::from(outcome == Outcome::Hit));
                 self.finish(task, outcome, reply)
             }
-            Stage::Drop | Stage::Release | Stage::ReadNew | Stage::Waiting => {
+            Stage::Drop | Stage::Release | Stage::ReadNew | Stage::Place | Stage::Waiting => {
                 self.finish(task, outcome, reply)
             }
         }
@@ -286,16 +293,6 @@ impl Mux {
     /// Looks again, unless that was often enough.
     pub(super) fn look_again(&mut self, id: MoveId, task: &mut Task) -> Next<'static> {
         if self.again(task) { self.look(id, task) } else { Next::End }
-    }
-
-    /// Whether it may begin again.
-    pub(super) fn again(&mut self, task: &mut Task) -> bool {
-        task.tries += 1;
-        self.shared.stats.migration.retries.add(1);
-        if task.tries > TRIES_MAX {
-            self.answer_task(task, Outcome::Error, TOO_BUSY);
-        }
-        task.tries <= TRIES_MAX
     }
 
     /// Lets the old server forget the value, and then the request run at the new one.
@@ -419,11 +416,21 @@ impl Mux {
                 self.clients.complete_slot(&mut self.shared, slot, &pending, (outcome, reply));
             }
             Owner::Fragment(join, number) => {
-                if outcome == Outcome::Hit {
+                let protocol = self.shared.options.protocol;
+                if outcome == Outcome::Hit && !protocol.carries() {
                     self.clients.take_values(&mut self.shared, (join, number), reply);
                 }
-                let reply = (outcome, reply);
+                let mut line = Vec::new();
+                let mut reply = (outcome, reply);
+                if !self.clients.joins.join(join).fits(protocol, number, reply.1) {
+                    protocol.write_server_error(ServerError::Desync, &mut line);
+                    reply = (Outcome::Error, &line);
+                }
                 self.clients.complete_fragment(&mut self.shared, (join, number), class, reply);
+            }
+            Owner::Next => {
+                let error = if outcome.is_error() { reply } else { b"" };
+                self.clients.tasks.give_pass(task.client, error);
             }
         }
         let was_last = self.clients.tasks.note_answered(task.client);

@@ -4,7 +4,9 @@
 //! a task has one question on its way, or waits for the task that moves its key.
 
 use super::Phase;
-use crate::message::{Kept, Known, Outcome};
+use super::carry::{Carried, Part};
+use crate::message::{Effect, Kept, Known, Outcome};
+use crate::mux::Shared;
 use crate::mux::id::{ClientId, ServerId};
 use crate::mux::join::JoinId;
 use crate::mux::slots::SlotId;
@@ -27,6 +29,8 @@ pub(super) enum Owner {
     Slot(SlotId),
     /// One key of a request with several.
     Fragment(JoinId, u32),
+    /// The client's next request, which waits until its keys have moved.
+    Next,
     /// Nobody: there was an answer already, or none is wanted.
     Nobody,
 }
@@ -56,6 +60,8 @@ pub(super) enum Stage {
     Clear,
     /// The request runs at the new server.
     Run,
+    /// The request runs at the new server, and the old value is removed then.
+    Place,
     /// The request runs at the old server, and its answer is the answer.
     ReadOld,
     /// The request runs at the new server as it came.
@@ -106,6 +112,8 @@ pub(super) struct Task {
     pub(super) bytes: usize,
     /// Answers to a flush that are still to come.
     pub(super) left: usize,
+    /// What it knows if it carries values of any type.
+    pub(super) carried: Carried,
 }
 
 impl Task {
@@ -141,17 +149,18 @@ impl Task {
             deadline: None,
             bytes: 0,
             left: 0,
+            carried: Carried::default(),
         }
     }
 
     /// Whether it only asks up to which number the values of a server are old.
     pub(super) fn is_probe(&self) -> bool {
-        self.kept.bytes.is_empty()
+        self.kept.effect == Effect::Apart && self.kept.bytes.is_empty()
     }
 
     /// Whether it is for all servers.
     pub(super) fn is_flush(&self) -> bool {
-        self.kept.key.is_empty() && !self.is_probe()
+        self.kept.effect == Effect::Apart && !self.is_probe()
     }
 
     /// The server to which the value may be on its way back: the old one, while values are copied.
@@ -166,6 +175,19 @@ pub(super) struct Ready {
     pub(super) id: MoveId,
     pub(super) outcome: Outcome,
     pub(super) reply: Vec<u8>,
+}
+
+/// A client's transaction, or the keys that it watches.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transaction {
+    /// Whether it is for the old server of its keys.
+    pub(super) is_old: bool,
+    /// Whether it began before keys moved, so that its keys are not known.
+    pub(super) is_unknown: bool,
+    /// Its keys that move.
+    pub(super) parts: Vec<Part>,
+    /// Bytes that its client holds by them.
+    pub(super) bytes: usize,
 }
 
 /// A client's tasks.
@@ -191,6 +213,15 @@ pub(in crate::mux) struct Moves {
     woken: VecDeque<MoveId>,
     /// No task runs out of time before this.
     next_deadline: Option<Instant>,
+    /// Clients whose next request waits for the next phase.
+    paused: Vec<ClientId>,
+    /// Clients whose next request has its keys at their new servers, or why not.
+    passes: BTreeMap<ClientId, Vec<u8>>,
+    /// What is known of clients' transactions.
+    transactions: BTreeMap<ClientId, Transaction>,
+    /// The keys of a client's next request over its own connection, of which the new servers forget the values
+    /// when it has been carried out at the old one.
+    forgets: BTreeMap<ClientId, Vec<Part>>,
 }
 
 impl Moves {
@@ -257,6 +288,14 @@ impl Moves {
         MoveId { index, generation: self.generation.wrapping_add(1) }
     }
 
+    /// Adds a task that has a question on its way already.
+    pub(super) fn add(&mut self, shared: &Shared, task: Box<Task>) -> MoveId {
+        shared.stats.migration.in_flight.add(1);
+        let id = self.next_id();
+        self.insert(task);
+        id
+    }
+
     pub(super) fn insert(&mut self, task: Box<Task>) {
         self.generation = self.generation.wrapping_add(1);
         if let Some(deadline) = task.deadline {
@@ -285,6 +324,66 @@ impl Moves {
         *self = Self { generation: self.generation, ..Self::default() };
     }
 
+    /// Notes that a client's next request waits for the next phase.
+    pub(super) fn note_paused(&mut self, client: ClientId) {
+        self.paused.push(client);
+    }
+
+    /// The clients that need not wait for the next phase any longer.
+    pub(super) fn take_paused(&mut self) -> Vec<ClientId> {
+        core::mem::take(&mut self.paused)
+    }
+
+    /// Notes that the keys of a client's next request are at their new servers, or with `error` why not.
+    pub(super) fn give_pass(&mut self, client: ClientId, error: &[u8]) {
+        self.passes.insert(client, error.to_vec());
+    }
+
+    /// What became of the keys of a client's next request; says so once.
+    pub(super) fn take_pass(&mut self, client: ClientId) -> Option<Vec<u8>> {
+        self.passes.remove(&client)
+    }
+
+    /// Keys no longer move.
+    pub(super) fn forget_clients(&mut self) {
+        self.passes.clear();
+        self.forgets.clear();
+    }
+
+    pub(super) fn transaction(&self, client: ClientId) -> Option<&Transaction> {
+        self.transactions.get(&client)
+    }
+
+    /// The transaction of a client, a new one if there is none.
+    pub(super) fn transaction_mut(&mut self, client: ClientId) -> &mut Transaction {
+        self.transactions.entry(client).or_default()
+    }
+
+    /// Forgets a client's transaction. How many bytes its keys took.
+    pub(super) fn end_transaction(&mut self, client: ClientId) -> usize {
+        self.transactions.remove(&client).map_or(0, |known| known.bytes)
+    }
+
+    /// A client has gone.
+    pub(in crate::mux) fn forget_client(&mut self, client: ClientId) {
+        self.passes.remove(&client);
+        self.transactions.remove(&client);
+        self.forgets.remove(&client);
+    }
+
+    pub(super) fn with_transaction(&self) -> Vec<ClientId> {
+        self.transactions.keys().copied().collect()
+    }
+
+    /// Notes the keys of which the new servers forget the values after a client's next request.
+    pub(super) fn note_forgets(&mut self, client: ClientId, parts: Vec<Part>) {
+        self.forgets.insert(client, parts);
+    }
+
+    pub(super) fn take_forgets(&mut self, client: ClientId) -> Option<Vec<Part>> {
+        self.forgets.remove(&client)
+    }
+
     /// Lets a task alone move a key. False if another one does; the task waits for that one then.
     pub(super) fn hold_key(&mut self, id: MoveId, key: &[u8]) -> bool {
         match self.busy.get_mut(key) {
@@ -302,6 +401,18 @@ impl Moves {
     /// Lets other tasks move a key.
     pub(super) fn free_key(&mut self, key: &[u8]) {
         self.woken.extend(self.busy.remove(key).into_iter().flatten());
+    }
+
+    /// The tasks of requests that wait at an old server over connections for their clients alone.
+    pub(super) fn that_wait(&self) -> Vec<MoveId> {
+        let tasks = self.tasks.iter().filter_map(|(index, (generation, task))| {
+            let index = u32::try_from(index).expect("the limits keep them below 2^32");
+            let task = task.as_ref()?;
+            let waits = task.stage == Stage::RunOld && task.deadline.is_none();
+            let is_own = waits && task.kept.bytes.is_empty() && task.owner != Owner::Nobody;
+            is_own.then_some(MoveId { index, generation: *generation })
+        });
+        tasks.collect()
     }
 
     /// The tasks whose time is over, or all if there is no `now`.

@@ -1,5 +1,7 @@
 //! A client of one proxy: it asks for anything, and notes what it is told.
 
+use super::Plan;
+use super::kind::Asker;
 use super::record::{Act, Record, Result};
 use crate::sim::random::Random;
 use std::collections::VecDeque;
@@ -30,7 +32,7 @@ pub(crate) struct Client {
     /// The last value read with its id: key, value, id.
     seen: Option<(String, u64, String)>,
     /// Whether requests without reply are done for sure.
-    pub(crate) trusts_silence: bool,
+    trusts_silence: bool,
 }
 
 const KEYS: u64 = 4;
@@ -60,24 +62,25 @@ fn flags_of(value: u64) -> u64 {
     value % 7
 }
 
-impl Client {
-    pub(crate) fn new(number: usize, trusts_silence: bool) -> Self {
+impl Asker for Client {
+    fn new(number: usize, plan: &Plan) -> Self {
+        let trusts_silence = plan.faults == 0;
         let (pending, inbox, seen) = (VecDeque::new(), Vec::new(), None);
         Self { number, asked: 0, pending, inbox, seen, trusts_silence }
     }
 
-    pub(crate) fn is_satisfied(&self) -> bool {
+    fn is_satisfied(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// What was asked and not answered stays unknown.
-    pub(crate) fn leave(&mut self) {
+    fn leave(&mut self) {
         self.pending.clear();
     }
 
     /// Asks for something; the value that it writes, if any, is `value`. With `spares_some`, some keys are only
     /// read.
-    pub(crate) fn ask(
+    fn ask(
         &mut self,
         (random, value): (&mut Random, u64),
         (records, spares_some): (&mut Vec<Record>, bool),
@@ -110,6 +113,46 @@ impl Client {
         self.ask_for((key, act), form, text, (records, now))
     }
 
+    /// Removes all values.
+    fn flush(&mut self, records: &mut Vec<Record>, now: u64) -> String {
+        let first = records.len();
+        for key in
+            ["d", "n", "l"].iter().flat_map(|kind| (0..KEYS).map(move |n| format!("{kind}{n}")))
+        {
+            self.note((key, Act::Delete), "flush_all", false, (records, now));
+        }
+        let records = (first..records.len()).collect();
+        self.pending.push_back(Pending { form: Form::Line, records });
+        "flush_all\r\n".to_owned()
+    }
+
+    /// Takes what came from the proxy.
+    fn receive(&mut self, bytes: &[u8], records: &mut [Record], now: u64) {
+        self.inbox.extend_from_slice(bytes);
+        while !self.inbox.is_empty() {
+            let pending = self.pending.front().expect("it was asked for");
+            let text = String::from_utf8(self.inbox.clone()).expect("text");
+            let Some((len, values, line)) = read(&pending.form, &text) else { break };
+            let pending = self.pending.pop_front().expect("there is one");
+            for place in pending.records {
+                let record = &mut records[place];
+                if line.starts_with("SERVER_ERROR") {
+                    continue;
+                }
+                record.ended = now;
+                let value =
+                    values.iter().find(|value| value.key.is_empty() || value.key == record.key);
+                record.result = match value {
+                    Some(value) => self.take_value(record, value),
+                    None => result_of(record, &line),
+                };
+            }
+            self.inbox.drain(..len);
+        }
+    }
+}
+
+impl Client {
     fn ask_for(
         &mut self,
         request: (String, Act),
@@ -139,19 +182,6 @@ impl Client {
             _ => format!("ms {key} {len} C{id} F{flags}\r\n{data}\r\n"),
         };
         self.ask_for((key, Act::Cas(value, seen)), Form::Line, text, records)
-    }
-
-    /// Removes all values.
-    pub(crate) fn flush(&mut self, records: &mut Vec<Record>, now: u64) -> &'static str {
-        let first = records.len();
-        for key in
-            ["d", "n", "l"].iter().flat_map(|kind| (0..KEYS).map(move |n| format!("{kind}{n}")))
-        {
-            self.note((key, Act::Delete), "flush_all", false, (records, now));
-        }
-        let records = (first..records.len()).collect();
-        self.pending.push_back(Pending { form: Form::Line, records });
-        "flush_all\r\n"
     }
 
     fn ask_many(
@@ -195,31 +225,6 @@ impl Client {
             result: if is_done { Result::Done } else { Result::Unknown },
             text: text.to_owned(),
         });
-    }
-
-    /// Takes what came from the proxy.
-    pub(crate) fn receive(&mut self, bytes: &[u8], records: &mut [Record], now: u64) {
-        self.inbox.extend_from_slice(bytes);
-        while !self.inbox.is_empty() {
-            let pending = self.pending.front().expect("it was asked for");
-            let text = String::from_utf8(self.inbox.clone()).expect("text");
-            let Some((len, values, line)) = read(&pending.form, &text) else { break };
-            let pending = self.pending.pop_front().expect("there is one");
-            for place in pending.records {
-                let record = &mut records[place];
-                if line.starts_with("SERVER_ERROR") {
-                    continue;
-                }
-                record.ended = now;
-                let value =
-                    values.iter().find(|value| value.key.is_empty() || value.key == record.key);
-                record.result = match value {
-                    Some(value) => self.take_value(record, value),
-                    None => result_of(record, &line),
-                };
-            }
-            self.inbox.drain(..len);
-        }
     }
 
     fn take_value(&mut self, record: &Record, value: &Value) -> Result {

@@ -38,7 +38,6 @@ pub(crate) enum Result {
 }
 
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "the text is for the message of a failure")]
 pub(crate) struct Record {
     pub(crate) key: String,
     pub(crate) act: Act,

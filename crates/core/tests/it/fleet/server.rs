@@ -2,6 +2,7 @@
 //!
 //! What it answers was compared with memcached 1.6.18.
 
+use super::kind::Server;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Memcached {
     items: BTreeMap<String, Item>,
     next_cas: u64,
     /// Whether it knows no meta commands.
-    pub(crate) is_old: bool,
+    is_old: bool,
     now: u64,
 }
 
@@ -32,33 +33,28 @@ fn number(word: &str) -> u64 {
     word.parse().expect("a number")
 }
 
-impl Memcached {
+impl Server for Memcached {
     /// It loses everything, as by a restart.
-    pub(crate) fn restart(&mut self) {
+    fn restart(&mut self) {
         self.items.clear();
         self.next_cas = 0;
     }
 
     /// It drops a value to make room.
-    pub(crate) fn evict(&mut self, place: usize) {
+    fn evict(&mut self, place: usize) {
         let key = self.items.keys().nth(place % self.items.len().max(1)).cloned();
         key.map(|key| self.items.remove(&key));
     }
 
     /// Whether a mark is left in the place of a value.
-    pub(crate) fn has_marks(&mut self, now: u64) -> bool {
+    fn has_marks(&mut self, now: u64) -> bool {
         self.now = now;
         self.drop_expired();
         self.items.values().any(|item| item.is_won)
     }
 
-    fn drop_expired(&mut self) {
-        let now = self.now;
-        self.items.retain(|_, item| item.expires.is_none_or(|at| at > now));
-    }
-
     /// Answers the first request of `input` and takes it away; none if it is not whole.
-    pub(crate) fn serve(&mut self, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
+    fn serve(&mut self, _conn: u64, input: &mut Vec<u8>, now: u64) -> Option<Vec<u8>> {
         let end = input.iter().position(|&byte| byte == b'\n')?;
         let line = text(&input[..end - 1]).to_owned();
         let words: Vec<&str> = line.split(' ').collect();
@@ -76,6 +72,21 @@ impl Memcached {
         self.now = now;
         self.drop_expired();
         Some(self.answer(&words, data))
+    }
+
+    fn make_old(&mut self) {
+        self.is_old = true;
+    }
+
+    fn fill(&mut self, _key: &str, _value: u64) {
+        unreachable!("a memcached may lose values")
+    }
+}
+
+impl Memcached {
+    fn drop_expired(&mut self) {
+        let now = self.now;
+        self.items.retain(|_, item| item.expires.is_none_or(|at| at > now));
     }
 
     fn answer(&mut self, words: &[&str], data: Vec<u8>) -> Vec<u8> {

@@ -9,8 +9,12 @@ use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
 use std::time::Duration;
 
-const MIGRATE: Migrate =
-    Migrate { settle: Duration::from_secs(1), window: Duration::from_secs(10), moves_max: 4 };
+const MIGRATE: Migrate = Migrate {
+    settle: Duration::from_secs(1),
+    window: Duration::from_secs(10),
+    moves_max: 4,
+    seed: 1,
+};
 
 /// From the change until values move, with the time that a request may take.
 const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;

@@ -1,0 +1,234 @@
+//! Requests of clients while keys with values of any type move (Redis).
+//!
+//! A request of several keys for one server runs where the phase says: at the old server of all of them,
+//! or at the new one when all have come there. The one rule: a request with a key that moves becomes a task,
+//! unless it only reads at a server that has all there is of the key.
+
+use super::carry::Part;
+use super::task::Owner;
+use super::{Phase, Task};
+use crate::message::{Effect, Kept, Limit, Many, One, Request, Wire};
+use crate::mux::Mux;
+use crate::mux::backpressure::Hold;
+use crate::mux::id::{ClientId, ServerId};
+use crate::mux::request::Intake;
+use crate::protocol::Refusal;
+use crate::redis::KeyList;
+use crate::redis::moving;
+use crate::route::Plan;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Mux {
+    /// Takes a request that may be for keys that move; none if it is not, and goes its usual way.
+    pub(super) fn take_carried(
+        &mut self,
+        id: ClientId,
+        request: &Request<'_>,
+        now: Instant,
+    ) -> Option<Intake> {
+        match request {
+            Request::One(one) => self.take_together(id, (one, KeyList::default()), now),
+            Request::Group(group) => {
+                let is_alone = self.servers.routes.members().len() == 1;
+                let is_refused = group.alone.is_some() && !is_alone;
+                if is_refused {
+                    None
+                } else {
+                    self.take_together(id, (&group.one, group.others), now)
+                }
+            }
+            Request::Many(many) if self.has_moved(many) => {
+                Some(self.take_many_carried(id, many, now))
+            }
+            Request::Dedicated(request) => self.take_own(id, request, now),
+            _ => None,
+        }
+    }
+
+    /// The keys of a request that move.
+    pub(super) fn parts(&mut self, first: &[u8], others: KeyList<'_>) -> Vec<Part> {
+        let servers = self.moved(first);
+        let part = |key: &[u8], (old, new)| Part { key: key.into(), old, new };
+        let mut parts: Vec<Part> =
+            servers.map(|servers| part(first, servers)).into_iter().collect();
+        for key in others {
+            // Where the first key decides, the other ones are where that one is.
+            let is_with_first = self.shared.options.redis.first_key;
+            let servers = if is_with_first { servers } else { self.moved(key) };
+            let is_known = parts.iter().any(|part| *part.key == *key);
+            parts.extend(servers.filter(|_| !is_known).map(|servers| part(key, servers)));
+        }
+        parts
+    }
+
+    /// Where a request of these keys went before the change.
+    pub(super) fn plan_before(&mut self, first: &[u8], others: KeyList<'_>) -> Option<Plan> {
+        let others = (!self.shared.options.redis.first_key).then_some(others);
+        let migration = self.migration.as_mut()?;
+        migration.before.plan_all(first, others.into_iter().flatten())
+    }
+
+    /// A request for one server.
+    fn take_together(
+        &mut self,
+        id: ClientId,
+        (one, others): (&One<'_>, KeyList<'_>),
+        now: Instant,
+    ) -> Option<Intake> {
+        let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = one.wire else { return None };
+        let effect = moving::effect(bytes);
+        let parts = if effect == Effect::Apart { Vec::new() } else { self.parts(one.key, others) };
+        let is_single = others.clone().next().is_none();
+        let phase = self.phase_of(&parts)?;
+        if self.clients.tasks.must_follow(id, effect.is_read()) {
+            return Some(self.wait_for_own(id));
+        }
+        let plan = match phase {
+            Phase::Settling => self.plan_before(one.key, others),
+            Phase::Moving | Phase::Closing => self.plan_together(one.key, others),
+        };
+        let target = match plan {
+            Some(Plan::To(target)) => target,
+            Some(Plan::Refuse(error)) => {
+                self.fail_here(id, one.expect, error);
+                return Some(Intake::Accepted);
+            }
+            None => {
+                let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
+                self.refuse(id, error, Limit::Grammar);
+                return Some(Intake::Accepted);
+            }
+        };
+        if effect.is_read() && phase != Phase::Moving {
+            let conn = self.servers.lane(self.lane(id), target);
+            return Some(self.send_plainly(id, conn, (one, one.key), now));
+        }
+        let mut kept = moving::keep(one, one.key);
+        if !is_single {
+            kept.effect = Effect::Change;
+        }
+        Some(self.begin_together(id, kept, (parts, target, phase), now))
+    }
+
+    /// The phase of a request with these keys that move; none if there are none.
+    pub(super) fn phase_of(&self, parts: &[Part]) -> Option<Phase> {
+        let first = parts.first()?;
+        // Where one of the old servers was given up, the others are asked as they can be.
+        let old = parts.iter().find_map(|part| part.old).or(first.old);
+        let phase = self.phase_for(old);
+        let is_whole = parts.iter().all(|part| part.old.is_some());
+        Some(if phase == Phase::Settling && !is_whole { Phase::Closing } else { phase })
+    }
+
+    fn begin_together(
+        &mut self,
+        id: ClientId,
+        kept: Kept,
+        (parts, target, phase): (Vec<Part>, ServerId, Phase),
+        now: Instant,
+    ) -> Intake {
+        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
+            return held;
+        }
+        self.count_request(kept.class, 1);
+        let slot = self.clients.new_slot(&mut self.shared, id, 1, kept.expect);
+        self.begin_parts((id, Owner::Slot(slot)), kept, (parts, target, phase), now);
+        Intake::Accepted
+    }
+
+    /// Lets a client wait, or refuses its request, if the request can't begin now.
+    pub(super) fn must_hold(
+        &mut self,
+        id: ClientId,
+        kept: &Kept,
+        parts: &[Part],
+        phase: Phase,
+        now: Instant,
+    ) -> Option<Intake> {
+        if phase == Phase::Settling && self.must_pause(now) {
+            return Some(self.pause(id));
+        }
+        let lane = self.lane(id);
+        for server in parts.iter().flat_map(|part| part.old.into_iter().chain([part.new])) {
+            let conn = self.servers.lane(lane, server);
+            if self.must_wait(conn) {
+                return Some(self.wait_for(id, conn, kept.expect, now));
+            }
+        }
+        if self.has_too_many(1) {
+            let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
+            self.clients.answer_here(&mut self.shared, id, error);
+            return Some(Intake::Accepted);
+        }
+        None
+    }
+
+    pub(super) fn begin_parts(
+        &mut self,
+        who: (ClientId, Owner),
+        mut kept: Kept,
+        (mut parts, target, phase): (Vec<Part>, ServerId, Phase),
+        now: Instant,
+    ) {
+        let first = parts.remove(0);
+        kept.echo = first.key.to_vec();
+        kept.key_len = first.key.len();
+        let mut task = self.task_for(who, kept, (first.old, first.new), now);
+        task.phase = phase;
+        task.carried.rest = parts;
+        task.carried.target = Some(target);
+        self.begin_task(task, now);
+    }
+
+    /// Whether writes wait for the end of the first phase.
+    pub(super) fn must_pause(&self, now: Instant) -> bool {
+        self.migration.as_ref().is_some_and(|migration| migration.pauses_at <= now)
+    }
+
+    pub(super) fn pause(&mut self, id: ClientId) -> Intake {
+        self.clients.tasks.note_paused(id);
+        self.wait_for_own(id)
+    }
+
+    /// The next phase has begun: who waited for it goes on.
+    pub(super) fn end_pause(&mut self) {
+        for id in self.clients.tasks.take_paused() {
+            let client = self.clients.list.get(id.index());
+            if client.is_some_and(|client| client.id == id && client.hold == Hold::Moves) {
+                self.clients.make_resumable(id);
+            }
+        }
+    }
+
+    fn take_many_carried(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
+        let is_settling =
+            self.migration.as_ref().is_some_and(|migration| migration.phase == Phase::Settling);
+        let only_reads = self.shared.options.protocol.only_reads(many);
+        if is_settling && !only_reads && self.must_pause(now) {
+            return self.pause(id);
+        }
+        self.take_many_moving(id, many, now)
+    }
+
+    /// A task that has not begun.
+    pub(super) fn task_for(
+        &mut self,
+        (client, owner): (ClientId, Owner),
+        kept: Kept,
+        servers: (Option<ServerId>, ServerId),
+        now: Instant,
+    ) -> Box<Task> {
+        let phase = self.phase_for(servers.0);
+        let bytes = size_of::<Task>() + kept.size();
+        self.clients.tasks.note_begun(client, kept.effect.is_read());
+        self.clients[client].overhead += bytes;
+        let lane = self.lane(client);
+        let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
+        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
+        task.bytes = bytes;
+        self.clients.account_now(&mut self.shared, client);
+        task
+    }
+}

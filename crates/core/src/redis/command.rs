@@ -26,8 +26,8 @@ pub use row::{ONE_SERVER, UNKNOWN_SUBCOMMAND};
 
 use crate::message::{Class, Merge};
 
-/// The command of this name in any case.
-#[inline]
+/// The command of this name in any case. In line, as each request is looked up.
+#[inline(always)]
 pub fn find(name: &[u8]) -> Option<&'static Command> {
     let mut slot = slot_of(name);
     loop {

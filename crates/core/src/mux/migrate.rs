@@ -111,7 +111,7 @@ pub(super) struct Migration {
     /// When the phases end.
     ends: [Instant; 3],
     settle: Duration,
-    /// From when on writes wait for the end of the first phase, where values of any type move.
+    /// From when on writes wait for the end of the first phase.
     pauses_at: Instant,
     /// From when on reads copy such values.
     copies_at: Instant,
@@ -138,8 +138,8 @@ struct Peer {
     is_given_up: bool,
 }
 
-/// Workers of a process change phase at slightly different times. Where a request can create a value, no
-/// write may meet one of the next phase; so much time is between them.
+/// Workers of a process change phase at slightly different times. No write may meet one of the next phase, or the
+/// value would be missed; so much time is between them.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of keys of the sample from which `keys_per_mille` is estimated.

@@ -666,7 +666,7 @@ fn if_proxies_change_later_than_they_should_a_stale_answer_is_noticed() {
 #[test]
 fn servers_come_back_with_what_they_had_and_nothing_is_stale() {
     let rings: &[&[usize]] = &[&[0, 1, 2], &[0, 3, 4], &[0, 1, 2]];
-    let worlds = run(Plan { rings, ends_early: true, ..GROWS }, 6);
+    let worlds = run(Plan { rings, ends_early: true, ..GROWS }, 12);
     let dropped: u64 = worlds.iter().map(|world| world.sum("leftovers_dropped")).sum();
     assert!(dropped > 5, "{dropped}");
 }

@@ -40,7 +40,7 @@ impl Mux {
                 }
             }
             Request::Many(many) if self.has_moved(many) => {
-                Some(self.take_many_carried(id, many, now))
+                Some(self.take_many_or_pause(id, many, now))
             }
             Request::Dedicated(request) => self.take_own(id, request, now),
             _ => None,
@@ -202,7 +202,13 @@ impl Mux {
         }
     }
 
-    fn take_many_carried(&mut self, id: ClientId, many: &Many<'_>, now: Instant) -> Intake {
+    /// A request of several keys, some of which move.
+    pub(super) fn take_many_or_pause(
+        &mut self,
+        id: ClientId,
+        many: &Many<'_>,
+        now: Instant,
+    ) -> Intake {
         let is_settling =
             self.migration.as_ref().is_some_and(|migration| migration.phase == Phase::Settling);
         let only_reads = self.shared.options.protocol.only_reads(many);

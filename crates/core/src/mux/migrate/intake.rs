@@ -40,7 +40,7 @@ impl Mux {
         match request {
             Request::One(one) if !carries => self.take_one_moving(id, one, now),
             Request::Many(many) if many.merge == Merge::ByKey && self.has_moved(many) => {
-                self.take_many_moving(id, many, now)
+                self.take_many_or_pause(id, many, now)
             }
             Request::All(all)
                 if all.permission == Permission::Flush && self.shared.options.allow_flush =>
@@ -66,6 +66,10 @@ impl Mux {
         let is_read = kept.effect.is_read();
         if kept.effect != Effect::Apart && self.clients.tasks.must_follow(id, is_read) {
             return self.wait_for_own(id);
+        }
+        let is_write = kept.effect != Effect::Apart && !is_read;
+        if is_write && phase == Phase::Settling && self.must_pause(now) {
+            return self.pause(id);
         }
         let lane = self.lane(id);
         if kept.effect == Effect::Apart || is_read && phase == Phase::Settling {

@@ -39,6 +39,7 @@ pub(crate) fn apply_servers(
         settle: config.migrate_settle,
         window: config.migrate_window,
         moves_max: config.migrate_moves_max,
+        pause: PAUSE,
         // Its keys are random.
         seed: RandomState::new().build_hasher().finish(),
     };
@@ -50,6 +51,9 @@ pub(crate) fn apply_servers(
         begun.expect("no keys move any longer");
     }
 }
+
+/// Longer than workers take to change phase one after the other.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Workers draw different servers where a server is drawn at random.
 fn seed(epoch: Duration, worker: usize) -> u64 {

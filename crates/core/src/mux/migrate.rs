@@ -60,7 +60,6 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::mem;
 use core::time::Duration;
 use task::Task;
 
@@ -74,6 +73,10 @@ pub struct Migrate {
     pub window: Duration,
     /// How many requests may be on their way for keys that move.
     pub moves_max: usize,
+    /// How long writes wait before the second phase and after its beginning, at most: the workers of one
+    /// process change phase at slightly different times, and no write may meet a request of another
+    /// phase, or the value would be missed. Both together are at most half of the timeout of requests.
+    pub pause: Duration,
     /// A random number, so that no other proxy has the same: marks are told apart by it.
     pub seed: u64,
 }
@@ -111,8 +114,8 @@ pub(super) struct Migration {
     /// When the phases end.
     ends: [Instant; 3],
     settle: Duration,
-    /// From when on writes wait for the end of the first phase.
-    pauses_at: Instant,
+    /// From when on writes wait, and from when on they go on.
+    pause: [Instant; 2],
     /// From when on reads copy such values.
     copies_at: Instant,
     /// The last token of a mark.
@@ -137,10 +140,6 @@ struct Peer {
     fails_since: Option<Instant>,
     is_given_up: bool,
 }
-
-/// Workers of a process change phase at slightly different times. No write may meet one of the next phase, or the
-/// value would be missed; so much time is between them.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The number of keys of the sample from which `keys_per_mille` is estimated.
 const SAMPLE: u32 = 2000;
@@ -220,7 +219,10 @@ impl Mux {
         // As long as other proxies may read at the old servers only, reads leave the values there.
         let carries = self.shared.options.protocol.carries();
         let copies_at = if carries { moving.after(settle) } else { moving };
-        let pause = self.shared.options.timeout.map_or(PAUSE, |timeout| PAUSE.min(timeout / 2));
+        let timeout = self.shared.options.timeout;
+        let pause = timeout.map_or(migrate.pause, |timeout| migrate.pause.min(timeout / 4));
+        // A read of values of any type also asks the new server before it misses.
+        let resumes_at = if carries { moving } else { moving.after(pause) };
         let closing = copies_at.after(migrate.window);
         let ends = [moving, closing, closing.after(settle).after(lease)];
         let keys_per_mille = self.sample(&mut before);
@@ -233,7 +235,7 @@ impl Mux {
             before,
             ends,
             settle,
-            pauses_at: now.after(settle.saturating_sub(pause)),
+            pause: [now.after(settle.saturating_sub(pause)), resumes_at],
             copies_at,
             token: migrate.seed,
             phase: Phase::Settling,
@@ -273,7 +275,9 @@ impl Mux {
         let migration = self.migration.as_ref()?;
         let next = migration.ends[migration.phase as usize];
         let is_over = migration.phase == Phase::Closing && !self.clients.tasks.is_empty();
-        [self.clients.tasks.next_deadline(), (!is_over).then_some(next)].into_iter().flatten().min()
+        let next = (!is_over).then_some(next);
+        let resume = self.clients.tasks.has_paused().then_some(migration.pause[1]);
+        [self.clients.tasks.next_deadline(), resume, next].into_iter().flatten().min()
     }
 
     /// Goes on to the phase of this time, and answers requests that have run out of time.
@@ -286,10 +290,12 @@ impl Mux {
     fn advance_migration(&mut self, now: Instant) {
         let Some(migration) = &mut self.migration else { return };
         let phase = migration.phase_at(now);
-        let is_next = mem::replace(&mut migration.phase, phase) != phase;
+        migration.phase = phase;
         self.shared.stats.migration.phase.set(phase as u64 + 1);
-        if is_next {
+        if now >= migration.pause[1] {
             self.end_pause();
+        }
+        if phase != Phase::Settling {
             self.end_waits();
         }
         let Some(migration) = &self.migration else { return };

@@ -153,6 +153,7 @@ const MIGRATE: Migrate = Migrate {
     settle: Duration::from_nanos(SETTLE),
     window: Duration::from_nanos(WINDOW),
     moves_max: 1000,
+    pause: Duration::from_millis(100),
     seed: 1,
 };
 
@@ -373,7 +374,9 @@ impl<K: Kind> World<K> {
         let this = &mut self.proxies[proxy];
         if self.plan.migrates {
             let settle = Duration::from_nanos(self.plan.settle);
-            let migrate = Migrate { settle, seed: proxy as u64 + 1, ..MIGRATE };
+            // What proxies of other processes do is not to be rare.
+            let pause = if self.plan.is_one_process { MIGRATE.pause } else { MIGRATE.pause / 10 };
+            let migrate = Migrate { settle, pause, seed: proxy as u64 + 1, ..MIGRATE };
             let (ring, how) = (tagged_ring_of(members, K::tag()), (migrate, now));
             let changed = this.mux.migrate_servers(ring, &stats, |_| true, how);
             changed.expect("no keys move any longer");

@@ -182,9 +182,10 @@ impl Mux {
         self.begin_task(task, now);
     }
 
-    /// Whether writes wait for the end of the first phase.
+    /// Whether writes wait, as other workers may be in another phase.
     pub(super) fn must_pause(&self, now: Instant) -> bool {
-        self.migration.as_ref().is_some_and(|migration| migration.pauses_at <= now)
+        let pause = self.migration.as_ref().map(|migration| migration.pause);
+        pause.is_some_and(|[from, to]| from <= now && now < to)
     }
 
     pub(super) fn pause(&mut self, id: ClientId) -> Intake {
@@ -192,7 +193,7 @@ impl Mux {
         self.wait_for_own(id)
     }
 
-    /// The next phase has begun: who waited for it goes on.
+    /// All workers are in the second phase: who waited for that goes on.
     pub(super) fn end_pause(&mut self) {
         for id in self.clients.tasks.take_paused() {
             let client = self.clients.list.get(id.index());
@@ -209,10 +210,8 @@ impl Mux {
         many: &Many<'_>,
         now: Instant,
     ) -> Intake {
-        let is_settling =
-            self.migration.as_ref().is_some_and(|migration| migration.phase == Phase::Settling);
         let only_reads = self.shared.options.protocol.only_reads(many);
-        if is_settling && !only_reads && self.must_pause(now) {
+        if !only_reads && self.must_pause(now) {
             return self.pause(id);
         }
         self.take_many_moving(id, many, now)

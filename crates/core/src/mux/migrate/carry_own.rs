@@ -8,7 +8,7 @@
 
 use super::Phase;
 use super::carry::Part;
-use super::task::{Owner, Stage, Transaction};
+use super::task::{MoveId, Owner, Stage, Transaction};
 use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
@@ -81,6 +81,11 @@ impl Mux {
             return Some(Intake::Blocked);
         }
         let is_old = phase == Phase::Settling;
+        if !self.clients[id].session.is_bound() {
+            // No server has heard of the transaction: what is known is of an earlier one, or of a command
+            // that was not sent.
+            self.end_transaction(id);
+        }
         if request.step != Step::Block {
             let transaction = self.clients.tasks.transaction(id);
             if transaction.is_some_and(|known| known.is_unknown || known.is_old != is_old) {
@@ -229,27 +234,48 @@ impl Mux {
         (kept.expect, kept.class) = (request.one.expect, request.one.class);
         let servers = (first.old, first.new);
         let mut task = self.task_for((id, Owner::Slot(slot)), kept, servers, now);
-        if self.shared.options.protocol.waits(request.one.expect) {
+        let waits = self.shared.options.protocol.waits(request.one.expect);
+        if waits {
             task.deadline = None;
         }
         task.stage = Stage::RunOld;
         task.carried.rest = parts;
         task.carried.due = 1;
-        Waiter::Move(self.clients.tasks.add(&self.shared, task))
+        let task = self.clients.tasks.add(&self.shared, task);
+        if waits {
+            self.clients.tasks.note_waiting(task);
+        }
+        Waiter::Move(task)
     }
 
     /// Others settle no longer: what waits at an old server would wait in vain.
     pub(super) fn end_waits(&mut self) {
-        let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
-        for id in self.clients.tasks.that_wait() {
-            let Some(mut task) = self.clients.tasks.take(id) else { continue };
-            self.answer_task(&mut task, Outcome::Error, error);
-            let client = task.client;
-            self.clients.tasks.put_back(id, task);
-            if self.clients.list.get(client.index()).is_some_and(|known| known.id == client) {
-                self.drop_dedicated(client);
+        for id in self.clients.tasks.take_waiting() {
+            if !self.end_wait(id) {
+                self.clients.tasks.note_waiting(id);
             }
         }
+    }
+
+    /// Ends a request that waits. Not as long as earlier replies to its client are still to come over the
+    /// same connection, which is closed.
+    fn end_wait(&mut self, id: MoveId) -> bool {
+        let Some(mut task) = self.clients.tasks.take(id) else { return true };
+        let client = self.clients.list.get(task.client.index());
+        let client = client.filter(|client| client.id == task.client);
+        let is_first = match (client, task.owner) {
+            (Some(client), Owner::Slot(slot)) if task.stage == Stage::RunOld => {
+                Some(client.queue.has_head(slot))
+            }
+            _ => None,
+        };
+        if is_first == Some(true) {
+            let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
+            self.answer_task(&mut task, Outcome::Error, error);
+            self.drop_dedicated(task.client);
+        }
+        self.clients.tasks.put_back(id, task);
+        is_first != Some(false)
     }
 
     /// Keys begin to move: transactions that are open have keys of which nothing is known.

@@ -68,7 +68,7 @@ impl Mux {
             return self.wait_for_own(id);
         }
         let is_write = kept.effect != Effect::Apart && !is_read;
-        if is_write && phase == Phase::Settling && self.must_pause(now) {
+        if is_write && old.is_some() && self.must_pause(now) {
             return self.pause(id);
         }
         let lane = self.lane(id);

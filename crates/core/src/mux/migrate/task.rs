@@ -213,7 +213,9 @@ pub(in crate::mux) struct Moves {
     woken: VecDeque<MoveId>,
     /// No task runs out of time before this.
     next_deadline: Option<Instant>,
-    /// Clients whose next request waits for the next phase.
+    /// Tasks whose requests wait at an old server for something to come, over connections for their clients alone.
+    waiting: Vec<MoveId>,
+    /// Clients whose next request waits until all workers are in the second phase.
     paused: Vec<ClientId>,
     /// Clients whose next request has its keys at their new servers, or why not.
     passes: BTreeMap<ClientId, Vec<u8>>,
@@ -324,12 +326,17 @@ impl Moves {
         *self = Self { generation: self.generation, ..Self::default() };
     }
 
-    /// Notes that a client's next request waits for the next phase.
+    /// Notes that a client's next request waits until all workers are in the second phase.
     pub(super) fn note_paused(&mut self, client: ClientId) {
         self.paused.push(client);
     }
 
-    /// The clients that need not wait for the next phase any longer.
+    /// Whether a client waits so.
+    pub(super) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// The clients that need not wait any longer.
     pub(super) fn take_paused(&mut self) -> Vec<ClientId> {
         core::mem::take(&mut self.paused)
     }
@@ -403,16 +410,14 @@ impl Moves {
         self.woken.extend(self.busy.remove(key).into_iter().flatten());
     }
 
-    /// The tasks of requests that wait at an old server over connections for their clients alone.
-    pub(super) fn that_wait(&self) -> Vec<MoveId> {
-        let tasks = self.tasks.iter().filter_map(|(index, (generation, task))| {
-            let index = u32::try_from(index).expect("the limits keep them below 2^32");
-            let task = task.as_ref()?;
-            let waits = task.stage == Stage::RunOld && task.deadline.is_none();
-            let is_own = waits && task.kept.bytes.is_empty() && task.owner != Owner::Nobody;
-            is_own.then_some(MoveId { index, generation: *generation })
-        });
-        tasks.collect()
+    /// Notes a task whose request waits at an old server for something to come.
+    pub(super) fn note_waiting(&mut self, id: MoveId) {
+        self.waiting.push(id);
+    }
+
+    /// The tasks that were noted so; they are noted no longer.
+    pub(super) fn take_waiting(&mut self) -> Vec<MoveId> {
+        core::mem::take(&mut self.waiting)
     }
 
     /// The tasks whose time is over, or all if there is no `now`.

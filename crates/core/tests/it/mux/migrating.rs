@@ -13,6 +13,7 @@ const MIGRATE: Migrate = Migrate {
     settle: Duration::from_secs(1),
     window: Duration::from_secs(10),
     moves_max: 4,
+    pause: Duration::ZERO,
     seed: 1,
 };
 

@@ -130,7 +130,7 @@ fn real_servers_answer_the_steps_as_these_tests_believe() {
         .mux
         .migrate_servers(ring_of(&[1]), &stats_of(&[1]), |_| true, (MIGRATE, now))
         .expect("none moves");
-    world.now = now.after(MIGRATE.settle);
+    world.now = now.after(MIGRATE.settle).after(MIGRATE.pause);
     world.mux.handle_timeout(world.now);
     let mut told = String::new();
     for (request, end) in [

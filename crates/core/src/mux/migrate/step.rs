@@ -430,7 +430,11 @@ impl Mux {
             }
             Owner::Next => {
                 let error = if outcome.is_error() { reply } else { b"" };
-                self.clients.tasks.give_pass(task.client, error);
+                let client = self.clients.list.get(task.client.index());
+                // For one that has gone, it would be kept until keys no longer move.
+                if client.is_some_and(|client| client.id == task.client) {
+                    self.clients.tasks.give_pass(task.client, error);
+                }
             }
         }
         let was_last = self.clients.tasks.note_answered(task.client);

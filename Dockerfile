@@ -13,7 +13,7 @@ ARG FEATURES=""
 # it fetches and compiles stays in the builder's cache and is there for the next build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     host=$(rustc --print host-tuple) && \
-    RUSTFLAGS="-C target-feature=+crt-static" \
+    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-T,/src/crates/nuthatch/order.ld" \
     cargo build --release --locked --package nuthatch --package nuthatch-cache-api --bins \
       --no-default-features --features "$FEATURES" --target "$host" && \
     install -D -s -t /out "target/$host/release/nuthatch" \

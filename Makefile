@@ -10,7 +10,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 SOAK_ROUNDS ?= 20
 
-.PHONY: test fast deps check build unit it soak fuzz fuzz-differential hit-rate deploy-check bench images e2e
+.PHONY: test fast deps check build unit it soak fuzz fuzz-differential hit-rate deploy-check bench order images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -33,7 +33,7 @@ check:
 # The program as it is shipped: one file that needs no library, without the demo and its memcached.
 # The target is named, as cargo would otherwise build its own helpers statically too, and fail.
 build:
-	RUSTFLAGS="-C target-feature=+crt-static" \
+	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-T,$(CURDIR)/crates/nuthatch/order.ld" \
 	  $(CARGO) build --release --package nuthatch --bin nuthatch --no-default-features --target $(HOST)
 	install -D -s target/$(HOST)/release/nuthatch target/static/nuthatch
 
@@ -70,6 +70,10 @@ fuzz-differential:
 # Five minutes: measures and draws the curves of docs/migrate.md, docs/hit-rate/hit-rate.csv and .svg.
 hit-rate:
 	$(CARGO) test -p nuthatch --test it hit_rate::a_long_run -- --ignored --nocapture
+
+# After large changes: which functions lie beside each other in the program, so that less of it is resident.
+order: build
+	bench/order.py target/$(HOST)/release/nuthatch
 
 deploy-check: deps build
 	tests/deploy/run

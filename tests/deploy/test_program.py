@@ -1,10 +1,14 @@
 """What the charts tell the program, the program understands. It is the real one: $NUTHATCH."""
 
 import re
+import socket
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
+from exposition import free_port, running
 from objects import environment, files, proxies, settings
 from rendering import CASES, render_case
 from test_values import SCHEMA
@@ -59,6 +63,20 @@ def test_the_program_accepts_what_each_container_is_told(chart, values, check):
         check(container, text)
 
 
+# 2.8 MiB; 4.2 MiB without the order of the functions in crates/nuthatch/order.ld, which `make order` writes.
+RESIDENT_KIB = 3400
+
+
+def test_little_of_the_program_is_resident(nuthatch, tmp_path):
+    port, stats = free_port(), free_port()
+    variables = {"SERVERS": "127.0.0.1:1:1 one,127.0.0.1:2:1 two", "LISTEN_PORT": str(port)}
+    with running([nuthatch, f"--stats-port={stats}"], variables, tmp_path) as proxy:
+        answer_of(port, b"version\r\n")
+        rollup = Path(f"/proc/{proxy.pid}/smaps_rollup").read_text()
+    (resident,) = re.findall(r"^Rss: +(\d+) kB", rollup, re.M)
+    assert int(resident) < RESIDENT_KIB
+
+
 @pytest.mark.parametrize("values", ["default", "redis", "redis-outside"])
 def test_the_defaults_have_no_traps(values, check):
     for _, container, text in files(render_case("cache-api", values)):
@@ -74,6 +92,19 @@ def test_each_setting_is_where_the_program_looks_for_it():
             written |= {directive.upper() for directive in directives(pool)}
     assert told == OF_THE_PROCESS
     assert written == VARIABLES - OF_THE_PROCESS - OF_LISTEN - PASSWORD - ONLY_IN_CONFIG | {"LISTEN"}
+
+
+def answer_of(port: int, request: bytes) -> bytes:
+    """The first bytes of an answer, as soon as somebody listens."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                client.sendall(request)
+                return client.recv(100)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens on port {port}"
+            time.sleep(0.05)
 
 
 def directives(pool: dict) -> set[str]:

@@ -1,5 +1,6 @@
 """How to find one's way in rendered objects."""
 
+import re
 from collections.abc import Iterator
 
 import yaml
@@ -24,6 +25,11 @@ def pods(objects: list[dict]) -> Iterator[tuple[str, dict]]:
             yield title(item), item["spec"]["template"]
 
 
+def lasting(objects: list[dict]) -> Iterator[tuple[str, dict]]:
+    """The pods that run on, so not those of `helm test`."""
+    return ((name, pod) for name, pod in pods(objects) if not name.startswith("Pod "))
+
+
 def containers(pod: dict) -> list[dict]:
     """All containers of a pod, those that come first first."""
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
@@ -33,8 +39,13 @@ def proxies(objects: list[dict]) -> Iterator[tuple[str, dict]]:
     """Every container of the proxy, with the name of its object."""
     for name, pod in pods(objects):
         for container in containers(pod):
-            if container["name"] == "nuthatch":
+            if is_proxy(container):
                 yield name, container
+
+
+def is_proxy(container: dict) -> bool:
+    """Whether the proxy runs in it; `sidecar.containerName` begins so."""
+    return re.fullmatch("nuthatch(-.+)?", container["name"]) is not None
 
 
 def files(objects: list[dict]) -> Iterator[tuple[str, dict, str]]:
@@ -43,7 +54,7 @@ def files(objects: list[dict]) -> Iterator[tuple[str, dict, str]]:
     for name, pod in pods(objects):
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
         for container in containers(pod):
-            if container["name"] == "nuthatch":
+            if is_proxy(container):
                 (folder,) = (
                     volumes[mount["name"]]["configMap"]
                     for mount in container["volumeMounts"]

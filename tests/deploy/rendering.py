@@ -6,7 +6,9 @@ they depend on is fetched as users do it.
 
 import atexit
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +28,32 @@ VALUES = sorted((ROOT / "tests/deploy/values").glob("*.yaml"))
 # The chart by itself and as the example's dependency, with each file of values.
 CASES = [(chart, path.stem) for chart in ("nuthatch", "cache-api") for path in VALUES]
 CASES.append(("plain", "default"))
+
+
+class AsKubernetes(yaml.SafeLoader):
+    """YAML as Kubernetes takes it: more words are numbers and truth values than for PyYAML, and a key
+    that is there twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key is there twice: {keys} {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
+AsKubernetes.yaml_implicit_resolvers = {
+    first: list(known) for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+AsKubernetes.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
+AsKubernetes.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+AsKubernetes.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile("^0[oO][0-7]+$"), ["0"]
+)
+AsKubernetes.add_constructor(
+    "tag:yaml.org,2002:bool", lambda loader, node: node.value.lower() in ("y", "yes", "on", "true")
+)
+AsKubernetes.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
 
 class Refused(Exception):
@@ -48,13 +76,18 @@ def render(chart: str, values: dict, *arguments: str, helm: str = "helm4") -> li
     """The objects that a chart makes of these values."""
     folder = complete(chart)
     command = ["template", "release", folder, "--namespace", "cache", "--values", "-", *arguments]
-    return list(filter(None, yaml.safe_load_all(run_helm(helm, *command, stdin=yaml.dump(values)))))
+    return objects_of(run_helm(helm, *command, stdin=json.dumps(values)))
+
+
+def objects_of(text: str) -> list[dict]:
+    """The objects of a text, as Kubernetes reads them."""
+    return list(filter(None, yaml.load_all(text, Loader=AsKubernetes)))
 
 
 def lint(chart: str, values: dict, helm: str) -> str:
     """What Helm says of a chart with these values."""
     folder = complete(chart)
-    return run_helm(helm, "lint", "--strict", folder, "--values", "-", stdin=yaml.dump(values))
+    return run_helm(helm, "lint", "--strict", folder, "--values", "-", stdin=json.dumps(values))
 
 
 def run_helm(helm: str, *arguments, stdin: str = "") -> str:

@@ -55,6 +55,7 @@ def test_the_chart_can_be_packed(helm, tmp_path):
 
 
 def test_a_file_arrives_as_it_was():
-    config = values_of("nuthatch", "config")["config"]
+    values = values_of("nuthatch", "config")
     (config_map,) = of_kind(render_case("nuthatch", "config"), "ConfigMap")
-    assert config_map["data"] == {"nutcracker.yml": config}
+    wanted = {"nutcracker.yml": values["config"], "central.yml": values["central"]["config"]}
+    assert config_map["data"] == wanted

@@ -143,5 +143,5 @@ def test_the_pod_monitor_finds_every_proxy():
     keep, fleet = endpoint.pop("relabelings")
     assert endpoint == {"port": "admin", "path": "/metrics", "interval": "30s"}
     assert keep["sourceLabels"] == ["__meta_kubernetes_pod_container_name"]
-    assert (keep["action"], keep["regex"]) == ("keep", "nuthatch")
+    assert (keep["action"], keep["regex"]) == ("keep", "nuthatch(-.+)?")
     assert (fleet["targetLabel"], fleet["replacement"]) == ("fleet", "sessions")

@@ -194,7 +194,7 @@ def test_the_schema_knows_every_value_and_no_other():
         schema = schema.get("allOf", [schema])[0]
         return SCHEMA["definitions"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
 
-    free = {"resources", "selector"}
+    free = {"resources", "selector", "affinity"}
     shown = {path for path in paths(SCHEMA) if not free & set(path.split(".")[:-1])}
     assert shown - {"global", "enabled"} == set(values_table.paths(DEFAULTS))
 

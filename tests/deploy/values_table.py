@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import yaml
 
 # Values that are maps of Kubernetes' own, and are told of as one.
-WHOLE = ("resources", "labels", "selector")
+WHOLE = ("resources", "labels", "selector", "affinity")
 
 
 def paths(values: dict, prefix: str = "") -> Iterator[str]:

@@ -2,8 +2,8 @@
      unmounted: the other containers have none. */}}
 
 {{- define "nuthatch.accountMount" }}
-{{- if .Values.endpointSlices.enabled }}
-- name: nuthatch-account
+{{- if .chart.Values.endpointSlices.enabled }}
+- name: {{ .prefix }}-account
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
 {{- end }}
@@ -11,8 +11,8 @@
 
 {{/* The same files as Kubernetes would mount. The token lives for an hour, and the kubelet renews it. */}}
 {{- define "nuthatch.accountVolume" }}
-{{- if .Values.endpointSlices.enabled }}
-- name: nuthatch-account
+{{- if .chart.Values.endpointSlices.enabled }}
+- name: {{ .prefix }}-account
   projected:
     sources:
       - serviceAccountToken:
@@ -28,5 +28,14 @@
             - path: namespace
               fieldRef:
                 fieldPath: metadata.namespace
+{{- end }}
+{{- end }}
+
+{{/* The service account of central proxies: the user's, or one that is made for EndpointSlices. */}}
+{{- define "nuthatch.centralAccount" -}}
+{{- if .Values.central.serviceAccountName }}
+{{- .Values.central.serviceAccountName }}
+{{- else if .Values.endpointSlices.enabled }}
+{{- include "nuthatch.fullname" . }}
 {{- end }}
 {{- end }}

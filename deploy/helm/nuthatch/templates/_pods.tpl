@@ -1,20 +1,46 @@
-{{/* What the pods of this chart have in common. These take the chart's scope as `chart` and the
-     part of the values as `values`: central, memcached or redis. */}}
+{{/* What the pods of this chart have in common. These take the chart's scope as `chart`, the part of
+     the values as `values` (central, memcached or redis), and its name as `component`. */}}
 
-{{/* Where pods run. The chart knows their labels, so values name no more than the nodes' labels. */}}
+{{/* Labels by which a workload finds its pods. */}}
+{{- define "nuthatch.podSelector" -}}
+{{- include "nuthatch.selectorLabels" .chart }}
+app.kubernetes.io/component: {{ .component | quote }}
+{{- end }}
+
+{{/* metadata of the pods. `annotations` are those that the chart adds by itself, as YAML. */}}
+{{- define "nuthatch.podMetadata" -}}
+labels:
+  {{- include "nuthatch.podSelector" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (.annotations | default "" | fromYaml) .values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where pods run. A Deployment's pods are spread among those of their own roll-out (`byHash`): the old
+     ones that are about to end don't count. */}}
 {{- define "nuthatch.placement" -}}
 {{- $ := . -}}
 {{- with .values.spreadOver -}}
 topologySpreadConstraints:
   {{- range . }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: {{ . | quote }}
     whenUnsatisfiable: {{ ternary "ScheduleAnyway" "DoNotSchedule" $.values.spreadSoftly }}
+    {{- if $.byHash }}
+    matchLabelKeys: [pod-template-hash]
+    {{- end }}
     labelSelector:
       matchLabels:
-        {{- include "nuthatch.selectorLabels" $.chart | nindent 8 }}
-        app.kubernetes.io/component: {{ $.component }}
+        {{- include "nuthatch.podSelector" $ | nindent 8 }}
   {{- end }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
@@ -25,7 +51,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -33,10 +59,46 @@ priorityClassName: {{ . }}
 {{- define "nuthatch.identity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
+{{- with .account }}
+serviceAccountName: {{ . | quote }}
+{{- end }}
 {{- with .chart.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Passes Pod Security "restricted", whatever the pod around it says. Takes runAsUser and runAsGroup;
+     what is null is left to the cluster. */}}
+{{- define "nuthatch.securityContext" -}}
+runAsNonRoot: true
+{{- if not (kindIs "invalid" .runAsUser) }}
+runAsUser: {{ .runAsUser | int64 }}
+{{- end }}
+{{- if not (kindIs "invalid" .runAsGroup) }}
+runAsGroup: {{ .runAsGroup | int64 }}
+{{- end }}
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Resources of a container, those of the values over `defaults`. What is null is left out. */}}
+{{- define "nuthatch.resources" -}}
+{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (deepCopy .values) }}
+{{- range $kind := list "requests" "limits" }}
+{{- with get $resources $kind }}
+{{ $kind }}:
+  {{- range $name, $quantity := . }}
+  {{- if not (kindIs "invalid" $quantity) }}
+  {{ $name }}: {{ $quantity | quote }}
+  {{- end }}
+  {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -1,15 +1,12 @@
-{{/* What the StatefulSets of both protocols have beside them. These take the chart's scope; the
-     protocol says which servers they are for. */}}
+{{/* What the StatefulSets of both protocols have in common. These take the chart's scope; the protocol
+     says which servers they are for. */}}
 
 {{- define "nuthatch.serversService" -}}
 {{- $own := get .Values .Values.protocol -}}
 apiVersion: v1
 kind: Service
 metadata:
-  name: {{ $own.fullname }}
-  labels:
-    {{- include "nuthatch.labels" . | nindent 4 }}
-    app.kubernetes.io/component: {{ .Values.protocol }}
+  {{- include "nuthatch.metadata" (dict "chart" . "name" $own.fullname "component" .Values.protocol "annotations" $own.serviceAnnotations) | nindent 2 }}
 spec:
   clusterIP: None
   {{- /* With proxy.discovery: dnssrv, a pod would otherwise leave the ring while its container starts
@@ -17,8 +14,7 @@ spec:
   # A name for each pod, also while it is not ready: the proxy sees for itself who answers.
   publishNotReadyAddresses: true
   selector:
-    {{- include "nuthatch.selectorLabels" . | nindent 4 }}
-    app.kubernetes.io/component: {{ .Values.protocol }}
+    {{- include "nuthatch.podSelector" (dict "chart" . "component" .Values.protocol) | nindent 4 }}
   ports:
     - name: {{ .Values.protocol }}
       port: {{ include "nuthatch.knownPort" . }}
@@ -30,16 +26,51 @@ spec:
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ $own.fullname }}
-  labels:
-    {{- include "nuthatch.labels" . | nindent 4 }}
-    app.kubernetes.io/component: {{ .Values.protocol }}
+  {{- include "nuthatch.metadata" (dict "chart" . "name" $own.fullname "component" .Values.protocol) | nindent 2 }}
 spec:
   maxUnavailable: 1
   # A pod that does not work must not keep its node from being drained.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
-      {{- include "nuthatch.selectorLabels" . | nindent 6 }}
-      app.kubernetes.io/component: {{ .Values.protocol }}
+      {{- include "nuthatch.podSelector" (dict "chart" . "component" .Values.protocol) | nindent 6 }}
+{{- end }}
+
+{{/* How many servers there are, and how they are replaced. */}}
+{{- define "nuthatch.serversSpec" -}}
+{{- $own := get .Values .Values.protocol -}}
+serviceName: {{ $own.fullname | quote }}
+replicas: {{ add $own.replicas $own.spare }}
+# No server waits for another one.
+podManagementPolicy: Parallel
+{{- with $own.minReadySeconds }}
+minReadySeconds: {{ . }}
+{{- end }}
+{{- with $own.partition }}
+updateStrategy:
+  type: RollingUpdate
+  rollingUpdate:
+    partition: {{ . }}
+{{- end }}
+selector:
+  matchLabels:
+    {{- include "nuthatch.podSelector" (dict "chart" . "component" .Values.protocol) | nindent 4 }}
+{{- end }}
+
+{{/* Items with their overhead, a read buffer for each connection, and memcached itself. */}}
+{{- define "nuthatch.memcachedResources" -}}
+{{- with .Values.memcached }}
+{{- $memory := printf "%dMi" (add (div (mul .memoryMegabytes 12) 10) (div .connections 64) 16) }}
+{{- $defaults := dict "requests" (dict "cpu" .cpu "memory" $memory) "limits" (dict "memory" $memory) }}
+{{- include "nuthatch.resources" (dict "defaults" $defaults "values" .resources) | trim }}
+{{- end }}
+{{- end }}
+
+{{/* Items and connections with what lies between them, the kernel's buffers, and Redis itself. */}}
+{{- define "nuthatch.redisResources" -}}
+{{- with .Values.redis }}
+{{- $memory := printf "%dMi" (add (div (mul .memoryMegabytes 3) 2) (div .connections 64) 16) }}
+{{- $defaults := dict "requests" (dict "cpu" .cpu "memory" $memory) "limits" (dict "memory" $memory) }}
+{{- include "nuthatch.resources" (dict "defaults" $defaults "values" .resources) | trim }}
+{{- end }}
 {{- end }}

@@ -10,8 +10,8 @@
 
 {{- define "nuthatch.sidecar" -}}
 {{- if .Values.sidecar.enabled -}}
-- name: nuthatch
-  image: {{ include "nuthatch.image" . }}
+- name: {{ .Values.sidecar.containerName | quote }}
+  image: {{ include "nuthatch.image" . | quote }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   {{- if .Values.sidecar.native }}
   restartPolicy: Always
@@ -20,6 +20,7 @@
     {{- include "nuthatch.args" . | nindent 4 }}
   env:
     {{- include "nuthatch.env" . | nindent 4 }}
+    {{- include "nuthatch.extraEnv" . | indent 4 }}
   ports:
     - name: admin
       containerPort: {{ .Values.admin.port }}
@@ -31,12 +32,15 @@
         seconds: {{ .Values.sidecar.preStopSleepSeconds }}
   {{- end }}
   resources:
-    {{- toYaml .Values.sidecar.resources | nindent 4 }}
+    {{- include "nuthatch.resources" (dict "values" .Values.sidecar.resources) | trim | nindent 4 }}
   securityContext:
-    {{- include "nuthatch.securityContext" (dict "user" 65532) | nindent 4 }}
+    {{- include "nuthatch.proxySecurityContext" . | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
   volumeMounts:
-    {{- printf "%s\n%s" (include "nuthatch.mounts" .) (include "nuthatch.socketMount" .) | trim | nindent 4 }}
+    {{- include "nuthatch.mounts" (dict "chart" . "prefix" .Values.sidecar.containerName) | nindent 4 }}
+    {{- with include "nuthatch.socketMount" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
 {{- end }}
 {{- end }}
 
@@ -58,18 +62,19 @@
 
 {{- define "nuthatch.volumes" -}}
 {{- if .Values.sidecar.enabled }}
-{{- $socket := "" }}
+{{- include "nuthatch.mountedVolumes" (dict "chart" . "key" "nutcracker.yml" "prefix" .Values.sidecar.containerName) }}
 {{- if .Values.sidecar.socket.enabled }}
-{{- $socket = "- name: nuthatch-socket\n  emptyDir:\n    sizeLimit: 1Mi" }}
+- name: {{ .Values.sidecar.containerName }}-socket
+  emptyDir:
+    sizeLimit: 1Mi
 {{- end }}
-{{- printf "%s\n%s" (include "nuthatch.mountedVolumes" (dict "chart" . "key" "nutcracker.yml")) $socket | trim }}
 {{- end }}
 {{- end }}
 
 {{- define "nuthatch.socketMount" -}}
 {{- if and .Values.sidecar.enabled .Values.sidecar.socket.enabled -}}
-- name: nuthatch-socket
-  mountPath: {{ include "nuthatch.socketPath" . | dir }}
+- name: {{ .Values.sidecar.containerName }}-socket
+  mountPath: {{ include "nuthatch.socketPath" . | dir | quote }}
 {{- end }}
 {{- end }}
 

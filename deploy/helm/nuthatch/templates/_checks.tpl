@@ -1,0 +1,156 @@
+{{/* What the schema can't say: values that contradict each other. All are refused before an object is
+     made, with words that say what would be right. config.yaml, which is always made, includes this. */}}
+
+{{- define "nuthatch.checks" -}}
+{{- include "nuthatch.checkServers" . }}
+{{- include "nuthatch.checkDiscovery" . }}
+{{- include "nuthatch.checkRedis" . }}
+{{- include "nuthatch.checkSizes" . }}
+{{- include "nuthatch.checkNames" . }}
+{{- include "nuthatch.checkPorts" . }}
+{{- include "nuthatch.checkVariables" . }}
+{{- include "nuthatch.checkReplicas" . }}
+{{- include "nuthatch.checkResources" . }}
+{{- include "nuthatch.checkConfig" . }}
+{{- include "nuthatch.checkSelectors" . }}
+{{- end }}
+
+{{- define "nuthatch.checkServers" -}}
+{{- $protocol := .Values.protocol }}
+{{- if not .Values.config }}
+{{- if and (get .Values $protocol).enabled .Values.servers }}
+{{- fail (printf "nuthatch: servers and %s.enabled contradict each other: set %s.enabled to false to use the servers from outside, or leave servers empty" $protocol $protocol) }}
+{{- else if not (or (get .Values $protocol).enabled .Values.servers) }}
+{{- fail (printf "nuthatch: there are no servers: list them in servers, or set %s.enabled to true" $protocol) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What does not go together with servers that DNS tells of. */}}
+{{- define "nuthatch.checkDiscovery" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- if and $own.enabled (eq .Values.proxy.discovery "dnssrv") }}
+{{- if $own.spare }}
+{{- fail (printf "nuthatch: %s.spare and proxy.discovery: dnssrv contradict each other: DNS tells of every pod, so the proxies use spare ones too. Set spare to 0, or discovery to list" .Values.protocol) }}
+{{- else if .Values.proxy.migrate.window }}
+{{- fail "nuthatch: proxy.migrate.window and proxy.discovery: dnssrv contradict each other: a server leaves DNS when its pod is gone, and keys can move only while it answers. Set discovery to list, or leave window empty" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "nuthatch.checkRedis" -}}
+{{- if and (eq .Values.protocol "redis") .Values.proxy.redis.user (not .Values.redis.password.secret) }}
+{{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
+{{- end }}
+{{- end }}
+
+{{/* A size such as 64k, in kilobytes. */}}
+{{- define "nuthatch.kilobytes" -}}
+{{- mul (regexFind "^[0-9]+" .) (get (dict "k" 1 "m" 1024 "g" 1048576) (trunc -1 .)) }}
+{{- end }}
+
+{{- define "nuthatch.checkSizes" -}}
+{{- $own := .Values.proxy.limits.itemSizeMax }}
+{{- $servers := ternary .Values.memcached.itemSizeMax "" (and .Values.memcached.enabled (eq .Values.protocol "memcached")) }}
+{{- if and $own $servers (not .Values.config) (lt (include "nuthatch.kilobytes" $own | int) (include "nuthatch.kilobytes" $servers | int)) }}
+{{- fail "nuthatch: proxy.limits.itemSizeMax is less than memcached.itemSizeMax, so the proxy would refuse what the servers take: raise the one or lower the other" }}
+{{- end }}
+{{- end }}
+
+{{/* Two objects of one kind can't have one name. */}}
+{{- define "nuthatch.checkNames" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- if and .Values.central.enabled $own.enabled (eq $own.fullname (include "nuthatch.fullname" .)) }}
+{{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" $own.fullname .Values.protocol) }}
+{{- end }}
+{{- end }}
+
+{{/* All ports of a proxy are in one network, that of its pod. */}}
+{{- define "nuthatch.checkPorts" -}}
+{{- $ports := dict }}
+{{- range $port, $value := dict "proxy.port" (include "nuthatch.listenPort" .) "admin.port" .Values.admin.port "proxy.statsPort" .Values.proxy.statsPort }}
+{{- $number := $value | int | toString }}
+{{- if hasKey $ports $number }}
+{{- fail (printf "nuthatch: %s and %s are both %s, and one proxy listens on both: choose another number for one of them" (get $ports $number) $port $number) }}
+{{- end }}
+{{- $_ := set $ports $number $port }}
+{{- end }}
+{{- end }}
+
+{{/* A variable of the chart's can't be given twice. */}}
+{{- define "nuthatch.checkVariables" -}}
+{{- $own := list }}
+{{- range include "nuthatch.env" . | fromYamlArray }}
+{{- $own = append $own .name }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.proxy.extraEnv }}
+{{- if has .name $own }}
+{{- fail (printf "nuthatch: proxy.extraEnv has %s, which the chart sets by itself: use the value for it, see the table of values" .name) }}
+{{- else if has .name $names }}
+{{- fail (printf "nuthatch: proxy.extraEnv has %s twice: remove one" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+
+{{- define "nuthatch.checkReplicas" -}}
+{{- with .Values.central }}
+{{- if and .enabled .autoscaling.enabled }}
+{{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
+{{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}
+{{- else if not (dig "requests" "cpu" "" .resources) }}
+{{- fail "nuthatch: central.autoscaling measures the CPU in percent of the request, so it needs central.resources.requests.cpu: set the request, or set central.autoscaling.enabled to false" }}
+{{- end }}
+{{- end }}
+{{- $surge := .rollingUpdate.maxSurge | toString }}
+{{- $unavailable := .rollingUpdate.maxUnavailable | toString }}
+{{- if and (has $surge (list "0" "0%")) (has $unavailable (list "0" "0%")) }}
+{{- fail "nuthatch: central.rollingUpdate.maxSurge and maxUnavailable are both 0, so no pod could ever be replaced: raise one of them" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A quantity of Kubernetes such as 100m or 1.5Gi, as a number. */}}
+{{- define "nuthatch.quantity" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- $quantity := toString . }}
+{{- mulf (regexFind "^[0-9.]+" $quantity | float64) (get $units (regexFind "[a-zA-Z]*$" $quantity)) }}
+{{- end }}
+
+{{/* A request above its limit is refused by the API server. */}}
+{{- define "nuthatch.checkResources" -}}
+{{- $chart := . }}
+{{- $all := dict "sidecar.resources" (include "nuthatch.resources" (dict "values" .Values.sidecar.resources)) "central.resources" (include "nuthatch.resources" (dict "values" .Values.central.resources)) "memcached.resources" (include "nuthatch.memcachedResources" .) "redis.resources" (include "nuthatch.redisResources" .) }}
+{{- range $place, $text := $all }}
+{{- $resources := fromYaml $text }}
+{{- range $name, $limit := $resources.limits }}
+{{- $request := dig "requests" $name "0" $resources }}
+{{- if gt (include "nuthatch.quantity" $request | float64) (include "nuthatch.quantity" $limit | float64) }}
+{{- fail (printf "nuthatch: %s: the request of %s, %s, is more than its limit, %s: set both" $place $name $request $limit) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Selectors can't change: the API server would refuse them in the middle of an upgrade. Without a
+     cluster to look at, as in `helm template`, nothing is found. */}}
+{{- define "nuthatch.checkSelectors" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- $workloads := dict }}
+{{- if $own.enabled }}
+{{- $_ := set $workloads $own.fullname (list "StatefulSet" .Values.protocol) }}
+{{- end }}
+{{- if .Values.central.enabled }}
+{{- $_ := set $workloads (include "nuthatch.fullname" .) (list "Deployment" "central") }}
+{{- end }}
+{{- range $name, $workload := $workloads }}
+{{- with lookup "apps/v1" (first $workload) $.Release.Namespace $name }}
+{{- $labels := dig "spec" "selector" "matchLabels" dict . }}
+{{- $wanted := include "nuthatch.podSelector" (dict "chart" $ "component" (last $workload)) | fromYaml }}
+{{- if ne (toJson $labels) (toJson $wanted) }}
+{{- fail (printf "nuthatch: the pods of %s %s are found by %s, and Kubernetes can't change this to %s: leave nameOverride, and an alias of the chart, as they were at the installation, or delete the %s first" (first $workload) $name (toJson $labels) (toJson $wanted) (first $workload)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

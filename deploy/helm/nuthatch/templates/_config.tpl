@@ -1,0 +1,77 @@
+{{/* Files of the user's, `config` and `central.config`: what they listen on must be where the pods and the
+     Service look for it. */}}
+
+{{/* The addresses of a nutcracker.yml, as a list in JSON. Takes the `text`, and the value's `name`. */}}
+{{- define "nuthatch.listeners" -}}
+{{- $file := fromYaml .text }}
+{{- $found := list }}
+{{- if hasKey $file "Error" }}
+{{- fail (printf "nuthatch: %s is no YAML: %s" .name $file.Error) }}
+{{- end }}
+{{- range $pool, $settings := $file }}
+{{- if not (kindIs "map" $settings) }}
+{{- fail (printf "nuthatch: %s: pool %s has no settings: indent them below its name" $.name $pool) }}
+{{- end }}
+{{- range (kindIs "slice" $settings.listen | ternary $settings.listen (list $settings.listen)) }}
+{{- $found = append $found (toString .) }}
+{{- end }}
+{{- end }}
+{{- toJson $found }}
+{{- end }}
+
+{{- define "nuthatch.checkConfig" -}}
+{{- if and .Values.config .Values.sidecar.enabled }}
+{{- include "nuthatch.checkSidecarConfig" . }}
+{{- end }}
+{{- if and .Values.central.enabled (include "nuthatch.centralConfig" .) }}
+{{- include "nuthatch.checkCentralConfig" . }}
+{{- end }}
+{{- end }}
+
+{{/* The application connects to the port on loopback, or to the socket. */}}
+{{- define "nuthatch.checkSidecarConfig" -}}
+{{- $port := include "nuthatch.listenPort" . }}
+{{- $socket := ternary (include "nuthatch.socketPath" .) "" .Values.sidecar.socket.enabled }}
+{{- $sockets := list }}
+{{- $isReached := false }}
+{{- range include "nuthatch.listeners" (dict "text" .Values.config "name" "config") | fromJsonArray }}
+{{- if hasPrefix "/" . }}
+{{- $sockets = append $sockets (splitList " " . | first) }}
+{{- else if regexMatch (printf `^(127\.0\.0\.1|localhost|0\.0\.0\.0|\*|\[::\]|\[::1\]):%s$` $port) . }}
+{{- $isReached = true }}
+{{- end }}
+{{- end }}
+{{- if not $isReached }}
+{{- fail (printf "nuthatch: config listens nowhere on port %s, where the application looks for the sidecar: let a pool listen on 127.0.0.1:%s, or set proxy.port to the port of the file" $port $port) }}
+{{- end }}
+{{- range $sockets }}
+{{- if ne (dir .) (dir $socket) }}
+{{- fail (printf "nuthatch: config listens on %s, and the sidecar has no such folder: set sidecar.socket.enabled to true and sidecar.socket.path to %s, or remove the socket" . .) }}
+{{- end }}
+{{- end }}
+{{- if and $socket (not (has $socket $sockets)) }}
+{{- fail (printf "nuthatch: sidecar.socket.enabled is true, and config does not listen on %s: add it to listen of a pool, or set sidecar.socket.path to the path of the file" $socket) }}
+{{- end }}
+{{- end }}
+
+{{/* The Service leads to the pods' port, and there is no volume for a socket. */}}
+{{- define "nuthatch.checkCentralConfig" -}}
+{{- $port := include "nuthatch.listenPort" . }}
+{{- $name := ternary "central.config" "config" (ne .Values.central.config "") }}
+{{- $isReached := false }}
+{{- range include "nuthatch.listeners" (dict "text" (include "nuthatch.centralConfig" .) "name" $name) | fromJsonArray }}
+{{- if hasPrefix "/" . }}
+{{- fail (printf "nuthatch: %s listens on the socket %s, which central proxies have no folder for: give them a file of their own in central.config" $name .) }}
+{{- else if and (hasSuffix (printf ":%s" $port) .) (not (regexMatch `^(127\.|localhost:|\[::1\])` .)) }}
+{{- $isReached = true }}
+{{- end }}
+{{- end }}
+{{- if not $isReached }}
+{{- fail (printf "nuthatch: %s does not listen on port %s of the pods' own address, where the Service of the central proxies leads: let a pool listen on \"*:%s\"; sidecars that need another address have the file in config, central proxies in central.config" $name $port $port) }}
+{{- end }}
+{{- end }}
+
+{{/* The user's file for central mode; nothing if the values make it. */}}
+{{- define "nuthatch.centralConfig" -}}
+{{- .Values.central.config | default .Values.config }}
+{{- end }}

@@ -16,12 +16,15 @@ from pathlib import Path
 
 import yaml
 
+from api_server import api_server
 from tools import CACHE, ROOT
 
 CHARTS = {
     "nuthatch": "deploy/helm/nuthatch",
     "cache-api": "examples/cache-api/chart",
     "plain": "tests/deploy/charts/plain",
+    "two": "tests/deploy/charts/two",
+    "switched": "tests/deploy/charts/switched",
 }
 VALUES = sorted((ROOT / "tests/deploy/values").glob("*.yaml"))
 
@@ -30,7 +33,7 @@ CASES = [(chart, path.stem) for chart in ("nuthatch", "cache-api") for path in V
 CASES.append(("plain", "default"))
 
 
-class AsKubernetes(yaml.SafeLoader):
+class AsKubernetes(yaml.CSafeLoader):
     """YAML as Kubernetes takes it: more words are numbers and truth values than for PyYAML, and a key
     that is there twice is an error."""
 
@@ -72,11 +75,25 @@ def render_case(chart: str, name: str, helm: str = "helm4") -> list[dict]:
     return render(chart, values_of(chart, name), helm=helm)
 
 
-def render(chart: str, values: dict, *arguments: str, helm: str = "helm4") -> list[dict]:
+def render(
+    chart: str,
+    values: dict,
+    *arguments: str,
+    helm: str = "helm4",
+    release: str = "release",
+    namespace: str = "cache",
+) -> list[dict]:
     """The objects that a chart makes of these values."""
-    folder = complete(chart)
-    command = ["template", "release", folder, "--namespace", "cache", "--values", "-", *arguments]
-    return objects_of(run_helm(helm, *command, stdin=json.dumps(values)))
+    command = ["template", release, complete(chart), "--namespace", namespace, "--values", "-"]
+    return objects_of(run_helm(helm, *command, *arguments, stdin=json.dumps(values)))
+
+
+def upgrade(values: dict, living: list[dict], folder: Path, helm: str = "helm4") -> list[dict]:
+    """The objects that an upgrade makes of these values in a cluster with these objects."""
+    # Helm 4 would ask this server what the fields of all kinds are.
+    server = ["--dry-run=server", "--disable-openapi-validation"]
+    with api_server(living, "cache", folder) as kubeconfig:
+        return render("nuthatch", values, *server, f"--kubeconfig={kubeconfig}", helm=helm)
 
 
 def objects_of(text: str) -> list[dict]:

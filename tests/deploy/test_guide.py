@@ -56,6 +56,61 @@ def test_helm_knows_the_values(arguments):
     assert run_helm("helm4", "template", "cache-api", complete("cache-api"), *already, *words)
 
 
+def blocks(first_line: str) -> list[str]:
+    """The guide's blocks of YAML that begin with a line."""
+    found = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return [block for block in found if block.startswith(first_line)]
+
+
+def file_of(chart: str, path: str) -> str:
+    """A file of a chart of the tests."""
+    return (ROOT / "tests/deploy/charts" / chart / path).read_text()
+
+
+def test_the_lines_for_an_application_are_those_of_a_chart_that_is_rendered():
+    (block,) = blocks("    spec:\n")
+    assert block in file_of("switched", "templates/deployment.yaml")
+
+
+def test_two_caches_in_one_pod_are_those_of_a_chart_that_is_rendered():
+    (dependencies,) = (block for block in blocks("# Chart.yaml\n") if "alias" in block)
+    chart = yaml.safe_load(file_of("two", "Chart.yaml"))
+    said, kept = yaml.safe_load(dependencies)["dependencies"], chart["dependencies"]
+    assert [(each["alias"], each["name"]) for each in said] == [
+        (each["alias"], each["name"]) for each in kept
+    ]
+    (values,) = blocks("# values.yaml\n")
+    assert yaml.safe_load(values) == yaml.safe_load(file_of("two", "values.yaml"))
+    (template,) = blocks("      initContainers:\n        {{- include")
+    lines = file_of("two", "templates/deployment.yaml").splitlines()
+    assert set(template.splitlines()) <= set(lines)
+
+
+def test_the_table_of_versions_is_that_of_the_templates():
+    table = TEXT.split("### What is supported from which version on")[1].split("##")[0]
+    rows = [row.split("|")[1:4] for row in re.findall(r"^\| (?!needs|---).*$", table, re.MULTILINE)]
+    folder = ROOT / "deploy/helm/nuthatch/templates"
+    templates = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
+    needed = []
+    for needs, version, user in rows:
+        for word in re.findall("`([^`]+)`", needs):
+            assert word in templates or f"{word}:" in templates, word
+        if version.strip() and "only with" not in user and "does without" not in user:
+            needed.append(tuple(map(int, version.strip().split("."))) if "." in version else ())
+    chart = yaml.safe_load((ROOT / "deploy/helm/nuthatch/Chart.yaml").read_text())
+    oldest = tuple(map(int, re.search(r"(\d+)\.(\d+)", chart["kubeVersion"]).groups()))
+    assert max(needed) == oldest
+    assert f"You need Kubernetes {oldest[0]}.{oldest[1]} or later" in TEXT
+
+
+def test_the_notes_have_the_lines_of_the_guide():
+    notes = run_helm("helm4", "install", "release", complete("nuthatch"), "--dry-run=client")
+    (block,) = blocks("    spec:\n")
+    for line in block.splitlines():
+        if "{{" in line:
+            assert line in notes.splitlines(), line
+
+
 def test_the_workflow_runs_blocks_that_there_are():
     steps = yaml.safe_load(WORKFLOW.read_text())["jobs"]["guide"]["steps"]
     words = {

@@ -134,6 +134,82 @@ BAD = [
         "endpointSlices.serviceAccounts must name the service accounts of the pods with a sidecar",
     ),
     ("endpointSlices: {serviceAccounts: [My_Account]}", "'My_Account' does not match pattern"),
+    (
+        "{central: {enabled: true}, fullnameOverride: memcached-cluster}",
+        "the servers and the central proxies would both be named memcached-cluster",
+    ),
+    (
+        "{protocol: redis, central: {enabled: true}, redis: {fullname: release-nuthatch}}",
+        "set redis.fullname or fullnameOverride to another name",
+    ),
+    ("fullnameOverride: 1-a", "at '/fullnameOverride': 'anyOf' failed"),
+    ("memcached: {fullname: 9a}", "at '/memcached/fullname': '9a' does not match pattern"),
+    (
+        "central: {enabled: true, replicas: 8}",
+        "central.replicas is 8, more than central.autoscaling.maxReplicas, which is 6",
+    ),
+    (
+        "central: {enabled: true, resources: {requests: {cpu: null}}}",
+        "central.autoscaling measures the CPU in percent of the request",
+    ),
+    (
+        "central: {rollingUpdate: {maxSurge: 0%}}",
+        "central.rollingUpdate.maxSurge and maxUnavailable are both 0",
+    ),
+    ("admin: {port: 11211}", "admin.port and proxy.port are both 11211"),
+    ("proxy: {port: 22222}", "proxy.port and proxy.statsPort are both 22222"),
+    ("proxy: {statsPort: 9600}", "admin.port and proxy.statsPort are both 9600"),
+    ("{protocol: redis, admin: {port: 6379}}", "admin.port and proxy.port are both 6379"),
+    (
+        "sidecar: {resources: {requests: {memory: 1Gi}}}",
+        "sidecar.resources: the request of memory, 1Gi, is more than its limit, 128Mi",
+    ),
+    (
+        "memcached: {cpu: 2, resources: {limits: {cpu: 1500m}}}",
+        "memcached.resources: the request of cpu, 2, is more than its limit, 1500m",
+    ),
+    (
+        "{protocol: redis, redis: {resources: {limits: {memory: 16Mi}}}}",
+        "redis.resources: the request of memory, 128Mi, is more than its limit, 16Mi",
+    ),
+    (
+        "proxy: {extraEnv: [{name: WORKERS, value: '4'}]}",
+        "proxy.extraEnv has WORKERS, which the chart sets by itself",
+    ),
+    (
+        "proxy: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}",
+        "proxy.extraEnv has A twice",
+    ),
+    ("proxy: {extraEnv: [{name: A, valueFrom: {fieldRef: {fieldPath: a}}}]}", "does not match"),
+    ("proxy: {runAsUser: 0}", "at '/proxy/runAsUser': minimum: got 0, want 1"),
+    ("central: {podLabels: {app.kubernetes.io/name: a}}", "at '/central/podLabels'"),
+    ("commonLabels: {a: b c}", "at '/commonLabels/a': 'b c' does not match pattern"),
+    ("central: {tolerations: [{key: a, operator: Exists, value: b}]}", "at '/central/tolerations/0'"),
+    ("central: {tolerations: [{value: b}]}", "at '/central/tolerations/0'"),
+    ("central: {affinity: {podAffinity: {required: []}}}", "additional properties 'required'"),
+    ("config: 'a: {listen: 127.0.0.1:11212}'", "config listens nowhere on port 11211"),
+    ("config: 'a: ['", "config is no YAML"),
+    ("config: 'a: b'", "config: pool a has no settings"),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, /run/nuthatch/memcached.sock]}'",
+        "config listens on /run/nuthatch/memcached.sock, and the sidecar has no such folder",
+    ),
+    (
+        "{sidecar: {socket: {enabled: true}}, config: 'a: {listen: 127.0.0.1:11211}'}",
+        "config does not listen on /run/nuthatch/memcached.sock",
+    ),
+    (
+        "{central: {enabled: true}, config: 'a: {listen: 127.0.0.1:11211}'}",
+        "config does not listen on port 11211 of the pods' own address",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: [0.0.0.0:11211, /run/a.sock]}'}}",
+        "central.config listens on the socket /run/a.sock, which central proxies have no folder for",
+    ),
+    (
+        "{proxy: {port: 11311}, central: {enabled: true, config: 'a: {listen: 0.0.0.0:11211}'}}",
+        "central.config does not listen on port 11311",
+    ),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",
@@ -183,16 +259,18 @@ def test_every_object_of_the_schema_is_closed():
     assert list(open_ones(SCHEMA)) == ["values.properties.global"]
 
 
+def follow(schema: dict) -> dict:
+    """A schema in place of a reference to it."""
+    schema = schema.get("allOf", [schema])[0]
+    return SCHEMA["definitions"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+
+
 def test_the_schema_knows_every_value_and_no_other():
     def paths(schema, prefix=""):
         schema = follow(schema)
         for key, value in schema.get("properties", {}).items():
             yield f"{prefix}{key}"
             yield from paths(value, f"{prefix}{key}.")
-
-    def follow(schema):
-        schema = schema.get("allOf", [schema])[0]
-        return SCHEMA["definitions"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
 
     free = {"resources", "selector", "affinity"}
     shown = {path for path in paths(SCHEMA) if not free & set(path.split(".")[:-1])}

@@ -1,0 +1,227 @@
+"""What holds for the objects of every release, whatever its values are.
+
+The rule: a check here needs the objects alone, so that it can be asked of any rendering. Each says what
+an API server, a scheduler or a kubelet would say, or what a user would miss.
+"""
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+
+import kubernetes_validate
+import yaml
+
+from objects import containers, is_proxy, lasting, matches, of_kind, pods, title
+
+LABEL = re.compile("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+KEY = re.compile(f"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{LABEL.pattern}")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Of a Service, and so of what gives it its name.
+SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+# Of the Prometheus Operator: there is no schema of them here.
+CUSTOM = {"PodMonitor", "PrometheusRule"}
+UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+COMPONENT = "app.kubernetes.io/component"
+
+
+def check(objects: list[dict], release: str, namespace: str) -> None:
+    """All rules."""
+    names_are_names(objects)
+    labels_are_words(objects)
+    the_api_server_knows_the_fields(objects)
+    selectors_find_pods_and_stay(objects, release)
+    services_lead_to_a_listener(objects)
+    ports_are_distinct(objects)
+    references_lead_somewhere(objects, namespace)
+    a_drain_can_finish(objects)
+    no_fewer_pods_than_asked(objects)
+    requests_are_within_limits(objects)
+    pods_are_restricted(objects)
+
+
+def names_are_names(objects: list[dict]) -> None:
+    for item in objects:
+        name = item["metadata"]["name"]
+        assert isinstance(name, str) and SUBDOMAIN.fullmatch(name), title(item)
+        assert item["kind"] != "Service" or SERVICE_NAME.fullmatch(name), title(item)
+        # The name of a pod of it and the hash of its revision must fit into a label.
+        assert item["kind"] != "StatefulSet" or len(name) <= 52, title(item)
+    twice = [name for name, count in Counter(map(title, objects)).items() if count > 1]
+    assert not twice, twice
+
+
+def labels_are_words(objects: list[dict]) -> None:
+    for item in objects:
+        metadata = [item["metadata"], *(pod["metadata"] for _, pod in pods([item]))]
+        for each in metadata:
+            for key, value in each.get("labels", {}).items():
+                assert isinstance(key, str) and KEY.fullmatch(key), f"{title(item)}: {key!r}"
+                assert isinstance(value, str) and LABEL.fullmatch(value), f"{title(item)}: {key} {value!r}"
+            for key, value in each.get("annotations", {}).items():
+                assert isinstance(key, str) and KEY.fullmatch(key), f"{title(item)}: {key!r}"
+                assert isinstance(value, str), f"{title(item)}: {key} {value!r}"
+
+
+def the_api_server_knows_the_fields(objects: list[dict]) -> None:
+    for item in objects:
+        if item["kind"] not in CUSTOM:
+            fields_are_known(json.dumps(item))
+
+
+@functools.cache
+def fields_are_known(item: str) -> None:
+    """As text, since most objects are the same in many renderings."""
+    kubernetes_validate.validate(
+        json.loads(item), kubernetes_validate.latest_version(), strict=True
+    )
+
+
+def selectors_find_pods_and_stay(objects: list[dict], release: str) -> None:
+    labels = [pod["metadata"]["labels"] for _, pod in lasting(objects)]
+    for item in objects:
+        spec = item.get("spec", {})
+        selector = spec.get("podSelector" if item["kind"] == "NetworkPolicy" else "selector")
+        if not selector or item["kind"] == "PodMonitor":
+            continue
+        assert sum(matches(selector, each) for each in labels) == 1, title(item)
+        wanted = selector.get("matchLabels", selector)
+        assert wanted["app.kubernetes.io/instance"] == release, title(item)
+        own = {"app.kubernetes.io/name", "app.kubernetes.io/instance", COMPONENT}
+        assert set(wanted) == own, title(item)
+
+
+def services_lead_to_a_listener(objects: list[dict]) -> None:
+    for service in of_kind(objects, "Service"):
+        for owner, pod in lasting(objects):
+            if matches(service["spec"]["selector"], pod["metadata"]["labels"]):
+                ports = {
+                    port["name"]: (container, port["containerPort"])
+                    for container in containers(pod)
+                    for port in container.get("ports", [])
+                }
+                for port in service["spec"]["ports"]:
+                    assert port["targetPort"] in ports, f"{title(service)}: {owner} has no such port"
+                    container, number = ports[port["targetPort"]]
+                    for proxy, listeners in files_of(objects, pod):
+                        if proxy is container:
+                            wanted = {f"*:{number}", f"0.0.0.0:{number}"}
+                            assert wanted & set(listeners), f"{owner}: {listeners}"
+
+
+def files_of(objects: list[dict], pod: dict) -> Iterator[tuple[dict, list[str]]]:
+    """The proxies of a pod, each with what its file says that it listens on."""
+    data = {item["metadata"]["name"]: item["data"] for item in of_kind(objects, "ConfigMap")}
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    for container in containers(pod):
+        mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
+        if is_proxy(container):
+            folder = volumes[mounts["/etc/nuthatch"]]["configMap"]
+            pools = yaml.safe_load(data[folder["name"]][folder["items"][0]["key"]])
+            listens = [pool["listen"] for pool in pools.values()]
+            yield container, [a for each in listens for a in ([each] if isinstance(each, str) else each)]
+
+
+def ports_are_distinct(objects: list[dict]) -> None:
+    for owner, pod in pods(objects):
+        numbers = []
+        for container, listeners in files_of(objects, pod):
+            numbers += [address.rsplit(":", 1)[1] for address in listeners if address[0] != "/"]
+            words = dict(word.split("=", 1) for word in container["args"] if "=" in word)
+            numbers.append(words["--stats-port"])
+            numbers += [
+                str(port["containerPort"]) for port in container["ports"] if port["name"] == "admin"
+            ] if "ports" in container else []
+            for address in listeners:
+                if address.startswith("/"):
+                    folder = address.split(" ")[0].rsplit("/", 1)[0]
+                    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+                    assert folder in mounts, f"{owner}: no folder for {address}"
+        assert len(numbers) == len(set(numbers)), f"{owner}: {numbers}"
+
+
+def references_lead_somewhere(objects: list[dict], namespace: str) -> None:
+    configs = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
+    workloads = {title(item) for item in objects if "template" in item.get("spec", {})}
+    services = {item["metadata"]["name"] for item in of_kind(objects, "Service")}
+    for owner, pod in pods(objects):
+        volumes = [volume["name"] for volume in pod["spec"].get("volumes", [])]
+        assert len(volumes) == len(set(volumes)), owner
+        for volume in pod["spec"].get("volumes", []):
+            assert "configMap" not in volume or volume["configMap"]["name"] in configs, owner
+        for container in containers(pod):
+            mounts = container.get("volumeMounts", [])
+            assert {mount["name"] for mount in mounts} <= set(volumes), owner
+            paths = [mount["mountPath"] for mount in mounts]
+            assert len(paths) == len(set(paths)), owner
+            names = [entry["name"] for entry in container.get("env", [])]
+            assert len(names) == len(set(names)), owner
+        names = [container["name"] for container in containers(pod)]
+        assert len(names) == len(set(names)), owner
+    for item in of_kind(objects, "HorizontalPodAutoscaler"):
+        target = item["spec"]["scaleTargetRef"]
+        assert f"{target['kind']} {target['name']}" in workloads, title(item)
+    for item in of_kind(objects, "StatefulSet"):
+        assert item["spec"]["serviceName"] in services, title(item)
+    for item in of_kind(objects, "RoleBinding"):
+        roles = {role["metadata"]["name"] for role in of_kind(objects, "Role")}
+        assert item["roleRef"]["name"] in roles, title(item)
+        assert {each["namespace"] for each in item["subjects"]} == {namespace}, title(item)
+
+
+def a_drain_can_finish(objects: list[dict]) -> None:
+    for item in of_kind(objects, "PodDisruptionBudget"):
+        assert item["spec"]["maxUnavailable"] >= 1, title(item)
+        assert item["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow", title(item)
+    for item in of_kind(objects, "Deployment"):
+        pace = item["spec"].get("strategy", {}).get("rollingUpdate")
+        if pace:
+            assert any(str(number).strip("%") != "0" for number in pace.values()), title(item)
+
+
+def no_fewer_pods_than_asked(objects: list[dict]) -> None:
+    scalers = {
+        item["spec"]["scaleTargetRef"]["name"]: item["spec"]
+        for item in of_kind(objects, "HorizontalPodAutoscaler")
+    }
+    for item in of_kind(objects, "Deployment"):
+        assert item["spec"]["replicas"] >= 1, title(item)
+        if scaler := scalers.get(item["metadata"]["name"]):
+            count = item["spec"]["replicas"]
+            assert scaler["minReplicas"] <= count <= scaler["maxReplicas"], title(item)
+            (proxy,) = containers(item["spec"]["template"])
+            assert "cpu" in proxy["resources"]["requests"], title(item)
+
+
+def requests_are_within_limits(objects: list[dict]) -> None:
+    for owner, pod in pods(objects):
+        for container in containers(pod):
+            resources = container.get("resources") or {}
+            for name, limit in resources.get("limits", {}).items():
+                request = resources.get("requests", {}).get(name, "0")
+                assert quantity(request) <= quantity(limit), f"{owner}: {name}"
+
+
+def quantity(text: str) -> Decimal:
+    number, unit = re.fullmatch("([0-9.]+)([a-zA-Z]*)", str(text)).groups()
+    return Decimal(number) * UNITS[unit]
+
+
+def pods_are_restricted(objects: list[dict]) -> None:
+    """Pod Security "restricted"."""
+    for owner, pod in pods(objects):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, owner
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), owner
+        allowed = {"configMap", "emptyDir", "projected", "secret"}
+        assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), owner
+        for container in containers(pod):
+            security = container["securityContext"]
+            assert security["runAsNonRoot"] is True and security.get("runAsUser", 1) > 0, owner
+            assert security["readOnlyRootFilesystem"] is True, owner
+            assert security["allowPrivilegeEscalation"] is False, owner
+            assert security["capabilities"] == {"drop": ["ALL"]}, owner
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}, owner

@@ -1,0 +1,201 @@
+"""Other values for every value of the chart: from the schema where it says which there are, else from a
+table."""
+
+import itertools
+from collections.abc import Iterator
+
+import values_table
+
+# As many words as YAML has for something that is no string, and names of every length.
+NAMES = ["y", "on", "no", "null", "e1", "a" * 52, "n0x10"]
+LABELS = {"a": "y", "example.com/b": "1e3", "c": "0x10", "d": "null", "e": "", "f": "x" * 63}
+ANNOTATIONS = {"a": "on", "example.com/b": "123", "c": "a: b # c", "d": "{{ . }}"}
+AFFINITY = {
+    "podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "1"}}}
+        ]
+    }
+}
+VARIABLES = [
+    {"name": "ON", "value": "yes"},
+    {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "123", "key": "1e3"}}},
+]
+PEERS = [{"podSelector": {"matchLabels": {"a": "1e3"}}}, {"ipBlock": {"cidr": "fd00::/8"}}]
+DIGEST = "sha256:" + "0" * 64
+
+# By the last part of the path, or by the whole of it.
+SAMPLES = {
+    "nameOverride": ["y", "1e3", "123", "a" * 52],
+    "fullnameOverride": NAMES,
+    "commonLabels": [LABELS],
+    "commonAnnotations": [ANNOTATIONS],
+    "repository": ["registry.example.com:5000/a/b", "1e3"],
+    "tag": ["1.6", "1e3", "on"],
+    "digest": [DIGEST],
+    "imagePullSecrets": [["123", "1e3", "my.registry"]],
+    "proxy.port": [1024, 65535, 6379],
+    "hashTag": ["{}", "none", "$$", '""'],
+    "itemSizeMax": ["8m", "1024k"],
+    "keysMax": [1, 16777216],
+    "lineMax": ["1k", "1m"],
+    "clientRequestsMax": [1, ""],
+    "clientBufferMax": ["16k", ""],
+    "clientBacklogMax": ["1g", ""],
+    "serverRequestsMax": [1, ""],
+    "serverBufferMax": ["64m", ""],
+    "memoryMax": ["1g", ""],
+    "clientConnections": [0, 100000],
+    "window": ["10m", "1h"],
+    "settle": ["30s", "1500ms"],
+    "movesMax": [1, 1048576],
+    "user": ["cache", "1e3"],
+    "moduleCommands": [["cl.throttle 1 1 1"]],
+    "workers": [1, 64, "auto"],
+    "statsAddress": ["*", "[::]"],
+    "proxy.extraArgs": [["--discovery-hold=60", "--no-watch"]],
+    "extraArgs": [["-v", "1e3", "on"]],
+    "extraEnv": [VARIABLES],
+    "runAsUser": [1, 4294967294, None],
+    "runAsGroup": [0, 1000660000, None],
+    "servers": [["10.0.0.1:11211", "[fd00::1]:11211:2 y", "dns+a.b:11211"]],
+    "config": ['y: {listen: ["*:11211"], servers: ["a:11211:1"]}\n'],
+    "containerName": ["nuthatch-1e3"],
+    "path": ["/run/cache/y.sock"],
+    "resources": [
+        {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": 1.5, "memory": "1Gi"}},
+        {"requests": {"cpu": "1e3"}},
+    ],
+    "annotations": [ANNOTATIONS],
+    "serviceAnnotations": [ANNOTATIONS],
+    "podAnnotations": [ANNOTATIONS],
+    "loadBalancerClass": ["example.com/y", "123"],
+    "maxSurge": [0, "100%"],
+    "maxUnavailable": [1, "25%"],
+    "serviceAccountName": ["123", "1e3", "my.account"],
+    "serviceAccounts": [["123", "1e3"]],
+    "spreadOver": [[], ["topology.kubernetes.io/zone", "y"]],
+    "podLabels": [LABELS],
+    "affinity": [AFFINITY],
+    "nodeSelector": [LABELS],
+    "tolerations": [
+        [{"operator": "Exists"}],
+        [{"key": "y", "operator": "Equal", "value": "1e3", "effect": "NoSchedule"}],
+    ],
+    "priorityClassName": ["123", "on", "system.critical"],
+    "fullname": NAMES,
+    "cpu": [1, "0.5", "1500m"],
+    "secret": ["123", "my.secret"],
+    "key": ["1e3", "password.txt"],
+    "clients": [PEERS],
+    "monitoring": [PEERS],
+    "labels": [LABELS],
+    "interval": ["1m"],
+    "selector": [{"matchLabels": LABELS}],
+    "fleet": ["123", "on", "1e3"],
+    "guideUrl": ["https://example.com/guide"],
+}
+# What must be set as well, so that a value has an effect or makes sense.
+WITH = {
+    "proxy.redis": {"protocol": "redis"},
+    "redis": {"protocol": "redis"},
+    "redis.enabled": {"servers": ["a:6379"]},
+    "memcached.enabled": {"servers": ["a:11211"]},
+    "memcached.itemSizeMax": {"proxy": {"limits": {"itemSizeMax": "1g"}}},
+    "servers": {"memcached": {"enabled": False}},
+    "central": {"central": {"enabled": True}},
+    "sidecar.socket": {"sidecar": {"socket": {"enabled": True}}},
+    "proxy.redis.user": {"redis": {"password": {"secret": "redis"}}},
+    "redis.password.key": {"redis": {"password": {"secret": "redis"}}},
+    "networkPolicy": {"networkPolicy": {"enabled": True}, "central": {"enabled": True}},
+    "podMonitor": {"podMonitor": {"enabled": True}},
+    "prometheusRule": {"prometheusRule": {"enabled": True}},
+    "dashboard": {"dashboard": {"enabled": True}},
+    "endpointSlices": {"endpointSlices": {"enabled": True, "serviceAccounts": ["default"]}},
+}
+# Switches and other choices of which each pair is tried.
+SWITCHES = [
+    {"protocol": "redis"},
+    {"sidecar": {"enabled": False}},
+    {"sidecar": {"socket": {"enabled": True}}},
+    {"sidecar": {"containerName": "nuthatch-b"}},
+    {"central": {"enabled": True}},
+    {"central": {"autoscaling": {"enabled": False}}},
+    {"central": {"replicas": 8}},
+    {"central": {"config": 'a: {listen: "*:11211", servers: ["a:11211:1"]}\n'}},
+    {"central": {"service": {"type": "NodePort"}}},
+    {"central": {"serviceAccountName": "platform"}},
+    {"memcached": {"enabled": False}},
+    {"memcached": {"spare": 1}},
+    {"memcached": {"fullname": "release-nuthatch"}},
+    {"redis": {"enabled": False}},
+    {"redis": {"password": {"secret": "redis"}}},
+    {"servers": ["a:11211:1", "b:11211:1"]},
+    {"config": 'a: {listen: "127.0.0.1:11211", servers: ["a:11211:1"]}\n'},
+    {"config": 'a: {listen: ["*:11211", /run/nuthatch/memcached.sock], servers: ["a:11211:1"]}\n'},
+    {"proxy": {"port": 6379}},
+    {"proxy": {"port": 22222}},
+    {"proxy": {"statsPort": 9600}},
+    {"proxy": {"discovery": "dnssrv"}},
+    {"proxy": {"migrate": {"window": "10m"}}},
+    {"proxy": {"runAsUser": None}},
+    {"admin": {"port": 11211}},
+    {"networkPolicy": {"enabled": True}},
+    {"endpointSlices": {"enabled": True}},
+    {"podMonitor": {"enabled": True}},
+    {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True}},
+    {"nameOverride": "1e3"},
+    {"fullnameOverride": "memcached-cluster"},
+]
+
+
+def merged(*parts: dict) -> dict:
+    """Values over values."""
+    result: dict = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if inner else value
+    return result
+
+
+def nested(path: str, value) -> dict:
+    """A value at its path."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def companions(path: str) -> dict:
+    """What a value needs beside it."""
+    parts = path.split(".")
+    paths = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return merged(*(WITH.get(each, {}) for each in paths))
+
+
+def others(path: str, schema: dict) -> list:
+    """Other values at a path."""
+    for known in (path, path.split(".")[-1]):
+        if known in SAMPLES:
+            return SAMPLES[known]
+    if schema.get("type") == "boolean":
+        return [True, False]
+    if "enum" in schema:
+        return schema["enum"]
+    assert schema.get("type") == "integer", f"{path} needs samples"
+    return [schema["minimum"], min(schema["maximum"], 60)]
+
+
+def each_alone(defaults: dict, schema_of) -> Iterator[tuple[str, dict]]:
+    """Every value at each of its samples, with a name for the case."""
+    for path in values_table.paths(defaults):
+        if values_table.is_value(path, values_table.at(defaults, path)):
+            for number, value in enumerate(others(path, schema_of(path))):
+                yield f"{path}-{number}", merged(companions(path), nested(path, value))
+
+
+def pairs() -> Iterator[tuple[str, dict]]:
+    """Every two switches, in both orders where they are about the same value."""
+    for (one, first), (two, second) in itertools.combinations(enumerate(SWITCHES), 2):
+        yield f"{one}+{two}", merged(first, second)

@@ -1,0 +1,135 @@
+"""Hundreds of values, rendered, and held against the rules of rules.py. Whatever is not rendered is
+refused with words of the chart's own, so nothing is made by half."""
+
+import concurrent.futures
+import functools
+import json
+import os
+import subprocess
+
+import pytest
+import yaml
+
+import rules
+import samples
+from objects import files, lasting
+from rendering import Refused, complete, render
+from test_values import DEFAULTS, SCHEMA, follow
+from tools import HELM
+
+# What the chart says of its values, and what the schema says with the value's place.
+OWN_WORDS = ("nuthatch: ", "at '/", "cache-api: ")
+# Names that Helm allows for a release, and what YAML may take for something else.
+RELEASES = ["y", "on", "null", "123", "1e3", "0x10", "my.app", "1.5", "a" * 53, "9-nuthatch", "x.y.z"]
+
+
+def schema_of(path: str) -> dict:
+    """The schema of a value."""
+    schema = SCHEMA
+    for key in path.split("."):
+        schema = follow(schema)["properties"][key]
+    return follow(schema)
+
+
+CASES = {
+    **dict(samples.each_alone(DEFAULTS, schema_of)),
+    **dict(samples.pairs()),
+}
+
+
+@functools.cache
+def renderings() -> dict[str, list[dict] | str]:
+    """Every case, rendered as the example's dependency, or what it was refused with."""
+    complete("cache-api")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(CASES, pool.map(rendered, CASES.values())))
+
+
+def rendered(values: dict) -> list[dict] | str:
+    """The objects, or why there are none."""
+    try:
+        return render("cache-api", {"nuthatch": values})
+    except Refused as refused:
+        return str(refused)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_rules_hold_or_the_chart_says_why_not(case):
+    result = renderings()[case]
+    if isinstance(result, str):
+        assert any(words in result for words in OWN_WORDS), f"{CASES[case]}: {result}"
+    else:
+        rules.check(result, "release", "cache")
+
+
+def test_the_matrix_is_large_and_most_of_it_is_rendered():
+    results = renderings().values()
+    made = [each for each in results if not isinstance(each, str)]
+    assert len(made) >= 300
+    assert len(made) < len(results)
+
+
+def test_the_program_accepts_every_file_that_is_rendered(nuthatch, tmp_path):
+    found = {}
+    for case, result in renderings().items():
+        # The files of these are the user's own.
+        if not isinstance(result, str) and "config" not in json.dumps(CASES[case]):
+            found.update({text: case for _, _, text in files(result)})
+    assert len(found) > 60
+    for number, (text, case) in enumerate(found.items()):
+        path, password = tmp_path / f"{number}.yml", tmp_path / "password"
+        password.write_text("secret\n")
+        path.write_text(text.replace("/run/secrets/nuthatch/redis-password", str(password)))
+        command = [nuthatch, "--test-conf", f"--conf-file={path}"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, cwd=tmp_path)
+        assert result.returncode == 0, f"{case}: {result.stderr}{text}"
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_may_have_every_name_that_helm_allows(release, helm):
+    values = {"central": {"enabled": True}, "podMonitor": {"enabled": True}}
+    rules.check(render("cache-api", {"nuthatch": values}, release=release, helm=helm), release, "cache")
+    own = {**values, "networkPolicy": {"enabled": True}, "dashboard": {"enabled": True}}
+    rules.check(render("nuthatch", own, release=release, helm=helm), release, "cache")
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_one_pod_may_have_two_caches(helm):
+    objects = render("two", {}, helm=helm)
+    rules.check(objects, "release", "cache")
+    (pod,) = (pod for name, pod in lasting(objects) if name == "Deployment two")
+    assert {container["name"] for container in pod["spec"]["initContainers"]} == {
+        "nuthatch-sessions",
+        "nuthatch-pages",
+    }
+    listeners = [address for _, each in rules.files_of(objects, pod) for address in each]
+    assert listeners == ["127.0.0.1:6379", "127.0.0.1:11211"]
+
+
+def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():
+    """As in the guide: a chart that depends on this one by a condition."""
+    (deployment,) = (
+        item for item in render("switched", {"nuthatch": {"enabled": False}})
+    )
+    assert "initContainers" not in deployment["spec"]["template"]["spec"]
+    rules.check(render("switched", {}), "release", "cache")
+
+
+@pytest.mark.parametrize("namespace", ["12345", "1e3", "y", "null"])
+def test_a_namespace_may_be_a_number(namespace):
+    values = {
+        "central": {"enabled": True},
+        "podMonitor": {"enabled": True},
+        "endpointSlices": {"enabled": True, "serviceAccounts": ["123"]},
+    }
+    objects = render("nuthatch", values, namespace=namespace)
+    rules.check(objects, "release", namespace)
+    (monitor,) = (item for item in objects if item["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["relabelings"][1]["replacement"] == namespace
+
+
+def test_the_cases_hold_what_the_schema_allows_at_its_ends():
+    assert yaml.safe_load(json.dumps(CASES["proxy.hash-0"])) == {"proxy": {"hash": "one_at_a_time"}}
+    assert {f"{path}-0" for path in ("sidecar.enabled", "central.replicas", "redis.cpu")} <= set(CASES)

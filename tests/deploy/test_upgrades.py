@@ -1,0 +1,89 @@
+"""What an upgrade does to what runs: no fewer proxies than there are, no changed selector, no replaced
+memcached. An API server that knows the objects of before stands in for the cluster."""
+
+import copy
+import json
+
+import pytest
+
+from objects import of_kind, title
+from rendering import Refused, render, upgrade
+from tools import HELM, ROOT
+
+# The chart of 0.1: some values, and of each object what can't change.
+BEFORE = json.loads((ROOT / "tests/deploy/rendered/0.1.json").read_text())
+AUTOSCALED = {"central": {"enabled": True, "replicas": 2, "autoscaling": {"maxReplicas": 6}}}
+
+
+def deployment(replicas: int) -> dict:
+    """The central proxies as they run, after somebody has scaled them."""
+    values = {"central": {"enabled": True, "autoscaling": {"enabled": False}}}
+    (living,) = of_kind(render("nuthatch", values), "Deployment")
+    living["spec"]["replicas"] = replicas
+    return living
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("living", "wanted"),
+    # Before the installation; scaled to nothing; below, within and above what is asked for.
+    [(None, 2), (0, 2), (1, 2), (2, 2), (5, 5), (9, 6)],
+)
+def test_autoscaling_starts_with_the_pods_that_run(living, wanted, helm, tmp_path):
+    objects = [] if living is None else [deployment(living)]
+    (central,) = of_kind(upgrade(AUTOSCALED, objects, tmp_path, helm), "Deployment")
+    assert central["spec"]["replicas"] == wanted
+
+
+def test_autoscaling_starts_with_what_is_asked_for_where_no_cluster_can_be_looked_at():
+    objects = render("nuthatch", AUTOSCALED)
+    (central,) = of_kind(objects, "Deployment")
+    (autoscaler,) = of_kind(objects, "HorizontalPodAutoscaler")
+    assert central["spec"]["replicas"] == autoscaler["spec"]["minReplicas"] == 2
+
+
+def test_without_autoscaling_there_are_as_many_as_asked_for(tmp_path):
+    values = {"central": {"enabled": True, "replicas": 3, "autoscaling": {"enabled": False}}}
+    (central,) = of_kind(upgrade(values, [deployment(9)], tmp_path), "Deployment")
+    assert central["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
+def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, helm, tmp_path):
+    living = of_kind(render("nuthatch", AUTOSCALED), kind)
+    assert upgrade(AUTOSCALED, living, tmp_path, helm)
+    # With this name, the Deployment stays the one that it is, so its selector would change.
+    values = {**AUTOSCALED, "nameOverride": "nut", "fullnameOverride": "release-nuthatch"}
+    with pytest.raises(Refused, match=f"the pods of {kind} .* leave nameOverride"):
+        upgrade(values, living, tmp_path, helm)
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_an_upgrade_from_0_1_changes_nothing_that_cannot_change(case):
+    objects = {title(item): item for item in render("nuthatch", BEFORE[case]["values"])}
+    for name, kept in BEFORE[case]["objects"].items():
+        if name.startswith("Pod "):
+            continue
+        spec = copy.deepcopy(objects[name].get("spec", {}))
+        # A null in a map of resources or an empty list is not there for Kubernetes.
+        assert {key: spec.get(key) for key in kept} == kept, name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image": {"tag": "0.2.0"}},
+        {"proxy": {"workers": 4, "logLevel": 7, "extraArgs": ["-v", "7"]}},
+        {"proxy": {"runAsUser": None, "extraEnv": [{"name": "TZ", "value": "UTC"}]}},
+        {"sidecar": {"resources": {"limits": {"memory": "256Mi"}}}},
+        {"central": {"enabled": True}},
+        {"admin": {"port": 9700}},
+        {"commonLabels": {"team": "cache"}, "commonAnnotations": {"team": "cache"}},
+        {"networkPolicy": {"enabled": True}, "dashboard": {"enabled": True}},
+    ],
+)
+def test_what_concerns_the_proxies_replaces_no_server(values):
+    (before,) = of_kind(render("nuthatch", {}), "StatefulSet")
+    (after,) = of_kind(render("nuthatch", values), "StatefulSet")
+    assert after["spec"] == before["spec"]

@@ -43,7 +43,12 @@ pub enum Command {
     /// Describe the statistics.
     DescribeStats,
     /// Check the configuration, and whether it can be served with these options.
-    Test(Options),
+    Test {
+        /// Those of the proxy.
+        options: Options,
+        /// Whether to open the listeners, too.
+        binds: bool,
+    },
     /// Run the proxy.
     Serve(Options),
     /// Run the proxy with test servers and a test load.
@@ -206,6 +211,7 @@ struct Given {
     version: bool,
     describe_stats: bool,
     test: bool,
+    binds: bool,
     options: Options,
     once: bool,
     demo_redis: bool,
@@ -224,6 +230,7 @@ impl Default for Given {
             version: false,
             describe_stats: false,
             test: false,
+            binds: false,
             options: Options::default(),
             once: false,
             demo_redis: false,
@@ -249,7 +256,7 @@ pub fn parse(
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
     match command {
-        None => given_of(arguments, variable).map(finish::serve),
+        None => given_of(arguments, variable).and_then(finish::serve),
         Some(word) => {
             arguments.remove(0);
             let parsed = if word.has_flags_of_proxy() {

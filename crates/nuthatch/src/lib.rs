@@ -10,6 +10,7 @@ pub mod admin;
 pub mod args;
 mod attempt;
 mod bind;
+pub mod bind_check;
 mod changes;
 mod client;
 pub mod config;

@@ -19,7 +19,7 @@ use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::systemd::Inherited;
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, discover, log, own_files, route, running};
+use nuthatch::{bind_check, diff, discover, log, own_files, route, running};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -60,12 +60,19 @@ fn execute(command: Command) -> Outcome {
         Command::HelpOf(command) => eprint!("{}", args::help_of(command)),
         Command::Completions(shell) => print(&args::completions(shell))?,
         Command::Man => print(&args::man())?,
-        Command::Test(options) => {
+        Command::Test { options, binds } => {
             let mut config = find(options.file.as_deref())?;
             let found = discover::look(&mut config, &options.dns, options.discovery_wait);
             let warnings = preflight::check(&config, &options)?;
+            if binds {
+                process::raise_open_files()?;
+                bind_check::check(&config, &options, Inherited::take()?)?;
+            }
             let colour = colour(&io::stderr());
             eprint!("{}", verdict::accepted(&config, &warnings, &found, colour));
+            if binds {
+                eprintln!("nuthatch: every listener can be opened");
+            }
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]

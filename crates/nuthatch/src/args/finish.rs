@@ -9,14 +9,17 @@ use super::{COMMANDS, Command, Diff, Given, Route, SHELLS, Shell, UsageError};
 
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.
-pub(super) fn serve(given: Given) -> Command {
-    match given {
+pub(super) fn serve(given: Given) -> Result<Command, UsageError> {
+    Ok(match given {
         Given { help: true, .. } => Command::Help,
         Given { version: true, .. } => Command::Version,
         Given { describe_stats: true, .. } => Command::DescribeStats,
-        Given { test: true, options, .. } => Command::Test(options),
+        Given { test: true, options, binds, .. } => Command::Test { options, binds },
+        Given { binds: true, .. } => {
+            return Err(UsageError::new("option --bind requires -t: it is a part of the test"));
+        }
         Given { options, .. } => Command::Serve(options),
-    }
+    })
 }
 
 /// The proxy as the next process. `-h` is about the command; the other flags are the proxy's.
@@ -25,8 +28,13 @@ pub(super) fn upgrade(mut given: Given) -> Result<Command, UsageError> {
         let word = COMMANDS.iter().find(|word| word.name == "upgrade");
         return Ok(word.map_or(Command::Help, Command::HelpOf));
     }
+    if given.binds {
+        let text =
+            "option --bind is not for upgrade, which takes the listeners of the running process";
+        return Err(UsageError::new(text));
+    }
     given.options.upgrade = true;
-    let command = serve(given);
+    let command = serve(given)?;
     match &command {
         Command::Serve(options) if options.control.is_none() => Err(UsageError::new(
             "upgrade requires --control: the control socket of the running process",

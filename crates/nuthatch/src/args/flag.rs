@@ -163,7 +163,7 @@ pub static FLAGS: &[Flag] = &[
         "a",
         "stats-addr",
         "ADDR",
-        "statistics address, * for all, or the path of a unix socket (default: 0.0.0.0)",
+        "statistics address, * for all, or a unix socket's path (default: 0.0.0.0)",
         Reads::Address(|given| &mut given.options.stats_addr),
     ),
     flag(
@@ -183,6 +183,7 @@ pub static FLAGS: &[Flag] = &[
         "accepted for twemproxy's sake, no effect: there are no mbufs",
         Reads::MbufSize(|given| &mut given.options.mbuf_size),
     ),
+    switch("", "bind", "with -t: also open every listener, and close it", |given| &mut given.binds),
     flag(
         "",
         "workers",

@@ -2,7 +2,7 @@
 //!
 //! The start is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] analyse a
-//! configuration without serving it; `demo`, if the program is built with it, runs the proxy with
+//! configuration without serving it, and [`ping`] asks a running server; `demo`, if the program is built with it, runs the proxy with
 //! test servers.
 
 mod addresses;
@@ -32,6 +32,7 @@ pub mod log;
 pub mod own_files;
 mod patience;
 mod pid_file;
+pub mod ping;
 mod poll;
 pub mod preflight;
 pub mod process;

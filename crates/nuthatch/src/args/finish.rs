@@ -5,7 +5,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{COMMANDS, Command, Diff, Given, Route, SHELLS, Shell, UsageError};
+use super::{COMMANDS, Command, Diff, Given, Ping, Route, SHELLS, Shell, UsageError};
+use crate::ping::Url;
 
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.
@@ -65,6 +66,33 @@ pub(super) fn diff(given: Given) -> Result<Command, UsageError> {
     let [old, new] = <[PathBuf; 2]>::try_from(files)
         .map_err(|_| UsageError::new("diff requires two files: nuthatch diff OLD NEW"))?;
     Ok(Command::Diff(Diff { old, new, ..given.diff }))
+}
+
+/// Without a URL, the admin port is asked.
+pub(super) fn ping(given: Given) -> Result<Command, UsageError> {
+    let Given { words, options, ping, .. } = given;
+    let mut urls = Vec::new();
+    for (nth, word) in words.iter().enumerate() {
+        let parsed = Url::parse(&word.to_string_lossy());
+        // The text may have a password.
+        let refuse = |why| UsageError::new(format!("URL {} of {}: {why}", nth + 1, words.len()));
+        urls.push(parsed.map_err(refuse)?);
+    }
+    match &options.admin {
+        Some(_) if !urls.is_empty() => {
+            return Err(UsageError::new("ping takes either URLs or --admin"));
+        }
+        Some(listen) => urls.extend(Url::of_admin(listen)),
+        None => {}
+    }
+    if urls.is_empty() {
+        let text = "ping requires a URL, or an admin port with a number in --admin or ADMIN_LISTEN";
+        return Err(UsageError::new(text));
+    }
+    if ping.password_file.is_some() && !urls.iter().any(Url::is_redis) {
+        return Err(UsageError::new("option --password-file is for redis:// only"));
+    }
+    Ok(Command::Ping(Ping { urls, ..ping }))
 }
 
 pub(super) fn completions(Given { words, .. }: Given) -> Result<Command, UsageError> {

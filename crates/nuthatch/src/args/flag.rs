@@ -292,6 +292,8 @@ pub enum Words {
     None,
     /// Words that cannot be completed.
     Any,
+    /// URLs.
+    Urls,
     /// Names of files.
     Files,
     /// One of these.
@@ -462,6 +464,48 @@ of a running proxy.
         ],
         exit: EXIT,
         finish: finish::diff,
+    },
+    CommandWord {
+        name: "ping",
+        usage: "[URL...] [--timeout=SEC] [--password-file=FILE]",
+        doc: "ask servers, proxies and admin ports for a sign of life",
+        about: "\
+Asks all URLs at once and prints one line for each: what answered, or why none
+did and what to do. The URLs are memcached://HOST:PORT, which is asked for its
+version, redis://[USER:PASSWORD@]HOST:PORT, asked for PONG, and
+http://HOST:PORT/PATH, asked for status 200. Without a URL, asks /ready of the
+admin port; *, 0.0.0.0 and [::] are this machine. So it is a health check for an
+image without a shell.
+",
+        flags: &[
+            HELP,
+            flag(
+                "",
+                "admin",
+                "HOST:PORT",
+                "the admin port that is asked without a URL",
+                Reads::HostPort(|given| &mut given.options.admin),
+            )
+            .or_variable("ADMIN_LISTEN"),
+            flag(
+                "",
+                "timeout",
+                "SEC",
+                "how long all of it may take (default: 3)",
+                Reads::Seconds(|given| &mut given.ping.timeout),
+            ),
+            file("", "password-file", "file with the password for redis:// URLs", |given| {
+                &mut given.ping.password_file
+            }),
+        ],
+        words: Words::Urls,
+        examples: &[
+            "nuthatch ping memcached://127.0.0.1:11211 http://127.0.0.1:9600/ready",
+            "nuthatch ping redis://cache-0:6379 --password-file /run/secrets/redis",
+            "ADMIN_LISTEN=*:9600 nuthatch ping",
+        ],
+        exit: "0 if all answered as they should, else 1 with the reasons on standard error.",
+        finish: finish::ping,
     },
     CommandWord {
         name: "completions",

@@ -41,6 +41,7 @@ mod migrate_redis;
 mod multiget;
 mod observed;
 mod old_servers;
+mod ping;
 mod process;
 mod random;
 mod redis_clients;

@@ -4,6 +4,7 @@
 //! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
 //! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
+use crate::bind::{self, Addresses};
 use crate::config::Listen;
 use crate::control::{Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
@@ -23,7 +24,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::net;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -89,9 +90,34 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 const LIFE_LOOK: Duration = Duration::from_millis(2);
 
+/// Listens. A process that does not take over may have to wait for the address.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub(crate) fn open(
+    listen: &Listen,
+    listening: &Listening,
+    patience: &Patience,
+) -> io::Result<net::TcpListener> {
+    let named = |error: io::Error| {
+        let text = format!("the admin port can't listen on {listen}: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    let Listen::Tcp { host, port } = listen else {
+        return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
+    };
+    let addresses = Addresses::of(host, *port).map_err(named)?;
+    let open = || listening.tcp(&addresses).map_err(named);
+    let listener = patience.open(FOR_THE_DRAINING, open)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    let at = bind::shown(host, listener.local_addr()?);
+    log::info!(at; "admin listens");
+    Ok(listener)
+}
+
 /// Listens and answers on its own thread until the end of the process, because it reports a drain; or
-/// until the other end of `until` is closed, if another process takes over. So a process that does not
-/// take over may have to wait for the address.
+/// until the other end of `until` is closed, if another process takes over.
 ///
 /// # Errors
 /// When the address can't be listened on.
@@ -102,22 +128,9 @@ pub(crate) fn start(
     listening: &Listening,
     patience: &Patience,
 ) -> io::Result<()> {
-    let named = |error: io::Error| {
-        let text = format!("the admin port can't listen on {listen}: {error}");
-        io::Error::new(error.kind(), text)
-    };
-    let Listen::Tcp { host, port } = listen else {
-        return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
-    };
-    let found = (host.as_str(), *port).to_socket_addrs().map_err(named)?;
-    let addresses: Vec<SocketAddr> = found.collect();
-    let open = || listening.tcp(&addresses).map_err(named);
-    let listener = patience.open(FOR_THE_DRAINING, open)?;
-    rustix::net::listen(&listener, BACKLOG)?;
-    listener.set_nonblocking(true)?;
+    let listener = open(listen, listening, patience)?;
     let noted = Arc::new(OwnedFd::from(listener.try_clone()?));
     listening.note(Kind::Admin, &noted);
-    log::info!(at:% = listener.local_addr()?; "admin listens");
     let runtime =
         runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     until.as_ref().map_or(Ok(()), |until| until.set_nonblocking(true))?;

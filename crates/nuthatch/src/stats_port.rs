@@ -3,6 +3,8 @@
 //! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
+use crate::bind::Addresses;
+use crate::config::Listen;
 use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
@@ -17,7 +19,6 @@ use rustix::net::{
 };
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -41,24 +42,30 @@ const READERS_MAX: usize = 16;
 /// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// Listens and answers on its own thread, until its `inbox` gets the message of a drain. An address
-/// that begins with `/` is a unix socket, and one of `files`.
-pub(crate) fn start(
+/// Where this port listens: an address that begins with `/` is a unix socket.
+pub(crate) fn listen_of((address, port): (&str, u16)) -> Listen {
+    if address.starts_with('/') {
+        Listen::Unix { path: address.into(), mode: None }
+    } else {
+        Listen::Tcp { host: address.into(), port }
+    }
+}
+
+/// Listens. A unix socket is one of `files`.
+pub(crate) fn open(
     (address, port): (&str, u16),
-    figures: Figures,
-    inbox: Arc<Inbox>,
     (files, listening): (&OwnFiles, &Listening),
     patience: &Patience,
-) -> io::Result<()> {
+) -> io::Result<OwnedFd> {
     let named = |error: io::Error| {
         let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
         let text = format!("the statistics port can't listen on {address}{port}: {error}");
         io::Error::new(error.kind(), text)
     };
     let path = address.starts_with('/').then(|| Path::new(address));
-    let addresses: Vec<SocketAddr> = match path {
-        Some(_) => Vec::new(),
-        None => (address, port).to_socket_addrs().map_err(named)?.collect(),
+    let addresses = match path {
+        Some(_) => Addresses::Named(Vec::new()),
+        None => Addresses::of(address, port).map_err(named)?,
     };
     let open = || match path {
         Some(path) => unix(path, files, listening),
@@ -66,14 +73,25 @@ pub(crate) fn start(
     };
     let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
-    let listener = Arc::new(listener);
+    Ok(listener)
+}
+
+/// Listens and answers on its own thread, until its `inbox` gets the message of a drain.
+pub(crate) fn start(
+    address: (&str, u16),
+    figures: Figures,
+    inbox: Arc<Inbox>,
+    (files, listening): (&OwnFiles, &Listening),
+    patience: &Patience,
+) -> io::Result<()> {
+    let listener = Arc::new(open(address, (files, listening), patience)?);
     listening.note(Kind::Statistics, &listener);
     let thread = thread::Builder::new().name("stats".into());
     thread.spawn(move || serve(listener, &inbox, &figures))?;
     Ok(())
 }
 
-fn tcp(addresses: &[SocketAddr], listening: &Listening) -> io::Result<OwnedFd> {
+fn tcp(addresses: &Addresses, listening: &Listening) -> io::Result<OwnedFd> {
     let listener = listening.tcp(addresses)?;
     listen(&listener, BACKLOG)?;
     Ok(listener.into())

@@ -135,7 +135,9 @@ impl Mux {
                 }
             },
         };
-        if self.must_wait(conn) {
+        // The end of a transaction has room always: without it, the transaction would stay open.
+        let ends = matches!(request.step, Step::End | Step::Abort);
+        if !ends && self.must_wait(conn) {
             return self.wait_for(id, conn, request.one.expect, now);
         }
         self.send_dedicated(id, conn, request, now)

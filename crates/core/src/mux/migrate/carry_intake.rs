@@ -5,6 +5,7 @@
 //! unless it only reads at a server that has all there is of the key.
 
 use super::carry::Part;
+use super::intake::Obstacle;
 use super::task::Owner;
 use super::{Phase, Task};
 use crate::message::{Effect, Kept, Limit, Many, One, Request, Wire};
@@ -129,8 +130,17 @@ impl Mux {
         (parts, target, phase): (Vec<Part>, ServerId, Phase),
         now: Instant,
     ) -> Intake {
-        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
-            return held;
+        if phase == Phase::Settling && self.must_pause(now) {
+            return self.pause(id);
+        }
+        match self.room_for_parts(id, &parts) {
+            Ok(()) => {}
+            Err(Obstacle::Full(conn)) => return self.wait_for(id, conn, kept.expect, now),
+            Err(Obstacle::TooMany) => {
+                let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
+                self.clients.answer_here(&mut self.shared, id, error);
+                return Intake::Accepted;
+            }
         }
         self.count_request(kept.class, 1);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, kept.expect);
@@ -138,31 +148,10 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// Lets a client wait, or refuses its request, if the request can't begin now.
-    pub(super) fn must_hold(
-        &mut self,
-        id: ClientId,
-        kept: &Kept,
-        parts: &[Part],
-        phase: Phase,
-        now: Instant,
-    ) -> Option<Intake> {
-        if phase == Phase::Settling && self.must_pause(now) {
-            return Some(self.pause(id));
-        }
-        let lane = self.lane(id);
-        for server in parts.iter().flat_map(|part| part.old.into_iter().chain([part.new])) {
-            let conn = self.servers.lane(lane, server);
-            if self.must_wait(conn) {
-                return Some(self.wait_for(id, conn, kept.expect, now));
-            }
-        }
-        if self.has_too_many(1) {
-            let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
-            self.clients.answer_here(&mut self.shared, id, error);
-            return Some(Intake::Accepted);
-        }
-        None
+    /// Whether a request of these keys that move can begin.
+    pub(super) fn room_for_parts(&self, id: ClientId, parts: &[Part]) -> Result<(), Obstacle> {
+        let servers = parts.iter().flat_map(|part| part.old.into_iter().chain([part.new]));
+        self.room_for(1, self.lane(id), servers)
     }
 
     pub(super) fn begin_parts(

@@ -8,7 +8,9 @@
 
 use super::Phase;
 use super::carry::Part;
+use super::intake::Obstacle;
 use super::task::{MoveId, Owner, Stage, Transaction};
+use crate::error::ServerError;
 use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
@@ -104,7 +106,9 @@ impl Mux {
             return None;
         }
         if pass.is_none() {
-            return self.bring(id, (request.one.key, request.others), parts, now);
+            let keys = (request.one.key, request.others);
+            let brought = self.bring(id, keys, parts, now);
+            return brought.unwrap_or_else(|error| Some(self.refuse_own(id, &error)));
         }
         if request.step == Step::Block { None } else { self.note_keys(id, parts, false) }
     }
@@ -147,27 +151,47 @@ impl Mux {
         }
     }
 
-    /// Lets a client wait until the keys of its request are at the new server.
+    /// Lets a client wait until the keys of its request are at the new server; an error if they can't be
+    /// brought there. Who calls it answers, as a transaction must not be carried out without one of its
+    /// requests, nor stay open.
     fn bring(
         &mut self,
         id: ClientId,
         (first, others): (&[u8], KeyList<'_>),
         parts: Vec<Part>,
         now: Instant,
-    ) -> Option<Intake> {
+    ) -> Result<Option<Intake>, Vec<u8>> {
         if self.clients.tasks.must_follow(id, false) {
-            return Some(self.wait_for_own(id));
+            return Ok(Some(self.wait_for_own(id)));
         }
-        let phase = self.phase_of(&parts)?;
-        let Some(Plan::To(target)) = self.plan_together(first, others) else { return None };
+        let Some(phase) = self.phase_of(&parts) else { return Ok(None) };
+        let Some(Plan::To(target)) = self.plan_together(first, others) else { return Ok(None) };
         let kept = moving::keep_key(first);
-        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
-            return Some(held);
+        match self.room_for_parts(id, &parts) {
+            Ok(()) => {}
+            Err(Obstacle::Full(conn)) if !self.has_waited_too_long() => {
+                return Ok(Some(self.wait_for(id, conn, kept.expect, now)));
+            }
+            Err(obstacle) => return Err(self.why(obstacle)),
         }
         // First, as the task may end at once.
         self.clients.hold(id, Hold::Moves);
         self.begin_parts((id, Owner::Next), kept, (parts, target, phase), now);
-        Some(Intake::Blocked)
+        Ok(Some(Intake::Blocked))
+    }
+
+    /// What a client is told whose request can't begin, and waits no longer.
+    fn why(&self, obstacle: Obstacle) -> Vec<u8> {
+        let protocol = self.shared.options.protocol;
+        match obstacle {
+            Obstacle::TooMany => protocol.refusal(Refusal::TooManyMoves).to_vec(),
+            Obstacle::Full(_) => {
+                self.shared.stats.forward_error.add(1);
+                let mut line = Vec::new();
+                protocol.write_server_error(ServerError::TimedOut, &mut line);
+                line
+            }
+        }
     }
 
     /// The end of a transaction.
@@ -193,7 +217,8 @@ impl Mux {
             Some(_) => Some(self.abort(id, request, now)),
             None => {
                 let first = parts.first()?.key.clone();
-                self.bring(id, (&first, KeyList::default()), parts, now)
+                let brought = self.bring(id, (&first, KeyList::default()), parts, now);
+                brought.unwrap_or_else(|_| Some(self.abort(id, request, now)))
             }
         }
     }

@@ -23,6 +23,15 @@ use alloc::vec::Vec;
 /// No connection: the fragment is a task of its own.
 const NO_CONN: ConnId = ConnId::from_bits(u64::MAX);
 
+/// Why a request for keys that move can't begin now.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Obstacle {
+    /// The queue of this connection is full.
+    Full(ConnId),
+    /// There would be more requests for keys that move than there may be.
+    TooMany,
+}
+
 impl Mux {
     /// As [`Mux::take`], while keys move.
     #[cold]
@@ -112,6 +121,21 @@ impl Mux {
         match &self.migration {
             Some(migration) if old.is_some() => migration.phase,
             _ => Phase::Closing,
+        }
+    }
+
+    /// Whether so many tasks more can begin, which ask these servers.
+    pub(super) fn room_for(
+        &self,
+        tasks: usize,
+        lane: usize,
+        servers: impl Iterator<Item = ServerId>,
+    ) -> Result<(), Obstacle> {
+        let mut conns = servers.map(|server| self.servers.lane(lane, server));
+        match conns.find(|conn| self.must_wait(*conn)) {
+            Some(conn) => Err(Obstacle::Full(conn)),
+            None if self.has_too_many(tasks) => Err(Obstacle::TooMany),
+            None => Ok(()),
         }
     }
 

@@ -34,6 +34,8 @@
 //!   drops it. One that begins when the other is answered is never carried out on an older value.
 //! - From and to a memcached before 1.6.10 nothing is copied: reads get the old server's value, other
 //!   requests find nothing, `cas` does not match, and what such a server kept from before is not known.
+//! - A write at the old server of a Redis pool that is answered after its phase may have been carried out
+//!   or not: its client gets the error for that. Nothing is removed at the new server then.
 //! - While keys move, a value that is marked as stale (`md` with `I`) is a miss, and more than one client may
 //!   win the right to fill a missing one (`mg` with `N`). Ids that clients choose (`E`) are not known to be new.
 

@@ -169,12 +169,37 @@ impl Mux {
         if task.kept.bytes.is_empty() && is_nothing {
             return self.on_forget(task, Vec::new());
         }
+        if self.has_moved_on(now) {
+            return self.answer_late(task, now);
+        }
         self.post(id, task, (Carry::Forget, task.new), now);
         for part in mem::take(&mut task.carried.rest) {
             task.set_key(&part);
             self.post(id, task, (Carry::Forget, part.new), now);
         }
         self.wait(task, Stage::Forget)
+    }
+
+    /// Whether this worker is no longer in the first phase.
+    fn has_moved_on(&self, now: Instant) -> bool {
+        let migration = self.migration.as_ref();
+        migration.is_some_and(|migration| migration.phase_at(now) != Phase::Settling)
+    }
+
+    /// The request was carried out at the old server, and its phase is over: another worker may have moved
+    /// the keys since, and what the new server has may be newer. So the value stays there, and the
+    /// request is not acknowledged. Nobody who copies one of the keys now may go on, as he may have
+    /// fetched what was there before the request.
+    fn answer_late(&mut self, task: &mut Task, now: Instant) -> Next<'static> {
+        let rest = mem::take(&mut task.carried.rest);
+        let keys = rest.iter().map(|part| (&*part.key, part.new));
+        for (key, server) in keys.chain([(task.kept.plain_key(), task.new)]) {
+            self.unmark((task, server), [key].into_iter(), now);
+        }
+        match task.answer.take() {
+            Some(answer) if answer.0.is_error() => self.finish_with(task, &answer),
+            _ => self.finish_unknown(task),
+        }
     }
 
     fn on_forget(&mut self, task: &mut Task, replies: Replies) -> Next<'static> {
@@ -416,7 +441,7 @@ impl Mux {
             return self.begin_key(id, task, now);
         }
         let target = task.carried.target.unwrap_or(task.new);
-        self.unmark(task, task.carried.brought.iter().map(|key| &key[..]), now);
+        self.unmark((task, target), task.carried.brought.iter().map(|key| &key[..]), now);
         if task.kept.bytes.is_empty() {
             // The client's request follows over another connection.
             self.post(id, task, (Carry::Exists, target), now);

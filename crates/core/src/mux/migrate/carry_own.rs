@@ -297,10 +297,17 @@ impl Mux {
         if is_first == Some(true) {
             let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
             self.answer_task(&mut task, Outcome::Error, error);
-            self.drop_dedicated(task.client);
+            self.lose_own(task.client);
         }
         self.clients.tasks.put_back(id, task);
         is_first != Some(false)
+    }
+
+    /// Closes the connection that only this client uses, as a request waits there that was answered. The
+    /// client is closed, too, if it has watched keys or subscriptions there.
+    pub(super) fn lose_own(&mut self, id: ClientId) {
+        self.drop_dedicated(id);
+        self.clients.end_bound(&mut self.shared, id);
     }
 
     /// Keys begin to move: transactions that are open have keys of which nothing is known.

@@ -26,6 +26,7 @@ const MIGRATE: Migrate = Migrate {
 /// From the change until values move, with the time that a request may take.
 const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;
 
+const TRY_AGAIN: &str = "-TRYAGAIN keys of this request move to another server: try again\r\n";
 const TOO_MANY: &str = "-ERR too many requests for keys that move: moves_max\r\n";
 
 fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
@@ -150,4 +151,81 @@ fn a_transaction_whose_end_has_waited_too_long_is_over() {
     net.say(client, &requests("EXEC"));
     net.later(TIMEOUT_MS);
     assert_eq!((net.asked(OWN), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
+}
+
+/// A client waits at the old server for an element of a list, behind a reply that is still to come.
+fn waiting_behind_a_reply() -> (Net, ClientId) {
+    let mut net = settling(MIGRATE);
+    net.later(SETTLED_MS - 100);
+    let client = net.client();
+    net.say(client, &requests("WATCH w;BLPOP q 0"));
+    assert_eq!(net.asked(OWN), requests("WATCH w;BLPOP q 0"));
+    net.later(100);
+    (net, client)
+}
+
+/// Another client adds an element at the new server, as keys move, and is told so.
+fn push(net: &mut Net) {
+    let other = net.client();
+    net.say(other, &requests("LPUSH q x"));
+    bring_nothing(net);
+    assert_eq!(net.got(other), ":1\r\n");
+    net.asked(NEW);
+}
+
+#[test]
+fn the_end_of_a_wait_takes_nothing_away_from_the_new_server() {
+    let (mut net, client) = waiting_behind_a_reply();
+    push(&mut net);
+    net.answer(OWN, OK);
+    net.later(1);
+    assert_eq!(net.got(client), OK.to_owned() + TRY_AGAIN);
+    assert_eq!(net.asked(NEW), requests("DEL q:nuthatch-moving"), "the list stays");
+    assert!(!net.is_open(client), "its watched keys are gone with its connection to the server");
+    net.answer(NEW, ":0\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn what_a_wait_brings_after_its_phase_takes_nothing_away_from_the_new_server() {
+    let (mut net, client) = waiting_behind_a_reply();
+    push(&mut net);
+    net.answer(OWN, &(OK.to_owned() + &array("q y")));
+    assert_eq!(net.got(client), OK.to_owned() + TIMED_OUT);
+    assert_eq!(net.asked(NEW), requests("DEL q:nuthatch-moving"), "the list stays");
+}
+
+/// Another worker may have moved the key by then, and acknowledged what was written after it.
+#[test]
+fn a_write_at_the_old_server_that_ends_after_its_phase_is_not_acknowledged() {
+    for (reply, got) in
+        [(":1\r\n", TIMED_OUT), ("-WRONGTYPE no number\r\n", "-WRONGTYPE no number\r\n")]
+    {
+        let mut net = settling(MIGRATE);
+        net.later(SETTLED_MS - 100);
+        let client = net.client();
+        net.say(client, &requests("INCR k"));
+        assert_eq!(net.asked(OLD), requests("INCR k"));
+        net.later(100);
+        net.answer(OLD, reply);
+        assert_eq!(net.got(client), got);
+        assert_eq!(net.asked(NEW), requests("DEL k:nuthatch-moving"), "the value stays");
+        net.answer(NEW, ":0\r\n");
+        net.check_idle();
+    }
+}
+
+#[test]
+fn a_write_at_the_old_server_that_nobody_waits_for_any_longer_takes_nothing_away_either() {
+    let mut net = settling(MIGRATE);
+    net.later(SETTLED_MS - 100);
+    let client = net.client();
+    net.say(client, &requests("INCR k"));
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.asked(OLD);
+    net.answer(OLD, ":1\r\n");
+    assert_eq!(net.asked(NEW), requests("DEL k:nuthatch-moving"));
+    net.answer(NEW, ":0\r\n");
+    net.check_idle();
 }

@@ -262,8 +262,14 @@ impl Mux {
 
     /// A connection to a server for a client alone. None if there are as many as there may be.
     fn acquire(&mut self, id: ClientId, server: ServerId) -> Option<ConnId> {
-        if let Some(other) = self.clients[id].dedicated.take() {
-            self.servers.release(&mut self.shared, other);
+        match self.clients[id].dedicated {
+            Some(other) if self.servers[other].pending.is_empty() => {
+                self.clients[id].dedicated = None;
+                self.servers.release(&mut self.shared, other);
+            }
+            // The next client's requests would wait there for replies that nobody wants.
+            Some(_) => self.drop_dedicated(id),
+            None => {}
         }
         let is_resp3 = self.clients[id].session.is_resp3();
         let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
@@ -334,7 +340,7 @@ impl Servers {
         Some(id)
     }
 
-    /// Lets the next client use a connection.
+    /// Lets the next client use a connection on which nothing is on its way.
     fn release(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
@@ -369,7 +375,7 @@ impl Servers {
         }
     }
 
-    /// Closes a connection whose client no longer needs it. What waits on it is for nobody.
+    /// Closes a connection whose client no longer needs it. What still waits there gets an error.
     pub(super) fn retire(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
@@ -379,9 +385,16 @@ impl Servers {
         conn.owner = None;
         shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
-        for pending in &pending {
-            complete_with((shared, answers), pending, (Outcome::Error, b""));
+        let mut line = mem::take(&mut shared.line);
+        line.clear();
+        shared.options.protocol.write_server_error(ServerError::Closed, &mut line);
+        for (place, pending) in pending.iter().enumerate() {
+            // A request that expects several replies gets one error for all of them.
+            let is_told = !pending.is_further() || place == 0;
+            let reply = if is_told { &line[..] } else { b"" };
+            complete_with((shared, answers), pending, (Outcome::Error, reply));
         }
+        shared.line = line;
         self.close_idle(shared, id);
     }
 

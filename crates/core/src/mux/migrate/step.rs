@@ -468,9 +468,15 @@ impl Mux {
 
     fn fail_move(&mut self, id: MoveId, error: ServerError) {
         let Some(mut task) = self.clients.tasks.take(id) else { return };
+        let waits = task.stage == Stage::RunOld
+            && self.shared.options.protocol.waits(task.kept.expect)
+            && self.clients.list.get(task.client.index()).is_some_and(|it| it.id == task.client);
         let mut line = Vec::new();
         self.shared.options.protocol.write_server_error(error, &mut line);
         self.answer_task(&mut task, Outcome::Error, &line);
+        if waits {
+            self.lose_own(task.client);
+        }
         self.clients.tasks.put_back(id, task);
     }
 }

@@ -43,6 +43,13 @@ fn change(net: &mut Net, migrate: Migrate) {
     net.settle_now();
 }
 
+/// The servers change, and nobody waits for keys that still move.
+fn force(net: &mut Net, names: &[&str]) {
+    let (ring, stats) = ring_of(names);
+    net.mux.set_servers(ring, &stats, |_| true);
+    net.settle_now();
+}
+
 /// A pool in which proxies may still ask the old server only.
 fn settling(migrate: Migrate) -> Net {
     let mut net = Net::redis(1);
@@ -228,4 +235,32 @@ fn a_write_at_the_old_server_that_nobody_waits_for_any_longer_takes_nothing_away
     assert_eq!(net.asked(NEW), requests("DEL k:nuthatch-moving"));
     net.answer(NEW, ":0\r\n");
     net.check_idle();
+}
+
+#[test]
+fn a_forced_change_closes_the_connection_of_a_client_that_waits_at_an_old_server() {
+    let mut net = settling(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("BLPOP q 0"));
+    force(&mut net, &["newer"]);
+    assert!(net.got(client).starts_with("-ERR "));
+    assert!(!net.is_connected(OWN), "the server would pop an element for nobody");
+    assert!(net.is_open(client));
+    net.check_idle();
+}
+
+#[test]
+fn a_connection_with_a_reply_still_to_come_is_not_given_to_another_client() {
+    let mut net = Net::redis(2);
+    let (one, two) = (net.client(), net.client());
+    net.say(one, &requests("WATCH a;UNWATCH"));
+    net.answer(OWN, OK);
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(one), OK.to_owned() + TIMED_OUT);
+    net.say(one, &requests("BLPOP b 0"));
+    assert!(!net.is_connected(OWN));
+    net.say(two, &requests("BLPOP a 0"));
+    assert!(net.is_connected(OWN) && net.asked(OWN).ends_with(&requests("BLPOP a 0")));
+    net.answer(OWN, &array("a x"));
+    assert_eq!(net.got(two), array("a x"), "over a new connection in the same place");
 }

@@ -321,9 +321,16 @@ impl Moves {
         self.tasks.remove(id.index as usize);
     }
 
-    /// Forgets all tasks; replies to their questions are for nobody.
+    /// Forgets all tasks; replies to their questions are for nobody. What is known of clients stays: of who
+    /// waits, and of what is counted for them.
     pub(super) fn clear(&mut self) {
-        *self = Self { generation: self.generation, ..Self::default() };
+        self.tasks.clear();
+        self.owners.clear();
+        self.ready.clear();
+        self.busy.clear();
+        self.woken.clear();
+        self.waiting.clear();
+        self.next_deadline = None;
     }
 
     /// Notes that a client's next request waits until all workers are in the second phase.

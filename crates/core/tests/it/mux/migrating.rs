@@ -360,6 +360,28 @@ fn a_change_without_a_migration_ends_one() {
 }
 
 #[test]
+fn a_change_without_a_migration_lets_those_go_on_who_wait_for_the_next_phase() {
+    let mut net = Net::new(1);
+    let pause = Duration::from_millis(100);
+    let ((ring, stats), now) = (ring_of(&["new"]), net.now());
+    let how = (Migrate { pause, ..MIGRATE }, now);
+    net.mux.migrate_servers(ring, &stats, |_| true, how).expect("no keys move yet");
+    net.settle_now();
+    net.answer(1, "HD c10\r\n");
+    net.later(SETTLED_MS - 50);
+    let client = net.client();
+    net.say(client, &set("a", "1"));
+    assert_eq!(net.asked(0), "");
+    let (ring, stats) = ring_of(&["new"]);
+    net.mux.set_servers(ring, &stats, |_| true);
+    net.settle_now();
+    assert!(net.asked(1).ends_with(&set("a", "1")));
+    net.answer(1, "STORED\r\n");
+    assert_eq!(net.got(client), "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
 fn what_is_kept_while_keys_move_is_counted_and_freed_with_its_client() {
     let mut net = moving();
     let client = net.client();

@@ -264,3 +264,29 @@ fn a_connection_with_a_reply_still_to_come_is_not_given_to_another_client() {
     net.answer(OWN, &array("a x"));
     assert_eq!(net.got(two), array("a x"), "over a new connection in the same place");
 }
+
+#[test]
+fn a_forced_change_lets_those_go_on_who_wait_for_the_next_phase() {
+    let pause = Duration::from_millis(100);
+    let mut net = settling(Migrate { pause, ..MIGRATE });
+    net.later(SETTLED_MS - 50);
+    let client = net.client();
+    net.say(client, &requests("SET a 1"));
+    assert_eq!(net.asked(OLD), "");
+    force(&mut net, &["new"]);
+    assert_eq!(net.asked(NEW), requests("SET a 1"));
+    net.answer(NEW, OK);
+    assert_eq!(net.got(client), OK);
+    net.check_idle();
+}
+
+#[test]
+fn a_forced_change_frees_what_was_known_of_transactions() {
+    let mut net = moving(MIGRATE);
+    let client = in_transaction(&mut net);
+    assert!(net.mux.memory() > 0);
+    force(&mut net, &["newer"]);
+    net.say(client, &requests("DISCARD"));
+    net.answer(OWN, OK);
+    net.check_idle();
+}

@@ -19,6 +19,7 @@ use crate::redis::moving;
 use crate::route::Plan;
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 impl Mux {
@@ -52,14 +53,18 @@ impl Mux {
     pub(super) fn parts(&mut self, first: &[u8], others: KeyList<'_>) -> Vec<Part> {
         let servers = self.moved(first);
         let part = |key: &[u8], (old, new)| Part { key: key.into(), old, new };
+        let mut known = BTreeSet::from([first]);
         let mut parts: Vec<Part> =
             servers.map(|servers| part(first, servers)).into_iter().collect();
         for key in others {
             // Where the first key decides, the other ones are where that one is.
             let is_with_first = self.shared.options.redis.first_key;
             let servers = if is_with_first { servers } else { self.moved(key) };
-            let is_known = parts.iter().any(|part| *part.key == *key);
-            parts.extend(servers.filter(|_| !is_known).map(|servers| part(key, servers)));
+            if let Some(servers) = servers
+                && known.insert(key)
+            {
+                parts.push(part(key, servers));
+            }
         }
         parts
     }
@@ -136,9 +141,9 @@ impl Mux {
         match self.room_for_parts(id, &parts) {
             Ok(()) => {}
             Err(Obstacle::Full(conn)) => return self.wait_for(id, conn, kept.expect, now),
-            Err(Obstacle::TooMany) => {
-                let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
-                self.clients.answer_here(&mut self.shared, id, error);
+            Err(obstacle) => {
+                let error = self.why(obstacle);
+                self.clients.answer_here(&mut self.shared, id, &error);
                 return Intake::Accepted;
             }
         }
@@ -148,10 +153,13 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// Whether a request of these keys that move can begin.
+    /// Whether a request of these keys that move can begin: each of them counts as one.
     pub(super) fn room_for_parts(&self, id: ClientId, parts: &[Part]) -> Result<(), Obstacle> {
+        if parts.len() > self.shared.options.limits.keys_max {
+            return Err(Obstacle::TooManyKeys);
+        }
         let servers = parts.iter().flat_map(|part| part.old.into_iter().chain([part.new]));
-        self.room_for(1, self.lane(id), servers)
+        self.room_for(parts.len(), self.lane(id), servers)
     }
 
     pub(super) fn begin_parts(

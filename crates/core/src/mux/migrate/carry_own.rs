@@ -9,7 +9,7 @@
 use super::Phase;
 use super::carry::Part;
 use super::intake::Obstacle;
-use super::task::{MoveId, Owner, Stage, Transaction};
+use super::task::{MoveId, Owner, Stage};
 use crate::error::ServerError;
 use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
@@ -124,9 +124,9 @@ impl Mux {
         transaction.is_old = is_old;
         let before = transaction.bytes;
         for part in parts {
-            if transaction.parts.iter().all(|known| known.key != part.key) {
-                transaction.bytes += size_of::<Part>() + part.key.len();
-                transaction.parts.push(part);
+            let bytes = size_of::<Part>() + part.key.len();
+            if transaction.parts.insert(part.key, (part.old, part.new)).is_none() {
+                transaction.bytes += bytes;
             }
         }
         let more = transaction.bytes - before;
@@ -181,10 +181,14 @@ impl Mux {
     }
 
     /// What a client is told whose request can't begin, and waits no longer.
-    fn why(&self, obstacle: Obstacle) -> Vec<u8> {
+    pub(super) fn why(&self, obstacle: Obstacle) -> Vec<u8> {
         let protocol = self.shared.options.protocol;
         match obstacle {
             Obstacle::TooMany => protocol.refusal(Refusal::TooManyMoves).to_vec(),
+            Obstacle::TooManyKeys => {
+                self.shared.stats.limit_keys.add(1);
+                protocol.refusal(Refusal::TooManyKeys).to_vec()
+            }
             Obstacle::Full(_) => {
                 self.shared.stats.forward_error.add(1);
                 let mut line = Vec::new();
@@ -196,8 +200,9 @@ impl Mux {
 
     /// The end of a transaction.
     fn take_end(&mut self, id: ClientId, request: &Dedicate<'_>, now: Instant) -> Option<Intake> {
-        let Transaction { is_old, is_unknown, parts, .. } =
-            self.clients.tasks.transaction(id)?.clone();
+        let transaction = self.clients.tasks.transaction(id)?;
+        let (is_old, is_unknown) = (transaction.is_old, transaction.is_unknown);
+        let parts = transaction.parts();
         let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = request.one.wire else {
             return None;
         };

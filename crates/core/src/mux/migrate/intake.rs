@@ -30,6 +30,8 @@ pub(super) enum Obstacle {
     Full(ConnId),
     /// There would be more requests for keys that move than there may be.
     TooMany,
+    /// More of its keys move than a request may have keys.
+    TooManyKeys,
 }
 
 impl Mux {

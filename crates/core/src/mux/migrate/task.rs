@@ -184,10 +184,22 @@ pub(super) struct Transaction {
     pub(super) is_old: bool,
     /// Whether it began before keys moved, so that its keys are not known.
     pub(super) is_unknown: bool,
-    /// Its keys that move.
-    pub(super) parts: Vec<Part>,
+    /// Its keys that move, and the old and the new server of each.
+    pub(super) parts: BTreeMap<Box<[u8]>, (Option<ServerId>, ServerId)>,
     /// Bytes that its client holds by them.
     pub(super) bytes: usize,
+}
+
+impl Transaction {
+    /// Its keys that move.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let part = |(key, (old, new)): (&Box<[u8]>, &(Option<ServerId>, ServerId))| Part {
+            key: key.clone(),
+            old: *old,
+            new: *new,
+        };
+        self.parts.iter().map(part).collect()
+    }
 }
 
 /// A client's tasks.

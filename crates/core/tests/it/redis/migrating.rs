@@ -1,6 +1,6 @@
 //! Keys of a Redis pool that move to another server: what its clients are told, step by step.
 
-use super::{ABORTED, OK, QUEUED, TIMED_OUT, array, requests};
+use super::{ABORTED, OK, QUEUED, TIMED_OUT, array, bulk, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Migrate, Options};
@@ -158,6 +158,49 @@ fn a_transaction_whose_end_has_waited_too_long_is_over() {
     net.say(client, &requests("EXEC"));
     net.later(TIMEOUT_MS);
     assert_eq!((net.asked(OWN), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
+}
+
+fn with_keys(command: &str, count: usize) -> String {
+    let keys: String = (0..count).map(|key| bulk(&format!("{key:05}"))).collect();
+    format!("*{}\r\n{}{keys}", count + 1, bulk(command))
+}
+
+#[test]
+fn a_request_of_many_keys_that_move_counts_once_for_each() {
+    let mut net = moving(Migrate { moves_max: 3, ..MIGRATE });
+    let client = net.client();
+    for command in ["SINTER", "WATCH"] {
+        net.say(client, &with_keys(command, 4));
+        assert_eq!((net.got(client), net.mux.conns().len()), (TOO_MANY.to_owned(), OWN));
+    }
+    net.say(client, &requests("SINTER a b c"));
+    assert_eq!(net.asked(NEW), requests("EXISTS a"));
+}
+
+#[test]
+fn a_request_of_more_keys_that_move_than_a_request_may_have_is_refused() {
+    let limits = Limits { keys_max: 3, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    change(&mut net, MIGRATE);
+    net.later(SETTLED_MS);
+    let client = net.client();
+    for command in ["SINTER", "WATCH"] {
+        net.say(client, &with_keys(command, 4));
+        assert_eq!(net.got(client), "-ERR too many keys: keys_max of this pool is lower\r\n");
+    }
+    net.check_idle();
+}
+
+/// Work that grew with the square of the number of keys would take a minute.
+#[test]
+fn the_work_for_a_request_grows_with_its_keys_and_no_faster() {
+    for command in ["SINTER", "WATCH"] {
+        let mut net = settling(Migrate { moves_max: 1 << 20, ..MIGRATE });
+        let client = net.client();
+        let begun = std::time::Instant::now();
+        net.say(client, &with_keys(command, 100_000));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{command}: {:?}", begun.elapsed());
+    }
 }
 
 /// A client waits at the old server for an element of a list, behind a reply that is still to come.

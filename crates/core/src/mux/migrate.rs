@@ -22,7 +22,8 @@
 //! # What is not promised
 //!
 //! - A proxy that starts while others move keys must begin with the old ring and change then, or it
-//!   writes at the new server what others still read from the old one.
+//!   writes at the new server what others still read from the old one, and what it deletes there they
+//!   copy again.
 //! - A value that a server kept from the time before it lost the key is dropped when the key is asked for
 //!   during the window. If nobody asks, it stays there, and is read afterwards. A server that comes back
 //!   should be empty.

@@ -224,8 +224,6 @@ impl Mux {
         let copies_at = if carries { moving.after(settle) } else { moving };
         let timeout = self.shared.options.timeout;
         let pause = timeout.map_or(migrate.pause, |timeout| migrate.pause.min(timeout / 4));
-        // A read of values of any type also asks the new server before it misses.
-        let resumes_at = if carries { moving } else { moving.after(pause) };
         let closing = copies_at.after(migrate.window);
         let ends = [moving, closing, closing.after(settle).after(lease)];
         let keys_per_mille = self.sample(&mut before);
@@ -238,7 +236,7 @@ impl Mux {
             before,
             ends,
             settle,
-            pause: [now.after(settle.saturating_sub(pause)), resumes_at],
+            pause: [now.after(settle.saturating_sub(pause)), moving.after(pause)],
             copies_at,
             token: migrate.seed,
             phase: Phase::Settling,

@@ -135,7 +135,7 @@ impl Mux {
         (parts, target, phase): (Vec<Part>, ServerId, Phase),
         now: Instant,
     ) -> Intake {
-        if phase == Phase::Settling && self.must_pause(now) {
+        if phase != Phase::Closing && !kept.effect.is_read() && self.must_pause(now) {
             return self.pause(id);
         }
         match self.room_for_parts(id, &parts) {

@@ -95,10 +95,10 @@ impl Mux {
                 return Some(self.refuse_own(id, error));
             }
         }
+        if pass.is_none() && phase != Phase::Closing && self.must_pause(now) {
+            return Some(self.pause(id));
+        }
         if is_old {
-            if self.must_pause(now) {
-                return Some(self.pause(id));
-            }
             match request.step {
                 Step::Block => self.clients.tasks.note_forgets(id, parts),
                 _ => return self.note_keys(id, parts, true),

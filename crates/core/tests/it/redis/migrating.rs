@@ -333,3 +333,35 @@ fn a_forced_change_frees_what_was_known_of_transactions() {
     net.answer(OWN, OK);
     net.check_idle();
 }
+
+const PAUSE_MS: u64 = 100;
+const WITH_PAUSE: Migrate = Migrate { pause: Duration::from_millis(PAUSE_MS), ..MIGRATE };
+
+/// Other workers of the process may still be in the first phase, and read at the old server only: there the
+/// value must stay.
+#[test]
+fn nothing_is_taken_away_from_the_old_server_before_all_workers_are_in_the_second_phase() {
+    for request in ["INCR k", "SET k 1", "DEL k", "MSET k 1", "RENAME k j", "BLPOP k 0", "WATCH k"]
+    {
+        let mut net = moving(WITH_PAUSE);
+        let client = net.client();
+        net.say(client, &requests(request));
+        net.later(PAUSE_MS - 1);
+        let begun = |net: &Net| net.mux.stats().migration.in_flight.read();
+        assert_eq!(begun(&net), 0, "{request} waits");
+        net.later(1);
+        assert_eq!(begun(&net), 1, "{request} goes on");
+    }
+}
+
+#[test]
+fn reads_do_not_wait_for_the_other_workers() {
+    let mut net = moving(WITH_PAUSE);
+    let client = net.client();
+    net.say(client, &requests("GET k"));
+    net.answer(NEW, ":0\r\n$-1\r\n");
+    net.asked(NEW);
+    net.answer(OLD, "$1\r\n7\r\n:1\r\n");
+    assert_eq!((net.got(client), net.asked(NEW)), (bulk("7"), String::new()));
+    net.check_idle();
+}

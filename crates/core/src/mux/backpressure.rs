@@ -180,7 +180,7 @@ impl Mux {
 
 impl Servers {
     #[inline]
-    fn is_full(&self, shared: &Shared, id: ConnId) -> bool {
+    pub(super) fn is_full(&self, shared: &Shared, id: ConnId) -> bool {
         let (conn, limits) = (&self[id], &shared.options.limits);
         conn.pending.len() >= limits.server_requests_max
             || conn.out.len() >= limits.server_buffer_max

@@ -53,7 +53,7 @@ pub(super) struct Carried {
     /// How many replies this step takes, and those that have come.
     pub(super) due: usize,
     replies: Vec<(Outcome, Vec<u8>)>,
-    /// What the old server had.
+    /// What the old server said of what it had, without the value.
     fetched: Vec<u8>,
     /// When it was asked for that, or the lock was asked for.
     pub(super) asked: Instant,
@@ -115,6 +115,7 @@ impl Mux {
         (outcome, reply): (Outcome, &[u8]),
         now: Instant,
     ) -> Next<'static> {
+        self.count_kept(task, reply.len());
         task.carried.replies.push((outcome, reply.to_vec()));
         if task.carried.replies.len() < task.carried.due {
             return Next::Wait;
@@ -319,10 +320,13 @@ impl Mux {
         let (outcome, reply) = replies.swap_remove(0);
         self.heard_of_old(task, outcome, now);
         let fetched = moving::read_fetch(outcome, &reply);
+        if fetched == Fetched::Value && !self.may_queue_copy(task) {
+            return self.leave_there(id, task, now);
+        }
         if fetched == Fetched::Value {
             let carry = Carry::Copy { fetched: &reply, token: task.mark };
             self.post(id, task, (carry, task.new), now);
-            task.carried.fetched = reply;
+            moving::write_without_value(&reply, &mut task.carried.fetched);
             if task.reads() {
                 self.post_request(id, task, task.new, now);
             }
@@ -347,6 +351,17 @@ impl Mux {
                 stats.moves_empty.add(1);
                 self.next_key(id, task, now)
             }
+        }
+    }
+
+    /// The value does not move, as there is no room for a copy.
+    fn leave_there(&mut self, id: MoveId, task: &mut Task, now: Instant) -> Next<'static> {
+        self.shared.stats.migration.moves_failed.add(1);
+        let mark = mem::take(&mut task.mark);
+        self.post_for_nobody(task, (Carry::Release(mark), task.new), now);
+        match task.reads() {
+            true => self.read_old(id, task, now),
+            false => self.finish_unknown(task),
         }
     }
 

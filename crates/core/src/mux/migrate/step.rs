@@ -195,6 +195,7 @@ impl Mux {
             }
             _ if is_left => Next::End,
             Stage::RunOld => {
+                self.count_kept(task, reply.len());
                 task.answer = Some((outcome, reply.to_vec()));
                 Next::Ask(Stage::Forget, Ask::Delete, task.new)
             }
@@ -230,6 +231,23 @@ impl Mux {
             Stage::Drop | Stage::Release | Stage::ReadNew | Stage::Place | Stage::Waiting => {
                 self.finish(task, outcome, reply)
             }
+        }
+    }
+
+    /// Whether the queue for a task's new server has room for a copy. A copy waits for nobody, so the queue
+    /// would grow without a limit.
+    pub(super) fn may_queue_copy(&self, task: &Task) -> bool {
+        !self.servers.is_full(&self.shared, self.servers.lane(task.lane, task.new))
+    }
+
+    /// Counts bytes that a task keeps until it is answered: its client holds them.
+    pub(super) fn count_kept(&mut self, task: &mut Task, bytes: usize) {
+        let client = self.clients.list.get_mut(task.client.index());
+        let client = client.filter(|client| client.id == task.client);
+        if let Some(client) = client.filter(|_| task.owner != Owner::Nobody) {
+            client.overhead += bytes;
+            task.bytes += bytes;
+            self.clients.account_now(&mut self.shared, task.client);
         }
     }
 

@@ -365,3 +365,77 @@ fn reads_do_not_wait_for_the_other_workers() {
     assert_eq!((net.got(client), net.asked(NEW)), (bulk("7"), String::new()));
     net.check_idle();
 }
+
+const VALUE_LEN: usize = 100_000;
+
+/// A reply of the old server with the dump of a large value.
+fn large_dump() -> String {
+    format!("*3\r\n{}{}:-1\r\n", bulk(&"x".repeat(VALUE_LEN)), bulk("digest"))
+}
+
+/// The mark that the new server was asked to make last.
+fn mark(asked: &str) -> String {
+    let words: Vec<&str> = asked.split("\r\n").collect();
+    let place = words.iter().rposition(|word| word.ends_with(":nuthatch-lock")).expect("a look");
+    words[place + 2].to_owned()
+}
+
+/// A pool in which reads copy, and so many clients whose keys the old server is asked for, with a new
+/// server that reads no more.
+fn copying(count: usize, request: &str) -> (Net, Vec<ClientId>) {
+    let limits = Limits { server_buffer_max: 2 * VALUE_LEN, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    change(&mut net, MIGRATE);
+    net.later(2 * SETTLED_MS);
+    let clients: Vec<ClientId> = (0..count).map(|_| net.client()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        net.say(*client, &requests(&format!("{request} k{number}")));
+        let is_read = request == "GET";
+        let miss = if is_read { "$-1\r\n" } else { "" };
+        net.answer(NEW, &format!(":0\r\n{miss}"));
+        let mark = mark(&net.asked(NEW));
+        net.answer(NEW, &(bulk(&mark) + miss));
+    }
+    net.asked(OLD);
+    net.set_server_reading(NEW, false);
+    (net, clients)
+}
+
+#[test]
+fn nothing_is_copied_to_a_server_whose_queue_is_full_and_reads_get_the_old_value() {
+    let (mut net, clients) = copying(8, "GET");
+    net.answer(OLD, &large_dump().repeat(8));
+    let queued = net.mux.conn_output(net.conn(NEW)).len();
+    assert!(queued < 4 * VALUE_LEN, "{queued} bytes");
+    assert_eq!(net.mux.stats().migration.in_flight.read(), 8);
+    assert_eq!(net.asked(OLD), (2..8).map(read_and_look).collect::<String>());
+    net.answer(OLD, &(bulk("value") + ":1\r\n").repeat(6));
+    for client in &clients[2..] {
+        assert_eq!(net.got(*client), bulk("value"));
+    }
+}
+
+fn read_and_look(number: usize) -> String {
+    requests(&format!("GET k{number};EXISTS k{number}"))
+}
+
+#[test]
+fn a_command_that_needs_a_value_for_whose_copy_there_is_no_room_is_not_carried_out() {
+    let (mut net, clients) = copying(4, "INCR");
+    net.answer(OLD, &large_dump().repeat(4));
+    assert_eq!((net.got(clients[2]), net.got(clients[1])), (TIMED_OUT.to_owned(), String::new()));
+    assert_eq!(net.asked(OLD), "", "the value stays where it is");
+}
+
+#[test]
+fn a_reply_that_is_kept_until_the_other_server_has_done_its_part_counts() {
+    let mut net = settling(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("GETDEL k"));
+    let value = bulk(&"x".repeat(VALUE_LEN));
+    net.answer(OLD, &value);
+    assert!(net.mux.memory() > VALUE_LEN, "{}", net.mux.memory());
+    net.answer(NEW, ":0\r\n");
+    assert_eq!(net.got(client), value);
+    net.check_idle();
+}

@@ -47,6 +47,7 @@ mod carry_put;
 mod carry_send;
 mod copy;
 mod intake;
+mod pause;
 mod step;
 mod task;
 

@@ -4,13 +4,12 @@
 //! or at the new one when all have come there. The one rule: a request with a key that moves becomes a task,
 //! unless it only reads at a server that has all there is of the key.
 
+use super::Phase;
 use super::carry::Part;
 use super::intake::Obstacle;
 use super::task::Owner;
-use super::{Phase, Task};
-use crate::message::{Effect, Kept, Limit, Many, One, Request, Wire};
+use crate::message::{Effect, Kept, Limit, One, Request, Wire};
 use crate::mux::Mux;
-use crate::mux::backpressure::Hold;
 use crate::mux::id::{ClientId, ServerId};
 use crate::mux::request::Intake;
 use crate::protocol::Refusal;
@@ -18,7 +17,6 @@ use crate::redis::KeyList;
 use crate::redis::moving;
 use crate::route::Plan;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -177,60 +175,5 @@ impl Mux {
         task.carried.rest = parts;
         task.carried.target = Some(target);
         self.begin_task(task, now);
-    }
-
-    /// Whether writes wait, as other workers may be in another phase.
-    pub(super) fn must_pause(&self, now: Instant) -> bool {
-        let pause = self.migration.as_ref().map(|migration| migration.pause);
-        pause.is_some_and(|[from, to]| from <= now && now < to)
-    }
-
-    pub(super) fn pause(&mut self, id: ClientId) -> Intake {
-        self.clients.tasks.note_paused(id);
-        self.wait_for_own(id)
-    }
-
-    /// All workers are in the second phase: who waited for that goes on.
-    pub(super) fn end_pause(&mut self) {
-        for id in self.clients.tasks.take_paused() {
-            let client = self.clients.list.get(id.index());
-            if client.is_some_and(|client| client.id == id && client.hold == Hold::Moves) {
-                self.clients.make_resumable(id);
-            }
-        }
-    }
-
-    /// A request of several keys, some of which move.
-    pub(super) fn take_many_or_pause(
-        &mut self,
-        id: ClientId,
-        many: &Many<'_>,
-        now: Instant,
-    ) -> Intake {
-        let only_reads = self.shared.options.protocol.only_reads(many);
-        if !only_reads && self.must_pause(now) {
-            return self.pause(id);
-        }
-        self.take_many_moving(id, many, now)
-    }
-
-    /// A task that has not begun.
-    pub(super) fn task_for(
-        &mut self,
-        (client, owner): (ClientId, Owner),
-        kept: Kept,
-        servers: (Option<ServerId>, ServerId),
-        now: Instant,
-    ) -> Box<Task> {
-        let phase = self.phase_for(servers.0);
-        let bytes = size_of::<Task>() + kept.size();
-        self.clients.tasks.note_begun(client, kept.effect.is_read());
-        self.clients[client].overhead += bytes;
-        let lane = self.lane(client);
-        let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
-        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
-        task.bytes = bytes;
-        self.clients.account_now(&mut self.shared, client);
-        task
     }
 }

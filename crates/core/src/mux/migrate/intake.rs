@@ -162,6 +162,26 @@ impl Mux {
         self.begin_task(task, now);
     }
 
+    /// A task that has not begun.
+    pub(super) fn task_for(
+        &mut self,
+        (client, owner): (ClientId, Owner),
+        kept: Kept,
+        servers: (Option<ServerId>, ServerId),
+        now: Instant,
+    ) -> Box<Task> {
+        let phase = self.phase_for(servers.0);
+        let bytes = size_of::<Task>() + kept.size();
+        self.clients.tasks.note_begun(client, kept.effect.is_read());
+        self.clients[client].overhead += bytes;
+        let lane = self.lane(client);
+        let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
+        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
+        task.bytes = bytes;
+        self.clients.account_now(&mut self.shared, client);
+        task
+    }
+
     /// Asks a server up to which number its values are old.
     pub(super) fn probe(&mut self, server: ServerId, now: Instant) {
         let kept = Kept::for_all(Vec::new(), Expect::ANY);

@@ -10,7 +10,6 @@ use super::Phase;
 use super::carry::Part;
 use super::intake::Obstacle;
 use super::task::{MoveId, Owner, Stage};
-use crate::error::ServerError;
 use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
@@ -178,24 +177,6 @@ impl Mux {
         self.clients.hold(id, Hold::Moves);
         self.begin_parts((id, Owner::Next), kept, (parts, target, phase), now);
         Ok(Some(Intake::Blocked))
-    }
-
-    /// What a client is told whose request can't begin, and waits no longer.
-    pub(super) fn why(&self, obstacle: Obstacle) -> Vec<u8> {
-        let protocol = self.shared.options.protocol;
-        match obstacle {
-            Obstacle::TooMany => protocol.refusal(Refusal::TooManyMoves).to_vec(),
-            Obstacle::TooManyKeys => {
-                self.shared.stats.limit_keys.add(1);
-                protocol.refusal(Refusal::TooManyKeys).to_vec()
-            }
-            Obstacle::Full(_) => {
-                self.shared.stats.forward_error.add(1);
-                let mut line = Vec::new();
-                protocol.write_server_error(ServerError::TimedOut, &mut line);
-                line
-            }
-        }
     }
 
     /// The end of a transaction.

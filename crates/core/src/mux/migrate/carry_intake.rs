@@ -171,6 +171,8 @@ impl Mux {
         kept.echo = first.key.to_vec();
         kept.key_len = first.key.len();
         let mut task = self.task_for(who, kept, (first.old, first.new), now);
+        let bytes = parts.iter().map(|part| size_of::<Part>() + part.key.len()).sum();
+        self.count_kept(&mut task, bytes);
         task.phase = phase;
         task.carried.rest = parts;
         task.carried.target = Some(target);

@@ -1,7 +1,9 @@
 //! The requests for keys that move, from their start to their answer.
 //!
-//! Each is a task: it asks one server, and what the server says decides what is asked next. The one rule:
-//! a task has one question on its way, or waits for the task that moves its key.
+//! Each is a task: it asks a server, and what the server says decides what is asked next. A task that carries
+//! values of any type, or empties servers, may ask several questions in one step. The one rule: the next
+//! step begins when all replies to this one are there; a task without a question on its way waits for the
+//! one that moves its key.
 
 use super::Phase;
 use super::carry::{Carried, Part};
@@ -206,7 +208,8 @@ impl Transaction {
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
     count: usize,
-    /// Whether one of them writes; there is no other one then.
+    /// Whether one of them may write, or moves a value before it reads: the client's next one waits then. There
+    /// are others beside it only if they are keys of the same request.
     has_write: bool,
 }
 

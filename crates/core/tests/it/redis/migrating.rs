@@ -191,6 +191,19 @@ fn a_request_of_more_keys_that_move_than_a_request_may_have_is_refused() {
     net.check_idle();
 }
 
+#[test]
+fn the_keys_of_a_request_that_move_count_until_it_is_answered() {
+    let mut net = moving(Migrate { moves_max: 1000, ..MIGRATE });
+    let client = net.client();
+    let request = with_keys("SINTER", 1000);
+    net.say(client, &request);
+    assert!(net.mux.memory() > 3 * request.len(), "{}", net.mux.memory());
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.answer(NEW, ":1\r\n");
+    net.check_idle();
+}
+
 /// Work that grew with the square of the number of keys would take a minute.
 #[test]
 fn the_work_for_a_request_grows_with_its_keys_and_no_faster() {

@@ -195,12 +195,8 @@ pub(super) struct Transaction {
 impl Transaction {
     /// Its keys that move.
     pub(super) fn parts(&self) -> Vec<Part> {
-        let part = |(key, (old, new)): (&Box<[u8]>, &(Option<ServerId>, ServerId))| Part {
-            key: key.clone(),
-            old: *old,
-            new: *new,
-        };
-        self.parts.iter().map(part).collect()
+        let parts = self.parts.iter();
+        parts.map(|(key, &(old, new))| Part { key: key.clone(), old, new }).collect()
     }
 }
 

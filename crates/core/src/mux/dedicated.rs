@@ -262,17 +262,19 @@ impl Mux {
 
     /// A connection to a server for a client alone. None if there are as many as there may be.
     fn acquire(&mut self, id: ClientId, server: ServerId) -> Option<ConnId> {
-        match self.clients[id].dedicated {
-            Some(other) if self.servers[other].pending.is_empty() => {
+        let other = self.clients[id].dedicated;
+        let closes = other.is_some_and(|other| !self.servers[other].pending.is_empty());
+        match other {
+            // The next client's requests would wait there for replies that nobody wants.
+            Some(_) if closes => self.drop_dedicated(id),
+            Some(other) => {
                 self.clients[id].dedicated = None;
                 self.servers.release(&mut self.shared, other);
             }
-            // The next client's requests would wait there for replies that nobody wants.
-            Some(_) => self.drop_dedicated(id),
             None => {}
         }
         let is_resp3 = self.clients[id].session.is_resp3();
-        let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
+        let conn = self.servers.dedicate(&mut self.shared, server, is_resp3, closes)?;
         self.servers[conn].owner = Some(id);
         self.shared.stats.dedicated_connections.add(1);
         self.clients[id].dedicated = Some(conn);
@@ -309,12 +311,13 @@ impl Mux {
 }
 
 impl Servers {
-    /// A connection to a server that no client uses.
+    /// A connection to a server that no client uses. If one `closes`, it makes room.
     fn dedicate(
         &mut self,
         shared: &mut Shared,
         server: ServerId,
         is_resp3: bool,
+        closes: bool,
     ) -> Option<ConnId> {
         let idle = &self.dedicated.idle;
         let fits = |id: &ConnId| {
@@ -324,7 +327,7 @@ impl Servers {
         if let Some(found) = idle.iter().rposition(fits) {
             return Some(self.dedicated.idle.swap_remove(found));
         }
-        if self.dedicated.count >= shared.options.redis.dedicated_max {
+        if self.dedicated.count - usize::from(closes) >= shared.options.redis.dedicated_max {
             // One that waits for another server makes room.
             let other = self.dedicated.idle.pop()?;
             self.close_idle(shared, other);

@@ -306,22 +306,6 @@ fn a_forced_change_closes_the_connection_of_a_client_that_waits_at_an_old_server
 }
 
 #[test]
-fn a_connection_with_a_reply_still_to_come_is_not_given_to_another_client() {
-    let mut net = Net::redis(2);
-    let (one, two) = (net.client(), net.client());
-    net.say(one, &requests("WATCH a;UNWATCH"));
-    net.answer(OWN, OK);
-    net.later(TIMEOUT_MS);
-    assert_eq!(net.got(one), OK.to_owned() + TIMED_OUT);
-    net.say(one, &requests("BLPOP b 0"));
-    assert!(!net.is_connected(OWN));
-    net.say(two, &requests("BLPOP a 0"));
-    assert!(net.is_connected(OWN) && net.asked(OWN).ends_with(&requests("BLPOP a 0")));
-    net.answer(OWN, &array("a x"));
-    assert_eq!(net.got(two), array("a x"), "over a new connection in the same place");
-}
-
-#[test]
 fn a_forced_change_lets_those_go_on_who_wait_for_the_next_phase() {
     let pause = Duration::from_millis(100);
     let mut net = settling(Migrate { pause, ..MIGRATE });

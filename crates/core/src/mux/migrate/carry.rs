@@ -115,9 +115,9 @@ impl Mux {
         (outcome, reply): (Outcome, &[u8]),
         now: Instant,
     ) -> Next<'static> {
-        self.count_kept(task, reply.len());
         task.carried.replies.push((outcome, reply.to_vec()));
         if task.carried.replies.len() < task.carried.due {
+            self.count_kept(task, reply.len());
             return Next::Wait;
         }
         task.carried.due = 0;
@@ -165,6 +165,7 @@ impl Mux {
         now: Instant,
     ) -> Next<'static> {
         task.answer = replies.pop();
+        self.count_kept(task, task.answer.as_ref().map_or(0, |(_, reply)| reply.len()));
         // A transaction that was not carried out, or a request that has waited in vain.
         let is_nothing = task.answer.as_ref().is_some_and(|(_, reply)| is_null(reply));
         if task.kept.bytes.is_empty() && is_nothing {
@@ -488,13 +489,5 @@ impl Mux {
             self.answer_task(task, Outcome::Error, busy);
         }
         may
-    }
-}
-
-impl Task {
-    fn set_key(&mut self, part: &Part) {
-        self.kept.echo = part.key.to_vec();
-        self.kept.key_len = part.key.len();
-        (self.old, self.new) = (part.old, part.new);
     }
 }

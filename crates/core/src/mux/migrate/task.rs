@@ -165,6 +165,13 @@ impl Task {
         self.kept.effect == Effect::Apart && !self.is_probe()
     }
 
+    /// Goes on with another key.
+    pub(super) fn set_key(&mut self, part: &Part) {
+        self.kept.echo = part.key.to_vec();
+        self.kept.key_len = part.key.len();
+        (self.old, self.new) = (part.old, part.new);
+    }
+
     /// The server to which the value may be on its way back: the old one, while values are copied.
     pub(super) fn source(&self) -> Option<ServerId> {
         self.old.filter(|_| self.phase == Phase::Moving)

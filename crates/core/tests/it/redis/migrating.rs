@@ -404,6 +404,7 @@ fn nothing_is_copied_to_a_server_whose_queue_is_full_and_reads_get_the_old_value
     net.answer(OLD, &large_dump().repeat(8));
     let queued = net.mux.conn_output(net.conn(NEW)).len();
     assert!(queued < 4 * VALUE_LEN, "{queued} bytes");
+    assert!(net.mux.memory() < VALUE_LEN, "what is not kept does not count");
     assert_eq!(net.mux.stats().migration.in_flight.read(), 8);
     assert_eq!(net.asked(OLD), (2..8).map(read_and_look).collect::<String>());
     net.answer(OLD, &(bulk("value") + ":1\r\n").repeat(6));

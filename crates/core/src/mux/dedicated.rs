@@ -263,7 +263,7 @@ impl Mux {
     /// A connection to a server for a client alone. None if there are as many as there may be.
     fn acquire(&mut self, id: ClientId, server: ServerId) -> Option<ConnId> {
         let other = self.clients[id].dedicated;
-        let closes = other.is_some_and(|other| !self.servers[other].pending.is_empty());
+        let closes = other.is_some_and(|other| self.has_unwanted(other));
         match other {
             // The next client's requests would wait there for replies that nobody wants.
             Some(_) if closes => self.drop_dedicated(id),
@@ -279,6 +279,13 @@ impl Mux {
         self.shared.stats.dedicated_connections.add(1);
         self.clients[id].dedicated = Some(conn);
         Some(conn)
+    }
+
+    /// Whether a reply is still to come on a connection that its client no longer wants: of a request that
+    /// ran out of time, or was answered otherwise. What was sent for nobody takes no time.
+    fn has_unwanted(&self, id: ConnId) -> bool {
+        let conn = &self.servers[id];
+        conn.expired > 0 || conn.pending.iter().any(|pending| pending.waiter != Waiter::Nobody)
     }
 
     /// Gives a client's connection back once nothing on it is the client's own any more.
@@ -343,7 +350,7 @@ impl Servers {
         Some(id)
     }
 
-    /// Lets the next client use a connection on which nothing is on its way.
+    /// Lets the next client use a connection on which no reply is to come but to what was sent for nobody.
     fn release(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;

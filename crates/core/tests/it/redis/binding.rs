@@ -128,3 +128,15 @@ fn a_connection_that_is_not_used_again_makes_room_for_another() {
     net.answer(OWN + 1, &array("b x"));
     assert_eq!(net.got(client), array("b x"));
 }
+
+#[test]
+fn the_end_of_a_transaction_that_was_not_carried_out_closes_no_connection() {
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    net.answer(OWN, "+OK\r\n+QUEUED\r\n");
+    net.say(client, &requests("SET b 2;EXEC;BLPOP b 0"));
+    assert!(net.asked(OWN).ends_with(&requests("DISCARD")));
+    net.answer(OWN + 1, &array("b x"));
+    assert!(net.is_connected(OWN) && net.got(client).ends_with(&array("b x")));
+}

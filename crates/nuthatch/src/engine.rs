@@ -1,6 +1,8 @@
 //! What a pool's engine is told: the configuration in the engine's words.
 
+use crate::config::Pool;
 use crate::generation::{SharedPool, SharedServer};
+use crate::proxy::APPLY_MAX;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{Migrate, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
@@ -34,15 +36,7 @@ pub(crate) fn apply_servers(
     let ring = shared.ring(seed(mux.options().epoch, worker));
     let stats = shared.server_stats(worker);
     let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
-    let config = &shared.pool;
-    let migrate = Migrate {
-        settle: config.migrate_settle,
-        window: config.migrate_window,
-        moves_max: config.migrate_moves_max,
-        pause: PAUSE,
-        // Its keys are random.
-        seed: RandomState::new().build_hasher().finish(),
-    };
+    let migrate = migrate(&shared.pool);
     // A change that comes while keys still move is one that was forced.
     if migrate.window.is_zero() || mux.migration(now).is_some() {
         mux.set_servers(ring, &stats, is_same);
@@ -51,6 +45,22 @@ pub(crate) fn apply_servers(
         begun.expect("no keys move any longer");
     }
 }
+
+/// How keys of a pool move.
+fn migrate(config: &Pool) -> Migrate {
+    Migrate {
+        settle: config.migrate_settle.max(SETTLE_MIN),
+        window: config.migrate_window,
+        moves_max: config.migrate_moves_max,
+        pause: PAUSE,
+        // Its keys are random.
+        seed: RandomState::new().build_hasher().finish(),
+    }
+}
+
+/// The workers of one process change one after the other, too: so much later than the first, at most.
+const SETTLE_MIN: Duration = Duration::from_secs(2);
+const _: () = assert!(SETTLE_MIN.as_millis() > APPLY_MAX.as_millis(), "else a change may be late");
 
 /// Longer than workers take to change phase one after the other.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -75,5 +85,26 @@ fn options(shared: &SharedPool, epoch: Duration) -> Options {
         redis: Arc::new(config.redis_settings()),
         limits: config.limits,
         epoch,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    fn settle(text: &str) -> Duration {
+        let text = format!(
+            "p: {{listen: \"h:1\", timeout: 400, migrate: {text}, servers: [\"a:1:1\"]}}\n"
+        );
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        migrate(&config.unwrap_or_else(|errors| panic!("{errors}")).pools[0]).settle
+    }
+
+    #[test]
+    fn a_value_moves_only_when_all_workers_of_the_process_know_of_the_change() {
+        assert_eq!(settle("{window: 1m, settle: 0s}"), Duration::from_secs(2));
+        assert_eq!(settle("{window: 1m, settle: 3s}"), Duration::from_secs(3));
     }
 }

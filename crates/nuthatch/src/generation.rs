@@ -10,7 +10,9 @@ use crate::resolve::Resolver;
 use nuthatch_core::ring::{Distribution, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The data of one pool that all workers share.
 #[derive(Debug, Clone)]
@@ -52,6 +54,27 @@ pub(crate) struct Generation {
     next_id: u64,
     /// The resolver of the process.
     pub(crate) resolver: Resolver,
+}
+
+/// The keys of a pool still move.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moving {
+    /// Until when, as the time since 1970.
+    pub(crate) until: Duration,
+    pool: String,
+}
+
+impl fmt::Display for Moving {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.until.saturating_sub(since_epoch()).as_secs();
+        let pool = &self.pool;
+        write!(out, "pool {pool}: the keys of the last change still move, for {seconds} seconds")
+    }
+}
+
+/// The time since 1970.
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl SharedServer {
@@ -129,6 +152,12 @@ impl SharedPool {
         of_worker.max().filter(|at| *at > 0)
     }
 
+    /// That keys still move after the last change, if they do.
+    pub(crate) fn moving(&self) -> Option<Moving> {
+        let until = Duration::from_micros(self.moves_until()?);
+        Some(Moving { until, pool: self.pool.name.clone() })
+    }
+
     /// Whether a pool of the next configuration is this one.
     fn becomes(&self, next: &Pool) -> bool {
         self.pool.name == next.name && self.pool.redis == next.redis
@@ -178,6 +207,11 @@ impl Generation {
         let (number, listeners, resolver) =
             (self.number + 1, self.listeners, self.resolver.clone());
         Self { number, pools, listeners, next_id, resolver }
+    }
+
+    /// The pool whose keys move longest, if those of one do.
+    pub(crate) fn moving(&self) -> Option<Moving> {
+        self.pools.iter().filter_map(SharedPool::moving).max()
     }
 
     /// The configurations of the pools.

@@ -183,7 +183,7 @@ impl Proxy {
 }
 
 /// How long a change waits for the workers.
-const APPLY_MAX: Duration = Duration::from_secs(1);
+pub(crate) const APPLY_MAX: Duration = Duration::from_secs(1);
 
 /// Tells of the end of a worker, also if it panics.
 struct End {

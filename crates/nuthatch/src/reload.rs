@@ -8,7 +8,7 @@ use crate::changes::compare;
 use crate::config::{Config, Pool, Source};
 use crate::control::{Outcome, Reload, Trigger, Wish};
 use crate::discover::{Answers, Discovery};
-use crate::generation::Generation;
+use crate::generation::{Generation, since_epoch};
 use crate::preflight;
 use crate::proxy::Proxy;
 use crate::systemd;
@@ -16,7 +16,7 @@ use crate::takeover::Standstill;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The reloads so far, for the admin port.
 #[derive(Debug, Default)]
@@ -61,11 +61,6 @@ impl Reloads {
         counter.fetch_add(1, Ordering::Relaxed);
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
-}
-
-/// The time since 1970.
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Where the configuration comes from, and what became of earlier reloads.
@@ -247,17 +242,14 @@ const RETRY_LATER: Duration = Duration::from_secs(1);
 fn moves_until(before: &Generation, after: &Generation) -> Option<(Duration, String)> {
     let moving = after.pools.iter().filter_map(|new| {
         let old = before.pool(new.id).filter(|old| !old.has_servers_of(new))?;
-        old.moves_until().map(|until| (until, &new.pool.name))
+        old.moving()
     });
-    let (until, pool) = moving.max()?;
-    let until = Duration::from_micros(until);
-    let seconds = until.saturating_sub(since_epoch()).as_secs();
+    let moving = moving.max()?;
     let why = format!(
-        "pool {pool}: the keys of the last change still move, for {seconds} seconds; the \
-         configuration is read again then. POST /reload?force=true ends the migration at once, and \
-         keys that have not moved are missed"
+        "{moving}; the configuration is read again then. POST /reload?force=true ends the migration \
+         at once, and keys that have not moved are missed"
     );
-    Some((until, why))
+    Some((moving.until, why))
 }
 
 fn read(path: &Path) -> Result<Config, Vec<String>> {

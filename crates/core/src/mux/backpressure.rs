@@ -127,6 +127,11 @@ impl Mux {
             || lines.waiting > 0 && lines.resumes != Hold::NextInLine && lines.has(id)
     }
 
+    /// Whether the client whose requests are taken now has waited too long for a connection's queue.
+    pub(super) fn has_waited_too_long(&self) -> bool {
+        self.clients.lines.resumes == Hold::TooLate
+    }
+
     /// Lets a client wait for a connection's queue, or answers its request if it has waited too long.
     pub(super) fn wait_for(
         &mut self,
@@ -135,7 +140,9 @@ impl Mux {
         expect: Expect,
         now: Instant,
     ) -> Intake {
-        if self.clients.lines.resumes == Hold::TooLate {
+        if self.has_waited_too_long() {
+            // Nor is a transaction carried out without one of its commands.
+            self.clients[id].session.note_refused();
             self.fail_here(id, expect, ServerError::TimedOut);
             return Intake::Accepted;
         }
@@ -173,7 +180,7 @@ impl Mux {
 
 impl Servers {
     #[inline]
-    fn is_full(&self, shared: &Shared, id: ConnId) -> bool {
+    pub(super) fn is_full(&self, shared: &Shared, id: ConnId) -> bool {
         let (conn, limits) = (&self[id], &shared.options.limits);
         conn.pending.len() >= limits.server_requests_max
             || conn.out.len() >= limits.server_buffer_max

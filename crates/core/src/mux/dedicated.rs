@@ -135,7 +135,9 @@ impl Mux {
                 }
             },
         };
-        if self.must_wait(conn) {
+        // The end of a transaction has room always: without it, the transaction would stay open.
+        let ends = matches!(request.step, Step::End | Step::Abort);
+        if !ends && self.must_wait(conn) {
             return self.wait_for(id, conn, request.one.expect, now);
         }
         self.send_dedicated(id, conn, request, now)
@@ -260,15 +262,30 @@ impl Mux {
 
     /// A connection to a server for a client alone. None if there are as many as there may be.
     fn acquire(&mut self, id: ClientId, server: ServerId) -> Option<ConnId> {
-        if let Some(other) = self.clients[id].dedicated.take() {
-            self.servers.release(&mut self.shared, other);
+        let other = self.clients[id].dedicated;
+        let closes = other.is_some_and(|other| self.has_unwanted(other));
+        match other {
+            // The next client's requests would wait there for replies that nobody wants.
+            Some(_) if closes => self.drop_dedicated(id),
+            Some(other) => {
+                self.clients[id].dedicated = None;
+                self.servers.release(&mut self.shared, other);
+            }
+            None => {}
         }
         let is_resp3 = self.clients[id].session.is_resp3();
-        let conn = self.servers.dedicate(&mut self.shared, server, is_resp3)?;
+        let conn = self.servers.dedicate(&mut self.shared, server, is_resp3, closes)?;
         self.servers[conn].owner = Some(id);
         self.shared.stats.dedicated_connections.add(1);
         self.clients[id].dedicated = Some(conn);
         Some(conn)
+    }
+
+    /// Whether a reply is still to come on a connection that its client no longer wants: of a request that
+    /// ran out of time, or was answered otherwise. What was sent for nobody takes no time.
+    fn has_unwanted(&self, id: ConnId) -> bool {
+        let conn = &self.servers[id];
+        conn.expired > 0 || conn.pending.iter().any(|pending| pending.waiter != Waiter::Nobody)
     }
 
     /// Gives a client's connection back once nothing on it is the client's own any more.
@@ -301,12 +318,13 @@ impl Mux {
 }
 
 impl Servers {
-    /// A connection to a server that no client uses.
+    /// A connection to a server that no client uses. If one `closes`, it makes room.
     fn dedicate(
         &mut self,
         shared: &mut Shared,
         server: ServerId,
         is_resp3: bool,
+        closes: bool,
     ) -> Option<ConnId> {
         let idle = &self.dedicated.idle;
         let fits = |id: &ConnId| {
@@ -316,7 +334,7 @@ impl Servers {
         if let Some(found) = idle.iter().rposition(fits) {
             return Some(self.dedicated.idle.swap_remove(found));
         }
-        if self.dedicated.count >= shared.options.redis.dedicated_max {
+        if self.dedicated.count - usize::from(closes) >= shared.options.redis.dedicated_max {
             // One that waits for another server makes room.
             let other = self.dedicated.idle.pop()?;
             self.close_idle(shared, other);
@@ -332,7 +350,7 @@ impl Servers {
         Some(id)
     }
 
-    /// Lets the next client use a connection.
+    /// Lets the next client use a connection on which no reply is to come but to what was sent for nobody.
     fn release(&mut self, shared: &mut Shared, id: ConnId) {
         let conn = &mut self.conns[id.index()];
         conn.owner = None;
@@ -367,7 +385,7 @@ impl Servers {
         }
     }
 
-    /// Closes a connection whose client no longer needs it. What waits on it is for nobody.
+    /// Closes a connection whose client no longer needs it. What still waits there gets an error.
     pub(super) fn retire(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
@@ -377,9 +395,16 @@ impl Servers {
         conn.owner = None;
         shared.stats.dedicated_connections.sub(1);
         let pending = mem::take(&mut conn.pending);
-        for pending in &pending {
-            complete_with((shared, answers), pending, (Outcome::Error, b""));
+        let mut line = mem::take(&mut shared.line);
+        line.clear();
+        shared.options.protocol.write_server_error(ServerError::Closed, &mut line);
+        for (place, pending) in pending.iter().enumerate() {
+            // A request that expects several replies gets one error for all of them.
+            let is_told = !pending.is_further() || place == 0;
+            let reply = if is_told { &line[..] } else { b"" };
+            complete_with((shared, answers), pending, (Outcome::Error, reply));
         }
+        shared.line = line;
         self.close_idle(shared, id);
     }
 

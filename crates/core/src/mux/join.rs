@@ -81,6 +81,8 @@ pub(super) enum SplitError {
     NoServer(ServerError),
     /// The queue of this connection takes no more.
     Full(ConnId),
+    /// There would be more requests for keys that move than there may be.
+    TooManyMoves,
 }
 
 /// The part of a request that one server connection answers.

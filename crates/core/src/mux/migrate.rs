@@ -22,7 +22,8 @@
 //! # What is not promised
 //!
 //! - A proxy that starts while others move keys must begin with the old ring and change then, or it
-//!   writes at the new server what others still read from the old one.
+//!   writes at the new server what others still read from the old one, and what it deletes there they
+//!   copy again.
 //! - A value that a server kept from the time before it lost the key is dropped when the key is asked for
 //!   during the window. If nobody asks, it stays there, and is read afterwards. A server that comes back
 //!   should be empty.
@@ -34,6 +35,8 @@
 //!   drops it. One that begins when the other is answered is never carried out on an older value.
 //! - From and to a memcached before 1.6.10 nothing is copied: reads get the old server's value, other
 //!   requests find nothing, `cas` does not match, and what such a server kept from before is not known.
+//! - A write at the old server of a Redis pool that is answered after its phase may have been carried out
+//!   or not: its client gets the error for that. Nothing is removed at the new server then.
 //! - While keys move, a value that is marked as stale (`md` with `I`) is a miss, and more than one client may
 //!   win the right to fill a missing one (`mg` with `N`). Ids that clients choose (`E`) are not known to be new.
 
@@ -44,6 +47,7 @@ mod carry_put;
 mod carry_send;
 mod copy;
 mod intake;
+mod pause;
 mod step;
 mod task;
 
@@ -221,8 +225,6 @@ impl Mux {
         let copies_at = if carries { moving.after(settle) } else { moving };
         let timeout = self.shared.options.timeout;
         let pause = timeout.map_or(migrate.pause, |timeout| migrate.pause.min(timeout / 4));
-        // A read of values of any type also asks the new server before it misses.
-        let resumes_at = if carries { moving } else { moving.after(pause) };
         let closing = copies_at.after(migrate.window);
         let ends = [moving, closing, closing.after(settle).after(lease)];
         let keys_per_mille = self.sample(&mut before);
@@ -235,7 +237,7 @@ impl Mux {
             before,
             ends,
             settle,
-            pause: [now.after(settle.saturating_sub(pause)), resumes_at],
+            pause: [now.after(settle.saturating_sub(pause)), moving.after(pause)],
             copies_at,
             token: migrate.seed,
             phase: Phase::Settling,

@@ -265,6 +265,10 @@ impl Mux {
             SplitError::TooManyKeys => {
                 self.refuse(id, protocol.refusal(Refusal::TooManyKeys), Limit::Keys);
             }
+            SplitError::TooManyMoves => {
+                let refusal = protocol.refusal(Refusal::TooManyMoves);
+                return self.answer_unless_silent(id, many.expect, refusal);
+            }
         }
         Intake::Accepted
     }

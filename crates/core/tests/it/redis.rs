@@ -9,6 +9,7 @@ mod blocking;
 mod greeting;
 mod large;
 mod lies;
+mod migrating;
 mod passing;
 mod pushes;
 mod replies;

@@ -98,6 +98,7 @@ impl Checks {
         self.protocol(raw);
         self.password(raw);
         self.combinations(raw);
+        self.migration(raw);
     }
 
     fn pool_name(&mut self, name: &Scalar) {
@@ -361,6 +362,17 @@ impl Checks {
         if u32::try_from(total).is_err() {
             let wrong = format!("the sum of the weights{each}, {total}, does not fit into 32 bits");
             self.about(raw, "servers", wrong, "divide all weights by the same number");
+        }
+    }
+
+    /// Checks that keys move only where it is known when the last request at an old server has ended.
+    fn migration(&mut self, raw: &RawPool) {
+        let pool = self.pools.last().expect("the pool was pushed before its combinations");
+        if !pool.migrate_window.is_zero() && pool.timeout.is_none() {
+            let wrong = "conf: directive \"migrate.window\" needs a timeout".into();
+            let right = "add timeout with a number of milliseconds, such as 400: without it a request may \
+                         stay at its old server while values move";
+            self.about(raw, "migrate.window", wrong, right);
         }
     }
 

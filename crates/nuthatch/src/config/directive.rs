@@ -367,14 +367,16 @@ pub static DIRECTIVES: &[Directive] = &[
         kind: Kind::Span(|pool| &mut pool.migrate_window),
         default: Some("0s"),
         pools: Pools::All,
-        doc: "How long keys with another server than before are looked for at the old one; 0s means never.",
+        doc: "How long keys with another server than before are looked for at the old one, which needs a \
+            timeout; 0s means never.",
     },
     Directive {
         name: "migrate.settle",
         kind: Kind::Span(|pool| &mut pool.migrate_settle),
         default: Some("2m"),
         pools: Pools::All,
-        doc: "The longest time between the change of the first proxy of a fleet and that of the last.",
+        doc: "The longest time between the change of the first proxy of a fleet and that of the last; less \
+            than 2s counts as 2s.",
     },
     Directive {
         name: "migrate.moves_max",

@@ -1113,14 +1113,28 @@ fn with_setting(setting: &str) -> Result<Config, ConfigErrors> {
 }
 
 #[test]
+fn keys_move_only_in_a_pool_whose_requests_have_a_time() {
+    for timeout in ["", "timeout: -1", "timeout: 0"] {
+        let setting = format!("migrate: {{window: 10m}}\n  {timeout}");
+        let told = with_setting(&setting).unwrap_err().to_string();
+        let expected = "a.yml:4:13: alpha.migrate.window: conf: directive \"migrate.window\" needs a \
+            timeout; add timeout with a number of milliseconds, such as 400: without it a request may \
+            stay at its old server while values move";
+        assert_eq!(told.trim_end(), expected, "{timeout}");
+    }
+    assert!(with_setting("migrate: {window: 10m}\n  timeout: 400").is_ok());
+    assert!(with_setting("migrate: {window: 0s, settle: 1s}").is_ok(), "no keys move");
+}
+
+#[test]
 fn a_directive_with_parts_is_read_in_each_way_that_yaml_has() {
     for setting in [
         "migrate: {window: 10m, settle: 90s}",
         "migrate:\n    window: 600s\n    settle: 90000ms",
         "migrate.window: 10m\n  migrate.settle: 90s",
     ] {
-        let pool =
-            with_setting(setting).unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
+        let config = with_setting(&format!("{setting}\n  timeout: 400"));
+        let pool = config.unwrap_or_else(|errors| panic!("{errors}")).pools.remove(0);
         assert_eq!(pool.migrate_window, Duration::from_secs(600), "{setting}");
         assert_eq!(pool.migrate_settle, Duration::from_secs(90), "{setting}");
         let shown = |name| directive::Directive::find(name).unwrap().shown(&mut pool.clone());

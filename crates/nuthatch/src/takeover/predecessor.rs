@@ -107,6 +107,14 @@ impl Predecessor {
         }
         let still = standstill.begin();
         let generation = self.published.get();
+        if let Some(moving) = generation.moving() {
+            let why = format!(
+                "{moving}, and the next process would not know of them: upgrade when \
+                 nuthatch_migrate_phase is 0"
+            );
+            channel.tell(&format!("refused {why}"))?;
+            return Err(io::Error::other(why));
+        }
         let used = self.listening.used();
         let (id, version) = (process::id(), env!("CARGO_PKG_VERSION"));
         channel.tell(&format!("nuthatch {PROTOCOL} {id} {} {version}", used.len()))?;

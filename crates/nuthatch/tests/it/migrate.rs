@@ -53,7 +53,7 @@ fn a_fifth_server_and_one_that_goes_cost_no_hits_with_migrate_and_a_fifth_of_the
         let servers = Memcached::start_many(5);
         let all = entries(&servers);
         let port = free_port();
-        let migrate = if migrates { "migrate: {window: 60s, settle: 100ms}" } else { "" };
+        let migrate = if migrates { "migrate: {window: 60s, settle: 2s}" } else { "" };
         let settings = format!("hash: murmur\ntimeout: 1000\n{migrate}");
         let with = |count: usize| pool(port, &settings, &all[..count]);
         let proxy = Changing::start(&with(4), port, &["--no-watch", "--workers=2"]);
@@ -87,7 +87,7 @@ fn a_change_that_had_to_wait_is_made_when_keys_no_longer_move() {
     let servers = Memcached::start_many(3);
     let all = entries(&servers);
     let port = free_port();
-    let settings = "hash: murmur\ntimeout: 100\nmigrate: {window: 100ms, settle: 10ms}";
+    let settings = "hash: murmur\ntimeout: 100\nmigrate: {window: 100ms, settle: 2s}";
     let with = |count: usize| pool(port, settings, &all[..count]);
     let proxy = Changing::start(&with(1), port, &["--no-watch", "--workers=2"]);
     proxy.reload(&with(2), "changed");
@@ -110,7 +110,7 @@ fn what_is_written_while_keys_move_is_what_is_read() {
     let servers = Memcached::start_many(3);
     let all = entries(&servers);
     let port = free_port();
-    let settings = "hash: murmur\ntimeout: 1000\nmigrate: {window: 300ms, settle: 300ms}";
+    let settings = "hash: murmur\ntimeout: 1000\nmigrate: {window: 300ms, settle: 2s}";
     let with = |count: usize| pool(port, settings, &all[..count]);
     let proxy = Changing::start(&with(2), port, &["--no-watch", "--workers=2"]);
     let mut clients = [proxy.proxy.conn(), proxy.proxy.conn()];

@@ -796,6 +796,26 @@ fn no_reload_changes_what_is_being_handed_over() {
     assert!(accepts(other));
 }
 
+/// The next process would know the new servers only, and let keys that it deletes come back from the old ones.
+#[test]
+fn no_process_takes_over_while_keys_move() {
+    let servers = [slow_server(Duration::ZERO), slow_server(Duration::ZERO)];
+    let settings = "timeout: 400\nmigrate: {window: 1h}";
+    let site = Site::with_servers(settings, &[servers[0].entry()]);
+    let admin = free_port();
+    let old = site.start(&[&format!("--admin=127.0.0.1:{admin}"), "--no-watch"]);
+    let before = fs::read_to_string(site.dir.join("c.yml")).unwrap();
+    let both = format!("{}\n   - {}", servers[0].entry(), servers[1].entry());
+    site.configure(&before.replace(&servers[0].entry(), &both));
+    let page = http::ask(admin, "POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(page.status, 200, "{}", page.body);
+    let (code, told) = fails(site.command(true, &[]));
+    let why = "pool p: the keys of the last change still move, for ";
+    assert!(code == Some(1) && told.contains(why), "{told}");
+    assert!(told.contains("upgrade when nuthatch_migrate_phase is 0"), "{told}");
+    assert!(accepts(site.port) && old.id() > 0, "the running process continues");
+}
+
 #[test]
 fn a_pool_that_a_reload_has_removed_answers_before_its_process_ends() {
     let slow = slow_server(Duration::from_millis(700));

@@ -53,7 +53,7 @@ pub(super) struct Carried {
     /// How many replies this step takes, and those that have come.
     pub(super) due: usize,
     replies: Vec<(Outcome, Vec<u8>)>,
-    /// What the old server had.
+    /// What the old server said of what it had, without the value.
     fetched: Vec<u8>,
     /// When it was asked for that, or the lock was asked for.
     pub(super) asked: Instant,
@@ -117,6 +117,7 @@ impl Mux {
     ) -> Next<'static> {
         task.carried.replies.push((outcome, reply.to_vec()));
         if task.carried.replies.len() < task.carried.due {
+            self.count_kept(task, reply.len());
             return Next::Wait;
         }
         task.carried.due = 0;
@@ -164,10 +165,14 @@ impl Mux {
         now: Instant,
     ) -> Next<'static> {
         task.answer = replies.pop();
+        self.count_kept(task, task.answer.as_ref().map_or(0, |(_, reply)| reply.len()));
         // A transaction that was not carried out, or a request that has waited in vain.
         let is_nothing = task.answer.as_ref().is_some_and(|(_, reply)| is_null(reply));
         if task.kept.bytes.is_empty() && is_nothing {
             return self.on_forget(task, Vec::new());
+        }
+        if self.has_moved_on(now) {
+            return self.answer_late(task, now);
         }
         self.post(id, task, (Carry::Forget, task.new), now);
         for part in mem::take(&mut task.carried.rest) {
@@ -175,6 +180,28 @@ impl Mux {
             self.post(id, task, (Carry::Forget, part.new), now);
         }
         self.wait(task, Stage::Forget)
+    }
+
+    /// Whether this worker is no longer in the first phase.
+    fn has_moved_on(&self, now: Instant) -> bool {
+        let migration = self.migration.as_ref();
+        migration.is_some_and(|migration| migration.phase_at(now) != Phase::Settling)
+    }
+
+    /// The request was carried out at the old server, and its phase is over: another worker may have moved
+    /// the keys since, and what the new server has may be newer. So the value stays there, and the
+    /// request is not acknowledged. Nobody who copies one of the keys now may go on, as he may have
+    /// fetched what was there before the request.
+    fn answer_late(&mut self, task: &mut Task, now: Instant) -> Next<'static> {
+        let rest = mem::take(&mut task.carried.rest);
+        let keys = rest.iter().map(|part| (&*part.key, part.new));
+        for (key, server) in keys.chain([(task.kept.plain_key(), task.new)]) {
+            self.unmark((task, server), [key].into_iter(), now);
+        }
+        match task.answer.take() {
+            Some(answer) if answer.0.is_error() => self.finish_with(task, &answer),
+            _ => self.finish_unknown(task),
+        }
     }
 
     fn on_forget(&mut self, task: &mut Task, replies: Replies) -> Next<'static> {
@@ -294,10 +321,13 @@ impl Mux {
         let (outcome, reply) = replies.swap_remove(0);
         self.heard_of_old(task, outcome, now);
         let fetched = moving::read_fetch(outcome, &reply);
+        if fetched == Fetched::Value && !self.may_queue_copy(task) {
+            return self.leave_there(id, task, now);
+        }
         if fetched == Fetched::Value {
             let carry = Carry::Copy { fetched: &reply, token: task.mark };
             self.post(id, task, (carry, task.new), now);
-            task.carried.fetched = reply;
+            moving::write_without_value(&reply, &mut task.carried.fetched);
             if task.reads() {
                 self.post_request(id, task, task.new, now);
             }
@@ -322,6 +352,17 @@ impl Mux {
                 stats.moves_empty.add(1);
                 self.next_key(id, task, now)
             }
+        }
+    }
+
+    /// The value does not move, as there is no room for a copy.
+    fn leave_there(&mut self, id: MoveId, task: &mut Task, now: Instant) -> Next<'static> {
+        self.shared.stats.migration.moves_failed.add(1);
+        let mark = mem::take(&mut task.mark);
+        self.post_for_nobody(task, (Carry::Release(mark), task.new), now);
+        match task.reads() {
+            true => self.read_old(id, task, now),
+            false => self.finish_unknown(task),
         }
     }
 
@@ -416,7 +457,7 @@ impl Mux {
             return self.begin_key(id, task, now);
         }
         let target = task.carried.target.unwrap_or(task.new);
-        self.unmark(task, task.carried.brought.iter().map(|key| &key[..]), now);
+        self.unmark((task, target), task.carried.brought.iter().map(|key| &key[..]), now);
         if task.kept.bytes.is_empty() {
             // The client's request follows over another connection.
             self.post(id, task, (Carry::Exists, target), now);
@@ -448,13 +489,5 @@ impl Mux {
             self.answer_task(task, Outcome::Error, busy);
         }
         may
-    }
-}
-
-impl Task {
-    fn set_key(&mut self, part: &Part) {
-        self.kept.echo = part.key.to_vec();
-        self.kept.key_len = part.key.len();
-        (self.old, self.new) = (part.old, part.new);
     }
 }

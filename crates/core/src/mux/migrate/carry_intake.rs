@@ -4,12 +4,12 @@
 //! or at the new one when all have come there. The one rule: a request with a key that moves becomes a task,
 //! unless it only reads at a server that has all there is of the key.
 
+use super::Phase;
 use super::carry::Part;
+use super::intake::Obstacle;
 use super::task::Owner;
-use super::{Phase, Task};
-use crate::message::{Effect, Kept, Limit, Many, One, Request, Wire};
+use crate::message::{Effect, Kept, Limit, One, Request, Wire};
 use crate::mux::Mux;
-use crate::mux::backpressure::Hold;
 use crate::mux::id::{ClientId, ServerId};
 use crate::mux::request::Intake;
 use crate::protocol::Refusal;
@@ -17,7 +17,7 @@ use crate::redis::KeyList;
 use crate::redis::moving;
 use crate::route::Plan;
 use crate::time::Instant;
-use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 impl Mux {
@@ -51,14 +51,18 @@ impl Mux {
     pub(super) fn parts(&mut self, first: &[u8], others: KeyList<'_>) -> Vec<Part> {
         let servers = self.moved(first);
         let part = |key: &[u8], (old, new)| Part { key: key.into(), old, new };
+        let mut known = BTreeSet::from([first]);
         let mut parts: Vec<Part> =
             servers.map(|servers| part(first, servers)).into_iter().collect();
         for key in others {
             // Where the first key decides, the other ones are where that one is.
             let is_with_first = self.shared.options.redis.first_key;
             let servers = if is_with_first { servers } else { self.moved(key) };
-            let is_known = parts.iter().any(|part| *part.key == *key);
-            parts.extend(servers.filter(|_| !is_known).map(|servers| part(key, servers)));
+            if let Some(servers) = servers
+                && known.insert(key)
+            {
+                parts.push(part(key, servers));
+            }
         }
         parts
     }
@@ -129,8 +133,17 @@ impl Mux {
         (parts, target, phase): (Vec<Part>, ServerId, Phase),
         now: Instant,
     ) -> Intake {
-        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
-            return held;
+        if phase != Phase::Closing && !kept.effect.is_read() && self.must_pause(now) {
+            return self.pause(id);
+        }
+        match self.room_for_parts(id, &parts) {
+            Ok(()) => {}
+            Err(Obstacle::Full(conn)) => return self.wait_for(id, conn, kept.expect, now),
+            Err(obstacle) => {
+                let error = self.why(obstacle);
+                self.clients.answer_here(&mut self.shared, id, &error);
+                return Intake::Accepted;
+            }
         }
         self.count_request(kept.class, 1);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, kept.expect);
@@ -138,31 +151,13 @@ impl Mux {
         Intake::Accepted
     }
 
-    /// Lets a client wait, or refuses its request, if the request can't begin now.
-    pub(super) fn must_hold(
-        &mut self,
-        id: ClientId,
-        kept: &Kept,
-        parts: &[Part],
-        phase: Phase,
-        now: Instant,
-    ) -> Option<Intake> {
-        if phase == Phase::Settling && self.must_pause(now) {
-            return Some(self.pause(id));
+    /// Whether a request of these keys that move can begin: each of them counts as one.
+    pub(super) fn room_for_parts(&self, id: ClientId, parts: &[Part]) -> Result<(), Obstacle> {
+        if parts.len() > self.shared.options.limits.keys_max {
+            return Err(Obstacle::TooManyKeys);
         }
-        let lane = self.lane(id);
-        for server in parts.iter().flat_map(|part| part.old.into_iter().chain([part.new])) {
-            let conn = self.servers.lane(lane, server);
-            if self.must_wait(conn) {
-                return Some(self.wait_for(id, conn, kept.expect, now));
-            }
-        }
-        if self.has_too_many(1) {
-            let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
-            self.clients.answer_here(&mut self.shared, id, error);
-            return Some(Intake::Accepted);
-        }
-        None
+        let servers = parts.iter().flat_map(|part| part.old.into_iter().chain([part.new]));
+        self.room_for(parts.len(), self.lane(id), servers)
     }
 
     pub(super) fn begin_parts(
@@ -176,64 +171,11 @@ impl Mux {
         kept.echo = first.key.to_vec();
         kept.key_len = first.key.len();
         let mut task = self.task_for(who, kept, (first.old, first.new), now);
+        let bytes = parts.iter().map(|part| size_of::<Part>() + part.key.len()).sum();
+        self.count_kept(&mut task, bytes);
         task.phase = phase;
         task.carried.rest = parts;
         task.carried.target = Some(target);
         self.begin_task(task, now);
-    }
-
-    /// Whether writes wait, as other workers may be in another phase.
-    pub(super) fn must_pause(&self, now: Instant) -> bool {
-        let pause = self.migration.as_ref().map(|migration| migration.pause);
-        pause.is_some_and(|[from, to]| from <= now && now < to)
-    }
-
-    pub(super) fn pause(&mut self, id: ClientId) -> Intake {
-        self.clients.tasks.note_paused(id);
-        self.wait_for_own(id)
-    }
-
-    /// All workers are in the second phase: who waited for that goes on.
-    pub(super) fn end_pause(&mut self) {
-        for id in self.clients.tasks.take_paused() {
-            let client = self.clients.list.get(id.index());
-            if client.is_some_and(|client| client.id == id && client.hold == Hold::Moves) {
-                self.clients.make_resumable(id);
-            }
-        }
-    }
-
-    /// A request of several keys, some of which move.
-    pub(super) fn take_many_or_pause(
-        &mut self,
-        id: ClientId,
-        many: &Many<'_>,
-        now: Instant,
-    ) -> Intake {
-        let only_reads = self.shared.options.protocol.only_reads(many);
-        if !only_reads && self.must_pause(now) {
-            return self.pause(id);
-        }
-        self.take_many_moving(id, many, now)
-    }
-
-    /// A task that has not begun.
-    pub(super) fn task_for(
-        &mut self,
-        (client, owner): (ClientId, Owner),
-        kept: Kept,
-        servers: (Option<ServerId>, ServerId),
-        now: Instant,
-    ) -> Box<Task> {
-        let phase = self.phase_for(servers.0);
-        let bytes = size_of::<Task>() + kept.size();
-        self.clients.tasks.note_begun(client, kept.effect.is_read());
-        self.clients[client].overhead += bytes;
-        let lane = self.lane(client);
-        let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
-        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
-        task.bytes = bytes;
-        self.clients.account_now(&mut self.shared, client);
-        task
     }
 }

@@ -8,7 +8,8 @@
 
 use super::Phase;
 use super::carry::Part;
-use super::task::{MoveId, Owner, Stage, Transaction};
+use super::intake::Obstacle;
+use super::task::{MoveId, Owner, Stage};
 use crate::message::{Dedicate, Effect, Limit, One, Outcome, Step, Wire};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
@@ -93,10 +94,10 @@ impl Mux {
                 return Some(self.refuse_own(id, error));
             }
         }
+        if pass.is_none() && phase != Phase::Closing && self.must_pause(now) {
+            return Some(self.pause(id));
+        }
         if is_old {
-            if self.must_pause(now) {
-                return Some(self.pause(id));
-            }
             match request.step {
                 Step::Block => self.clients.tasks.note_forgets(id, parts),
                 _ => return self.note_keys(id, parts, true),
@@ -104,7 +105,9 @@ impl Mux {
             return None;
         }
         if pass.is_none() {
-            return self.bring(id, (request.one.key, request.others), parts, now);
+            let keys = (request.one.key, request.others);
+            let brought = self.bring(id, keys, parts, now);
+            return brought.unwrap_or_else(|error| Some(self.refuse_own(id, &error)));
         }
         if request.step == Step::Block { None } else { self.note_keys(id, parts, false) }
     }
@@ -120,9 +123,9 @@ impl Mux {
         transaction.is_old = is_old;
         let before = transaction.bytes;
         for part in parts {
-            if transaction.parts.iter().all(|known| known.key != part.key) {
-                transaction.bytes += size_of::<Part>() + part.key.len();
-                transaction.parts.push(part);
+            let bytes = size_of::<Part>() + part.key.len();
+            if transaction.parts.insert(part.key, (part.old, part.new)).is_none() {
+                transaction.bytes += bytes;
             }
         }
         let more = transaction.bytes - before;
@@ -147,33 +150,40 @@ impl Mux {
         }
     }
 
-    /// Lets a client wait until the keys of its request are at the new server.
+    /// Lets a client wait until the keys of its request are at the new server; an error if they can't be
+    /// brought there. Who calls it answers, as a transaction must not be carried out without one of its
+    /// requests, nor stay open.
     fn bring(
         &mut self,
         id: ClientId,
         (first, others): (&[u8], KeyList<'_>),
         parts: Vec<Part>,
         now: Instant,
-    ) -> Option<Intake> {
+    ) -> Result<Option<Intake>, Vec<u8>> {
         if self.clients.tasks.must_follow(id, false) {
-            return Some(self.wait_for_own(id));
+            return Ok(Some(self.wait_for_own(id)));
         }
-        let phase = self.phase_of(&parts)?;
-        let Some(Plan::To(target)) = self.plan_together(first, others) else { return None };
+        let Some(phase) = self.phase_of(&parts) else { return Ok(None) };
+        let Some(Plan::To(target)) = self.plan_together(first, others) else { return Ok(None) };
         let kept = moving::keep_key(first);
-        if let Some(held) = self.must_hold(id, &kept, &parts, phase, now) {
-            return Some(held);
+        match self.room_for_parts(id, &parts) {
+            Ok(()) => {}
+            Err(Obstacle::Full(conn)) if !self.has_waited_too_long() => {
+                return Ok(Some(self.wait_for(id, conn, kept.expect, now)));
+            }
+            Err(obstacle) => return Err(self.why(obstacle)),
         }
         // First, as the task may end at once.
         self.clients.hold(id, Hold::Moves);
         self.begin_parts((id, Owner::Next), kept, (parts, target, phase), now);
-        Some(Intake::Blocked)
+        Ok(Some(Intake::Blocked))
     }
 
     /// The end of a transaction.
     fn take_end(&mut self, id: ClientId, request: &Dedicate<'_>, now: Instant) -> Option<Intake> {
-        let Transaction { is_old, is_unknown, parts, .. } =
-            self.clients.tasks.transaction(id)?.clone();
+        let transaction = self.clients.tasks.transaction(id)?;
+        let (is_old, is_unknown) = (transaction.is_old, transaction.is_unknown);
+        let parts = transaction.parts();
         let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = request.one.wire else {
             return None;
         };
@@ -193,7 +203,8 @@ impl Mux {
             Some(_) => Some(self.abort(id, request, now)),
             None => {
                 let first = parts.first()?.key.clone();
-                self.bring(id, (&first, KeyList::default()), parts, now)
+                let brought = self.bring(id, (&first, KeyList::default()), parts, now);
+                brought.unwrap_or_else(|_| Some(self.abort(id, request, now)))
             }
         }
     }
@@ -272,10 +283,17 @@ impl Mux {
         if is_first == Some(true) {
             let error = self.shared.options.protocol.refusal(Refusal::MovesYet);
             self.answer_task(&mut task, Outcome::Error, error);
-            self.drop_dedicated(task.client);
+            self.lose_own(task.client);
         }
         self.clients.tasks.put_back(id, task);
         is_first != Some(false)
+    }
+
+    /// Closes the connection that only this client uses, as a request waits there that was answered. The
+    /// client is closed, too, if it has watched keys or subscriptions there.
+    pub(super) fn lose_own(&mut self, id: ClientId) {
+        self.drop_dedicated(id);
+        self.clients.end_bound(&mut self.shared, id);
     }
 
     /// Keys begin to move: transactions that are open have keys of which nothing is known.

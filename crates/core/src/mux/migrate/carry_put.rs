@@ -21,7 +21,11 @@ impl Mux {
         task.mark = self.next_token();
         task.carried.asked = now;
         self.post(id, task, (Carry::Lock(task.mark), task.new), now);
-        self.unmark(task, [task.kept.plain_key()].into_iter(), now);
+        self.unmark(
+            (task, task.carried.target.unwrap_or(task.new)),
+            [task.kept.plain_key()].into_iter(),
+            now,
+        );
         self.post_request(id, task, task.new, now);
         self.wait(task, Stage::Place)
     }
@@ -42,19 +46,21 @@ impl Mux {
         self.clear(id, task, false, now)
     }
 
+    /// The request may have been carried out or not.
+    pub(super) fn finish_unknown(&mut self, task: &mut Task) -> Next<'static> {
+        let mut line = Vec::new();
+        self.shared.options.protocol.write_server_error(ServerError::TimedOut, &mut line);
+        self.finish(task, Outcome::Error, &line)
+    }
+
     /// The old value is gone: others may copy again.
     pub(super) fn unlock(&mut self, task: &mut Task, now: Instant) -> Next<'static> {
         self.post_for_nobody(task, (Carry::Unlock(task.mark), task.new), now);
         let is_late = task.carried.asked.after(Duration::from_millis(LEASE_MILLIS)) <= now;
         match task.answer.take() {
             Some(answer) if !is_late => self.finish_with(task, &answer),
-            _ => {
-                // Without the lock, somebody may have copied the old value.
-                let mut line = Vec::new();
-                let error = ServerError::TimedOut;
-                self.shared.options.protocol.write_server_error(error, &mut line);
-                self.finish(task, Outcome::Error, &line)
-            }
+            // Without the lock, somebody may have copied the old value.
+            _ => self.finish_unknown(task),
         }
     }
 }

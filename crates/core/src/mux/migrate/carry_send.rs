@@ -73,14 +73,14 @@ impl Mux {
     /// Lets nobody who copies one of these keys now go on.
     pub(super) fn unmark<'k>(
         &mut self,
-        task: &Task,
+        (task, server): (&Task, ServerId),
         keys: impl ExactSizeIterator<Item = &'k [u8]>,
         now: Instant,
     ) {
         let mut bytes = Vec::new();
         moving::write_unmark(keys, &mut bytes);
         let how = (Waiter::Nobody, Expect::ANY, Class::Other);
-        self.post_bytes((task, task.carried.target.unwrap_or(task.new)), how, &bytes, now);
+        self.post_bytes((task, server), how, &bytes, now);
     }
 
     /// A number that no other mark has.

@@ -91,6 +91,7 @@ impl Mux {
         match (task.kept.effect, task.source()) {
             (Effect::Read, _) => self.answer_found(task, reply, Some(cas)),
             (Effect::Change, Some(old)) if !task.is_clear => {
+                self.count_kept(task, reply.len());
                 task.seen = reply.to_vec();
                 Next::Ask(Stage::Fetch, Ask::Fetch, old)
             }
@@ -130,6 +131,9 @@ impl Mux {
         }
         match (told, task.kept.effect) {
             (Told::Error, _) => self.finish(task, outcome, reply),
+            (Told::Value(_), _) if task.mark > 0 && !self.may_queue_copy(task) => {
+                self.leave_there_as_is(task, reply)
+            }
             (Told::Value(_), _) if task.mark > 0 => self.copy(id, task, reply, now),
             (_, effect) if task.mark > 0 => {
                 self.shared.stats.migration.moves_empty.add(1);
@@ -166,6 +170,24 @@ impl Mux {
         }
     }
 
+    /// The value does not move, as there is no room for a copy: reads get it, other requests an error.
+    fn leave_there_as_is(&mut self, task: &mut Task, reply: &[u8]) -> Next<'static> {
+        self.shared.stats.migration.moves_failed.add(1);
+        let mark = core::mem::take(&mut task.mark);
+        match (task.kept.effect, task.old) {
+            // The mark goes by itself.
+            (Effect::ReadAsIs, Some(old)) => return Next::Ask(Stage::ReadOld, Ask::AsIs, old),
+            (Effect::Read, _) => {
+                self.shared.stats.migration.old_reads.add(1);
+                self.answer_found(task, reply, None);
+            }
+            _ => {
+                self.finish_unknown(task);
+            }
+        }
+        Next::Ask(Stage::Release, Ask::Drop(mark), task.new)
+    }
+
     /// Copies a value that the old server has.
     fn copy<'a>(&mut self, id: MoveId, task: &mut Task, reply: &'a [u8], now: Instant) -> Next<'a> {
         let is_read = task.kept.effect == Effect::Read;
@@ -174,6 +196,7 @@ impl Mux {
             self.shared.stats.migration.old_reads.add(1);
             self.answer_found(task, reply, None);
         } else if is_read {
+            self.count_kept(task, reply.len());
             task.seen = reply.to_vec();
         }
         if self.opened(task) != task.opened {

@@ -5,6 +5,7 @@
 
 use super::task::Owner;
 use super::{Phase, Task};
+use crate::error::ServerError;
 use crate::memcache::KeyRoom;
 use crate::message::{All, Effect, Expect, Kept, Many, Merge, One, Request};
 use crate::mux::backpressure::Hold;
@@ -22,6 +23,27 @@ use alloc::vec::Vec;
 
 /// No connection: the fragment is a task of its own.
 const NO_CONN: ConnId = ConnId::from_bits(u64::MAX);
+
+/// Why a request for keys that move can't begin now.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Obstacle {
+    /// The queue of this connection is full.
+    Full(ConnId),
+    /// There would be more requests for keys that move than there may be.
+    TooMany,
+    /// More of its keys move than a request may have keys.
+    TooManyKeys,
+}
+
+impl From<Obstacle> for SplitError {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::Full(conn) => Self::Full(conn),
+            Obstacle::TooMany => Self::TooManyMoves,
+            Obstacle::TooManyKeys => Self::TooManyKeys,
+        }
+    }
+}
 
 impl Mux {
     /// As [`Mux::take`], while keys move.
@@ -77,18 +99,20 @@ impl Mux {
             let conn = self.servers.lane(lane, server);
             return self.send_plainly(id, conn, (one, key), now);
         }
-        for server in old.into_iter().chain([new]) {
-            let conn = self.servers.lane(lane, server);
-            if self.must_wait(conn) {
-                return self.wait_for(id, conn, one.expect, now);
+        let servers = old.into_iter().chain([new]);
+        match self.room_for(1, lane, servers.clone()) {
+            Ok(()) => {}
+            Err(Obstacle::Full(conn)) => return self.wait_for(id, conn, one.expect, now),
+            Err(obstacle) => {
+                let error = self.why(obstacle);
+                return self.answer_unless_silent(id, one.expect, &error);
             }
+        }
+        for server in servers {
+            let conn = self.servers.lane(lane, server);
             if let Some(error) = self.servers.lacking(conn, one.needs) {
                 return self.answer_unless_silent(id, one.expect, error);
             }
-        }
-        if self.has_too_many(1) {
-            let error = self.shared.options.protocol.refusal(Refusal::TooManyMoves);
-            return self.answer_unless_silent(id, one.expect, error);
         }
         self.count_one(one);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
@@ -115,6 +139,39 @@ impl Mux {
         }
     }
 
+    /// Whether so many tasks more can begin, which ask these servers.
+    pub(super) fn room_for(
+        &self,
+        tasks: usize,
+        lane: usize,
+        servers: impl Iterator<Item = ServerId>,
+    ) -> Result<(), Obstacle> {
+        let mut conns = servers.map(|server| self.servers.lane(lane, server));
+        match conns.find(|conn| self.must_wait(*conn)) {
+            Some(conn) => Err(Obstacle::Full(conn)),
+            None if tasks > 0 && self.has_too_many(tasks) => Err(Obstacle::TooMany),
+            None => Ok(()),
+        }
+    }
+
+    /// What a client is told whose request can't begin, and waits no longer.
+    pub(super) fn why(&self, obstacle: Obstacle) -> Vec<u8> {
+        let protocol = self.shared.options.protocol;
+        match obstacle {
+            Obstacle::TooMany => protocol.refusal(Refusal::TooManyMoves).to_vec(),
+            Obstacle::TooManyKeys => {
+                self.shared.stats.limit_keys.add(1);
+                protocol.refusal(Refusal::TooManyKeys).to_vec()
+            }
+            Obstacle::Full(_) => {
+                self.shared.stats.forward_error.add(1);
+                let mut line = Vec::new();
+                protocol.write_server_error(ServerError::TimedOut, &mut line);
+                line
+            }
+        }
+    }
+
     pub(super) fn has_too_many(&self, more: usize) -> bool {
         let max = self.migration.as_ref().map_or(0, |migration| migration.moves_max);
         let has = self.clients.tasks.len() + more > max;
@@ -134,6 +191,26 @@ impl Mux {
     ) {
         let task = self.task_for(who, kept, servers, now);
         self.begin_task(task, now);
+    }
+
+    /// A task that has not begun.
+    pub(super) fn task_for(
+        &mut self,
+        (client, owner): (ClientId, Owner),
+        kept: Kept,
+        servers: (Option<ServerId>, ServerId),
+        now: Instant,
+    ) -> Box<Task> {
+        let phase = self.phase_for(servers.0);
+        let bytes = size_of::<Task>() + kept.size();
+        self.clients.tasks.note_begun(client, kept.effect.is_read());
+        self.clients[client].overhead += bytes;
+        let lane = self.lane(client);
+        let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
+        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
+        task.bytes = bytes;
+        self.clients.account_now(&mut self.shared, client);
+        task
     }
 
     /// Asks a server up to which number its values are old.
@@ -171,52 +248,47 @@ impl Mux {
         let mut join = self.clients.joins.begin(many.merge, protocol);
         self.clients.next_request += 1;
         let place = (self.lane(id), self.clients.next_request);
-        let mut tasks = 0;
+        // The servers of the keys that become tasks.
+        let mut moves = Vec::new();
         let split = join.split(protocol, many, limits.keys_max, |key, next| {
             let Some((old, new)) = self.moved(key) else { return self.place_key(place, key, next) };
             let phase = self.phase_for(old);
-            for server in old.into_iter().chain([new]) {
-                let conn = self.servers.lane(place.0, server);
-                if self.must_wait(conn) {
-                    return Err(SplitError::Full(conn));
-                }
+            let read_at = old.filter(|_| is_read && phase == Phase::Settling);
+            let is_closed = is_read && phase == Phase::Closing && protocol.carries();
+            let is_plain = read_at.is_some() || is_closed;
+            let tasks = if is_plain { 0 } else { moves.len() + 1 };
+            self.room_for(tasks, place.0, old.into_iter().chain([new]))?;
+            if let Some(old) = read_at {
+                let conn = self.servers.lane(place.0, old);
+                return Ok((conn, self.servers[conn].fragment_in(place.1, next)));
             }
-            match old {
-                Some(old) if is_read && phase == Phase::Settling => {
-                    let conn = self.servers.lane(place.0, old);
-                    Ok((conn, self.servers[conn].fragment_in(place.1, next)))
-                }
-                _ if is_read && phase == Phase::Closing && protocol.carries() => {
-                    self.place_key(place, key, next)
-                }
-                _ => {
-                    tasks += 1;
-                    Ok((NO_CONN, next))
-                }
+            if is_closed {
+                return self.place_key(place, key, next);
             }
+            moves.push((old, new));
+            Ok((NO_CONN, next))
         });
         if let Err(error) = split {
             self.clients.joins.reuse(join);
             return self.refuse_split(id, many, &error, now);
         }
-        if self.has_too_many(tasks) {
-            self.clients.joins.reuse(join);
-            return self.answer_unless_silent(
-                id,
-                many.expect,
-                protocol.refusal(Refusal::TooManyMoves),
-            );
-        }
         self.count_request(many.class, join.key_count());
         let slot = self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
         self.clients[id].overhead += join.table_bytes();
         join.slot = slot;
-        self.begin_fragments(id, many, join, now);
+        self.begin_fragments(id, many, (join, moves), now);
         self.clients.account_now(&mut self.shared, id);
         Intake::Accepted
     }
 
-    fn begin_fragments(&mut self, id: ClientId, many: &Many<'_>, join: Join, now: Instant) {
+    /// Sends the fragments of a request; those without a connection become tasks, in the order of `moves`.
+    fn begin_fragments(
+        &mut self,
+        id: ClientId,
+        many: &Many<'_>,
+        (join, moves): (Join, Vec<(Option<ServerId>, ServerId)>),
+        now: Instant,
+    ) {
         self.shared.stats.fragments.add(join.fragments.len() as u64);
         let join_id = self.clients.joins.next_id();
         self.clients.slots.slot(join.slot).join = Some(join_id);
@@ -237,10 +309,7 @@ impl Mux {
             });
         }
         self.clients.joins.insert(join);
-        for (number, kept) in tasks {
-            let Some(servers) = self.moved(kept.plain_key()) else {
-                unreachable!("it has moved, or there would be no task for it")
-            };
+        for ((number, kept), servers) in tasks.into_iter().zip(moves) {
             self.begin((id, Owner::Fragment(join_id, number)), kept, servers, now);
         }
     }
@@ -252,11 +321,10 @@ impl Mux {
             return self.wait_for_own(id);
         }
         let lane = self.lane(id);
-        for server in self.servers_of_both() {
-            let conn = self.servers.lane(lane, server);
-            if self.must_wait(conn) {
-                return self.wait_for(id, conn, all.expect, now);
-            }
+        // It is not one of those that there may be so many of.
+        let servers = self.servers_of_both();
+        if let Err(Obstacle::Full(conn)) = self.room_for(0, lane, servers.into_iter()) {
+            return self.wait_for(id, conn, all.expect, now);
         }
         self.shared.stats.cmd_flush.add(1);
         let mut bytes = Vec::new();

@@ -195,6 +195,7 @@ impl Mux {
             }
             _ if is_left => Next::End,
             Stage::RunOld => {
+                self.count_kept(task, reply.len());
                 task.answer = Some((outcome, reply.to_vec()));
                 Next::Ask(Stage::Forget, Ask::Delete, task.new)
             }
@@ -230,6 +231,23 @@ impl Mux {
             Stage::Drop | Stage::Release | Stage::ReadNew | Stage::Place | Stage::Waiting => {
                 self.finish(task, outcome, reply)
             }
+        }
+    }
+
+    /// Whether the queue for a task's new server has room for a copy. A copy waits for nobody, so the queue
+    /// would grow without a limit.
+    pub(super) fn may_queue_copy(&self, task: &Task) -> bool {
+        !self.servers.is_full(&self.shared, self.servers.lane(task.lane, task.new))
+    }
+
+    /// Counts bytes that a task keeps until it is answered: its client holds them.
+    pub(super) fn count_kept(&mut self, task: &mut Task, bytes: usize) {
+        let client = self.clients.list.get_mut(task.client.index());
+        let client = client.filter(|client| client.id == task.client);
+        if let Some(client) = client.filter(|_| task.owner != Owner::Nobody) {
+            client.overhead += bytes;
+            task.bytes += bytes;
+            self.clients.account_now(&mut self.shared, task.client);
         }
     }
 
@@ -468,9 +486,15 @@ impl Mux {
 
     fn fail_move(&mut self, id: MoveId, error: ServerError) {
         let Some(mut task) = self.clients.tasks.take(id) else { return };
+        let waits = task.stage == Stage::RunOld
+            && self.shared.options.protocol.waits(task.kept.expect)
+            && self.clients.list.get(task.client.index()).is_some_and(|it| it.id == task.client);
         let mut line = Vec::new();
         self.shared.options.protocol.write_server_error(error, &mut line);
         self.answer_task(&mut task, Outcome::Error, &line);
+        if waits {
+            self.lose_own(task.client);
+        }
         self.clients.tasks.put_back(id, task);
     }
 }

@@ -1,7 +1,9 @@
 //! The requests for keys that move, from their start to their answer.
 //!
-//! Each is a task: it asks one server, and what the server says decides what is asked next. The one rule:
-//! a task has one question on its way, or waits for the task that moves its key.
+//! Each is a task: it asks a server, and what the server says decides what is asked next. A task that carries
+//! values of any type, or empties servers, may ask several questions in one step. The one rule: the next
+//! step begins when all replies to this one are there; a task without a question on its way waits for the
+//! one that moves its key.
 
 use super::Phase;
 use super::carry::{Carried, Part};
@@ -163,6 +165,13 @@ impl Task {
         self.kept.effect == Effect::Apart && !self.is_probe()
     }
 
+    /// Goes on with another key.
+    pub(super) fn set_key(&mut self, part: &Part) {
+        self.kept.echo = part.key.to_vec();
+        self.kept.key_len = part.key.len();
+        (self.old, self.new) = (part.old, part.new);
+    }
+
     /// The server to which the value may be on its way back: the old one, while values are copied.
     pub(super) fn source(&self) -> Option<ServerId> {
         self.old.filter(|_| self.phase == Phase::Moving)
@@ -184,17 +193,26 @@ pub(super) struct Transaction {
     pub(super) is_old: bool,
     /// Whether it began before keys moved, so that its keys are not known.
     pub(super) is_unknown: bool,
-    /// Its keys that move.
-    pub(super) parts: Vec<Part>,
+    /// Its keys that move, and the old and the new server of each.
+    pub(super) parts: BTreeMap<Box<[u8]>, (Option<ServerId>, ServerId)>,
     /// Bytes that its client holds by them.
     pub(super) bytes: usize,
+}
+
+impl Transaction {
+    /// Its keys that move.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let parts = self.parts.iter();
+        parts.map(|(key, &(old, new))| Part { key: key.clone(), old, new }).collect()
+    }
 }
 
 /// A client's tasks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
     count: usize,
-    /// Whether one of them writes; there is no other one then.
+    /// Whether one of them may write, or moves a value before it reads: the client's next one waits then. There
+    /// are others beside it only if they are keys of the same request.
     has_write: bool,
 }
 
@@ -321,9 +339,16 @@ impl Moves {
         self.tasks.remove(id.index as usize);
     }
 
-    /// Forgets all tasks; replies to their questions are for nobody.
+    /// Forgets all tasks; replies to their questions are for nobody. What is known of clients stays: of who
+    /// waits, and of what is counted for them.
     pub(super) fn clear(&mut self) {
-        *self = Self { generation: self.generation, ..Self::default() };
+        self.tasks.clear();
+        self.owners.clear();
+        self.ready.clear();
+        self.busy.clear();
+        self.woken.clear();
+        self.waiting.clear();
+        self.next_deadline = None;
     }
 
     /// Notes that a client's next request waits until all workers are in the second phase.

@@ -3,6 +3,7 @@
 use super::{hit, set};
 use crate::net::{Net, TIMEOUT_MS};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Event, Migrate, Migrating, Phase};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
@@ -357,6 +358,54 @@ fn a_change_without_a_migration_ends_one() {
     net.answer(1, "VERSION 1.6.18\r\n");
     assert_eq!(net.got(client), "VERSION 1.6.18\r\n");
     net.check_idle();
+}
+
+#[test]
+fn a_change_without_a_migration_lets_those_go_on_who_wait_for_the_next_phase() {
+    let mut net = Net::new(1);
+    let pause = Duration::from_millis(100);
+    let ((ring, stats), now) = (ring_of(&["new"]), net.now());
+    let how = (Migrate { pause, ..MIGRATE }, now);
+    net.mux.migrate_servers(ring, &stats, |_| true, how).expect("no keys move yet");
+    net.settle_now();
+    net.answer(1, "HD c10\r\n");
+    net.later(SETTLED_MS - 50);
+    let client = net.client();
+    net.say(client, &set("a", "1"));
+    assert_eq!(net.asked(0), "");
+    let (ring, stats) = ring_of(&["new"]);
+    net.mux.set_servers(ring, &stats, |_| true);
+    net.settle_now();
+    assert!(net.asked(1).ends_with(&set("a", "1")));
+    net.answer(1, "STORED\r\n");
+    assert_eq!(net.got(client), "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn nothing_is_copied_to_a_server_whose_queue_is_full() {
+    let limits = Limits { server_buffer_max: 200_000, ..Limits::default() };
+    let mut net = Net::with_limits(1, limits);
+    let ((ring, stats), now) = (ring_of(&["new"]), net.now());
+    let how = (Migrate { moves_max: 100, ..MIGRATE }, now);
+    net.mux.migrate_servers(ring, &stats, |_| true, how).expect("no keys move yet");
+    net.settle_now();
+    net.answer(1, "HD c10\r\n");
+    net.later(SETTLED_MS);
+    let clients: Vec<_> = (0..4).map(|_| net.client()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        let verb = if number == 3 { "incr" } else { "get" };
+        let amount = if number == 3 { " 1" } else { "" };
+        net.say(*client, &format!("{verb} k{number}{amount}\r\n"));
+        net.answer(1, &format!("VA 0 c{} f0 t-1 W\r\n\r\n", 11 + number));
+    }
+    net.set_server_reading(1, false);
+    let value = "1".repeat(150_000);
+    net.answer(0, &format!("VA {} c7 f0 t-1\r\n{value}\r\n", value.len()).repeat(4));
+    let queued = net.mux.conn_output(net.conn(1)).len();
+    assert!(queued < 400_000, "{queued} bytes");
+    assert_eq!(net.got(clients[2]), hit("k2", &value));
+    assert_eq!(net.got(clients[3]), "SERVER_ERROR Connection timed out\r\n");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a client has on a connection of its own, while servers come and go, and after a timeout.
 
-use super::{CROSS_SHARD, OK, TIMED_OUT, confirmation, message, requests};
-use crate::net::{Net, TIMEOUT_MS};
+use super::{CROSS_SHARD, OK, TIMED_OUT, array, confirmation, message, requests};
+use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
+use nuthatch_core::mux::Options;
+use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
@@ -90,8 +92,51 @@ fn a_client_that_changes_the_version_gets_a_connection_of_that_version() {
     net.say(client, &requests("HELLO 3;WATCH a"));
     assert_eq!(net.greeted(OWN + 1), requests("HELLO 3"));
     assert_eq!(net.asked(OWN + 1), requests("WATCH a"));
-    net.answer(OWN, OK);
+    assert!(!net.is_connected(OWN), "nobody wants the reply that is still to come there");
     net.answer(OWN + 1, OK);
     assert!(net.got(client).ends_with(OK));
     net.check_idle();
+}
+
+#[test]
+fn a_connection_with_a_reply_still_to_come_is_not_given_to_another_client() {
+    let mut net = Net::redis(2);
+    let (one, two) = (net.client(), net.client());
+    net.say(one, &requests("WATCH a;UNWATCH"));
+    net.answer(OWN, OK);
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(one), OK.to_owned() + TIMED_OUT);
+    net.say(one, &requests("BLPOP b 0"));
+    assert!(!net.is_connected(OWN));
+    net.say(two, &requests("BLPOP a 0"));
+    assert!(net.is_connected(OWN) && net.asked(OWN).ends_with(&requests("BLPOP a 0")));
+    net.answer(OWN, &array("a x"));
+    assert_eq!(net.got(two), array("a x"), "over a new connection in the same place");
+}
+
+#[test]
+fn a_connection_that_is_not_used_again_makes_room_for_another() {
+    let settings = Settings { dedicated_max: 1, ..Settings::default() };
+    let options = Options { redis: Arc::new(settings), ..redis_options() };
+    let mut net = Net::with(engine(2, options, None));
+    let client = net.client();
+    net.say(client, &requests("WATCH a;UNWATCH"));
+    net.answer(OWN, OK);
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), OK.to_owned() + TIMED_OUT);
+    net.say(client, &requests("BLPOP b 0"));
+    net.answer(OWN + 1, &array("b x"));
+    assert_eq!(net.got(client), array("b x"));
+}
+
+#[test]
+fn the_end_of_a_transaction_that_was_not_carried_out_closes_no_connection() {
+    let mut net = Net::redis(2);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    net.answer(OWN, "+OK\r\n+QUEUED\r\n");
+    net.say(client, &requests("SET b 2;EXEC;BLPOP b 0"));
+    assert!(net.asked(OWN).ends_with(&requests("DISCARD")));
+    net.answer(OWN + 1, &array("b x"));
+    assert!(net.is_connected(OWN) && net.got(client).ends_with(&array("b x")));
 }

@@ -1,8 +1,10 @@
 //! `MULTI`, `EXEC`, `DISCARD` and `WATCH`: over a connection of the client's own, to one server.
 
 use super::{ABORTED, CROSS_SHARD, OK, QUEUED, array, requests};
-use crate::net::{Net, TIMEOUT_MS};
+use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::limits::Limits;
+use nuthatch_core::mux::Options;
 
 /// The first connection for one client alone.
 const OWN: usize = 4;
@@ -313,4 +315,17 @@ fn a_connection_that_is_to_be_replaced_is_kept_until_the_transaction_is_over() {
     assert_eq!(net.mux.conns().len(), OWN + 1, "it is used again");
     net.answer(OWN, "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
     net.check_idle();
+}
+
+#[test]
+fn a_transaction_with_a_command_that_has_waited_too_long_is_not_carried_out() {
+    let limits = Limits { server_requests_max: 4, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1;SET b 2;SET c 3;SET d 4"));
+    assert_eq!(net.asked(2), requests("MULTI;SET a 1;SET b 2;SET c 3"));
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), OK.to_owned() + &super::TIMED_OUT.repeat(4));
+    net.say(client, &requests("EXEC"));
+    assert_eq!((net.asked(2), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
 }

@@ -50,7 +50,7 @@ impl Pair {
         pair.mux
             .migrate_servers(ring_of(&[NEW]), &stats_of(&[NEW]), |_| true, how)
             .expect("none moves");
-        pair.later(MIGRATE.settle);
+        pair.later(MIGRATE.settle + MIGRATE.pause);
         assert_eq!(
             pair.mux.migration(pair.now).map(|progress| progress.phase),
             Some(Phase::Moving)

@@ -139,6 +139,7 @@ SWITCHES = [
     {"proxy": {"statsPort": 9600}},
     {"proxy": {"discovery": "dnssrv"}},
     {"proxy": {"migrate": {"window": "10m"}}},
+    {"proxy": {"timeout": -1}},
     {"proxy": {"runAsUser": None}},
     {"admin": {"port": 11211}},
     {"networkPolicy": {"enabled": True}},

@@ -92,6 +92,10 @@ BAD = [
         "proxy: {discovery: dnssrv, migrate: {window: 10m}}",
         "proxy.migrate.window and proxy.discovery: dnssrv contradict each other",
     ),
+    (
+        "proxy: {timeout: -1, migrate: {window: 10m}}",
+        "proxy.migrate.window needs a proxy.timeout, which is -1",
+    ),
     ("memcached: {replicas: 0}", "at '/memcached/replicas': minimum: got 0, want 1"),
     (
         "memcached: {fullname: Memcached}",

@@ -4,6 +4,7 @@
 {{- define "nuthatch.checks" -}}
 {{- include "nuthatch.checkServers" . }}
 {{- include "nuthatch.checkDiscovery" . }}
+{{- include "nuthatch.checkMigrate" . }}
 {{- include "nuthatch.checkRedis" . }}
 {{- include "nuthatch.checkSizes" . }}
 {{- include "nuthatch.checkNames" . }}
@@ -35,6 +36,13 @@
 {{- else if .Values.proxy.migrate.window }}
 {{- fail "nuthatch: proxy.migrate.window and proxy.discovery: dnssrv contradict each other: a server leaves DNS when its pod is gone, and keys can move only while it answers. Set discovery to list, or leave window empty" }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A request without a time could be at the old server for ever. */}}
+{{- define "nuthatch.checkMigrate" -}}
+{{- if and .Values.proxy.migrate.window (le (int .Values.proxy.timeout) 0) (not .Values.config) }}
+{{- fail (printf "nuthatch: proxy.migrate.window needs a proxy.timeout, which is %d: set the milliseconds that a server may take to answer" (int .Values.proxy.timeout)) }}
 {{- end }}
 {{- end }}
 

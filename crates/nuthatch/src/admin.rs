@@ -4,6 +4,7 @@
 //! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
 //! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
+use crate::bind::{self, Addresses};
 use crate::config::Listen;
 use crate::control::{Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
@@ -23,7 +24,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::net::{self, SocketAddr, ToSocketAddrs};
+use std::net;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -109,15 +110,15 @@ pub(crate) fn start(
     let Listen::Tcp { host, port } = listen else {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
-    let found = (host.as_str(), *port).to_socket_addrs().map_err(named)?;
-    let addresses: Vec<SocketAddr> = found.collect();
+    let addresses = Addresses::of(host, *port).map_err(named)?;
     let open = || listening.tcp(&addresses).map_err(named);
     let listener = patience.open(FOR_THE_DRAINING, open)?;
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     let noted = Arc::new(OwnedFd::from(listener.try_clone()?));
     listening.note(Kind::Admin, &noted);
-    log::info!(at:% = listener.local_addr()?; "admin listens");
+    let at = bind::shown(host, listener.local_addr()?);
+    log::info!(at; "admin listens");
     let runtime =
         runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     until.as_ref().map_or(Ok(()), |until| until.set_nonblocking(true))?;

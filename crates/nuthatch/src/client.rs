@@ -3,6 +3,7 @@
 //! The worker writes first, and asks epoll for writability only when the socket buffer is full:
 //! asking costs a system call, and the buffer is nearly always free.
 
+use crate::bind::canonical;
 use crate::linger::{Discarded, discard};
 use crate::poll::{Interest, Poll, Token};
 use crate::redis_question::Ends;
@@ -80,10 +81,11 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// The addresses of both ends, in the form of Redis.
+    /// The addresses of both ends, in the form of Redis. A client of IPv4 is shown as one, also where
+    /// the socket is one for both versions and has it as `::ffff:192.0.2.1`.
     pub(crate) fn ends(&self) -> Ends {
         let shown = |end: Option<SocketAddrAny>| {
-            let tcp = end.and_then(|end| SocketAddr::try_from(end).ok());
+            let tcp = end.and_then(|end| SocketAddr::try_from(end).ok()).map(canonical);
             tcp.map_or_else(|| "unix:0".to_owned(), |tcp| tcp.to_string())
         };
         let client = getpeername(&self.fd).ok().flatten();

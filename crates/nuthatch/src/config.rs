@@ -37,6 +37,7 @@ pub mod secret;
 mod value;
 mod yaml;
 
+pub(crate) use address::EVERY_HOST;
 pub use discovered::{Discovered, Lookup};
 pub use finding::{ConfigErrors, Finding, Mark};
 #[cfg(feature = "kubernetes")]
@@ -373,7 +374,8 @@ pub(crate) fn parse_socket_path(text: &str) -> Result<PathBuf, String> {
 /// Where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// A host name or IP address (IPv6 without brackets) and a port; the kernel chooses for port 0.
+    /// A host name, an IP address (IPv6 without brackets) or `*` for all addresses, and a port; the
+    /// kernel chooses for port 0.
     Tcp {
         /// The host.
         host: String,

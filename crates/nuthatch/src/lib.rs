@@ -9,6 +9,7 @@ mod addresses;
 pub mod admin;
 pub mod args;
 mod attempt;
+mod bind;
 mod changes;
 mod client;
 pub mod config;

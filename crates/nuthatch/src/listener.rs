@@ -1,7 +1,8 @@
 //! Accepts clients, and decides which sockets listen for them.
 
+use crate::bind::{self, Addresses, Version};
 use crate::config::clash::Claim;
-use crate::config::{Listen, Pool};
+use crate::config::{EVERY_HOST, Listen, Pool};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_SIGNALLED, Patience};
 use crate::takeover::{Kind, Listening, Place};
@@ -9,12 +10,11 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, chmod};
 use rustix::io::{self as sys, Errno};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, accept_with, bind, getsockname, listen, socket_with,
-    sockopt,
+    AddressFamily, SocketFlags, SocketType, accept_with, getsockname, listen, socket_with, sockopt,
 };
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -197,14 +197,17 @@ impl Listeners {
         let bound = self.opened.iter().filter(|it| it.pool == pool.name).filter_map(|it| it.bound);
         let all: Vec<SocketAddr> = resolved.iter().flatten().copied().chain(bound).collect();
         for (&listen, place) in wanted.iter().zip(resolved) {
-            let version = place.map_or(Version::AsTheSystem, |place| Version::of(place, &all));
+            let version = place.map_or(Version::AsTheSystem, |place| version(listen, place, &all));
             let fds = self.open_one(pool, listen, place, version).map_err(|error| {
                 let text = format!("pool '{}' can't listen on {listen}: {error}", pool.name);
                 io::Error::new(error.kind(), text)
             })?;
             let bound = fds.first().map(getsockname).and_then(Result::ok);
             let bound = bound.and_then(|bound| SocketAddr::try_from(bound).ok());
-            let at = bound.map_or_else(|| listen.to_string(), |bound| bound.to_string());
+            let at = match (listen, bound) {
+                (Listen::Tcp { host, .. }, Some(bound)) => bind::shown(host, bound),
+                _ => listen.to_string(),
+            };
             log::info!(pool = pool.name, at, servers = pool.servers.len(); "pool listens");
             self.next_id += 1;
             let (id, is_tcp) = (self.next_id, bound.is_some());
@@ -240,6 +243,10 @@ impl Listeners {
         match (listen, place) {
             (Listen::Unix { path, mode }, _) => {
                 patience.open(FOR_THE_SIGNALLED, || unix(path, *mode, &how))
+            }
+            (_, Some(place)) if version == Version::Both => {
+                self.check(place, &pool.name)?;
+                patience.open(FOR_THE_SIGNALLED, || every(place, &how))
             }
             (_, Some(place)) => {
                 self.check(place, &pool.name)?;
@@ -286,48 +293,62 @@ impl Opening<'_> {
 /// What an address turns out to be; none for a unix socket.
 fn resolve(listen: &Listen, pool: &Pool) -> io::Result<Option<SocketAddr>> {
     let Listen::Tcp { host, port } = listen else { return Ok(None) };
-    let first = (host.as_str(), *port).to_socket_addrs().map(|mut all| all.next());
-    first.map_err(|error| {
+    Addresses::of(host, *port).map(|all| all.first()).map_err(|error| {
         let text = format!("pool '{}' can't listen on {listen}: {error}", pool.name);
         io::Error::new(error.kind(), text)
     })
 }
 
-/// Whether a socket for all addresses of version 6 takes those of version 4, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    /// As the system has it, and twemproxy: it does, unless somebody has changed that.
-    AsTheSystem,
-    /// It does not: the pool has another listener for them.
-    SixOnly,
+/// Which clients a socket takes, for an address of a pool that listens on `all` of these.
+fn version(listen: &Listen, place: SocketAddr, all: &[SocketAddr]) -> Version {
+    let is_of_four = |other: &SocketAddr| other.is_ipv4() && other.port() == place.port();
+    match (listen, place.port()) {
+        (Listen::Tcp { host, .. }, _) if host == EVERY_HOST => Version::Both,
+        (_, 0) => Version::AsTheSystem,
+        _ if all.iter().any(is_of_four) => Version::SixOnly,
+        _ => Version::AsTheSystem,
+    }
 }
 
-impl Version {
-    /// For an address of a pool that listens on `all` of these.
-    fn of(place: SocketAddr, all: &[SocketAddr]) -> Self {
-        let is_of_four = |other: &SocketAddr| other.is_ipv4() && other.port() == place.port();
-        match place.port() {
-            0 => Self::AsTheSystem,
-            _ if all.iter().any(is_of_four) => Self::SixOnly,
-            _ => Self::AsTheSystem,
+/// The sockets of `*`. If another process has handed over sockets for one version of IP only, there
+/// are new ones for the other: a socket for both can't be opened beside those.
+fn every(address: SocketAddr, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
+    let (mut given, mut has_six, mut has_four) = (Vec::new(), address.is_ipv4(), false);
+    let [six, four] = bind::both(address.port());
+    for place in [six, four] {
+        for socket in how.given(&Place::Tcp(place))? {
+            let (is_six, is_four) = bind::versions(&socket, place)?;
+            (has_six, has_four) = (has_six || is_six, has_four || is_four);
+            given.push(socket);
         }
     }
+    let missing = match (has_six, has_four) {
+        _ if given.is_empty() => return fresh(address, Version::Both, how),
+        (true, true) => Vec::new(),
+        (true, false) => fresh(four, Version::AsTheSystem, how)?,
+        (false, _) => fresh(six, Version::SixOnly, how)?,
+    };
+    let mut all = shared(given, how.workers)?;
+    all.extend(missing);
+    Ok(all)
 }
 
-fn tcp(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
-    let Opening { backlog, reuseport, workers, .. } = *how;
+fn tcp(address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
     let given = how.given(&Place::Tcp(address))?;
-    if !given.is_empty() {
-        return shared(given, workers);
-    }
+    if given.is_empty() { fresh(address, version, how) } else { shared(given, how.workers) }
+}
+
+/// New sockets.
+fn fresh(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {
+    let Opening { backlog, reuseport, workers, .. } = *how;
     if workers > 1 && !reuseport {
         // Sockets that share a port would also share it with another process, which would get half
         // of the clients. So the port must be free for a socket that does not share.
-        drop(tcp_socket(address, version, false)?);
+        drop(bind::open(address, version, false)?);
     }
     let mut sockets = Vec::new();
     for _ in 0..workers {
-        let fd = tcp_socket(address, version, reuseport || workers > 1)?;
+        let fd = bind::open(address, version, reuseport || workers > 1)?;
         listen(&fd, backlog)?;
         if address.port() == 0 {
             address = SocketAddr::try_from(getsockname(&fd)?)?;
@@ -348,21 +369,6 @@ fn shared(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Vec<OwnedFd>> {
     }
     let copies = sockets.iter().flat_map(|socket| (0..workers).map(|_| socket.try_clone()));
     copies.collect()
-}
-
-fn tcp_socket(address: SocketAddr, version: Version, shared: bool) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let fd = socket_with(family, SocketType::STREAM, flags, None)?;
-    sockopt::set_socket_reuseaddr(&fd, true)?;
-    if shared {
-        sockopt::set_socket_reuseport(&fd, true)?;
-    }
-    if address.is_ipv6() && version == Version::SixOnly {
-        sockopt::set_ipv6_v6only(&fd, true)?;
-    }
-    bind(&fd, &address)?;
-    Ok(fd)
 }
 
 fn unix(path: &Path, mode: Option<u32>, how: &Opening<'_>) -> io::Result<Vec<OwnedFd>> {

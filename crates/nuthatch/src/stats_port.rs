@@ -3,6 +3,7 @@
 //! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
+use crate::bind::Addresses;
 use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
@@ -17,7 +18,6 @@ use rustix::net::{
 };
 use std::fmt::Write as _;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -56,9 +56,9 @@ pub(crate) fn start(
         io::Error::new(error.kind(), text)
     };
     let path = address.starts_with('/').then(|| Path::new(address));
-    let addresses: Vec<SocketAddr> = match path {
-        Some(_) => Vec::new(),
-        None => (address, port).to_socket_addrs().map_err(named)?.collect(),
+    let addresses = match path {
+        Some(_) => Addresses::Named(Vec::new()),
+        None => Addresses::of(address, port).map_err(named)?,
     };
     let open = || match path {
         Some(path) => unix(path, files, listening),
@@ -73,7 +73,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn tcp(addresses: &[SocketAddr], listening: &Listening) -> io::Result<OwnedFd> {
+fn tcp(addresses: &Addresses, listening: &Listening) -> io::Result<OwnedFd> {
     let listener = listening.tcp(addresses)?;
     listen(&listener, BACKLOG)?;
     Ok(listener.into())

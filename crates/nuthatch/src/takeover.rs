@@ -31,9 +31,11 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, fstat};
 use rustix::io::ioctl_fionbio;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getsockname, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, getsockname, listen, socket_with,
+    sockopt,
 };
 
+use crate::bind::{self, Addresses, Version};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_DRAINING, Patience};
 
@@ -48,6 +50,9 @@ pub(crate) mod traveller;
 pub(crate) use gate::Gate;
 pub(crate) use spawn::start_next;
 pub(crate) use standstill::Standstill;
+
+/// The length of the queue of a socket until its owner sets another.
+const FIRST_BACKLOG: i32 = 128;
 
 /// The length of the queue of processes that want to take over.
 const CONTROL_BACKLOG: i32 = 4;
@@ -206,17 +211,28 @@ impl Listening {
         state.given.extract_if(.., is_wanted).map(|given| given.socket).collect()
     }
 
-    /// A listener at one of these addresses of a name: one that was given, or else a new one at the
-    /// first of them that can be listened on.
+    /// A listener at one of these addresses: one that was given, or else a new one at the first of
+    /// them that can be listened on. A given one for IPv4 is taken for `*`, too, because its address is
+    /// not free for another.
     ///
     /// # Errors
     /// When none can.
-    pub(crate) fn tcp(&self, addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+    pub(crate) fn tcp(&self, addresses: &Addresses) -> io::Result<TcpListener> {
         let given =
             |address: &SocketAddr| self.take(&Place::Tcp(*address), SocketType::STREAM).pop();
-        match addresses.iter().find_map(given) {
-            Some(given) => Ok(given.into()),
-            None => TcpListener::bind(addresses),
+        match addresses {
+            Addresses::Named(all) => match all.iter().find_map(given) {
+                Some(given) => Ok(given.into()),
+                None => TcpListener::bind(&all[..]),
+            },
+            Addresses::Every(address) => match bind::both(address.port()).iter().find_map(given) {
+                Some(given) => Ok(given.into()),
+                None => {
+                    let socket = bind::open(*address, Version::Both, false)?;
+                    listen(&socket, FIRST_BACKLOG)?;
+                    Ok(socket.into())
+                }
+            },
         }
     }
 
@@ -291,7 +307,8 @@ mod tests {
         drop(first);
         let place = Place::Tcp(addresses[1]);
         let listening = Listening::with(vec![Given::new(second.into(), place, false).unwrap()]);
-        let at = || listening.tcp(&addresses).map(|listener| listener.local_addr().unwrap());
+        let named = Addresses::Named(addresses.into());
+        let at = || listening.tcp(&named).map(|listener| listener.local_addr().unwrap());
         assert_eq!(at().unwrap(), addresses[1]);
         assert_eq!(at().unwrap(), addresses[0], "none is given any longer");
     }

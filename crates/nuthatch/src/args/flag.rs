@@ -163,7 +163,7 @@ pub static FLAGS: &[Flag] = &[
         "a",
         "stats-addr",
         "ADDR",
-        "statistics address, or the path of a unix socket (default: 0.0.0.0)",
+        "statistics address, * for all, or the path of a unix socket (default: 0.0.0.0)",
         Reads::Address(|given| &mut given.options.stats_addr),
     ),
     flag(

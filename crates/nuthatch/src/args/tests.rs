@@ -252,20 +252,26 @@ fn words_of_variables_are_read_in_any_case() {
 
 #[test]
 fn the_statistics_listen_on_an_address_or_a_path() {
-    for (text, address) in
-        [("[::]", "::"), ("::1", "::1"), ("0.0.0.0", "0.0.0.0"), ("localhost", "localhost")]
-    {
+    for (text, address) in [
+        ("[::]", "::"),
+        ("::1", "::1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("localhost", "localhost"),
+        ("*", "*"),
+    ] {
         assert_eq!(options(&format!("-a {text}")).stats_addr, address);
     }
     assert_eq!(
-        refusal("-a *"),
-        "option -a can't listen on '*': write an IP address or a host name, such as 127.0.0.1; for all \
-         addresses write 0.0.0.0 (IPv4 only) or [::]"
+        refusal("-a a,b"),
+        "option -a can't listen on 'a,b': write an IP address or a host name, such as 127.0.0.1; for all \
+         addresses write *, or 0.0.0.0 for those of IPv4 only"
     );
     assert!(refusal("-a=").starts_with("option -a can't listen on ''"));
     let long = format!("-a /{}", "x".repeat(107));
     assert!(refusal(&long).ends_with("a unix socket's path has at most 107 bytes"));
-    assert!(refusal("--admin *:9600").starts_with("option --admin requires host:port"));
+    assert!(refusal("--admin *").starts_with("option --admin requires host:port"));
+    let admin = options("--admin *:9600").admin;
+    assert_eq!(admin, Some(Listen::Tcp { host: "*".into(), port: 9600 }));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! The one rule: an address is parsed from its end, as in twemproxy (`conf_set_listen`,
 //! `conf_add_server`), so that a host may contain colons; brackets around an IPv6 address are
-//! removed and have no effect, not even on the name on the ring.
+//! removed and have no effect, not even on the name on the ring. `*` is a host only where the program
+//! listens.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -28,9 +29,12 @@ pub(super) fn listen_port(text: &str) -> Result<u16, Fault> {
     })
 }
 
-/// A host to listen on, without brackets: an IP address, or a possible host name. The name is
-/// resolved at the start.
+/// A host to listen on, without brackets: an IP address, a possible host name, or [`EVERY_HOST`]. The
+/// name is resolved at the start.
 pub(super) fn listen_host(text: &str) -> Result<&str, Fault> {
+    if text == EVERY_HOST {
+        return Ok(text);
+    }
     let host = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if is_link_local(host) {
         let wrong = "has an IPv6 address without its zone in \"hostname:port\" format string";
@@ -200,6 +204,9 @@ pub(super) fn socket_path(text: &str) -> Result<PathBuf, Fault> {
     Err(Fault::new("has an invalid value", right))
 }
 
+/// The host that stands for all addresses of this machine, of IPv6 and of IPv4.
+pub(crate) const EVERY_HOST: &str = "*";
+
 /// The port that is not part of a name (twemproxy `CONF_DEFAULT_KETAMA_PORT`).
 const DEFAULT_PORT: u16 = 11211;
 
@@ -212,7 +219,7 @@ const SOCKET_PATH_MAX: usize = 107;
 const LISTEN_FORM: &str =
     "write host:port such as 127.0.0.1:11211 or \"[::1]:11211\", or /path/of/a.sock 660";
 const HOST_FORM: &str = "write an IP address or a host name, such as 127.0.0.1; for all addresses \
-    write 0.0.0.0 (IPv4 only) or [::]";
+    write *, or 0.0.0.0 for those of IPv4 only";
 /// Twemproxy's words for what is no server at all.
 pub(super) const NO_SERVER: &str = "has an invalid \"hostname:port:weight [name]\"or \
                                     \"/path/unix_socket:weight [name]\" format string";
@@ -312,6 +319,7 @@ mod tests {
         assert_eq!(listen("localhost:0"), Ok(tcp("localhost", 0)));
         assert_eq!(listen("::1:1234"), Ok(tcp("::1", 1234)));
         assert_eq!(listen("[::1]:1234"), Ok(tcp("::1", 1234)));
+        assert_eq!(listen("*:1234"), Ok(tcp("*", 1234)));
         let unix = |mode| Listen::Unix { path: "/run/n.sock".into(), mode };
         assert_eq!(listen("/run/n.sock"), Ok(unix(None)));
         assert_eq!(listen("/run/n.sock 0660"), Ok(unix(Some(0o660))));
@@ -340,12 +348,18 @@ mod tests {
             assert_eq!(listen(text).unwrap_err().wrong, wrong, "{text:?}");
         }
         let host = "has no IP address or host name in \"hostname:port\" format string";
-        for text in ["*:1", "a,b:1", "a..b:1", "256.0.0.1:1", "1.2.3.4.5:1", "a:b:1", "http://a:1"]
+        for text in
+            ["[*]:1", "*.a:1", "a,b:1", "a..b:1", "256.0.0.1:1", "1.2.3.4.5:1", "http://a:1"]
         {
             let fault = listen(text).unwrap_err();
             assert!([host, form].contains(&&*fault.wrong), "{text:?}: {}", fault.wrong);
         }
-        assert!(listen("*:1").unwrap_err().right.contains("0.0.0.0 (IPv4 only) or [::]"));
+        assert!(
+            listen("*.a:1")
+                .unwrap_err()
+                .right
+                .ends_with("write *, or 0.0.0.0 for those of IPv4 only")
+        );
         for text in ["0.0.0.0:1", "[::]:1", "127.1:1", "my-host_1.example.:1", "grün:1", "0:1"] {
             assert!(listen(text).is_ok(), "{text}");
         }

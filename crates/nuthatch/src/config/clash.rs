@@ -2,8 +2,8 @@
 //!
 //! The one rule: two texts are compared as what they mean, as far as that can be told without
 //! asking a name server. `127.1`, `localhost` and `0.0.0.0` all take the clients of `127.0.0.1`,
-//! and the path of a unix socket may have a slash too many. Other names are compared as texts; the
-//! start compares what they turn out to be.
+//! `*` all clients of its port, and the path of a unix socket may have a slash too many. Other names
+//! are compared as texts; the start compares what they turn out to be.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +19,8 @@ pub(crate) enum Claim {
     Tcp(SocketAddr),
     /// A host that only a name server may know.
     Name(String, u16),
+    /// All addresses of this machine, at a port.
+    Every(u16),
     /// The path of a unix socket.
     Unix(PathBuf),
 }
@@ -28,6 +30,7 @@ impl Claim {
     pub(crate) fn of(listen: &Listen) -> Option<Self> {
         match listen {
             Listen::Tcp { port: 0, .. } => None,
+            Listen::Tcp { host, port } if host == address::EVERY_HOST => Some(Self::Every(*port)),
             Listen::Tcp { host, port } => Some(match known(host, *port) {
                 Some(address) => Self::Tcp(address),
                 None => Self::Name(host.to_lowercase(), *port),
@@ -40,7 +43,16 @@ impl Claim {
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp(a), Self::Tcp(b)) => overlap(*a, *b),
+            (Self::Every(port), it) | (it, Self::Every(port)) => it.port() == Some(*port),
             _ => self == other,
+        }
+    }
+
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => Some(address.port()),
+            Self::Name(_, port) | Self::Every(port) => Some(*port),
+            Self::Unix(_) => None,
         }
     }
 
@@ -82,10 +94,10 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 /// The listeners of the pools so far.
 #[derive(Default)]
 pub(super) struct Listeners {
-    /// Those with a known address, by port.
+    /// Those with a port, by it.
     by_port: HashMap<u16, Vec<Holder>>,
-    /// The others, which clash only with their equals.
-    others: HashMap<Claim, Holder>,
+    /// Unix sockets, which clash only with their equals.
+    unix: HashMap<Claim, Holder>,
 }
 
 #[derive(Clone)]
@@ -106,14 +118,14 @@ impl Listeners {
     pub(super) fn add(&mut self, pool: &str, listen: &Listen) -> Option<Clash> {
         let claim = Claim::of(listen)?;
         let second = Holder { pool: pool.into(), listen: listen.to_string(), claim: claim.clone() };
-        if let Claim::Tcp(address) = claim {
-            let holders = self.by_port.entry(address.port()).or_default();
+        if let Some(port) = claim.port() {
+            let holders = self.by_port.entry(port).or_default();
             let first = holders.iter().find(|first| first.excludes(&second)).cloned();
             holders.push(second.clone());
             return first.map(|first| Clash { first, second });
         }
-        let first = self.others.get(&claim).cloned();
-        self.others.entry(claim).or_insert_with(|| second.clone());
+        let first = self.unix.get(&claim).cloned();
+        self.unix.entry(claim).or_insert_with(|| second.clone());
         first.map(|first| Clash { first, second })
     }
 }

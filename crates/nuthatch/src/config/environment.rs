@@ -77,7 +77,7 @@ const fn composed(
 /// Every variable that is read.
 pub static VARIABLES: &[Variable] = &[
     composed("SERVERS", None, "The servers, separated by commas: host:port[:weight] [name]."),
-    composed("LISTEN_HOST", Some("127.0.0.1"), "The address to listen on."),
+    composed("LISTEN_HOST", Some("127.0.0.1"), "The address to listen on; * is all addresses."),
     composed("LISTEN_PORT", Some("11211"), "The port to listen on."),
     composed("LISTEN_SOCKET", None, "A unix socket to listen on as well: /path [permissions]."),
     plain("HASH", "hash", Some("fnv1a_64"), "The hash function for keys."),

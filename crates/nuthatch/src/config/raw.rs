@@ -207,7 +207,7 @@ fn repair(text: &str, mark: Mark) -> &'static str {
     let line = text.lines().nth(mark.line - 1).unwrap_or_default();
     let rest: String = line.chars().skip(mark.column - 1).collect();
     if rest.starts_with("*:") {
-        "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *"
+        "put an address with * in quotes, because * begins an alias in YAML: \"*:11211\""
     } else if line.contains("[:") || line.contains("]:") {
         "put an address with brackets in quotes: \"[::1]:11211:1\""
     } else if line.starts_with(|c: char| c.is_whitespace()) && line.contains('\t') {

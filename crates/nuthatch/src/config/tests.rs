@@ -452,9 +452,9 @@ fn a_file_of_another_shape_is_no_configuration() {
     }
     let quotes = "put an address with brackets in quotes: \"[::1]:11211:1\"";
     assert!(faults("a:\n  listen: [::1]:1\n")[0].ends_with(quotes));
-    let all = "for all addresses write 0.0.0.0 (IPv4 only) or \"[::]\" in the place of *";
+    let quotes = "put an address with * in quotes, because * begins an alias in YAML: \"*:11211\"";
     for text in ["a:\n  listen: *:30001\n", "a: {listen: *:1 }\n", "a:\n  listen:\n  - *:30001\n"] {
-        assert!(faults(text)[0].ends_with(all), "{}", faults(text)[0]);
+        assert!(faults(text)[0].ends_with(quotes), "{}", faults(text)[0]);
     }
     let latin1 = Config::parse(Path::new("a.yml"), b"a:\n  hash: \xe9\n").unwrap_err();
     assert_eq!(latin1.to_string(), "a.yml:2:9: is not UTF-8; save the file as UTF-8");
@@ -725,13 +725,18 @@ fn servers_that_no_comma_separates_are_refused() {
 
 #[test]
 fn a_host_that_nothing_can_listen_on_is_refused() {
-    for host in ["*", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
+    for host in ["*.a", "a,b", "a b", "256.1.1.1", "http://a", "[a]"] {
         let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", host)]);
         let errors = errors.expect_err(host).to_string();
         assert!(errors.starts_with(&format!("environment: LISTEN_HOST: \"{host}\": ")), "{errors}");
     }
-    let errors = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*")]).unwrap_err().to_string();
-    assert!(errors.ends_with("for all addresses write 0.0.0.0 (IPv4 only) or [::]"), "{errors}");
+    let errors =
+        environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*:11211")]).unwrap_err().to_string();
+    assert!(errors.ends_with("write the port to LISTEN_PORT"), "{errors}");
+    let config = environment(&[("SERVERS", "a:1"), ("LISTEN_HOST", "*"), ("LISTEN_PORT", "5")]);
+    let listen = &config.unwrap().pools[0].listen;
+    assert_eq!(listen, &[Listen::Tcp { host: "*".into(), port: 5 }]);
+    assert_eq!(listen[0].to_string(), "*:5");
 }
 
 #[test]
@@ -986,6 +991,14 @@ fn listeners_that_overlap_are_refused_however_they_are_written() {
     // All addresses of version 6 are those of version 4, too, but inside one pool.
     assert_eq!(faults(&pools("0.0.0.0:1", "[::]:1")).len(), 1);
     assert_eq!(read(&one("0.0.0.0:1", "[::]:1")).pools[0].listen.len(), 2);
+    // All clients of a port come to *, inside a pool, too.
+    for other in ["*:1", "127.0.0.1:1", "[::1]:1", "0.0.0.0:1", "[::]:1", "name:1"] {
+        for (first, second) in [("*:1", other), (other, "*:1")] {
+            assert_eq!(faults(&pools(first, second)).len(), 1, "{first} {second}");
+            assert_eq!(faults(&one(first, second)).len(), 1, "{first} {second}");
+        }
+    }
+    assert!(parse(&pools("*:1", "*:2")).is_ok() && parse(&one("*:0", "*:0")).is_ok());
     // What localhost is, the system says.
     let both = [pools("localhost:1", "127.0.0.1:1"), pools("localhost:1", "[::1]:1")];
     assert!(both.iter().any(|text| parse(text).is_err()));

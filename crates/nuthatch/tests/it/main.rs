@@ -22,6 +22,7 @@ mod crowd;
 mod differential;
 mod differential_fuzz;
 mod dns;
+mod every_address;
 mod example;
 mod failures;
 mod fake;

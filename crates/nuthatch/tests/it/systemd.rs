@@ -31,7 +31,7 @@ fn server() -> FakeServer {
 }
 
 /// The command that runs the program with two sockets, as systemd does: they are descriptors 3 and 4.
-fn with_sockets(dir: &TempDir, sockets: [OwnedFd; 2], arguments: &[&str]) -> Command {
+pub(crate) fn with_sockets(dir: &TempDir, sockets: [OwnedFd; 2], arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script =
         "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=a:b exec \"$@\" 3<&0 4<&1 0</dev/null 1>&2";

@@ -42,7 +42,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    fn new(port: u16, config: &str) -> Self {
+    pub(crate) fn new(port: u16, config: &str) -> Self {
         let site = Self { dir: TempDir::new(), port, stats_port: free_port() };
         site.configure(config);
         site
@@ -57,7 +57,7 @@ impl Site {
         site
     }
 
-    fn configure(&self, config: &str) {
+    pub(crate) fn configure(&self, config: &str) {
         fs::write(self.dir.join("c.yml"), config).unwrap();
     }
 
@@ -102,7 +102,7 @@ impl Site {
     }
 
     /// Replaces `old` with the next process, and waits until `old` has ended.
-    fn upgrade(&self, old: &mut Process, arguments: &[&str]) -> Process {
+    pub(crate) fn upgrade(&self, old: &mut Process, arguments: &[&str]) -> Process {
         let next = self.begin_upgrade(arguments);
         let status = old.wait(PATIENCE).expect("the old process ends when its clients have passed");
         assert!(status.success(), "{status}");

@@ -6,12 +6,14 @@
 //! - [`api`] is HTTP: paths, bodies and what a failure looks like.
 //! - [`cache`] is the cache: a pool of connections, and a bound on every wait.
 //! - `connection` is one connection, which speaks memcached or Redis.
+//! - [`listener`] is the socket that clients connect to.
 //! - [`load`] is a client of the API that checks every answer, with [`progress`] to look at.
 //! - [`settings`] is the environment variables of both programs.
 
 pub mod api;
 pub mod cache;
 mod connection;
+pub mod listener;
 pub mod load;
 pub mod progress;
 pub mod settings;

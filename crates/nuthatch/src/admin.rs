@@ -90,19 +90,15 @@ const CONNECTION_MAX: Duration = Duration::from_secs(30);
 const LIFE_PATIENCE: Duration = Duration::from_secs(1);
 const LIFE_LOOK: Duration = Duration::from_millis(2);
 
-/// Listens and answers on its own thread until the end of the process, because it reports a drain; or
-/// until the other end of `until` is closed, if another process takes over. So a process that does not
-/// take over may have to wait for the address.
+/// Listens. A process that does not take over may have to wait for the address.
 ///
 /// # Errors
 /// When the address can't be listened on.
-pub(crate) fn start(
+pub(crate) fn open(
     listen: &Listen,
-    admin: Admin,
-    until: Option<UnixStream>,
     listening: &Listening,
     patience: &Patience,
-) -> io::Result<()> {
+) -> io::Result<net::TcpListener> {
     let named = |error: io::Error| {
         let text = format!("the admin port can't listen on {listen}: {error}");
         io::Error::new(error.kind(), text)
@@ -115,10 +111,26 @@ pub(crate) fn start(
     let listener = patience.open(FOR_THE_DRAINING, open)?;
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
-    let noted = Arc::new(OwnedFd::from(listener.try_clone()?));
-    listening.note(Kind::Admin, &noted);
     let at = bind::shown(host, listener.local_addr()?);
     log::info!(at; "admin listens");
+    Ok(listener)
+}
+
+/// Listens and answers on its own thread until the end of the process, because it reports a drain; or
+/// until the other end of `until` is closed, if another process takes over.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub(crate) fn start(
+    listen: &Listen,
+    admin: Admin,
+    until: Option<UnixStream>,
+    listening: &Listening,
+    patience: &Patience,
+) -> io::Result<()> {
+    let listener = open(listen, listening, patience)?;
+    let noted = Arc::new(OwnedFd::from(listener.try_clone()?));
+    listening.note(Kind::Admin, &noted);
     let runtime =
         runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     until.as_ref().map_or(Ok(()), |until| until.set_nonblocking(true))?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::config::Listen;
 use crate::escape::escaped;
 use crate::log::Format;
+use crate::ping::Url;
 use crate::resolve;
 use crate::suggest;
 
@@ -43,7 +44,12 @@ pub enum Command {
     /// Describe the statistics.
     DescribeStats,
     /// Check the configuration, and whether it can be served with these options.
-    Test(Options),
+    Test {
+        /// Those of the proxy.
+        options: Options,
+        /// Whether to open the listeners, too.
+        binds: bool,
+    },
     /// Run the proxy.
     Serve(Options),
     /// Run the proxy with test servers and a test load.
@@ -64,6 +70,8 @@ pub enum Command {
     Route(Route),
     /// Count the keys that move between two configurations.
     Diff(Diff),
+    /// Ask servers for a sign of life.
+    Ping(Ping),
     /// Print the completions for a shell.
     Completions(Shell),
     /// Print the manual page.
@@ -165,6 +173,23 @@ pub struct Diff {
     pub dns: resolve::Options,
 }
 
+/// The arguments of `nuthatch ping`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ping {
+    /// What to ask; at least one.
+    pub urls: Vec<Url>,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// A file with the password for Redis.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self { urls: Vec::new(), timeout: Duration::from_secs(3), password_file: None }
+    }
+}
+
 /// Why a command line is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError {
@@ -206,6 +231,7 @@ struct Given {
     version: bool,
     describe_stats: bool,
     test: bool,
+    binds: bool,
     options: Options,
     once: bool,
     demo_redis: bool,
@@ -213,6 +239,7 @@ struct Given {
     node_memory: usize,
     route: Route,
     diff: Diff,
+    ping: Ping,
     /// The arguments that are not flags.
     words: Vec<OsString>,
 }
@@ -224,6 +251,7 @@ impl Default for Given {
             version: false,
             describe_stats: false,
             test: false,
+            binds: false,
             options: Options::default(),
             once: false,
             demo_redis: false,
@@ -231,6 +259,7 @@ impl Default for Given {
             node_memory: 64,
             route: Route::default(),
             diff: Diff::default(),
+            ping: Ping::default(),
             words: Vec::new(),
         }
     }
@@ -249,29 +278,45 @@ pub fn parse(
     let word = arguments.first().and_then(|first| first.to_str());
     let command = COMMANDS.iter().find(|command| Some(command.name) == word);
     match command {
-        None => given_of(arguments, variable).map(finish::serve),
+        None => given_of(arguments, variable).and_then(finish::serve),
         Some(word) => {
             arguments.remove(0);
             let parsed = if word.has_flags_of_proxy() {
                 given_of(arguments, variable).and_then(word.finish)
             } else {
-                command_of(word, arguments)
+                command_of(word, arguments, variable)
             };
             parsed.map_err(|error| UsageError { command, ..error })
         }
     }
 }
 
-fn command_of(word: &'static CommandWord, rest: Vec<OsString>) -> Result<Command, UsageError> {
-    let mut given = Given::default();
+fn command_of(
+    word: &'static CommandWord,
+    rest: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, UsageError> {
+    let (mut given, mut seen) = (Given::default(), Vec::new());
     let mut line = Line::new(rest, word.flags);
     while let Some(token) = line.next()? {
         match token {
-            Token::Flag(flag) => line.read(flag, &mut given)?,
+            Token::Flag(flag) => {
+                line.read(flag, &mut given)?;
+                seen.push(flag.long);
+            }
             Token::Word(word) => given.words.push(word),
         }
     }
-    if given.help { Ok(Command::HelpOf(word)) } else { (word.finish)(given) }
+    if given.help {
+        return Ok(Command::HelpOf(word));
+    }
+    // A variable that does not matter can't be wrong.
+    if given.words.is_empty() {
+        for flag in word.flags.iter().filter(|flag| !seen.contains(&flag.long)) {
+            flag.read_variable(&mut given, &variable)?;
+        }
+    }
+    (word.finish)(given)
 }
 
 /// The flags of the proxy itself; its variables are read only if the proxy is to run.

@@ -2,7 +2,7 @@
 //!
 //! The start is `main.rs`: the command line ([`args`]) becomes a command, the configuration
 //! ([`config`]) is read and checked, and [`run`] serves it. [`route`] and [`diff`] analyse a
-//! configuration without serving it; `demo`, if the program is built with it, runs the proxy with
+//! configuration without serving it, and [`ping`] asks a running server; `demo`, if the program is built with it, runs the proxy with
 //! test servers.
 
 mod addresses;
@@ -10,6 +10,7 @@ pub mod admin;
 pub mod args;
 mod attempt;
 mod bind;
+pub mod bind_check;
 mod changes;
 mod client;
 pub mod config;
@@ -31,6 +32,7 @@ pub mod log;
 pub mod own_files;
 mod patience;
 mod pid_file;
+pub mod ping;
 mod poll;
 pub mod preflight;
 pub mod process;

@@ -103,6 +103,8 @@ pub(crate) struct Listeners {
     patience: Patience,
     opened: Vec<Opened>,
     next_id: u64,
+    /// Whether no client is to come.
+    is_check: bool,
 }
 
 /// The sockets that each worker gets.
@@ -116,7 +118,30 @@ impl Listeners {
     ) -> Self {
         let (files, listening) = (files.clone(), listening.clone());
         let (patience, opened) = (patience.clone(), Vec::new());
-        Self { workers, files, listening, patience, opened, next_id: 0 }
+        Self { workers, files, listening, patience, opened, next_id: 0, is_check: false }
+    }
+
+    /// For sockets that are opened only to see whether they can be: the start waits for nobody, and no
+    /// client comes to a socket that shares its port with those of another process.
+    pub(crate) fn for_check(workers: usize, around: (&OwnFiles, &Listening)) -> Self {
+        Self { is_check: true, ..Self::new(workers, around, &Patience::default()) }
+    }
+
+    /// Opens what of `pools` can be opened, and tells `refused` of the rest.
+    pub(crate) fn open_possible(
+        &mut self,
+        pools: &[Arc<Pool>],
+        mut refused: impl FnMut(&Listen, io::Error),
+    ) -> OfWorkers {
+        let mut sockets = (0..self.workers).map(|_| Vec::new()).collect();
+        for pool in pools {
+            let outcome = self.open(pool, &mut sockets, &mut |listen, error| {
+                refused(listen, error);
+                Ok(())
+            });
+            outcome.expect("no error ends this");
+        }
+        sockets
     }
 
     /// The number of sockets, over all workers.
@@ -151,7 +176,7 @@ impl Listeners {
         let before = mem::replace(&mut self.opened, kept);
         let mut sockets = (0..self.workers).map(|_| Vec::new()).collect();
         for pool in pools {
-            if let Err(error) = self.open(pool, &mut sockets) {
+            if let Err(error) = self.open(pool, &mut sockets, &mut |_, error| Err(error)) {
                 let is_old = |it: &Opened| before.iter().any(|old| old.id == it.id);
                 self.opened.iter().filter(|it| !is_old(it)).for_each(|it| self.remove_file(it));
                 self.opened = before;
@@ -186,44 +211,63 @@ impl Listeners {
         }
     }
 
-    /// Opens what of a pool is not open.
-    fn open(&mut self, pool: &Pool, sockets: &mut OfWorkers) -> io::Result<()> {
+    /// Opens what of a pool is not open. `refused` decides whether an error ends this.
+    fn open(
+        &mut self,
+        pool: &Pool,
+        sockets: &mut OfWorkers,
+        refused: &mut dyn FnMut(&Listen, io::Error) -> io::Result<()>,
+    ) -> io::Result<()> {
         let is_this =
             |it: &Opened, listen: &Listen| it.pool == pool.name && it.listen.is_same_place(listen);
         let is_open = |listen: &Listen| self.opened.iter().any(|it| is_this(it, listen));
         let wanted: Vec<&Listen> = pool.listen.iter().filter(|it| !is_open(it)).collect();
-        let resolved = wanted.iter().map(|address| resolve(address, pool));
-        let resolved = resolved.collect::<io::Result<Vec<_>>>()?;
-        let bound = self.opened.iter().filter(|it| it.pool == pool.name).filter_map(|it| it.bound);
-        let all: Vec<SocketAddr> = resolved.iter().flatten().copied().chain(bound).collect();
-        for (&listen, place) in wanted.iter().zip(resolved) {
-            let version = place.map_or(Version::AsTheSystem, |place| version(listen, place, &all));
-            let fds = self.open_one(pool, listen, place, version).map_err(|error| {
-                let text = format!("pool '{}' can't listen on {listen}: {error}", pool.name);
-                io::Error::new(error.kind(), text)
-            })?;
-            let bound = fds.first().map(getsockname).and_then(Result::ok);
-            let bound = bound.and_then(|bound| SocketAddr::try_from(bound).ok());
-            let at = match (listen, bound) {
-                (Listen::Tcp { host, .. }, Some(bound)) => bind::shown(host, bound),
-                _ => listen.to_string(),
-            };
-            log::info!(pool = pool.name, at, servers = pool.servers.len(); "pool listens");
-            self.next_id += 1;
-            let (id, is_tcp) = (self.next_id, bound.is_some());
-            let mut opened = Vec::new();
-            // There may be more sockets than workers: those of a process with more workers. Each of
-            // them is accepted from, as clients may be in its queue.
-            for (number, fd) in fds.into_iter().map(Arc::new).enumerate() {
-                self.listening.note(Kind::Pool, &fd);
-                opened.push(Arc::downgrade(&fd));
-                let listener = Listener { id, fd, is_tcp, keepalive: pool.tcpkeepalive };
-                sockets[number % self.workers].push(listener);
+        let named = |listen: &Listen, error: &io::Error| {
+            let text = format!("pool '{}' can't listen on {listen}: {error}", pool.name);
+            io::Error::new(error.kind(), text)
+        };
+        let mut resolved = Vec::new();
+        for listen in wanted {
+            match resolve(listen) {
+                Ok(place) => resolved.push((listen, place)),
+                Err(error) => refused(listen, named(listen, &error))?,
             }
-            let (listen, pool, sockets) = (listen.clone(), pool.name.clone(), opened);
-            self.opened.push(Opened { id, listen, bound, pool, sockets });
+        }
+        let bound = self.opened.iter().filter(|it| it.pool == pool.name).filter_map(|it| it.bound);
+        let places = resolved.iter().filter_map(|(_, place)| *place);
+        let all: Vec<SocketAddr> = places.chain(bound).collect();
+        for (listen, place) in resolved {
+            let version = place.map_or(Version::AsTheSystem, |place| version(listen, place, &all));
+            match self.open_one(pool, listen, place, version) {
+                Ok(fds) => self.note(pool, listen, fds, sockets),
+                Err(error) => refused(listen, named(listen, &error))?,
+            }
         }
         Ok(())
+    }
+
+    /// Notes the sockets of an address, and deals them out to the workers.
+    fn note(&mut self, pool: &Pool, listen: &Listen, fds: Vec<OwnedFd>, sockets: &mut OfWorkers) {
+        let bound = fds.first().map(getsockname).and_then(Result::ok);
+        let bound = bound.and_then(|bound| SocketAddr::try_from(bound).ok());
+        let at = match (listen, bound) {
+            (Listen::Tcp { host, .. }, Some(bound)) => bind::shown(host, bound),
+            _ => listen.to_string(),
+        };
+        log::info!(pool = pool.name, at, servers = pool.servers.len(); "pool listens");
+        self.next_id += 1;
+        let (id, is_tcp) = (self.next_id, bound.is_some());
+        let mut opened = Vec::new();
+        // There may be more sockets than workers: those of a process with more workers. Each of them
+        // is accepted from, as clients may be in its queue.
+        for (number, fd) in fds.into_iter().map(Arc::new).enumerate() {
+            self.listening.note(Kind::Pool, &fd);
+            opened.push(Arc::downgrade(&fd));
+            let listener = Listener { id, fd, is_tcp, keepalive: pool.tcpkeepalive };
+            sockets[number % self.workers].push(listener);
+        }
+        let (listen, pool, sockets) = (listen.clone(), pool.name.clone(), opened);
+        self.opened.push(Opened { id, listen, bound, pool, sockets });
     }
 
     /// A socket for each worker: for TCP one of its own, and the kernel distributes the clients
@@ -239,7 +283,10 @@ impl Listeners {
         let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
         let (workers, files) = (self.workers, &self.files);
         let (listening, patience) = (&self.listening, &self.patience);
-        let how = Opening { backlog, reuseport: pool.reuseport, workers, files, listening };
+        // A bound socket that does not listen gets no clients.
+        let listens = !(self.is_check && pool.reuseport);
+        let how =
+            Opening { backlog, reuseport: pool.reuseport, listens, workers, files, listening };
         match (listen, place) {
             (Listen::Unix { path, mode }, _) => {
                 patience.open(FOR_THE_SIGNALLED, || unix(path, *mode, &how))
@@ -276,6 +323,7 @@ impl Listeners {
 struct Opening<'o> {
     backlog: i32,
     reuseport: bool,
+    listens: bool,
     workers: usize,
     files: &'o OwnFiles,
     listening: &'o Listening,
@@ -291,12 +339,9 @@ impl Opening<'_> {
 }
 
 /// What an address turns out to be; none for a unix socket.
-fn resolve(listen: &Listen, pool: &Pool) -> io::Result<Option<SocketAddr>> {
+fn resolve(listen: &Listen) -> io::Result<Option<SocketAddr>> {
     let Listen::Tcp { host, port } = listen else { return Ok(None) };
-    Addresses::of(host, *port).map(|all| all.first()).map_err(|error| {
-        let text = format!("pool '{}' can't listen on {listen}: {error}", pool.name);
-        io::Error::new(error.kind(), text)
-    })
+    Ok(Addresses::of(host, *port)?.first())
 }
 
 /// Which clients a socket takes, for an address of a pool that listens on `all` of these.
@@ -349,7 +394,9 @@ fn fresh(mut address: SocketAddr, version: Version, how: &Opening<'_>) -> io::Re
     let mut sockets = Vec::new();
     for _ in 0..workers {
         let fd = bind::open(address, version, reuseport || workers > 1)?;
-        listen(&fd, backlog)?;
+        if how.listens {
+            listen(&fd, backlog)?;
+        }
         if address.port() == 0 {
             address = SocketAddr::try_from(getsockname(&fd)?)?;
         }

@@ -1,7 +1,7 @@
 //! The `nuthatch` command: from the command line to an exit code.
 //!
 //! All messages for the operator go to standard error, as in twemproxy; standard output has only
-//! the results of `route`, `diff`, `demo`, `man` and `completions`. The exit code is 0, or 1 with a
+//! the results of `route`, `diff`, `ping`, `demo`, `man` and `completions`. The exit code is 0, or 1 with a
 //! reason.
 
 use std::env;
@@ -19,7 +19,7 @@ use nuthatch::preflight::{self, Obstacles};
 use nuthatch::process::{self, Daemon, Ready, Signals};
 use nuthatch::systemd::Inherited;
 use nuthatch::verdict::{self, Colour};
-use nuthatch::{diff, discover, log, own_files, route, running};
+use nuthatch::{bind_check, diff, discover, log, own_files, ping, route, running};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -60,12 +60,19 @@ fn execute(command: Command) -> Outcome {
         Command::HelpOf(command) => eprint!("{}", args::help_of(command)),
         Command::Completions(shell) => print(&args::completions(shell))?,
         Command::Man => print(&args::man())?,
-        Command::Test(options) => {
+        Command::Test { options, binds } => {
             let mut config = find(options.file.as_deref())?;
             let found = discover::look(&mut config, &options.dns, options.discovery_wait);
             let warnings = preflight::check(&config, &options)?;
+            if binds {
+                process::raise_open_files()?;
+                bind_check::check(&config, &options, Inherited::take()?)?;
+            }
             let colour = colour(&io::stderr());
             eprint!("{}", verdict::accepted(&config, &warnings, &found, colour));
+            if binds {
+                eprintln!("nuthatch: every listener can be opened");
+            }
         }
         Command::Serve(options) => return serve(&options),
         #[cfg(feature = "demo")]
@@ -89,6 +96,16 @@ fn execute(command: Command) -> Outcome {
             let pool = config.choose(question.pool.as_deref())?;
             discover::require(pool)?;
             route::run(&question, pool, io::stdin().lock(), io::stdout().lock())?;
+        }
+        Command::Ping(question) => {
+            let (told, wrong): (Vec<_>, Vec<_>) =
+                ping::run(&question)?.into_iter().partition(Result::is_ok);
+            for line in told.into_iter().flatten() {
+                print(&format!("{}\n", escaped(&line)))?;
+            }
+            if !wrong.is_empty() {
+                return Err(Obstacles(wrong.into_iter().filter_map(Result::err).collect()).into());
+            }
         }
         Command::Diff(question) => {
             let (mut old, mut new) = (load(&question.old)?, load(&question.new)?);

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, chmod, flock, fstat, openat};
+use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, chmod, flock, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -32,6 +32,8 @@ struct Files {
     pid_file: Option<PidFile>,
     /// Whether the process is ending: a file that is created now is removed at once.
     are_removed: bool,
+    /// Whether an abandoned socket stays as it is.
+    keeps_abandoned: bool,
 }
 
 /// Checks whether the pid file can be written, so that a wrong path is reported before the start.
@@ -89,6 +91,12 @@ struct OwnSocket {
 const INODE_FLAGS: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl OwnFiles {
+    /// For a look whether unix sockets can be opened: an abandoned one stays, and [`Self::listen`] only
+    /// looks whether it could be replaced.
+    pub(crate) fn for_check() -> Self {
+        Self(Arc::new(Mutex::new(Files { keeps_abandoned: true, ..Files::default() })))
+    }
+
     /// Listens with `socket` on the unix socket `path`. A socket on which no process listens is
     /// replaced; other files are not removed.
     ///
@@ -107,6 +115,9 @@ impl OwnFiles {
         }
         if let Some(obstacle) = obstacle(path) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, obstacle));
+        }
+        if self.is_only_looked_at(path) {
+            return self.look(path);
         }
         self.remove_abandoned(path)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -165,17 +176,38 @@ impl OwnFiles {
         }
     }
 
+    fn is_only_looked_at(&self, path: &Path) -> bool {
+        self.lock().keeps_abandoned && fs::symlink_metadata(path).is_ok()
+    }
+
+    /// Whether the socket at `path` could be replaced.
+    fn look(&self, path: &Path) -> io::Result<()> {
+        match self.abandoned(path)? {
+            true => Ok(access(pid_file::directory(path), Access::WRITE_OK | Access::EXEC_OK)?),
+            // A link to an abandoned socket, which stays.
+            false => Err(Errno::ADDRINUSE.into()),
+        }
+    }
+
     /// Removes the unix socket that an earlier run left behind.
     fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
+        if self.abandoned(path)? {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a unix socket that an earlier run left behind.
+    ///
+    /// # Errors
+    /// When somebody listens on it.
+    fn abandoned(&self, path: &Path) -> io::Result<bool> {
         let refused = |kind, who| Err(io::Error::new(kind, who));
         match connection(path) {
-            Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOENT) => Ok(false),
             // Only this says that nobody listens.
             Err(Errno::CONNREFUSED) => {
-                if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-                    fs::remove_file(path)?;
-                }
-                Ok(())
+                Ok(fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()))
             }
             // A full backlog (EAGAIN) and a socket of another type (EPROTOTYPE) have a holder. This
             // process does not give up its own sockets, so the start does not wait for them.

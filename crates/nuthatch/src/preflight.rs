@@ -2,7 +2,7 @@
 //! together, and in the file system.
 //!
 //! The one rule: nothing is opened, made or connected to, so that `-t` may look while the proxy
-//! serves. What only a socket can tell is left to the start.
+//! serves. What only a socket can tell is left to the start, and to `bind_check.rs`.
 
 use std::error::Error;
 use std::fmt;
@@ -11,9 +11,10 @@ use crate::args::Options;
 use crate::config::capacity::Capacity;
 use crate::config::clash::Claim;
 use crate::config::{Config, Listen};
+use crate::stats_port::listen_of;
 use crate::{log, own_files, process};
 
-/// All that the start is sure to fail for, one sentence each.
+/// All that is in the way of what the operator wants, such as a start; one sentence each.
 #[derive(Debug)]
 pub struct Obstacles(pub Vec<String>);
 
@@ -72,17 +73,8 @@ fn listeners(config: &Config, options: &Options) -> Vec<Listener> {
     });
     let other = |name: &str, listen| Listener { name: name.into(), listen, is_pool: false };
     let admin = options.admin.clone().map(|listen| other("the admin port", listen));
-    let stats = other("the statistics port", stats(options));
+    let stats = other("the statistics port", listen_of((&options.stats_addr, options.stats_port)));
     of_pools.chain([stats]).chain(admin).collect()
-}
-
-fn stats(options: &Options) -> Listen {
-    let address = options.stats_addr.as_str();
-    if address.starts_with('/') {
-        Listen::Unix { path: address.into(), mode: None }
-    } else {
-        Listen::Tcp { host: address.into(), port: options.stats_port }
-    }
 }
 
 impl Listener {

@@ -4,6 +4,7 @@
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
 use crate::bind::Addresses;
+use crate::config::Listen;
 use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
 use crate::own_files::OwnFiles;
@@ -41,15 +42,21 @@ const READERS_MAX: usize = 16;
 /// The length of the kernel's queue of new connections.
 const BACKLOG: i32 = 1024;
 
-/// Listens and answers on its own thread, until its `inbox` gets the message of a drain. An address
-/// that begins with `/` is a unix socket, and one of `files`.
-pub(crate) fn start(
+/// Where this port listens: an address that begins with `/` is a unix socket.
+pub(crate) fn listen_of((address, port): (&str, u16)) -> Listen {
+    if address.starts_with('/') {
+        Listen::Unix { path: address.into(), mode: None }
+    } else {
+        Listen::Tcp { host: address.into(), port }
+    }
+}
+
+/// Listens. A unix socket is one of `files`.
+pub(crate) fn open(
     (address, port): (&str, u16),
-    figures: Figures,
-    inbox: Arc<Inbox>,
     (files, listening): (&OwnFiles, &Listening),
     patience: &Patience,
-) -> io::Result<()> {
+) -> io::Result<OwnedFd> {
     let named = |error: io::Error| {
         let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
         let text = format!("the statistics port can't listen on {address}{port}: {error}");
@@ -66,7 +73,18 @@ pub(crate) fn start(
     };
     let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
-    let listener = Arc::new(listener);
+    Ok(listener)
+}
+
+/// Listens and answers on its own thread, until its `inbox` gets the message of a drain.
+pub(crate) fn start(
+    address: (&str, u16),
+    figures: Figures,
+    inbox: Arc<Inbox>,
+    (files, listening): (&OwnFiles, &Listening),
+    patience: &Patience,
+) -> io::Result<()> {
+    let listener = Arc::new(open(address, (files, listening), patience)?);
     listening.note(Kind::Statistics, &listener);
     let thread = thread::Builder::new().name("stats".into());
     thread.spawn(move || serve(listener, &inbox, &figures))?;

@@ -117,7 +117,7 @@ fn bash_flags(text: &mut String, flags: &[Flag], first: &str, words: Words) {
     let (choices, files) = match words {
         Words::OneOf(words) => (format!("{} ", words.join(" ")), ""),
         Words::Files => (String::new(), "files=1"),
-        Words::None | Words::Any => (String::new(), ""),
+        Words::None | Words::Any | Words::Urls => (String::new(), ""),
     };
     let all = all_names(flags);
     let _ = writeln!(text, "        *) words='{choices}{all}' {files}");
@@ -148,6 +148,7 @@ fn zsh() -> String {
         let rest = match command.words {
             Words::None => String::new(),
             Words::Any => "'*:key:' ".into(),
+            Words::Urls => "'*:URL:' ".into(),
             Words::Files => "'*:file:_files' ".into(),
             Words::OneOf(words) => format!("'1:word:({})' ", words.join(" ")),
         };
@@ -206,7 +207,7 @@ fn fish() -> String {
     for command in COMMANDS {
         let inside = format!("__fish_seen_subcommand_from {}", command.name);
         let _ = match command.words {
-            Words::None | Words::Any => Ok(()),
+            Words::None | Words::Any | Words::Urls => Ok(()),
             Words::Files => writeln!(text, "complete -c nuthatch -n '{inside}' -F"),
             Words::OneOf(words) => {
                 writeln!(text, "complete -c nuthatch -n '{inside}' -a '{}'", words.join(" "))

@@ -163,7 +163,7 @@ pub static FLAGS: &[Flag] = &[
         "a",
         "stats-addr",
         "ADDR",
-        "statistics address, * for all, or the path of a unix socket (default: 0.0.0.0)",
+        "statistics address, * for all, or a unix socket's path (default: 0.0.0.0)",
         Reads::Address(|given| &mut given.options.stats_addr),
     ),
     flag(
@@ -183,6 +183,7 @@ pub static FLAGS: &[Flag] = &[
         "accepted for twemproxy's sake, no effect: there are no mbufs",
         Reads::MbufSize(|given| &mut given.options.mbuf_size),
     ),
+    switch("", "bind", "with -t: also open every listener, and close it", |given| &mut given.binds),
     flag(
         "",
         "workers",
@@ -291,6 +292,8 @@ pub enum Words {
     None,
     /// Words that cannot be completed.
     Any,
+    /// URLs.
+    Urls,
     /// Names of files.
     Files,
     /// One of these.
@@ -461,6 +464,48 @@ of a running proxy.
         ],
         exit: EXIT,
         finish: finish::diff,
+    },
+    CommandWord {
+        name: "ping",
+        usage: "[URL...] [--timeout=SEC] [--password-file=FILE]",
+        doc: "ask servers, proxies and admin ports for a sign of life",
+        about: "\
+Asks all URLs at once and prints one line for each: what answered, or why none
+did and what to do. The URLs are memcached://HOST:PORT, which is asked for its
+version, redis://[USER:PASSWORD@]HOST:PORT, asked for PONG, and
+http://HOST:PORT/PATH, asked for status 200. Without a URL, asks /ready of the
+admin port; *, 0.0.0.0 and [::] are this machine. So it is a health check for an
+image without a shell.
+",
+        flags: &[
+            HELP,
+            flag(
+                "",
+                "admin",
+                "HOST:PORT",
+                "the admin port that is asked without a URL",
+                Reads::HostPort(|given| &mut given.options.admin),
+            )
+            .or_variable("ADMIN_LISTEN"),
+            flag(
+                "",
+                "timeout",
+                "SEC",
+                "how long all of it may take (default: 3)",
+                Reads::Seconds(|given| &mut given.ping.timeout),
+            ),
+            file("", "password-file", "file with the password for redis:// URLs", |given| {
+                &mut given.ping.password_file
+            }),
+        ],
+        words: Words::Urls,
+        examples: &[
+            "nuthatch ping memcached://127.0.0.1:11211 http://127.0.0.1:9600/ready",
+            "nuthatch ping redis://cache-0:6379 --password-file /run/secrets/redis",
+            "ADMIN_LISTEN=*:9600 nuthatch ping",
+        ],
+        exit: "0 if all answered as they should, else 1 with the reasons on standard error.",
+        finish: finish::ping,
     },
     CommandWord {
         name: "completions",

@@ -64,7 +64,8 @@ fn every_flag_and_command_of_the_tables_is_read() {
             "FORMAT" => " json",
             _ => " x",
         };
-        assert!(read(&format!("--{}{argument}", flag.long)).is_ok(), "--{}", flag.long);
+        let before = if flag.long == "bind" { "-t " } else { "" };
+        assert!(read(&format!("{before}--{}{argument}", flag.long)).is_ok(), "--{}", flag.long);
         for letter in flag.short.chars() {
             assert!(read(&format!("-{letter}{argument}")).is_ok(), "-{letter}");
         }
@@ -95,12 +96,27 @@ fn long_flags_may_be_cut_while_they_are_unique() {
     assert_eq!(refusal("--x"), "invalid option -- '--x'");
 }
 
+fn tests(options: Options, binds: bool) -> Command {
+    Command::Test { options, binds }
+}
+
+#[test]
+fn the_listeners_are_opened_only_by_the_test() {
+    assert_eq!(read("--bind -t -c a.yml"), Ok(tests(options("-c a.yml"), true)));
+    assert_eq!(refusal("--bind -c a.yml"), "option --bind requires -t: it is a part of the test");
+    assert_eq!(read("--bind -h"), Ok(Command::Help));
+    assert_eq!(
+        refusal("upgrade -t --bind --control=/run/c"),
+        "option --bind is not for upgrade, which takes the listeners of the running process"
+    );
+}
+
 #[test]
 fn help_goes_before_version_before_statistics_before_the_test() {
     assert_eq!(read("-t -D -V -h"), Ok(Command::Help));
     assert_eq!(read("-t -D -V"), Ok(Command::Version));
     assert_eq!(read("-t -D"), Ok(Command::DescribeStats));
-    assert_eq!(read("-t -c a.yml"), Ok(Command::Test(options("-c a.yml"))));
+    assert_eq!(read("-t -c a.yml"), Ok(tests(options("-c a.yml"), false)));
     assert_eq!(read("-?"), Ok(Command::Help));
 }
 
@@ -217,7 +233,7 @@ fn a_variable_stands_for_a_flag_that_is_not_there() {
         "--resolv-conf=r --dns-ttl-min=2 --dns-ttl-max=3 --discovery-wait=4 --discovery-hold=5";
     let all = format!("-t --workers 2 -v 5 --admin=h:1 --log-format=text {dns}");
     let test = format!("--workers 2 --admin=h:1 --log-format=text {dns}");
-    let test = Command::Test(options(&test));
+    let test = tests(options(&test), false);
     assert_eq!(read_in(&all, nonsense), Ok(test), "a flag goes before its variable");
 }
 
@@ -307,7 +323,7 @@ fn the_next_process_takes_the_flags_of_the_proxy_and_the_control_socket() {
     };
     assert_eq!(read("upgrade -c a.yml --control /run/c"), Ok(Command::Serve(options(true))));
     assert_eq!(read("-c a.yml --control /run/c"), Ok(Command::Serve(options(false))));
-    assert_eq!(read("upgrade -t -c a.yml --control=/run/c"), Ok(Command::Test(options(true))));
+    assert_eq!(read("upgrade -t -c a.yml --control=/run/c"), Ok(tests(options(true), false)));
     let needed = "upgrade requires --control: the control socket of the running process";
     assert_eq!(refusal("upgrade -c a.yml"), needed);
     assert_eq!(refusal("upgrade --control /run/c now"), "unexpected argument 'now'");

@@ -12,7 +12,7 @@ use std::path::Path;
 use super::value::Fault;
 
 /// A password: at least one byte, and any bytes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
@@ -38,7 +38,16 @@ impl Secret {
         })
     }
 
-    fn new(bytes: &[u8]) -> Option<Self> {
+    /// The password of a file that a flag names.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and what would be right.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, String> {
+        Self::read(path).map_err(|Fault { wrong, right }| format!("{wrong}; {right}"))
+    }
+
+    /// The bytes as a password, if there are any.
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
         (!bytes.is_empty()).then(|| Self(bytes.into()))
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nuthatch_harness::redis::command;
 
 use crate::conn::{Conn, PATIENCE};
-use crate::harness::{Program, Proxy, TempDir, free_port, pool_on};
+use crate::harness::{Process, Program, Proxy, TempDir, free_port, pool_on};
 use crate::reload::Changing;
 use crate::start::{ends_well, servers};
 use crate::systemd::with_sockets;
@@ -146,6 +146,48 @@ fn a_socket_of_systemd_for_all_addresses_is_used() {
     ports.iter().for_each(|port| answers_on(&BOTH, *port));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Runs a script of `sh` in a network of its own, where only the loopback interface is.
+fn in_own_network(script: &str, dir: &TempDir) {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = Command::new("unshare");
+    command.arg(if is_root { "--net" } else { "--map-root-user" }).arg("--net");
+    command.args(["sh", "-euc", script]).arg(Program::UnderTest.command().get_program());
+    let mut process = Process::spawn(command.current_dir(dir.join("")));
+    let status = process.wait(2 * PATIENCE).expect("the script ends");
+    let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+    assert!(status.success(), "{status}: {log}");
+}
+
+/// Starts the proxy on `*` and asks it by the addresses of `$hosts`.
+const ASKS: &str = "
+    \"$0\" -c c.yml -o log -s 22222 -a '*' --admin='*:9600' & proxy=$!
+    trap 'kill $proxy; wait $proxy' EXIT
+    for host in $hosts; do
+        tries=0
+        until \"$0\" ping redis://$host:11211 http://$host:9600/ready; do
+            tries=$((tries + 1)); test $tries -lt 50; sleep 0.1
+        done
+    done
+";
+
+#[test]
+fn the_defaults_of_the_system_do_not_matter() {
+    for setting in [
+        // Sockets for IPv6 take only IPv6, unless a program says otherwise.
+        "echo 1 > /proc/sys/net/ipv6/bindv6only; hosts='127.0.0.1 [::1]'",
+        // No interface has an address of IPv6.
+        "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; hosts=127.0.0.1",
+        // No interface has an address of IPv4.
+        "ip address del 127.0.0.1/8 dev lo; hosts='[::1]'",
+    ] {
+        let dir = TempDir::new();
+        fs::write(dir.join("c.yml"), on_every(11211, "redis: true")).unwrap();
+        in_own_network(&format!("ip link set lo up; {setting}; {ASKS}"), &dir);
+        let log = fs::read_to_string(dir.join("log")).unwrap();
+        assert!(log.contains("*:11211"), "{log}");
+    }
 }
 
 /// Runs a program for which the kernel has no IPv6: the system call `socket` says so.

@@ -16,6 +16,7 @@
 mod addresses;
 mod admin;
 mod attack;
+mod bind_check;
 mod clients;
 mod closing;
 mod crowd;
@@ -40,6 +41,7 @@ mod migrate_redis;
 mod multiget;
 mod observed;
 mod old_servers;
+mod ping;
 mod process;
 mod random;
 mod redis_clients;

@@ -74,7 +74,7 @@ def settings(objects: list[dict]) -> Iterator[tuple[str, dict]]:
 
 def environment(container: dict) -> dict[str, str]:
     """The variables of a container."""
-    return {entry["name"]: entry["value"] for entry in container.get("env", [])}
+    return {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
 
 
 def matches(selector: dict, labels: dict) -> bool:

@@ -14,7 +14,7 @@ from decimal import Decimal
 import kubernetes_validate
 import yaml
 
-from objects import containers, is_proxy, lasting, matches, of_kind, pods, title
+from objects import containers, environment, is_proxy, lasting, matches, of_kind, pods, title
 
 LABEL = re.compile("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 KEY = re.compile(f"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{LABEL.pattern}")
@@ -41,6 +41,8 @@ def check(objects: list[dict], release: str, namespace: str) -> None:
     no_fewer_pods_than_asked(objects)
     requests_are_within_limits(objects)
     pods_are_restricted(objects)
+    probes_reach_the_proxy_in_every_family(objects)
+    a_roll_out_ends_spread_evenly(objects)
 
 
 def names_are_names(objects: list[dict]) -> None:
@@ -225,3 +227,22 @@ def pods_are_restricted(objects: list[dict]) -> None:
             assert security["allowPrivilegeEscalation"] is False, owner
             assert security["capabilities"] == {"drop": ["ALL"]}, owner
             assert security["seccompProfile"] == {"type": "RuntimeDefault"}, owner
+
+
+def probes_reach_the_proxy_in_every_family(objects: list[dict]) -> None:
+    """A kubelet asks the pod's address, which may be of IPv4 or of IPv6."""
+    for owner, pod in pods(objects):
+        for container in containers(pod):
+            if is_proxy(container) and "ports" in container:
+                (port,) = (one["containerPort"] for one in container["ports"] if one["name"] == "admin")
+                assert environment(container)["ADMIN_LISTEN"] == f"*:{port}", owner
+
+
+def a_roll_out_ends_spread_evenly(objects: list[dict]) -> None:
+    """Pods of before, which are about to end, must not count: they would be where the new ones are not.
+    A StatefulSet's pods come back one by one under their own names."""
+    for item in objects:
+        if item["metadata"]["labels"].get(COMPONENT) and "template" in item.get("spec", {}):
+            for constraint in item["spec"]["template"]["spec"].get("topologySpreadConstraints", []):
+                wanted = ["pod-template-hash"] if item["kind"] == "Deployment" else None
+                assert constraint.get("matchLabelKeys") == wanted, title(item)

@@ -36,8 +36,11 @@ LABEL org.opencontainers.image.title="nuthatch" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0"
 COPY --from=build /out/nuthatch /nuthatch
-ENV ADMIN_LISTEN=0.0.0.0:9600
+# All addresses, of IPv6 and IPv4. The user is a default: every other one but root does as well.
+ENV ADMIN_LISTEN=*:9600
 # memcached, Redis, statistics as twemproxy has them, health and metrics.
 EXPOSE 11211 6379 22222 9600
 USER 65532:65532
+# Asks /ready at ADMIN_LISTEN. Kubernetes has its own probes and leaves this one out.
+HEALTHCHECK --interval=10s --timeout=5s CMD ["/nuthatch", "ping"]
 ENTRYPOINT ["/nuthatch"]

@@ -54,6 +54,8 @@ class Container:
     def start(self) -> None:
         """Starts it; what its image calls for is already there, no registry is asked."""
         shared = ["--network", f"container:{self.pod.pause}", "--pull", "never"]
+        # A kubelet has probes of its own.
+        shared += ["--no-healthcheck"]
         words = ["run", "--detach", "--name", self.id, *shared]
         words += [*self.security(), *self.limits(), *self.mounts()]
         for name, value in self.environment().items():

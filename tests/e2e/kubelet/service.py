@@ -39,6 +39,13 @@ class Services:
                 self.addresses[name] = next(network.service_addresses)
             self.publish()
 
+    def forget(self, name: str) -> None:
+        """A Service object is deleted."""
+        with self.lock:
+            del self.services[name]
+            self.addresses.pop(name, None)
+            self.publish()
+
     def join(self, pod) -> None:
         """A pod has an address; it counts from the moment it is ready."""
         with self.lock:

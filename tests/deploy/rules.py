@@ -242,7 +242,7 @@ def a_roll_out_ends_spread_evenly(objects: list[dict]) -> None:
     """Pods of before, which are about to end, must not count: they would be where the new ones are not.
     A StatefulSet's pods come back one by one under their own names."""
     for item in objects:
-        if item["metadata"]["labels"].get(COMPONENT) and "template" in item.get("spec", {}):
+        if item["metadata"].get("labels", {}).get(COMPONENT) and "template" in item.get("spec", {}):
             for constraint in item["spec"]["template"]["spec"].get("topologySpreadConstraints", []):
                 wanted = ["pod-template-hash"] if item["kind"] == "Deployment" else None
                 assert constraint.get("matchLabelKeys") == wanted, title(item)

@@ -182,11 +182,18 @@ pub struct Ping {
     pub timeout: Duration,
     /// A file with the password for Redis.
     pub password_file: Option<PathBuf>,
+    /// How names are resolved.
+    pub dns: resolve::Options,
 }
 
 impl Default for Ping {
     fn default() -> Self {
-        Self { urls: Vec::new(), timeout: Duration::from_secs(3), password_file: None }
+        Self {
+            urls: Vec::new(),
+            timeout: Duration::from_secs(3),
+            password_file: None,
+            dns: resolve::Options::default(),
+        }
     }
 }
 

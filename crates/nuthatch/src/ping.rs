@@ -6,10 +6,9 @@
 
 use crate::args::Ping;
 use crate::config::Secret;
+use crate::resolve::{Resolver, literal};
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,67 +26,68 @@ pub type Told = Result<String, String>;
 /// When the password file can't be read.
 pub fn run(question: &Ping) -> Result<Vec<Told>, String> {
     let password = question.password_file.as_deref().map(Secret::of_file).transpose();
-    let password = password.map_err(|why| format!("option --password-file {why}"))?.map(Arc::new);
-    let timeout = question.timeout;
-    let deadline = now() + timeout;
-    let start = |url: &Url| {
-        let (answer, told) = mpsc::channel();
-        let (url, password) = (url.clone(), password.clone());
-        let work = move || {
-            // Nobody waits any longer if this is too late.
-            let _ = answer.send(ask(&url, password.as_deref(), deadline));
+    let password = password.map_err(|why| format!("option --password-file {why}"))?;
+    let (resolver, deadline) = (Resolver::new(question.dns.clone()), now() + question.timeout);
+    let with = With { password: password.as_ref(), resolver: &resolver };
+    let told = thread::scope(|scope| {
+        let start = |url| {
+            let thread = thread::Builder::new().name("ping".into());
+            (url, thread.spawn_scoped(scope, move || ask(url, with, deadline)))
         };
-        thread::Builder::new().name("ping".into()).spawn(work).map(|_| told)
-    };
-    let started: Vec<_> = question.urls.iter().map(|url| (url, start(url))).collect();
-    let tell = |(url, started): (&Url, io::Result<mpsc::Receiver<Told>>)| {
-        let told = started.map_err(|error| format!("can't start a thread: {error}"));
-        let told = told.and_then(|told| {
-            // A moment more, so that a thread can say itself what it has waited for.
-            let left = deadline.saturating_duration_since(now()) + TELLING;
-            told.recv_timeout(left).unwrap_or_else(|error| Err(too_late(error, timeout)))
+        // All are started before the first is waited for.
+        let started: Vec<_> = question.urls.iter().map(start).collect();
+        let told = started.into_iter().map(|(url, started)| {
+            let told = match started {
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err("its thread has failed".into())),
+                Err(error) => Err(format!("can't start a thread: {error}; raise the limit")),
+            };
+            told.map(|answer| format!("{url}: {answer}")).map_err(|why| format!("{url}: {why}"))
         });
-        told.map(|answer| format!("{url}: {answer}")).map_err(|why| format!("{url}: {why}"))
-    };
-    Ok(started.into_iter().map(tell).collect())
+        told.collect()
+    });
+    Ok(told)
 }
 
-fn too_late(error: RecvTimeoutError, timeout: Duration) -> String {
-    match error {
-        RecvTimeoutError::Timeout => format!(
-            "the look-up of the name took longer than {} s; check the name server",
-            timeout.as_secs()
-        ),
-        RecvTimeoutError::Disconnected => "the thread of this URL has failed".into(),
-    }
+/// What is needed besides the URL.
+#[derive(Clone, Copy)]
+struct With<'w> {
+    password: Option<&'w Secret>,
+    resolver: &'w Resolver,
 }
 
 /// Asks at all addresses, one after the other, until one answers as it should.
-fn ask(url: &Url, password: Option<&Secret>, deadline: Instant) -> Told {
-    let places =
-        places(url).map_err(|error| format!("{error}; check the host name and the name server"))?;
+fn ask(url: &Url, with: With<'_>, deadline: Instant) -> Told {
+    let places = places(url, with.resolver, deadline);
     let mut wrong = Vec::new();
     for (nth, &place) in places.iter().enumerate() {
         // Each has its share of the time that is left.
         let share = deadline.saturating_duration_since(now()) / number(places.len() - nth);
-        match ask_at(place, url, password, now() + share) {
+        match ask_at(place, url, with.password, now() + share) {
             Ok(answer) => return Ok(format!("{answer} from {place}")),
             Err(why) => wrong.push(format!("{place}: {why}")),
         }
     }
     match wrong.is_empty() {
-        true => Err("the host name has no address; check it".into()),
+        true => Err("no address is known for the host; check its name and the name server".into()),
         false => Err(wrong.join("; ")),
     }
 }
 
-fn places(url: &Url) -> io::Result<Vec<SocketAddr>> {
+/// The addresses, from the hosts file and from DNS, as for the servers of a pool: the resolver of the
+/// system can't be used in a program that is one static file.
+fn places(url: &Url, resolver: &Resolver, deadline: Instant) -> Vec<SocketAddr> {
     let mut places = Vec::new();
     for host in url.hosts() {
-        places.extend((host, url.port()).to_socket_addrs()?.map(reachable));
+        match literal(host, url.port()) {
+            Some(place) => places.push(reachable(place)),
+            None => {
+                let left = deadline.saturating_duration_since(now());
+                let found = resolver.wait_for(host, left).into_iter();
+                places.extend(found.map(|ip| SocketAddr::new(ip, url.port())));
+            }
+        }
     }
-    places.dedup();
-    Ok(places)
+    places
 }
 
 /// Where all addresses are listened on, this machine answers.
@@ -266,9 +266,6 @@ fn now() -> Instant {
 
 /// Maximum bytes of a line: the answers are shorter.
 const LINE_MAX: usize = 1024;
-
-/// How long a thread may take after the deadline to tell what it has found.
-const TELLING: Duration = Duration::from_millis(200);
 
 const CHECK_PORT: &str = "check the port and the scheme";
 const CHECK_PASSWORD: &str = "check the user and the password";

@@ -1,6 +1,6 @@
 //! Resolves names without blocking a worker.
 //!
-//! The one rule: a process has one resolver, on one thread, and nobody waits for it. A worker sends
+//! The one rule: a process has one resolver, on one thread, and no worker waits for it. A worker sends
 //! a question and gets the answer, and each later change of it, through its inbox. The thread starts
 //! with the first question, so a proxy whose servers are addresses does not have it.
 
@@ -83,6 +83,8 @@ pub(crate) enum Receiver {
     Worker(Arc<Inbox>, (usize, u64, ConnId)),
     /// Somebody who follows the question.
     Follower(mpsc::Sender<Change>),
+    /// Somebody who waits for one answer, be it that there is none.
+    Asker(mpsc::Sender<Option<Arc<Found>>>),
 }
 
 impl Receiver {
@@ -96,6 +98,10 @@ impl Receiver {
                     // A follower that has gone needs no answer.
                     let _ = changes.send(Change { question: question.clone(), found });
                 }
+            }
+            Self::Asker(answer) => {
+                // One who has waited long enough needs no answer.
+                let _ = answer.send(found);
             }
         }
     }
@@ -164,6 +170,16 @@ impl Resolver {
         let inquiry = self.inquiry(question, Receiver::Follower(changes));
         inquiry.send(|user, question, receiver| Ask::Follow { user, question, receiver });
         inquiry
+    }
+
+    /// The addresses of a host; empty if there is no answer before `patience` is over. This waits, so it
+    /// is for commands, not for workers.
+    pub(crate) fn wait_for(&self, host: &str, patience: Duration) -> Vec<IpAddr> {
+        let (answer, told) = mpsc::channel();
+        let mut inquiry = self.inquiry(Question::Addresses(host.into()), Receiver::Asker(answer));
+        inquiry.look_up();
+        let found = told.recv_timeout(patience).ok().flatten();
+        found.map(|found| found.addresses().to_vec()).unwrap_or_default()
     }
 
     /// The way to the thread, which is started if it does not run yet.

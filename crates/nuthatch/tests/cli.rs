@@ -590,6 +590,16 @@ fn what_is_in_the_way_of_a_start_is_told_by_the_test_too() {
             "the statistics port can't listen on 0.0.0.0:22122: pool 'alpha' listens on 127.0.0.1:22122",
         ),
         (
+            "\"*:22122\"",
+            &["-s", "22122"],
+            "the statistics port can't listen on 0.0.0.0:22122: pool 'alpha' listens on *:22122",
+        ),
+        (
+            "\"[::1]:22122\"",
+            &["--admin=*:22122"],
+            "the admin port can't listen on *:22122: pool 'alpha' listens on [::1]:22122",
+        ),
+        (
             "0.0.0.0:22122",
             &["--admin=127.1:22122"],
             "the admin port can't listen on 127.1:22122: pool 'alpha' listens on 0.0.0.0:22122",

@@ -497,6 +497,7 @@ image without a shell.
             file("", "password-file", "file with the password for redis:// URLs", |given| {
                 &mut given.ping.password_file
             }),
+            resolv_conf(|given| &mut given.ping.dns.resolv_conf),
         ],
         words: Words::Urls,
         examples: &[

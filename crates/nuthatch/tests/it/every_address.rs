@@ -93,6 +93,18 @@ fn a_reload_keeps_the_listener() {
     assert!(!log.contains("pool no longer listens"), "{log}");
 }
 
+/// The sockets of a form that was written before are not free yet; nothing changes.
+#[test]
+fn a_reload_to_another_form_of_the_address_is_refused() {
+    let port = free_port();
+    let on_four = pool_on("p", &format!("0.0.0.0:{port}"), "", &servers());
+    let proxy = Changing::start(&on_four, port, &[]);
+    let told = proxy.reload(&on_every(port, ""), "refused");
+    let why = format!("pool 'p' can't listen on *:{port}: Address already in use");
+    assert!(told["errors"].to_string().contains(&why), "{told}");
+    answers_on(&BOTH[..1], port);
+}
+
 #[test]
 fn an_upgrade_hands_the_listener_over() {
     let port = free_port();
@@ -101,13 +113,16 @@ fn an_upgrade_hands_the_listener_over() {
     let parts = format!("[\"[::]:{port}\", \"0.0.0.0:{port}\"]");
     for (before, after) in [(&every, &every), (&every, &six), (&six, &every), (&parts, &every)] {
         let site = Site::new(port, &pool_on("p", before, "", &servers()));
-        let mut old = site.start(&["-o", "old.log"]);
+        let admin = format!("--admin=*:{}", free_port());
+        let mut old = site.start(&["-o", "old.log", &admin, "-a", "*"]);
         let mut early: Vec<_> = BOTH.iter().map(|host| Conn::tcp((*host, port))).collect();
         site.configure(&pool_on("p", after, "", &servers()));
-        let _next = site.upgrade(&mut old, &["-o", "next.log", "--workers", "2"]);
+        let flags = ["-o", "next.log", &admin, "-a", "*", "--workers", "2"];
+        let _next = site.upgrade(&mut old, &flags);
         early.iter_mut().for_each(|conn| conn.ask("mn\r\n", "MN\r\n"));
         (0..8).for_each(|_| answers_on(&BOTH, port));
         let log = fs::read_to_string(site.dir.join("next.log")).unwrap();
+        assert!(!log.contains("Address already in use"), "{before} {after}: {log}");
         assert!(!log.contains("closed a listener"), "{before} {after}: {log}");
     }
 }

@@ -7,6 +7,8 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::Dnsmasq;
+
 use crate::conn::PATIENCE;
 use crate::fake::{RefusingPort, UnansweringPort};
 use crate::harness::{Memcached, Process, Program, Proxy, Redis, TempDir, free_port, pool};
@@ -248,10 +250,39 @@ fn all_addresses_of_a_name_are_tried() {
 }
 
 #[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn names_are_those_of_the_name_server() {
+    let dns = Dnsmasq::start(&["host-record=two.test,127.0.0.2", "host-record=two.test,127.0.0.3"]);
+    let conf = format!("--resolv-conf={}", dns.resolv_conf().display());
+    let listener = TcpListener::bind(("127.0.0.3", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(b"+PONG\r\n").unwrap();
+        }
+    });
+    let told = ping(&[&conf, &format!("redis://two.test:{port}")]);
+    let pong = format!("redis://two.test:{port}: PONG from 127.0.0.3:{port}\n");
+    assert_eq!(told, (pong, String::new(), Some(0)));
+    let begin = Instant::now();
+    let told = refused(&["--timeout=30", &conf, "redis://none.test:1"]);
+    assert!(told.contains("no address is known for the host"), "{told}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "it does not wait for the name to be");
+}
+
+#[test]
 fn a_name_that_nobody_knows_is_told() {
-    let told = refused(&["--timeout=5", "http://no-such-host.invalid:1/"]);
-    assert!(told.starts_with("nuthatch: http://no-such-host.invalid:1/: "), "{told}");
-    assert!(told.contains("check the") && told.contains("name server"), "{told}");
+    // The name server is silent.
+    let dir = TempDir::new();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    fs::write(dir.join("resolv.conf"), format!("nameserver 127.0.0.1:{port}\n")).unwrap();
+    let conf = format!("--resolv-conf={}", dir.join("resolv.conf").display());
+    let begin = Instant::now();
+    let told = refused(&["--timeout=1", &conf, "http://no-such-host.invalid:1/"]);
+    let why = "no address is known for the host; check its name and the name server";
+    assert_eq!(told, format!("nuthatch: http://no-such-host.invalid:1/: {why}\n"));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..engine import Engine
+from ..network import Network
 from . import seccomp
 from .dns import Dns
 from .fields import Unknown
@@ -33,11 +34,11 @@ Key = tuple[str, str]
 class Cluster:
     """One node with all that pods need of it."""
 
-    def __init__(self, engine: Engine, pause: str, dns: Dns, logs: Path):
-        self.engine, self.pause, self.logs = engine, pause, logs
+    def __init__(self, engine: Engine, pause: str, network: Network, dns: Dns, logs: Path):
+        self.engine, self.pause, self.network, self.logs = engine, pause, network, logs
         self.folder, self.resolv_conf = engine.scratch / "pods", dns.resolv_conf
         self.runtime_default = seccomp.write_runtime_default(engine, pause)
-        self.services, self.config_maps, self.workloads = Services(dns), {}, {}
+        self.services, self.config_maps, self.workloads = Services(network, dns), {}, {}
         self.secrets, self.objects = {}, set()
         self.controllers, self.rollouts = ThreadPoolExecutor(), {}
         self.specs, self.restarts = {}, {}

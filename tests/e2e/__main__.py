@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import images, network
 from .acts import (
+    any_user,
     central,
     family,
     image,
@@ -48,6 +49,7 @@ EXAMPLE = "examples/cache-api/chart"
 PLAYS = {
     IPV4: {
         "the images": image,
+        "any user": any_user,
         "the guide's install": install,
         "the load job": load_job,
         "one family": family,
@@ -101,6 +103,7 @@ def play(report: Report) -> None:
         node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", *NO_NETWORK))
         import_images(builder, node, helm, names)
         known = {name.split(":")[0]: name for name in names}
+        known["memcached"] = server_image(helm, "memcached")
         logs = make_log_folder()
         for addresses, acts in PLAYS.items():
             with ExitStack() as opened:

@@ -14,6 +14,7 @@ from . import images, network
 from .acts import (
     any_user,
     central,
+    compose,
     family,
     image,
     install,
@@ -50,6 +51,7 @@ PLAYS = {
     IPV4: {
         "the images": image,
         "any user": any_user,
+        "the compose files": compose,
         "the guide's install": install,
         "the load job": load_job,
         "one family": family,

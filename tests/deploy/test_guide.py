@@ -118,7 +118,7 @@ def test_the_workflow_runs_blocks_that_there_are():
         for step in steps
         for word in re.findall(r"tests/deploy/guide (\w+)", step.get("run", ""))
     }
-    assert words == {"install", "central", "scale", "back", "stop"}
+    assert words == {"install", "test", "central", "scale", "back", "stop", "remove"}
     for word in words:
         printed = subprocess.run(
             [ROOT / "tests/deploy/guide", word], capture_output=True, text=True, check=True

@@ -11,7 +11,20 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import images, network
-from .acts import central, image, install, load_job, redis, reschedule, roll, scale, stop
+from .acts import (
+    any_user,
+    central,
+    compose,
+    family,
+    image,
+    install,
+    load_job,
+    redis,
+    reschedule,
+    roll,
+    scale,
+    stop,
+)
 from .command import CommandFailed
 from .engine import Engine, EngineUnavailable
 from .helm import Helm
@@ -19,6 +32,7 @@ from .kubelet.cluster import Cluster
 from .kubelet.dns import Dns
 from .kubelet.fields import Unknown
 from .kubelet.pod import PodFailed
+from .network import IPV4, IPV6
 from .predict import Oracle
 from .report import Mismatch, Report
 from .shell import Shell
@@ -32,17 +46,32 @@ SCRATCH = Path("/mnt")
 NO_NETWORK = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
 PAUSE = "local/pause:1"
 EXAMPLE = "examples/cache-api/chart"
-ACTS = {
-    "the images": image,
-    "the guide's install": install,
-    "the load job": load_job,
-    "a lost memcached": reschedule,
-    "a rolled application": roll,
-    "a third memcached": scale,
-    "central mode": central,
-    "the end": stop,
-    "Redis": redis,
-    "the end of Redis": stop,
+# All of it with IPv4; then, with IPv6 alone, what depends on addresses.
+PLAYS = {
+    IPV4: {
+        "the images": image,
+        "any user": any_user,
+        "the compose files": compose,
+        "the guide's install": install,
+        "the load job": load_job,
+        "one family": family,
+        "a lost memcached": reschedule,
+        "a rolled application": roll,
+        "a third memcached": scale,
+        "central mode": central,
+        "the end": stop,
+        "Redis": redis,
+        "the end of Redis": stop,
+    },
+    IPV6: {
+        "IPv6: the guide's install": install,
+        "IPv6: the load job": load_job,
+        "IPv6: one family": family,
+        "IPv6: central mode": central,
+        "IPv6: the end": stop,
+        "IPv6: Redis": redis,
+        "IPv6: the end of Redis": stop,
+    },
 }
 EXIT_CODE_NO_ENGINE = 77
 
@@ -74,17 +103,23 @@ def play(report: Report) -> None:
         helm = Helm(REPOSITORY, SCRATCH / "charts")
         network.enter()  # From here on there is nothing outside.
         node = stack.enter_context(Engine(SCRATCH / "images", SCRATCH / "node", *NO_NETWORK))
-        dns = stack.enter_context(Dns(SCRATCH / "dns"))
         import_images(builder, node, helm, names)
-        cluster = Cluster(node, PAUSE, dns, make_log_folder())
-        stack.callback(cluster.keep_all_logs)
-        shell = Shell(REPOSITORY, SCRATCH, builder, flags, node, helm, cluster)
-        stack.enter_context(shell)
-        ours = {name.split(":")[0]: name for name in names}
-        world = World(node, cluster, shell, Oracle(node, ours["nuthatch"]), ours)
-        for name, subject in ACTS.items():
-            with report.act(name) as act:
-                subject.play(world, act)
+        known = {name.split(":")[0]: name for name in names}
+        known["memcached"] = server_image(helm, "memcached")
+        logs = make_log_folder()
+        for addresses, acts in PLAYS.items():
+            with ExitStack() as opened:
+                scratch = SCRATCH / addresses.name
+                own = network.Network(addresses)
+                dns = opened.enter_context(Dns(own, scratch / "dns"))
+                cluster = Cluster(node, PAUSE, own, dns, logs)
+                opened.callback(cluster.keep_all_logs)
+                shell = Shell(REPOSITORY, scratch, builder, flags, node, helm, cluster)
+                opened.enter_context(shell)
+                world = World(node, cluster, shell, Oracle(node, known["nuthatch"]), known)
+                for name, subject in acts.items():
+                    with report.act(name) as act:
+                        subject.play(world, act)
 
 
 def import_images(builder: Engine, node: Engine, helm: Helm, names: list[str]) -> None:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 
 from .kubelet.container import Container
+from .report import check
 
 SERIES = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
@@ -41,8 +42,10 @@ def ask(proxy: Container, path: str) -> str:
     """One path of the admin port."""
     connection = http.client.HTTPConnection(proxy.pod.ip, proxy.pod.port("admin"), timeout=5)
     connection.request("GET", path)
-    said = connection.getresponse().read().decode()
+    response = connection.getresponse()
+    said = response.read().decode()
     connection.close()
+    check(response.status == 200, f"{proxy.id} {path}: {response.status} {said}")
     return said
 
 

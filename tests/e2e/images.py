@@ -64,6 +64,7 @@ def toolchain_image(engine: Engine) -> str:
 def import_memcached(engine: Engine, tag: str) -> None:
     """memcached as the official image has it: its user is a name, and there is a busybox."""
     files = {name: "/bin/busybox" for name in ("/bin/sh", "/bin/nc")}
+    files["/etc/passwd"] = "/etc/passwd"
     import_program(engine, tag, "/usr/bin/memcached", ["USER memcache"], files)
 
 

@@ -32,10 +32,10 @@ def value_of(key: str, when: str = "") -> str:
 
 
 class Api:
-    """The sample API at one address."""
+    """The sample API at one address and port."""
 
-    def __init__(self, address: str):
-        self.address = address
+    def __init__(self, address: str, port: int = 80):
+        self.address, self.port = address, port
 
     def store(self, key: str, value: str) -> Answer:
         """POST /items/"""
@@ -48,7 +48,7 @@ class Api:
 
     def request(self, method: str, path: str, key: str, body: str | None = None) -> Answer:
         begin = time.monotonic()
-        connection = http.client.HTTPConnection(self.address, 80, timeout=PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=PATIENCE_SECONDS)
         try:
             headers = {"Content-Type": "application/json", "Connection": "close"}
             connection.request(method, path, body, headers)

@@ -80,7 +80,7 @@ class Shell:
                 self.builder.docker("save", "--output", archive, *images)
                 self.node.docker("load", "--input", archive)
             case ["helm", *rest]:
-                self.helm.carry_out(self.cluster, rest)
+                return self.helm.carry_out(self.cluster, rest)
             case ["kubectl", *rest]:
                 return kubectl.carry_out(self.cluster, rest)
             case _:

@@ -118,7 +118,7 @@ pub struct Key<'a>(&'a str);
 
 impl<'a> Key<'a> {
     /// Takes 1 to 250 bytes (protocol.txt, "Keys") without blanks and control characters: what
-    /// follows a line end in a key would be a command. The client library reads ASCII keys only.
+    /// follows a line end in a key would be a command.
     ///
     /// # Errors
     /// When `text` is not such a key.

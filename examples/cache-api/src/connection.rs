@@ -4,19 +4,19 @@
 
 use std::fmt;
 
-use async_memcached::{AsciiProtocol, Client, Error, ErrorKind, Status};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
     RedisConnectionInfo, RedisError,
 };
 
+use crate::memcached::Memcached;
 use crate::settings::{Address, Password, Server};
 
 /// A connection that is open, or was.
 pub(crate) enum Connection {
     /// To a memcached.
-    Memcached(Client),
+    Memcached(Memcached),
     /// To a Redis.
     Redis(Redis),
 }
@@ -25,7 +25,7 @@ impl Connection {
     /// Connects, and logs in if there is a password.
     pub(crate) async fn open(server: &Server) -> Result<Self, Failure> {
         match server {
-            Server::Memcached(address) => Ok(Self::Memcached(Client::new(url(address)).await?)),
+            Server::Memcached(address) => Ok(Self::Memcached(Memcached::open(address).await?)),
             Server::Redis(address, password) => {
                 Ok(Self::Redis(Redis::open(address, password.as_ref()).await?))
             }
@@ -35,7 +35,7 @@ impl Connection {
     /// The value of a key, `None` if there is none.
     pub(crate) async fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
         match self {
-            Self::Memcached(client) => Ok(client.get(key).await?.and_then(|value| value.data)),
+            Self::Memcached(client) => client.get(key).await,
             Self::Redis(redis) => redis.call(&Cmd::get(key)).await,
         }
     }
@@ -43,7 +43,7 @@ impl Connection {
     /// Keeps a value, for as long as the cache has room for it.
     pub(crate) async fn set(&mut self, key: &str, value: &str) -> Result<(), Failure> {
         match self {
-            Self::Memcached(client) => Ok(client.set(key, value, None, None).await?),
+            Self::Memcached(client) => client.set(key, value).await,
             Self::Redis(redis) => redis.call(&Cmd::set(key, value)).await,
         }
     }
@@ -51,7 +51,7 @@ impl Connection {
     /// Asks for a sign of life.
     pub(crate) async fn ping(&mut self) -> Result<(), Failure> {
         match self {
-            Self::Memcached(client) => Ok(client.version().await.map(drop)?),
+            Self::Memcached(client) => client.version().await,
             Self::Redis(redis) => redis.call(&Cmd::ping()).await,
         }
     }
@@ -59,7 +59,7 @@ impl Connection {
     /// Whether an answer did not come, so that it may come instead of the next one.
     pub(crate) fn is_broken(&self) -> bool {
         match self {
-            Self::Memcached(client) => client.is_closed(),
+            Self::Memcached(client) => client.is_broken(),
             Self::Redis(redis) => redis.is_broken,
         }
     }
@@ -125,21 +125,6 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Protocol(Status::Error(ErrorKind::Server(words))) if words == TOO_LARGE => {
-                Self::TooLarge
-            }
-            Error::Protocol(Status::Error(ErrorKind::Server(words))) => Self::Other(words),
-            error => Self::Other(error.to_string()),
-        }
-    }
-}
-
-/// memcached's words for a value beyond its `-I`.
-const TOO_LARGE: &str = "object too large for cache";
-
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         match error.detail() {
@@ -151,11 +136,3 @@ impl From<RedisError> for Failure {
 
 /// Redis's words for a value beyond its `proto-max-bulk-len`.
 const REDIS_TOO_LARGE: &str = "Protocol error: invalid bulk length";
-
-/// An address as the client of memcached wants it.
-fn url(address: &Address) -> String {
-    match address {
-        Address::Tcp(host, port) => format!("tcp://{host}:{port}"),
-        Address::Unix(path) => format!("unix://{path}"),
-    }
-}

@@ -6,12 +6,13 @@
 use std::env;
 use std::error::Error;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ureq::http::Uri;
+
+use crate::listener::Listen;
 
 /// What `cache-api` can be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct ApiSettings {
     /// `REDIS_PASSWORD`: the one server that this program knows.
     pub cache: Server,
     /// `LISTEN`: where clients connect.
-    pub listen: SocketAddr,
+    pub listen: Listen,
 }
 
 impl ApiSettings {
@@ -40,9 +41,8 @@ impl ApiSettings {
                 Server::Redis(address, reader.password("REDIS_PASSWORD"))
             }
         };
-        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000));
-        let address = |text: &str| text.parse().ok();
-        let listen = reader.value("LISTEN", any, address, "an IP address and a port");
+        let wanted = "an IP address or *, and a port";
+        let listen = reader.value("LISTEN", Listen::Everywhere(8000), Listen::parse, wanted);
         reader.end(Self { cache, listen })
     }
 }
@@ -241,7 +241,7 @@ mod tests {
     fn what_is_not_set_or_empty_has_its_default() {
         let api = ApiSettings {
             cache: Server::Memcached(Address::Tcp("localhost".into(), 11211)),
-            listen: "0.0.0.0:8000".parse().unwrap(),
+            listen: Listen::Everywhere(8000),
         };
         let empty = [("CACHE", ""), ("MEMCACHED_HOST", ""), ("LISTEN", "")];
         assert_eq!(ApiSettings::read(of(&empty)), Ok(api));
@@ -263,7 +263,7 @@ mod tests {
         let set = [("MEMCACHED_HOST", "/run/nuthatch/memcached.sock"), ("LISTEN", "[::1]:0")];
         let settings = ApiSettings {
             cache: Server::Memcached(Address::Unix("/run/nuthatch/memcached.sock".into())),
-            listen: "[::1]:0".parse().unwrap(),
+            listen: Listen::At("[::1]:0".parse().unwrap()),
         };
         assert_eq!(ApiSettings::read(of(&set)), Ok(settings));
     }
@@ -300,7 +300,7 @@ mod tests {
         let faults = [
             r#"MEMCACHED_HOST="cache:11211" must be a host name or the /path of a socket"#,
             r#"MEMCACHED_PORT="0" must be a number from 1 to 65535"#,
-            r#"LISTEN="8000" must be an IP address and a port"#,
+            r#"LISTEN="8000" must be an IP address or *, and a port"#,
         ];
         assert_eq!(ApiSettings::read(of(&api)).unwrap_err().0, faults);
         let kind = ApiSettings::read(of(&[("CACHE", "Redis")])).unwrap_err();

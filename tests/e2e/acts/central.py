@@ -20,3 +20,5 @@ def play(world: World, act: Act) -> None:
     check_ends(old, act)
     (proxy, *_) = world.cluster.workloads[CENTRAL].pods
     store_anew(world, act, file_of(proxy), "in central mode:")
+    for line in world.shell.run("test").splitlines():
+        act.say(line)

@@ -14,8 +14,10 @@ from ..world import World
 
 SIZE_MAX = 10_000_000
 USER = "65532:65532"
+LABELS = "org.opencontainers.image."
 PROGRAMS = {"nuthatch": {"nuthatch"}, "nuthatch-cache-api": {"cache-api", "cache-load"}}
 DRAIN_SECONDS_MAX = 5
+HEALTHY_SECONDS_MAX = 15
 ASK_FOR_IO_URING = Path(__file__).with_name("ask_for_io_uring.c")
 
 
@@ -31,13 +33,22 @@ def check_contents(engine: Engine, image: str, programs: set[str], act: Act) -> 
     (facts,) = json.loads(engine.docker("image", "inspect", image))
     check(facts["Size"] < SIZE_MAX, f"{image} has {facts['Size']} bytes")
     check(facts["Config"]["User"] == USER, f"{image} runs as {facts['Config']['User']!r}")
-    version = facts["Config"]["Labels"]["org.opencontainers.image.version"]
-    check(image.endswith(f":{version}"), f"{image} says that it is version {version}")
+    check_labels(image, facts["Config"]["Labels"])
     archive = engine.scratch / "image.tar"
     engine.docker("save", "--output", archive, image)
     files = files_of(archive)
     check(files == programs, f"{image} has the files {files}")
     act.say(f"{image}: {facts['Size'] / 1e6:.1f} MB, user {USER}, only {', '.join(sorted(files))}")
+
+
+def check_labels(image: str, labels: dict[str, str]) -> None:
+    """What registries and scanners show of it."""
+    said = {name.removeprefix(LABELS): value for name, value in labels.items()}
+    described = said.pop("description", "")
+    check(len(described) > 0, f"{image} has no description")
+    name, version = image.split(":")
+    right = {"title": name, "version": version, "licenses": "Apache-2.0"}
+    check(said == right, f"{image} has the labels {said}, not {right}")
 
 
 def files_of(archive: Path) -> set[str]:
@@ -68,6 +79,8 @@ def check_hardened(world: World, act: Act) -> None:
     folder.chmod(0o777)
     question = compile_question(folder)
     hardening = ["--network", "none", "--read-only", "--cap-drop", "ALL", "--memory", "32m"]
+    # The image's own check, only sooner.
+    hardening += ["--health-interval", "1s"]
     for option in ("no-new-privileges", f"seccomp={world.cluster.runtime_default}"):
         hardening += ["--security-opt", option]
     told = {"SERVERS": "127.0.0.1:1:1 nobody", "LISTEN_SOCKET": "/run/nuthatch/socket 0666"}
@@ -85,10 +98,23 @@ def check_hardened(world: World, act: Act) -> None:
             check(answer.startswith(b"SERVER_ERROR "), f"nobody answered {answer!r}")
             said = engine.docker("exec", name, f"/run/nuthatch/{question.name}").strip()
             check(said == "refused", f"io_uring is {said} in the container")
+            check_health(engine, name, act)
             check_end(engine, name, act)
             check(client.recv(1) == b"", "the idle client was not closed")
     finally:
         engine.docker("rm", "--force", name)
+
+
+def check_health(engine: Engine, name: str, act: Act) -> None:
+    """The image has a health check, and it says that the container is healthy."""
+    begin = time.monotonic()
+    while True:
+        health = json.loads(engine.docker("inspect", "-f", "{{json .State.Health}}", name))
+        if health and health["Status"] == "healthy":
+            break
+        check(time.monotonic() < begin + HEALTHY_SECONDS_MAX, f"its health: {health}")
+        time.sleep(0.2)
+    act.say(f"healthy: {health['Log'][-1]['Output'].strip()}")
 
 
 def check_end(engine: Engine, name: str, act: Act) -> None:

@@ -35,6 +35,8 @@ def play(world: World, act: Act) -> None:
     missed = [one for one in load.answers if one.status != 200]
     check(not missed, f"{len(missed)} requests failed: {missed[:3]}")
     act.compare_keys(predicted, {server.name: count_keys(world, server) for server in servers})
+    for line in world.shell.run("test").splitlines():
+        act.say(line)
 
 
 def count_keys(world: World, server: Pod) -> int:

@@ -7,5 +7,5 @@ pods find each other. The rule: what it does not know it refuses (`fields`), rat
 
 What a cluster does and this does not: it has many nodes, starts failed containers anew, scales by
 load, enforces network policies, lets a pod reach itself by way of its own service, and its news of
-endpoints take as long as they take.
+endpoints take as long as they take. A cluster here has addresses of IPv4 or of IPv6, not of both.
 """

@@ -5,15 +5,17 @@ of one node are named, so that one sees which they are.
 """
 
 import copy
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..engine import Engine
+from ..network import Network
 from . import seccomp
 from .dns import Dns
 from .fields import Unknown
-from .pod import Pod
+from .pod import Pod, PodFailed
 from .service import Services
 from .workload import Deployment, Job, StatefulSet
 
@@ -24,17 +26,20 @@ INERT = """
     HorizontalPodAutoscaler NetworkPolicy PodDisruptionBudget PodMonitor PrometheusRule
     ServiceAccount
 """.split()
+TEST_SECONDS = 60
+
+Key = tuple[str, str]
 
 
 class Cluster:
     """One node with all that pods need of it."""
 
-    def __init__(self, engine: Engine, pause: str, dns: Dns, logs: Path):
-        self.engine, self.pause, self.logs = engine, pause, logs
+    def __init__(self, engine: Engine, pause: str, network: Network, dns: Dns, logs: Path):
+        self.engine, self.pause, self.network, self.logs = engine, pause, network, logs
         self.folder, self.resolv_conf = engine.scratch / "pods", dns.resolv_conf
         self.runtime_default = seccomp.write_runtime_default(engine, pause)
-        self.services, self.config_maps, self.workloads = Services(dns), {}, {}
-        self.secrets = {}
+        self.services, self.config_maps, self.workloads = Services(network, dns), {}, {}
+        self.secrets, self.objects = {}, set()
         self.controllers, self.rollouts = ThreadPoolExecutor(), {}
         self.specs, self.restarts = {}, {}
 
@@ -42,7 +47,8 @@ class Cluster:
         """Takes objects, new or changed, and begins to carry them out, all side by side."""
         floors = floors_of(objects)
         for one in objects:
-            kind, name = one["kind"], one["metadata"]["name"]
+            kind, name = key_of(one)
+            self.objects.add((kind, name))
             if kind == "ConfigMap":
                 self.config_maps[name] = one
             elif kind == "Service":
@@ -55,6 +61,33 @@ class Cluster:
     def create_secret(self, name: str, data: dict[str, str]) -> None:
         """Keeps a Secret under its name, for the pods that start from now on."""
         self.secrets[name] = data
+        self.objects.add(("Secret", name))
+
+    def delete(self, keys: Iterable[Key]) -> None:
+        """Removes objects that are there. Their pods end side by side, each in its order."""
+        keys = self.objects & set(keys)
+        keepers = [self.workloads[key] for key in keys & self.workloads.keys() if key[0] != "Job"]
+        pods = [pod for keeper in keepers for pod in keeper.pods]
+        with ThreadPoolExecutor(max(len(pods), 1)) as threads:
+            list(threads.map(Pod.stop, pods))
+        for kind, name in keys:
+            if kind == "Service":
+                self.services.forget(name)
+            for kept in (self.workloads, self.rollouts, self.specs, self.restarts):
+                kept.pop((kind, name), None)
+            {"ConfigMap": self.config_maps, "Secret": self.secrets}.get(kind, {}).pop(name, None)
+        self.objects -= keys
+
+    def complete(self, pod: dict) -> str:
+        """Runs a pod that is to come to an end by itself, and returns what its containers said."""
+        pod = Pod(self, pod["metadata"]["name"], pod)
+        pod.start()
+        code = pod.await_end(TEST_SECONDS)
+        said = "".join(container.logs() for container in pod.main)
+        pod.close_sandbox()
+        if code != 0:
+            raise PodFailed(f"{pod.name}: exit code {code}\n{said}")
+        return said
 
     def begin(self, key: tuple[str, str], spec: dict) -> None:
         """Lets a workload become what a spec says, after what it is still about."""
@@ -96,15 +129,6 @@ class Cluster:
         """What must not have happened to any pod."""
         return [trouble for pod in self.pods for trouble in pod.troubles]
 
-    def stop(self) -> None:
-        """Ends all pods, side by side, each in its order. What kept them is gone, so that the
-        cluster is as it was before its first object, with other addresses."""
-        pods = self.pods
-        with ThreadPoolExecutor(max(len(pods), 1)) as threads:
-            list(threads.map(Pod.stop, pods))
-        for gone in (self.workloads, self.rollouts, self.specs, self.restarts, self.config_maps):
-            gone.clear()
-
     def keep_logs(self, pod: Pod) -> None:
         """Writes what a pod's containers said to where it can be read after the test."""
         for container in [*pod.init, *pod.main]:
@@ -116,6 +140,11 @@ class Cluster:
         for pod in self.pods:
             if not pod.over.is_set():
                 self.keep_logs(pod)
+
+
+def key_of(one: dict) -> Key:
+    """What an object is known by."""
+    return one["kind"], one["metadata"]["name"]
 
 
 def floors_of(objects: list[dict]) -> dict[tuple[str, str], dict]:

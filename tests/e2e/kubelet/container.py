@@ -40,7 +40,7 @@ class Container:
     def __init__(self, pod, spec: dict):
         self.pod, self.spec = pod, known(f"container {spec['name']}", spec, FIELDS)
         self.name, self.engine = spec["name"], pod.node.engine
-        self.id = f"{pod.name}.{pod.ip}.{self.name}"
+        self.id = f"{pod.id}.{self.name}"
         self.is_sidecar = spec.get("restartPolicy") == "Always"
         self.startup, self.readiness, self.liveness = map(
             self.probe, ("startupProbe", "readinessProbe", "livenessProbe")
@@ -54,6 +54,8 @@ class Container:
     def start(self) -> None:
         """Starts it; what its image calls for is already there, no registry is asked."""
         shared = ["--network", f"container:{self.pod.pause}", "--pull", "never"]
+        # A kubelet has probes of its own.
+        shared += ["--no-healthcheck"]
         words = ["run", "--detach", "--name", self.id, *shared]
         words += [*self.security(), *self.limits(), *self.mounts()]
         for name, value in self.environment().items():

@@ -8,34 +8,35 @@ import signal
 import subprocess
 from pathlib import Path
 
-from ..network import NODE
+from ..network import Network
 
 NAMESPACE = "default"
 DOMAIN = f"{NAMESPACE}.svc.cluster.local"
 RESOLV_CONF = f"""\
 search {DOMAIN} svc.cluster.local cluster.local
-nameserver {NODE}
+nameserver {{node}}
 options ndots:5
 """
-SETTINGS = f"""
+SETTINGS = """
     --keep-in-foreground --conf-file=/dev/null --pid-file= --user=root --no-resolv --no-hosts
-    --local=/cluster.local/ --local-ttl=5 --listen-address={NODE} --bind-interfaces
+    --local=/cluster.local/ --local-ttl=5 --bind-interfaces
 """
 
 
 class Dns:
     """A dnsmasq on the node's address; `publish` replaces all that it knows."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, network: Network, folder: Path):
+        self.node, self.folder = network.node, folder
         self.hosts, self.resolv_conf = folder / "hosts", folder / "resolv.conf"
         self.process = None
 
     def __enter__(self) -> "Dns":
         self.folder.mkdir(parents=True)
         self.hosts.touch()
-        self.resolv_conf.write_text(RESOLV_CONF)
-        words = ["dnsmasq", *SETTINGS.split(), f"--addn-hosts={self.hosts}"]
+        self.resolv_conf.write_text(RESOLV_CONF.format(node=self.node))
+        told = [f"--listen-address={self.node}", f"--addn-hosts={self.hosts}"]
+        words = ["dnsmasq", *SETTINGS.split(), *told]
         with (self.folder / "dnsmasq.log").open("w") as log:
             self.process = subprocess.Popen(words, stdout=log, stderr=log)
         return self

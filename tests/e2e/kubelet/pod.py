@@ -11,7 +11,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import network
 from . import volume
 from .container import Container
 from .fields import Unknown, known
@@ -40,9 +39,11 @@ class Pod:
         known(name, self.spec.get("securityContext", {}), SECURITY)
         if self.spec.get("enableServiceLinks", True):
             raise Unknown(f"{name}: enableServiceLinks, which adds variables for all services")
-        self.ip, self.pause, self.cable = next(network.pod_addresses), None, None
+        self.ip, self.pause, self.cable = next(node.network.pod_addresses), None, None
         self.environment, self.volumes = environment or {}, {}
-        self.folder = None
+        self.folder, self.process = None, None
+        # Of the engine and of files: a colon is not for them.
+        self.id = f"{self.name}.{self.ip.replace(':', '-')}"
         self.init = [Container(self, spec) for spec in self.spec.get("initContainers", [])]
         self.main = [Container(self, spec) for spec in self.spec["containers"]]
         self.sidecars = [container for container in self.init if container.is_sidecar]
@@ -90,11 +91,12 @@ class Pod:
 
     def open_sandbox(self) -> None:
         """The network that the containers share, and their folders."""
-        self.pause = f"{self.name}.{self.ip}"
+        self.pause = self.id
         engine, names = self.node.engine, ["--name", self.pause, "--hostname", self.name]
         engine.docker("run", "--detach", "--network", "none", *names, self.node.pause)
         process = engine.docker("inspect", "--format", "{{.State.Pid}}", self.pause)
-        self.cable = network.plug_in(int(process), self.ip)
+        self.process = int(process)
+        self.cable = self.node.network.plug_in(self.process, self.ip)
         self.folder = self.node.folder / self.pause
         group = self.spec.get("securityContext", {}).get("fsGroup")
         for spec in self.spec.get("volumes", []):
@@ -204,7 +206,7 @@ class Pod:
 
     def crash(self) -> None:
         """What the loss of its node is to a pod: silence, under an address that is still known."""
-        network.cut(self.cable, self.ip)
+        self.node.network.cut(self.cable, self.ip)
         self.node.engine.docker("kill", self.pause, *[one.id for one in self.containers])
 
     def close_sandbox(self) -> None:

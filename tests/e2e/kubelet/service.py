@@ -8,27 +8,27 @@ service is a name for each of its pods and no address.
 
 import threading
 
-from .. import network
 from ..command import run
+from ..network import Network, with_port
 from .dns import Dns
 
 NEWS_SECONDS = 1.0
 CHAIN = "E2E-SERVICES"
-RANGE = network.SERVICES
 
 
 class Services:
     """All services of the cluster, and the one place that tells DNS and iptables of them."""
 
-    def __init__(self, dns: Dns):
-        self.dns, self.services, self.addresses = dns, {}, {}
+    def __init__(self, network: Network, dns: Dns):
+        self.network, self.dns, self.services, self.addresses = network, dns, {}, {}
         self.pods = []
         self.lock = threading.RLock()
-        sent_on = [f"-A {hook} -d {RANGE} -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
+        all_services = network.family.services
+        sent_on = [f"-A {hook} -d {all_services} -j {CHAIN}" for hook in ("PREROUTING", "OUTPUT")]
         # What was not sent on has no pod to go to.
-        refused = [f"-A {hook} -d {RANGE} -j REJECT" for hook in ("FORWARD", "OUTPUT")]
-        restore("nat", [f":{CHAIN} - [0:0]", *sent_on])
-        restore("filter", refused)
+        refused = [f"-A {hook} -d {all_services} -j REJECT" for hook in ("FORWARD", "OUTPUT")]
+        self.restore("nat", [f":{CHAIN} - [0:0]", *sent_on])
+        self.restore("filter", refused)
 
     def define(self, service: dict) -> None:
         """Takes a Service object, new or changed."""
@@ -36,7 +36,14 @@ class Services:
         with self.lock:
             self.services[name] = service["spec"]
             if service["spec"].get("clusterIP") != "None" and name not in self.addresses:
-                self.addresses[name] = next(network.service_addresses)
+                self.addresses[name] = next(self.network.service_addresses)
+            self.publish()
+
+    def forget(self, name: str) -> None:
+        """A Service object is deleted."""
+        with self.lock:
+            del self.services[name]
+            self.addresses.pop(name, None)
             self.publish()
 
     def join(self, pod) -> None:
@@ -74,13 +81,13 @@ class Services:
                     names[name] = [pod.ip for pod in pods]
                     names |= {f"{pod.name}.{name}": [pod.ip] for pod in pods}
             self.dns.publish(names)
-            restore("nat", [f":{CHAIN} - [0:0]", *rules])
+            self.restore("nat", [f":{CHAIN} - [0:0]", *rules])
 
-
-def restore(table: str, rules: list[str]) -> None:
-    """Adds rules, and empties the chains that are named first, all in one step."""
-    lines = [f"*{table}", *rules, "COMMIT"]
-    run("iptables-restore", "--noflush", input="".join(f"{line}\n" for line in lines))
+    def restore(self, table: str, rules: list[str]) -> None:
+        """Adds rules, and empties the chains that are named first, all in one step."""
+        lines = [f"*{table}", *rules, "COMMIT"]
+        text = "".join(f"{line}\n" for line in lines)
+        run(self.network.family.restore, "--noflush", input=text)
 
 
 def forward(address: str, ports: list[dict], pods: list) -> list[str]:
@@ -90,6 +97,6 @@ def forward(address: str, ports: list[dict], pods: list) -> list[str]:
         head = f"-A {CHAIN} -d {address} -p tcp --dport {port['port']}"
         for left, pod in zip(range(len(pods), 0, -1), pods):
             chance = f"-m statistic --mode random --probability {1 / left:.6f}"
-            target = f"{pod.ip}:{pod.port(port.get('targetPort', port['port']))}"
+            target = with_port(pod.ip, pod.port(port.get("targetPort", port["port"])))
             rules.append(f"{head} {chance} -j DNAT --to-destination {target}")
     return rules

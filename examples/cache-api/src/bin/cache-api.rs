@@ -31,8 +31,10 @@ async fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn Error>> {
     let settings = ApiSettings::read(variable)?;
     let asked_to_end = asked_to_end()?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
+    let listener = settings
+        .listen
+        .open()
+        .and_then(TcpListener::from_std)
         .map_err(|error| format!("can't listen on {}: {error}", settings.listen))?;
     let address = listener.local_addr()?;
     eprintln!("cache-api: listens on {address}, with the cache at {}", settings.cache);

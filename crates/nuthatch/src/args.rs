@@ -18,6 +18,7 @@ use crate::ping::Url;
 use crate::resolve;
 use crate::suggest;
 
+mod command;
 mod completions;
 mod finish;
 mod flag;
@@ -25,9 +26,10 @@ mod line;
 mod man;
 mod text;
 
+use command::SHELLS;
+pub use command::{COMMANDS, CommandWord, Words};
 pub use completions::{Shell, completions};
-use flag::SHELLS;
-pub use flag::{COMMANDS, CommandWord, FLAGS, Flag, Words};
+pub use flag::{FLAGS, Flag};
 use line::{Line, Token};
 pub use man::man;
 pub use text::{describe_stats, help, help_of, usage, usage_of, version};

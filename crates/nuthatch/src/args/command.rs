@@ -47,7 +47,7 @@ pub enum Words {
 impl CommandWord {
     /// Whether its flags are those of the proxy, and not its own.
     pub(super) fn has_flags_of_proxy(&self) -> bool {
-        std::ptr::eq(self.flags, FLAGS)
+        self.flags.iter().map(|flag| flag.long).eq(FLAGS.iter().map(|flag| flag.long))
     }
 }
 

@@ -19,8 +19,8 @@ ARG TARGETARCH
 # hadolint ignore=DL3008
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     case "$TARGETARCH" in \
-      amd64) machine=x86_64 gcc=gcc-x86-64-linux-gnu ;; \
-      arm64) machine=aarch64 gcc=gcc-aarch64-linux-gnu ;; \
+      amd64) machine=x86_64 cargo_machine=X86_64 gcc=gcc-x86-64-linux-gnu ;; \
+      arm64) machine=aarch64 cargo_machine=AARCH64 gcc=gcc-aarch64-linux-gnu ;; \
       *) echo "no images for $TARGETARCH" >&2; exit 1 ;; \
     esac && \
     target=$machine-unknown-linux-gnu && tools=$machine-linux-gnu && \
@@ -28,8 +28,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
       apt-get update && \
       apt-get install -y --no-install-recommends "$gcc" "libc6-dev-$TARGETARCH-cross" && \
       rustup target add "$target" && \
-      export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER="$tools-gcc" && \
-      export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$tools-gcc"; \
+      export "CARGO_TARGET_${cargo_machine}_UNKNOWN_LINUX_GNU_LINKER=$tools-gcc"; \
     fi && \
     RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-T,/src/crates/nuthatch/order.ld" \
     cargo build --release --locked --package nuthatch --package nuthatch-cache-api --bins \

@@ -10,6 +10,8 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 SOAK_ROUNDS ?= 20
 
+# Tests with real programs wait for timeouts most of the time, so two cores have time for four at once.
+WAITING = --test-threads=4
 # The command of the README, without the minutes that the linker takes to make the program a little faster.
 QUICK_RELEASE = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
@@ -47,8 +49,9 @@ unit:
 
 it:
 	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
-	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored --skip a_long_run --skip program_that_
-	tests/valkey.sh $(CARGO) test -p nuthatch --test it --quiet redis_ -- --include-ignored \
+	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored $(WAITING) \
+	  --skip a_long_run --skip program_that_
+	tests/valkey.sh $(CARGO) test -p nuthatch --test it --quiet redis_ -- --include-ignored $(WAITING) \
 	  --skip a_long_run --skip redis_clients --skip redis_transcripts
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes

@@ -105,6 +105,7 @@ WITH = {
     "memcached.itemSizeMax": {"proxy": {"limits": {"itemSizeMax": "1g"}}},
     "servers": {"memcached": {"enabled": False}},
     "central": {"central": {"enabled": True}},
+    "central.service.loadBalancerClass": {"central": {"service": {"type": "LoadBalancer"}}},
     "sidecar.socket": {"sidecar": {"socket": {"enabled": True}}},
     "proxy.redis.user": {"redis": {"password": {"secret": "redis"}}},
     "redis.password.key": {"redis": {"password": {"secret": "redis"}}},

@@ -160,6 +160,11 @@ BAD = [
         "central: {rollingUpdate: {maxSurge: 0%}}",
         "central.rollingUpdate.maxSurge and maxUnavailable are both 0",
     ),
+    (
+        "central: {service: {loadBalancerClass: a}}",
+        "central.service.loadBalancerClass is for the type LoadBalancer",
+    ),
+    ("central: {rollingUpdate: {maxUnavailable: 101%}}", "at '/central/rollingUpdate/maxUnavailable'"),
     ("admin: {port: 11211}", "admin.port and proxy.port are both 11211"),
     ("proxy: {port: 22222}", "proxy.port and proxy.statsPort are both 22222"),
     ("proxy: {statsPort: 9600}", "admin.port and proxy.statsPort are both 9600"),

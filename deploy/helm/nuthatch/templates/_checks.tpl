@@ -10,7 +10,7 @@
 {{- include "nuthatch.checkNames" . }}
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
-{{- include "nuthatch.checkReplicas" . }}
+{{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
 {{- include "nuthatch.checkSelectors" . }}
@@ -102,8 +102,11 @@
 {{- end }}
 {{- end }}
 
-{{- define "nuthatch.checkReplicas" -}}
+{{- define "nuthatch.checkCentral" -}}
 {{- with .Values.central }}
+{{- if and .service.loadBalancerClass (ne .service.type "LoadBalancer") }}
+{{- fail (printf "nuthatch: central.service.loadBalancerClass is for the type LoadBalancer, and central.service.type is %s: change the type, or leave the class empty" .service.type) }}
+{{- end }}
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
 {{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}

@@ -79,10 +79,11 @@ impl PidFile {
             return Err(not_a_regular_file());
         }
         lock(&file, path)?;
-        let mut written = Self { path: fs::canonicalize(path)?, file };
+        // The process that owned the file may have removed it after this process opened it.
+        let removed = || io::Error::from(io::ErrorKind::ResourceBusy);
+        let mut written = Self { path: fs::canonicalize(path).map_err(|_| removed())?, file };
         if !written.is_in_place() {
-            // The process that owned it has just removed it.
-            return Err(io::ErrorKind::ResourceBusy.into());
+            return Err(removed());
         }
         written.file.set_len(0)?;
         written.file.write_all(pid_line().as_bytes())?;

@@ -93,9 +93,11 @@ impl Follower {
         while let Some(bytes) = answer.next().await? {
             check_room(left.len() + bytes.len())?;
             left.extend_from_slice(&bytes);
-            if self.take_events(&mut left)? {
+            let (has_changed, outcome) = self.take_events(&mut left);
+            if has_changed {
                 self.publish(&namespace);
             }
+            outcome?;
         }
         // An event that was cut off comes again, because its version was not taken.
         Ok(())
@@ -120,15 +122,19 @@ impl Follower {
         Err(End::new(Trouble::TooLarge, text))
     }
 
-    /// Takes the complete lines. Returns whether one of them changes a slice.
-    fn take_events(&mut self, bytes: &mut Vec<u8>) -> Result<bool, End> {
-        let Some(end) = memchr_last_line(bytes) else { return Ok(false) };
+    /// Takes the complete lines, up to one that is an error. Returns whether one of them changes a slice:
+    /// those before an error count.
+    fn take_events(&mut self, bytes: &mut Vec<u8>) -> (bool, Result<(), End>) {
+        let Some(end) = end_of_last_line(bytes) else { return (false, Ok(())) };
         let mut has_changed = false;
         for line in bytes[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            has_changed |= api::take_event(&mut self.slices, &mut self.version, line)?;
+            match api::take_event(&mut self.slices, &mut self.version, line) {
+                Ok(is_change) => has_changed |= is_change,
+                Err(error) => return (has_changed, Err(error)),
+            }
         }
         bytes.drain(..end);
-        Ok(has_changed)
+        (has_changed, Ok(()))
     }
 
     fn publish(&self, namespace: &str) {
@@ -154,7 +160,7 @@ impl Follower {
 }
 
 /// Behind the last complete line.
-fn memchr_last_line(bytes: &[u8]) -> Option<usize> {
+fn end_of_last_line(bytes: &[u8]) -> Option<usize> {
     bytes.iter().rposition(|byte| *byte == b'\n').map(|last| last + 1)
 }
 

@@ -277,3 +277,15 @@ fn verdict(cluster: &Cluster, host: Option<&str>, entry: &str) -> (Option<i32>, 
         .unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
+
+/// What is told before an error counts, in whatever pieces it comes.
+#[test]
+fn a_change_that_is_told_right_before_an_error_is_seen() {
+    let (cluster, proxy, port) = start();
+    let mut changed = slice("m-y", port, &[pod("m-1", "127.0.0.3")]);
+    changed["metadata"]["resourceVersion"] = json!("500");
+    let error = json!({"type": "ERROR", "object": {"kind": "Status", "code": 500}});
+    let tail = format!("{}\n{error}\n", json!({"type": "ADDED", "object": changed}));
+    cluster.api.set_mood(Mood::Tail(tail.into_bytes()));
+    wait_for_pods(&proxy, &["m-0", "m-1"]);
+}

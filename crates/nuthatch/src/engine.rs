@@ -1,8 +1,7 @@
 //! What a pool's engine is told: the configuration in the engine's words.
 
 use crate::config::Pool;
-use crate::generation::{SharedPool, SharedServer};
-use crate::proxy::APPLY_MAX;
+use crate::generation::{APPLY_MAX, SharedPool, SharedServer};
 use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{Migrate, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;

@@ -56,6 +56,9 @@ pub(crate) struct Generation {
     pub(crate) resolver: Resolver,
 }
 
+/// How long a change waits until all workers serve the next generation.
+pub(crate) const APPLY_MAX: Duration = Duration::from_secs(1);
+
 /// The keys of a pool still move.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moving {

@@ -6,7 +6,7 @@
 use crate::admin;
 use crate::config::{Pool, capacity};
 use crate::control::{Control, Wish};
-use crate::generation::{Generation, Published};
+use crate::generation::{APPLY_MAX, Generation, Published};
 use crate::inbox::{Apply, Inbox, Message};
 use crate::listener::{Listeners, OfWorkers};
 use crate::own_files::OwnFiles;
@@ -181,9 +181,6 @@ impl Proxy {
         self.inboxes.iter().for_each(|inbox| inbox.send(Message::Drain));
     }
 }
-
-/// How long a change waits for the workers.
-pub(crate) const APPLY_MAX: Duration = Duration::from_secs(1);
 
 /// Tells of the end of a worker, also if it panics.
 struct End {

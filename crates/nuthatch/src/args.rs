@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::config::Listen;
 use crate::escape::escaped;
 use crate::log::Format;
-use crate::ping::Url;
 use crate::resolve;
 use crate::suggest;
 
@@ -25,6 +24,7 @@ mod flag;
 mod line;
 mod man;
 mod text;
+mod url;
 
 use command::SHELLS;
 pub use command::{COMMANDS, CommandWord, Words};
@@ -33,6 +33,8 @@ pub use flag::{FLAGS, Flag};
 use line::{Line, Token};
 pub use man::man;
 pub use text::{describe_stats, help, help_of, usage, usage_of, version};
+pub use url::Url;
+pub(crate) use url::What;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,18 +4,13 @@
 //! does not send. Each URL has a thread of its own, because the look-up of a name can't be
 //! interrupted; all have the same time.
 
-use crate::args::Ping;
+use crate::args::{Ping, Url, What};
 use crate::config::Secret;
 use crate::resolve::{Resolver, literal};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
-
-mod url;
-
-pub use url::Url;
-use url::What;
 
 /// A line for each URL: what answered, or why none did.
 pub type Told = Result<String, String>;

@@ -5,8 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{COMMANDS, Command, Diff, Given, Ping, Route, SHELLS, Shell, UsageError};
-use crate::ping::Url;
+use super::{COMMANDS, Command, Diff, Given, Ping, Route, SHELLS, Shell, Url, UsageError};
 
 /// The proxy's own flags. As in twemproxy all of them are read before `-h`, `-V`, `-D` and `-t`
 /// take effect, in this order.

@@ -16,7 +16,7 @@ pub struct Url {
 
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     Memcached,
     Redis { user: Option<Vec<u8>>, password: Option<Secret> },
     Http { path: String },
@@ -76,25 +76,25 @@ impl Url {
         matches!(self.what, What::Redis { .. })
     }
 
-    pub(super) fn what(&self) -> &What {
+    pub(crate) fn what(&self) -> &What {
         &self.what
     }
 
     /// The hosts to try: where all addresses are listened on, this machine by itself, because a small
     /// image has no name for that.
-    pub(super) fn hosts(&self) -> Vec<&str> {
+    pub(crate) fn hosts(&self) -> Vec<&str> {
         match &*self.host {
             EVERY_HOST | "::" => vec!["127.0.0.1", "::1"],
             host => vec![host],
         }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The host and the port, as a request names them.
-    pub(super) fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = if self.host == EVERY_HOST { "localhost" } else { &self.host };
         let (left, right) = if host.contains(':') { ("[", "]") } else { ("", "") };
         format!("{left}{host}{right}:{}", self.port)

@@ -133,6 +133,12 @@ pub fn write_bulk(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(LINE_END);
 }
 
+/// Appends a command of these words.
+pub fn write_command(words: &[&[u8]], out: &mut Vec<u8>) {
+    write_header(b'*', words.len(), out);
+    words.iter().for_each(|word| write_bulk(word, out));
+}
+
 /// Appends a bulk string of a number's digits.
 pub(crate) fn write_bulk_number(number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];

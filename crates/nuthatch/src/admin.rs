@@ -4,7 +4,7 @@
 //! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
 //! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
 
-use crate::bind::{self, Addresses};
+use crate::bind::{self, ListenAddresses};
 use crate::config::Listen;
 use crate::control::{Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
@@ -106,7 +106,7 @@ pub(crate) fn open(
     let Listen::Tcp { host, port } = listen else {
         return Err(named(io::Error::from(io::ErrorKind::Unsupported)));
     };
-    let addresses = Addresses::of(host, *port).map_err(named)?;
+    let addresses = ListenAddresses::of(host, *port).map_err(named)?;
     let open = || listening.tcp(&addresses).map_err(named);
     let listener = patience.open(FOR_THE_DRAINING, open)?;
     rustix::net::listen(&listener, BACKLOG)?;

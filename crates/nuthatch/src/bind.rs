@@ -24,14 +24,14 @@ pub(crate) enum Version {
 
 /// What a host to listen on turns out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Addresses {
+pub(crate) enum ListenAddresses {
     /// The addresses of a name, or one address.
     Named(Vec<SocketAddr>),
     /// All of this machine: the address of the socket that has them.
     Every(SocketAddr),
 }
 
-impl Addresses {
+impl ListenAddresses {
     /// Resolves a host of the configuration.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_socket_for_both_versions_takes_both() {
-        let at = Addresses::of("*", 0).unwrap().first().unwrap();
+        let at = ListenAddresses::of("*", 0).unwrap().first().unwrap();
         assert!(at.ip().is_unspecified());
         let socket = open(at, Version::Both, false).unwrap();
         assert_eq!(versions(&socket, at).unwrap(), (at.is_ipv6(), true));

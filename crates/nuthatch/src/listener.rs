@@ -1,6 +1,6 @@
 //! Accepts clients, and decides which sockets listen for them.
 
-use crate::bind::{self, Addresses, Version};
+use crate::bind::{self, ListenAddresses, Version};
 use crate::config::clash::Claim;
 use crate::config::{EVERY_HOST, Listen, Pool};
 use crate::own_files::OwnFiles;
@@ -341,7 +341,7 @@ impl Opening<'_> {
 /// What an address turns out to be; none for a unix socket.
 fn resolve(listen: &Listen) -> io::Result<Option<SocketAddr>> {
     let Listen::Tcp { host, port } = listen else { return Ok(None) };
-    Ok(Addresses::of(host, *port)?.first())
+    Ok(ListenAddresses::of(host, *port)?.first())
 }
 
 /// Which clients a socket takes, for an address of a pool that listens on `all` of these.

@@ -7,6 +7,7 @@
 use crate::args::{Ping, Url, What};
 use crate::config::Secret;
 use crate::resolve::{Resolver, literal};
+use nuthatch_core::redis::write_command;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
@@ -158,12 +159,8 @@ fn shown(answer: &str) -> &str {
 }
 
 fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend(format!("${}\r\n", word.len()).into_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    let mut bytes = Vec::new();
+    write_command(words, &mut bytes);
     bytes
 }
 

@@ -3,7 +3,7 @@
 //! Exporters for twemproxy connect and read one line until the end (`nc_stats.c`). The spaces are
 //! the same as in twemproxy. The figures are current and summed over the workers.
 
-use crate::bind::Addresses;
+use crate::bind::ListenAddresses;
 use crate::config::Listen;
 use crate::generation::{Published, SharedPool, SharedServer};
 use crate::inbox::{Inbox, Message};
@@ -53,25 +53,30 @@ pub(crate) fn listen_of((address, port): (&str, u16)) -> Listen {
 
 /// Listens. A unix socket is one of `files`.
 pub(crate) fn open(
-    (address, port): (&str, u16),
+    address: (&str, u16),
     (files, listening): (&OwnFiles, &Listening),
     patience: &Patience,
 ) -> io::Result<OwnedFd> {
+    let listen = listen_of(address);
+    let at = match &listen {
+        Listen::Unix { path, .. } => path.display().to_string(),
+        Listen::Tcp { host, port } => format!("{host} port {port}"),
+    };
     let named = |error: io::Error| {
-        let port = if address.starts_with('/') { String::new() } else { format!(" port {port}") };
-        let text = format!("the statistics port can't listen on {address}{port}: {error}");
+        let text = format!("the statistics port can't listen on {at}: {error}");
         io::Error::new(error.kind(), text)
     };
-    let path = address.starts_with('/').then(|| Path::new(address));
-    let addresses = match path {
-        Some(_) => Addresses::Named(Vec::new()),
-        None => Addresses::of(address, port).map_err(named)?,
+    let listener = match &listen {
+        Listen::Unix { path, .. } => {
+            let open = || unix(path, files, listening).map_err(named);
+            patience.open(FOR_THE_SIGNALLED, open)?
+        }
+        Listen::Tcp { host, port } => {
+            let addresses = ListenAddresses::of(host, *port).map_err(named)?;
+            let open = || tcp(&addresses, listening).map_err(named);
+            patience.open(FOR_THE_SIGNALLED, open)?
+        }
     };
-    let open = || match path {
-        Some(path) => unix(path, files, listening),
-        None => tcp(&addresses, listening),
-    };
-    let listener = patience.open(FOR_THE_SIGNALLED, || open().map_err(named))?;
     ioctl_fionbio(&listener, true)?;
     Ok(listener)
 }
@@ -91,7 +96,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn tcp(addresses: &Addresses, listening: &Listening) -> io::Result<OwnedFd> {
+fn tcp(addresses: &ListenAddresses, listening: &Listening) -> io::Result<OwnedFd> {
     let listener = listening.tcp(addresses)?;
     listen(&listener, BACKLOG)?;
     Ok(listener.into())

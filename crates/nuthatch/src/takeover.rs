@@ -35,7 +35,7 @@ use rustix::net::{
     sockopt,
 };
 
-use crate::bind::{self, Addresses, Version};
+use crate::bind::{self, ListenAddresses, Version};
 use crate::own_files::OwnFiles;
 use crate::patience::{FOR_THE_DRAINING, Patience};
 
@@ -217,22 +217,24 @@ impl Listening {
     ///
     /// # Errors
     /// When none can.
-    pub(crate) fn tcp(&self, addresses: &Addresses) -> io::Result<TcpListener> {
+    pub(crate) fn tcp(&self, addresses: &ListenAddresses) -> io::Result<TcpListener> {
         let given =
             |address: &SocketAddr| self.take(&Place::Tcp(*address), SocketType::STREAM).pop();
         match addresses {
-            Addresses::Named(all) => match all.iter().find_map(given) {
+            ListenAddresses::Named(all) => match all.iter().find_map(given) {
                 Some(given) => Ok(given.into()),
                 None => TcpListener::bind(&all[..]),
             },
-            Addresses::Every(address) => match bind::both(address.port()).iter().find_map(given) {
-                Some(given) => Ok(given.into()),
-                None => {
-                    let socket = bind::open(*address, Version::Both, false)?;
-                    listen(&socket, FIRST_BACKLOG)?;
-                    Ok(socket.into())
+            ListenAddresses::Every(address) => {
+                match bind::both(address.port()).iter().find_map(given) {
+                    Some(given) => Ok(given.into()),
+                    None => {
+                        let socket = bind::open(*address, Version::Both, false)?;
+                        listen(&socket, FIRST_BACKLOG)?;
+                        Ok(socket.into())
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -307,7 +309,7 @@ mod tests {
         drop(first);
         let place = Place::Tcp(addresses[1]);
         let listening = Listening::with(vec![Given::new(second.into(), place, false).unwrap()]);
-        let named = Addresses::Named(addresses.into());
+        let named = ListenAddresses::Named(addresses.into());
         let at = || listening.tcp(&named).map(|listener| listener.local_addr().unwrap());
         assert_eq!(at().unwrap(), addresses[1]);
         assert_eq!(at().unwrap(), addresses[0], "none is given any longer");

@@ -17,7 +17,7 @@ use super::command::{self, Command, Keys};
 use super::frame::{integer, is_null, text};
 use super::merge::{Elements, number};
 use super::response::Form;
-use super::{write_bulk, write_bulk_number, write_header};
+use super::{write_bulk, write_bulk_number, write_command, write_header};
 use crate::decimal;
 use crate::memcache::Needs;
 use crate::message::{Class, Effect, Expect, Kept, Many, One, Outcome};
@@ -269,11 +269,6 @@ fn mark(key: &[u8]) -> Vec<u8> {
 
 fn lock(key: &[u8]) -> Vec<u8> {
     [key, LOCK].concat()
-}
-
-fn write_command(words: &[&[u8]], out: &mut Vec<u8>) {
-    write_header(b'*', words.len(), out);
-    words.iter().for_each(|word| write_bulk(word, out));
 }
 
 fn write_script(script: &[u8], keys: &[&[u8]], arguments: &[&[u8]], out: &mut Vec<u8>) {

@@ -21,7 +21,7 @@ KEY = re.compile(f"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{LABEL.pattern}")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Of a Service, and so of what gives it its name.
 SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-# Of the Prometheus Operator: there is no schema of them here.
+# Of the Prometheus Operator: there is no schema of them here, and test_monitoring.py looks at them.
 CUSTOM = {"PodMonitor", "PrometheusRule"}
 UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -33,7 +33,8 @@ def check(objects: list[dict], release: str, namespace: str) -> None:
     names_are_names(objects)
     labels_are_words(objects)
     the_api_server_knows_the_fields(objects)
-    selectors_find_pods_and_stay(objects, release)
+    selectors_find_the_pods_of_one_template(objects)
+    selectors_stay(objects, release)
     services_lead_to_a_listener(objects)
     ports_are_distinct(objects)
     references_lead_somewhere(objects, namespace)
@@ -82,14 +83,23 @@ def fields_are_known(item: str) -> None:
     )
 
 
-def selectors_find_pods_and_stay(objects: list[dict], release: str) -> None:
-    labels = [pod["metadata"]["labels"] for _, pod in lasting(objects)]
+def selectors(objects: list[dict]) -> Iterator[tuple[dict, dict]]:
+    """Every object that selects pods of the release, with its selector."""
     for item in objects:
         spec = item.get("spec", {})
         selector = spec.get("podSelector" if item["kind"] == "NetworkPolicy" else "selector")
-        if not selector or item["kind"] == "PodMonitor":
-            continue
+        if selector and item["kind"] != "PodMonitor":
+            yield item, selector
+
+
+def selectors_find_the_pods_of_one_template(objects: list[dict]) -> None:
+    labels = [pod["metadata"]["labels"] for _, pod in lasting(objects)]
+    for item, selector in selectors(objects):
         assert sum(matches(selector, each) for each in labels) == 1, title(item)
+
+
+def selectors_stay(objects: list[dict], release: str) -> None:
+    for item, selector in selectors(objects):
         wanted = selector.get("matchLabels", selector)
         assert wanted["app.kubernetes.io/instance"] == release, title(item)
         own = {"app.kubernetes.io/name", "app.kubernetes.io/instance", COMPONENT}
@@ -222,11 +232,13 @@ def pods_are_restricted(objects: list[dict]) -> None:
         assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), owner
         for container in containers(pod):
             security = container["securityContext"]
+            # Without a number, the cluster gives one, or the image has one.
             assert security["runAsNonRoot"] is True and security.get("runAsUser", 1) > 0, owner
             assert security["readOnlyRootFilesystem"] is True, owner
             assert security["allowPrivilegeEscalation"] is False, owner
             assert security["capabilities"] == {"drop": ["ALL"]}, owner
             assert security["seccompProfile"] == {"type": "RuntimeDefault"}, owner
+            assert not [port for port in container.get("ports", []) if "hostPort" in port], owner
 
 
 def probes_reach_the_proxy_in_every_family(objects: list[dict]) -> None:

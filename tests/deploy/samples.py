@@ -198,6 +198,6 @@ def each_alone(defaults: dict, schema_of) -> Iterator[tuple[str, dict]]:
 
 
 def pairs() -> Iterator[tuple[str, dict]]:
-    """Every two switches, in both orders where they are about the same value."""
+    """Every two switches; where they are about the same value, the later one holds."""
     for (one, first), (two, second) in itertools.combinations(enumerate(SWITCHES), 2):
         yield f"{one}+{two}", merged(first, second)

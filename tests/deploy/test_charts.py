@@ -4,14 +4,13 @@ import kubernetes_validate
 import pytest
 
 import rendering
-from objects import of_kind, title
+import rules
+from objects import of_kind
 from rendering import CASES, Refused, lint, render, render_case, values_of
 from tools import HELM
 
 # The oldest that the charts are for, and the newest that there is a schema of.
 KUBERNETES = ["1.30", kubernetes_validate.latest_version()]
-# Of the Prometheus Operator; test_monitoring.py looks at them.
-CUSTOM = {"PodMonitor", "PrometheusRule"}
 
 
 @pytest.mark.parametrize("helm", HELM)
@@ -29,14 +28,13 @@ def test_both_helms_render_the_same(chart, values):
 @pytest.mark.parametrize(("chart", "values"), CASES)
 def test_kubernetes_would_take_the_objects(chart, values, version):
     for item in render_case(chart, values):
-        if item["kind"] not in CUSTOM:
+        if item["kind"] not in rules.CUSTOM:
             kubernetes_validate.validate(item, version, strict=True)
 
 
 @pytest.mark.parametrize(("chart", "values"), CASES)
 def test_no_two_objects_have_one_name(chart, values):
-    names = [title(item) for item in render_case(chart, values)]
-    assert sorted(names) == sorted(set(names))
+    rules.names_are_names(render_case(chart, values))
 
 
 @pytest.mark.parametrize("helm", HELM)

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from objects import containers, is_proxy, lasting, matches, of_kind, pods, settings, title
+import rules
+from objects import containers, is_proxy, matches, of_kind, pods, settings, title
 from rendering import CASES, render_case, values_of
 
 # The port that every client of a protocol knows.
@@ -26,13 +27,7 @@ def test_selectors_find_the_pods_of_their_own_template(chart, values):
 
 
 def test_what_selects_pods_selects_those_of_one_template(chart, values):
-    objects = render_case(chart, values)
-    labels = [pod["metadata"]["labels"] for _, pod in lasting(objects)]
-    for item in objects:
-        spec = item.get("spec", {})
-        selector = spec.get("podSelector" if item["kind"] == "NetworkPolicy" else "selector")
-        if selector and item["kind"] != "PodMonitor":
-            assert sum(matches(selector, each) for each in labels) == 1, title(item)
+    rules.selectors_find_the_pods_of_one_template(render_case(chart, values))
 
 
 def test_pods_are_spread_among_their_own(chart, values):
@@ -137,21 +132,7 @@ def test_a_pod_has_time_to_end_in_order(chart, values):
 
 
 def test_pods_pass_pod_security_restricted(chart, values):
-    for name, pod in pods(render_case(chart, values)):
-        spec = pod["spec"]
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
-        allowed = {"configMap", "emptyDir", "projected", "secret"}
-        assert all(set(volume) - {"name"} <= allowed for volume in spec.get("volumes", [])), name
-        for container in containers(pod):
-            security = container["securityContext"]
-            assert security["runAsNonRoot"] is True, name
-            # Without a number, the cluster gives one, or the image has one.
-            assert security.get("runAsUser", 1) > 0, name
-            assert security["readOnlyRootFilesystem"] is True, name
-            assert security["allowPrivilegeEscalation"] is False, name
-            assert security["capabilities"] == {"drop": ["ALL"]}, name
-            assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
-            assert not [port for port in container.get("ports", []) if "hostPort" in port], name
+    rules.pods_are_restricted(render_case(chart, values))
 
 
 def test_pods_are_nobody_towards_the_api_server(chart, values):

@@ -6,7 +6,7 @@
 
 use crate::bind::{self, ListenAddresses};
 use crate::config::Listen;
-use crate::control::{Control, Outcome, Reload, Trigger, Wish};
+use crate::control::{Asker, Control, Outcome, Reload, Trigger, Wish};
 use crate::generation::{Generation, Published};
 use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
@@ -14,7 +14,7 @@ use crate::proxy::Proxy;
 use crate::reload::{Reloader, Reloads};
 use crate::takeover::{Kind, Listening};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -33,6 +33,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
 
@@ -58,6 +59,8 @@ pub(crate) struct Admin {
     is_draining: Arc<AtomicBool>,
     /// Long pages that are wanted and not yet made.
     wanted: AtomicUsize,
+    /// As many permits as reloads may wait.
+    turns: Arc<Semaphore>,
 }
 
 /// The paths and their contents.
@@ -66,13 +69,19 @@ pub const PATHS: &[(&str, &str)] = &[
     ("/ready", "readiness: 200 while the proxy accepts clients, 503 while it drains"),
     ("/metrics", "all metrics in the text format of Prometheus"),
     ("/config", "the active configuration, without secrets, and what differs in the file"),
-    ("/reload", "POST only: reads the configuration again; ?force=true ignores max_move"),
+    (
+        "/reload",
+        "POST only: reads the configuration again; ?force=true, from localhost only, ignores max_move",
+    ),
     ("/servers", "the servers of each pool, with state and counters"),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
 
 /// Long pages that are wanted and not yet made. They are made one at a time.
 const WANTED_MAX: usize = 16;
+
+/// Reloads that readers wait for: one that is under way, and one that reads what changed meanwhile.
+const RELOADS_MAX: usize = 2;
 
 /// Maximum bytes of a request's head, and of an answer's buffer besides its text.
 const BUFFER_MAX: usize = 16 * 1024;
@@ -163,13 +172,14 @@ fn serve(
                     drop((noted, listener));
                     return pending::<()>().await;
                 }
-                Some(Ok((stream, _))) => {
+                Some(Ok((stream, peer))) => {
                     let reader = Reader::new();
                     room.enter(&reader).await;
                     let desk = Desk {
                         admin: Arc::clone(&admin),
                         room: Arc::clone(&room),
                         reader: Arc::clone(&reader),
+                        is_local: peer.ip().to_canonical().is_loopback(),
                     };
                     reader.set_task(tokio::spawn(talk(stream, desk)).abort_handle());
                     // The reader may already have sent its request, which must be read before the
@@ -208,12 +218,14 @@ struct Desk {
     admin: Arc<Admin>,
     room: Arc<Room>,
     reader: Arc<Reader>,
+    /// Whether the reader is in the network of the proxy's machine or pod.
+    is_local: bool,
 }
 
 impl Desk {
     async fn answer<B>(&self, request: &Request<B>) -> Response<room::Pieces> {
         self.reader.waits();
-        let answer = self.admin.answer(request).await;
+        let answer = self.admin.answer(request, self.is_local).await;
         answer.map(|text| self.room.answer(&self.reader, text))
     }
 }
@@ -230,6 +242,7 @@ impl Admin {
             start: SystemTime::now(),
             is_draining,
             wanted: AtomicUsize::new(0),
+            turns: Arc::new(Semaphore::new(RELOADS_MAX)),
         }
     }
 
@@ -242,7 +255,7 @@ impl Admin {
         &self.reloader.reloads
     }
 
-    async fn answer<B>(self: &Arc<Self>, request: &Request<B>) -> Answer {
+    async fn answer<B>(self: &Arc<Self>, request: &Request<B>, is_local: bool) -> Answer {
         let allowed = match request.uri().path() {
             "/reload" => "POST",
             _ => "GET, HEAD",
@@ -259,7 +272,10 @@ impl Admin {
             "/reload" => {
                 let query = request.uri().query().unwrap_or_default();
                 let is_forced = query.split('&').any(|pair| pair == "force=true");
-                self.make(move |admin| admin.reload(is_forced)).await
+                match may_reload(request.headers(), is_forced, is_local) {
+                    Ok(()) => self.reload(is_forced).await,
+                    Err(why) => page(StatusCode::FORBIDDEN, &json!({ "error": why })),
+                }
             }
             "/" => page(StatusCode::OK, &pages::index()),
             "/live" => self.live().await,
@@ -286,8 +302,7 @@ impl Admin {
     ) -> Answer {
         if self.wanted.fetch_add(1, Ordering::Relaxed) >= WANTED_MAX {
             self.wanted.fetch_sub(1, Ordering::Relaxed);
-            let error = "too many concurrent requests for /metrics, /config, /servers and /reload: retry in \
-                         a second";
+            let error = "too many concurrent requests for /metrics, /config and /servers: retry in a second";
             return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
         }
         let admin = Arc::clone(self);
@@ -299,30 +314,35 @@ impl Admin {
         made.await.expect("a page that can't be made is a panic already")
     }
 
-    /// Lets the leading thread read the configuration again, and waits for what becomes of it.
-    fn reload(&self, is_forced: bool) -> Answer {
-        let (reply, outcome) = mpsc::channel();
-        let wish = Reload { trigger: Trigger::Admin, is_forced, reply: Some(reply) };
+    /// Lets the leading thread read the configuration again, and waits for what becomes of it, which may
+    /// take as long as DNS does.
+    async fn reload(&self, is_forced: bool) -> Answer {
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+            let error = "one reload is under way and another one waits for it: retry in a second";
+            return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
+        };
+        let (reply, outcome) = oneshot::channel();
+        let asker = Some(Asker { reply, _turn: turn });
+        let wish = Reload { trigger: Trigger::Admin, is_forced, asker };
         let sent = self.control.send(Control::Wish(Wish::Reload(wish)));
-        match sent.ok().and_then(|()| outcome.recv().ok()) {
-            Some(Outcome::Changed { generation, changes }) => {
-                let told =
-                    json!({ "result": "changed", "generation": generation, "changes": changes });
-                page(StatusCode::OK, &told)
+        let outcome = if sent.is_ok() { outcome.await.ok() } else { None };
+        let Some(outcome) = outcome else {
+            let told = json!({ "error": "the proxy is draining" });
+            return page(StatusCode::SERVICE_UNAVAILABLE, &told);
+        };
+        let result = outcome.result();
+        let (status, told) = match outcome {
+            Outcome::Changed { generation, changes } => (
+                StatusCode::OK,
+                json!({ "result": result, "generation": generation, "changes": changes }),
+            ),
+            Outcome::Unchanged => (StatusCode::OK, json!({ "result": result })),
+            Outcome::Waits(why) => (StatusCode::ACCEPTED, json!({ "result": result, "why": why })),
+            Outcome::Refused(errors) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "result": result, "errors": errors }))
             }
-            Some(Outcome::Unchanged) => page(StatusCode::OK, &json!({ "result": "unchanged" })),
-            Some(Outcome::Waits(why)) => {
-                page(StatusCode::ACCEPTED, &json!({ "result": "waits", "why": why }))
-            }
-            Some(Outcome::Refused(errors)) => {
-                let told = json!({ "result": "refused", "errors": errors });
-                page(StatusCode::UNPROCESSABLE_ENTITY, &told)
-            }
-            None => {
-                let told = json!({ "error": "the proxy is draining" });
-                page(StatusCode::SERVICE_UNAVAILABLE, &told)
-            }
-        }
+        };
+        page(status, &told)
     }
 
     /// Whether the proxy accepts clients. A failed server does not make the proxy unready, because
@@ -354,6 +374,27 @@ impl Admin {
     }
 }
 
+/// Whether a reader may have the configuration read again.
+///
+/// # Errors
+/// Why it may not.
+fn may_reload(headers: &HeaderMap, is_forced: bool, is_local: bool) -> Result<(), &'static str> {
+    // A browser sends the header with each POST of a page. Without this rule, any page that somebody near
+    // the proxy looks at could send the request.
+    if headers.contains_key(ORIGIN) {
+        return Err(
+            "pages of a browser can't reload: send the request without Origin, as curl does",
+        );
+    }
+    if is_forced && !is_local {
+        return Err(
+            "force=true is for the proxy's own machine or pod: send the request to localhost there, \
+                    or use kubectl port-forward",
+        );
+    }
+    Ok(())
+}
+
 fn page(status: StatusCode, content: &serde_json::Value) -> Answer {
     let body = format!("{content:#}\n");
     answer(status, "application/json", body)
@@ -378,6 +419,7 @@ mod tests {
     use crate::config::Source;
     use crate::resolve::Resolver;
     use crate::takeover::Standstill;
+    use hyper::header::{HOST, HeaderName};
 
     fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
         let resolver = Resolver::new(crate::resolve::Options::default());
@@ -395,13 +437,29 @@ mod tests {
             start: SystemTime::now(),
             is_draining: Arc::new(AtomicBool::new(false)),
             wanted: AtomicUsize::new(0),
+            turns: Arc::new(Semaphore::new(RELOADS_MAX)),
         })
     }
 
     fn ask(admin: &Arc<Admin>, path: &str) -> StatusCode {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let request = Request::get(path).body(()).unwrap();
-        runtime.block_on(admin.answer(&request)).status()
+        runtime.block_on(admin.answer(&request, true)).status()
+    }
+
+    #[test]
+    fn pages_of_a_browser_cannot_reload_and_only_neighbours_can_force() {
+        let with = |name: HeaderName| HeaderMap::from_iter([(name, HeaderValue::from_static("x"))]);
+        for (header, is_forced, is_local, may) in [
+            (HOST, false, false, true),
+            (HOST, true, true, true),
+            (HOST, true, false, false),
+            (ORIGIN, false, true, false),
+            (ORIGIN, true, true, false),
+        ] {
+            let may_it = may_reload(&with(header.clone()), is_forced, is_local).is_ok();
+            assert_eq!(may_it, may, "{header} {is_forced} {is_local}");
+        }
     }
 
     #[test]

@@ -1,15 +1,45 @@
-//! What differs between two generations, in words.
+//! What differs between two generations, in words, and what speaks against a change.
 //!
 //! The one rule: what differs stands in a line of its own, and no line has a secret.
 
 use crate::config::directive::{DIRECTIVES, Kind};
 use crate::config::{Pool, Secret};
 use crate::diff;
+use crate::discover::{self, Answers};
 use crate::generation::Generation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// A change of what is served.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) before: Arc<Generation>,
+    pub(crate) after: Generation,
+    /// What differs, in a line each.
+    pub(crate) lines: Vec<String>,
+    /// What speaks against the change, unless it is forced.
+    pub(crate) obstacles: Vec<String>,
+}
+
+impl Change {
+    /// The change from `before` to these pools, with the servers that DNS and Kubernetes tell of.
+    pub(crate) fn to(
+        pools: Vec<Pool>,
+        answers: &Mutex<Answers>,
+        before: &Arc<Generation>,
+        workers: usize,
+    ) -> Self {
+        let unknown = discover::unknown(&pools, answers, before);
+        let after = before.next(discover::expanded(pools, answers, before), workers);
+        let (lines, too_many) = compare(before, &after);
+        // Without the servers of an entry, the share of the keys says nothing.
+        let obstacles = if unknown.is_empty() { too_many } else { unknown };
+        Self { before: Arc::clone(before), after, lines, obstacles }
+    }
+}
 
 /// What differs, in a line each, and the pools of which too many keys would move.
-pub(crate) fn compare(before: &Generation, after: &Generation) -> (Vec<String>, Vec<String>) {
+fn compare(before: &Generation, after: &Generation) -> (Vec<String>, Vec<String>) {
     let (mut changes, mut too_many) = (Vec::new(), Vec::new());
     for new in &after.pools {
         let name = &new.pool.name;

@@ -34,6 +34,7 @@ pub mod lint;
 mod raw;
 pub mod redis;
 pub mod secret;
+mod stamp;
 mod value;
 mod yaml;
 
@@ -46,6 +47,7 @@ pub use kubernetes::{PodPort, Service};
 pub use nuthatch_core::limits::Limits;
 pub use redis::{CrossShard, ModuleCommand};
 pub use secret::Secret;
+pub(crate) use stamp::Stamp;
 
 /// The file that is read when `-c` names none, if it is there (twemproxy `NC_CONF_PATH`).
 pub const DEFAULT_FILE: &str = "conf/nutcracker.yml";
@@ -59,6 +61,8 @@ pub struct Config {
     pub source: Source,
     /// Remarks about accepted settings, such as a directive without effect.
     pub notes: Vec<Finding>,
+    /// Of the file, from right before it was read; none of what is no file.
+    pub(crate) stamp: Option<Stamp>,
     _checked: Checked,
 }
 
@@ -93,12 +97,14 @@ impl Config {
     }
 
     fn load_or(path: &Path, right: &str) -> Result<Self, ConfigErrors> {
+        let stamp = Stamp::of(path);
         let (text, is_public) =
             read(path).map_err(|error| ConfigErrors::unreadable(path, &error, right))?;
-        check::config(Source::File(path.to_owned()), |report| {
+        let config = check::config(Source::File(path.to_owned()), |report| {
             report.is_public = is_public;
             raw::from_yaml(&text, report)
-        })
+        });
+        config.map(|config| Self { stamp, ..config })
     }
 
     /// Reads the text of a file; `path` is only the name that messages show.

@@ -5,11 +5,10 @@
 //! time of what is there; so the one rule: look at that, once a second. A file that is still being
 //! written is looked at again until it stays the same.
 
+use crate::config::Stamp;
 use crate::control::{Control, Reload, Trigger, Wish};
 use crate::generation::Published;
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -18,39 +17,20 @@ use std::time::Duration;
 /// The time from one look to the next.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What tells a file from another one under the same path. An absent file has no stamp.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    target: PathBuf,
-    file: (u64, u64),
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let target = fs::canonicalize(path).ok()?;
-        let found = fs::metadata(&target).ok()?;
-        Some(Self {
-            target,
-            file: (found.dev(), found.ino()),
-            size: found.size(),
-            changed: (found.mtime(), found.mtime_nsec()),
-        })
-    }
-}
-
-/// Sends the wish for a reload whenever `file`, or the file of a password, has changed.
+/// Sends the wish for a reload whenever `file`, or the file of a password, has changed. `read` is the stamp
+/// of the file from right before it was read. A file of a password that was read at the start may have changed
+/// since, so there is a reload for it in any case.
 ///
 /// # Errors
 /// When the thread can't be started.
 pub(crate) fn start(
     file: PathBuf,
+    read: Option<Stamp>,
     published: Published,
     control: mpsc::Sender<Control>,
 ) -> io::Result<()> {
     let watch = move || {
-        let mut known = stamps(&file, &published);
+        let mut known = vec![read];
         let mut changing = None;
         loop {
             thread::sleep(LOOK);
@@ -58,9 +38,8 @@ pub(crate) fn start(
             if now == known {
                 changing = None;
             } else if changing.as_ref() == Some(&now) {
-                let trigger = Trigger::File;
-                let wish = Reload { trigger, is_forced: false, reply: None };
-                if control.send(Control::Wish(Wish::Reload(wish))).is_err() {
+                let wish = Wish::Reload(Reload::by(Trigger::File));
+                if control.send(Control::Wish(wish)).is_err() {
                     return;
                 }
                 (known, changing) = (now, None);
@@ -79,4 +58,38 @@ fn stamps(file: &Path, published: &Published) -> Vec<Option<Stamp>> {
     let secrets =
         generation.pools.iter().filter_map(|shared| shared.pool.redis_auth_file.as_deref());
     [file].into_iter().chain(secrets).map(Stamp::of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Source};
+    use crate::generation::Generation;
+    use crate::resolve::{self, Resolver};
+    use std::fs;
+    use std::sync::Arc;
+
+    /// The wishes within three seconds after a start whose file becomes `now` before the watch begins.
+    fn wishes(name: &str, now: Option<&str>) -> usize {
+        const TEXT: &str = "p: {listen: \"h:1\", servers: [\"a:1:1\"]}\n";
+        let file =
+            std::env::temp_dir().join(format!("nuthatch-watch.{}.{name}", std::process::id()));
+        fs::write(&file, TEXT).unwrap();
+        let config = Config::load(&file).unwrap();
+        assert_eq!(config.source, Source::File(file.clone()));
+        now.map_or(Ok(()), |text| fs::write(&file, text)).unwrap();
+        let resolver = Resolver::new(resolve::Options::default());
+        let published = Published::new(Arc::new(Generation::first(config.pools, 1, &resolver)));
+        let (control, sent) = mpsc::channel();
+        start(file.clone(), config.stamp, published, control).unwrap();
+        thread::sleep(LOOK * 3);
+        fs::remove_file(&file).unwrap();
+        sent.try_iter().count()
+    }
+
+    #[test]
+    fn a_file_that_changes_before_the_watch_begins_is_read_again() {
+        assert_eq!(wishes("same", None), 0);
+        assert_eq!(wishes("other", Some("other")), 1);
+    }
 }

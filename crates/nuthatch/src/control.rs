@@ -3,7 +3,7 @@
 use crate::resolve::Change;
 use std::fmt;
 use std::io;
-use std::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A message to the leading thread.
 #[derive(Debug)]
@@ -32,7 +32,22 @@ pub(crate) struct Reload {
     /// Whether more keys may move than `max_move` says.
     pub(crate) is_forced: bool,
     /// Who wants to know what became of it.
-    pub(crate) reply: Option<mpsc::Sender<Outcome>>,
+    pub(crate) asker: Option<Asker>,
+}
+
+impl Reload {
+    /// A wish that nobody waits for.
+    pub(crate) fn by(trigger: Trigger) -> Self {
+        Self { trigger, is_forced: false, asker: None }
+    }
+}
+
+/// Who waits for the outcome of a reload.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) reply: oneshot::Sender<Outcome>,
+    /// One of the few reloads that may wait: kept until the reload is done, even if whoever asked has gone.
+    pub(crate) _turn: OwnedSemaphorePermit,
 }
 
 /// What made the proxy look at its configuration.
@@ -73,4 +88,24 @@ pub(crate) enum Outcome {
     Waits(String),
     /// Nothing has changed, for these reasons.
     Refused(Vec<String>),
+}
+
+impl Outcome {
+    /// The names of all results.
+    pub(crate) const RESULTS: [&str; 4] = ["changed", "unchanged", "waits", "refused"];
+
+    /// The name of the result, for metrics and for whoever asked.
+    pub(crate) fn result(&self) -> &'static str {
+        match self {
+            Self::Changed { .. } => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Waits(_) => "waits",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// Whether the proxy serves by the configuration now.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Unchanged)
+    }
 }

@@ -6,13 +6,12 @@
 //! Only an entry that looks up addresses has the address itself on the ring.
 
 use self::hold::Holds;
-use crate::config::{Address, Config, Discovered, Lookup, PodPort, Pool, Server};
+use crate::config::{Address, Discovered, Lookup, PodPort, Pool, Server};
 use crate::control::{Control, Wish};
 use crate::generation::Generation;
-use crate::resolve::{self, Change, Found, Inquiry, Pod, Question, Resolver, Service};
+use crate::resolve::{Change, Found, Inquiry, Pod, Question, Resolver, Service};
 use nuthatch_core::ring::pool_order;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -20,6 +19,10 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 mod hold;
+mod look;
+
+pub(crate) use look::unknown;
+pub use look::{Told, look, require};
 
 /// The last good answers.
 pub(crate) type Answers = BTreeMap<Question, Arc<Found>>;
@@ -33,8 +36,8 @@ pub(crate) struct Expansion {
     pub(crate) counts: Vec<Option<usize>>,
 }
 
-/// The servers of a pool with these answers. An entry whose answer has more than `discovered_max`
-/// servers, or none with the port of the entry, keeps those that it has in `before`.
+/// The servers of a pool with these answers. An entry without an answer, or whose answer has more than
+/// `discovered_max` servers or none with the port of the entry, keeps those that it has in `before`.
 pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expansion {
     let mut servers: Vec<Server> =
         pool.servers.iter().filter(|server| !server.discovered).cloned().collect();
@@ -42,19 +45,23 @@ pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expan
     let mut counts = Vec::new();
     for entry in &pool.discovered {
         let found = answers.get(&question(entry)).map(|found| servers_of(entry, found));
-        let count = found.as_ref().map(Vec::len);
-        let of_entry = if count.is_some_and(|count| count == 0 || count > pool.discovered_max) {
-            let is_own = |server: &&Server| server.discovered && server.index == entry.index;
+        counts.push(found.as_ref().map(Vec::len));
+        let usable = found.filter(|found| is_usable(found.len(), pool));
+        let of_entry = usable.unwrap_or_else(|| {
+            let is_own =
+                |server: &&Server| server.discovered && server.configured == entry.configured;
             before.iter().filter(is_own).cloned().collect()
-        } else {
-            found.unwrap_or_default()
-        };
+        });
         // A server that is there already is not there twice.
         servers.extend(of_entry.into_iter().filter(|server| names.insert(server.name.clone())));
-        counts.push(count);
     }
     servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
     Expansion { servers, counts }
+}
+
+/// Whether an entry of the pool may have so many servers.
+fn is_usable(servers: usize, pool: &Pool) -> bool {
+    (1..=pool.discovered_max).contains(&servers)
 }
 
 /// What an entry looks up.
@@ -141,9 +148,9 @@ impl Discovery {
     }
 
     /// Follows the entries of these pools, and no others. Says whether all of them have an answer.
-    pub(crate) fn follow(&mut self, pools: &[Pool]) -> bool {
+    pub(crate) fn follow<'p>(&mut self, pools: impl IntoIterator<Item = &'p Pool>) -> bool {
         let wanted: BTreeSet<Question> =
-            pools.iter().flat_map(|pool| &pool.discovered).map(question).collect();
+            pools.into_iter().flat_map(|pool| &pool.discovered).map(question).collect();
         self.followed.retain(|question, _| wanted.contains(question));
         for question in wanted {
             let follow = || self.resolver.follow(question.clone(), self.sender.clone());
@@ -209,14 +216,21 @@ impl Discovery {
         Ok(())
     }
 
-    /// The pools of a configuration with the servers that they have now, where `before` is served. What
-    /// is wrong with an entry is logged.
-    pub(crate) fn pools(&self, pools: Vec<Pool>, before: Option<&Generation>) -> Vec<Pool> {
-        expand_each(pools, &self.answers, before, |pool, counts| self.tell(pool, counts))
+    /// The pools of the configuration of a start with the servers that they have now.
+    pub(crate) fn pools(&self, pools: Vec<Pool>) -> Vec<Pool> {
+        self.tell(&pools);
+        expand_each(pools, &self.answers, None)
     }
 
-    /// Logs what is wrong with the entries of a pool.
-    fn tell(&self, pool: &Pool, counts: &[Option<usize>]) {
+    /// Counts the servers of each entry of these pools, and logs what is wrong with the entry.
+    pub(crate) fn tell(&self, pools: &[Pool]) {
+        for pool in pools {
+            let counts = expand(pool, &self.lock(), &[]).counts;
+            self.tell_pool(pool, &counts);
+        }
+    }
+
+    fn tell_pool(&self, pool: &Pool, counts: &[Option<usize>]) {
         for (entry, count) in pool.discovered.iter().zip(counts) {
             let (name, entry) = (&*pool.name, &*entry.configured);
             let (servers, servers_max) = (count.unwrap_or(0), pool.discovered_max);
@@ -274,21 +288,17 @@ pub(crate) fn expanded(
     answers: &Mutex<Answers>,
     before: &Generation,
 ) -> Vec<Pool> {
-    expand_each(pools, answers, Some(before), |_, _| {})
+    expand_each(pools, answers, Some(before))
 }
 
-/// As [`expanded`]; `tell` gets each pool with the number of servers that each of its entries has.
 fn expand_each(
     mut pools: Vec<Pool>,
     answers: &Mutex<Answers>,
     before: Option<&Generation>,
-    tell: impl Fn(&Pool, &[Option<usize>]),
 ) -> Vec<Pool> {
     let answers = lock(answers);
     for pool in &mut pools {
-        let expansion = expand(pool, &answers, servers_before(pool, before));
-        tell(pool, &expansion.counts);
-        pool.servers = expansion.servers;
+        pool.servers = expand(pool, &answers, servers_before(pool, before)).servers;
     }
     pools
 }
@@ -297,109 +307,6 @@ fn expand_each(
 fn servers_before<'g>(pool: &Pool, before: Option<&'g Generation>) -> &'g [Server] {
     let found = before.and_then(|it| it.pools.iter().find(|it| it.pool.name == pool.name));
     found.map_or(&[], |shared| &shared.pool.servers)
-}
-
-/// One entry, and what DNS or Kubernetes says of it now.
-#[derive(Debug)]
-pub struct Told {
-    pool: String,
-    entry: String,
-    /// Who has no answer, and why, if there is none.
-    lacks: String,
-    servers: Option<Vec<String>>,
-    max: usize,
-}
-
-impl Told {
-    /// Whether the entry has no servers, or too many.
-    #[must_use]
-    pub fn is_wrong(&self) -> bool {
-        let is_wrong = |servers: &Vec<_>| servers.is_empty() || servers.len() > self.max;
-        self.servers.as_ref().is_none_or(is_wrong)
-    }
-}
-
-impl fmt::Display for Told {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.pool, self.entry)?;
-        match &self.servers {
-            None => write!(
-                out,
-                " has no servers now: {}. The proxy starts without them and asks again until there is an \
-                 answer.",
-                self.lacks
-            ),
-            Some(servers) if servers.is_empty() => {
-                write!(out, " has no servers now: no pod of the Service has a port of this name.")
-            }
-            Some(servers) if servers.len() > self.max => {
-                let (count, max) = (servers.len(), self.max);
-                write!(
-                    out,
-                    " has {count} servers now, more than discovered_max, {max}, so the proxy uses \
-                     none of them. Raise discovered_max."
-                )
-            }
-            Some(servers) if servers.len() > SHOWN_MAX => {
-                let (count, shown) = (servers.len(), servers[..SHOWN_MAX].join(", "));
-                write!(out, " has {count} servers now: {shown} and others")
-            }
-            Some(servers) => {
-                write!(out, " has {} servers now: {}", servers.len(), servers.join(", "))
-            }
-        }
-    }
-}
-
-/// How many servers of an entry are named.
-const SHOWN_MAX: usize = 5;
-
-/// Gives the pools of a configuration the servers that DNS and Kubernetes tell of now, within `patience`, for
-/// commands that do not serve. Says what each entry has.
-pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration) -> Vec<Told> {
-    let resolver = Resolver::new(options.clone());
-    let discovery = Discovery::new(&config.pools, &resolver, Duration::ZERO);
-    discovery.wait(patience);
-    let mut told = Vec::new();
-    for pool in &mut config.pools {
-        told.extend(pool.discovered.iter().map(|entry| Told {
-            pool: pool.name.clone(),
-            entry: entry.configured.clone(),
-            lacks: lacks(entry, &resolver),
-            servers: discovery.lock().get(&question(entry)).map(|found| {
-                servers_of(entry, found).into_iter().map(|server| server.name).collect()
-            }),
-            max: pool.discovered_max,
-        }));
-        pool.servers = expand(pool, &discovery.lock(), &[]).servers;
-    }
-    told
-}
-
-/// Checks that a pool has servers.
-///
-/// # Errors
-/// The entries for which DNS has no answer, or too many servers.
-pub fn require(pool: &Pool) -> Result<(), String> {
-    if !pool.servers.is_empty() {
-        return Ok(());
-    }
-    let entries: Vec<_> = pool.discovered.iter().map(Discovered::to_string).collect();
-    Err(format!(
-        "pool '{}' has no servers now: there are none for {}",
-        pool.name,
-        entries.join(", ")
-    ))
-}
-
-/// Who has no answer for an entry, and why.
-fn lacks(entry: &Discovered, resolver: &Resolver) -> String {
-    if !matches!(entry.lookup, Lookup::Pods { .. }) {
-        return "DNS has no answer for it".to_owned();
-    }
-    let reason = resolver.figures().kubernetes.reason(&entry.name);
-    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!("Kubernetes has no answer for it{reason}")
 }
 
 #[expect(clippy::disallowed_methods, reason = "not a worker: the start, which waits for answers")]

@@ -91,11 +91,6 @@ impl Proxy {
         Ok(())
     }
 
-    /// The generation that would serve `pools` next.
-    pub(crate) fn next(&self, pools: Vec<Pool>) -> Generation {
-        self.published.get().next(pools, self.inboxes.len())
-    }
-
     /// Serves by `generation` from now on.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ impl Start {
         let hold = self.options.dns.hold;
         let mut discovery = Discovery::new(&config.pools, &resolver, hold);
         discovery.wait(self.options.discovery_wait);
-        let pools = discovery.pools(config.pools.clone(), None);
+        let pools = discovery.pools(config.pools.clone());
         let (sockets, gate) = ((&self.files, &listening), &self.gate);
         let proxy = Proxy::start_with(pools, &resolver, workers, sockets, &patience, gate)?;
         discovery.forward(proxy.control.clone())?;
@@ -147,6 +147,10 @@ impl Start {
             reloads: Arc::new(Reloads::new()),
             standstill: self.standstill.clone(),
         };
+        if let (Source::File(path), false) = (&reloader.source, self.options.ignores_changes) {
+            let (published, control) = (proxy.published.clone(), proxy.control.clone());
+            config_watch::start(path.clone(), config.stamp, published, control)?;
+        }
         let ports = Ports { listening, stats, successor };
         let keeper = match self.finish(&proxy, &reloader, ports, &patience) {
             Ok(keeper) => keeper,
@@ -159,7 +163,7 @@ impl Start {
                 None
             }
         };
-        let mut follower = Follower { reloader, discovery, config: config.pools, retry_at: None };
+        let mut follower = Follower::new(reloader, discovery, config.pools);
         proxy.lead(|proxy, wish| {
             let is_ending = is_draining.load(Ordering::Relaxed);
             if is_ending { None } else { follower.follow(proxy, wish) }
@@ -194,10 +198,6 @@ impl Start {
     ) -> io::Result<Option<Keeper>> {
         let Ports { listening, stats, successor } = ports;
         let Self { options, files, is_draining, gate, standstill, .. } = &self;
-        // First, so that no change is missed while the start waits for an address.
-        if let (Source::File(path), false) = (&reloader.source, options.ignores_changes) {
-            config_watch::start(path.clone(), proxy.published.clone(), proxy.control.clone())?;
-        }
         let figures = Figures::new(proxy.published.clone(), proxy.start);
         let address = (options.stats_addr.as_str(), options.stats_port);
         let sockets = (files, &listening);
@@ -297,9 +297,9 @@ fn handle(event: ProcessEvent, told: Option<&Told>, may_upgrade: bool) {
         }
         ProcessEvent::Reload => {
             logging::reopen();
-            let wish = Reload { trigger: Trigger::Signal, is_forced: false, reply: None };
+            let wish = Wish::Reload(Reload::by(Trigger::Signal));
             // When the proxy ends, there is nobody to reload.
-            let _ = told.map(|told| told.control.send(Control::Wish(Wish::Reload(wish))));
+            let _ = told.map(|told| told.control.send(Control::Wish(wish)));
         }
         ProcessEvent::RaiseLogLevel => match logging::raise() {
             Some(level) => logging::always("log level changed", &log_level(level)),

@@ -7,7 +7,7 @@
 use super::{Admin, pages};
 use crate::generation::{Generation, SharedPool, SharedServer};
 use crate::log;
-use crate::reload::Reloads;
+use crate::reload::{Reloads, Tally};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::message::Class;
 use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
@@ -340,22 +340,14 @@ fn write_servers(text: &mut Text, generation: &Generation) {
     }
 }
 
-/// The metrics of reloads.
+/// The metrics of reloads, and of changes of the servers that DNS or Kubernetes tells of.
 fn write_reloads(text: &mut Text, reloads: &Reloads) {
     let name = "config_reloads_total";
     text.head(name, Kind::Counter, "Times the configuration was read again, by result.");
-    for (result, counter) in [
-        ("changed", &reloads.changed),
-        ("unchanged", &reloads.unchanged),
-        ("waits", &reloads.waits),
-        ("refused", &reloads.refused),
-    ] {
-        text.sample(name, &[("result", result)], counter.load(Ordering::Relaxed));
-    }
-    let is_refused = u8::from(!reloads.refusal().is_empty());
+    write_tally(text, name, &reloads.of_file, &["changed", "unchanged", "waits", "refused"]);
     let name = "config_last_reload_refused";
     text.head(name, Kind::Gauge, "1 if the last configuration that was read was refused, else 0.");
-    text.sample(name, &[], is_refused);
+    text.sample(name, &[], u8::from(reloads.of_file.is_refused()));
     let name = "config_last_success_time_seconds";
     text.head(
         name,
@@ -363,6 +355,18 @@ fn write_reloads(text: &mut Text, reloads: &Reloads) {
         "When a right configuration was read last, in seconds since 1970.",
     );
     text.sample(name, &[], reloads.taken_at.load(Ordering::Relaxed));
+    let name = "discovery_changes_total";
+    text.head(name, Kind::Counter, "Changes of the discovered servers, by result.");
+    write_tally(text, name, &reloads.of_discovery, &["changed", "waits", "refused"]);
+    let name = "discovery_last_change_refused";
+    text.head(name, Kind::Gauge, "1 if the last change of discovered servers was refused, else 0.");
+    text.sample(name, &[], u8::from(reloads.of_discovery.is_refused()));
+}
+
+fn write_tally(text: &mut Text, name: &str, tally: &Tally, results: &[&str]) {
+    for &result in results {
+        text.sample(name, &[("result", result)], tally.count(result));
+    }
 }
 
 fn each_server(generation: &Generation) -> impl Iterator<Item = (&SharedPool, &SharedServer)> {

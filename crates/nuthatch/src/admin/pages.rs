@@ -4,10 +4,9 @@
 //! secrets.
 
 use super::{Admin, PATHS};
-use crate::changes;
+use crate::changes::Change;
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
-use crate::discover;
 use crate::figures;
 use crate::generation::{Generation, SharedPool, SharedServer};
 use crate::route;
@@ -49,20 +48,19 @@ pub(super) fn config(admin: &Admin) -> Value {
 
 /// What differs between the file and what is served: what a reload would change, or why it would be
 /// refused.
-fn file(admin: &Admin, generation: &Generation) -> Value {
+fn file(admin: &Admin, generation: &Arc<Generation>) -> Value {
     match admin.reloader.read() {
         Err(errors) => json!({ "state": "refused", "errors": errors }),
         Ok(None) => Value::Null,
         Ok(Some(config)) => {
-            let pools = discover::expanded(config.pools, &admin.reloader.answers, generation);
-            let next = generation.next(pools, admin.inboxes.len());
-            let (changes, too_many) = changes::compare(generation, &next);
-            let state = match () {
-                () if !too_many.is_empty() => "refused",
-                () if changes.is_empty() => "same",
-                () => "differs",
+            let (answers, workers) = (&admin.reloader.answers, admin.inboxes.len());
+            let change = Change::to(config.pools, answers, generation, workers);
+            let state = match (&change.lines[..], &change.obstacles[..]) {
+                ([], []) => "same",
+                (_, []) => "differs",
+                _ => "refused",
             };
-            json!({ "state": state, "changes": changes, "errors": too_many })
+            json!({ "state": state, "changes": change.lines, "errors": change.obstacles })
         }
     }
 }

@@ -75,7 +75,13 @@ impl Checks {
             pool.servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
         }
         pools.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
-        Ok(Config { pools, source: report.source, notes: report.notes, _checked: Checked })
+        Ok(Config {
+            pools,
+            source: report.source,
+            notes: report.notes,
+            stamp: None,
+            _checked: Checked,
+        })
     }
 
     fn pool(&mut self, raw: &RawPool) {

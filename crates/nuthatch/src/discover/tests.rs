@@ -1,6 +1,7 @@
 //! Tables of entries, answers and servers.
 
 use super::*;
+use crate::config::Config;
 use std::path::Path;
 
 fn pool(servers: &str) -> Pool {

@@ -2,6 +2,7 @@
 //! lies and says nothing.
 
 mod discovered;
+mod follow;
 mod names;
 pub(crate) mod pods;
 mod silence;

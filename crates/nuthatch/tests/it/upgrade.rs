@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::Dnsmasq;
 use nuthatch_harness::redis::command;
 use rustix::net::sockopt::{Timeout, set_socket_reuseport, set_socket_timeout};
 use rustix::net::{
@@ -794,6 +795,42 @@ fn no_reload_changes_what_is_being_handed_over() {
     assert!(accepts(other));
     let _next = site.upgrade(&mut old, &[&flag]);
     assert!(accepts(other));
+}
+
+/// While an upgrade is under way, the running process changes nothing; if the upgrade fails, it changes by
+/// itself to what DNS and the file have said meanwhile.
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn what_changes_during_an_upgrade_that_fails_is_served_afterwards() {
+    let mut dns = Dnsmasq::start(&["local-ttl=1", "host-record=cache.test,127.0.0.2"]);
+    let site = Site::with_servers("timeout: 4000", &["dns+cache.test:1".to_owned()]);
+    let admin = free_port();
+    let flags = [
+        format!("--admin=127.0.0.1:{admin}"),
+        format!("--resolv-conf={}", dns.resolv_conf().display()),
+    ];
+    let _running = site.start(&flags.each_ref().map(String::as_str));
+    let config = || {
+        let page = http::ask(admin, "GET /config HTTP/1.1\r\nHost: a\r\n\r\n");
+        let page: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+        let servers = http::ask(admin, "GET /servers HTTP/1.1\r\nHost: a\r\n\r\n").body;
+        (page["pools"]["p"]["timeout"].as_u64().unwrap(), servers.contains("127.0.0.3:1"))
+    };
+    let next = Stranger::connect(&site.control());
+    next.say(b"nuthatch upgrade 1 0.1.0");
+    assert!(next.hear().0.starts_with("nuthatch 1 "));
+    dns.change(&["local-ttl=1", "host-record=cache.test,127.0.0.3"]);
+    let before = fs::read_to_string(site.dir.join("c.yml")).unwrap();
+    site.configure(&before.replace("4000", "3000"));
+    // The answer and the file are looked at once a second; a changed file must stay the same for another one.
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(config(), (4000, false));
+    drop(next);
+    let deadline = Instant::now() + PATIENCE;
+    while config() != (3000, true) {
+        assert!(Instant::now() < deadline, "{:?}", config());
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The next process would know the new servers only, and let keys that it deletes come back from the old ones.

@@ -11,7 +11,7 @@ use super::{Asking, server, value, values};
 use crate::harness::free_port;
 
 /// A resolver's file that names a server that never answers.
-fn silence(dns: &Dnsmasq) -> UdpSocket {
+pub(super) fn silence(dns: &Dnsmasq) -> UdpSocket {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = silent.local_addr().unwrap();
     fs::write(dns.resolv_conf(), format!("nameserver {server}\noptions timeout:1 attempts:1\n"))

@@ -115,6 +115,11 @@ fn too_many_servers_are_not_taken_and_the_former_ones_stay() {
         ["a:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.1.0.2:1"]
     );
     assert_eq!(shown(&expand(&pool, &[many].into(), &[]).servers), ["a:1 a:1 1"]);
+    // So does an entry without an answer, wherever it stands by now.
+    let turned = self::pool("dns+d.test:1, a:1:1, dns+c.test:1");
+    let kept = expand(&turned, &[other("10.1.0.3")].into(), &before.servers);
+    let names: Vec<&str> = kept.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["a:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.1.0.3:1"]);
 }
 
 #[test]

@@ -97,10 +97,12 @@ fn a_refused_reload_forgets_no_answer() {
     let plain = ["127.0.0.9:1:1".to_owned()];
     let told = asking.reload("timeout: 4000\nmax_move: 1%", &plain, "");
     assert_eq!(told["result"], "refused", "{told}");
-    let told = asking.reload("timeout: 3000\nmax_move: 1%", &[entry], "");
+    let told = asking.reload("timeout: 3000\nmax_move: 1%", std::slice::from_ref(&entry), "");
     assert_eq!(told["result"], "changed", "{told}");
     assert_eq!(told["changes"].as_array().unwrap().len(), 1, "{told}");
     assert_eq!(values(&mut client, 2), "aa");
+    let labels = format!("{{pool=\"pool{}\",entry=\"{entry}\"}}", asking.proxy.port);
+    assert_eq!(asking.metric(&format!("nuthatch_discovered_servers{labels}")), Some(1.0));
 }
 
 #[test]

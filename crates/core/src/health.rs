@@ -1,73 +1,202 @@
-//! The health of servers: when a server is ejected, and when it returns.
+//! The health of servers: when a server is ejected, and when it is used again.
 //!
-//! Without [`Ejection`] a failing server keeps its keys. With [`Ejection`], as in twemproxy
-//! (`server_failure`, `server_pool_update`):
+//! Each worker sees failures of its own ([`Health`]), and one [`Arbiter`] decides for all workers of a
+//! process, so that no worker uses a server that another one has left. Without [`Ejection`] a failing
+//! server keeps its keys and gets its requests.
 //!
 //! ```text
-//!            failure_limit failures in a row
-//!     live ────────────────────────────────────► ejected (its keys go to the others)
-//!       ▲                                           │
-//!       └───────── after retry_timeout ─────────────┘
+//!         failure_limit in a row, or too many of all          all workers have left it
+//!    live ──────────────────────────────────────────► leaving ────────────────────────► away
+//!      ▲                                                                                  │ retry_timeout,
+//!      │ all workers have removed           what was missed is removed there              │ then probes
+//!      └──────────────────────── closing ◄──────────────────────────────── replaying ◄────┘
 //! ```
 //!
-//! One forwarded reply sets the count of failures to zero. If all servers are ejected, requests
-//! fail until the first server returns.
+//! While a server is away, what happens to the requests for its keys is the pool's choice ([`OnFailure`]).
+//! Writes of that time are remembered by key, in a journal, and their keys are removed from the server
+//! before it gets requests again. twemproxy (`server_failure`, `server_pool_update`) has the first arrow,
+//! and goes back to live after `retry_timeout`, untested.
 
+mod arbiter;
+
+pub use arbiter::{Arbiter, Command, Decision, Order, Report, To};
+
+use crate::error::ServerError;
 use crate::time::Instant;
 use core::time::Duration;
 
-/// When a failing server leaves the ring and when it returns.
+/// When a failing server leaves the pool, what happens meanwhile, and when it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// Failures in a row after which a server is ejected (`server_failure_limit`), at least 1.
     pub failure_limit: u32,
-    /// How long an ejected server stays off the ring (`server_retry_timeout`).
+    /// The share of its requests whose failure ejects a server; none if only failures in a row count.
+    pub failure_rate: Option<FailureRate>,
+    /// How long an ejected server stays away at least (`server_retry_timeout`).
     pub retry_timeout: Duration,
+    /// Probes that must succeed, one after the other, before a server returns; 0 to let it return untested,
+    /// as twemproxy does.
+    pub probes: u32,
+    /// How long a probe may take.
+    pub probe_timeout: Duration,
+    /// The share of a pool's servers that may be away at the same time, in percent.
+    pub ejected_max: u32,
+    /// What happens to the requests for the keys of a server that is away.
+    pub on_failure: OnFailure,
+    /// Bytes of keys that are remembered for each server that is away; 0 to remember none.
+    pub journal_max: usize,
+    /// What happens when more keys were changed than could be remembered.
+    pub on_overflow: OnOverflow,
 }
 
-/// The health of one server.
+impl Default for Ejection {
+    /// As twemproxy ejects.
+    fn default() -> Self {
+        Self {
+            failure_limit: 2,
+            failure_rate: None,
+            retry_timeout: Duration::from_secs(30),
+            probes: 0,
+            probe_timeout: Duration::from_secs(1),
+            ejected_max: 100,
+            on_failure: OnFailure::Rehash,
+            journal_max: 0,
+            on_overflow: OnOverflow::Return,
+        }
+    }
+}
+
+/// A share of failed requests that ejects a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureRate {
+    /// The share, in percent of the requests that have ended.
+    pub percent: u32,
+    /// Requests that must have ended before the share counts.
+    pub requests_min: u64,
+    /// The time in which requests are counted.
+    pub window: Duration,
+}
+
+/// What happens to the requests for the keys of a server that is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Other servers of the ring have its keys (twemproxy `auto_eject_hosts`).
+    Rehash,
+    /// They fail at once.
+    Error,
+    /// Reads find nothing; writes are dropped, and say so where the protocol can.
+    Miss,
+}
+
+/// What happens to a server when more of its keys were changed than could be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOverflow {
+    /// It returns with what it has, as with twemproxy: values may be stale.
+    Return,
+    /// It is emptied before it returns.
+    Flush,
+    /// It stays away until the operator lets it return.
+    Stay,
+}
+
+/// What one worker knows of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    failures: u32,
-    away_until: Option<Instant>,
+    /// Whether the worker uses the server.
+    pub(crate) standing: Standing,
+    /// Why the server was ejected.
+    pub(crate) error: Option<ServerError>,
+    /// Failures since the last success.
+    in_a_row: u32,
+    /// Requests that have failed since `counts_from`, when the server had answered so many.
+    failed: u64,
+    answered: u64,
+    counts_from: Instant,
+}
+
+/// How a worker stands to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It sends requests there.
+    #[default]
+    Live,
+    /// It sends none; another worker still may.
+    Left,
+    /// Nobody does: others may stand in for the server.
+    Away,
+    /// Likewise; what the server has missed is removed there.
+    Replaying,
+    /// Nobody stands in for it any more; requests wait until it is live.
+    Closing,
 }
 
 impl Health {
-    /// Whether the server is on the ring.
+    /// Whether the worker sends requests to the server.
     pub(crate) fn is_live(&self) -> bool {
-        self.away_until.is_none()
+        self.standing == Standing::Live
     }
 
-    /// When an ejected server returns.
-    pub(crate) fn away_until(&self) -> Option<Instant> {
-        self.away_until
+    /// Whether others stand in for the server.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.standing, Standing::Away | Standing::Replaying)
     }
 
     /// Notes that the server answered.
     #[inline]
     pub(crate) fn note_success(&mut self) {
-        self.failures = 0;
+        self.in_a_row = 0;
     }
 
-    /// Notes that the server failed. Returns whether the server is now ejected.
-    pub(crate) fn note_failure(&mut self, ejection: Option<Ejection>, now: Instant) -> bool {
-        let Some(ejection) = ejection.filter(|_| self.is_live()) else { return false };
-        self.failures += 1;
-        if self.failures < ejection.failure_limit {
+    /// Notes that the server failed, and so many of its requests, of which it has answered so many since its
+    /// first. Returns whether the server should be ejected.
+    pub(crate) fn note_failure(
+        &mut self,
+        ejection: &Ejection,
+        (requests, answered): (usize, u64),
+        now: Instant,
+    ) -> bool {
+        if !self.is_live() {
             return false;
         }
-        self.failures = 0;
-        self.away_until = Some(now.after(ejection.retry_timeout));
-        true
+        self.in_a_row += 1;
+        let is_failing = self.in_a_row >= ejection.failure_limit
+            || ejection
+                .failure_rate
+                .is_some_and(|rate| self.exceeds(rate, requests, answered, now));
+        if is_failing {
+            self.forget_failures();
+        }
+        is_failing
     }
 
-    /// Returns an ejected server to the ring if its time is over. Returns whether it did so.
-    pub(crate) fn return_if_due(&mut self, now: Instant) -> bool {
-        let is_due = self.away_until.is_some_and(|at| at <= now);
-        if is_due {
-            self.away_until = None;
+    /// Notes that requests failed although the server did not. Returns whether it should be ejected.
+    pub(crate) fn note_failed_requests(
+        &mut self,
+        ejection: &Ejection,
+        (requests, answered): (usize, u64),
+        now: Instant,
+    ) -> bool {
+        let is_failing = self.is_live()
+            && ejection
+                .failure_rate
+                .is_some_and(|rate| self.exceeds(rate, requests, answered, now));
+        if is_failing {
+            self.forget_failures();
         }
-        is_due
+        is_failing
+    }
+
+    fn exceeds(&mut self, rate: FailureRate, requests: usize, answered: u64, now: Instant) -> bool {
+        if self.failed == 0 || self.counts_from.after(rate.window) <= now {
+            (self.counts_from, self.failed, self.answered) = (now, 0, answered);
+        }
+        self.failed += requests.max(1) as u64;
+        let ended = self.failed + answered.wrapping_sub(self.answered);
+        ended >= rate.requests_min.max(1) && self.failed * 100 >= ended * u64::from(rate.percent)
+    }
+
+    fn forget_failures(&mut self) {
+        (self.in_a_row, self.failed) = (0, 0);
     }
 }
 
@@ -75,58 +204,62 @@ impl Health {
 mod tests {
     use super::*;
 
-    const RETRY: Duration = Duration::from_millis(1500);
-
-    fn ejection(failure_limit: u32) -> Option<Ejection> {
-        Some(Ejection { failure_limit, retry_timeout: RETRY })
-    }
-
     fn at_ms(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
     }
 
-    #[test]
-    fn a_server_is_ejected_after_the_limit_and_returns_after_its_time() {
-        let mut health = Health::default();
-        assert!(!health.note_failure(ejection(2), at_ms(10)));
-        assert!(health.note_failure(ejection(2), at_ms(20)));
-        assert!(!health.is_live() && !health.return_if_due(at_ms(1519)));
-        assert!(health.return_if_due(at_ms(1520)) && health.is_live());
-        assert!(!health.return_if_due(at_ms(1521)), "it has returned already");
+    fn limit(failure_limit: u32) -> Ejection {
+        Ejection { failure_limit, ..Ejection::default() }
     }
 
     #[test]
-    fn an_answer_sets_the_count_back() {
+    fn failures_in_a_row_eject_and_a_success_begins_anew() {
         let mut health = Health::default();
-        assert!(!health.note_failure(ejection(2), at_ms(0)));
+        assert!(!health.note_failure(&limit(2), (1, 0), at_ms(0)));
         health.note_success();
-        assert!(!health.note_failure(ejection(2), at_ms(1)));
-        assert!(health.note_failure(ejection(2), at_ms(2)));
+        assert!(!health.note_failure(&limit(2), (1, 0), at_ms(1)));
+        assert!(health.note_failure(&limit(2), (1, 0), at_ms(2)));
+        assert!(!health.note_failure(&limit(2), (1, 0), at_ms(3)), "the count begins anew");
     }
 
     #[test]
-    fn an_ejected_server_is_not_ejected_again_by_its_last_connections() {
-        let mut health = Health::default();
-        assert!(health.note_failure(ejection(1), at_ms(0)));
-        assert!(!health.note_failure(ejection(1), at_ms(100)));
-        assert!(health.return_if_due(at_ms(1500)), "the later failure keeps it away no longer");
+    fn what_fails_while_a_server_is_not_used_does_not_count() {
+        let mut health = Health { standing: Standing::Left, ..Health::default() };
+        assert!((0..9).all(|ms| !health.note_failure(&limit(1), (1, 0), at_ms(ms))));
+        health.standing = Standing::Live;
+        assert!(!health.note_failure(&limit(2), (1, 0), at_ms(10)));
     }
 
     #[test]
-    fn what_fails_while_a_server_is_away_does_not_count_when_it_is_back() {
-        let mut health = Health::default();
-        for ms in 0..9 {
-            health.note_failure(ejection(2), at_ms(ms));
+    fn a_share_of_failed_requests_ejects_whatever_succeeds_between_them() {
+        let window = Duration::from_secs(10);
+        let rate = FailureRate { percent: 50, requests_min: 20, window };
+        let ejection = Ejection { failure_rate: Some(rate), ..limit(100) };
+        // Of what fails and is answered at these times, the failure that ejects.
+        for (failures, expected) in [
+            (&[(0, 9, 0), (1, 1, 9), (2, 1, 9)][..], Some(2)),
+            (&[(0, 9, 0), (1, 10, 20)], None),
+            (&[(0, 19, 0)], None),
+            (&[(0, 20, 7)], Some(0)),
+            // The first ten are too long ago.
+            (&[(0, 10, 0), (10_000, 10, 0), (10_001, 10, 0)], Some(2)),
+        ] {
+            let mut health = Health::default();
+            let ejects = failures.iter().position(|&(ms, requests, answered)| {
+                health.note_success();
+                health.note_failure(&ejection, (requests, answered), at_ms(ms))
+            });
+            assert_eq!(ejects, expected, "{failures:?}");
         }
-        assert!(health.return_if_due(at_ms(1501)));
-        assert!(!health.note_failure(ejection(2), at_ms(1502)));
-        assert!(health.note_failure(ejection(2), at_ms(1503)));
     }
 
     #[test]
-    fn without_ejection_a_failing_server_stays() {
+    fn requests_that_fail_alone_count_for_the_share_only() {
+        let rate = FailureRate { percent: 50, requests_min: 2, window: Duration::from_secs(1) };
+        let with_rate = Ejection { failure_rate: Some(rate), ..limit(1) };
         let mut health = Health::default();
-        assert!((0..100).all(|ms| !health.note_failure(None, at_ms(ms))));
-        assert!(health.is_live());
+        assert!(!health.note_failed_requests(&limit(1), (9, 0), at_ms(0)));
+        assert!(!health.note_failed_requests(&with_rate, (1, 0), at_ms(0)));
+        assert!(health.note_failed_requests(&with_rate, (1, 0), at_ms(0)));
     }
 }

@@ -8,6 +8,7 @@
 //! read the data block, it parses the data as a command and answers twice, and another client gets
 //! the second answer. So the proxy checks every number and refuses invalid ones itself.
 
+mod absent;
 mod base64;
 mod command;
 mod meta;
@@ -20,6 +21,7 @@ mod version;
 mod wire;
 mod words;
 
+pub use absent::{write_absent, write_removal};
 pub use base64::{KeyRoom, decode_key};
 pub use command::{COMMANDS, Command};
 pub use moving::{

@@ -78,6 +78,7 @@
 //! }
 //! ```
 
+mod away;
 mod backpressure;
 mod client;
 mod clients;
@@ -87,6 +88,7 @@ mod failure;
 mod greeting;
 mod id;
 mod join;
+mod journal;
 mod large;
 mod memory;
 mod migrate;
@@ -179,8 +181,20 @@ pub enum Event {
         /// Its last failure.
         error: ServerError,
     },
-    /// A server is on the ring again.
+    /// A server is used again.
     Returned {
+        /// Which server.
+        server: ServerId,
+    },
+    /// A server failed and is used nevertheless, because too many are away.
+    Kept {
+        /// Which server.
+        server: ServerId,
+        /// Its last failure.
+        error: ServerError,
+    },
+    /// More keys of a server that is away were changed than can be remembered.
+    JournalFull {
         /// Which server.
         server: ServerId,
     },
@@ -323,6 +337,8 @@ struct Shared {
     greetings: [Vec<u8>; 2],
     /// Connections to each server: a connection to Redis speaks either RESP2 or RESP3.
     lanes: usize,
+    /// Whether others decide which servers are used.
+    has_other_arbiter: bool,
 }
 
 impl Shared {
@@ -344,6 +360,7 @@ impl Shared {
             room: Room::default(),
             greetings,
             lanes,
+            has_other_arbiter: false,
         }
     }
 
@@ -401,6 +418,8 @@ impl Mux {
             client.session.set_settings(&options.redis);
         }
         self.shared.options = options;
+        self.servers.set_arbiter(&self.shared);
+        self.servers.note_standings(&self.shared);
         // Looks at once whose time is over by the new timeout.
         self.servers.next_expiry = Some(Instant::default());
         self.clients.look_at_long_waits();

@@ -3,6 +3,7 @@
 //! A protocol parses and writes bytes and has no knowledge of servers, queues or time. A new
 //! protocol needs a variant here and an arm in each `match`.
 
+mod away;
 mod moving;
 
 pub use moving::MOVE_NEEDS;

@@ -7,6 +7,7 @@
 //! a connection, the proxy closes the client before a server sees a byte; a request that Redis
 //! understands in another form (inline, or with odd line ends) is rewritten.
 
+mod absent;
 mod arguments;
 mod array;
 mod binding;
@@ -25,6 +26,7 @@ mod response;
 mod session;
 mod settings;
 
+pub use absent::{NULL, write_absent, write_removal};
 pub use arguments::{Arguments, split_first, take_request};
 pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::{integer, is_null};

@@ -6,6 +6,7 @@
 use crate::error::ServerError;
 use crate::mux::ServerId;
 use crate::ring::Ring;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Where a request goes.
@@ -13,6 +14,8 @@ use alloc::vec::Vec;
 pub enum Plan {
     /// To one server.
     To(ServerId),
+    /// This server has the key and is not used now.
+    Around(ServerId),
     /// To no server: the client gets this error.
     Refuse(ServerError),
 }
@@ -23,17 +26,38 @@ pub(crate) struct Routes {
     ring: Ring,
     /// The server of each member, in the ring's order.
     members: Vec<ServerId>,
-    has_live: bool,
+    /// Whether there are members, and each of them is used.
+    is_whole: bool,
+    /// Which members are used.
+    used: Vec<bool>,
+    /// The ring without the members that are away, if some are and others have their keys.
+    around: Option<Box<Ring>>,
+    /// Whether that ring counts for all keys, as twemproxy has it, or only for those of members that are away.
+    around_for_all: bool,
+    /// Counts the changes of the ring.
+    changes: u64,
+}
+
+/// How much of the ring changes for members that are away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rehash {
+    /// Nothing: they keep their keys.
+    Nothing,
+    /// Only their keys have other servers.
+    TheirKeys,
+    /// The ring is that of the others, so that other keys may move, too (twemproxy).
+    AllKeys,
 }
 
 impl Routes {
     pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
-        let has_live = !members.is_empty();
-        Self { ring, members, has_live }
+        let (is_whole, used) = (!members.is_empty(), members.iter().map(|_| true).collect());
+        Self { ring, members, is_whole, used, around: None, around_for_all: false, changes: 0 }
     }
 
+    /// The ring as it is now, without members that are away.
     pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
+        self.around.as_deref().unwrap_or(&self.ring)
     }
 
     /// The servers of the ring, live or not, in the ring's order.
@@ -41,14 +65,46 @@ impl Routes {
         &self.members
     }
 
+    /// How often the ring has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Goes on with the count of changes of the routes before.
+    pub(crate) fn follow(&mut self, before: &Self) {
+        self.changes = before.changes + 1;
+    }
+
+    /// Whether every member is used.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     /// Where a request for `key` goes.
     #[inline(always)]
     pub(crate) fn plan(&mut self, key: &[u8]) -> Plan {
-        if self.has_live {
+        if self.is_whole {
             Plan::To(self.members[self.ring.route(key)])
         } else {
-            Plan::Refuse(ServerError::NoServers)
+            self.plan_in_part(key)
         }
+    }
+
+    #[cold]
+    fn plan_in_part(&mut self, key: &[u8]) -> Plan {
+        if self.members.is_empty() || self.around_for_all && self.around.is_none() {
+            return Plan::Refuse(ServerError::NoServers);
+        }
+        let ring = self.around.as_deref_mut().filter(|_| self.around_for_all);
+        let member = ring.unwrap_or(&mut self.ring).route(key);
+        let server = self.members[member];
+        if self.used[member] { Plan::To(server) } else { Plan::Around(server) }
+    }
+
+    /// The server that stands in for a key whose own server is away; none if all are away.
+    pub(crate) fn plan_around(&mut self, key: &[u8]) -> Option<ServerId> {
+        let member = self.around.as_deref_mut()?.route(key);
+        self.used[member].then(|| self.members[member])
     }
 
     /// Where a request with several keys goes; none if the keys have different servers.
@@ -61,10 +117,25 @@ impl Routes {
         others.all(|key| self.plan(key) == plan).then_some(plan)
     }
 
-    /// Removes the servers that are not live from the ring, and adds the others again.
-    pub(crate) fn set_live(&mut self, is_live: impl Fn(ServerId) -> bool) {
-        let live: Vec<bool> = self.members.iter().map(|&server| is_live(server)).collect();
-        self.has_live = live.contains(&true);
-        self.ring.set_live(&live);
+    /// Says which servers are used, and which are away.
+    pub(crate) fn set_standings(
+        &mut self,
+        is_used: impl Fn(ServerId) -> bool,
+        is_away: impl Fn(ServerId) -> bool,
+        rehash: Rehash,
+    ) {
+        self.used = self.members.iter().map(|&server| is_used(server)).collect();
+        self.is_whole = !self.members.is_empty() && !self.used.contains(&false);
+        let there: Vec<bool> = self.members.iter().map(|&server| !is_away(server)).collect();
+        let all_there = !there.contains(&false);
+        self.around_for_all = rehash == Rehash::AllKeys && !all_there;
+        let before = self.ring().live().to_vec();
+        self.around = None;
+        if !all_there && there.contains(&true) && rehash != Rehash::Nothing {
+            let mut around = self.ring.clone();
+            around.set_live(&there);
+            self.around = Some(Box::new(around));
+        }
+        self.changes += u64::from(self.ring().live() != before);
     }
 }

@@ -272,6 +272,18 @@ pub struct MoreServerStats {
     pub ejections: Counter,
     /// 1 while the server is ejected.
     pub is_ejected: Counter,
+    /// Probes sent while it was ejected, and those that failed.
+    pub probes: Counter,
+    /// Those that failed.
+    pub probe_failures: Counter,
+    /// Keys that are to be removed from the server before it returns.
+    pub journal_keys: Counter,
+    /// Bytes that its journal takes.
+    pub journal_bytes: Counter,
+    /// Keys that were removed from the server before it returned.
+    pub replayed: Counter,
+    /// Times that more keys were changed than could be remembered.
+    pub journal_overflows: Counter,
     /// 1 from the loss of a connection until the next reply of the server.
     pub is_down: Counter,
     /// Time to open a connection, including the name look-up.

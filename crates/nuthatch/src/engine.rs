@@ -74,6 +74,7 @@ fn options(shared: &SharedPool, epoch: Duration) -> Options {
     let ejection = config.auto_eject_hosts.then(|| Ejection {
         failure_limit: u32::try_from(config.server_failure_limit).unwrap_or(u32::MAX),
         retry_timeout: config.server_retry_timeout,
+        ..Ejection::default()
     });
     Options {
         protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },

@@ -5,6 +5,8 @@
 //! bytes that are not base64, ends at the first padded group and does not check that the unused
 //! bits are zero; no library behaves like this.
 
+use alloc::vec::Vec;
+
 /// Room for any decoded key: 250 letters decode to fewer bytes.
 pub type KeyRoom = [u8; 192];
 
@@ -45,6 +47,21 @@ fn value(byte: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+/// Appends a key in base64.
+pub(super) fn encode_key(key: &[u8], out: &mut Vec<u8>) {
+    for group in key.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = (bits >> (18 - 6 * place) & 63) as usize;
+            out.push(if place <= group.len() { ALPHABET[digit] } else { b'=' });
+        }
+    }
+}
+
+/// The digits.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use super::request::Intake;
 use super::server::Servers;
 use super::{Mux, Shared};
 use crate::error::ServerError;
+use crate::health::Standing;
 use crate::limits::Limits;
 use crate::message::Expect;
 use crate::time::Instant;
@@ -193,6 +194,10 @@ impl Servers {
         if conn.is_retired {
             return usize::MAX;
         }
+        if self.all[conn.server.index()].health.standing == Standing::Closing {
+            // They are called when that is over.
+            return 0;
+        }
         let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);
         let is_half_free =
             conn.pending.len() <= requests_max / 2 && conn.out.len() <= buffer_max / 2;
@@ -262,7 +267,7 @@ impl Clients {
         (self.lines.waiting, self.lines.next_end) = (waiting, next_end);
     }
 
-    fn call_waiters(&mut self, conn: ConnId, room: usize) {
+    pub(super) fn call_waiters(&mut self, conn: ConnId, room: usize) {
         for _ in 0..room {
             let Some(client) = self.lines.pop(conn) else { break };
             if self.list.get(client.index()).is_some_and(|client| client.hold == Hold::Server) {

@@ -326,7 +326,7 @@ impl Mux {
 
     /// Takes the requests at the head of `bytes`. Says how many bytes they were.
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
-        self.servers.return_due(&mut self.shared, now);
+        self.arbitrate(now);
         let mut used = 0;
         let client = &mut self.clients[id];
         let has_room = self.shared.has_resp3();

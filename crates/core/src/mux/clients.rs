@@ -7,6 +7,7 @@ use super::backpressure::Lines;
 use super::client::Client;
 use super::id::{ClientId, ConnId};
 use super::join::Joins;
+use super::journal::Notes;
 use super::memory::ENTRY_BYTES;
 use super::migrate::Moves;
 use super::slots::{SlotId, Slots, State};
@@ -32,6 +33,8 @@ pub(super) struct Clients {
     pub(super) lines: Lines,
     /// Requests for keys that move.
     pub(super) tasks: Moves,
+    /// Keys that are removed because of servers that were away.
+    pub(super) notes: Notes,
     /// How many of them have requests on the way over a connection of their own, or had last.
     pub(super) on_dedicated: usize,
     /// Counts up: tells a request of several keys from another.
@@ -56,6 +59,7 @@ impl Default for Clients {
             resumable: VecDeque::new(),
             lines: Lines::default(),
             tasks: Moves::default(),
+            notes: Notes::default(),
             on_dedicated: 0,
             next_request: 0,
             memory: 0,

@@ -222,11 +222,17 @@ impl Mux {
                 Plan::To(server) if is_anywhere => Some(server),
                 _ => None,
             };
-            return bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey));
+            let server = bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
+            let unused = self.servers.why_unused(server);
+            return unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)));
         }
         match self.plan_own(request) {
             Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
+            Some(Plan::Around(server)) => {
+                let error = self.servers.why_unused(server);
+                Err(NoServer::Failed(error.unwrap_or(ServerError::NoServers)))
+            }
             _ => Err(NoServer::Refused(Refusal::CrossShard)),
         }
     }

@@ -36,17 +36,19 @@ impl Mux {
     /// a second time.
     pub fn handle_conn_closed(&mut self, id: ConnId, error: ServerError, now: Instant) {
         self.servers.note_closed((&mut self.shared, &mut self.clients), id, error, now);
+        self.arbitrate(now);
         self.take_steps(now);
         self.wake_waiters(id);
     }
 
     /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.servers.return_due(&mut self.shared, now);
+        self.tick_arbiter(now);
         self.shared.spares.age(now);
         self.clients.end_long_waits(&self.shared, now);
         if self.servers.next_expiry.is_some_and(|at| at <= now) {
             self.servers.expire_all((&mut self.shared, &mut self.clients), now);
+            self.arbitrate(now);
             self.wake_all();
         }
         if self.migration.is_some() {
@@ -110,8 +112,9 @@ impl Servers {
             shared.events.push_back(Event::ConnLost { server, error, requests });
         }
         if blame == Blame::Server {
-            self.count_failure(shared, server, error, now);
+            self.count_failure(shared, server, (error, requests), now);
         }
+        self.end_probe(id, Err(error));
         let pending = mem::take(&mut self.conns[id.index()].pending);
         for (place, pending) in pending.iter().enumerate() {
             fail((shared, answers), pending, place, error);
@@ -182,7 +185,10 @@ impl Servers {
             self.count_error(server, ServerError::TimedOut);
         }
         if is_failure {
-            self.count_failure(shared, server, ServerError::TimedOut, now);
+            self.count_failure(shared, server, (ServerError::TimedOut, 1), now);
+        } else {
+            let failed = self.conns[id.index()].expired - before;
+            self.count_failed_requests(shared, server, (ServerError::TimedOut, failed), now);
         }
         if standstill(shared, &self[id], &late, 2) <= now {
             let why = (ServerError::TimedOut, Blame::Server);

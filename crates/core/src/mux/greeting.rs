@@ -10,6 +10,7 @@ use super::id::ConnId;
 use super::server::{Answers, Servers};
 use super::{Mux, Options, Shared};
 use crate::error::ServerError;
+use crate::health::Report;
 use crate::memcache::Needs;
 use crate::message::{Greeting, Outcome};
 use crate::time::Instant;
@@ -83,7 +84,19 @@ impl Servers {
         conn.answered = now;
         self.all[conn.server.index()].stats.more.version.set(version.to_bits());
         self.refuse_unsupported((shared, answers), id, version);
+        self.end_probe(id, Ok(()));
         self.mark(id);
+    }
+
+    /// Reports what became of a probe, if the connection was opened for one.
+    pub(super) fn end_probe(&mut self, id: ConnId, outcome: Result<(), ServerError>) {
+        let server = self.conns[id.index()].server;
+        let of_server = &mut self.all[server.index()];
+        if of_server.is_probed && of_server.first == id.index() {
+            of_server.is_probed = false;
+            of_server.stats.more.probe_failures.add(u64::from(outcome.is_err()));
+            self.reports.push_back((server, Report::Probed(outcome)));
+        }
     }
 
     /// What a client is told if its request may not be sent on a connection, as far as that is known.

@@ -81,6 +81,9 @@ pub(super) enum SplitError {
     NoServer(ServerError),
     /// The queue of this connection takes no more.
     Full(ConnId),
+    /// The server of a key is not used: the answer for the key is this one, if it can be a part of the whole
+    /// answer.
+    Nowhere(&'static [u8]),
     /// There would be more requests for keys that move than there may be.
     TooManyMoves,
 }
@@ -147,7 +150,10 @@ impl Join {
             let end = start + part_len;
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let next_number = self.fragments.len();
-            let (conn, number) = fragment_of(key, next_number)?;
+            let (conn, number) = match fragment_of(key, next_number) {
+                Err(SplitError::Nowhere(absent)) if self.leave_out(index, absent) => continue,
+                placed => placed?,
+            };
             if number == next_number {
                 self.add_fragment(conn, index);
             } else {
@@ -155,6 +161,22 @@ impl Join {
             }
         }
         Ok(())
+    }
+
+    /// Answers for a key as if there were no such key. False if an answer would be wrong.
+    #[cold]
+    fn leave_out(&mut self, index: usize, absent: &[u8]) -> bool {
+        match self.merge {
+            Merge::ByKey | Merge::Sum => true,
+            Merge::InOrder => {
+                let key = &mut self.keys[index];
+                key.value_start = self.values.len();
+                self.values.extend_from_slice(absent);
+                key.value_end = self.values.len();
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Adds a key to the newest line of the connection whose first fragment has this number.

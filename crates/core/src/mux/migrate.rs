@@ -57,7 +57,7 @@ use super::id::ServerId;
 use super::{Event, Mux};
 use crate::memcache::LEASE_SECONDS;
 use crate::ring::Ring;
-use crate::route::{Plan, Routes};
+use crate::route::{Plan, Rehash, Routes};
 use crate::stats::{MigrationStats, ServerStats};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -214,7 +214,7 @@ impl Mux {
             return Ok(());
         }
         let mut before = self.servers.routes.clone();
-        before.set_live(|_| true);
+        before.set_standings(|_| true, |_| false, Rehash::Nothing);
         let leaving = self.servers.replace(&mut self.shared, ring, stats, is_same);
         // A proxy that changes last may have requests on their way that it has sent before.
         let settle = migrate.settle + self.shared.options.timeout.unwrap_or_default();

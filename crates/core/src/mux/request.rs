@@ -4,6 +4,7 @@
 //! server always takes the same connection, so it stays in order there whatever
 //! `server_connections` is.
 
+use super::away::Around;
 use super::backpressure::Hold;
 use super::conn::Pending;
 use super::id::{ClientId, ConnId};
@@ -171,6 +172,7 @@ impl Mux {
     fn send_one(&mut self, id: ClientId, one: &One<'_>, key: &[u8], now: Instant) -> Intake {
         let conn = match self.servers.routes.plan(key) {
             Plan::To(server) => self.servers.lane(self.lane(id), server),
+            Plan::Around(server) => return self.take_around(id, (one, key), server, now),
             Plan::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 return Intake::Accepted;
@@ -216,16 +218,17 @@ impl Mux {
         let mut join = self.clients.joins.begin(many.merge, protocol);
         self.clients.next_request += 1;
         let place = (self.lane(id), self.clients.next_request);
+        let reads = protocol.only_reads(many);
         // The loop over the keys is compiled for each protocol: asking for each key which one it is would
         // cost a tenth more.
         let split = match protocol {
             Protocol::Memcache => {
                 join.split(Protocol::Memcache, many, limits.keys_max, |key, next| {
-                    self.place_key(place, key, next)
+                    self.place_key(place, key, next, (reads, now))
                 })
             }
             Protocol::Redis => join.split(Protocol::Redis, many, limits.keys_max, |key, next| {
-                self.place_key(place, key, next)
+                self.place_key(place, key, next, (reads, now))
             }),
         };
         let error = match split {
@@ -235,6 +238,12 @@ impl Mux {
                     self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
                 self.clients[id].overhead += join.table_bytes();
                 join.slot = slot;
+                // What stands for keys of servers that are away.
+                self.clients[id].held_bytes += join.held();
+                if join.fragments.is_empty() {
+                    self.clients.end_join(&mut self.shared, join, many.class);
+                    return Intake::Accepted;
+                }
                 self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
                     join.write_fragment(number, (many.head, many.step), out);
                 });
@@ -259,6 +268,7 @@ impl Mux {
         match *error {
             SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
+            SplitError::Nowhere(_) => self.fail_here(id, many.expect, ServerError::NoServers),
             SplitError::BadKey => {
                 self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
             }
@@ -274,16 +284,27 @@ impl Mux {
     }
 
     /// The connection for a key, and the number of that connection's fragment in the request: `next` for
-    /// a new one.
+    /// a new one. `reads` says that no value becomes another one by the request.
     #[inline(always)]
     pub(super) fn place_key(
         &mut self,
         (lane, request): (usize, u64),
         key: &[u8],
         next: usize,
+        (reads, now): (bool, Instant),
     ) -> Result<(ConnId, usize), SplitError> {
         let conn = match self.servers.routes.plan(key) {
             Plan::To(server) => self.servers.lane(lane, server),
+            Plan::Around(server) => match self.around((lane, server), key, reads, now) {
+                Around::To(conn) => conn,
+                Around::Wait(conn) => return Err(SplitError::Full(conn)),
+                Around::Refuse(error) => return Err(SplitError::NoServer(error)),
+                Around::Nowhere => {
+                    let is_resp3 = lane >= self.shared.options.server_connections;
+                    let absent = self.shared.options.protocol.absent_value(is_resp3);
+                    return Err(SplitError::Nowhere(absent));
+                }
+            },
             Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
         };
         let number = self.servers[conn].fragment_in(request, next);
@@ -312,9 +333,19 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
+        if !self.servers.routes.is_whole() {
+            if let Some(error) = self.miss_all(all) {
+                self.fail_here(id, all.expect, error);
+                return Intake::Accepted;
+            }
+        }
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
-            let conn = self.servers.lane(lane, self.servers.routes.members()[index]);
+            let member = self.servers.routes.members()[index];
+            if self.servers.why_unused(member).is_some() {
+                continue;
+            }
+            let conn = self.servers.lane(lane, member);
             if self.must_wait(conn) {
                 self.clients.joins.reuse(join);
                 return self.wait_for(id, conn, all.expect, now);
@@ -342,7 +373,12 @@ impl Mux {
         }
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
-        let conn = self.servers.lane(self.lane(id), self.servers.routes.members()[server]);
+        let member = self.servers.routes.members()[server];
+        if let Some(error) = self.servers.why_unused(member) {
+            self.fail_here(id, cursor.expect, error);
+            return Intake::Accepted;
+        }
+        let conn = self.servers.lane(self.lane(id), member);
         if self.must_wait(conn) {
             return self.wait_for(id, conn, cursor.expect, now);
         }
@@ -361,11 +397,14 @@ impl Mux {
         if let Some(error) = group.alone.filter(|_| !is_alone) {
             return self.refuse_group(id, error);
         }
-        if self.plan_together(group.one.key, group.others).is_none() {
-            let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
-            return self.refuse_group(id, error);
+        match self.plan_together(group.one.key, group.others) {
+            None => {
+                let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
+                self.refuse_group(id, error)
+            }
+            Some(Plan::Around(server)) => self.take_group_around(id, group, server, now),
+            Some(Plan::To(_) | Plan::Refuse(_)) => self.take_one(id, &group.one, now),
         }
-        self.take_one(id, &group.one, now)
     }
 
     /// Where a request for one server goes; none if its keys have different servers and the pool does not

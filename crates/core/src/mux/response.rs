@@ -45,6 +45,7 @@ impl Mux {
         if self.servers[id].is_dedicated {
             self.release_if_free(id);
         }
+        self.arbitrate(now);
         self.take_steps(now);
         self.wake_waiters(id);
     }
@@ -55,6 +56,7 @@ impl Mux {
         if self.servers[id].is_dedicated {
             self.release_if_free(id);
         }
+        self.arbitrate(now);
         self.take_steps(now);
         self.wake_waiters(id);
     }
@@ -261,7 +263,7 @@ impl Servers {
             Waiter::Fragment(join, _) => answers.refuse_values(shared, join),
             // The end of a fragment's values is still to come.
             Waiter::Nobody if shared.options.protocol.has_values(pending.expect) => {}
-            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => {
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Note(_) | Waiter::Nobody => {
                 let error = shared.options.protocol.refusal(Refusal::TooLarge);
                 self.settle(shared, id, pending, (Outcome::Error, error.len()), now);
                 complete_with((shared, answers), pending, (Outcome::Error, error));
@@ -436,7 +438,7 @@ impl Servers {
     fn note_loading(&mut self, shared: &mut Shared, id: ConnId, now: Instant) {
         let server = self.conns[id.index()].server;
         self.all[server.index()].stats.more.errors[ServerError::Loading as usize].add(1);
-        self.count_failure(shared, server, ServerError::Loading, now);
+        self.count_failure(shared, server, (ServerError::Loading, 1), now);
     }
 
     /// Takes the values of a fragment. `None` if the fragment did not ask for one of them.
@@ -449,7 +451,7 @@ impl Servers {
     ) -> Option<usize> {
         let taken = match pending.waiter {
             Waiter::Fragment(join, number) => answers.take_values(shared, (join, number), bytes),
-            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => {
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Note(_) | Waiter::Nobody => {
                 let Options { protocol, limits, .. } = &shared.options;
                 Some(values_len(*protocol, bytes, limits.item_size_max))
             }

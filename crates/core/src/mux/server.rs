@@ -8,17 +8,18 @@ use super::conn::{Conn, Pending};
 use super::dedicated::Dedicated;
 use super::id::{ClientId, ConnId, ServerId};
 use super::join::JoinId;
+use super::journal::Journal;
 use super::reply::Reply;
-use super::{Dirty, Event, Mux, Places, Shared};
+use super::{Dirty, Mux, Places, Shared};
 use crate::error::ServerError;
-use crate::health::Health;
+use crate::health::{Arbiter, Health, OnFailure, Report};
 use crate::message::Outcome;
 use crate::ring::Ring;
-use crate::route::Routes;
+use crate::route::{Rehash, Routes};
 use crate::stats::ServerStats;
 use crate::time::Instant;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::{Index, IndexMut, Range};
@@ -29,7 +30,7 @@ pub(super) struct Server {
     /// Its name on the ring.
     name: Box<[u8]>,
     /// The place of the first of its connections that clients share.
-    first: usize,
+    pub(super) first: usize,
     /// How many of its connections have not gone.
     pub(super) conns: usize,
     pub(super) health: Health,
@@ -37,6 +38,12 @@ pub(super) struct Server {
     pub(super) is_down: bool,
     /// Whether it is no longer in the pool.
     pub(super) is_leaving: bool,
+    /// The keys that others had to do with while it was away.
+    pub(super) journal: Option<Box<Journal>>,
+    /// The round in which what it has missed is removed, until that is done.
+    pub(super) replay_round: Option<u32>,
+    /// Whether it is to be reported how its first connection does.
+    pub(super) is_probed: bool,
     pub(super) stats: Arc<ServerStats>,
 }
 
@@ -81,8 +88,10 @@ pub(super) trait Answers {
 pub(super) struct Servers {
     pub(super) routes: Routes,
     pub(super) all: Places<Server>,
-    /// When the first ejected server returns.
-    next_return: Option<Instant>,
+    /// Decides when a server is ejected and when it returns; none if another one decides, or nobody.
+    pub(super) arbiter: Option<Box<Arbiter>>,
+    /// What the arbiter should know.
+    pub(super) reports: VecDeque<(ServerId, Report)>,
     /// Those of a server that clients share stand side by side.
     pub(super) conns: Vec<Conn>,
     /// Those for one client alone.
@@ -162,7 +171,8 @@ impl Servers {
         let mut servers = Self {
             routes: Routes::new(ring.clone(), Vec::new()),
             all: Places::new(),
-            next_return: None,
+            arbiter: None,
+            reports: VecDeque::new(),
             conns: Vec::new(),
             dedicated: Dedicated::default(),
             conn_ids: Vec::new(),
@@ -171,6 +181,7 @@ impl Servers {
             next_expiry: None,
         };
         servers.set_ring(shared, ring, stats, BTreeMap::new());
+        servers.set_arbiter(shared);
         servers
     }
 
@@ -202,7 +213,8 @@ impl Servers {
         }
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
-        self.rebuild_ring();
+        self.note_standings(shared);
+        self.set_arbiter(shared);
         before.into_iter().filter(|id| !stay.contains(id)).collect()
     }
 
@@ -236,7 +248,9 @@ impl Servers {
             let kept = known.get_mut(&member.name).and_then(Vec::pop);
             members.push(kept.unwrap_or_else(|| self.add_server(shared, &member.name, stats)));
         }
-        self.routes = Routes::new(ring, members);
+        let mut routes = Routes::new(ring, members);
+        routes.follow(&self.routes);
+        self.routes = routes;
     }
 
     fn add_server(
@@ -256,6 +270,9 @@ impl Servers {
             health: Health::default(),
             is_down: false,
             is_leaving: false,
+            journal: None,
+            replay_round: None,
+            is_probed: false,
             stats: Arc::clone(stats),
         });
         for place in self.conns_of(shared, id) {
@@ -346,7 +363,8 @@ impl Servers {
 
     /// When [`Mux::handle_timeout`] has something to do for a server.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        [self.next_expiry, self.next_return].into_iter().flatten().min()
+        let next_tick = self.arbiter.as_ref().and_then(|arbiter| arbiter.next_tick());
+        [self.next_expiry, next_tick].into_iter().flatten().min()
     }
 
     /// Puts a connection on the list of those that need their socket looked after.
@@ -355,52 +373,82 @@ impl Servers {
         self.conns[id.index()].mark(id, &mut self.dirty);
     }
 
-    /// Notes that a server failed.
+    /// Notes that a server failed, and so many of its requests.
     pub(super) fn count_failure(
         &mut self,
-        shared: &mut Shared,
+        shared: &Shared,
         id: ServerId,
-        error: ServerError,
+        (error, requests): (ServerError, usize),
         now: Instant,
     ) {
         let server = &mut self.all[id.index()];
-        if server.is_leaving || !server.health.note_failure(shared.options.ejection, now) {
-            return;
-        }
-        let at = shared.options.epoch + now.since(Instant::default());
-        server.stats.server_ejected_at.set(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
-        server.stats.more.ejections.add(1);
-        server.stats.more.is_ejected.set(1);
-        shared.stats.server_ejects.add(1);
-        shared.events.push_back(Event::Ejected { server: id, error });
-        self.rebuild_ring();
-    }
-
-    /// Lets the ejected servers return whose time is over.
-    #[inline]
-    pub(super) fn return_due(&mut self, shared: &mut Shared, now: Instant) {
-        if self.next_return.is_some_and(|at| at <= now) {
-            self.let_return(shared, now);
-        }
-    }
-
-    fn let_return(&mut self, shared: &mut Shared, now: Instant) {
-        for index in 0..self.routes.members().len() {
-            let id = self.routes.members()[index];
-            let server = &mut self.all[id.index()];
-            if server.health.return_if_due(now) {
-                server.stats.more.is_ejected.set(0);
-                shared.events.push_back(Event::Returned { server: id });
+        let Some(ejection) = shared.options.ejection.filter(|_| !server.is_leaving) else { return };
+        let counts = (requests, server.stats.responses.read());
+        if !server.health.is_live() {
+            // Nobody would remove what it has missed meanwhile.
+            if server.replay_round.take().is_some() {
+                self.reports.push_back((id, Report::Failing(error)));
             }
+        } else if server.health.note_failure(&ejection, counts, now) {
+            server.health.error = Some(error);
+            self.reports.push_back((id, Report::Failing(error)));
         }
-        self.rebuild_ring();
     }
 
-    fn rebuild_ring(&mut self) {
-        let servers = &self.all;
-        self.routes.set_live(|id| servers[id.index()].health.is_live());
-        let away = |id: &ServerId| servers[id.index()].health.away_until();
-        self.next_return = self.routes.members().iter().filter_map(away).min();
+    /// Notes that requests of a server failed although it did not stand still.
+    pub(super) fn count_failed_requests(
+        &mut self,
+        shared: &Shared,
+        id: ServerId,
+        (error, requests): (ServerError, usize),
+        now: Instant,
+    ) {
+        let server = &mut self.all[id.index()];
+        let Some(ejection) = shared.options.ejection.filter(|_| requests > 0) else { return };
+        let counts = (requests, server.stats.responses.read());
+        if server.health.note_failed_requests(&ejection, counts, now) && !server.is_leaving {
+            server.health.error = Some(error);
+            self.reports.push_back((id, Report::Failing(error)));
+        }
+    }
+
+    /// Why a server gets no requests, if it gets none.
+    #[inline]
+    pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
+        let health = &self.all[id.index()].health;
+        (!health.is_live()).then(|| health.error.unwrap_or(ServerError::NoServers))
+    }
+
+    /// The figures of a server that is ejected.
+    pub(super) fn note_ejected(&self, shared: &Shared, id: ServerId, now: Instant) {
+        let stats = &self.all[id.index()].stats;
+        let at = shared.options.epoch + now.since(Instant::default());
+        stats.server_ejected_at.set(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+        stats.more.ejections.add(1);
+        stats.more.is_ejected.set(1);
+        shared.stats.server_ejects.add(1);
+    }
+
+    /// The pool ejects servers by itself, as it is told now, or does not.
+    pub(super) fn set_arbiter(&mut self, shared: &Shared) {
+        let Some(ejection) = shared.options.ejection.filter(|_| !shared.has_other_arbiter) else {
+            self.arbiter = None;
+            return;
+        };
+        let members: Vec<u64> = self.routes.members().iter().map(|id| id.to_bits()).collect();
+        let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
+        arbiter.set_servers(0, &members, ejection);
+    }
+
+    /// Lets requests go where they should by how the servers stand.
+    pub(super) fn note_standings(&mut self, shared: &Shared) {
+        let rehash = match shared.options.ejection {
+            Some(ejection) if ejection.on_failure != OnFailure::Rehash => Rehash::Nothing,
+            Some(ejection) if ejection.journal_max > 0 => Rehash::TheirKeys,
+            _ => Rehash::AllKeys,
+        };
+        let health = |id: ServerId| &self.all[id.index()].health;
+        self.routes.set_standings(|id| health(id).is_live(), |id| health(id).is_away(), rehash);
     }
 }
 

@@ -8,6 +8,7 @@ use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, JoinId};
+use super::journal::NoteId;
 use super::migrate::MoveId;
 use super::reply::Reply;
 use super::server::Answers;
@@ -24,6 +25,8 @@ pub(super) enum Waiter {
     Fragment(JoinId, u32),
     /// A request for a key that moves, of which this is one step.
     Move(MoveId),
+    /// A key that is removed from a server, because of one that was away.
+    Note(NoteId),
     /// Nobody any longer: the reply is read, checked and dropped.
     Nobody,
 }
@@ -52,7 +55,7 @@ impl Answers for Clients {
             Waiter::Fragment(join, number) => {
                 self.joins.join(join).fits(shared.options.protocol, number, reply)
             }
-            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Nobody => true,
+            Waiter::Slot(_) | Waiter::Move(_) | Waiter::Note(_) | Waiter::Nobody => true,
         }
     }
 
@@ -111,6 +114,7 @@ impl Clients {
                 self.complete_fragment(shared, (join, number), pending.class, (outcome, reply));
             }
             Waiter::Move(id) => self.tasks.note(id, outcome, reply),
+            Waiter::Note(id) => self.notes.end(id, !outcome.is_error()),
             Waiter::Slot(_) | Waiter::Nobody => {}
         }
     }
@@ -183,6 +187,13 @@ impl Clients {
             shared.stats.limit_client_backlog.add(1);
         }
         self.account(shared, id);
+    }
+
+    /// A request of several keys needs no server.
+    #[cold]
+    pub(super) fn end_join(&mut self, shared: &mut Shared, join: Join, class: Class) {
+        self.complete_join(shared, &join, class);
+        self.joins.reuse(join);
     }
 
     /// All fragments of a request have ended.

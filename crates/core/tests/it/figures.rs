@@ -213,7 +213,11 @@ fn a_server_is_down_from_its_failure_until_it_answers() {
 
 #[test]
 fn an_ejected_server_shows_until_it_is_back_on_the_ring() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let ejection = Ejection {
+        failure_limit: 1,
+        retry_timeout: Duration::from_millis(1500),
+        ..Ejection::default()
+    };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -228,7 +232,11 @@ fn an_ejected_server_shows_until_it_is_back_on_the_ring() {
 
 #[test]
 fn a_server_returns_when_its_time_is_over_and_may_be_ejected_at_once() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let ejection = Ejection {
+        failure_limit: 1,
+        retry_timeout: Duration::from_millis(1500),
+        ..Ejection::default()
+    };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.accepts = false;
@@ -248,12 +256,17 @@ fn a_server_returns_when_its_time_is_over_and_may_be_ejected_at_once() {
 
 #[test]
 fn a_return_is_told_before_the_ejection_that_follows_it_in_the_same_turn() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_millis(1500) };
+    let ejection = Ejection {
+        failure_limit: 1,
+        retry_timeout: Duration::from_millis(1500),
+        ..Ejection::default()
+    };
     let mut mux = engine(1, options(), Some(ejection));
     let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
     let client = mux.open_client();
     let mut events = Vec::new();
     for now in [at(0), at(1500)] {
+        mux.handle_timeout(now);
         mux.handle_client_bytes(client, b"get a\r\n", now);
         while let Some(id) = mux.next_dirty_conn() {
             if mux.wants_open(id) {

@@ -4,6 +4,7 @@
 //! arrive after requests that other proxies have sent later. Servers and connections fail. At the end it is
 //! checked that nobody was told anything older than what was acknowledged before (`record.rs`).
 
+mod absence;
 mod client;
 mod kind;
 mod real;
@@ -12,8 +13,10 @@ mod redis;
 mod server;
 
 use crate::sim::random::Random;
+use absence::Absence;
 use kind::{Asker, Kind, Memcache, Server};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, Migrate, Mux, Options, Phase, ServerId};
 use nuthatch_core::redis::Settings;
@@ -55,6 +58,15 @@ struct Plan {
     is_one_process: bool,
     /// Whether values that expire at once are written.
     expires: bool,
+    /// When servers are ejected, which are away for a while; then the proxies are workers of one process.
+    ejection: Option<Ejection>,
+}
+
+impl Plan {
+    /// Whether no value may be lost.
+    fn keeps_all(&self) -> bool {
+        self.is_one_process && self.ejection.is_none()
+    }
 }
 
 const GROWS: Plan = Plan {
@@ -72,6 +84,7 @@ const GROWS: Plan = Plan {
     flushes: false,
     is_one_process: false,
     expires: false,
+    ejection: None,
 };
 
 const FAULTY: Plan = Plan { faults: 100, evictions: 100, server_connections: 2, ..GROWS };
@@ -87,6 +100,10 @@ enum Event {
     Arrive(usize, usize, u64, usize, Vec<u8>),
     /// Bytes arrive at a proxy.
     Return(usize, usize, u64, Vec<u8>),
+    /// A decision about servers arrives at a proxy, by its number.
+    Decision(usize, usize),
+    /// The arbiter has something to do.
+    Tick,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +122,8 @@ struct Proxy {
     server_of: BTreeMap<ServerId, usize>,
     person_of: BTreeMap<ClientId, usize>,
     next_timeout: Option<u64>,
+    /// When the last decision arrives here.
+    ordered_at: u64,
 }
 
 struct Person<C> {
@@ -133,6 +152,7 @@ struct World<K: Kind> {
     changes: Vec<u64>,
     asked: BTreeMap<Phase, u64>,
     traced: Option<String>,
+    absence: Absence,
 }
 
 fn ring_of(servers: &[usize]) -> Ring {
@@ -164,8 +184,9 @@ impl<K: Kind> World<K> {
     fn new(plan: Plan, seed: u64) -> Self {
         let options = Options {
             protocol: K::PROTOCOL,
-            timeout: (plan.faults > 0).then_some(Duration::from_millis(100)),
-            ejection: None,
+            timeout: (plan.faults > 0 || plan.ejection.is_some())
+                .then_some(Duration::from_millis(100)),
+            ejection: plan.ejection,
             server_connections: plan.server_connections,
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
@@ -175,10 +196,11 @@ impl<K: Kind> World<K> {
         let proxy = |_| {
             let ring = tagged_ring_of(plan.rings[0], K::tag());
             let stats = stats_of(plan.rings[0]);
-            let mux = Mux::new(ring, options.clone(), Arc::default(), &stats);
+            let mut mux = Mux::new(ring, options.clone(), Arc::default(), &stats);
+            mux.share_arbiter();
             let server_of = mux.servers().iter().copied().zip(plan.rings[0].to_vec()).collect();
             let (wires, person_of) = (Vec::new(), BTreeMap::new());
-            Proxy { mux, wires, server_of, person_of, next_timeout: None }
+            Proxy { mux, wires, server_of, person_of, next_timeout: None, ordered_at: 0 }
         };
         let mut servers: Vec<K::Server> = (0..5).map(|_| K::Server::default()).collect();
         plan.old.iter().for_each(|old| servers[*old].make_old());
@@ -209,8 +231,12 @@ impl<K: Kind> World<K> {
             changes,
             asked: BTreeMap::new(),
             traced: std::env::var("FLEET_TRACE").ok(),
+            absence: Absence::new(&plan),
             plan,
         };
+        if plan.ejection.is_some() {
+            world.end = absence::END;
+        }
         for person in 0..plan.people * plan.proxies {
             world.enter(person % plan.proxies);
         }
@@ -257,7 +283,7 @@ impl<K: Kind> World<K> {
 
     fn run(&mut self) {
         while let Some(Reverse((at, _, event))) = self.events.pop() {
-            self.now = at;
+            (self.now, self.absence.now) = (at, at);
             let proxy = match event {
                 Event::Ask(person) => self.ask(person),
                 Event::Change(proxy, ring) => self.change(proxy, ring),
@@ -269,6 +295,12 @@ impl<K: Kind> World<K> {
                 }
                 Event::Fault => {
                     self.fault();
+                    self.begin_absence();
+                    0
+                }
+                Event::Decision(proxy, number) => self.obey(proxy, number),
+                Event::Tick => {
+                    self.tick();
                     0
                 }
                 Event::Open(proxy, conn, epoch) => {
@@ -362,6 +394,7 @@ impl<K: Kind> World<K> {
         let is_hot = self.changes.iter().any(|change| {
             (change.saturating_sub(300 * MS)..change + 3 * SETTLE + WINDOW).contains(&self.now)
         });
+        let is_hot = is_hot || self.plan.ejection.is_some();
         let pause = if is_hot { 20 * MS } else { 600 * MS };
         let at = self.now + self.random.below(pause);
         self.push(at, Event::Ask(person));
@@ -433,6 +466,10 @@ impl<K: Kind> World<K> {
         let this = &mut self.proxies[proxy];
         let wire = &mut this.wires[conn];
         if let Some(id) = wire.id.filter(|_| wire.epoch == epoch) {
+            if self.absence.refuses(this.server_of[&this.mux.server_of(id)]) {
+                *wire = Wire { epoch: wire.epoch + 1, ..Wire::default() };
+                return this.mux.handle_conn_closed(id, ServerError::Refused, now);
+            }
             wire.is_open = true;
             this.mux.handle_conn_open(id, now);
         }
@@ -440,6 +477,12 @@ impl<K: Kind> World<K> {
 
     /// A server gets bytes, though perhaps nobody will hear the answer.
     fn arrive(&mut self, (proxy, conn, epoch): (usize, usize, u64), server: usize, bytes: &[u8]) {
+        if self.absence.loses((proxy, conn, epoch), server) {
+            return;
+        }
+        if let Some(at) = self.absence.stands_still_until(server) {
+            return self.push(at, Event::Arrive(proxy, conn, epoch, server, bytes.to_vec()));
+        }
         let mut inbox = self.inboxes.remove(&(proxy, conn, epoch)).unwrap_or_default();
         inbox.extend_from_slice(bytes);
         let mut replies = Vec::new();
@@ -493,6 +536,8 @@ impl<K: Kind> World<K> {
         }
         let this = &mut self.proxies[proxy];
         while this.mux.next_event().is_some() {}
+        self.pass_reports(proxy);
+        let this = &mut self.proxies[proxy];
         let due = this.mux.next_timeout().map(|at| at.as_nanos().max(self.now));
         if let Some(due) = due.filter(|due| this.next_timeout.is_none_or(|at| *due < at)) {
             this.next_timeout = Some(due);

@@ -259,7 +259,8 @@ impl<S: Server> World<S> {
     fn new(plan: Plan, seed: u64) -> Self {
         let all: Vec<usize> = (0..plan.servers).collect();
         let ring = ring_of(&all);
-        let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
+        let ejection =
+            Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT, ..Ejection::default() };
         let options = Options {
             protocol: S::PROTOCOL,
             ejection: plan.ejects.then_some(ejection),

@@ -99,6 +99,9 @@ impl Mux {
                 self.fail_here(id, one.expect, error);
                 return Some(Intake::Accepted);
             }
+            Some(Plan::Around(server)) => {
+                return Some(self.take_around(id, (one, one.key), server, now));
+            }
             None => {
                 let error = self.shared.options.protocol.refusal(Refusal::CrossShard);
                 self.refuse(id, error, Limit::Grammar);

@@ -251,7 +251,9 @@ impl Mux {
         // The servers of the keys that become tasks.
         let mut moves = Vec::new();
         let split = join.split(protocol, many, limits.keys_max, |key, next| {
-            let Some((old, new)) = self.moved(key) else { return self.place_key(place, key, next) };
+            let Some((old, new)) = self.moved(key) else {
+                return self.place_key(place, key, next, (is_read, now));
+            };
             let phase = self.phase_for(old);
             let read_at = old.filter(|_| is_read && phase == Phase::Settling);
             let is_closed = is_read && phase == Phase::Closing && protocol.carries();
@@ -263,7 +265,7 @@ impl Mux {
                 return Ok((conn, self.servers[conn].fragment_in(place.1, next)));
             }
             if is_closed {
-                return self.place_key(place, key, next);
+                return self.place_key(place, key, next, (is_read, now));
             }
             moves.push((old, new));
             Ok((NO_CONN, next))

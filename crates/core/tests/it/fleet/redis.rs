@@ -18,7 +18,7 @@ use nuthatch_core::protocol::Protocol;
 use nuthatch_core::ring::HashTag;
 use server::Redis;
 
-struct Pool;
+pub(super) struct Pool;
 
 impl Kind for Pool {
     const PROTOCOL: Protocol = Protocol::Redis;
@@ -50,7 +50,7 @@ impl Kind for Pool {
     }
 
     fn check(records: &[Record], plan: &Plan) {
-        if plan.is_one_process {
+        if plan.keeps_all() {
             records.iter().for_each(check_kept);
         }
         // A counter that began at nothing has no write that its value is of: where a value may be lost,
@@ -62,7 +62,7 @@ impl Kind for Pool {
                 _ => record.clone(),
             })
             .collect();
-        check(&known, false, !plan.is_one_process);
+        check(&known, false, !plan.keeps_all());
     }
 }
 

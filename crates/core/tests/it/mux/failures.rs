@@ -76,7 +76,8 @@ fn a_server_may_refuse_a_value_before_it_has_all_of_it() {
 
 #[test]
 fn an_idle_connection_that_the_server_closes_is_no_failure() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -91,7 +92,11 @@ fn an_idle_connection_that_the_server_closes_is_no_failure() {
 
 #[test]
 fn a_failing_server_is_ejected_and_returns() {
-    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_millis(1500) };
+    let ejection = Ejection {
+        failure_limit: 2,
+        retry_timeout: Duration::from_millis(1500),
+        ..Ejection::default()
+    };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.accepts = false;
@@ -118,7 +123,8 @@ fn a_failing_server_is_ejected_and_returns() {
 
 #[test]
 fn requests_that_time_out_on_one_connection_are_one_failure() {
-    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -141,7 +147,8 @@ fn requests_that_time_out_on_one_connection_are_one_failure() {
 
 #[test]
 fn a_connection_that_is_given_up_while_others_wait_for_it_is_another_failure() {
-    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -156,7 +163,8 @@ fn a_connection_that_is_given_up_while_others_wait_for_it_is_another_failure() {
 
 #[test]
 fn with_all_servers_ejected_requests_fail_at_once() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(1, options(), Some(ejection)));
     let client = net.client();
     net.accepts = false;
@@ -169,7 +177,11 @@ fn with_all_servers_ejected_requests_fail_at_once() {
 
 #[test]
 fn a_server_that_always_answers_late_is_ejected() {
-    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_secs(3600) };
+    let ejection = Ejection {
+        failure_limit: 2,
+        retry_timeout: Duration::from_secs(3600),
+        ..Ejection::default()
+    };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     for _ in 0..2 {

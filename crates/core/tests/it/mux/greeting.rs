@@ -104,7 +104,8 @@ fn a_server_that_tells_no_version_is_asked_for_nothing_that_needs_one() {
 
 #[test]
 fn a_full_server_fails_with_a_reason_of_its_own() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(1, options(), Some(ejection)));
     net.greeting = Some("ERROR Too many open connections\r\n");
     let client = net.client();

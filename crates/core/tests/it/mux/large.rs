@@ -214,7 +214,11 @@ fn a_large_reply_is_passed_on_in_the_memory_it_was_read_to() {
 
 #[test]
 fn a_connection_that_was_given_up_is_not_lost_again() {
-    let ejection = Ejection { failure_limit: 2, retry_timeout: Duration::from_millis(1500) };
+    let ejection = Ejection {
+        failure_limit: 2,
+        retry_timeout: Duration::from_millis(1500),
+        ..Ejection::default()
+    };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let (conn, now) = (net.conn(0), Instant::default());
     let client = net.client();

@@ -103,7 +103,8 @@ fn the_place_of_one_that_has_left_is_used_again_but_not_its_id() {
 
 #[test]
 fn a_server_that_fails_while_it_leaves_fails_its_requests_and_is_gone() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -118,7 +119,8 @@ fn a_server_that_fails_while_it_leaves_fails_its_requests_and_is_gone() {
 
 #[test]
 fn an_ejected_server_stays_away_when_others_change() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     net.accepts = false;
     let client = net.client();
@@ -133,7 +135,8 @@ fn an_ejected_server_stays_away_when_others_change() {
 
 #[test]
 fn a_name_that_is_another_server_now_begins_anew_and_the_old_one_answers_what_it_has() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");
@@ -157,7 +160,8 @@ fn a_name_that_is_another_server_now_begins_anew_and_the_old_one_answers_what_it
 
 #[test]
 fn a_server_that_was_ejected_is_not_when_its_name_is_another_server() {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(9), ..Ejection::default() };
     let mut net = Net::with(engine(2, options(), Some(ejection)));
     net.accepts = false;
     let client = net.client();

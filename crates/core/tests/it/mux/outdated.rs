@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// A pool of one server whose connection is open and idle.
 fn open() -> Net {
-    let ejection = Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit: 1, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     let mut net = Net::with(engine(1, options(), Some(ejection)));
     let client = net.client();
     net.say(client, "get a\r\n");

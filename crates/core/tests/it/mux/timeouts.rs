@@ -11,7 +11,7 @@ use std::time::Duration;
 /// One server that one failure ejects.
 fn strict() -> Net {
     let retry_timeout = Duration::from_millis(100 * TIMEOUT_MS);
-    let ejection = Ejection { failure_limit: 1, retry_timeout };
+    let ejection = Ejection { failure_limit: 1, retry_timeout, ..Ejection::default() };
     Net::with(engine(1, options(), Some(ejection)))
 }
 

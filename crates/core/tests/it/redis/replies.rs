@@ -8,7 +8,8 @@ use nuthatch_core::mux::Event;
 use std::time::Duration;
 
 fn net(failure_limit: u32) -> Net {
-    let ejection = Ejection { failure_limit, retry_timeout: Duration::from_secs(1) };
+    let ejection =
+        Ejection { failure_limit, retry_timeout: Duration::from_secs(1), ..Ejection::default() };
     Net::with(engine(2, redis_options(), Some(ejection)))
 }
 

@@ -50,7 +50,7 @@ type Records<'a> = (&'a mut Vec<Record>, u64);
 impl Asker for Client {
     fn new(number: usize, plan: &Plan) -> Self {
         let (pending, inbox) = (VecDeque::new(), Vec::new());
-        let (keeps_all, expires) = (plan.is_one_process, plan.expires);
+        let (keeps_all, expires) = (plan.keeps_all(), plan.expires);
         Self { number, asked: 0, pending, inbox, keeps_all, expires, open: None }
     }
 

@@ -1,0 +1,251 @@
+//! What the arbiter decides, report by report.
+
+use super::*;
+use alloc::vec::Vec;
+
+const POOL: u64 = 7;
+const RETRY: Duration = Duration::from_secs(1);
+
+fn at_ms(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+fn arbiter(workers: usize, servers: u64, ejection: Ejection) -> Arbiter {
+    let mut arbiter = Arbiter::new(workers);
+    arbiter.set_servers(POOL, &(0..servers).collect::<Vec<_>>(), ejection);
+    arbiter
+}
+
+fn ejection() -> Ejection {
+    Ejection { retry_timeout: RETRY, probes: 2, ..Ejection::default() }
+}
+
+/// The orders since the last call, with the server of each.
+fn orders(arbiter: &mut Arbiter) -> Vec<(u64, To, Order)> {
+    let next = || arbiter.next_decision();
+    core::iter::from_fn(next).map(|it| (it.server, it.to, it.order)).collect()
+}
+
+fn round(arbiter: &Arbiter, server: u64) -> u32 {
+    arbiter.seats[&server].round
+}
+
+/// Every worker confirms the last order.
+fn confirm(arbiter: &mut Arbiter, server: u64, now: Instant) {
+    let round = round(arbiter, server);
+    for _ in 0..arbiter.workers {
+        arbiter.report(server, Report::Done(round), now);
+    }
+}
+
+const FAILING: Report = Report::Failing(ServerError::Reset);
+const LEAVE: Order = Order::Leave(ServerError::Reset);
+
+/// Ejects server 0 at 0 ms.
+fn ejected(workers: usize) -> Arbiter {
+    let mut arbiter = arbiter(workers, 4, ejection());
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, LEAVE), (0, To::All, Order::GoAway)]);
+    arbiter
+}
+
+#[test]
+fn nobody_stands_in_for_a_server_before_every_worker_has_left_it() {
+    let mut arbiter = arbiter(3, 4, ejection());
+    arbiter.report(0, FAILING, at_ms(0));
+    // Another worker has seen it, too.
+    arbiter.report(0, FAILING, at_ms(0));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, LEAVE)]);
+    for _ in 0..2 {
+        arbiter.report(0, Report::Done(1), at_ms(1));
+        assert_eq!(orders(&mut arbiter), []);
+    }
+    arbiter.report(0, Report::Done(1), at_ms(1));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+    assert_eq!(arbiter.next_tick(), Some(at_ms(1001)));
+}
+
+#[test]
+fn a_server_returns_after_probes_and_when_every_worker_is_done() {
+    let mut arbiter = ejected(2);
+    arbiter.tick(at_ms(999));
+    assert_eq!(orders(&mut arbiter), []);
+    // Workers take turns, so that one that hangs delays the return only.
+    arbiter.tick(at_ms(1000));
+    assert_eq!(orders(&mut arbiter), [(0, To::One(0), Order::Probe)]);
+    arbiter.report(0, Report::Probed(Ok(())), at_ms(1010));
+    arbiter.tick(at_ms(1109));
+    assert_eq!(orders(&mut arbiter), []);
+    arbiter.tick(at_ms(1110));
+    assert_eq!(orders(&mut arbiter), [(0, To::One(1), Order::Probe)]);
+    arbiter.report(0, Report::Probed(Ok(())), at_ms(1120));
+    arbiter.tick(at_ms(1220));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Replay)]);
+    confirm(&mut arbiter, 0, at_ms(1230));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Close)]);
+    arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1231));
+    assert_eq!(orders(&mut arbiter), [], "one worker still lets others stand in");
+    arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1231));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Return)]);
+    assert_eq!(arbiter.next_tick(), None);
+}
+
+#[test]
+fn a_probe_that_fails_or_hangs_begins_the_wait_anew() {
+    for answer in [Some(Err(ServerError::Refused)), None] {
+        let mut arbiter = ejected(1);
+        arbiter.tick(at_ms(1000));
+        arbiter.report(0, Report::Probed(Ok(())), at_ms(1000));
+        arbiter.tick(at_ms(1100));
+        assert_eq!(orders(&mut arbiter).len(), 2);
+        let failed_at = match answer {
+            Some(outcome) => {
+                arbiter.report(0, Report::Probed(outcome), at_ms(1100));
+                1100
+            }
+            None => {
+                arbiter.tick(at_ms(2100));
+                // Its answer comes too late.
+                arbiter.report(0, Report::Probed(Ok(())), at_ms(2101));
+                2100
+            }
+        };
+        assert_eq!(arbiter.next_tick(), Some(at_ms(failed_at + 1000)));
+        arbiter.tick(at_ms(failed_at + 1000));
+        arbiter.report(0, Report::Probed(Ok(())), at_ms(failed_at + 1000));
+        arbiter.tick(at_ms(failed_at + 1100));
+        let probes = [(0, To::One(0), Order::Probe), (0, To::One(0), Order::Probe)];
+        assert_eq!(orders(&mut arbiter), probes, "the first one does not count any longer");
+    }
+}
+
+#[test]
+fn a_server_that_fails_while_it_returns_is_away_again() {
+    let failures: [fn(u32) -> Report; 2] =
+        [|round| Report::Failed(round, ServerError::Closed), |_| FAILING];
+    for (failure, steps) in failures.iter().flat_map(|it| [(it, 0), (it, 1)]) {
+        let mut arbiter = ejected(2);
+        for ms in [1000, 1100] {
+            arbiter.tick(at_ms(ms));
+            arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+        }
+        arbiter.tick(at_ms(1200));
+        for _ in 0..steps {
+            confirm(&mut arbiter, 0, at_ms(1200));
+        }
+        orders(&mut arbiter);
+        let before = round(&arbiter, 0);
+        arbiter.report(0, failure(before), at_ms(1200));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        // What other workers say of that round is of no use.
+        arbiter.report(0, Report::Done(before), at_ms(1201));
+        arbiter.report(0, Report::Done(before), at_ms(1201));
+        arbiter.report(0, Report::Failed(before, ServerError::Closed), at_ms(1201));
+        assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), Some(at_ms(2200))));
+    }
+}
+
+#[test]
+fn a_worker_that_does_not_finish_keeps_the_server_away() {
+    let mut arbiter = ejected(2);
+    for ms in [1000, 1100] {
+        arbiter.tick(at_ms(ms));
+        arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+    }
+    arbiter.tick(at_ms(1200));
+    arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1300));
+    orders(&mut arbiter);
+    arbiter.tick(at_ms(11_200));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+}
+
+#[test]
+fn not_more_servers_are_away_than_may_be() {
+    for (ejected_max, may) in [(100, 4), (99, 3), (50, 2), (49, 1), (25, 1), (24, 0), (0, 0)] {
+        let mut arbiter = arbiter(1, 4, Ejection { ejected_max, ..ejection() });
+        for server in 0..4 {
+            arbiter.report(server, FAILING, at_ms(0));
+        }
+        let all = orders(&mut arbiter);
+        let left = all.iter().filter(|order| order.2 == LEAVE).count();
+        let kept = all.iter().filter(|order| order.2 == Order::Keep).count();
+        assert_eq!((left, kept), (may, 4 - may), "{ejected_max}");
+    }
+}
+
+#[test]
+fn other_pools_do_not_count() {
+    let half = Ejection { ejected_max: 50, ..ejection() };
+    let mut arbiter = arbiter(1, 2, half);
+    arbiter.set_servers(POOL + 1, &[10, 11], half);
+    arbiter.report(10, FAILING, at_ms(0));
+    arbiter.report(0, FAILING, at_ms(0));
+    assert_eq!(orders(&mut arbiter), [(10, To::All, LEAVE), (0, To::All, LEAVE)]);
+    arbiter.remove_pool(POOL);
+    arbiter.report(1, FAILING, at_ms(0));
+    assert_eq!(orders(&mut arbiter), []);
+}
+
+#[test]
+fn a_server_that_fails_again_soon_stays_away_longer() {
+    let untested = Ejection { probes: 0, ..ejection() };
+    let mut arbiter = arbiter(1, 4, untested);
+    let (mut now, mut stays) = (0, Vec::new());
+    for pause in [0, 10, 10, 10, 10, 10, 10, 100_000] {
+        now += pause;
+        arbiter.report(0, FAILING, at_ms(now));
+        confirm(&mut arbiter, 0, at_ms(now));
+        let back = arbiter.next_tick().unwrap();
+        stays.push(back.since(at_ms(now)).as_secs());
+        now += stays[stays.len() - 1] * 1000;
+        arbiter.tick(at_ms(now));
+        confirm(&mut arbiter, 0, at_ms(now));
+        confirm(&mut arbiter, 0, at_ms(now));
+        assert_eq!(orders(&mut arbiter).last().unwrap().2, Order::Return);
+    }
+    assert_eq!(stays, [1, 2, 4, 8, 16, 16, 16, 1]);
+}
+
+#[test]
+fn the_operator_ejects_a_server_and_lets_it_return() {
+    let mut arbiter = arbiter(1, 4, ejection());
+    assert!(arbiter.command(0, Command::Eject, at_ms(0)));
+    confirm(&mut arbiter, 0, at_ms(0));
+    assert_eq!(orders(&mut arbiter).len(), 2);
+    assert_eq!(arbiter.next_tick(), None, "it stays away");
+    arbiter.tick(at_ms(100_000));
+    assert_eq!(orders(&mut arbiter), []);
+    assert!(arbiter.command(0, Command::Return, at_ms(100_000)));
+    arbiter.tick(at_ms(100_000));
+    assert_eq!(orders(&mut arbiter), [(0, To::One(0), Order::Probe)], "it is tested, too");
+    assert!(!arbiter.command(9, Command::Return, at_ms(0)), "there is no such server");
+}
+
+#[test]
+fn a_server_of_which_not_all_is_known_stays_away_if_the_pool_wants_that() {
+    for (on_overflow, tries) in
+        [(OnOverflow::Stay, 0), (OnOverflow::Return, 1), (OnOverflow::Flush, 1)]
+    {
+        let mut arbiter = arbiter(1, 4, Ejection { on_overflow, ..ejection() });
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        arbiter.report(0, Report::Overflowed, at_ms(10));
+        orders(&mut arbiter);
+        arbiter.tick(at_ms(1000));
+        assert_eq!(orders(&mut arbiter).len(), tries, "{on_overflow:?}");
+        arbiter.command(0, Command::Return, at_ms(1000));
+        arbiter.tick(at_ms(1000));
+        assert_eq!(orders(&mut arbiter).len(), 1 - tries);
+    }
+}
+
+#[test]
+fn a_server_that_a_reload_brings_is_live_and_one_that_stays_is_as_it_was() {
+    let mut arbiter = ejected(1);
+    arbiter.set_servers(POOL, &[0, 9], ejection());
+    assert_eq!(arbiter.next_try(0), Some(at_ms(1000)));
+    assert_eq!(arbiter.next_try(9), None);
+    arbiter.report(1, FAILING, at_ms(1));
+    assert_eq!(orders(&mut arbiter), [], "it has left the pool");
+}

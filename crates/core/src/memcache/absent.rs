@@ -1,0 +1,73 @@
+//! Keys that are not there: how one is removed, and what is answered in the place of a server that is away.
+
+use super::words::Words;
+use super::{KEY_LEN_MAX, LINE_END, Shape, VALUES_END, base64};
+use crate::message::{Class, Expect, One, Outcome, Outcomes};
+use alloc::vec::Vec;
+
+/// Appends a request that removes a key. Returns the expected reply.
+pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
+    let is_plain = key.len() <= KEY_LEN_MAX && key.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
+    let shape = if is_plain {
+        out.extend_from_slice(b"delete ");
+        out.extend_from_slice(key);
+        // The server would take the key for a flag.
+        if key == b"noreply" {
+            out.extend_from_slice(b" 0");
+        }
+        Shape::Deleted
+    } else {
+        out.extend_from_slice(b"md ");
+        base64::encode_key(key, out);
+        out.extend_from_slice(b" b");
+        Shape::MetaStored
+    };
+    out.extend_from_slice(LINE_END);
+    shape.expect(Outcomes::NONE)
+}
+
+/// Appends the reply to a request as if there were no such item, and no room for one.
+pub fn write_absent(one: &One<'_>, out: &mut Vec<u8>) -> Outcome {
+    let is_storage = one.class == Class::Set;
+    let (line, outcome): (&[u8], _) = match Shape::of(one.expect) {
+        Shape::Value | Shape::Values => {
+            out.extend_from_slice(VALUES_END);
+            return Outcome::Miss;
+        }
+        Shape::MetaGet | Shape::MetaDebug => (b"EN", Outcome::Miss),
+        Shape::MetaStored if is_storage => (b"NS", Outcome::NotStored),
+        Shape::MetaStored => (b"NF", Outcome::NotFound),
+        Shape::Stored if is_storage => (b"NOT_STORED", Outcome::NotStored),
+        _ => (b"NOT_FOUND", Outcome::NotFound),
+    };
+    out.extend_from_slice(line);
+    if Shape::of(one.expect) == Shape::MetaStored {
+        write_repeated(one, out);
+    }
+    out.extend_from_slice(LINE_END);
+    outcome
+}
+
+/// Appends what a reply to a meta request repeats of it (memcached `process_mset_command` and others: `O`, `k`
+/// and `b`, in the order of the request).
+fn write_repeated(one: &One<'_>, out: &mut Vec<u8>) {
+    let mut request = Vec::new();
+    one.wire.write(&mut request);
+    let end = memchr::memchr(b'\r', &request).unwrap_or(request.len());
+    let mut words = Words::new(&request[..end]);
+    let before = if words.next() == Some(b"ms") { 2 } else { 1 };
+    for word in words.skip(before) {
+        match word[0] {
+            b'O' => {
+                out.push(b' ');
+                out.extend_from_slice(word);
+            }
+            b'k' => {
+                out.extend_from_slice(b" k");
+                out.extend_from_slice(one.key);
+            }
+            b'b' => out.extend_from_slice(b" b"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Servers that are away: orders of the arbiter, and where the requests for their keys go meanwhile.
+//!
+//! The one rule: a worker does what it is ordered, in the order of the orders, and reports when it is done;
+//! so no two workers of a process disagree about who has a key.
+
+use super::conn::{ConnState, Pending};
+use super::failure::Blame;
+use super::id::{ClientId, ConnId, ServerId};
+use super::journal::{First, Note, Removal};
+use super::request::Intake;
+use super::waiter::Waiter;
+use super::{Event, Mux};
+use crate::error::ServerError;
+use crate::health::{Decision, Ejection, OnFailure, OnOverflow, Order, Report, Standing, To};
+use crate::message::{All, Class, Group, One};
+use crate::redis::command::Permission;
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+/// How many removals are on their way to a server at the same time.
+const REPLAYS_MAX: usize = 256;
+
+/// Where a request goes whose server is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Around {
+    /// Over the connection of a server that stands in.
+    To(ConnId),
+    /// It waits for this connection.
+    Wait(ConnId),
+    /// Nowhere: its client gets this error.
+    Refuse(ServerError),
+    /// Nowhere: it is answered as if there were no value.
+    Nowhere,
+}
+
+impl Mux {
+    /// What another worker or the operator should know; the embedder passes it to the process' arbiter. There is
+    /// nothing if the engine has an arbiter of its own.
+    pub fn next_report(&mut self) -> Option<(ServerId, Report)> {
+        if self.servers.arbiter.is_some() { None } else { self.servers.reports.pop_front() }
+    }
+
+    /// Leaves decisions to an arbiter outside, as other workers serve by the same servers.
+    pub fn share_arbiter(&mut self) {
+        self.shared.has_other_arbiter = true;
+        self.servers.set_arbiter(&self.shared);
+    }
+
+    /// Does what the arbiter has decided about a server. Nothing happens if the server has left the pool.
+    pub fn obey(&mut self, id: ServerId, order: Order, round: u32, now: Instant) {
+        if !self.servers.routes.members().contains(&id) {
+            return;
+        }
+        match order {
+            Order::Leave(error) => self.leave(id, error, round),
+            Order::GoAway => self.go_away(id, now),
+            Order::Probe => self.probe_server(id, now),
+            Order::Replay => self.begin_replay(id, Standing::Replaying, round, now),
+            Order::Close => self.begin_replay(id, Standing::Closing, round, now),
+            Order::Return => self.use_again(id),
+            Order::Keep => {
+                let error = self.servers.all[id.index()].health.error.take();
+                let error = error.unwrap_or(ServerError::Other);
+                self.shared.events.push_back(Event::Kept { server: id, error });
+            }
+        }
+    }
+
+    /// Lets the engine's own arbiter decide about what was reported.
+    #[inline]
+    pub(super) fn arbitrate(&mut self, now: Instant) {
+        if self.clients.notes.has_ended() {
+            self.take_notes(now);
+        }
+        if !self.servers.reports.is_empty() {
+            self.decide(now);
+        }
+    }
+
+    /// Lets the own arbiter do what is due.
+    pub(super) fn tick_arbiter(&mut self, now: Instant) {
+        if let Some(arbiter) = &mut self.servers.arbiter {
+            arbiter.tick(now);
+            self.decide(now);
+        }
+    }
+
+    fn decide(&mut self, now: Instant) {
+        loop {
+            let Some(arbiter) = &mut self.servers.arbiter else { return };
+            if let Some(Decision { server, to: To::All | To::One(_), order, round }) =
+                arbiter.next_decision()
+            {
+                self.obey(ServerId::from_bits(server), order, round, now);
+            } else if let Some((id, report)) = self.servers.reports.pop_front() {
+                arbiter.report(id.to_bits(), report, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn report(&mut self, id: ServerId, report: Report) {
+        self.servers.reports.push_back((id, report));
+    }
+
+    fn leave(&mut self, id: ServerId, error: ServerError, round: u32) {
+        let health = &mut self.servers.all[id.index()].health;
+        (health.standing, health.error) = (Standing::Left, Some(error));
+        self.servers.note_standings(&self.shared);
+        self.report(id, Report::Done(round));
+    }
+
+    fn go_away(&mut self, id: ServerId, now: Instant) {
+        let server = &mut self.servers.all[id.index()];
+        let was_used = server.health.standing == Standing::Left;
+        server.health.standing = Standing::Away;
+        let error = server.health.error.unwrap_or(ServerError::Other);
+        if was_used {
+            self.servers.note_ejected(&self.shared, id, now);
+            self.shared.events.push_back(Event::Ejected { server: id, error });
+        }
+        self.servers.note_standings(&self.shared);
+        // Who waits for the server's queue has another way now.
+        self.wake_all_for(id);
+    }
+
+    fn use_again(&mut self, id: ServerId) {
+        let server = &mut self.servers.all[id.index()];
+        server.health.standing = Standing::Live;
+        server.stats.more.is_ejected.set(0);
+        server.stats.more.journal_keys.set(0);
+        server.stats.more.journal_bytes.set(0);
+        let bytes = server.journal.take().map_or(0, |journal| journal.bytes());
+        self.clients.memory -= bytes;
+        self.shared.events.push_back(Event::Returned { server: id });
+        self.servers.note_standings(&self.shared);
+        self.wake_all_for(id);
+    }
+
+    /// Lets all clients look again that wait for a connection of this server.
+    fn wake_all_for(&mut self, id: ServerId) {
+        for place in self.servers.conns_of(&self.shared, id) {
+            let conn = self.servers.conns[place].id;
+            self.clients.call_waiters(conn, usize::MAX);
+        }
+    }
+
+    /// Opens a new connection to a server: whether it opens, and the greeting is answered, is the probe. What
+    /// was sent before must not be carried out later, so its other connections are closed.
+    fn probe_server(&mut self, id: ServerId, now: Instant) {
+        for index in (0..self.servers.conns.len()).rev() {
+            let conn = &self.servers.conns[index];
+            if conn.server == id && conn.state != ConnState::Closed {
+                let (conn, why) = (conn.id, (ServerError::TimedOut, Blame::Nobody));
+                self.servers.abort_conn((&mut self.shared, &mut self.clients), conn, why, now);
+            }
+        }
+        let conn = self.servers.lane(0, id);
+        let server = &mut self.servers.all[id.index()];
+        server.is_probed = true;
+        server.stats.more.probes.add(1);
+        self.servers[conn].wanted = true;
+        self.servers.mark(conn);
+    }
+
+    /// Removes from a server what it has missed, as far as it is known.
+    fn begin_replay(&mut self, id: ServerId, standing: Standing, round: u32, now: Instant) {
+        let server = &mut self.servers.all[id.index()];
+        server.health.standing = standing;
+        server.replay_round = Some(round);
+        self.servers.note_standings(&self.shared);
+        self.go_on_replaying(id, now);
+    }
+
+    fn go_on_replaying(&mut self, id: ServerId, now: Instant) {
+        let conn = self.servers.lane(0, id);
+        let limits = self.shared.options.limits;
+        while let Some(journal) = &mut self.servers.all[id.index()].journal {
+            if journal.on_their_way == REPLAYS_MAX.min(limits.server_requests_max) {
+                return;
+            }
+            let Some(what) = journal.next() else { break };
+            journal.on_their_way += 1;
+            self.remove(conn, Note { server: id, what, stands_in_since: None }, now);
+        }
+        let server = &mut self.servers.all[id.index()];
+        if server.journal.as_ref().is_none_or(|journal| journal.on_their_way == 0) {
+            if let Some(round) = server.replay_round.take() {
+                self.report(id, Report::Done(round));
+            }
+        }
+    }
+
+    /// Sends a removal.
+    fn remove(&mut self, conn: ConnId, note: Note, now: Instant) {
+        let protocol = self.shared.options.protocol;
+        let mut request = self.shared.spares.take();
+        let expect = match &note.what {
+            Removal::Key(key) => protocol.write_removal(key, &mut request),
+            Removal::All(bytes, expect) => {
+                request.extend_from_slice(bytes);
+                *expect
+            }
+        };
+        let waiter = Waiter::Note(self.clients.notes.add(note));
+        let pending = Pending::new(waiter, expect, Class::Other, now);
+        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
+            out.extend_from_slice(&request);
+        });
+        self.shared.spares.give(request);
+    }
+
+    #[cold]
+    fn take_notes(&mut self, now: Instant) {
+        while let Some((note, is_done)) = self.clients.notes.next_ended() {
+            let Note { server: id, what, stands_in_since } = note;
+            if !self.servers.routes.members().contains(&id) {
+                continue;
+            }
+            let server = &mut self.servers.all[id.index()];
+            let Some(journal) = &mut server.journal else { continue };
+            match (stands_in_since, what) {
+                (Some(ring), Removal::Key(key)) if is_done => journal.note_clean(&key, ring),
+                (Some(_), _) => {}
+                (None, what) => {
+                    journal.on_their_way -= 1;
+                    if is_done {
+                        server.stats.more.replayed.add(1);
+                    } else {
+                        journal.give_back(what);
+                        if let Some(round) = server.replay_round.take() {
+                            let error = ServerError::Other;
+                            self.servers.reports.push_back((id, Report::Failed(round, error)));
+                        }
+                    }
+                    if self.servers.all[id.index()].replay_round.is_some() {
+                        self.go_on_replaying(id, now);
+                    }
+                }
+            }
+            self.servers.publish_journal(id);
+        }
+    }
+
+    /// Where a request of one key goes, whose server is not used. `reads` says that no value becomes another
+    /// one by it.
+    #[cold]
+    pub(super) fn around(
+        &mut self,
+        (lane, owner): (usize, ServerId),
+        key: &[u8],
+        reads: bool,
+        now: Instant,
+    ) -> Around {
+        let health = &self.servers.all[owner.index()].health;
+        let error = health.error.unwrap_or(ServerError::NoServers);
+        // The other server of a key that moves would not learn of the request.
+        let is_moving = self.migration.is_some();
+        let Some(ejection) = self.shared.options.ejection.filter(|_| !is_moving) else {
+            return Around::Refuse(error);
+        };
+        match health.standing {
+            Standing::Live => return Around::To(self.servers.lane(lane, owner)),
+            Standing::Left => return Around::Refuse(error),
+            Standing::Closing => return Around::Wait(self.servers.lane(lane, owner)),
+            Standing::Away | Standing::Replaying => {}
+        }
+        if ejection.on_failure == OnFailure::Rehash {
+            return self.stand_in((lane, owner), key, reads, &ejection, now);
+        }
+        if !reads {
+            self.remember(owner, key, true, &ejection);
+        }
+        match ejection.on_failure {
+            OnFailure::Miss => Around::Nowhere,
+            OnFailure::Error | OnFailure::Rehash => Around::Refuse(error),
+        }
+    }
+
+    fn stand_in(
+        &mut self,
+        (lane, owner): (usize, ServerId),
+        key: &[u8],
+        reads: bool,
+        ejection: &Ejection,
+        now: Instant,
+    ) -> Around {
+        let Some(other) = self.servers.routes.plan_around(key) else {
+            return Around::Refuse(ServerError::NoServers);
+        };
+        let conn = self.servers.lane(lane, other);
+        if ejection.journal_max == 0 {
+            return Around::To(conn);
+        }
+        if self.must_wait(conn) {
+            return Around::Wait(conn);
+        }
+        let first = self.remember(owner, key, !reads, ejection);
+        let forgets = ejection.on_overflow == OnOverflow::Return;
+        if first == First::Purge || first == First::PurgeEachTime && !forgets {
+            let since = Some(self.servers.routes.changes());
+            let what = Removal::Key(key.into());
+            self.remove(conn, Note { server: owner, what, stands_in_since: since }, now);
+        }
+        Around::To(conn)
+    }
+
+    /// Notes in the journal of a server that a key of it is used elsewhere, or was to be changed.
+    fn remember(
+        &mut self,
+        owner: ServerId,
+        key: &[u8],
+        changes: bool,
+        ejection: &Ejection,
+    ) -> First {
+        let ring = self.servers.routes.changes();
+        let server = &mut self.servers.all[owner.index()];
+        let journal = server.journal.get_or_insert_default();
+        let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
+        let first = journal.note(key, changes, ring, ejection.journal_max);
+        let grown = journal.bytes() - before;
+        let overflows = journal.has_overflowed() && !had_overflowed;
+        self.clients.memory += grown;
+        self.servers.publish_journal(owner);
+        if overflows {
+            self.servers.all[owner.index()].stats.more.journal_overflows.add(1);
+            self.shared.events.push_back(Event::JournalFull { server: owner });
+            self.report(owner, Report::Overflowed);
+        }
+        first
+    }
+
+    /// Sends a request of one key around its server, or answers it.
+    #[cold]
+    pub(super) fn take_around(
+        &mut self,
+        id: ClientId,
+        (one, key): (&One<'_>, &[u8]),
+        owner: ServerId,
+        now: Instant,
+    ) -> Intake {
+        match self.around((self.lane(id), owner), key, one.class == Class::Get, now) {
+            Around::To(conn) => self.send_over(id, conn, (one, key), now),
+            Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
+            Around::Refuse(error) => {
+                self.fail_here(id, one.expect, error);
+                Intake::Accepted
+            }
+            Around::Nowhere => self.answer_absent(id, one),
+        }
+    }
+
+    /// Sends a request of several keys around their server, if the same server stands in for all of them.
+    #[cold]
+    pub(super) fn take_group_around(
+        &mut self,
+        id: ClientId,
+        group: &Group<'_>,
+        owner: ServerId,
+        now: Instant,
+    ) -> Intake {
+        let (one, lane) = (&group.one, self.lane(id));
+        let reads = one.class == Class::Get;
+        let mut way = None;
+        for key in [one.key].into_iter().chain(group.others) {
+            let next = self.around((lane, owner), key, reads, now);
+            if way.is_some_and(|way| way != next) {
+                way = Some(Around::Refuse(
+                    self.servers.why_unused(owner).unwrap_or(ServerError::NoServers),
+                ));
+                break;
+            }
+            way = Some(next);
+        }
+        match way {
+            Some(Around::To(conn)) => self.send_over(id, conn, (one, one.key), now),
+            Some(Around::Refuse(error)) => {
+                self.fail_here(id, one.expect, error);
+                Intake::Accepted
+            }
+            _ => self.take_around(id, (one, one.key), owner, now),
+        }
+    }
+
+    /// A request for all servers misses those that are not used. Returns why it can't be carried out by the
+    /// others, unless what they miss can be made up for.
+    #[cold]
+    pub(super) fn miss_all(&mut self, all: &All<'_>) -> Option<ServerError> {
+        let members = self.servers.routes.members();
+        let unused: Vec<ServerId> =
+            members.iter().copied().filter(|id| self.servers.why_unused(*id).is_some()).collect();
+        let error = self.servers.why_unused(*unused.first()?)?;
+        let ejection = self.shared.options.ejection.unwrap_or_default();
+        let is_made_up = all.permission == Permission::Flush
+            && ejection.journal_max > 0
+            && unused.len() < self.servers.routes.members().len();
+        if !is_made_up {
+            return Some(error);
+        }
+        for id in unused {
+            let mut request = Vec::new();
+            all.wire.write(&mut request);
+            let journal = self.servers.all[id.index()].journal.get_or_insert_default();
+            journal.note_flush(request, all.expect);
+        }
+        None
+    }
+
+    /// Answers a request as if its server had no such key, and had no room.
+    fn answer_absent(&mut self, id: ClientId, one: &One<'_>) -> Intake {
+        let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();
+        let mut reply = self.shared.spares.take();
+        let outcome = self.shared.options.protocol.write_absent(one, is_resp3, &mut reply);
+        match outcome {
+            Some(outcome) => {
+                self.count_one(one);
+                self.shared.stats.results.add(one.class, outcome, 1);
+                let is_hidden = one.expect.hidden.contains(outcome);
+                let shown = if is_hidden { &b""[..] } else { &reply };
+                self.clients.answer_here(&mut self.shared, id, shown);
+            }
+            None => self.fail_here(id, one.expect, ServerError::NoServers),
+        }
+        self.shared.spares.give(reply);
+        Intake::Accepted
+    }
+}
+
+impl super::server::Servers {
+    /// Brings the figures of a server's journal up to date.
+    fn publish_journal(&self, id: ServerId) {
+        let server = &self.all[id.index()];
+        if let Some(journal) = &server.journal {
+            server.stats.more.journal_keys.set(journal.len() as u64);
+            server.stats.more.journal_bytes.set(journal.bytes() as u64);
+        }
+    }
+}

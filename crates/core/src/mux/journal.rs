@@ -1,0 +1,250 @@
+//! The keys of a server that is away that others had to do with.
+//!
+//! The one rule: what is remembered is enough. A key that was changed is removed from the server before it gets
+//! requests again. And others stand in for it only with values of this time: what they have of a key from
+//! before, when they stood in for the server once already, is removed there before the key is used.
+
+use super::id::ServerId;
+use crate::message::Expect;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a key costs besides its bytes, which two lists share: its entries there, and the counts of the bytes.
+const ENTRY_BYTES: usize = 128;
+
+/// The keys of one server.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    keys: BTreeMap<Arc<[u8]>, Entry>,
+    /// Those to be removed from the server, in the order in which they were changed.
+    changed: VecDeque<Arc<[u8]>>,
+    bytes: usize,
+    has_overflowed: bool,
+    /// The request that empties all servers, which this one has missed.
+    flush: Option<(Vec<u8>, Expect)>,
+    /// How many removals are on their way to the server.
+    pub(super) on_their_way: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Whether it is to be removed from the server.
+    is_changed: bool,
+    /// Since which change of the ring the server that stands in has nothing old of it.
+    clean_since: Option<u64>,
+}
+
+/// What is to be done before a key is used elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// Nothing.
+    Nothing,
+    /// What the server that stands in has of it is to be removed.
+    Purge,
+    /// Likewise, but the key can't be remembered.
+    PurgeEachTime,
+}
+
+impl Journal {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many keys are to be removed from the server.
+    pub(super) fn len(&self) -> usize {
+        self.changed.len() + self.on_their_way
+    }
+
+    /// Whether more keys were changed than could be remembered.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.has_overflowed
+    }
+
+    /// A key is used while the server is away; `changes` says whether its value may become another one.
+    /// `ring` counts the changes of the ring.
+    pub(super) fn note(&mut self, key: &[u8], changes: bool, ring: u64, bytes_max: usize) -> First {
+        let Some(entry) = self.keys.get_mut(key) else {
+            return self.add(key, changes, bytes_max);
+        };
+        let is_clean = entry.clean_since == Some(ring);
+        if changes && !entry.is_changed {
+            entry.is_changed = true;
+            let (key, _) = self.keys.get_key_value(key).expect("it is there");
+            self.changed.push_back(Arc::clone(key));
+        }
+        if is_clean { First::Nothing } else { First::Purge }
+    }
+
+    fn add(&mut self, key: &[u8], changes: bool, bytes_max: usize) -> First {
+        let bytes = key.len() + ENTRY_BYTES;
+        if self.bytes + bytes > bytes_max {
+            self.has_overflowed |= changes;
+            return First::PurgeEachTime;
+        }
+        self.bytes += bytes;
+        let key: Arc<[u8]> = key.into();
+        if changes {
+            self.changed.push_back(Arc::clone(&key));
+        }
+        self.keys.insert(key, Entry { is_changed: changes, clean_since: None });
+        First::Purge
+    }
+
+    /// The server that stands in since this change of the ring has nothing old of a key.
+    pub(super) fn note_clean(&mut self, key: &[u8], ring: u64) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.clean_since = Some(ring);
+        }
+    }
+
+    /// The server has missed a request that empties all servers.
+    pub(super) fn note_flush(&mut self, request: Vec<u8>, expect: Expect) {
+        self.flush = Some((request, expect));
+    }
+
+    /// The next removal to send; `None` if there is none left.
+    pub(super) fn next(&mut self) -> Option<Removal> {
+        if let Some((request, expect)) = self.flush.take() {
+            return Some(Removal::All(request, expect));
+        }
+        let key = self.changed.pop_front()?;
+        if let Some(entry) = self.keys.get_mut(&key) {
+            entry.is_changed = false;
+        }
+        Some(Removal::Key(key))
+    }
+
+    /// A removal was not carried out.
+    pub(super) fn give_back(&mut self, removal: Removal) {
+        match removal {
+            Removal::All(request, expect) => self.flush = Some((request, expect)),
+            Removal::Key(key) => {
+                if let Some(entry) = self.keys.get_mut(&key).filter(|entry| !entry.is_changed) {
+                    entry.is_changed = true;
+                    self.changed.push_back(key);
+                }
+            }
+        }
+    }
+}
+
+/// What is removed from a server that comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// One key.
+    Key(Arc<[u8]>),
+    /// Everything, by this request.
+    All(Vec<u8>, Expect),
+}
+
+/// A removal on its way to a server.
+#[derive(Debug)]
+pub(super) struct Note {
+    /// The server that is away, or that comes back.
+    pub(super) server: ServerId,
+    pub(super) what: Removal,
+    /// For a removal from a server that stands in: since which change of the ring.
+    pub(super) stands_in_since: Option<u64>,
+}
+
+/// Which removal a reply is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoteId(u32);
+
+/// The removals on their way.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    slab: slab::Slab<Note>,
+    /// Those that have ended, and whether each was carried out.
+    ended: VecDeque<(NoteId, bool)>,
+}
+
+impl Notes {
+    pub(super) fn add(&mut self, note: Note) -> NoteId {
+        NoteId(u32::try_from(self.slab.insert(note)).expect("each has a place in a queue"))
+    }
+
+    /// A removal has ended.
+    pub(super) fn end(&mut self, id: NoteId, is_done: bool) {
+        self.ended.push_back((id, is_done));
+    }
+
+    #[inline]
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// The next removal that has ended, and whether it was carried out.
+    pub(super) fn next_ended(&mut self) -> Option<(Note, bool)> {
+        let (id, is_done) = self.ended.pop_front()?;
+        Some((self.slab.remove(id.0 as usize), is_done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANY: usize = 1 << 20;
+
+    fn key(text: &[u8]) -> Option<Removal> {
+        Some(Removal::Key(text.into()))
+    }
+
+    #[test]
+    fn a_key_that_was_changed_is_removed_once_and_one_that_was_read_is_not() {
+        let mut journal = Journal::default();
+        for (text, changes) in [(b"a", true), (b"b", false), (b"c", true), (b"a", true)] {
+            journal.note(text, changes, 1, MANY);
+        }
+        assert_eq!(journal.len(), 2);
+        assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"a"), key(b"c"), None));
+        // What is changed after it was removed is removed again.
+        journal.note(b"b", true, 1, MANY);
+        journal.note(b"a", true, 1, MANY);
+        assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"b"), key(b"a"), None));
+    }
+
+    #[test]
+    fn a_removal_that_fails_is_tried_again_once() {
+        let mut journal = Journal::default();
+        journal.note(b"a", true, 1, MANY);
+        let removal = journal.next().unwrap();
+        journal.note(b"a", true, 1, MANY);
+        journal.give_back(removal);
+        assert_eq!((journal.next(), journal.next()), (key(b"a"), None));
+        journal.note_flush(b"flush_all\r\n".to_vec(), Expect::ANY);
+        let flush = journal.next().unwrap();
+        journal.give_back(flush.clone());
+        assert_eq!((journal.next(), journal.next()), (Some(flush), None));
+    }
+
+    #[test]
+    fn what_stands_in_is_clean_until_the_ring_changes() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.note(b"a", false, 1, MANY), First::Purge);
+        assert_eq!(journal.note(b"a", false, 1, MANY), First::Purge, "it is not known to be done");
+        journal.note_clean(b"a", 1);
+        assert_eq!(journal.note(b"a", true, 1, MANY), First::Nothing);
+        assert_eq!(journal.note(b"a", true, 2, MANY), First::Purge, "another server stands in");
+        // The reply of the earlier one comes late.
+        journal.note_clean(b"a", 1);
+        assert_eq!(journal.note(b"a", true, 2, MANY), First::Purge);
+    }
+
+    #[test]
+    fn a_journal_that_is_full_says_what_it_could_not_keep() {
+        let mut journal = Journal::default();
+        let max = 2 * (ENTRY_BYTES + 1);
+        for text in [b"a", b"b"] {
+            assert_eq!(journal.note(text, true, 1, max), First::Purge);
+        }
+        assert_eq!(journal.note(b"c", false, 1, max), First::PurgeEachTime);
+        assert!(!journal.has_overflowed(), "nothing was changed");
+        assert_eq!(journal.note(b"c", true, 1, max), First::PurgeEachTime);
+        assert!(journal.has_overflowed() && journal.bytes() == max);
+        assert_eq!(journal.note(b"a", true, 1, max), First::Purge, "what is there stays");
+    }
+}

@@ -1,0 +1,215 @@
+//! Servers that are away for a while: they refuse, or stand still and go on later with what they have got
+//! meanwhile. They keep their values, so whatever they missed is stale.
+//!
+//! The proxies are workers of one process with one arbiter, whose orders take their time.
+
+use super::kind::{Kind, Memcache};
+use super::redis::Pool as Redis;
+use super::{Event, GROWS, MS, Plan, World, run_kind};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::health::{Arbiter, Decision, Ejection, OnFailure, OnOverflow, To};
+use nuthatch_core::mux::ServerId;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// When clients ask no more.
+pub(super) const END: u64 = 6000 * MS;
+
+/// When no server goes away any longer.
+const CALM: u64 = END - 1000 * MS;
+
+pub(super) struct Absence {
+    arbiter: Arbiter,
+    /// Until when each server refuses, and until when it stands still.
+    refuses: [u64; 5],
+    stands: [u64; 5],
+    decisions: Vec<Decision>,
+    next_tick: Option<u64>,
+    pub(super) now: u64,
+    /// Connections of which bytes were lost.
+    lost: BTreeSet<(usize, usize, u64)>,
+    /// How often servers went away.
+    pub(super) begun: u64,
+}
+
+impl Absence {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut arbiter = Arbiter::new(plan.proxies);
+        if let Some(ejection) = plan.ejection {
+            let servers: Vec<u64> = plan.rings[0].iter().map(|server| *server as u64).collect();
+            arbiter.set_servers(0, &servers, ejection);
+        }
+        Self {
+            arbiter,
+            refuses: [0; 5],
+            stands: [0; 5],
+            decisions: Vec::new(),
+            next_tick: None,
+            now: 0,
+            lost: BTreeSet::new(),
+            begun: 0,
+        }
+    }
+
+    pub(super) fn refuses(&self, server: usize) -> bool {
+        self.now < self.refuses[server]
+    }
+
+    /// Whether bytes to a server are lost, as are those that follow them on the same connection.
+    pub(super) fn loses(&mut self, conn: (usize, usize, u64), server: usize) -> bool {
+        if self.refuses(server) {
+            self.lost.insert(conn);
+        }
+        self.lost.contains(&conn)
+    }
+
+    pub(super) fn stands_still_until(&self, server: usize) -> Option<u64> {
+        (self.now < self.stands[server]).then_some(self.stands[server])
+    }
+}
+
+impl<K: Kind> World<K> {
+    /// Lets a server go away now and then.
+    pub(super) fn begin_absence(&mut self) {
+        if self.plan.ejection.is_none() || self.now > CALM || !self.random.chance(12) {
+            return;
+        }
+        let server = self.plan.rings[0][self.random.index(self.plan.rings[0].len())];
+        let until = self.now + 20 * MS + self.random.below(900 * MS);
+        self.absence.begun += 1;
+        if self.random.chance(500) {
+            self.absence.stands[server] = until;
+            return;
+        }
+        self.absence.refuses[server] = until;
+        for proxy in 0..self.proxies.len() {
+            for conn in 0..self.proxies[proxy].wires.len() {
+                let this = &self.proxies[proxy];
+                let Some(id) = this.wires[conn].id.filter(|id| this.mux.has_conn(*id)) else {
+                    continue;
+                };
+                if this.wires[conn].is_open && this.server_of[&this.mux.server_of(id)] == server {
+                    self.drop_wire(proxy, conn);
+                    let now = self.instant();
+                    self.proxies[proxy].mux.handle_conn_closed(id, ServerError::Reset, now);
+                    self.settle(proxy);
+                }
+            }
+        }
+    }
+
+    /// Passes what a proxy reports to the arbiter.
+    pub(super) fn pass_reports(&mut self, proxy: usize) {
+        let now = self.instant();
+        while let Some((id, report)) = self.proxies[proxy].mux.next_report() {
+            let server = self.proxies[proxy].server_of[&id] as u64;
+            self.absence.arbiter.report(server, report, now);
+        }
+        self.send_decisions();
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.absence.next_tick = None;
+        let now = self.instant();
+        self.absence.arbiter.tick(now);
+        self.send_decisions();
+    }
+
+    /// Orders arrive at each worker at a time of its own, in their order.
+    fn send_decisions(&mut self) {
+        while let Some(decision) = self.absence.arbiter.next_decision() {
+            let number = self.absence.decisions.len();
+            self.absence.decisions.push(decision);
+            for proxy in 0..self.proxies.len() {
+                if matches!(decision.to, To::All) || decision.to == To::One(proxy) {
+                    let at = self.now + self.random.below(4 * MS);
+                    let last = &mut self.proxies[proxy].ordered_at;
+                    *last = at.max(*last);
+                    let at = *last;
+                    self.push(at, Event::Decision(proxy, number));
+                }
+            }
+        }
+        let next = self.absence.arbiter.next_tick().map(|at| at.as_nanos().max(self.now));
+        if let Some(next) = next.filter(|next| self.absence.next_tick.is_none_or(|at| *next < at)) {
+            self.absence.next_tick = Some(next);
+            self.push(next, Event::Tick);
+        }
+    }
+
+    pub(super) fn obey(&mut self, proxy: usize, number: usize) -> usize {
+        let Decision { server, order, round, .. } = self.absence.decisions[number];
+        let now = self.instant();
+        let this = &mut self.proxies[proxy];
+        let id = this.server_of.iter().find(|(_, place)| **place as u64 == server);
+        let id: ServerId = *id.expect("the arbiter knows the servers of the pool").0;
+        this.mux.obey(id, order, round, now);
+        proxy
+    }
+
+    fn figure(&self, read: impl Fn(&nuthatch_core::stats::MoreServerStats) -> u64) -> u64 {
+        let muxes = self.proxies.iter().map(|proxy| &proxy.mux);
+        let servers = muxes.flat_map(|mux| mux.servers().iter().map(|id| mux.server_stats(*id)));
+        servers.map(|stats| read(&stats.more)).sum()
+    }
+}
+
+const EJECTION: Ejection = Ejection {
+    failure_limit: 2,
+    failure_rate: None,
+    retry_timeout: Duration::from_millis(150),
+    probes: 2,
+    probe_timeout: Duration::from_millis(80),
+    ejected_max: 100,
+    on_failure: OnFailure::Rehash,
+    journal_max: 1 << 20,
+    on_overflow: OnOverflow::Return,
+};
+
+const AWAY: Plan = Plan {
+    proxies: 3,
+    people: 4,
+    rings: &[&[0, 1, 2]],
+    migrates: false,
+    is_one_process: true,
+    ejection: Some(EJECTION),
+    ..GROWS
+};
+
+fn with(ejection: Ejection) -> Plan {
+    Plan { ejection: Some(ejection), ..AWAY }
+}
+
+/// Runs a plan; checks that servers were ejected and returned.
+fn runs<K: Kind>(plan: Plan, count: u64) -> Vec<World<K>> {
+    let worlds = run_kind::<K>(plan, count);
+    let ejections: u64 =
+        worlds.iter().map(|world| world.figure(|more| more.ejections.read())).sum();
+    let probes: u64 = worlds.iter().map(|world| world.figure(|more| more.probes.read())).sum();
+    assert!(ejections > 10 && probes > 10, "{ejections} {probes}");
+    worlds
+}
+
+#[test]
+fn servers_are_away_and_come_back_and_nothing_is_stale() {
+    for on_failure in [OnFailure::Rehash, OnFailure::Miss, OnFailure::Error] {
+        let worlds = runs::<Memcache>(with(Ejection { on_failure, ..EJECTION }), 8);
+        let replayed: u64 = worlds.iter().map(|it| it.figure(|more| more.replayed.read())).sum();
+        assert!(replayed > 10, "{on_failure:?}: {replayed}");
+    }
+    runs::<Memcache>(Plan { server_connections: 2, flushes: true, ..AWAY }, 8);
+}
+
+#[test]
+fn redis_servers_are_away_and_come_back_and_nothing_is_stale() {
+    for on_failure in [OnFailure::Rehash, OnFailure::Miss, OnFailure::Error] {
+        runs::<Redis>(with(Ejection { on_failure, ..EJECTION }), 8);
+    }
+}
+
+/// Proves that these tests would notice a stale answer.
+#[test]
+#[should_panic(expected = "stale")]
+fn without_a_journal_a_stale_answer_is_noticed() {
+    run_kind::<Memcache>(with(Ejection { journal_max: 0, ..EJECTION }), 20);
+}

@@ -19,7 +19,7 @@
 
 mod arbiter;
 
-pub use arbiter::{Arbiter, Command, Decision, Order, Report, To};
+pub use arbiter::{Arbiter, Command, Decision, Order, Report, Seen, Stage, To};
 
 use crate::error::ServerError;
 use crate::time::Instant;

@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nuthatch_core::health::{OnFailure, OnOverflow};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
@@ -28,6 +29,7 @@ pub mod cpus;
 pub mod directive;
 mod discovered;
 pub mod environment;
+mod failure;
 mod finding;
 mod kubernetes;
 pub mod lint;
@@ -219,6 +221,20 @@ pub struct Pool {
     pub server_retry_timeout: Duration,
     /// Failures in a row that eject a server, at least 1.
     pub server_failure_limit: usize,
+    /// What happens to the requests for the keys of a server that is away, if the pool says so.
+    pub on_server_failure: Option<OnFailure>,
+    /// Bytes, in each worker, for the keys that a server misses; only with [`Self::on_server_failure`].
+    pub journal_max: usize,
+    /// What happens to a server that has missed more.
+    pub on_journal_full: Option<OnOverflow>,
+    /// The share of failed requests that ejects a server, in percent; 0 if there is none.
+    pub server_failure_rate: u8,
+    /// Probes that must succeed before an ejected server returns.
+    pub server_probes: usize,
+    /// How long a probe may take.
+    pub server_probe_timeout: Duration,
+    /// How many of 100 servers may be ejected at the same time.
+    pub max_ejected: u8,
     /// Whether the pool speaks Redis; if not, it speaks memcached.
     pub redis: bool,
     /// The ACL user for the servers; only with a password.

@@ -2,7 +2,6 @@
 
 use crate::config::Pool;
 use crate::generation::{APPLY_MAX, SharedPool, SharedServer};
-use nuthatch_core::health::Ejection;
 use nuthatch_core::mux::{Migrate, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::time::Instant;
@@ -15,7 +14,9 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ring = shared.ring(seed(epoch, worker));
     let stats = Arc::clone(&shared.workers[worker]);
-    Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker))
+    let mut mux = Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker));
+    mux.share_arbiter();
+    mux
 }
 
 /// Tells an engine what another generation of its pool says, if its servers stay the same.
@@ -71,14 +72,9 @@ fn seed(epoch: Duration, worker: usize) -> u64 {
 
 fn options(shared: &SharedPool, epoch: Duration) -> Options {
     let config = &shared.pool;
-    let ejection = config.auto_eject_hosts.then(|| Ejection {
-        failure_limit: u32::try_from(config.server_failure_limit).unwrap_or(u32::MAX),
-        retry_timeout: config.server_retry_timeout,
-        ..Ejection::default()
-    });
     Options {
         protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },
-        ejection,
+        ejection: config.ejection(),
         timeout: config.timeout,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,

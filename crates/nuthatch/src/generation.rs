@@ -7,11 +7,13 @@ use crate::addresses::Addresses;
 use crate::config::{Pool, Server};
 use crate::question::Baseline;
 use crate::resolve::Resolver;
+use nuthatch_core::health::Seen;
 use nuthatch_core::ring::{Distribution, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The data of one pool that all workers share.
@@ -40,7 +42,23 @@ pub struct SharedServer {
     pub(crate) workers: Arc<[Arc<ServerStats>]>,
     /// Which of its addresses is used.
     pub(crate) addresses: Arc<Addresses>,
+    /// The number that no other server of this process has had.
+    pub(crate) number: u64,
+    /// Whether it is used, and why not.
+    pub(crate) verdict: Arc<Mutex<Option<Verdict>>>,
 }
+
+/// What was decided about a server for all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) seen: Seen,
+    /// Since when, and when it is tried next: as the time since 1970.
+    pub(crate) since: Duration,
+    pub(crate) next_try: Option<Duration>,
+}
+
+/// The number of the next server.
+static NEXT_SERVER: AtomicU64 = AtomicU64::new(0);
 
 /// The pools of a configuration.
 #[derive(Debug)]
@@ -84,14 +102,22 @@ impl SharedServer {
     /// A server without figures.
     pub(crate) fn new(server: Server, workers: usize) -> Self {
         let workers = (0..workers).map(|_| Arc::default()).collect();
-        Self { server, workers, addresses: Arc::default() }
+        Self::with(server, workers)
+    }
+
+    fn with(server: Server, workers: Arc<[Arc<ServerStats>]>) -> Self {
+        let number = NEXT_SERVER.fetch_add(1, Ordering::Relaxed);
+        Self { server, workers, addresses: Arc::default(), number, verdict: Arc::default() }
     }
 
     /// The same server as `before`, unless its address is another: then only the figures go on.
     fn after(before: &Arc<Self>, server: Server, is_same_data: bool) -> Arc<Self> {
-        let is_same = is_same_data && before.server.address == server.address;
-        let addresses = if is_same { Arc::clone(&before.addresses) } else { Arc::default() };
-        Arc::new(Self { server, workers: Arc::clone(&before.workers), addresses })
+        let workers = Arc::clone(&before.workers);
+        if !is_same_data || before.server.address != server.address {
+            return Arc::new(Self::with(server, workers));
+        }
+        let (addresses, verdict) = (Arc::clone(&before.addresses), Arc::clone(&before.verdict));
+        Arc::new(Self { server, workers, addresses, number: before.number, verdict })
     }
 
     /// Whether `other` is the same server, perhaps with another weight.

@@ -7,6 +7,7 @@ use crate::generation::Generation;
 use crate::listener::Listener;
 use crate::resolve::Resolved;
 use crate::takeover::traveller::{Departures, Traveller};
+use nuthatch_core::health::Decision;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
@@ -29,6 +30,8 @@ pub(crate) enum Message {
     Retire(Departures),
     /// A client of the process that was taken over.
     Arrive(Box<Traveller>),
+    /// What was decided about a server.
+    Decision(Decision),
 }
 
 /// What a worker is told of another generation.

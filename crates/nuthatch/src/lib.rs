@@ -25,6 +25,7 @@ mod engine;
 pub mod escape;
 mod figures;
 mod generation;
+mod health;
 mod inbox;
 mod linger;
 mod listener;

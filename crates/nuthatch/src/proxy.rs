@@ -7,6 +7,7 @@ use crate::admin;
 use crate::config::{Pool, capacity};
 use crate::control::{Control, Wish};
 use crate::generation::{APPLY_MAX, Generation, Published};
+use crate::health::Health;
 use crate::inbox::{Apply, Inbox, Message};
 use crate::listener::{Listeners, OfWorkers};
 use crate::own_files::OwnFiles;
@@ -31,6 +32,8 @@ pub struct Proxy {
     /// Where workers send the result of their end, and other threads what the proxy is to do.
     pub(crate) control: mpsc::Sender<Control>,
     messages: mpsc::Receiver<Control>,
+    /// The way to the thread that decides which servers are used.
+    pub(crate) health: Health,
     /// Keeps the unix sockets of the listeners until the proxy is dropped.
     _files: OwnFiles,
 }
@@ -64,12 +67,15 @@ impl Proxy {
         let published = Published::new(Arc::clone(&generation));
         let (inboxes, _files) = (Vec::new(), files.clone());
         let (start, (control, messages)) = (now(), mpsc::channel());
-        let mut proxy = Self { start, published, inboxes, listeners, control, messages, _files };
+        let health = Health::new(start);
+        let mut proxy =
+            Self { start, published, inboxes, listeners, control, messages, health, _files };
         let (applied, _) = mpsc::channel();
         for (number, first) in proxy.applies(&generation, sockets, &applied).into_iter().enumerate()
         {
             proxy.start_worker(number, first, gate)?;
         }
+        proxy.health.serve(&generation, &proxy.inboxes)?;
         Ok(proxy)
     }
 
@@ -77,11 +83,12 @@ impl Proxy {
         let inbox = Arc::new(Inbox::new()?);
         self.inboxes.push(Arc::clone(&inbox));
         let (start, control) = (self.start, self.control.clone());
+        let reports = self.health.sender();
         let (workers, gate) = (self.listeners.workers, gate.clone());
         let work = move || {
             let mut end =
                 End { control, outcome: Some(Err(io::Error::other("a worker panicked"))) };
-            let outcome = Worker::new(number, start, inbox, first);
+            let outcome = Worker::new(number, start, inbox, reports, first);
             let outcome =
                 outcome.and_then(|worker| if gate.wait() { worker.run() } else { Ok(()) });
             end.outcome = Some(outcome.map_err(io::Error::from));
@@ -102,7 +109,10 @@ impl Proxy {
         let (applied, all_applied) = mpsc::channel();
         let applies = self.applies(&generation, sockets, &applied);
         drop(applied);
-        self.published.set(generation);
+        self.published.set(Arc::clone(&generation));
+        if let Err(error) = self.health.serve(&generation, &self.inboxes) {
+            log::error!(error:%; "servers are not ejected");
+        }
         for (inbox, apply) in self.inboxes.iter().zip(applies) {
             inbox.send(Message::Apply(apply));
         }

@@ -7,15 +7,17 @@ use crate::client::ClientSocket;
 use crate::drain::Drain;
 use crate::engine;
 use crate::generation::{SharedPool, SharedServer};
+use crate::health::Told;
 use crate::inbox::Inbox;
 use crate::poll::{Poll, Tag};
 use crate::question;
 use crate::redis_question::{self, Ends};
 use crate::server::{Place, ServerSocket};
 use crate::watch::Watch;
+use nuthatch_core::health::Decision;
 use nuthatch_core::mux::{ClientId, ConnId, Mux};
 use nuthatch_core::time::Instant;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// One pool's engine and the sockets around it.
 #[derive(Debug)]
@@ -67,6 +69,23 @@ impl PoolSockets {
         self.conns.iter_mut().for_each(|conn| conn.set_keepalive(keepalive));
         self.shared = shared;
         self.preconnect();
+    }
+
+    /// Does what was decided about one of its servers.
+    pub(crate) fn obey(&mut self, decision: Decision, now: Instant) {
+        if let Some(id) = self.watch.find(decision.server) {
+            self.mux.obey(id, decision.order, decision.round, now);
+        }
+    }
+
+    /// Passes on what is to be known about its servers.
+    pub(crate) fn pass_reports(&mut self, reports: &mpsc::Sender<Told>) {
+        while let Some((id, report)) = self.mux.next_report() {
+            if let Some(server) = self.watch.server(id).map(|server| server.number) {
+                // Nobody listens only if the process ends.
+                let _ = reports.send(Told::Report { server, report });
+            }
+        }
     }
 
     fn preconnect(&mut self) {

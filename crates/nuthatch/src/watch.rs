@@ -45,6 +45,12 @@ impl Watch {
         Some(&watched.server)
     }
 
+    /// The server with this number, if it is one of the pool.
+    pub(crate) fn find(&self, number: u64) -> Option<ServerId> {
+        let found = self.0.iter().flatten().find(|watched| watched.server.number == number);
+        found.map(|watched| watched.id)
+    }
+
     /// Logs the events since the last call.
     pub(crate) fn tell(&mut self, pool: &Pool, mux: &mut Mux) {
         while let Some(event) = mux.next_event() {
@@ -101,8 +107,21 @@ impl Watch {
                 log::warn!(pool, server, address:%, tried, reason; "old server given up");
             }
             Event::Returned { .. } => {
-                let reason = "server_retry_timeout is over";
+                let reason = match config.server_probes {
+                    0 => "server_retry_timeout is over",
+                    _ => "it answers probes",
+                };
                 log::warn!(pool, server, address:%, reason; "server back on the ring");
+            }
+            Event::Kept { error, .. } => {
+                let (reason, max_ejected) = (reason(error), config.max_ejected);
+                log::warn!(
+                    pool, server, address:%, tried, reason, max_ejected; "failing server kept"
+                );
+            }
+            Event::JournalFull { .. } => {
+                let journal_max = config.journal_max;
+                log::warn!(pool, server, address:%, journal_max; "journal full");
             }
             Event::BinaryClient | Event::Migrated => {}
         }
@@ -118,6 +137,8 @@ fn server_of(event: Event) -> Option<ServerId> {
         | Event::Desync { server, .. }
         | Event::Ejected { server, .. }
         | Event::GivenUp { server }
+        | Event::Kept { server, .. }
+        | Event::JournalFull { server }
         | Event::Returned { server } => Some(server),
     }
 }

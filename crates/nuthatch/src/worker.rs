@@ -6,6 +6,7 @@
 //! which have one writer each, and the choice of each server's address.
 
 use crate::client::{ClientSocket, Fate};
+use crate::health::Told;
 use crate::inbox::{Apply, Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, too_many_clients};
@@ -19,7 +20,7 @@ use rustix::io;
 use rustix::net::{SendFlags, send};
 use std::mem;
 use std::num::NonZeroU64;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{self, Duration};
 
 mod apply;
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     /// Where the clients pass to in the drain, if another process has taken over.
     departures: Option<Departures>,
     scratch: Box<[u8]>,
+    /// Where it is decided which servers are used.
+    reports: mpsc::Sender<Told>,
 }
 
 /// The maximum size of one read.
@@ -67,6 +70,7 @@ impl Worker {
         number: usize,
         start: time::Instant,
         inbox: Arc<Inbox>,
+        reports: mpsc::Sender<Told>,
         first: Apply,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -87,6 +91,7 @@ impl Worker {
             drain_by: None,
             departures: None,
             scratch,
+            reports,
         };
         worker.apply(first, Instant::default());
         Ok(worker)
@@ -208,6 +213,9 @@ impl Worker {
                 Message::Retire(departures) => self.retire(departures, now),
                 Message::Arrive(traveller) => self.arrive(*traveller, now),
                 Message::Apply(apply) => self.apply(apply, now),
+                Message::Decision(decision) => {
+                    self.pools.iter_mut().for_each(|pool| pool.obey(decision, now));
+                }
                 Message::Resolved(answer) => {
                     let (around, index) = ((&self.poll, &self.inbox), answer.pool);
                     let pool = &mut self.pools[index];
@@ -333,6 +341,7 @@ impl Worker {
             }
             let pool = &mut self.pools[index];
             pool.watch.tell(&pool.shared.pool, &mut pool.mux);
+            pool.pass_reports(&self.reports);
         }
     }
 

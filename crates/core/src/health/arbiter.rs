@@ -72,6 +72,34 @@ pub enum Command {
     Return,
 }
 
+/// How a server stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How far it is from being used.
+    pub stage: Stage,
+    /// Why it is not used.
+    pub error: Option<ServerError>,
+    /// When it is tried next.
+    pub next_try: Option<Instant>,
+    /// Whether the operator has ejected it.
+    pub by_operator: bool,
+}
+
+/// How far a server is from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is used.
+    Live,
+    /// Workers leave it.
+    Leaving,
+    /// It is probed now and then.
+    Away,
+    /// It stays away until the operator lets it return.
+    Held,
+    /// What it has missed is removed there.
+    Returning,
+}
+
 /// An order, with whom and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -181,13 +209,20 @@ impl Arbiter {
         self.seats.values().filter_map(next).min()
     }
 
-    /// When the server is tried next, if it is away.
+    /// How a server stands.
     #[must_use]
-    pub fn next_try(&self, server: u64) -> Option<Instant> {
-        match self.seats.get(&server)?.state {
-            State::Away(probing) => Some(probing.next),
-            _ => None,
-        }
+    pub fn standing(&self, server: u64) -> Option<Seen> {
+        let seat = self.seats.get(&server)?;
+        let (stage, next_try) = match seat.state {
+            State::Live => (Stage::Live, None),
+            State::Leaving(_) => (Stage::Leaving, None),
+            State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
+            State::Away(probing) => (Stage::Away, Some(probing.next)),
+            State::Replaying(..) | State::Closing(..) => (Stage::Returning, None),
+        };
+        let error = (stage != Stage::Live).then_some(seat.error);
+        let next_try = next_try.filter(|_| stage == Stage::Away);
+        Some(Seen { stage, error, next_try, by_operator: seat.is_held })
     }
 
     /// Takes what a worker says.

@@ -26,6 +26,12 @@ pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
     shape.expect(Outcomes::NONE)
 }
 
+/// Appends a request that removes all keys. Returns the expected reply.
+pub fn write_flush(out: &mut Vec<u8>) -> Expect {
+    out.extend_from_slice(b"flush_all\r\n");
+    Shape::Ok.expect(Outcomes::NONE)
+}
+
 /// Appends the reply to a request as if there were no such item, and no room for one.
 pub fn write_absent(one: &One<'_>, out: &mut Vec<u8>) -> Outcome {
     let is_storage = one.class == Class::Set;

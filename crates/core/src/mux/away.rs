@@ -59,9 +59,14 @@ impl Mux {
             Order::Close => self.begin_replay(id, Standing::Closing, round, now),
             Order::Return => self.use_again(id),
             Order::Keep => {
-                let error = self.servers.all[id.index()].health.error.take();
-                let error = error.unwrap_or(ServerError::Other);
-                self.shared.events.push_back(Event::Kept { server: id, error });
+                let health = &mut self.servers.all[id.index()].health;
+                if health.standing == Standing::Left {
+                    health.standing = Standing::Live;
+                    let error = health.error.take().unwrap_or(ServerError::Other);
+                    self.shared.events.push_back(Event::Kept { server: id, error });
+                    self.servers.note_standings(&self.shared);
+                    self.wake_all_for(id);
+                }
             }
         }
     }
@@ -138,6 +143,16 @@ impl Mux {
         self.wake_all_for(id);
     }
 
+    /// Uses every server: the pool does not eject any longer.
+    pub(super) fn use_all_again(&mut self) {
+        for index in 0..self.servers.routes.members().len() {
+            let id = self.servers.routes.members()[index];
+            if !self.servers.all[id.index()].health.is_live() {
+                self.use_again(id);
+            }
+        }
+    }
+
     /// Lets all clients look again that wait for a connection of this server.
     fn wake_all_for(&mut self, id: ServerId) {
         for place in self.servers.conns_of(&self.shared, id) {
@@ -166,9 +181,18 @@ impl Mux {
 
     /// Removes from a server what it has missed, as far as it is known.
     fn begin_replay(&mut self, id: ServerId, standing: Standing, round: u32, now: Instant) {
+        let ejection = self.shared.options.ejection.unwrap_or_default();
         let server = &mut self.servers.all[id.index()];
         server.health.standing = standing;
         server.replay_round = Some(round);
+        if let Some(journal) = &mut server.journal {
+            // What could not be remembered goes with all the rest.
+            if journal.has_overflowed() && ejection.on_overflow == OnOverflow::Flush {
+                let mut request = Vec::new();
+                let expect = self.shared.options.protocol.write_flush(&mut request);
+                journal.note_flush(request, expect);
+            }
+        }
         self.servers.note_standings(&self.shared);
         self.go_on_replaying(id, now);
     }
@@ -262,8 +286,10 @@ impl Mux {
         };
         match health.standing {
             Standing::Live => return Around::To(self.servers.lane(lane, owner)),
-            Standing::Left => return Around::Refuse(error),
-            Standing::Closing => return Around::Wait(self.servers.lane(lane, owner)),
+            // It is known at once what becomes of the server.
+            Standing::Left | Standing::Closing => {
+                return Around::Wait(self.servers.lane(lane, owner));
+            }
             Standing::Away | Standing::Replaying => {}
         }
         if ejection.on_failure == OnFailure::Rehash {

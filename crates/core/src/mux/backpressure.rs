@@ -194,8 +194,9 @@ impl Servers {
         if conn.is_retired {
             return usize::MAX;
         }
-        if self.all[conn.server.index()].health.standing == Standing::Closing {
-            // They are called when that is over.
+        let standing = self.all[conn.server.index()].health.standing;
+        if matches!(standing, Standing::Left | Standing::Closing) {
+            // They are called when it is known who serves them.
             return 0;
         }
         let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);

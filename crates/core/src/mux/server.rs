@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::reply::Reply;
 use super::{Dirty, Mux, Places, Shared};
 use crate::error::ServerError;
-use crate::health::{Arbiter, Health, OnFailure, Report};
+use crate::health::{Arbiter, Health, OnFailure, Report, Standing};
 use crate::message::Outcome;
 use crate::ring::Ring;
 use crate::route::{Rehash, Routes};
@@ -390,9 +390,16 @@ impl Servers {
                 self.reports.push_back((id, Report::Failing(error)));
             }
         } else if server.health.note_failure(&ejection, counts, now) {
-            server.health.error = Some(error);
-            self.reports.push_back((id, Report::Failing(error)));
+            self.propose(shared, id, error);
         }
+    }
+
+    /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
+    fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
+        let health = &mut self.all[id.index()].health;
+        (health.standing, health.error) = (Standing::Left, Some(error));
+        self.reports.push_back((id, Report::Failing(error)));
+        self.note_standings(shared);
     }
 
     /// Notes that requests of a server failed although it did not stand still.
@@ -406,9 +413,8 @@ impl Servers {
         let server = &mut self.all[id.index()];
         let Some(ejection) = shared.options.ejection.filter(|_| requests > 0) else { return };
         let counts = (requests, server.stats.responses.read());
-        if server.health.note_failed_requests(&ejection, counts, now) && !server.is_leaving {
-            server.health.error = Some(error);
-            self.reports.push_back((id, Report::Failing(error)));
+        if !server.is_leaving && server.health.note_failed_requests(&ejection, counts, now) {
+            self.propose(shared, id, error);
         }
     }
 

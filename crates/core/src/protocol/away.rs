@@ -15,6 +15,14 @@ impl Protocol {
         }
     }
 
+    /// Appends a request that removes all keys. Returns the expected reply.
+    pub fn write_flush(self, out: &mut Vec<u8>) -> Expect {
+        match self {
+            Self::Memcache => memcache::write_flush(out),
+            Self::Redis => redis::write_flush(out),
+        }
+    }
+
     /// What stands for a value that is not there in the reply to a request of several keys.
     pub const fn absent_value(self, is_resp3: bool) -> &'static [u8] {
         match self {

@@ -12,6 +12,12 @@ pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
     Form::Integer.expect()
 }
 
+/// Appends a request that removes all keys of the pool's database. Returns the expected reply.
+pub fn write_flush(out: &mut Vec<u8>) -> Expect {
+    write_command(&[b"FLUSHDB"], out);
+    Form::Status.expect()
+}
+
 /// What a command answers if there is no such key, in RESP2 and in RESP3; this one is for a single value.
 pub const NULL: [&[u8]; 2] = [b"$-1\r\n", b"_\r\n"];
 const ZERO: [&[u8]; 2] = [b":0\r\n"; 2];

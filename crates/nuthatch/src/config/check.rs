@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use nuthatch_core::health::OnOverflow;
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
 use super::capacity::{self, CONNECTIONS_MAX};
@@ -348,6 +349,7 @@ impl Checks {
         // twemproxy counts before it compares, so with 0 it ejects at the first failure, as with 1.
         pool.server_failure_limit = pool.server_failure_limit.max(1);
         let limits = pool.limits;
+        let flushes = pool.on_journal_full == Some(OnOverflow::Flush) && !pool.allow_flush;
         let each =
             if pool.discovered.is_empty() { "" } else { " with discovered_max servers each" };
         let connections = capacity::connections(pool);
@@ -359,6 +361,12 @@ impl Checks {
             let wrong = format!("is less than client_buffer_max, {}", limits.client_buffer_max);
             let right = "raise client_backlog_max, or lower client_buffer_max";
             self.about(raw, "client_backlog_max", wrong, right);
+        }
+        if flushes {
+            let wrong =
+                "conf: directive \"on_journal_full\" is flush, and allow_flush is not true".into();
+            let right = "add allow_flush: true, or write on_journal_full: stay";
+            self.about(raw, "on_journal_full", wrong, right);
         }
         if connections > CONNECTIONS_MAX {
             let wrong = format!("{count} is {connections}, more than {CONNECTIONS_MAX}");
@@ -423,6 +431,13 @@ fn blank(name: &str) -> Pool {
         server_connections: 0,
         server_retry_timeout: Duration::ZERO,
         server_failure_limit: 0,
+        on_server_failure: None,
+        journal_max: 0,
+        on_journal_full: None,
+        server_failure_rate: 0,
+        server_probes: 0,
+        server_probe_timeout: Duration::ZERO,
+        max_ejected: 100,
         redis: false,
         redis_user: None,
         redis_auth: None,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::capacity::{DEDICATED_CONNECTIONS_MAX, SERVER_CONNECTIONS_MAX};
 use super::secret::Secret;
 use super::value::{self, Bounds, Fault};
-use super::{Discovered, Pool, Server, address, discovered, redis};
+use super::{Discovered, Pool, Server, address, discovered, failure, redis};
 
 /// One directive of a pool.
 #[derive(Debug)]
@@ -76,6 +76,10 @@ pub enum Kind {
     Percent(Slot<u8>),
     /// What becomes of a command with keys on several servers.
     CrossShard,
+    /// What happens to the requests for the keys of a server that is away.
+    OnServerFailure,
+    /// What happens to a server that has missed more than was remembered.
+    OnJournalFull,
     /// Commands of modules: a list.
     ModuleCommands,
     /// Anything: twemproxy documents the directive but never implemented it.
@@ -148,6 +152,8 @@ impl Directive {
             Kind::Span(slot) => value::span_text(*slot(pool)).into(),
             Kind::Percent(slot) => format!("{}%", slot(pool)).into(),
             Kind::CrossShard => pool.cross_shard.name().into(),
+            Kind::OnServerFailure => pool.on_server_failure.map(failure::name).into(),
+            Kind::OnJournalFull => pool.on_journal_full.map(failure::overflow_name).into(),
             Kind::ModuleCommands => pool.module_commands.iter().map(ToString::to_string).collect(),
             Kind::Ignored => Value::Null,
         }
@@ -178,6 +184,8 @@ impl Directive {
             Kind::Span(slot) => *slot(pool) = value::span(text)?,
             Kind::Percent(slot) => *slot(pool) = value::percent(text)?,
             Kind::CrossShard => pool.cross_shard = redis::cross_shard(text)?,
+            Kind::OnServerFailure => pool.on_server_failure = Some(failure::on_failure(text)?),
+            Kind::OnJournalFull => pool.on_journal_full = Some(failure::on_overflow(text)?),
             Kind::ModuleCommands => pool.module_commands.push(redis::module_command(text)?),
             Kind::Ignored => {}
         }
@@ -384,6 +392,62 @@ pub static DIRECTIVES: &[Directive] = &[
         default: Some("4096"),
         pools: Pools::All,
         doc: "Maximum number of requests of one worker on their way for keys that move.",
+    },
+    Directive {
+        name: "on_server_failure",
+        kind: Kind::OnServerFailure,
+        default: None,
+        pools: Pools::All,
+        doc: "What happens to the keys of a server that fails: rehash gives them to other servers, \
+            error refuses their requests, miss finds nothing. Not set, auto_eject_hosts decides.",
+    },
+    Directive {
+        name: "journal_max",
+        kind: Kind::Size(|pool| &mut pool.journal_max, Bounds::new(0, GIB)),
+        default: Some("8388608"),
+        pools: Pools::All,
+        doc: "Memory, in each worker, for the keys that a server misses while it is away; they are \
+            removed there before it returns. Only with on_server_failure.",
+    },
+    Directive {
+        name: "on_journal_full",
+        kind: Kind::OnJournalFull,
+        default: None,
+        pools: Pools::All,
+        doc: "What happens to a server that has missed more keys than journal_max holds: flush \
+            empties it, stay keeps it away until the operator lets it return, return risks old values. \
+            Default: flush with allow_flush, else stay.",
+    },
+    Directive {
+        name: "server_failure_rate",
+        kind: Kind::Percent(|pool| &mut pool.server_failure_rate),
+        default: Some("0%"),
+        pools: Pools::All,
+        doc: "Share of failed requests that ejects a server, too: of at least 20 in 10 seconds, in one \
+            worker. 0% means only failures in a row.",
+    },
+    Directive {
+        name: "server_probes",
+        kind: Kind::Count(|pool| &mut pool.server_probes, Bounds::new(0, 100)),
+        default: Some("2"),
+        pools: Pools::All,
+        doc: "Probes in a row that must succeed before an ejected server returns; 0 lets it return \
+            untested.",
+    },
+    Directive {
+        name: "server_probe_timeout",
+        kind: Kind::Milliseconds(|pool| &mut pool.server_probe_timeout),
+        default: Some("1000"),
+        pools: Pools::All,
+        doc: "How long a probe may take.",
+    },
+    Directive {
+        name: "max_ejected",
+        kind: Kind::Percent(|pool| &mut pool.max_ejected),
+        default: Some("100%"),
+        pools: Pools::All,
+        doc: "Share of the servers that may be ejected at the same time; when more seem to fail, the fault \
+            is probably elsewhere.",
     },
     Directive {
         name: "max_move",

@@ -1045,6 +1045,7 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
             Kind::Listen => "an address or a list".into(),
             Kind::Servers | Kind::ModuleCommands => "a list".into(),
             Kind::Hash | Kind::Distribution | Kind::CrossShard | Kind::Word(_) => "a name".into(),
+            Kind::OnServerFailure | Kind::OnJournalFull => "a name".into(),
             Kind::HashTag => "two characters".into(),
             Kind::Flag(_) => "true or false".into(),
             Kind::Count(_, bounds) => format!("{} to {}", bounds.min, bounds.max),

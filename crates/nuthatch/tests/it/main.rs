@@ -16,6 +16,7 @@
 mod addresses;
 mod admin;
 mod attack;
+mod away;
 mod bind_check;
 mod clients;
 mod closing;

@@ -1,0 +1,159 @@
+//! The thread that decides for all workers which servers are used.
+//!
+//! The one rule: only this thread knows the arbiter. Workers send it what they see, and get orders in their
+//! inboxes. It is there as long as a pool ejects servers; no request passes through it.
+
+use crate::generation::{Generation, Verdict, since_epoch};
+use crate::inbox::{Inbox, Message};
+use nuthatch_core::health::{Arbiter, Command, Decision, Report, Stage, To};
+use nuthatch_core::time::Instant;
+use std::collections::BTreeSet;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
+use std::{io, thread, time};
+use tokio::sync::oneshot;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A worker reports about a server.
+    Report { server: u64, report: Report },
+    /// The pools and servers are these from now on.
+    Serve(Arc<Generation>),
+    /// The operator wants something of a server. The answer is whether it can be ejected at all.
+    Command { server: u64, command: Command, reply: oneshot::Sender<bool> },
+}
+
+/// The way to the thread, which starts when it is needed.
+#[derive(Debug)]
+pub(crate) struct Health {
+    sender: mpsc::Sender<Told>,
+    waiting: Option<mpsc::Receiver<Told>>,
+    start: time::Instant,
+}
+
+impl Health {
+    /// There is no thread yet. Times count from `start`.
+    pub(crate) fn new(start: time::Instant) -> Self {
+        let (sender, waiting) = mpsc::channel();
+        Self { sender, waiting: Some(waiting), start }
+    }
+
+    /// Where reports go.
+    pub(crate) fn sender(&self) -> mpsc::Sender<Told> {
+        self.sender.clone()
+    }
+
+    /// These are the pools from now on.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub(crate) fn serve(
+        &mut self,
+        generation: &Arc<Generation>,
+        inboxes: &[Arc<Inbox>],
+    ) -> io::Result<()> {
+        let ejects = generation.pools.iter().any(|shared| shared.pool.ejection().is_some());
+        if self.waiting.is_some() && !ejects {
+            return Ok(());
+        }
+        // The thread ends with the process only.
+        let _ = self.sender.send(Told::Serve(Arc::clone(generation)));
+        let Some(told) = self.waiting.take() else { return Ok(()) };
+        let judge = Judge {
+            arbiter: Arbiter::new(inboxes.len()),
+            generation: Arc::clone(generation),
+            pools: BTreeSet::new(),
+            inboxes: inboxes.to_vec(),
+            start: self.start,
+        };
+        thread::Builder::new().name("health".into()).spawn(move || judge.work(&told))?;
+        Ok(())
+    }
+}
+
+/// The thread's own.
+struct Judge {
+    arbiter: Arbiter,
+    generation: Arc<Generation>,
+    /// The pools that the arbiter knows.
+    pools: BTreeSet<u64>,
+    inboxes: Vec<Arc<Inbox>>,
+    start: time::Instant,
+}
+
+impl Judge {
+    fn work(mut self, told: &mpsc::Receiver<Told>) {
+        loop {
+            let now = self.now();
+            let received = match self.arbiter.next_tick() {
+                None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => told.recv_timeout(at.since(now)),
+            };
+            let now = self.now();
+            match received {
+                Ok(Told::Report { server, report }) => self.arbiter.report(server, report, now),
+                Ok(Told::Serve(generation)) => self.serve(generation),
+                Ok(Told::Command { server, command, reply }) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.arbiter.command(server, command, now));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.arbiter.tick(now);
+            self.order();
+            self.publish(now);
+        }
+    }
+
+    fn serve(&mut self, generation: Arc<Generation>) {
+        let before = std::mem::take(&mut self.pools);
+        for shared in &generation.pools {
+            let Some(ejection) = shared.pool.ejection() else { continue };
+            let servers: Vec<u64> = shared.servers.iter().map(|server| server.number).collect();
+            self.arbiter.set_servers(shared.id, &servers, ejection);
+            self.pools.insert(shared.id);
+        }
+        before.difference(&self.pools).for_each(|gone| self.arbiter.remove_pool(*gone));
+        self.generation = generation;
+    }
+
+    fn order(&mut self) {
+        while let Some(decision) = self.arbiter.next_decision() {
+            let Decision { to, .. } = decision;
+            for (number, inbox) in self.inboxes.iter().enumerate() {
+                if to == To::All || to == To::One(number) {
+                    inbox.send(Message::Decision(decision));
+                }
+            }
+        }
+    }
+
+    /// Shows the admin port how the servers stand.
+    fn publish(&self, now: Instant) {
+        for server in self.generation.pools.iter().flat_map(|shared| shared.servers.iter()) {
+            let seen = self.arbiter.standing(server.number);
+            let mut shown = server.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(seen) = seen.filter(|seen| seen.stage != Stage::Live) else {
+                *shown = None;
+                continue;
+            };
+            let is_same = shown.is_some_and(|before| before.seen == seen);
+            if !is_same {
+                let since = shown
+                    .filter(|before| before.seen.stage == seen.stage)
+                    .map_or_else(since_epoch, |before| before.since);
+                let wait = |at: Instant| since_epoch() + at.since(now);
+                *shown = Some(Verdict { seen, since, next_try: seen.next_try.map(wait) });
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "not a worker: the thread that decides for them")]
+    fn now(&self) -> Instant {
+        let elapsed: Duration = time::Instant::now().duration_since(self.start);
+        Instant::from_nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+}

@@ -158,7 +158,7 @@ fn look<C: Cache>(conn: &mut Conn, now: &BTreeMap<&str, Option<&str>>, seen: &mu
     }
 }
 
-const EJECT: &str = "timeout: 100\nserver_retry_timeout: 300\nserver_failure_limit: 1\n";
+const EJECT: &str = "hash: md5\ntimeout: 100\nserver_retry_timeout: 300\nserver_failure_limit: 1\n";
 
 #[test]
 #[ignore = "needs memcached and redis-server: run make it"]

@@ -183,6 +183,32 @@ const SERVER: &[Family<ServerStats>] = &[
         "Times that a worker ejected the server from its ring.",
         |server| server.more.ejections.read(),
     ),
+    counter("server_probes_total", "Probes of the server while it was ejected.", |server| {
+        server.more.probes.read()
+    }),
+    counter(
+        "server_probe_failures_total",
+        "Probes that the server did not answer, but for those that ran out of time.",
+        |server| server.more.probe_failures.read(),
+    ),
+    gauge(
+        "server_journal_keys",
+        "Keys to be removed from the server before it returns.",
+        |server| server.more.journal_keys.read(),
+    ),
+    gauge("server_journal_bytes", "Bytes of the keys kept while the server is away.", |server| {
+        server.more.journal_bytes.read()
+    }),
+    counter(
+        "server_replayed_total",
+        "Keys removed from the server before it returned.",
+        |server| server.more.replayed.read(),
+    ),
+    counter(
+        "server_journal_overflows_total",
+        "Times that the server missed more keys than journal_max holds.",
+        |server| server.more.journal_overflows.read(),
+    ),
     gauge("server_connections", "Connections to the server that are open now.", |server| {
         server.server_connections.read()
     }),

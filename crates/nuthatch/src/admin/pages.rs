@@ -8,9 +8,10 @@ use crate::changes::Change;
 use crate::config::Pool;
 use crate::config::directive::DIRECTIVES;
 use crate::figures;
-use crate::generation::{Generation, SharedPool, SharedServer};
+use crate::generation::{Generation, SharedPool, SharedServer, Verdict};
 use crate::route;
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::Stage;
 use nuthatch_core::memcache;
 use nuthatch_core::ring::Ring;
 use nuthatch_core::stats::ServerStats;
@@ -18,7 +19,7 @@ use nuthatch_core::version::Version;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 pub(super) fn index() -> Value {
     let paths = PATHS.iter().map(|(path, what)| ((*path).to_owned(), json!(what)));
@@ -101,6 +102,13 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
         "state": figures::state(&workers),
         "ejected_in_workers": sum(|stats| &stats.more.is_ejected),
         "ejections": sum(|stats| &stats.more.ejections),
+        "away": away(shared),
+        "journal": {
+            "keys": sum(|stats| &stats.more.journal_keys),
+            "bytes": sum(|stats| &stats.more.journal_bytes),
+            "overflows": sum(|stats| &stats.more.journal_overflows),
+        },
+        "probes": sum(|stats| &stats.more.probes),
         "connections": sum(|stats| &stats.server_connections),
         "requests": sum(|stats| &stats.requests),
         "responses": sum(|stats| &stats.responses),
@@ -108,6 +116,48 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
         "out_queue": sum(|stats| &stats.out_queue),
         "errors": Map::from_iter(errors),
     })
+}
+
+/// Why a server is not used, since when, and when it is tried next; null while it is used.
+fn away(shared: &SharedServer) -> Value {
+    let shown = *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Verdict { seen, since, next_try }) = shown else { return Value::Null };
+    let stage = match seen.stage {
+        Stage::Live => "live",
+        Stage::Leaving => "leaving",
+        Stage::Away => "away",
+        Stage::Held => "held",
+        Stage::Returning => "returning",
+    };
+    let reason = match seen.by_operator {
+        true => Some("operator"),
+        false => seen.error.map(ServerError::name),
+    };
+    json!({
+        "stage": stage,
+        "reason": reason,
+        "since_seconds": since.as_secs_f64(),
+        "next_try_seconds": next_try.map(|at| at.as_secs_f64()),
+    })
+}
+
+/// The number of the server of this name, if it can be ejected.
+pub(super) fn find_server(admin: &Admin, name: &[u8], pool: Option<&str>) -> Result<u64, String> {
+    let generation = admin.generation();
+    let shared = choose(&generation, pool)?;
+    let is_it = |server: &&Arc<SharedServer>| server.server.name.as_bytes() == name;
+    let Some(server) = shared.servers.iter().find(is_it) else {
+        let names: Vec<&str> = shared.servers.iter().map(|it| it.server.name.as_str()).collect();
+        let (pool, names) = (&shared.pool.name, names.join(", "));
+        return Err(format!("pool {pool} has no server of this name; its servers are {names}"));
+    };
+    match shared.pool.ejection() {
+        Some(_) => Ok(server.number),
+        None => Err(format!(
+            "pool {} never ejects servers: set on_server_failure or auto_eject_hosts",
+            shared.pool.name
+        )),
+    }
 }
 
 /// What the server said its version is when a connection was opened, in each worker: one, unless it

@@ -89,7 +89,7 @@ pub(crate) struct Pod {
     /// Complete and without a dot at the end.
     pub(crate) name: String,
     /// Each with its name.
-    pub(crate) ports: Vec<(String, u16)>,
+    pub(crate) ports: Arc<[(String, u16)]>,
 }
 
 /// The result of a look-up.

@@ -7,6 +7,7 @@ use super::slices::Endpoints;
 use crate::resolve::names::Pod;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,7 +70,7 @@ impl Roster {
     pub(super) fn pods(&self) -> Vec<Pod> {
         let pod = |(name, member): (&String, &Member)| Pod {
             name: name.clone(),
-            ports: member.endpoints.ports.clone(),
+            ports: Arc::clone(&member.endpoints.ports),
         };
         self.all.iter().map(pod).collect()
     }
@@ -90,7 +91,7 @@ mod tests {
     fn pods(all: &[(&str, &str, bool)]) -> BTreeMap<String, Endpoints> {
         let pod = |&(name, address, returns): &(&str, &str, bool)| {
             let addresses = vec![address.parse().unwrap()];
-            (name.to_owned(), Endpoints { addresses, ports: Vec::new(), returns })
+            (name.to_owned(), Endpoints { addresses, ports: Arc::default(), returns })
         };
         all.iter().map(pod).collect()
     }

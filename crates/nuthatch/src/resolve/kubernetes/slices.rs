@@ -6,8 +6,9 @@
 use crate::config::is_label;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The slices of a Service by their names.
 #[derive(Debug, Default)]
@@ -18,10 +19,13 @@ pub(super) struct Slices {
 /// What is needed of an EndpointSlice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Slice {
-    /// Those of TCP with their names.
-    ports: Vec<(String, u16)>,
+    /// Those of TCP, each name once and in order. Most pods of a Service are in such slices only.
+    ports: Ports,
     endpoints: Vec<Endpoint>,
 }
+
+/// Ports with their names, in order. All pods of a slice share them.
+pub(super) type Ports = Arc<[(String, u16)]>;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Endpoint {
@@ -39,7 +43,7 @@ struct Endpoint {
 pub(in crate::resolve) struct Endpoints {
     /// One of each version that it has, IPv4 first.
     pub(super) addresses: Vec<IpAddr>,
-    pub(super) ports: Vec<(String, u16)>,
+    pub(super) ports: Ports,
     /// Whether a pod of the same name may come after it.
     pub(super) returns: bool,
 }
@@ -49,7 +53,10 @@ impl Slices {
     pub(super) fn put(&mut self, name: String, slice: Slice) -> bool {
         self.all.insert(name, slice);
         let endpoints = self.all.values().map(|slice| slice.endpoints.len()).sum::<usize>();
-        self.all.len() <= SLICES_MAX && endpoints <= ENDPOINTS_MAX
+        let has_room = |slice: &Slice| slice.ports.len() <= PORTS_MAX;
+        self.all.len() <= SLICES_MAX
+            && endpoints <= ENDPOINTS_MAX
+            && self.all.values().all(has_room)
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -75,7 +82,7 @@ impl Slices {
             }
             let pod = pods.entry(endpoint.name(service)).or_insert_with(|| Endpoints {
                 addresses: Vec::new(),
-                ports: Vec::new(),
+                ports: Arc::clone(&slice.ports),
                 returns: endpoint.hostname.is_some(),
             });
             let is_same_family = |other: &IpAddr| other.is_ipv4() == endpoint.address.is_ipv4();
@@ -83,12 +90,7 @@ impl Slices {
                 pod.addresses.push(endpoint.address);
                 pod.addresses.sort_unstable();
             }
-            for port in &slice.ports {
-                if !pod.ports.iter().any(|(name, _)| *name == port.0) {
-                    pod.ports.push(port.clone());
-                    pod.ports.sort_unstable();
-                }
-            }
+            pod.ports = merged(&pod.ports, &slice.ports);
         }
         pods
     }
@@ -102,9 +104,26 @@ impl Slice {
         let is_addresses = matches!(object["addressType"].as_str()?, "IPv4" | "IPv6");
         let endpoints =
             list(&object["endpoints"]).filter(|_| is_addresses).filter_map(Endpoint::read);
-        let ports = list(&object["ports"]).filter_map(port);
-        Some((name, Self { ports: ports.collect(), endpoints: endpoints.collect() }))
+        // One more than there may be, so that `put` notices.
+        let ports = list(&object["ports"]).filter_map(port).take(PORTS_MAX + 1);
+        let mut ports: Vec<(String, u16)> = ports.collect();
+        ports.sort();
+        ports.dedup_by(|later, first| later.0 == first.0);
+        Some((name, Self { ports: ports.into(), endpoints: endpoints.collect() }))
     }
+}
+
+/// The ports of a pod that is in two slices. Of two ports with one name, the first one counts, and of
+/// all so many as a slice may have.
+fn merged(first: &Ports, second: &Ports) -> Ports {
+    if first == second {
+        return Arc::clone(first);
+    }
+    let of_first: BTreeSet<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+    let others = second.iter().filter(|(name, _)| !of_first.contains(name.as_str()));
+    let mut all: Vec<_> = first.iter().chain(others).take(PORTS_MAX).cloned().collect();
+    all.sort_unstable();
+    all.into()
 }
 
 impl Endpoint {
@@ -140,7 +159,10 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 fn port(object: &Value) -> Option<(String, u16)> {
     let number = u16::try_from(object["port"].as_u64()?).ok().filter(|number| *number > 0)?;
     let is_tcp = object["protocol"].as_str().is_none_or(|protocol| protocol == "TCP");
-    is_tcp.then(|| (object["name"].as_str().unwrap_or_default().to_owned(), number))
+    let name = object["name"].as_str().unwrap_or_default();
+    // No entry can name another one.
+    let is_name = name.is_empty() || is_label(name);
+    (is_tcp && is_name).then(|| (name.to_owned(), number))
 }
 
 /// The endpoints that a Service may have. Kubernetes is tested with 5000 nodes.
@@ -148,6 +170,9 @@ pub(super) const ENDPOINTS_MAX: usize = 10_000;
 
 /// The slices that a Service may have; each usually has up to 100 endpoints.
 pub(super) const SLICES_MAX: usize = 1_000;
+
+/// The ports that a slice, and so a pod, may have; the API allows no more.
+pub(super) const PORTS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests;

@@ -140,12 +140,13 @@ fn what_is_no_address_or_no_port_of_tcp_is_left_out() {
         {"name": "none"},
         {"name": "zero", "port": 0},
         {"name": "large", "port": 65536},
+        {"name": "No label", "port": 3},
     ]);
     let mut slices = Slices::default();
     let (name, slice) = Slice::read(&object).unwrap();
     slices.put(name, slice);
     let ports = &slices.pods("m")["10-0-0-1.m"].ports;
-    assert_eq!(ports, &[(String::new(), 1), ("m".to_owned(), 11211)]);
+    assert_eq!(**ports, [(String::new(), 1), ("m".to_owned(), 11211)]);
 }
 
 #[test]
@@ -179,4 +180,44 @@ fn there_is_room_for_a_limited_number() {
         assert!(slices.put(nth.to_string(), some(0)), "{nth}");
     }
     assert!(!slices.put("b".into(), some(0)));
+}
+
+/// An object with ports whose names begin with `first` and end with their number.
+fn with_ports(name: &str, first: &str, count: usize) -> Value {
+    let mut object = slice(name, "IPv4", &[of_pod("10.0.0.1", "m-0", "m-0", &json!({}))]);
+    let port = |nth| json!({"name": format!("{first}-{nth}"), "port": 1 + nth});
+    object["ports"] = (0..count).map(port).collect();
+    object
+}
+
+#[test]
+fn a_slice_and_a_pod_have_a_limited_number_of_ports() {
+    let mut slices = Slices::default();
+    for (count, has_room) in [(PORTS_MAX, true), (PORTS_MAX + 1, false), (100_000, false)] {
+        let (name, slice) = Slice::read(&with_ports("a", "x", count)).unwrap();
+        assert!(slice.ports.len() <= PORTS_MAX + 1);
+        assert_eq!(slices.put(name, slice), has_room, "{count}");
+    }
+    for nth in 0..SLICES_MAX {
+        let object = with_ports(&format!("{nth}"), &format!("x{nth}"), PORTS_MAX);
+        let (name, slice) = Slice::read(&object).unwrap();
+        slices.put(name, slice);
+    }
+    assert_eq!(slices.pods("m")["m-0.m"].ports.len(), PORTS_MAX);
+}
+
+#[test]
+fn a_pod_in_two_slices_has_the_ports_of_both_and_of_one_name_the_first() {
+    let mut slices = Slices::default();
+    for (name, ports) in [
+        ("a", json!([{"name": "m", "port": 1}])),
+        ("b", json!([{"name": "m", "port": 2}, {"name": "a", "port": 3}])),
+    ] {
+        let mut object = with_ports(name, "x", 0);
+        object["ports"] = ports;
+        let (name, slice) = Slice::read(&object).unwrap();
+        assert!(slices.put(name, slice));
+    }
+    let ports = &slices.pods("m")["m-0.m"].ports;
+    assert_eq!(**ports, [("a".to_owned(), 3), ("m".to_owned(), 1)]);
 }

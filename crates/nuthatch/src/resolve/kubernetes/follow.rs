@@ -68,7 +68,7 @@ impl Follower {
             if start.elapsed() >= LONG {
                 pause = PAUSE_MIN;
             }
-            sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
+            sleep(pause_of(pause, random())).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -164,6 +164,11 @@ fn end_of_last_line(bytes: &[u8]) -> Option<usize> {
     bytes.iter().rposition(|byte| *byte == b'\n').map(|last| last + 1)
 }
 
+/// At least half of the longest pause.
+fn pause_of(longest: Duration, random: f64) -> Duration {
+    longest.mul_f64(0.5 + random / 2.0)
+}
+
 /// From 0 to 1. Many proxies must not come back at the same moment.
 fn random() -> f64 {
     let bits = RandomState::new().hash_one(()) >> 32;
@@ -180,7 +185,23 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// the connection, this is how long a change can go unseen.
 const WATCH_MIN: Duration = Duration::from_secs(60);
 
-/// The pause after a session doubles up to the maximum, until a session lasts for long.
+/// The longest pause after a session doubles up to the maximum, until a session lasts for long.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/discovery.md"));
+
+    #[test]
+    fn the_document_has_the_pauses() {
+        let shortest = pause_of(PAUSE_MIN, 0.0).as_secs_f64();
+        let longest = pause_of(PAUSE_MAX, 1.0).as_secs_f64();
+        let text = format!("tries again after {shortest} to {longest} seconds");
+        assert!(DOCUMENT.contains(&text), "{text}");
+    }
+}

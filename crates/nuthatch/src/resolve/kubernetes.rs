@@ -9,6 +9,7 @@ mod account;
 mod api;
 mod client;
 mod follow;
+mod host;
 mod roster;
 mod slices;
 

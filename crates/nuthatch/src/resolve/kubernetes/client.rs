@@ -4,6 +4,7 @@
 
 use super::account::Account;
 use super::api::{self, End};
+use super::host;
 use crate::config::Secret;
 use crate::resolve::trouble::Trouble;
 use hyper::Request;
@@ -15,6 +16,7 @@ use rustix::net::sockopt;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +39,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects.
-    pub(super) async fn connect(account: &Account) -> Result<Self, End> {
+    /// Connects. A name is asked for where the file says.
+    pub(super) async fn connect(account: &Account, resolv_conf: &Path) -> Result<Self, End> {
         let (host, port) = (&*account.host, account.port);
         let is_six = host.contains(':');
         let authority = if is_six { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -49,7 +51,8 @@ impl Client {
         })?;
         let sender = in_time(&peer, "connect", CONNECT_MAX, async {
             let unreachable = |error: io::Error| unreachable(&peer, &error);
-            let socket = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+            let addresses = host::addresses((host, port), resolv_conf, &peer).await?;
+            let socket = TcpStream::connect(&*addresses).await.map_err(unreachable)?;
             socket.set_nodelay(true).map_err(unreachable)?;
             keep_alive(&socket).map_err(|error| unreachable(error.into()))?;
             let stream =

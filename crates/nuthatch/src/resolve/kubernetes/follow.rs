@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep};
 pub(super) struct Follower {
     service: Service,
     folder: PathBuf,
+    /// The file that names the name servers.
+    resolv_conf: PathBuf,
     figures: Arc<Figures>,
     reports: WeakUnboundedSender<Ask>,
     slices: Slices,
@@ -42,6 +44,7 @@ impl Follower {
         Self {
             service: service.clone(),
             folder: options.service_account.clone(),
+            resolv_conf: options.resolv_conf.clone(),
             figures: Arc::clone(figures),
             reports: reports.clone(),
             slices: Slices::default(),
@@ -78,7 +81,7 @@ impl Follower {
         let account = Account::read(&self.folder).map_err(End::Failed)?;
         let namespace = self.service.namespace().unwrap_or(&account.namespace).to_owned();
         let path = api::path(&namespace, self.service.object());
-        let mut client = Client::connect(&account).await?;
+        let mut client = Client::connect(&account, &self.resolv_conf).await?;
         if self.version.is_empty() {
             self.list(&mut client, &path, &namespace).await?;
             self.publish(&namespace);

@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::Dnsmasq;
 use serde_json::json;
 
 use super::{Cluster, Mood, failures, pod, ring_name, slice, wait_for_pods};
@@ -236,11 +237,11 @@ fn an_api_server_may_have_an_address_of_version_six_or_a_name() {
     for host in hosts {
         let cluster = Cluster::at(Ipv6Addr::LOCALHOST.into());
         cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-        assert_eq!(verdict(&cluster, Some(host), ENTRY[0]).0, Some(0), "{host}");
+        assert_eq!(verdict(&cluster, Some(host), ENTRY[0], &[]).0, Some(0), "{host}");
     }
     let cluster = Cluster::new();
     cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-    let (code, text) = verdict(&cluster, Some("localhost"), ENTRY[0]);
+    let (code, text) = verdict(&cluster, Some("localhost"), ENTRY[0], &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains(&format!("has 1 servers now: {}", ring_name("m-0"))), "{text}");
 }
@@ -248,19 +249,24 @@ fn an_api_server_may_have_an_address_of_version_six_or_a_name() {
 #[test]
 fn a_test_of_the_configuration_says_what_kubernetes_lacks() {
     let cluster = Cluster::new();
-    let (_, text) = verdict(&cluster, None, ENTRY[0]);
+    let (_, text) = verdict(&cluster, None, ENTRY[0], &[]);
     assert!(text.contains("Kubernetes has no answer for it"), "{text}");
     assert!(text.contains("KUBERNETES_SERVICE_HOST"), "{text}");
     cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-    let (_, text) = verdict(&cluster, Some("127.0.0.1"), "k8s+m:metrics");
+    let (_, text) = verdict(&cluster, Some("127.0.0.1"), "k8s+m:metrics", &[]);
     assert!(text.contains("no pod of the Service has a port of this name"), "{text}");
     fs::remove_file(cluster.account.join("token")).unwrap();
-    let (_, text) = verdict(&cluster, Some("127.0.0.1"), ENTRY[0]);
+    let (_, text) = verdict(&cluster, Some("127.0.0.1"), ENTRY[0], &[]);
     assert!(text.contains("token of a service account"), "{text}");
 }
 
 /// The exit code and the words of `-t` in a pod with this `KUBERNETES_SERVICE_HOST`.
-fn verdict(cluster: &Cluster, host: Option<&str>, entry: &str) -> (Option<i32>, String) {
+fn verdict(
+    cluster: &Cluster,
+    host: Option<&str>,
+    entry: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String) {
     let config = pool_text(free_port(), "timeout: 400", &[entry.to_owned()]);
     let file = cluster.account.join("nutcracker.yml");
     fs::write(&file, config).unwrap();
@@ -272,6 +278,7 @@ fn verdict(cluster: &Cluster, host: Option<&str>, entry: &str) -> (Option<i32>, 
         .env("KUBERNETES_SERVICE_PORT", cluster.api.address.port().to_string())
         .args(["-t", "--discovery-wait", "2", "-c"])
         .arg(file)
+        .args(arguments)
         .arg(format!("--service-account={}", cluster.account.join("").display()))
         .output()
         .unwrap();
@@ -288,4 +295,17 @@ fn a_change_that_is_told_right_before_an_error_is_seen() {
     let tail = format!("{}\n{error}\n", json!({"type": "ADDED", "object": changed}));
     cluster.api.set_mood(Mood::Tail(tail.into_bytes()));
     wait_for_pods(&proxy, &["m-0", "m-1"]);
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn the_name_of_an_api_server_is_asked_of_the_name_servers_of_the_proxy() {
+    let dns = Dnsmasq::start(&["host-record=kubernetes.default.svc,127.0.0.1"]);
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
+    let conf = format!("--resolv-conf={}", dns.resolv_conf().display());
+    let (code, text) = verdict(&cluster, Some("kubernetes.default.svc"), ENTRY[0], &[&conf]);
+    assert!(code == Some(0) && text.contains("has 1 servers now"), "{text}");
+    let (_, text) = verdict(&cluster, Some("none.test"), ENTRY[0], &[&conf]);
+    assert!(text.contains("name does not exist"), "{text}");
 }

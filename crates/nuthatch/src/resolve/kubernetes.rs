@@ -59,12 +59,14 @@ pub(super) struct Watches {
     figures: Arc<Figures>,
     /// The tasks send their reports here.
     reports: WeakUnboundedSender<Ask>,
+    /// By the name with the namespace, so that a Service has one watch, whoever follows it.
     all: BTreeMap<Service, Watch>,
 }
 
 #[derive(Debug)]
 struct Watch {
-    users: BTreeSet<User>,
+    /// Each with the name that it has for the Service, by which the figures are told.
+    users: BTreeMap<User, Arc<str>>,
     roster: Roster,
     told: Option<Arc<Found>>,
     told_at: Option<Instant>,
@@ -99,10 +101,12 @@ impl Watches {
     /// A user wants to be told the pods of a Service, and each change of them.
     pub(super) fn follow(&mut self, user: User, service: &Service) -> Vec<Effect> {
         let Self { options, figures, reports, all } = self;
-        let watch = all.entry(service.clone()).or_insert_with(|| {
-            let follower = follow::Follower::new(service, options, figures, reports);
+        let key = account::namespace(&options.service_account)
+            .map_or_else(|| service.clone(), |own| service.within(&own));
+        let watch = all.entry(key.clone()).or_insert_with(|| {
+            let follower = follow::Follower::new(&key, options, figures, reports);
             Watch {
-                users: BTreeSet::new(),
+                users: BTreeMap::new(),
                 roster: Roster::new(options.hold),
                 told: None,
                 told_at: None,
@@ -110,7 +114,10 @@ impl Watches {
                 task: tokio::spawn(follower.run()).abort_handle(),
             }
         });
-        watch.users.insert(user);
+        if let Some(known) = watch.users.values().next() {
+            figures.kubernetes.note_same(known, &service.name);
+        }
+        watch.users.insert(user, Arc::clone(&service.name));
         let told = watch.told.clone();
         told.map(|found| Effect::Tell(user, Some(found))).into_iter().collect()
     }
@@ -118,13 +125,12 @@ impl Watches {
     /// A user is gone. A Service without users is forgotten.
     pub(super) fn release(&mut self, user: User) {
         let figures = &self.figures;
-        self.all.retain(|service, watch| {
-            watch.users.remove(&user);
-            let is_used = !watch.users.is_empty();
-            if !is_used {
-                figures.kubernetes.forget(&service.name);
+        self.all.retain(|_, watch| {
+            let name = watch.users.remove(&user);
+            if let Some(name) = name.filter(|name| !watch.names().contains(name)) {
+                figures.kubernetes.forget(&name);
             }
-            is_used
+            !watch.users.is_empty()
         });
     }
 
@@ -139,7 +145,7 @@ impl Watches {
         let Some(watch) = self.all.get_mut(service) else { return News::default() };
         match report {
             Report::Pods(pods) => {
-                self.figures.kubernetes.note_works(&service.name);
+                self.figures.kubernetes.note_works(&watch.names());
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
                 watch.works(service);
@@ -150,14 +156,15 @@ impl Watches {
             }
             Report::Watches => {
                 if watch.failing != Some(Trouble::NoPods) {
-                    self.figures.kubernetes.note_works(&service.name);
+                    self.figures.kubernetes.note_works(&watch.names());
                     watch.told_at = Some(now);
                     watch.works(service);
                 }
                 News::default()
             }
             Report::Fails(failed) => {
-                self.figures.kubernetes.note_fails(&service.name, failed.trouble, &failed.text);
+                let names = watch.names();
+                self.figures.kubernetes.note_fails(&names, failed.trouble, &failed.text);
                 watch.fails(service, &failed, now);
                 News::default()
             }
@@ -188,7 +195,12 @@ impl Watch {
         }
         let told = Arc::new(found);
         self.told = Some(Arc::clone(&told));
-        self.users.iter().map(|user| Effect::Tell(*user, Some(Arc::clone(&told)))).collect()
+        self.users.keys().map(|user| Effect::Tell(*user, Some(Arc::clone(&told)))).collect()
+    }
+
+    /// What the users call the Service, each name once.
+    fn names(&self) -> BTreeSet<Arc<str>> {
+        self.users.values().cloned().collect()
     }
 
     fn works(&mut self, service: &Service) {

@@ -3,6 +3,10 @@
 //! The one rule: only the resolver's thread counts; anybody may read.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "kubernetes")]
+use std::collections::BTreeSet;
+#[cfg(feature = "kubernetes")]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,18 +118,33 @@ impl KubernetesFigures {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A Service can be read.
-    pub(super) fn note_works(&self, service: &str) {
-        self.lost().insert(service.to_owned(), None);
-        self.reasons().remove(service);
+    /// A Service, which has these names, can be read.
+    pub(super) fn note_works(&self, names: &BTreeSet<Arc<str>>) {
+        for name in names {
+            self.lost().insert(name.to_string(), None);
+            self.reasons().remove(&**name);
+        }
     }
 
-    /// A Service can't be read.
-    pub(super) fn note_fails(&self, service: &str, trouble: Trouble, reason: &str) {
+    /// A Service, which has these names, can't be read.
+    pub(super) fn note_fails(&self, names: &BTreeSet<Arc<str>>, trouble: Trouble, reason: &str) {
         self.failures[trouble as usize].fetch_add(1, Ordering::Relaxed);
-        self.reasons().insert(service.to_owned(), reason.to_owned());
-        if let Some(lost) = self.lost().get_mut(service) {
-            lost.get_or_insert_with(Instant::now);
+        for name in names {
+            self.reasons().insert(name.to_string(), reason.to_owned());
+            if let Some(lost) = self.lost().get_mut(&**name) {
+                lost.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// A Service has another name, too.
+    pub(super) fn note_same(&self, known: &str, name: &str) {
+        let (mut lost, mut reasons) = (self.lost(), self.reasons());
+        if let Some(state) = lost.get(known).copied() {
+            lost.insert(name.to_owned(), state);
+        }
+        if let Some(reason) = reasons.get(known).cloned() {
+            reasons.insert(name.to_owned(), reason);
         }
     }
 

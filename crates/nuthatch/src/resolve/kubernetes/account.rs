@@ -35,15 +35,24 @@ impl Account {
             return Err(Failed::new(Trouble::NoAccount, text));
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-        let namespace = String::from_utf8(file(folder, "namespace")?).unwrap_or_default();
         Ok(Self {
             host: host.to_owned(),
             port,
             token: token(folder)?,
             trusted: file(folder, "ca.crt")?,
-            namespace: namespace.trim().to_owned(),
+            namespace: text(folder, "namespace")?,
         })
     }
+}
+
+/// The namespace of the pod, if it has one.
+pub(super) fn namespace(folder: &Path) -> Option<String> {
+    text(folder, "namespace").ok()
+}
+
+fn text(folder: &Path, name: &str) -> Result<String, Failed> {
+    let text = String::from_utf8(file(folder, name)?).unwrap_or_default();
+    Ok(text.trim().to_owned())
 }
 
 fn token(folder: &Path) -> Result<Secret, Failed> {

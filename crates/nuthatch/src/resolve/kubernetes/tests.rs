@@ -111,3 +111,42 @@ fn a_service_without_users_is_forgotten() {
         assert_eq!(watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now), News::default());
     });
 }
+
+/// A folder with the namespace of a pod.
+fn folder(namespace: &str) -> std::path::PathBuf {
+    let id = std::process::id();
+    let folder = std::env::temp_dir().join(format!("nuthatch-{namespace}-{id}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("namespace"), format!("{namespace}\n")).unwrap();
+    folder
+}
+
+#[test]
+fn a_service_has_one_watch_whatever_it_is_called() {
+    watches(|mut watches, _| {
+        watches.options.service_account = folder("own-names");
+        let [short, long] = ["x", "x.own-names"].map(|name| Service { name: name.into() });
+        let now = Instant::now();
+        watches.follow(7, &short);
+        let figures = Arc::clone(&watches.figures);
+        let failed = || Report::Fails(Failed::new(Trouble::Refused, "why"));
+        watches.report(&long, failed(), now);
+        assert_eq!(figures.kubernetes.reason("x"), Some("why".into()));
+        // Who comes later sees what there is.
+        watches.follow(8, &long);
+        assert_eq!(watches.all.len(), 2, "with the one of the other users");
+        assert_eq!(figures.kubernetes.reason("x.own-names"), Some("why".into()));
+        let news = watches.report(&long, pods(&[("m-0.x", "10.0.0.1")]), now);
+        assert_eq!(told(news.effects).iter().map(|(user, _)| *user).collect::<Vec<_>>(), [7, 8]);
+        watches.report(&long, failed(), now);
+        assert_eq!(figures.kubernetes.failures(Trouble::Refused), 2, "each is counted once");
+        assert_eq!(figures.kubernetes.ages().len(), 2);
+        watches.release(7);
+        assert_eq!(figures.kubernetes.reason("x"), None);
+        assert!(figures.kubernetes.reason("x.own-names").is_some());
+        watches.release(8);
+        assert_eq!(figures.kubernetes.ages(), []);
+        assert_eq!(watches.all.len(), 1);
+        std::fs::remove_dir_all(&watches.options.service_account).unwrap();
+    });
+}

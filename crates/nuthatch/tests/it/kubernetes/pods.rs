@@ -243,3 +243,19 @@ fn an_entry_that_a_reload_adds_or_removes_is_followed_or_not() {
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(cluster.api.count("watch"), 1);
 }
+
+#[test]
+fn a_service_in_several_spellings_is_listed_and_watched_once() {
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
+    let entries = ["k8s+m:1", "k8s+m.cache.svc:2", "k8s+m.cache.svc.cluster.local:3"];
+    let proxy = cluster.proxy("timeout: 400", &entries, &[]);
+    assert_eq!(proxy.servers(), [ring_name("m-0")]);
+    cluster.api.wait_for_more("watch", 0);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((cluster.api.count("list"), cluster.api.count("watch")), (1, 1));
+    for service in ["m", "m.cache"] {
+        let age = format!("nuthatch_kubernetes_answer_age_seconds{{service=\"{service}\"}}");
+        assert_eq!(proxy.metric(&age), Some(0.0), "{service}");
+    }
+}

@@ -10,6 +10,7 @@ mod api;
 mod client;
 mod follow;
 mod host;
+mod identity;
 mod roster;
 mod slices;
 

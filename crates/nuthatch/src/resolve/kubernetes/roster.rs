@@ -5,7 +5,7 @@
 
 use super::slices::Endpoints;
 use crate::resolve::names::Pod;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,11 @@ impl Roster {
         pods: BTreeMap<String, Endpoints>,
         now: Instant,
     ) -> Vec<String> {
+        let of_objects = pods.values().filter_map(|pod| pod.object.as_deref());
+        let objects: BTreeSet<&str> = of_objects.collect();
+        // A pod that is there under another name is not away.
+        let is_there = |it: &Endpoints| it.object.as_deref().is_some_and(|it| objects.contains(it));
+        self.all.retain(|name, it| pods.contains_key(name) || !is_there(&it.endpoints));
         for (name, member) in &mut self.all {
             if !pods.contains_key(name) {
                 let wait = if member.endpoints.returns { self.return_wait } else { MOVING_MAX };
@@ -91,7 +96,7 @@ mod tests {
     fn pods(all: &[(&str, &str, bool)]) -> BTreeMap<String, Endpoints> {
         let pod = |&(name, address, returns): &(&str, &str, bool)| {
             let addresses = vec![address.parse().unwrap()];
-            (name.to_owned(), Endpoints { addresses, ports: Arc::default(), returns })
+            (name.to_owned(), Endpoints { addresses, ports: Arc::default(), object: None, returns })
         };
         all.iter().map(pod).collect()
     }
@@ -137,5 +142,20 @@ mod tests {
         assert!(roster.expire(second(30)));
         assert_eq!(names(&roster), ["m-0"]);
         assert_eq!(roster.addresses("m-1"), None);
+    }
+
+    #[test]
+    fn a_pod_that_has_another_name_now_is_not_waited_for_under_the_former_one() {
+        let (mut roster, now) = start();
+        let of = |name: &str, object: &str| {
+            let mut all = pods(&[(name, "10.0.0.1", true)]);
+            all.values_mut().for_each(|pod| pod.object = Some(object.into()));
+            all
+        };
+        roster.update(of("m", "x"), now);
+        roster.update(of("x", "x"), now);
+        assert_eq!(names(&roster), ["x"]);
+        roster.update(of("y", "y"), now);
+        assert_eq!(names(&roster), ["x", "y"]);
     }
 }

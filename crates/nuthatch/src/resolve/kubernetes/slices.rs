@@ -1,8 +1,10 @@
 //! EndpointSlices of one Service, and the pods in them.
 //!
 //! The one rule: a pod is one server, however many slices and addresses it is in. Its name is the one
-//! that the DNS of the cluster gives it: its host name, else the name of the object, else its address.
+//! that the DNS of the cluster gives it: its host name, else the name of the object, else its address;
+//! `identity.rs` has what is one pod.
 
+use super::identity::{self, Names};
 use crate::config::is_label;
 use serde_json::Value;
 use std::cmp::Reverse;
@@ -28,14 +30,16 @@ pub(super) struct Slice {
 pub(super) type Ports = Arc<[(String, u16)]>;
 
 #[derive(Debug, PartialEq, Eq)]
-struct Endpoint {
-    address: IpAddr,
+pub(super) struct Endpoint {
+    pub(super) address: IpAddr,
     /// Pods of a StatefulSet have one, if the Service is the one that the StatefulSet names.
-    hostname: Option<String>,
+    pub(super) hostname: Option<String>,
     /// The name of the object.
-    pod: Option<String>,
+    pub(super) pod: Option<String>,
+    /// What the object does not share with the one of the same name that comes after it.
+    pub(super) uid: Option<String>,
     is_ready: bool,
-    is_terminating: bool,
+    pub(super) is_terminating: bool,
 }
 
 /// Where a pod can be reached.
@@ -44,6 +48,8 @@ pub(in crate::resolve) struct Endpoints {
     /// One of each version that it has, IPv4 first.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) ports: Ports,
+    /// The name of the object.
+    pub(super) object: Option<String>,
     /// Whether a pod of the same name may come after it.
     pub(super) returns: bool,
 }
@@ -73,26 +79,31 @@ impl Slices {
         for slice in self.all.values() {
             all.extend(slice.endpoints.iter().map(|endpoint| (slice, endpoint)));
         }
-        // While a pod is replaced, both may be there.
+        let names = Names::of(all.iter().map(|(_, endpoint)| *endpoint));
+        // While a pod is replaced, both may be there. All addresses are those of the first one.
         all.sort_by_key(|(_, it)| (it.is_terminating, Reverse(it.is_ready), &it.pod, it.address));
-        let mut pods: BTreeMap<String, Endpoints> = BTreeMap::new();
+        let mut pods: BTreeMap<String, (&Endpoint, Endpoints)> = BTreeMap::new();
         for (slice, endpoint) in all {
-            if endpoint.hostname.is_none() && endpoint.is_terminating {
-                continue;
-            }
-            let pod = pods.entry(endpoint.name(service)).or_insert_with(|| Endpoints {
-                addresses: Vec::new(),
-                ports: Arc::clone(&slice.ports),
-                returns: endpoint.hostname.is_some(),
+            let Some((name, returns)) = names.find(endpoint) else { continue };
+            let (first, pod) = pods.entry(format!("{name}.{service}")).or_insert_with(|| {
+                let (addresses, ports) = (Vec::new(), Arc::clone(&slice.ports));
+                (endpoint, Endpoints { addresses, ports, object: endpoint.pod.clone(), returns })
             });
-            let is_same_family = |other: &IpAddr| other.is_ipv4() == endpoint.address.is_ipv4();
-            if !pod.addresses.iter().any(is_same_family) {
-                pod.addresses.push(endpoint.address);
-                pod.addresses.sort_unstable();
+            if identity::is_same_pod(first, endpoint) {
+                pod.add(endpoint.address, &slice.ports);
             }
-            pod.ports = merged(&pod.ports, &slice.ports);
         }
-        pods
+        pods.into_iter().map(|(name, (_, pod))| (name, pod)).collect()
+    }
+}
+
+impl Endpoints {
+    fn add(&mut self, address: IpAddr, ports: &Ports) {
+        if !self.addresses.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            self.addresses.push(address);
+            self.addresses.sort_unstable();
+        }
+        self.ports = merged(&self.ports, ports);
     }
 }
 
@@ -138,17 +149,11 @@ impl Endpoint {
                 .as_str()
                 .filter(|name| is_pod && name.split('.').all(is_label))
                 .map(str::to_owned),
+            uid: object["targetRef"]["uid"].as_str().map(str::to_owned),
             // What is not told is to be taken for ready.
             is_ready: conditions["ready"] != false,
             is_terminating: conditions["terminating"] == true,
         })
-    }
-
-    /// As CoreDNS names it.
-    fn name(&self, service: &str) -> String {
-        let own = self.hostname.as_ref().or(self.pod.as_ref());
-        let of_address = || self.address.to_string().replace(['.', ':'], "-");
-        format!("{}.{service}", own.cloned().unwrap_or_else(of_address))
     }
 }
 

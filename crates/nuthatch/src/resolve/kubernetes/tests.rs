@@ -21,7 +21,10 @@ fn watches(work: impl FnOnce(Watches, Service)) {
 fn pods(all: &[(&str, &str)]) -> Report {
     let pod = |&(name, address): &(&str, &str)| {
         let addresses = vec![address.parse().unwrap()];
-        (name.to_owned(), Endpoints { addresses, ports: Arc::default(), returns: true })
+        (
+            name.to_owned(),
+            Endpoints { addresses, ports: Arc::default(), object: None, returns: true },
+        )
     };
     Report::Pods(all.iter().map(pod).collect())
 }

@@ -259,3 +259,22 @@ fn a_service_in_several_spellings_is_listed_and_watched_once() {
         assert_eq!(proxy.metric(&age), Some(0.0), "{service}");
     }
 }
+
+#[test]
+fn two_pods_with_one_host_name_are_two_servers() {
+    let cluster = Cluster::new();
+    let of = |object: &str, address: &str| {
+        let mut it = pod("m", address);
+        it["targetRef"]["name"] = json!(object);
+        it
+    };
+    cluster.api.put(slice("m-x", 1, &[of("m-7f", "127.0.0.2")]));
+    let proxy = cluster.proxy("timeout: 400", &["k8s+m:memcached"], &[]);
+    assert_eq!(proxy.servers(), [ring_name("m")]);
+    // While slices are rebalanced, one pod may be in two.
+    cluster.api.put(slice("m-y", 1, &[of("m-7f", "127.0.0.2")]));
+    cluster.api.put(slice("m-z", 1, &[of("m-8g", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-7f", "m-8g"]);
+    cluster.api.remove("m-z");
+    wait_for_pods(&proxy, &["m"]);
+}

@@ -109,21 +109,76 @@ fn while_a_pod_is_replaced_the_new_one_counts() {
         let both = [slice("a", "IPv4", &all[..1]), slice("b", "IPv4", &all[1..])];
         assert_eq!(pods(&both), one("m-0.m", "10.0.0.1", true));
     }
-    // Two pods of one host name: the same one counts for both versions.
+}
+
+/// An endpoint of an object with this uid.
+fn of_uid(address: &str, hostname: &str, pod: &str, uid: &str, conditions: &Value) -> Value {
+    let mut it = of_pod(address, hostname, pod, conditions);
+    it["targetRef"]["uid"] = uid.into();
+    it
+}
+
+#[test]
+fn a_pod_and_its_successor_are_one_server_with_the_addresses_of_one_of_them() {
+    let (ready, ending) = (json!({"ready": true}), json!({"terminating": true}));
+    for conditions in [&ready, &ending] {
+        // The slice of the other version still has the former pod.
+        let new = slice("a", "IPv4", &[of_uid("10.0.0.1", "m-0", "m-0", "new", &ready)]);
+        let old = [
+            slice("b", "IPv4", &[of_uid("10.0.0.9", "m-0", "m-0", "old", conditions)]),
+            slice("c", "IPv6", &[of_uid("fd00::9", "m-0", "m-0", "old", conditions)]),
+        ];
+        let [of_four, of_six] = old;
+        assert_eq!(pods(&[new, of_four, of_six]), one("m-0.m", "10.0.0.1", true), "{conditions}");
+    }
+    // One pod in two slices of a kind, while they are rebalanced.
+    let same = |name: &str| slice(name, "IPv4", &[of_uid("10.0.0.1", "m-0", "m-0", "uid", &ready)]);
+    assert_eq!(pods(&[same("a"), same("b")]), one("m-0.m", "10.0.0.1", true));
+}
+
+#[test]
+fn two_pods_are_two_servers_whatever_they_share() {
+    let (ready, ending) = (json!({"ready": true}), json!({"terminating": true}));
+    let own = |name: &str, address: &str| (name.to_owned(), address.to_owned(), false);
+    let all = |endpoints: &[Value]| {
+        // In one slice, and in one for each, in both orders.
+        let of_each = |(nth, endpoint): (usize, &Value)| {
+            slice(&format!("{nth}"), "IPv4", std::slice::from_ref(endpoint))
+        };
+        let each: Vec<_> = endpoints.iter().enumerate().map(of_each).collect();
+        let back: Vec<_> = endpoints.iter().rev().enumerate().map(of_each).collect();
+        let found = pods(&[slice("a", "IPv4", endpoints)]);
+        assert_eq!((pods(&each), pods(&back)), (found.clone(), found.clone()));
+        found
+    };
+    let x = of_pod("10.0.0.1", "m", "x", &ready);
+    let y = of_pod("10.0.0.2", "m", "y", &ready);
+    assert_eq!(all(std::slice::from_ref(&x)), one("m.m", "10.0.0.1", true));
+    let two = [own("x.m", "10.0.0.1"), own("y.m", "10.0.0.2")];
+    assert_eq!(all(&[x.clone(), y.clone()]), two);
+    // The host name of one is the name of the other.
+    let z = of_pod("10.0.0.3", "x", "z", &ready);
+    let three = [own("x.m", "10.0.0.1"), own("y.m", "10.0.0.2"), own("z.m", "10.0.0.3")];
+    assert_eq!(all(&[x.clone(), y.clone(), z]), three);
+    let bare = of_pod("10.0.0.3", "", "m", &ready);
+    assert_eq!(all(&[x.clone(), bare]), [own("m.m", "10.0.0.3"), own("x.m", "10.0.0.1")]);
+    // One that ends leaves its host name to the other one.
+    let former = of_pod("10.0.0.9", "m", "w", &ending);
+    assert_eq!(all(&[x.clone(), former.clone()]), one("m.m", "10.0.0.1", true));
+    assert_eq!(all(&[x, y, former.clone()]), two);
+    assert_eq!(all(std::slice::from_ref(&former)), one("m.m", "10.0.0.9", true));
+    assert_eq!(all(&[former, of_pod("10.0.0.8", "m", "v", &ending)]), []);
+}
+
+#[test]
+fn without_an_object_a_host_name_is_all_that_there_is() {
     let ready = json!({"ready": true});
-    let both = [
-        slice(
-            "a",
-            "IPv4",
-            &[of_pod("10.0.0.2", "m", "x", &ready), of_pod("10.0.0.1", "m", "y", &ready)],
-        ),
-        slice(
-            "b",
-            "IPv6",
-            &[of_pod("fd00::1", "m", "y", &ready), of_pod("fd00::2", "m", "x", &ready)],
-        ),
-    ];
-    assert_eq!(pods(&both), one("m.m", "10.0.0.2 fd00::2", true));
+    let four = slice("a", "IPv4", &[of_pod("10.0.0.1", "m-0", "", &ready)]);
+    let six = slice("b", "IPv6", &[of_pod("fd00::1", "m-0", "", &ready)]);
+    assert_eq!(pods(&[four.clone(), six]), one("m-0.m", "10.0.0.1 fd00::1", true));
+    let pod = slice("c", "IPv4", &[of_pod("10.0.0.2", "m-0", "m-0", &ready)]);
+    let own = |name: &str, address: &str| (name.to_owned(), address.to_owned(), false);
+    assert_eq!(pods(&[four, pod]), [own("10-0-0-1.m", "10.0.0.1"), own("m-0.m", "10.0.0.2")]);
 }
 
 #[test]

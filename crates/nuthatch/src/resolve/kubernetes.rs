@@ -88,6 +88,19 @@ pub(super) struct News {
     pub(super) effects: Vec<Effect>,
     /// The names whose addresses are others than before.
     pub(super) moved: Vec<Question>,
+    /// The names that have no address any longer.
+    pub(super) lost: Vec<Question>,
+}
+
+impl News {
+    /// Adds names whose addresses are others than before, or none.
+    fn add_moved(&mut self, watches: &Watches, names: &[String]) {
+        for name in names {
+            let has_address = watches.find(name).is_some_and(|all| !all.is_empty());
+            let changed = if has_address { &mut self.moved } else { &mut self.lost };
+            changed.push(question(name));
+        }
+    }
 }
 
 impl Watches {
@@ -135,7 +148,8 @@ impl Watches {
         });
     }
 
-    /// The addresses of a pod, by its complete name with or without a dot at the end.
+    /// The addresses of a pod, by its complete name with or without a dot at the end. None are left of
+    /// a pod that is away if others have them.
     pub(super) fn find(&self, host: &str) -> Option<Vec<IpAddr>> {
         let host = host.strip_suffix('.').unwrap_or(host);
         self.all.values().find_map(|watch| watch.roster.addresses(host)).map(<[_]>::to_vec)
@@ -144,16 +158,17 @@ impl Watches {
     /// A task reports.
     pub(super) fn report(&mut self, service: &Service, report: Report, now: Instant) -> News {
         let Some(watch) = self.all.get_mut(service) else { return News::default() };
+        let mut news = News::default();
         match report {
             Report::Pods(pods) => {
                 self.figures.kubernetes.note_works(&watch.names());
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
                 watch.works(service);
-                News {
-                    effects: watch.tell(),
-                    moved: moved.iter().map(|name| question(name)).collect(),
-                }
+                news.effects = watch.tell();
+                news.add_moved(self, &moved);
+                let lost = self.take_addresses();
+                news.add_moved(self, &lost);
             }
             Report::Watches => {
                 if watch.failing != Some(Trouble::NoPods) {
@@ -161,24 +176,57 @@ impl Watches {
                     watch.told_at = Some(now);
                     watch.works(service);
                 }
-                News::default()
             }
             Report::Fails(failed) => {
                 let names = watch.names();
                 self.figures.kubernetes.note_fails(&names, failed.trouble, &failed.text);
                 watch.fails(service, &failed, now);
-                News::default()
+                // Its servers stay, but others may have their addresses soon.
+                if failed.trouble == Trouble::NoPods {
+                    watch.roster.update(BTreeMap::new(), now);
+                }
             }
         }
+        news
+    }
+
+    /// Takes the addresses that other pods have now, of any Service, from the pods that are away.
+    /// Returns the names of those that lose one.
+    fn take_addresses(&mut self) -> Vec<String> {
+        let away = self.all.values().flat_map(|watch| watch.roster.away());
+        let wanted: BTreeSet<IpAddr> = away.flat_map(|pod| &pod.addresses).copied().collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let mut owners: BTreeMap<IpAddr, BTreeSet<Option<String>>> = BTreeMap::new();
+        for (service, watch) in &self.all {
+            for pod in watch.roster.present() {
+                for address in pod.addresses.iter().filter(|address| wanted.contains(address)) {
+                    owners.entry(*address).or_default().insert(object(service, pod));
+                }
+            }
+        }
+        let lose = |(service, watch): (&Service, &mut Watch)| {
+            watch.roster.lose(|pod, address| {
+                let object = object(service, pod);
+                let is_other = |owner: &Option<String>| owner.is_none() || *owner != object;
+                owners.get(&address).is_some_and(|owners| owners.iter().any(is_other))
+            })
+        };
+        self.all.iter_mut().flat_map(lose).collect()
     }
 
     /// Gives up the pods that have been away for too long.
-    pub(super) fn tick(&mut self, now: Instant) -> Vec<Effect> {
-        let gone = self.all.values_mut().filter_map(|watch| {
-            let has_changed = watch.roster.expire(now);
-            has_changed.then(|| watch.tell())
-        });
-        gone.flatten().collect()
+    pub(super) fn tick(&mut self, now: Instant) -> News {
+        let mut news = News::default();
+        for watch in self.all.values_mut() {
+            let gone = watch.roster.expire(now);
+            if !gone.is_empty() {
+                news.effects.extend(watch.tell());
+                news.lost.extend(gone.iter().map(|name| question(name)));
+            }
+        }
+        news
     }
 
     /// When `tick` has something to do.
@@ -188,10 +236,11 @@ impl Watches {
 }
 
 impl Watch {
-    /// Tells the users, if there are other pods or ports than before.
+    /// Tells the users, if there are other pods or ports than before. That there are none at all is no
+    /// answer.
     fn tell(&mut self) -> Vec<Effect> {
         let found = Found::Pods(self.roster.pods());
-        if self.told.as_deref() == Some(&found) {
+        if found.pods().is_empty() || self.told.as_deref() == Some(&found) {
             return Vec::new();
         }
         let told = Arc::new(found);
@@ -230,6 +279,11 @@ impl Watch {
 /// The question that a connection to this pod asks.
 fn question(name: &str) -> Question {
     Question::Addresses(format!("{name}.").into())
+}
+
+/// The object of a pod, by which Services of one namespace know it, too.
+fn object(service: &Service, pod: &Endpoints) -> Option<String> {
+    Some(format!("{}/{}", service.namespace()?, pod.object.as_deref()?))
 }
 
 #[cfg(test)]

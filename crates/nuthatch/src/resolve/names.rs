@@ -34,7 +34,7 @@ impl Question {
     }
 }
 
-/// A good answer. It is never empty.
+/// A good answer. It is empty only if a former one is withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Addresses, each once: IPv4 first, then by number; from the hosts file in the file's order.
@@ -234,6 +234,20 @@ impl Names {
     #[cfg(feature = "kubernetes")]
     pub(super) fn outdated(&mut self, question: &Question, now: Instant) -> Vec<Effect> {
         self.ask(question, now, Urgency::Awaited)
+    }
+
+    /// The answer to a question is no longer right, and there is no other one. The users are told an
+    /// empty one, so that connections that are open to the former addresses are left, too.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn withdraw(&mut self, question: &Question, now: Instant) -> Vec<Effect> {
+        let Some(entry) = self.entries.get_mut(question) else { return Vec::new() };
+        if entry.good.take().is_none() {
+            return Vec::new();
+        }
+        (entry.good_at, entry.fresh_until, entry.next) = (None, None, now + RETRY);
+        self.figures.forget(question);
+        let none = Arc::new(Found::Addresses(Vec::new()));
+        entry.all.iter().map(|user| Effect::Tell(*user, Some(Arc::clone(&none)))).collect()
     }
 
     /// A user has connected, or has failed to.

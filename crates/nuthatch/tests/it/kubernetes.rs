@@ -2,6 +2,7 @@
 //! nothing. The pods are real memcacheds.
 
 mod api;
+mod away;
 mod pods;
 mod trouble;
 

@@ -1,7 +1,8 @@
 //! The pods of a Service, those that are away for a moment too.
 //!
 //! The one rule: a pod that leaves may be one that restarts. Its keys stay where they are until it
-//! has been away for as long as it is waited for, so that they do not move twice.
+//! has been away for as long as it is waited for, so that they do not move twice. So long its
+//! addresses are used, too, unless another pod has them meanwhile.
 
 use super::slices::Endpoints;
 use crate::resolve::names::Pod;
@@ -30,8 +31,9 @@ impl Roster {
         Self { all: BTreeMap::new(), return_wait }
     }
 
-    /// Takes the pods that there are now. Returns the names of those that have other addresses than
-    /// before.
+    /// Takes the pods that there are now. Returns the names that have other addresses than before, or
+    /// are no longer those of a pod. A Service that has no pods at all may be one that somebody has changed by mistake, so
+    /// then all of them are waited for.
     pub(super) fn update(
         &mut self,
         pods: BTreeMap<String, Endpoints>,
@@ -41,14 +43,14 @@ impl Roster {
         let objects: BTreeSet<&str> = of_objects.collect();
         // A pod that is there under another name is not away.
         let is_there = |it: &Endpoints| it.object.as_deref().is_some_and(|it| objects.contains(it));
-        self.all.retain(|name, it| pods.contains_key(name) || !is_there(&it.endpoints));
+        let mut moved = self.remove(|name, it| !pods.contains_key(name) && is_there(&it.endpoints));
         for (name, member) in &mut self.all {
             if !pods.contains_key(name) {
-                let wait = if member.endpoints.returns { self.return_wait } else { MOVING_MAX };
+                let returns = member.endpoints.returns || pods.is_empty();
+                let wait = if returns { self.return_wait } else { MOVING_MAX };
                 member.until.get_or_insert(now + wait);
             }
         }
-        let mut moved = Vec::new();
         for (name, endpoints) in pods {
             let before = self.all.get(&name);
             if before.is_some_and(|before| before.endpoints.addresses != endpoints.addresses) {
@@ -59,11 +61,43 @@ impl Roster {
         moved
     }
 
-    /// Gives up the pods whose time is over. Returns whether there were any.
-    pub(super) fn expire(&mut self, now: Instant) -> bool {
-        let count = self.all.len();
-        self.all.retain(|_, member| member.until.is_none_or(|until| now < until));
-        self.all.len() < count
+    /// Gives up the pods whose time is over. Returns their names.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<String> {
+        self.remove(|_, member| member.until.is_some_and(|until| until <= now))
+    }
+
+    /// Returns the names of those that it removes.
+    fn remove(&mut self, is_removed: impl Fn(&str, &Member) -> bool) -> Vec<String> {
+        let removed = self.all.iter().filter(|(name, member)| is_removed(name, member));
+        let names: Vec<String> = removed.map(|(name, _)| name.clone()).collect();
+        self.all.retain(|name, _| names.binary_search(name).is_err());
+        names
+    }
+
+    /// The pods that are there.
+    pub(super) fn present(&self) -> impl Iterator<Item = &Endpoints> {
+        self.all.values().filter(|it| it.until.is_none()).map(|it| &it.endpoints)
+    }
+
+    /// The pods that are away.
+    pub(super) fn away(&self) -> impl Iterator<Item = &Endpoints> {
+        self.all.values().filter(|it| it.until.is_some()).map(|it| &it.endpoints)
+    }
+
+    /// Takes addresses from pods that are away, because others have them. Returns the names of those
+    /// pods.
+    pub(super) fn lose(&mut self, is_lost: impl Fn(&Endpoints, IpAddr) -> bool) -> Vec<String> {
+        let mut losers = Vec::new();
+        for (name, member) in self.all.iter_mut().filter(|(_, it)| it.until.is_some()) {
+            let is_kept = |address: &IpAddr| !is_lost(&member.endpoints, *address);
+            let left: Vec<IpAddr> =
+                member.endpoints.addresses.iter().copied().filter(is_kept).collect();
+            if left.len() < member.endpoints.addresses.len() {
+                member.endpoints.addresses = left;
+                losers.push(name.clone());
+            }
+        }
+        losers
     }
 
     /// When the next pod is given up.
@@ -80,7 +114,7 @@ impl Roster {
         self.all.iter().map(pod).collect()
     }
 
-    /// The addresses of a pod; of one that is away, those that it had.
+    /// The addresses of a pod; of one that is away, those that it had and that no other pod has now.
     pub(super) fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
         self.all.get(name).map(|member| &*member.endpoints.addresses)
     }
@@ -119,12 +153,12 @@ mod tests {
         // What else is told meanwhile does not make it stay for longer.
         roster.update(pods(&[("m-0", "10.0.0.1", true)]), second(20));
         assert_eq!(roster.next_expiry(), Some(second(31)));
-        assert!(!roster.expire(second(30)));
+        assert!(roster.expire(second(30)).is_empty());
         assert_eq!(roster.addresses("m-1"), Some(&["10.0.0.2".parse().unwrap()][..]));
         let back = pods(&[("m-0", "10.0.0.1", true), ("m-1", "10.0.0.3", true)]);
         assert_eq!(roster.update(back, second(30)), ["m-1"]);
         assert_eq!(roster.next_expiry(), None);
-        assert!(!roster.expire(second(99)));
+        assert!(roster.expire(second(99)).is_empty());
         assert_eq!(names(&roster), ["m-0", "m-1"]);
         assert_eq!(roster.addresses("m-1"), Some(&["10.0.0.3".parse().unwrap()][..]));
     }
@@ -137,9 +171,9 @@ mod tests {
         roster.update(pods(&all), now);
         roster.update(pods(&all[..1]), now);
         assert_eq!(names(&roster), ["m-0", "m-1", "x"]);
-        assert!(roster.expire(second(1)));
+        assert_eq!(roster.expire(second(1)), ["x"]);
         assert_eq!(names(&roster), ["m-0", "m-1"]);
-        assert!(roster.expire(second(30)));
+        assert_eq!(roster.expire(second(30)), ["m-1"]);
         assert_eq!(names(&roster), ["m-0"]);
         assert_eq!(roster.addresses("m-1"), None);
     }
@@ -153,9 +187,19 @@ mod tests {
             all
         };
         roster.update(of("m", "x"), now);
-        roster.update(of("x", "x"), now);
+        assert_eq!(roster.update(of("x", "x"), now), ["m"]);
         assert_eq!(names(&roster), ["x"]);
         roster.update(of("y", "y"), now);
         assert_eq!(names(&roster), ["x", "y"]);
+    }
+
+    #[test]
+    fn all_pods_of_a_service_without_pods_are_waited_for() {
+        let (mut roster, now) = start();
+        roster.update(pods(&[("m-0", "10.0.0.1", true), ("x", "10.0.0.3", false)]), now);
+        roster.update(BTreeMap::new(), now);
+        assert_eq!(roster.next_expiry(), Some(now + Duration::from_secs(30)));
+        assert_eq!(roster.expire(now + Duration::from_secs(30)), ["m-0", "x"]);
+        assert_eq!(names(&roster), Vec::<String>::new());
     }
 }

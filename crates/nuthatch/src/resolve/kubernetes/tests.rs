@@ -76,7 +76,6 @@ fn a_failure_changes_nothing() {
             assert_eq!(watches.figures.kubernetes.reason("m"), Some("why".into()));
         }
         assert!(watches.find("m-0.m.").is_some());
-        assert_eq!(watches.next_tick(), None);
         watches.report(&service, Report::Watches, now);
         // The last failure was that there are no pods, which a watch alone does not mend.
         assert_eq!(watches.figures.kubernetes.reason("m"), Some("why".into()));
@@ -93,9 +92,11 @@ fn a_pod_that_is_away_for_too_long_is_told_of() {
         assert_eq!(watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now), News::default());
         let until = now + Duration::from_secs(30);
         assert_eq!(watches.next_tick(), Some(until));
-        assert_eq!(watches.tick(until - Duration::from_millis(1)), []);
+        assert_eq!(watches.tick(until - Duration::from_millis(1)), News::default());
         let left = names(&["m-0.m"]);
-        assert_eq!(told(watches.tick(until)), [(1, left.clone()), (2, left)]);
+        let news = watches.tick(until);
+        assert_eq!(told(news.effects), [(1, left.clone()), (2, left)]);
+        assert_eq!(news.lost, [Question::Addresses("m-1.m.".into())]);
         assert_eq!(watches.next_tick(), None);
     });
 }
@@ -151,5 +152,73 @@ fn a_service_has_one_watch_whatever_it_is_called() {
         assert_eq!(figures.kubernetes.ages(), []);
         assert_eq!(watches.all.len(), 1);
         std::fs::remove_dir_all(&watches.options.service_account).unwrap();
+    });
+}
+
+#[test]
+fn the_pods_of_a_service_without_pods_stay_servers_without_addresses() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        let none = || Report::Fails(Failed::new(Trouble::NoPods, "why"));
+        assert_eq!(watches.report(&service, none(), now), News::default());
+        let until = now + Duration::from_secs(30);
+        // Another such report does not begin the time anew.
+        watches.report(&service, none(), now + Duration::from_secs(20));
+        assert_eq!(watches.next_tick(), Some(until));
+        assert_eq!(watches.find("m-0.m"), Some(vec!["10.0.0.1".parse().unwrap()]));
+        let news = watches.tick(until);
+        assert_eq!(news.lost, [Question::Addresses("m-0.m.".into())]);
+        assert_eq!(
+            (news.effects, watches.find("m-0.m"), watches.next_tick()),
+            (vec![], None, None)
+        );
+        assert_eq!(told(watches.follow(3, &service)), [(3, names(&["m-0.m"]))]);
+    });
+}
+
+#[test]
+fn a_pod_that_is_away_has_no_address_that_another_one_has() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        let question = |name: &str| Question::Addresses(name.into());
+        let both = [("m-0.m", "10.0.0.1"), ("m-1.m", "10.0.0.2")];
+        watches.report(&service, pods(&both), now);
+        // While both are there, both may have it.
+        let news = watches.report(&service, pods(&[both[0], ("m-1.m", "10.0.0.1")]), now);
+        assert_eq!((news.moved, news.lost), (vec![question("m-1.m.")], vec![]));
+        let news = watches.report(&service, pods(&both[..1]), now);
+        assert_eq!((news.moved, news.lost), (vec![], vec![question("m-1.m.")]));
+        assert_eq!(watches.find("m-1.m"), Some(vec![]));
+        // It is not its address again when the other one leaves it.
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.9")]), now);
+        assert_eq!(watches.find("m-1.m"), Some(vec![]));
+        let news = watches.report(&service, pods(&both), now);
+        let mut moved = news.moved;
+        moved.sort();
+        assert_eq!((moved, news.lost), (vec![question("m-0.m."), question("m-1.m.")], vec![]));
+    });
+}
+
+#[test]
+fn a_pod_of_another_service_takes_an_address_but_not_from_itself() {
+    watches(|mut watches, _| {
+        let now = Instant::now();
+        let [first, second] = ["a.x", "b.x"].map(|name| Service { name: name.into() });
+        watches.follow(7, &first);
+        watches.follow(8, &second);
+        let of = |name: &str, object: &str| {
+            let Report::Pods(mut all) = pods(&[(name, "10.0.0.1")]) else { panic!() };
+            all.values_mut().for_each(|pod| pod.object = Some(object.into()));
+            all
+        };
+        watches.report(&first, Report::Pods(of("m-0.a", "m-0")), now);
+        let away = || Report::Fails(Failed::new(Trouble::NoPods, "why"));
+        watches.report(&first, away(), now);
+        let news = watches.report(&second, Report::Pods(of("m-0.b", "m-0")), now);
+        assert_eq!((news.lost, watches.find("m-0.a").unwrap().len()), (vec![], 1));
+        let news = watches.report(&second, Report::Pods(of("n.b", "n")), now);
+        // The former pod of the second Service is away now, too.
+        assert_eq!(news.lost, ["m-0.a.", "m-0.b."].map(|name| Question::Addresses(name.into())));
     });
 }

@@ -81,6 +81,8 @@ pub(crate) struct Service {
     /// Its host in lower case, complete and without a dot at the end.
     pub(crate) target: String,
     pub(crate) port: u16,
+    /// Whether DNS no longer tells of it, so that it is only waited for.
+    pub(crate) is_held: bool,
 }
 
 /// A pod of a Service. Its addresses are the answer to another question, the one for its name.
@@ -90,6 +92,8 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     /// Each with its name.
     pub(crate) ports: Arc<[(String, u16)]>,
+    /// Whether it is away, so that it is only waited for.
+    pub(crate) is_held: bool,
 }
 
 /// The result of a look-up.

@@ -4,7 +4,7 @@
 //! has been away for as long as it is waited for, so that they do not move twice. So long its
 //! addresses are used, too, unless another pod has them meanwhile.
 
-use super::slices::Endpoints;
+use super::slices::{ENDPOINTS_MAX, Endpoints};
 use crate::resolve::names::Pod;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -58,7 +58,22 @@ impl Roster {
             }
             self.all.insert(name, Member { endpoints, until: None });
         }
+        moved.extend(self.make_room());
         moved
+    }
+
+    /// Gives up those pods that are away and would be given up first, if there are too many. Returns
+    /// their names.
+    fn make_room(&mut self) -> Vec<String> {
+        let excess = self.all.len().saturating_sub(PODS_MAX);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let away = self.all.iter().filter_map(|(name, it)| Some((it.until?, name.clone())));
+        let mut away: Vec<(Instant, String)> = away.collect();
+        away.sort_unstable();
+        let given_up: BTreeSet<String> = away.into_iter().take(excess).map(|(_, it)| it).collect();
+        self.remove(|name, _| given_up.contains(name))
     }
 
     /// Gives up the pods whose time is over. Returns their names.
@@ -110,6 +125,7 @@ impl Roster {
         let pod = |(name, member): (&String, &Member)| Pod {
             name: name.clone(),
             ports: Arc::clone(&member.endpoints.ports),
+            is_held: member.until.is_some(),
         };
         self.all.iter().map(pod).collect()
     }
@@ -122,6 +138,9 @@ impl Roster {
 
 /// An endpoint that moves from one EndpointSlice to another may be in none for a moment.
 const MOVING_MAX: Duration = Duration::from_secs(1);
+
+/// The pods of a Service with those that are away: as many as may be there.
+const PODS_MAX: usize = ENDPOINTS_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -201,5 +220,20 @@ mod tests {
         assert_eq!(roster.next_expiry(), Some(now + Duration::from_secs(30)));
         assert_eq!(roster.expire(now + Duration::from_secs(30)), ["m-0", "x"]);
         assert_eq!(names(&roster), Vec::<String>::new());
+    }
+
+    #[test]
+    fn pods_that_are_away_are_limited_and_leave_room_for_those_that_are_there() {
+        let (mut roster, now) = start();
+        for nth in 0..3 {
+            let name = |number: usize| format!("m{nth}-{number}");
+            let names: Vec<String> = (0..PODS_MAX / 2).map(name).collect();
+            let all: Vec<_> = names.iter().map(|name| (name.as_str(), "10.0.0.1", true)).collect();
+            let gone = roster.update(pods(&all), now + Duration::from_secs(nth));
+            assert_eq!(gone.len(), if nth == 2 { PODS_MAX / 2 } else { 0 });
+            assert_eq!(roster.present().count(), PODS_MAX / 2);
+        }
+        assert_eq!(roster.pods().len(), PODS_MAX);
+        assert!(roster.pods().iter().all(|pod| pod.is_held == pod.name.starts_with("m1-")));
     }
 }

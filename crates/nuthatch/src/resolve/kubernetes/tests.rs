@@ -89,7 +89,10 @@ fn a_pod_that_is_away_for_too_long_is_told_of() {
     watches(|mut watches, service| {
         let now = Instant::now();
         watches.report(&service, pods(&[("m-0.m", "10.0.0.1"), ("m-1.m", "10.0.0.2")]), now);
-        assert_eq!(watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now), News::default());
+        // It is told that it is away, so that it leaves room for others.
+        let both = names(&["m-0.m", "m-1.m"]);
+        let news = watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        assert_eq!(told(news.effects), [(1, both.clone()), (2, both)]);
         let until = now + Duration::from_secs(30);
         assert_eq!(watches.next_tick(), Some(until));
         assert_eq!(watches.tick(until - Duration::from_millis(1)), News::default());

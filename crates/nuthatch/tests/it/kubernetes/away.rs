@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Cluster, pod, ring_name, slice};
+use super::{Cluster, pod, ring_name, slice, wait_for_pods};
 use crate::conn::Conn;
 use crate::dns::{server, value};
 use crate::harness::free_port;
@@ -76,4 +76,15 @@ fn the_addresses_of_a_service_without_pods_are_used_until_the_hold_ends() {
     while value(&mut client) != 'a' {
         assert!(start.elapsed() < Duration::from_secs(10));
     }
+}
+
+#[test]
+fn pods_that_are_away_leave_room_for_those_that_are_there() {
+    let cluster = Cluster::new();
+    let all = [0, 1, 2, 3].map(|nth| pod(&format!("m-{nth}"), &format!("127.0.3.{nth}")));
+    cluster.api.put(slice("m-x", 1, &all[..3]));
+    let proxy = cluster.proxy("timeout: 400\ndiscovered_max: 3", ENTRY, &[]);
+    cluster.api.put(slice("m-x", 1, &all[1..]));
+    wait_for_pods(&proxy, &["m-1", "m-2", "m-3"]);
+    assert_eq!(proxy.log("too many discovered servers"), Vec::<String>::new());
 }

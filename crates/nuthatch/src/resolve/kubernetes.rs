@@ -73,6 +73,9 @@ struct Watch {
     told_at: Option<Instant>,
     /// Why it can't be read now, if it can't.
     failing: Option<Trouble>,
+    /// That it had no pods when it was read last, if so. Only pods change that, so it is kept whatever
+    /// fails meanwhile.
+    empty: Option<Failed>,
     task: AbortHandle,
 }
 
@@ -125,6 +128,7 @@ impl Watches {
                 told: None,
                 told_at: None,
                 failing: None,
+                empty: None,
                 task: tokio::spawn(follower.run()).abort_handle(),
             }
         });
@@ -164,19 +168,24 @@ impl Watches {
                 self.figures.kubernetes.note_works(&watch.names());
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
+                watch.empty = None;
                 watch.works(service);
                 news.effects = watch.tell();
                 news.add_moved(self, &moved);
                 let lost = self.take_addresses();
                 news.add_moved(self, &lost);
             }
-            Report::Watches => {
-                if watch.failing != Some(Trouble::NoPods) {
+            Report::Watches => match &watch.empty {
+                None => {
                     self.figures.kubernetes.note_works(&watch.names());
                     watch.told_at = Some(now);
                     watch.works(service);
                 }
-            }
+                Some(empty) => {
+                    self.figures.kubernetes.note_reason(&watch.names(), &empty.text);
+                    watch.failing = Some(empty.trouble);
+                }
+            },
             Report::Fails(failed) => {
                 let names = watch.names();
                 self.figures.kubernetes.note_fails(&names, failed.trouble, &failed.text);
@@ -184,6 +193,7 @@ impl Watches {
                 // Its servers stay, but others may have their addresses soon.
                 if failed.trouble == Trouble::NoPods {
                     watch.roster.update(BTreeMap::new(), now);
+                    watch.empty = Some(failed);
                 }
             }
         }

@@ -129,11 +129,18 @@ impl KubernetesFigures {
     /// A Service, which has these names, can't be read.
     pub(super) fn note_fails(&self, names: &BTreeSet<Arc<str>>, trouble: Trouble, reason: &str) {
         self.failures[trouble as usize].fetch_add(1, Ordering::Relaxed);
+        self.note_reason(names, reason);
         for name in names {
-            self.reasons().insert(name.to_string(), reason.to_owned());
             if let Some(lost) = self.lost().get_mut(&**name) {
                 lost.get_or_insert_with(Instant::now);
             }
+        }
+    }
+
+    /// Why a Service can't be read.
+    pub(super) fn note_reason(&self, names: &BTreeSet<Arc<str>>, reason: &str) {
+        for name in names {
+            self.reasons().insert(name.to_string(), reason.to_owned());
         }
     }
 

@@ -225,3 +225,25 @@ fn a_pod_of_another_service_takes_an_address_but_not_from_itself() {
         assert_eq!(news.lost, ["m-0.a.", "m-0.b."].map(|name| Question::Addresses(name.into())));
     });
 }
+
+#[test]
+fn a_service_without_pods_is_one_whatever_else_fails() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        let fails = |trouble, text: &str| Report::Fails(Failed::new(trouble, text));
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        watches.report(&service, fails(Trouble::NoPods, "empty"), now);
+        let reason = |watches: &Watches| watches.figures.kubernetes.reason("m");
+        for _ in 0..2 {
+            watches.report(&service, fails(Trouble::Unreachable, "away"), now);
+            assert_eq!(reason(&watches), Some("away".into()));
+            watches.report(&service, Report::Watches, now);
+            assert_eq!(reason(&watches), Some("empty".into()));
+        }
+        assert_eq!(watches.figures.kubernetes.failures(Trouble::NoPods), 1);
+        watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        watches.report(&service, fails(Trouble::Unreachable, "away"), now);
+        watches.report(&service, Report::Watches, now);
+        assert_eq!(reason(&watches), None);
+    });
+}

@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Cluster, pod, ring_name, slice, wait_for_pods};
+use serde_json::json;
+
+use super::{Cluster, Mood, failures, pod, ring_name, slice, wait_for_pods};
 use crate::conn::Conn;
 use crate::dns::{server, value};
 use crate::harness::free_port;
@@ -87,4 +89,32 @@ fn pods_that_are_away_leave_room_for_those_that_are_there() {
     cluster.api.put(slice("m-x", 1, &all[1..]));
     wait_for_pods(&proxy, &["m-1", "m-2", "m-3"]);
     assert_eq!(proxy.log("too many discovered servers"), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_without_pods_is_not_forgotten_when_something_else_fails() {
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
+    let mut proxy = cluster.proxy("timeout: 400", ENTRY, &[]);
+    cluster.api.put(slice("m-x", 1, &[]));
+    proxy.wait_for_log("has no pods in its EndpointSlices");
+    let watches = cluster.api.count("watch");
+    cluster.api.set_mood(Mood::Status("watch", 401));
+    let start = Instant::now();
+    while failures(&proxy, "unauthorized") < 1.0 {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(10));
+    }
+    cluster.api.set_mood(Mood::Right);
+    cluster.api.wait_for_more("watch", watches + 1);
+    thread::sleep(Duration::from_millis(1500));
+    let again = "EndpointSlices can be read again";
+    assert_eq!(proxy.log(again), Vec::<String>::new());
+    let age = "nuthatch_kubernetes_answer_age_seconds{service=\"m\"}";
+    assert!(proxy.metric(age).unwrap() > 1.0);
+    let mut ending = pod("m-0", "127.0.0.2");
+    ending["conditions"] = json!({"ready": false});
+    cluster.api.put(slice("m-x", 1, &[ending]));
+    proxy.wait_for_log(again);
+    assert_eq!(proxy.metric(age), Some(0.0));
 }

@@ -18,7 +18,7 @@ use super::Options;
 use super::figures::Figures;
 use super::names::{Effect, Found, Question, User};
 use super::thread::Ask;
-use super::trouble::Trouble;
+use super::trouble::{KubernetesFigures, Trouble};
 use crate::config::Service;
 use roster::Roster;
 use slices::Endpoints;
@@ -34,10 +34,14 @@ use tokio::time::Instant;
 pub(super) enum Report {
     /// The pods that it has now, at least one, by their names.
     Pods(BTreeMap<String, Endpoints>),
-    /// A watch has begun: the answer is up to date.
+    /// A watch works: the answer is up to date, and stays so.
     Watches,
     /// It can't be read, and what to do.
     Fails(Failed),
+    /// It was listed just now, but it can't be watched.
+    Unwatched(Failed),
+    /// It was not listed again, but it is watched.
+    Unlisted(Failed),
 }
 
 /// A failed attempt to read a Service.
@@ -71,12 +75,20 @@ struct Watch {
     roster: Roster,
     told: Option<Arc<Found>>,
     told_at: Option<Instant>,
-    /// Why it can't be read now, if it can't.
-    failing: Option<Trouble>,
+    /// What fails since it could be watched last. Each is logged once. That it can be listed ends
+    /// nothing: while only watches are refused, every list would.
+    failing: BTreeSet<(Trouble, Reach)>,
     /// That it had no pods when it was read last, if so. Only pods change that, so it is kept whatever
     /// fails meanwhile.
     empty: Option<Failed>,
     task: AbortHandle,
+}
+
+/// What still works while something fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Nothing,
+    Lists,
 }
 
 impl Drop for Watch {
@@ -127,7 +139,7 @@ impl Watches {
                 roster: Roster::new(options.hold),
                 told: None,
                 told_at: None,
-                failing: None,
+                failing: BTreeSet::new(),
                 empty: None,
                 task: tokio::spawn(follower.run()).abort_handle(),
             }
@@ -165,37 +177,40 @@ impl Watches {
         let mut news = News::default();
         match report {
             Report::Pods(pods) => {
-                self.figures.kubernetes.note_works(&watch.names());
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
                 watch.empty = None;
-                watch.works(service);
+                watch.mend(service, |trouble| trouble == Trouble::NoPods);
+                watch.note_answer(&self.figures.kubernetes);
                 news.effects = watch.tell();
                 news.add_moved(self, &moved);
                 let lost = self.take_addresses();
                 news.add_moved(self, &lost);
             }
-            Report::Watches => match &watch.empty {
-                None => {
-                    self.figures.kubernetes.note_works(&watch.names());
-                    watch.told_at = Some(now);
-                    watch.works(service);
+            Report::Watches => {
+                watch.mend(service, |trouble| trouble != Trouble::NoPods);
+                match &watch.empty {
+                    None => {
+                        watch.told_at = Some(now);
+                        watch.note_answer(&self.figures.kubernetes);
+                    }
+                    Some(empty) => {
+                        self.figures.kubernetes.note_reason(&watch.names(), &empty.text);
+                    }
                 }
-                Some(empty) => {
-                    self.figures.kubernetes.note_reason(&watch.names(), &empty.text);
-                    watch.failing = Some(empty.trouble);
-                }
-            },
+            }
             Report::Fails(failed) => {
-                let names = watch.names();
-                self.figures.kubernetes.note_fails(&names, failed.trouble, &failed.text);
-                watch.fails(service, &failed, now);
+                watch.fails(service, &failed, Reach::Nothing, &self.figures.kubernetes, now);
                 // Its servers stay, but others may have their addresses soon.
                 if failed.trouble == Trouble::NoPods {
                     watch.roster.update(BTreeMap::new(), now);
                     watch.empty = Some(failed);
                 }
             }
+            Report::Unwatched(failed) => {
+                watch.fails(service, &failed, Reach::Lists, &self.figures.kubernetes, now);
+            }
+            Report::Unlisted(failed) => self.figures.kubernetes.note_failure(failed.trouble),
         }
         news
     }
@@ -263,25 +278,50 @@ impl Watch {
         self.users.values().cloned().collect()
     }
 
-    fn works(&mut self, service: &Service) {
-        if self.failing.take().is_some() {
+    /// Some troubles are over.
+    fn mend(&mut self, service: &Service, is_over: impl Fn(Trouble) -> bool) {
+        let had_any = !self.failing.is_empty();
+        self.failing.retain(|(trouble, _)| !is_over(*trouble));
+        if had_any && self.failing.is_empty() {
             let service = &*service.name;
             log::warn!(service; "EndpointSlices can be read again");
         }
     }
 
-    fn fails(&mut self, service: &Service, failed: &Failed, now: Instant) {
-        if self.failing == Some(failed.trouble) {
+    /// There is an answer, be it one that grows old again, as it can't be watched.
+    fn note_answer(&self, figures: &KubernetesFigures) {
+        if self.failing.is_empty() {
+            figures.note_works(&self.names());
+        } else {
+            figures.note_listed(&self.names());
+        }
+    }
+
+    fn fails(
+        &mut self,
+        service: &Service,
+        failed: &Failed,
+        reach: Reach,
+        figures: &KubernetesFigures,
+        now: Instant,
+    ) {
+        figures.note_failure(failed.trouble);
+        figures.note_fails(&self.names(), &failed.text);
+        if !self.failing.insert((failed.trouble, reach)) {
             return;
         }
-        self.failing = Some(failed.trouble);
         let (service, reason) = (&*service.name, &*failed.text);
-        match self.told_at {
-            Some(at) => {
+        match (reach, self.told_at) {
+            (Reach::Lists, _) => {
+                log::warn!(service, reason; "EndpointSlices can't be watched; they are listed instead");
+            }
+            (Reach::Nothing, Some(at)) => {
                 let answer_age_ms = u64::try_from((now - at).as_millis()).unwrap_or(u64::MAX);
                 log::warn!(service, reason, answer_age_ms; "EndpointSlices can't be read; the last answer is kept");
             }
-            None => log::error!(service, reason; "EndpointSlices can't be read"),
+            (Reach::Nothing, None) => {
+                log::error!(service, reason; "EndpointSlices can't be read");
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Why the EndpointSlices of a Service can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
     /// The proxy does not run in a pod, or its pod has no service account.
     NoAccount,
@@ -74,7 +74,8 @@ impl Trouble {
 pub(crate) struct KubernetesFigures {
     requests: AtomicU64,
     failures: [AtomicU64; Trouble::ALL.len()],
-    /// By Service: since when it can't be read; none while it can. One without an answer is not here.
+    /// By Service: since when its answer grows old; none while it is watched. One without an answer is
+    /// not here.
     lost: Mutex<BTreeMap<String, Option<Instant>>>,
     /// By Service: why it can't be read now.
     reasons: Mutex<BTreeMap<String, String>>,
@@ -91,7 +92,7 @@ impl KubernetesFigures {
         self.failures[trouble as usize].load(Ordering::Relaxed)
     }
 
-    /// For how long each Service can't be read.
+    /// How old the answer of each Service is.
     pub(crate) fn ages(&self) -> Vec<(String, Duration)> {
         let age = |lost: &Option<Instant>| lost.map_or(Duration::ZERO, |at| at.elapsed());
         self.lost().iter().map(|(service, lost)| (service.clone(), age(lost))).collect()
@@ -126,9 +127,20 @@ impl KubernetesFigures {
         }
     }
 
-    /// A Service, which has these names, can't be read.
-    pub(super) fn note_fails(&self, names: &BTreeSet<Arc<str>>, trouble: Trouble, reason: &str) {
+    /// A Service, which has these names, could be listed once more, and its answer grows old from now on.
+    pub(super) fn note_listed(&self, names: &BTreeSet<Arc<str>>) {
+        for name in names {
+            self.lost().insert(name.to_string(), Some(Instant::now()));
+        }
+    }
+
+    /// Counts an attempt that failed.
+    pub(super) fn note_failure(&self, trouble: Trouble) {
         self.failures[trouble as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A Service, which has these names, can't be read.
+    pub(super) fn note_fails(&self, names: &BTreeSet<Arc<str>>, reason: &str) {
         self.note_reason(names, reason);
         for name in names {
             if let Some(lost) = self.lost().get_mut(&**name) {

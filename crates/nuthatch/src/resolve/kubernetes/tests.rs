@@ -80,6 +80,7 @@ fn a_failure_changes_nothing() {
         // The last failure was that there are no pods, which a watch alone does not mend.
         assert_eq!(watches.figures.kubernetes.reason("m"), Some("why".into()));
         watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+        watches.report(&service, Report::Watches, now);
         assert_eq!(watches.figures.kubernetes.reason("m"), None);
     });
 }
@@ -245,5 +246,33 @@ fn a_service_without_pods_is_one_whatever_else_fails() {
         watches.report(&service, fails(Trouble::Unreachable, "away"), now);
         watches.report(&service, Report::Watches, now);
         assert_eq!(reason(&watches), None);
+    });
+}
+
+#[test]
+fn while_only_lists_work_the_trouble_goes_on() {
+    watches(|mut watches, service| {
+        let now = Instant::now();
+        let refused = || Failed::new(Trouble::Refused, "504");
+        let age = |watches: &Watches| watches.figures.kubernetes.ages()[0].1;
+        watches.report(&service, Report::Fails(refused()), now);
+        for nth in 1..4 {
+            watches.report(&service, pods(&[("m-0.m", "10.0.0.1")]), now);
+            std::thread::sleep(Duration::from_millis(5));
+            assert_eq!(watches.figures.kubernetes.reason("m"), Some("504".into()));
+            let old = age(&watches);
+            assert!(old >= Duration::from_millis(5), "{old:?}");
+            watches.report(&service, Report::Unwatched(refused()), now);
+            assert!(age(&watches) >= old, "it is as old as the list");
+            assert_eq!(watches.figures.kubernetes.failures(Trouble::Refused), nth + 1);
+            assert_eq!(watches.all[&service].failing.len(), 2, "each is told once");
+        }
+        watches.report(&service, Report::Watches, now);
+        assert_eq!(watches.figures.kubernetes.reason("m"), None);
+        assert_eq!(age(&watches), Duration::ZERO);
+        // A list that is only due is counted, and changes nothing.
+        watches.report(&service, Report::Unlisted(refused()), now);
+        assert_eq!(watches.figures.kubernetes.failures(Trouble::Refused), 5);
+        assert_eq!(watches.figures.kubernetes.reason("m"), None);
     });
 }

@@ -13,6 +13,8 @@ use crate::dns::{REFUSED, server, values};
 use crate::harness::{Program, free_port, pool as pool_text};
 use crate::observed::Observed;
 
+/// With `read` or `watched` behind it.
+const FAILS: &str = "EndpointSlices can't be";
 const KEPT: &str = "EndpointSlices can't be read; the last answer is kept";
 const AGAIN: &str = "EndpointSlices can be read again";
 const ENTRY: &[&str] = &["k8s+m:memcached"];
@@ -80,16 +82,17 @@ fn is_survived(mood: &Mood, reason: &str) {
         cluster.api.compact();
     }
     cluster.api.set_mood(mood.clone());
-    proxy.wait_for_log(KEPT);
+    proxy.wait_for_log(FAILS);
     let age = "nuthatch_kubernetes_answer_age_seconds{service=\"m\"}";
     let start = Instant::now();
     while failures(&proxy, reason) < 2.0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", proxy.log(KEPT));
+        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", proxy.log(FAILS));
         thread::sleep(Duration::from_millis(20));
     }
-    // The watch that was cut off is one reason, and this is the other.
-    let told = proxy.log(KEPT);
-    assert!(told.len() <= 2, "{mood:?}: {told:?}");
+    // The watch that was cut off is one reason, and this is the other: at first without a list, and then
+    // after one.
+    let told = proxy.log(FAILS);
+    assert!(told.len() <= 3, "{mood:?}: {told:?}");
     assert_eq!(values(&mut proxy.proxy.conn(), 5), "aaaaa", "{mood:?}");
     assert!(reason == "no_pods" || proxy.metric(age).unwrap() > 0.0, "{mood:?}");
     assert_eq!(proxy.servers(), [ring_name("m-0")], "{mood:?}");
@@ -199,8 +202,8 @@ fn a_service_with_too_many_endpoints_is_refused_with_the_limit() {
         .map(|nth| pod(&format!("x-{nth}"), &format!("127.{}.{}.9", nth / 250, nth % 250)))
         .collect();
     cluster.api.put(slice("m-z", port, &all));
-    proxy.wait_for_log(KEPT);
-    let told = proxy.log(KEPT);
+    proxy.wait_for_log(FAILS);
+    let told = proxy.log(FAILS);
     assert!(told[0].contains("more than 10000 endpoints or 1000 EndpointSlices"), "{told:?}");
     assert_eq!(failures(&proxy, "too_large"), 1.0);
     assert_eq!(proxy.servers(), [ring_name("m-0")]);
@@ -308,4 +311,47 @@ fn the_name_of_an_api_server_is_asked_of_the_name_servers_of_the_proxy() {
     assert!(code == Some(0) && text.contains("has 1 servers now"), "{text}");
     let (_, text) = verdict(&cluster, Some("none.test"), ENTRY[0], &[&conf]);
     assert!(text.contains("name does not exist"), "{text}");
+}
+
+#[test]
+fn while_a_watch_is_refused_the_service_is_listed_instead() {
+    thread::scope(|scope| {
+        for status in [504, 403] {
+            scope.spawn(move || is_listed_instead(status));
+        }
+    });
+}
+
+/// What must hold while each watch is refused with this status, and after it.
+fn is_listed_instead(status: u16) {
+    const INSTEAD: &str = "EndpointSlices can't be watched";
+    let (cluster, mut proxy, port) = start();
+    cluster.api.set_mood(Mood::Status("watch", status));
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-0", "m-1"]);
+    cluster.api.wait_for_more("list", 2);
+    proxy.wait_for_log(INSTEAD);
+    assert_eq!(proxy.log(INSTEAD).len(), 1, "{:?}", proxy.log(INSTEAD));
+    assert_eq!(proxy.log(AGAIN), Vec::<String>::new(), "{status}");
+    // It is the age of what was listed last.
+    let age = "nuthatch_kubernetes_answer_age_seconds{service=\"m\"}";
+    let old = proxy.metric(age).unwrap();
+    assert!(old > 0.0 && old < 9.0, "{old}");
+    cluster.api.set_mood(Mood::Right);
+    proxy.wait_for_log(AGAIN);
+    assert_eq!(proxy.metric(age), Some(0.0));
+}
+
+#[test]
+fn what_no_watch_tells_is_listed_after_some_watches() {
+    let (cluster, proxy, port) = start();
+    cluster.api.set_mood(Mood::Mute);
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    let start = Instant::now();
+    while proxy.servers().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", cluster.api.count("watch"));
+        thread::sleep(Duration::from_millis(100));
+        cluster.api.cut();
+    }
+    assert_eq!(cluster.api.count("list"), 2);
 }

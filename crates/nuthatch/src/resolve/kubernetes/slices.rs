@@ -110,7 +110,7 @@ impl Endpoints {
 impl Slice {
     /// Reads an EndpointSlice with its name; none if it is not one.
     pub(super) fn read(object: &Value) -> Option<(String, Self)> {
-        let name = object["metadata"]["name"].as_str()?.to_owned();
+        let name = object["metadata"]["name"].as_str().filter(|name| is_name(name))?.to_owned();
         // The third kind, names, is no longer made by Kubernetes.
         let is_addresses = matches!(object["addressType"].as_str()?, "IPv4" | "IPv6");
         let endpoints =
@@ -147,14 +147,22 @@ impl Endpoint {
             hostname: object["hostname"].as_str().filter(|name| is_label(name)).map(str::to_owned),
             pod: object["targetRef"]["name"]
                 .as_str()
-                .filter(|name| is_pod && name.split('.').all(is_label))
+                .filter(|name| is_pod && is_name(name))
                 .map(str::to_owned),
-            uid: object["targetRef"]["uid"].as_str().map(str::to_owned),
+            uid: object["targetRef"]["uid"]
+                .as_str()
+                .filter(|uid| uid.len() <= NAME_MAX)
+                .map(str::to_owned),
             // What is not told is to be taken for ready.
             is_ready: conditions["ready"] != false,
             is_terminating: conditions["terminating"] == true,
         })
     }
+}
+
+/// Whether this may be the name of an object.
+fn is_name(text: &str) -> bool {
+    text.len() <= NAME_MAX && text.split('.').all(is_label)
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -175,6 +183,9 @@ pub(super) const ENDPOINTS_MAX: usize = 10_000;
 
 /// The slices that a Service may have; each usually has up to 100 endpoints.
 pub(super) const SLICES_MAX: usize = 1_000;
+
+/// The API allows no longer names.
+const NAME_MAX: usize = 253;
 
 /// The ports that a slice, and so a pod, may have; the API allows no more.
 pub(super) const PORTS_MAX: usize = 100;

@@ -50,6 +50,10 @@ fn a_pod_is_named_by_its_host_name_else_its_object_else_its_address() {
         (of_pod("10.0.0.1", "own", "m-x7f", &ready), one("own.m", "10.0.0.1", true)),
         (of_pod("10.0.0.1", "", "m-x7f", &ready), one("m-x7f.m", "10.0.0.1", false)),
         (of_pod("10.0.0.1", "", "", &ready), one("10-0-0-1.m", "10.0.0.1", false)),
+        (
+            of_pod("10.0.0.1", "", &["m"; 200].join("."), &ready),
+            one("10-0-0-1.m", "10.0.0.1", false),
+        ),
         // A name that is none, or has parts, would be another name on the ring.
         (of_pod("10.0.0.1", "a b", "m-0\n", &ready), one("10-0-0-1.m", "10.0.0.1", false)),
         (of_pod("10.0.0.1", "a.b", "m-0.x", &ready), one("m-0.x.m", "10.0.0.1", false)),
@@ -206,11 +210,13 @@ fn what_is_no_address_or_no_port_of_tcp_is_left_out() {
 
 #[test]
 fn what_is_no_slice_is_not_read() {
+    let long = ["m"; 200].join(".");
     for object in [
         json!(null),
         json!({}),
         json!({"metadata": {"name": "a"}}),
         json!({"metadata": {"name": 1}, "addressType": "IPv4"}),
+        json!({"metadata": {"name": long}, "addressType": "IPv4"}),
     ] {
         assert_eq!(Slice::read(&object), None, "{object}");
     }

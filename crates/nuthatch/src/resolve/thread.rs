@@ -169,7 +169,10 @@ impl Desk {
             Ask::Answered(question, outcome) => {
                 // What a Service says of its pods meanwhile is newer than what DNS said.
                 #[cfg(feature = "kubernetes")]
-                let outcome = self.of_pod(question.name()).unwrap_or(outcome);
+                let outcome = match &question {
+                    Question::Addresses(name) => self.of_pod(name).unwrap_or(outcome),
+                    Question::Services(_) | Question::Pods(_) => outcome,
+                };
                 self.names.answered(&question, outcome, now)
             }
         };

@@ -130,6 +130,7 @@ impl Watches {
     /// A user wants to be told the pods of a Service, and each change of them.
     pub(super) fn follow(&mut self, user: User, service: &Service) -> Vec<Effect> {
         let Self { options, figures, reports, all } = self;
+        // Without the namespace of the pod, no Service can be read, however it is called.
         let key = account::namespace(&options.service_account)
             .map_or_else(|| service.clone(), |own| service.within(&own));
         let watch = all.entry(key.clone()).or_insert_with(|| {

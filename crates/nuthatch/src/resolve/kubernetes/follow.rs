@@ -92,7 +92,15 @@ impl Follower {
         let is_listed = self.list_if_due(&mut client, &place).await?;
         self.works = false;
         let Err(end) = self.watch(&mut client, &place).await else { return Ok(()) };
-        let End::Failed(failed) = end else { return Err(end) };
+        let failed = match end {
+            End::Failed(failed) => failed,
+            // A version that was listed just now is never too old.
+            End::Gone if is_listed && !self.works => {
+                let text = "410: the API server refuses to watch from the version of its list";
+                Failed::new(Trouble::Refused, text)
+            }
+            End::Gone => return Err(End::Gone),
+        };
         if may_watch_again(failed.trouble) {
             return Err(End::Failed(failed));
         }

@@ -10,7 +10,9 @@ fn watches(work: impl FnOnce(Watches, Service)) {
     let runtime = runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     let (sender, _receiver) = unbounded_channel();
-    let mut watches = Watches::new(&Options::default(), Arc::default(), sender.downgrade());
+    // The tests may run in a pod, which has a namespace.
+    let options = Options { service_account: "/nonexistent".into(), ..Options::default() };
+    let mut watches = Watches::new(&options, Arc::default(), sender.downgrade());
     let service = Service { name: "m".into() };
     for user in [1, 2] {
         assert_eq!(watches.follow(user, &service), []);

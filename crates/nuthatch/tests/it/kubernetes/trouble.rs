@@ -316,7 +316,7 @@ fn the_name_of_an_api_server_is_asked_of_the_name_servers_of_the_proxy() {
 #[test]
 fn while_a_watch_is_refused_the_service_is_listed_instead() {
     thread::scope(|scope| {
-        for status in [504, 403] {
+        for status in [504, 403, 410] {
             scope.spawn(move || is_listed_instead(status));
         }
     });
@@ -354,4 +354,20 @@ fn what_no_watch_tells_is_listed_after_some_watches() {
         cluster.api.cut();
     }
     assert_eq!(cluster.api.count("list"), 2);
+}
+
+#[test]
+fn a_list_that_is_only_due_may_fail() {
+    let (cluster, mut proxy, port) = start();
+    cluster.api.set_mood(Mood::Status("list", 503));
+    let start = Instant::now();
+    while failures(&proxy, "refused") < 1.0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", cluster.api.count("watch"));
+        cluster.api.cut();
+        thread::sleep(Duration::from_millis(100));
+    }
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-0", "m-1"]);
+    proxy.wait_for_log(AGAIN);
+    assert_eq!(proxy.log("503"), Vec::<String>::new(), "the watches tell what there is");
 }

@@ -44,7 +44,8 @@ pub(crate) fn expand(pool: &Pool, answers: &Answers, before: &[Server]) -> Expan
     let mut names: BTreeSet<String> = servers.iter().map(|server| server.name.clone()).collect();
     let mut counts = Vec::new();
     for entry in &pool.discovered {
-        let found = answers.get(&question(entry)).map(|found| servers_of(entry, found));
+        let max = pool.discovered_max;
+        let found = answers.get(&question(entry)).map(|found| servers_of(entry, found, max));
         counts.push(found.as_ref().map(Vec::len));
         let usable = found.filter(|found| is_usable(found.len(), pool));
         let of_entry = usable.unwrap_or_else(|| {
@@ -74,7 +75,18 @@ fn question(entry: &Discovered) -> Question {
     }
 }
 
-fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
+/// The servers of an entry. Those that are only waited for count as long as there is room for them, so
+/// that they do not keep others out.
+fn servers_of(entry: &Discovered, found: &Found, max: usize) -> Vec<Server> {
+    let (held, mut servers): (Vec<_>, Vec<_>) =
+        all_servers_of(entry, found).into_iter().partition(|(is_held, _)| *is_held);
+    let room = max.saturating_sub(servers.len());
+    servers.extend(held.into_iter().take(room));
+    servers.into_iter().map(|(_, server)| server).collect()
+}
+
+/// The servers of an entry, and whether each is only waited for.
+fn all_servers_of(entry: &Discovered, found: &Found) -> Vec<(bool, Server)> {
     let server = |name, host, port| Server {
         name,
         address: Address::Tcp { host, port },
@@ -86,18 +98,19 @@ fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
     };
     match &entry.lookup {
         &Lookup::Addresses { port } => {
-            let by_address =
-                |ip: &IpAddr| server(SocketAddr::new(*ip, port).to_string(), ip.to_string(), port);
+            let by_address = |ip: &IpAddr| {
+                (false, server(SocketAddr::new(*ip, port).to_string(), ip.to_string(), port))
+            };
             found.addresses().iter().map(by_address).collect()
         }
         Lookup::Services => {
             let services = found.services();
             let by_target = |service: &Service| {
-                let Service { target, port } = service;
+                let Service { target, port, is_held } = service;
                 let same = services.iter().filter(|other| other.target == *target).count();
                 let name = if same > 1 { format!("{target}:{port}") } else { target.clone() };
                 // The target is complete, so the search list does not apply to it.
-                server(name, format!("{target}."), *port)
+                (*is_held, server(name, format!("{target}."), *port))
             };
             services.iter().map(by_target).collect()
         }
@@ -107,7 +120,7 @@ fn servers_of(entry: &Discovered, found: &Found) -> Vec<Server> {
                     PodPort::Number(number) => *number,
                     PodPort::Name(name) => pod.ports.iter().find(|(each, _)| each == name)?.1,
                 };
-                Some(server(pod.name.clone(), format!("{}.", pod.name), port))
+                Some((pod.is_held, server(pod.name.clone(), format!("{}.", pod.name), port)))
             };
             found.pods().iter().filter_map(by_name).collect()
         }

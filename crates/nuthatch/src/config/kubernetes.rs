@@ -12,8 +12,9 @@ use super::value::{Fault, digits};
 /// A Service of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
-    /// As it was written: `service`, `service.namespace`, and perhaps `.svc` or `.svc.` and the
-    /// cluster's domain behind it.
+    /// The shortest spelling: `service`, `service.namespace`, or `service.namespace.svc.` and the
+    /// cluster's domain, if it is not the usual one. So one Service has one name, however it was
+    /// written, except that the namespace of the proxy's own pod is known only when it runs.
     pub name: Arc<str>,
 }
 
@@ -23,7 +24,23 @@ impl Service {
         let is_right = labels.iter().all(|label| is_label(label))
             && labels.get(2).is_none_or(|third| *third == "svc")
             && text.len() <= 200;
-        is_right.then(|| Self { name: text.into() })
+        if !is_right {
+            return None;
+        }
+        let (object, rest) = text.split_once('.').unwrap_or((text, ""));
+        let (namespace, rest) = rest.split_once('.').unwrap_or((rest, ""));
+        let is_usual = rest == "svc" || rest.strip_prefix("svc.") == Some(USUAL_DOMAIN);
+        let name = if is_usual { format!("{object}.{namespace}") } else { text.to_owned() };
+        Some(Self { name: name.into() })
+    }
+
+    /// The same with this namespace, if it has none.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn within(&self, namespace: &str) -> Self {
+        if self.namespace().is_some() || !is_label(namespace) {
+            return self.clone();
+        }
+        Self { name: format!("{}.{namespace}", self.name).into() }
     }
 
     /// The name of the object.
@@ -41,7 +58,7 @@ impl Service {
     /// The domain of the cluster.
     #[must_use]
     pub fn domain(&self) -> &str {
-        self.part(3).unwrap_or("cluster.local")
+        self.part(3).unwrap_or(USUAL_DOMAIN)
     }
 
     /// The last part has what is left.
@@ -100,6 +117,9 @@ pub(crate) fn is_label(text: &str) -> bool {
         && bytes.len() <= 63
 }
 
+/// The domain of a cluster that has no other one.
+const USUAL_DOMAIN: &str = "cluster.local";
+
 /// Kubernetes allows names of ports of so many bytes.
 const PORT_NAME_MAX: usize = 15;
 
@@ -117,23 +137,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_is_named_as_in_dns() {
-        for (text, object, namespace, domain) in [
-            ("m:1", "m", None, "cluster.local"),
-            ("m.cache:1", "m", Some("cache"), "cluster.local"),
-            ("m.cache.svc:1", "m", Some("cache"), "cluster.local"),
-            ("m.cache.svc.k8s.example.org:1", "m", Some("cache"), "k8s.example.org"),
+    fn a_service_is_named_as_in_dns_and_has_one_name_in_all_spellings() {
+        let other = "m.cache.svc.k8s.example.org";
+        for (text, name, object, namespace, domain) in [
+            ("m:1", "m", "m", None, "cluster.local"),
+            ("svc:1", "svc", "svc", None, "cluster.local"),
+            ("m.svc:1", "m.svc", "m", Some("svc"), "cluster.local"),
+            ("m.svc.svc:1", "m.svc", "m", Some("svc"), "cluster.local"),
+            ("m.cache:1", "m.cache", "m", Some("cache"), "cluster.local"),
+            ("m.cache.svc:1", "m.cache", "m", Some("cache"), "cluster.local"),
+            ("m.cache.svc.cluster.local:1", "m.cache", "m", Some("cache"), "cluster.local"),
+            ("m.cache.svc.k8s.example.org:1", other, "m", Some("cache"), "k8s.example.org"),
+            ("m.cache.svc.x.svc:1", "m.cache.svc.x.svc", "m", Some("cache"), "x.svc"),
         ] {
             let (service, port, weight) = entry(text).unwrap();
             assert_eq!(
                 (service.object(), service.namespace(), service.domain()),
                 (object, namespace, domain)
             );
-            assert_eq!(
-                (&*service.name, port, weight),
-                (&text[..text.len() - 2], PodPort::Number(1), None)
-            );
+            assert_eq!((&*service.name, port, weight), (name, PodPort::Number(1), None));
         }
+    }
+
+    #[cfg(feature = "kubernetes")]
+    #[test]
+    fn a_service_without_a_namespace_is_in_the_one_of_the_proxy() {
+        let within = |text: &str, namespace| {
+            let (service, ..) = entry(&format!("{text}:1")).unwrap();
+            service.within(namespace).name.to_string()
+        };
+        assert_eq!(within("m", "cache"), "m.cache");
+        assert_eq!(within("m.other", "cache"), "m.other");
+        assert_eq!(within("m", ""), "m");
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl Holds {
         let is_told = |held: &Service| told.iter().any(|service| service.target == held.target);
         shown.held.retain(|service, _| !is_told(service));
         shown.told = told;
+        shown.make_room();
         Change { found: shown.found(), question: change.question }
     }
 
@@ -77,10 +78,25 @@ impl Holds {
 
 impl Shown {
     fn found(&self) -> Arc<Found> {
-        let all: BTreeSet<&Service> = self.told.iter().chain(self.held.keys()).collect();
-        Arc::new(Found::Services(all.into_iter().cloned().collect()))
+        let held = self.held.keys().map(|it| Service { is_held: true, ..it.clone() });
+        let all: BTreeSet<Service> = self.told.iter().cloned().chain(held).collect();
+        Arc::new(Found::Services(all.into_iter().collect()))
+    }
+
+    /// Gives up those held targets that would go first, if there are too many.
+    fn make_room(&mut self) {
+        let excess = (self.told.len() + self.held.len()).saturating_sub(TARGETS_MAX);
+        let mut ends: Vec<(Instant, Service)> =
+            self.held.iter().map(|(service, at)| (*at, service.clone())).collect();
+        ends.sort_unstable();
+        for (_, service) in ends.into_iter().take(excess) {
+            self.held.remove(&service);
+        }
     }
 }
+
+/// The targets of a service that are kept, with those that are held: more than any answer of DNS has.
+const TARGETS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -89,7 +105,8 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(30);
 
     fn answer(question: &str, targets: &[(&str, u16)]) -> Change {
-        let service = |&(target, port): &(&str, u16)| Service { target: target.into(), port };
+        let service =
+            |&(target, port): &(&str, u16)| Service { target: target.into(), port, is_held: false };
         let services = targets.iter().map(service).collect();
         let question = Question::Services(question.into());
         Change { question, found: Arc::new(Found::Services(services)) }
@@ -154,5 +171,25 @@ mod tests {
         holds.take(answer("q", &[("a", 1), ("b", 1)]), start);
         holds.retain(|_| false);
         assert_eq!(targets(&holds.take(answer("q", &[("a", 1)]), start)), ["a:1"]);
+    }
+
+    #[test]
+    fn held_targets_are_told_apart_and_limited() {
+        let (mut holds, start) = (Holds::new(HOLD), start());
+        holds.take(answer("q", &[("a", 1), ("b", 1)]), start);
+        let change = holds.take(answer("q", &[("a", 1)]), start);
+        let held: Vec<bool> = change.found.services().iter().map(|it| it.is_held).collect();
+        assert_eq!(held, [false, true]);
+        // Each answer has another target, and none comes back.
+        for nth in 0..3 {
+            let name = |number: usize| format!("x{nth}-{number}");
+            let names: Vec<String> = (0..TARGETS_MAX / 2).map(name).collect();
+            let all: Vec<(&str, u16)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+            let change = holds.take(answer("q", &all), start + Duration::from_millis(nth));
+            assert!(change.found.services().len() <= TARGETS_MAX);
+            assert!(change.found.services().iter().filter(|it| !it.is_held).count() == all.len());
+        }
+        assert_eq!(holds.count(), TARGETS_MAX / 2);
+        assert_eq!(holds.next(), Some(start + HOLD + Duration::from_millis(2)));
     }
 }

@@ -77,7 +77,8 @@ pub fn look(config: &mut Config, options: &resolve::Options, patience: Duration)
             entry: entry.configured.clone(),
             lacks: lacks(entry, &resolver),
             servers: discovery.lock().get(&question(entry)).map(|found| {
-                servers_of(entry, found).into_iter().map(|server| server.name).collect()
+                let servers = servers_of(entry, found, pool.discovered_max);
+                servers.into_iter().map(|server| server.name).collect()
             }),
             max: pool.discovered_max,
         }));
@@ -128,7 +129,7 @@ pub(crate) fn unknown(
             !old.is_some_and(|old| old.pool.discovered.iter().any(is_same))
         };
         let told = pool.discovered.iter().filter(|_| is_served).filter(is_new).filter_map(|entry| {
-            let count = answers.get(&question(entry)).map(|found| servers_of(entry, found).len());
+            let count = answers.get(&question(entry)).map(|found| servers_of(entry, found, pool.discovered_max).len());
             let lack = match count {
                 Some(servers) if is_usable(servers, pool) => return None,
                 Some(0) => "no pod of the Service has a port of this name".to_owned(),

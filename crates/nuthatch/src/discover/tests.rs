@@ -16,7 +16,8 @@ fn addresses(name: &str, all: &[&str]) -> (Question, Arc<Found>) {
 }
 
 fn services(name: &str, all: &[(&str, u16)]) -> (Question, Arc<Found>) {
-    let service = |&(target, port): &(&str, u16)| Service { target: target.into(), port };
+    let service =
+        |&(target, port): &(&str, u16)| Service { target: target.into(), port, is_held: false };
     let all = all.iter().map(service).collect();
     (Question::Services(name.into()), Arc::new(Found::Services(all)))
 }
@@ -34,6 +35,7 @@ fn pods_of_kubernetes_become_servers_with_the_port_of_the_entry() {
     let pod = |name: &str, ports: &[(&str, u16)]| Pod {
         name: name.into(),
         ports: ports.iter().map(|&(name, port)| (name.to_owned(), port)).collect(),
+        is_held: false,
     };
     let answer = |pods| {
         let found = Arc::new(Found::Pods(pods));
@@ -143,4 +145,27 @@ fn an_answer_in_another_order_is_the_same_ring() {
     assert_eq!(ring(&all), ring(&turned));
     // The address is no part of it, nor is the port.
     assert_eq!(ring(&all), ring(&[("m-0.test", 2), ("m-1.test", 3), ("m-2.test", 4)]));
+}
+
+#[test]
+fn servers_that_are_only_waited_for_keep_no_others_out() {
+    let entry = pool("dnssrv+_m._tcp.a");
+    let answer = |all: &[(&str, bool)]| {
+        let service =
+            |&(target, is_held): &(&str, bool)| Service { target: target.into(), port: 1, is_held };
+        let found = Found::Services(all.iter().map(service).collect());
+        [(Question::Services("_m._tcp.a".into()), Arc::new(found))].into_iter().collect::<Answers>()
+    };
+    let names = |all: &[(&str, bool)]| {
+        let expanded = expand(&entry, &answer(all), &[]);
+        let names: Vec<String> = expanded.servers.into_iter().map(|server| server.name).collect();
+        (names.join(" "), expanded.counts[0])
+    };
+    let (a, b, c, d) = (("a", true), ("b", true), ("c", false), ("d", false));
+    assert_eq!(names(&[a, c]), ("a c".into(), Some(2)));
+    assert_eq!(names(&[a, b, c, d]), ("a c d".into(), Some(3)));
+    assert_eq!(names(&[a, b, c, d, ("e", false)]), ("c d e".into(), Some(3)));
+    // Too many that are there are too many.
+    let all = [a, c, d, ("e", false), ("f", false)];
+    assert_eq!(names(&all), (String::new(), Some(4)));
 }

@@ -9,6 +9,8 @@ mod account;
 mod api;
 mod client;
 mod follow;
+mod host;
+mod identity;
 mod roster;
 mod slices;
 
@@ -16,7 +18,7 @@ use super::Options;
 use super::figures::Figures;
 use super::names::{Effect, Found, Question, User};
 use super::thread::Ask;
-use super::trouble::Trouble;
+use super::trouble::{KubernetesFigures, Trouble};
 use crate::config::Service;
 use roster::Roster;
 use slices::Endpoints;
@@ -32,10 +34,14 @@ use tokio::time::Instant;
 pub(super) enum Report {
     /// The pods that it has now, at least one, by their names.
     Pods(BTreeMap<String, Endpoints>),
-    /// A watch has begun: the answer is up to date.
+    /// A watch works: the answer is up to date, and stays so.
     Watches,
     /// It can't be read, and what to do.
     Fails(Failed),
+    /// It was listed just now, but it can't be watched.
+    Unwatched(Failed),
+    /// It was not listed again, but it is watched.
+    Unlisted(Failed),
 }
 
 /// A failed attempt to read a Service.
@@ -58,18 +64,31 @@ pub(super) struct Watches {
     figures: Arc<Figures>,
     /// The tasks send their reports here.
     reports: WeakUnboundedSender<Ask>,
+    /// By the name with the namespace, so that a Service has one watch, whoever follows it.
     all: BTreeMap<Service, Watch>,
 }
 
 #[derive(Debug)]
 struct Watch {
-    users: BTreeSet<User>,
+    /// Each with the name that it has for the Service, by which the figures are told.
+    users: BTreeMap<User, Arc<str>>,
     roster: Roster,
     told: Option<Arc<Found>>,
     told_at: Option<Instant>,
-    /// Why it can't be read now, if it can't.
-    failing: Option<Trouble>,
+    /// What fails since it could be watched last. Each is logged once. That it can be listed ends
+    /// nothing: while only watches are refused, every list would.
+    failing: BTreeSet<(Trouble, Reach)>,
+    /// That it had no pods when it was read last, if so. Only pods change that, so it is kept whatever
+    /// fails meanwhile.
+    empty: Option<Failed>,
     task: AbortHandle,
+}
+
+/// What still works while something fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Nothing,
+    Lists,
 }
 
 impl Drop for Watch {
@@ -84,6 +103,19 @@ pub(super) struct News {
     pub(super) effects: Vec<Effect>,
     /// The names whose addresses are others than before.
     pub(super) moved: Vec<Question>,
+    /// The names that have no address any longer.
+    pub(super) lost: Vec<Question>,
+}
+
+impl News {
+    /// Adds names whose addresses are others than before, or none.
+    fn add_moved(&mut self, watches: &Watches, names: &[String]) {
+        for name in names {
+            let has_address = watches.find(name).is_some_and(|all| !all.is_empty());
+            let changed = if has_address { &mut self.moved } else { &mut self.lost };
+            changed.push(question(name));
+        }
+    }
 }
 
 impl Watches {
@@ -98,18 +130,25 @@ impl Watches {
     /// A user wants to be told the pods of a Service, and each change of them.
     pub(super) fn follow(&mut self, user: User, service: &Service) -> Vec<Effect> {
         let Self { options, figures, reports, all } = self;
-        let watch = all.entry(service.clone()).or_insert_with(|| {
-            let follower = follow::Follower::new(service, options, figures, reports);
+        // Without the namespace of the pod, no Service can be read, however it is called.
+        let key = account::namespace(&options.service_account)
+            .map_or_else(|| service.clone(), |own| service.within(&own));
+        let watch = all.entry(key.clone()).or_insert_with(|| {
+            let follower = follow::Follower::new(&key, options, figures, reports);
             Watch {
-                users: BTreeSet::new(),
+                users: BTreeMap::new(),
                 roster: Roster::new(options.hold),
                 told: None,
                 told_at: None,
-                failing: None,
+                failing: BTreeSet::new(),
+                empty: None,
                 task: tokio::spawn(follower.run()).abort_handle(),
             }
         });
-        watch.users.insert(user);
+        if let Some(known) = watch.users.values().next() {
+            figures.kubernetes.note_same(known, &service.name);
+        }
+        watch.users.insert(user, Arc::clone(&service.name));
         let told = watch.told.clone();
         told.map(|found| Effect::Tell(user, Some(found))).into_iter().collect()
     }
@@ -117,17 +156,17 @@ impl Watches {
     /// A user is gone. A Service without users is forgotten.
     pub(super) fn release(&mut self, user: User) {
         let figures = &self.figures;
-        self.all.retain(|service, watch| {
-            watch.users.remove(&user);
-            let is_used = !watch.users.is_empty();
-            if !is_used {
-                figures.kubernetes.forget(&service.name);
+        self.all.retain(|_, watch| {
+            let name = watch.users.remove(&user);
+            if let Some(name) = name.filter(|name| !watch.names().contains(name)) {
+                figures.kubernetes.forget(&name);
             }
-            is_used
+            !watch.users.is_empty()
         });
     }
 
-    /// The addresses of a pod, by its complete name with or without a dot at the end.
+    /// The addresses of a pod, by its complete name with or without a dot at the end. None are left of
+    /// a pod that is away if others have them.
     pub(super) fn find(&self, host: &str) -> Option<Vec<IpAddr>> {
         let host = host.strip_suffix('.').unwrap_or(host);
         self.all.values().find_map(|watch| watch.roster.addresses(host)).map(<[_]>::to_vec)
@@ -136,40 +175,84 @@ impl Watches {
     /// A task reports.
     pub(super) fn report(&mut self, service: &Service, report: Report, now: Instant) -> News {
         let Some(watch) = self.all.get_mut(service) else { return News::default() };
+        let mut news = News::default();
         match report {
             Report::Pods(pods) => {
-                self.figures.kubernetes.note_works(&service.name);
                 let moved = watch.roster.update(pods, now);
                 watch.told_at = Some(now);
-                watch.works(service);
-                News {
-                    effects: watch.tell(),
-                    moved: moved.iter().map(|name| question(name)).collect(),
-                }
+                watch.empty = None;
+                watch.mend(service, |trouble| trouble == Trouble::NoPods);
+                watch.note_answer(&self.figures.kubernetes);
+                news.effects = watch.tell();
+                news.add_moved(self, &moved);
+                let lost = self.take_addresses();
+                news.add_moved(self, &lost);
             }
             Report::Watches => {
-                if watch.failing != Some(Trouble::NoPods) {
-                    self.figures.kubernetes.note_works(&service.name);
-                    watch.told_at = Some(now);
-                    watch.works(service);
+                watch.mend(service, |trouble| trouble != Trouble::NoPods);
+                match &watch.empty {
+                    None => {
+                        watch.told_at = Some(now);
+                        watch.note_answer(&self.figures.kubernetes);
+                    }
+                    Some(empty) => {
+                        self.figures.kubernetes.note_reason(&watch.names(), &empty.text);
+                    }
                 }
-                News::default()
             }
             Report::Fails(failed) => {
-                self.figures.kubernetes.note_fails(&service.name, failed.trouble, &failed.text);
-                watch.fails(service, &failed, now);
-                News::default()
+                watch.fails(service, &failed, Reach::Nothing, &self.figures.kubernetes, now);
+                // Its servers stay, but others may have their addresses soon.
+                if failed.trouble == Trouble::NoPods {
+                    watch.roster.update(BTreeMap::new(), now);
+                    watch.empty = Some(failed);
+                }
+            }
+            Report::Unwatched(failed) => {
+                watch.fails(service, &failed, Reach::Lists, &self.figures.kubernetes, now);
+            }
+            Report::Unlisted(failed) => self.figures.kubernetes.note_failure(failed.trouble),
+        }
+        news
+    }
+
+    /// Takes the addresses that other pods have now, of any Service, from the pods that are away.
+    /// Returns the names of those that lose one.
+    fn take_addresses(&mut self) -> Vec<String> {
+        let away = self.all.values().flat_map(|watch| watch.roster.away());
+        let wanted: BTreeSet<IpAddr> = away.flat_map(|pod| &pod.addresses).copied().collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let mut owners: BTreeMap<IpAddr, BTreeSet<Option<String>>> = BTreeMap::new();
+        for (service, watch) in &self.all {
+            for pod in watch.roster.present() {
+                for address in pod.addresses.iter().filter(|address| wanted.contains(address)) {
+                    owners.entry(*address).or_default().insert(object(service, pod));
+                }
             }
         }
+        let lose = |(service, watch): (&Service, &mut Watch)| {
+            watch.roster.lose(|pod, address| {
+                let object = object(service, pod);
+                let is_other = |owner: &Option<String>| owner.is_none() || *owner != object;
+                owners.get(&address).is_some_and(|owners| owners.iter().any(is_other))
+            })
+        };
+        self.all.iter_mut().flat_map(lose).collect()
     }
 
     /// Gives up the pods that have been away for too long.
-    pub(super) fn tick(&mut self, now: Instant) -> Vec<Effect> {
-        let gone = self.all.values_mut().filter_map(|watch| {
-            let has_changed = watch.roster.expire(now);
-            has_changed.then(|| watch.tell())
-        });
-        gone.flatten().collect()
+    pub(super) fn tick(&mut self, now: Instant) -> News {
+        let mut news = News::default();
+        for watch in self.all.values_mut() {
+            let gone = watch.roster.expire(now);
+            if !gone.is_empty() {
+                news.effects.extend(watch.tell());
+                news.lost.extend(gone.iter().map(|name| question(name)));
+            }
+        }
+        news
     }
 
     /// When `tick` has something to do.
@@ -179,36 +262,67 @@ impl Watches {
 }
 
 impl Watch {
-    /// Tells the users, if there are other pods or ports than before.
+    /// Tells the users, if there are other pods or ports than before. That there are none at all is no
+    /// answer.
     fn tell(&mut self) -> Vec<Effect> {
         let found = Found::Pods(self.roster.pods());
-        if self.told.as_deref() == Some(&found) {
+        if found.pods().is_empty() || self.told.as_deref() == Some(&found) {
             return Vec::new();
         }
         let told = Arc::new(found);
         self.told = Some(Arc::clone(&told));
-        self.users.iter().map(|user| Effect::Tell(*user, Some(Arc::clone(&told)))).collect()
+        self.users.keys().map(|user| Effect::Tell(*user, Some(Arc::clone(&told)))).collect()
     }
 
-    fn works(&mut self, service: &Service) {
-        if self.failing.take().is_some() {
+    /// What the users call the Service, each name once.
+    fn names(&self) -> BTreeSet<Arc<str>> {
+        self.users.values().cloned().collect()
+    }
+
+    /// Some troubles are over.
+    fn mend(&mut self, service: &Service, is_over: impl Fn(Trouble) -> bool) {
+        let had_any = !self.failing.is_empty();
+        self.failing.retain(|(trouble, _)| !is_over(*trouble));
+        if had_any && self.failing.is_empty() {
             let service = &*service.name;
             log::warn!(service; "EndpointSlices can be read again");
         }
     }
 
-    fn fails(&mut self, service: &Service, failed: &Failed, now: Instant) {
-        if self.failing == Some(failed.trouble) {
+    /// There is an answer, be it one that grows old again, as it can't be watched.
+    fn note_answer(&self, figures: &KubernetesFigures) {
+        if self.failing.is_empty() {
+            figures.note_works(&self.names());
+        } else {
+            figures.note_listed(&self.names());
+        }
+    }
+
+    fn fails(
+        &mut self,
+        service: &Service,
+        failed: &Failed,
+        reach: Reach,
+        figures: &KubernetesFigures,
+        now: Instant,
+    ) {
+        figures.note_failure(failed.trouble);
+        figures.note_fails(&self.names(), &failed.text);
+        if !self.failing.insert((failed.trouble, reach)) {
             return;
         }
-        self.failing = Some(failed.trouble);
         let (service, reason) = (&*service.name, &*failed.text);
-        match self.told_at {
-            Some(at) => {
+        match (reach, self.told_at) {
+            (Reach::Lists, _) => {
+                log::warn!(service, reason; "EndpointSlices can't be watched; they are listed instead");
+            }
+            (Reach::Nothing, Some(at)) => {
                 let answer_age_ms = u64::try_from((now - at).as_millis()).unwrap_or(u64::MAX);
                 log::warn!(service, reason, answer_age_ms; "EndpointSlices can't be read; the last answer is kept");
             }
-            None => log::error!(service, reason; "EndpointSlices can't be read"),
+            (Reach::Nothing, None) => {
+                log::error!(service, reason; "EndpointSlices can't be read");
+            }
         }
     }
 }
@@ -216,6 +330,11 @@ impl Watch {
 /// The question that a connection to this pod asks.
 fn question(name: &str) -> Question {
     Question::Addresses(format!("{name}.").into())
+}
+
+/// The object of a pod, by which Services of one namespace know it, too.
+fn object(service: &Service, pod: &Endpoints) -> Option<String> {
+    Some(format!("{}/{}", service.namespace()?, pod.object.as_deref()?))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Question {
     }
 }
 
-/// A good answer. It is never empty.
+/// A good answer. It is empty only if a former one is withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Addresses, each once: IPv4 first, then by number; from the hosts file in the file's order.
@@ -81,6 +81,8 @@ pub(crate) struct Service {
     /// Its host in lower case, complete and without a dot at the end.
     pub(crate) target: String,
     pub(crate) port: u16,
+    /// Whether DNS no longer tells of it, so that it is only waited for.
+    pub(crate) is_held: bool,
 }
 
 /// A pod of a Service. Its addresses are the answer to another question, the one for its name.
@@ -89,7 +91,9 @@ pub(crate) struct Pod {
     /// Complete and without a dot at the end.
     pub(crate) name: String,
     /// Each with its name.
-    pub(crate) ports: Vec<(String, u16)>,
+    pub(crate) ports: Arc<[(String, u16)]>,
+    /// Whether it is away, so that it is only waited for.
+    pub(crate) is_held: bool,
 }
 
 /// The result of a look-up.
@@ -234,6 +238,20 @@ impl Names {
     #[cfg(feature = "kubernetes")]
     pub(super) fn outdated(&mut self, question: &Question, now: Instant) -> Vec<Effect> {
         self.ask(question, now, Urgency::Awaited)
+    }
+
+    /// The answer to a question is no longer right, and there is no other one. The users are told an
+    /// empty one, so that connections that are open to the former addresses are left, too.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn withdraw(&mut self, question: &Question, now: Instant) -> Vec<Effect> {
+        let Some(entry) = self.entries.get_mut(question) else { return Vec::new() };
+        if entry.good.take().is_none() {
+            return Vec::new();
+        }
+        (entry.good_at, entry.fresh_until, entry.next) = (None, None, now + RETRY);
+        self.figures.forget(question);
+        let none = Arc::new(Found::Addresses(Vec::new()));
+        entry.all.iter().map(|user| Effect::Tell(*user, Some(Arc::clone(&none)))).collect()
     }
 
     /// A user has connected, or has failed to.

@@ -101,7 +101,8 @@ impl Engine {
             RData::SRV(srv) => {
                 let target = srv.target.to_ascii().to_ascii_lowercase();
                 let target = target.strip_suffix('.').unwrap_or(&target).to_owned();
-                Some(Service { target, port: srv.port }).filter(|service| service.port > 0)
+                let service = Service { target, port: srv.port, is_held: false };
+                Some(service).filter(|service| service.port > 0)
             }
             _ => None,
         };

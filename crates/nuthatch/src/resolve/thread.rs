@@ -12,7 +12,7 @@ use super::query::Engine;
 use super::{Bounds, Failure, Options, Receiver};
 #[cfg(feature = "kubernetes")]
 use crate::config;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -118,11 +118,22 @@ impl Desk {
 
     fn tick(&mut self, now: Instant) {
         #[cfg(feature = "kubernetes")]
-        let gone = self.watches.tick(now);
-        #[cfg(feature = "kubernetes")]
-        self.perform(gone);
+        {
+            let news = self.watches.tick(now);
+            let effects = self.take_news(news, now);
+            self.perform(effects);
+        }
         let effects = self.names.tick(now);
         self.perform(effects);
+    }
+
+    /// What follows from news of pods.
+    #[cfg(feature = "kubernetes")]
+    fn take_news(&mut self, news: News, now: Instant) -> Vec<Effect> {
+        let News { effects, moved, lost } = news;
+        let lost = lost.iter().flat_map(|name| self.names.withdraw(name, now)).collect();
+        let again = moved.iter().flat_map(|name| self.names.outdated(name, now)).collect();
+        [lost, again, effects].concat()
     }
 
     fn take(&mut self, ask: Ask) {
@@ -137,9 +148,8 @@ impl Desk {
             }
             #[cfg(feature = "kubernetes")]
             Ask::Reported(service, report) => {
-                let News { effects, moved } = self.watches.report(&service, report, now);
-                let again = moved.iter().flat_map(|name| self.names.outdated(name, now));
-                [again.collect(), effects].concat()
+                let news = self.watches.report(&service, report, now);
+                self.take_news(news, now)
             }
             Ask::LookUp { user, question, receiver, afresh } => {
                 self.receivers.insert(user, (question.clone(), receiver));
@@ -156,15 +166,24 @@ impl Desk {
                 self.watches.release(user);
                 return self.names.release(user);
             }
-            Ask::Answered(question, outcome) => self.names.answered(&question, outcome, now),
+            Ask::Answered(question, outcome) => {
+                // What a Service says of its pods meanwhile is newer than what DNS said.
+                #[cfg(feature = "kubernetes")]
+                let outcome = match &question {
+                    Question::Addresses(name) => self.of_pod(name).unwrap_or(outcome),
+                    Question::Services(_) | Question::Pods(_) => outcome,
+                };
+                self.names.answered(&question, outcome, now)
+            }
         };
         self.perform(effects);
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
+        let mut left = VecDeque::from(effects);
+        while let Some(effect) = left.pop_front() {
             match effect {
-                Effect::Ask(question) => self.ask(question),
+                Effect::Ask(question) => left.extend(self.ask(question)),
                 Effect::Tell(user, found) => {
                     if let Some((question, receiver)) = self.receivers.get(&user) {
                         receiver.tell(question, found);
@@ -179,40 +198,48 @@ impl Desk {
         }
     }
 
-    fn ask(&mut self, question: Question) {
-        if let Question::Addresses(name) = &question
-            && let Some(addresses) = self.local(name)
-        {
-            let life = Life { ttl: None, lacks: None };
-            let found = Outcome::Found(Found::Addresses(addresses), life);
-            return self.send(Ask::Answered(question, found));
-        }
-        let Some(engine) = self.engine() else {
-            let failed = Outcome::Failed(Failure::Unreachable);
-            return self.send(Ask::Answered(question, failed));
+    /// Asks a name server. An answer that is known here counts at once: while it waited, it could
+    /// become a wrong one.
+    fn ask(&mut self, question: Question) -> Vec<Effect> {
+        let known = match &question {
+            Question::Addresses(name) => self.local(name),
+            Question::Services(_) | Question::Pods(_) => None,
         };
-        let results = self.results.clone();
-        tokio::spawn(async move {
-            let outcome = engine.ask(&question).await;
-            if let Some(results) = results.upgrade() {
-                let _ = results.send(Ask::Answered(question, outcome));
+        let engine = match known {
+            Some(outcome) => Err(outcome),
+            None => self.engine().ok_or(Outcome::Failed(Failure::Unreachable)),
+        };
+        match engine {
+            Err(outcome) => self.names.answered(&question, outcome, Instant::now()),
+            Ok(engine) => {
+                let results = self.results.clone();
+                tokio::spawn(async move {
+                    let outcome = engine.ask(&question).await;
+                    if let Some(results) = results.upgrade() {
+                        let _ = results.send(Ask::Answered(question, outcome));
+                    }
+                });
+                Vec::new()
             }
-        });
+        }
     }
 
-    /// The addresses of a name that no name server is asked for.
-    fn local(&mut self, name: &str) -> Option<Vec<IpAddr>> {
+    /// What is known of a name that no name server is asked for.
+    fn local(&mut self, name: &str) -> Option<Outcome> {
         #[cfg(feature = "kubernetes")]
-        if let Some(addresses) = self.watches.find(name) {
-            return Some(addresses);
+        if let Some(outcome) = self.of_pod(name) {
+            return Some(outcome);
         }
-        self.hosts.find(name)
+        self.hosts.find(name).map(looked_up_each_time)
     }
 
-    fn send(&self, ask: Ask) {
-        if let Some(results) = self.results.upgrade() {
-            let _ = results.send(ask);
-        }
+    /// What a Service that is followed says of a pod with this name.
+    #[cfg(feature = "kubernetes")]
+    fn of_pod(&self, name: &str) -> Option<Outcome> {
+        let addresses = self.watches.find(name)?;
+        let has_none = addresses.is_empty();
+        let none = Outcome::Failed(Failure::NoRecord);
+        Some(if has_none { none } else { looked_up_each_time(addresses) })
     }
 
     /// What speaks with the name servers that the file names now.
@@ -227,6 +254,11 @@ impl Desk {
         }
         self.engine.clone()
     }
+}
+
+/// An answer that costs nothing.
+fn looked_up_each_time(addresses: Vec<IpAddr>) -> Outcome {
+    Outcome::Found(Found::Addresses(addresses), Life { ttl: None, lacks: None })
 }
 
 fn fails(question: &Question, failure: Failure, age: Option<std::time::Duration>) {

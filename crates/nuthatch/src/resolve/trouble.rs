@@ -3,13 +3,17 @@
 //! The one rule: only the resolver's thread counts; anybody may read.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "kubernetes")]
+use std::collections::BTreeSet;
+#[cfg(feature = "kubernetes")]
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Why the EndpointSlices of a Service can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
     /// The proxy does not run in a pod, or its pod has no service account.
     NoAccount,
@@ -70,7 +74,8 @@ impl Trouble {
 pub(crate) struct KubernetesFigures {
     requests: AtomicU64,
     failures: [AtomicU64; Trouble::ALL.len()],
-    /// By Service: since when it can't be read; none while it can. One without an answer is not here.
+    /// By Service: since when its answer grows old; none while it is watched. One without an answer is
+    /// not here.
     lost: Mutex<BTreeMap<String, Option<Instant>>>,
     /// By Service: why it can't be read now.
     reasons: Mutex<BTreeMap<String, String>>,
@@ -87,7 +92,7 @@ impl KubernetesFigures {
         self.failures[trouble as usize].load(Ordering::Relaxed)
     }
 
-    /// For how long each Service can't be read.
+    /// How old the answer of each Service is.
     pub(crate) fn ages(&self) -> Vec<(String, Duration)> {
         let age = |lost: &Option<Instant>| lost.map_or(Duration::ZERO, |at| at.elapsed());
         self.lost().iter().map(|(service, lost)| (service.clone(), age(lost))).collect()
@@ -114,18 +119,51 @@ impl KubernetesFigures {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A Service can be read.
-    pub(super) fn note_works(&self, service: &str) {
-        self.lost().insert(service.to_owned(), None);
-        self.reasons().remove(service);
+    /// A Service, which has these names, can be read.
+    pub(super) fn note_works(&self, names: &BTreeSet<Arc<str>>) {
+        for name in names {
+            self.lost().insert(name.to_string(), None);
+            self.reasons().remove(&**name);
+        }
     }
 
-    /// A Service can't be read.
-    pub(super) fn note_fails(&self, service: &str, trouble: Trouble, reason: &str) {
+    /// A Service, which has these names, could be listed once more, and its answer grows old from now on.
+    pub(super) fn note_listed(&self, names: &BTreeSet<Arc<str>>) {
+        for name in names {
+            self.lost().insert(name.to_string(), Some(Instant::now()));
+        }
+    }
+
+    /// Counts an attempt that failed.
+    pub(super) fn note_failure(&self, trouble: Trouble) {
         self.failures[trouble as usize].fetch_add(1, Ordering::Relaxed);
-        self.reasons().insert(service.to_owned(), reason.to_owned());
-        if let Some(lost) = self.lost().get_mut(service) {
-            lost.get_or_insert_with(Instant::now);
+    }
+
+    /// A Service, which has these names, can't be read.
+    pub(super) fn note_fails(&self, names: &BTreeSet<Arc<str>>, reason: &str) {
+        self.note_reason(names, reason);
+        for name in names {
+            if let Some(lost) = self.lost().get_mut(&**name) {
+                lost.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Why a Service can't be read.
+    pub(super) fn note_reason(&self, names: &BTreeSet<Arc<str>>, reason: &str) {
+        for name in names {
+            self.reasons().insert(name.to_string(), reason.to_owned());
+        }
+    }
+
+    /// A Service has another name, too.
+    pub(super) fn note_same(&self, known: &str, name: &str) {
+        let (mut lost, mut reasons) = (self.lost(), self.reasons());
+        if let Some(state) = lost.get(known).copied() {
+            lost.insert(name.to_owned(), state);
+        }
+        if let Some(reason) = reasons.get(known).cloned() {
+            reasons.insert(name.to_owned(), reason);
         }
     }
 

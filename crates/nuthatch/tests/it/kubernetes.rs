@@ -2,6 +2,7 @@
 //! nothing. The pods are real memcacheds.
 
 mod api;
+mod away;
 mod pods;
 mod trouble;
 
@@ -68,7 +69,7 @@ fn pod(name: &str, address: &str) -> Value {
         "addresses": [address],
         "conditions": {"ready": true, "serving": true, "terminating": false},
         "hostname": name,
-        "targetRef": {"kind": "Pod", "namespace": "cache", "name": name, "uid": address},
+        "targetRef": {"kind": "Pod", "namespace": "cache", "name": name, "uid": name},
         "nodeName": "node",
     })
 }

@@ -65,7 +65,7 @@ fn kubernetes(text: &mut Text, figures: &KubernetesFigures) {
     text.head(
         name,
         Kind::Gauge,
-        "Time since the EndpointSlices of a Service can no longer be read, in seconds; 0 while they can.",
+        "Age of what is known of the EndpointSlices of a Service, in seconds; 0 while they are watched.",
     );
     for (service, age) in figures.ages() {
         text.sample(name, &[("service", &service)], age.as_secs_f64());

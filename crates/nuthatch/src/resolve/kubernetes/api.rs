@@ -130,9 +130,10 @@ fn put(slices: &mut Slices, object: &Value) -> Result<(), End> {
 }
 
 fn too_many() -> End {
-    use super::slices::{ENDPOINTS_MAX, SLICES_MAX};
+    use super::slices::{ENDPOINTS_MAX, PORTS_MAX, SLICES_MAX};
     let text = format!(
-        "the Service has more than {ENDPOINTS_MAX} endpoints or {SLICES_MAX} EndpointSlices, which are the limits"
+        "the Service has more than {ENDPOINTS_MAX} endpoints or {SLICES_MAX} EndpointSlices, or one of them \
+         has more than {PORTS_MAX} ports, which are the limits"
     );
     End::new(Trouble::TooLarge, text)
 }

@@ -4,15 +4,19 @@
 
 use super::account::Account;
 use super::api::{self, End};
+use super::host;
+use crate::config::Secret;
 use crate::resolve::trouble::Trouble;
 use hyper::Request;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,14 +33,14 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 pub(super) struct Client {
     sender: SendRequest<String>,
     authority: String,
-    token: String,
+    token: Secret,
     /// The end of the peer, for texts.
     peer: String,
 }
 
 impl Client {
-    /// Connects.
-    pub(super) async fn connect(account: &Account) -> Result<Self, End> {
+    /// Connects. A name is asked for where the file says.
+    pub(super) async fn connect(account: &Account, resolv_conf: &Path) -> Result<Self, End> {
         let (host, port) = (&*account.host, account.port);
         let is_six = host.contains(':');
         let authority = if is_six { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -47,7 +51,8 @@ impl Client {
         })?;
         let sender = in_time(&peer, "connect", CONNECT_MAX, async {
             let unreachable = |error: io::Error| unreachable(&peer, &error);
-            let socket = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+            let addresses = host::addresses((host, port), resolv_conf, &peer).await?;
+            let socket = TcpStream::connect(&*addresses).await.map_err(unreachable)?;
             socket.set_nodelay(true).map_err(unreachable)?;
             keep_alive(&socket).map_err(|error| unreachable(error.into()))?;
             let stream =
@@ -68,15 +73,18 @@ impl Client {
         (verb, namespace): (&str, &str),
         by: Instant,
     ) -> Result<Answer, End> {
+        let not_a_token =
+            |_| End::new(Trouble::NoAccount, "the token of the service account is no token");
+        let bearer = HeaderValue::from_bytes(&[b"Bearer ", self.token.expose()].concat());
+        let mut bearer = bearer.map_err(not_a_token)?;
+        bearer.set_sensitive(true);
         let request = Request::get(path)
             .header("host", &self.authority)
-            .header("authorization", format!("Bearer {}", self.token))
+            .header("authorization", bearer)
             .header("accept", "application/json")
             .header("user-agent", concat!("nuthatch/", env!("CARGO_PKG_VERSION")))
             .body(String::new());
-        let request = request.map_err(|_| {
-            End::new(Trouble::NoAccount, "the token of the service account is no token")
-        })?;
+        let request = request.map_err(|error| invalid_request(&error))?;
         let peer = &self.peer;
         let answer = timeout_at(by, async {
             self.sender.ready().await.map_err(|error| lost(peer, &error))?;
@@ -181,6 +189,11 @@ fn keep_alive(socket: &TcpStream) -> rustix::io::Result<()> {
 
 fn late(peer: &str, what: &str) -> End {
     End::new(Trouble::TimedOut, format!("{peer} did not answer in time ({what})"))
+}
+
+/// What is put into a request is checked before.
+fn invalid_request(error: &hyper::http::Error) -> End {
+    End::new(Trouble::NoAccount, format!("a request to the API server can't be made: {error}"))
 }
 
 fn unreachable(peer: &str, error: &io::Error) -> End {

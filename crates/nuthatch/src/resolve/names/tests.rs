@@ -337,3 +337,29 @@ fn half_an_answer_does_not_take_the_other_half_away() {
     world.answer("a", Outcome::Found(addresses(&["::2"]), half(Family::V4)));
     world.expect(&["a", "a"], &["1: 10.0.0.1 ::2"]);
 }
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn an_answer_that_is_withdrawn_is_not_kept() {
+    let mut world = World::new();
+    let effects = world.names.look_up(1, &host("a"), false, world.now);
+    world.take(effects);
+    let life = Life { ttl: None, lacks: None };
+    let found = Outcome::Found(addresses(&["10.0.0.1"]), life);
+    let effects = world.names.answered(&host("a"), found, world.now);
+    world.take(effects);
+    for expected in [&["1: 10.0.0.1", "1: "][..], &["1: 10.0.0.1", "1: "]] {
+        let effects = world.names.withdraw(&host("a"), world.now);
+        world.take(effects);
+        assert_eq!(world.told, expected, "it is told once");
+    }
+    world.later(1000);
+    let failed = Outcome::Failed(Failure::NoRecord);
+    let effects = world.names.answered(&host("a"), failed, world.now);
+    world.take(effects);
+    assert_eq!(
+        (&*world.told, &*world.logged),
+        (&["1: 10.0.0.1", "1: "].map(String::from)[..], &["a no_record None".to_owned()][..])
+    );
+    assert_eq!(world.names.withdraw(&host("unknown"), world.now), []);
+}

@@ -34,6 +34,8 @@ pub(crate) enum Mood {
     Body(Vec<u8>),
     /// It ends each watch with these bytes, and without the end of the answer.
     Tail(Vec<u8>),
+    /// It takes watches and tells nothing in them.
+    Mute,
 }
 
 /// What the server has and has seen.
@@ -294,7 +296,8 @@ fn watch(out: &mut Stream, path: &str, state: &Mutex<State>, changed: &Condvar) 
             chunk(out, format!("{}\n", json!({"type": "ERROR", "object": object})).as_bytes())?;
             return out.write_all(b"0\r\n\r\n");
         }
-        let from = state.events.partition_point(|(at, ..)| *at <= version);
+        let is_mute = state.mood == Mood::Mute;
+        let from = state.events.partition_point(|(at, ..)| is_mute || *at <= version);
         for (at, kind, object) in &state.events[from..] {
             let line = format!("{}\n", json!({"type": kind, "object": object}));
             chunk(out, line.as_bytes())?;

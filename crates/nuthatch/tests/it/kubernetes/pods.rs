@@ -243,3 +243,38 @@ fn an_entry_that_a_reload_adds_or_removes_is_followed_or_not() {
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(cluster.api.count("watch"), 1);
 }
+
+#[test]
+fn a_service_in_several_spellings_is_listed_and_watched_once() {
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
+    let entries = ["k8s+m:1", "k8s+m.cache.svc:2", "k8s+m.cache.svc.cluster.local:3"];
+    let proxy = cluster.proxy("timeout: 400", &entries, &[]);
+    assert_eq!(proxy.servers(), [ring_name("m-0")]);
+    cluster.api.wait_for_more("watch", 0);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((cluster.api.count("list"), cluster.api.count("watch")), (1, 1));
+    for service in ["m", "m.cache"] {
+        let age = format!("nuthatch_kubernetes_answer_age_seconds{{service=\"{service}\"}}");
+        assert_eq!(proxy.metric(&age), Some(0.0), "{service}");
+    }
+}
+
+#[test]
+fn two_pods_with_one_host_name_are_two_servers() {
+    let cluster = Cluster::new();
+    let of = |object: &str, address: &str| {
+        let mut it = pod("m", address);
+        it["targetRef"]["name"] = json!(object);
+        it
+    };
+    cluster.api.put(slice("m-x", 1, &[of("m-7f", "127.0.0.2")]));
+    let proxy = cluster.proxy("timeout: 400", &["k8s+m:memcached"], &[]);
+    assert_eq!(proxy.servers(), [ring_name("m")]);
+    // While slices are rebalanced, one pod may be in two.
+    cluster.api.put(slice("m-y", 1, &[of("m-7f", "127.0.0.2")]));
+    cluster.api.put(slice("m-z", 1, &[of("m-8g", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-7f", "m-8g"]);
+    cluster.api.remove("m-z");
+    wait_for_pods(&proxy, &["m"]);
+}

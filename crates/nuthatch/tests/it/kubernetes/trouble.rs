@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nuthatch_harness::Dnsmasq;
 use serde_json::json;
 
 use super::{Cluster, Mood, failures, pod, ring_name, slice, wait_for_pods};
@@ -12,6 +13,8 @@ use crate::dns::{REFUSED, server, values};
 use crate::harness::{Program, free_port, pool as pool_text};
 use crate::observed::Observed;
 
+/// With `read` or `watched` behind it.
+const FAILS: &str = "EndpointSlices can't be";
 const KEPT: &str = "EndpointSlices can't be read; the last answer is kept";
 const AGAIN: &str = "EndpointSlices can be read again";
 const ENTRY: &[&str] = &["k8s+m:memcached"];
@@ -79,16 +82,17 @@ fn is_survived(mood: &Mood, reason: &str) {
         cluster.api.compact();
     }
     cluster.api.set_mood(mood.clone());
-    proxy.wait_for_log(KEPT);
+    proxy.wait_for_log(FAILS);
     let age = "nuthatch_kubernetes_answer_age_seconds{service=\"m\"}";
     let start = Instant::now();
     while failures(&proxy, reason) < 2.0 {
-        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", proxy.log(KEPT));
+        assert!(start.elapsed() < Duration::from_secs(10), "{mood:?}: {:?}", proxy.log(FAILS));
         thread::sleep(Duration::from_millis(20));
     }
-    // The watch that was cut off is one reason, and this is the other.
-    let told = proxy.log(KEPT);
-    assert!(told.len() <= 2, "{mood:?}: {told:?}");
+    // The watch that was cut off is one reason, and this is the other: at first without a list, and then
+    // after one.
+    let told = proxy.log(FAILS);
+    assert!(told.len() <= 3, "{mood:?}: {told:?}");
     assert_eq!(values(&mut proxy.proxy.conn(), 5), "aaaaa", "{mood:?}");
     assert!(reason == "no_pods" || proxy.metric(age).unwrap() > 0.0, "{mood:?}");
     assert_eq!(proxy.servers(), [ring_name("m-0")], "{mood:?}");
@@ -198,8 +202,8 @@ fn a_service_with_too_many_endpoints_is_refused_with_the_limit() {
         .map(|nth| pod(&format!("x-{nth}"), &format!("127.{}.{}.9", nth / 250, nth % 250)))
         .collect();
     cluster.api.put(slice("m-z", port, &all));
-    proxy.wait_for_log(KEPT);
-    let told = proxy.log(KEPT);
+    proxy.wait_for_log(FAILS);
+    let told = proxy.log(FAILS);
     assert!(told[0].contains("more than 10000 endpoints or 1000 EndpointSlices"), "{told:?}");
     assert_eq!(failures(&proxy, "too_large"), 1.0);
     assert_eq!(proxy.servers(), [ring_name("m-0")]);
@@ -236,11 +240,11 @@ fn an_api_server_may_have_an_address_of_version_six_or_a_name() {
     for host in hosts {
         let cluster = Cluster::at(Ipv6Addr::LOCALHOST.into());
         cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-        assert_eq!(verdict(&cluster, Some(host), ENTRY[0]).0, Some(0), "{host}");
+        assert_eq!(verdict(&cluster, Some(host), ENTRY[0], &[]).0, Some(0), "{host}");
     }
     let cluster = Cluster::new();
     cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-    let (code, text) = verdict(&cluster, Some("localhost"), ENTRY[0]);
+    let (code, text) = verdict(&cluster, Some("localhost"), ENTRY[0], &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains(&format!("has 1 servers now: {}", ring_name("m-0"))), "{text}");
 }
@@ -248,19 +252,24 @@ fn an_api_server_may_have_an_address_of_version_six_or_a_name() {
 #[test]
 fn a_test_of_the_configuration_says_what_kubernetes_lacks() {
     let cluster = Cluster::new();
-    let (_, text) = verdict(&cluster, None, ENTRY[0]);
+    let (_, text) = verdict(&cluster, None, ENTRY[0], &[]);
     assert!(text.contains("Kubernetes has no answer for it"), "{text}");
     assert!(text.contains("KUBERNETES_SERVICE_HOST"), "{text}");
     cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
-    let (_, text) = verdict(&cluster, Some("127.0.0.1"), "k8s+m:metrics");
+    let (_, text) = verdict(&cluster, Some("127.0.0.1"), "k8s+m:metrics", &[]);
     assert!(text.contains("no pod of the Service has a port of this name"), "{text}");
     fs::remove_file(cluster.account.join("token")).unwrap();
-    let (_, text) = verdict(&cluster, Some("127.0.0.1"), ENTRY[0]);
+    let (_, text) = verdict(&cluster, Some("127.0.0.1"), ENTRY[0], &[]);
     assert!(text.contains("token of a service account"), "{text}");
 }
 
 /// The exit code and the words of `-t` in a pod with this `KUBERNETES_SERVICE_HOST`.
-fn verdict(cluster: &Cluster, host: Option<&str>, entry: &str) -> (Option<i32>, String) {
+fn verdict(
+    cluster: &Cluster,
+    host: Option<&str>,
+    entry: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String) {
     let config = pool_text(free_port(), "timeout: 400", &[entry.to_owned()]);
     let file = cluster.account.join("nutcracker.yml");
     fs::write(&file, config).unwrap();
@@ -272,6 +281,7 @@ fn verdict(cluster: &Cluster, host: Option<&str>, entry: &str) -> (Option<i32>, 
         .env("KUBERNETES_SERVICE_PORT", cluster.api.address.port().to_string())
         .args(["-t", "--discovery-wait", "2", "-c"])
         .arg(file)
+        .args(arguments)
         .arg(format!("--service-account={}", cluster.account.join("").display()))
         .output()
         .unwrap();
@@ -288,4 +298,76 @@ fn a_change_that_is_told_right_before_an_error_is_seen() {
     let tail = format!("{}\n{error}\n", json!({"type": "ADDED", "object": changed}));
     cluster.api.set_mood(Mood::Tail(tail.into_bytes()));
     wait_for_pods(&proxy, &["m-0", "m-1"]);
+}
+
+#[test]
+#[ignore = "needs dnsmasq: run make it"]
+fn the_name_of_an_api_server_is_asked_of_the_name_servers_of_the_proxy() {
+    let dns = Dnsmasq::start(&["host-record=kubernetes.default.svc,127.0.0.1"]);
+    let cluster = Cluster::new();
+    cluster.api.put(slice("m-x", 1, &[pod("m-0", "127.0.0.2")]));
+    let conf = format!("--resolv-conf={}", dns.resolv_conf().display());
+    let (code, text) = verdict(&cluster, Some("kubernetes.default.svc"), ENTRY[0], &[&conf]);
+    assert!(code == Some(0) && text.contains("has 1 servers now"), "{text}");
+    let (_, text) = verdict(&cluster, Some("none.test"), ENTRY[0], &[&conf]);
+    assert!(text.contains("name does not exist"), "{text}");
+}
+
+#[test]
+fn while_a_watch_is_refused_the_service_is_listed_instead() {
+    thread::scope(|scope| {
+        for status in [504, 403, 410] {
+            scope.spawn(move || is_listed_instead(status));
+        }
+    });
+}
+
+/// What must hold while each watch is refused with this status, and after it.
+fn is_listed_instead(status: u16) {
+    const INSTEAD: &str = "EndpointSlices can't be watched";
+    let (cluster, mut proxy, port) = start();
+    cluster.api.set_mood(Mood::Status("watch", status));
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-0", "m-1"]);
+    cluster.api.wait_for_more("list", 2);
+    proxy.wait_for_log(INSTEAD);
+    assert_eq!(proxy.log(INSTEAD).len(), 1, "{:?}", proxy.log(INSTEAD));
+    assert_eq!(proxy.log(AGAIN), Vec::<String>::new(), "{status}");
+    // It is the age of what was listed last.
+    let age = "nuthatch_kubernetes_answer_age_seconds{service=\"m\"}";
+    let old = proxy.metric(age).unwrap();
+    assert!(old > 0.0 && old < 9.0, "{old}");
+    cluster.api.set_mood(Mood::Right);
+    proxy.wait_for_log(AGAIN);
+    assert_eq!(proxy.metric(age), Some(0.0));
+}
+
+#[test]
+fn what_no_watch_tells_is_listed_after_some_watches() {
+    let (cluster, proxy, port) = start();
+    cluster.api.set_mood(Mood::Mute);
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    let start = Instant::now();
+    while proxy.servers().len() < 2 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", cluster.api.count("watch"));
+        thread::sleep(Duration::from_millis(100));
+        cluster.api.cut();
+    }
+    assert_eq!(cluster.api.count("list"), 2);
+}
+
+#[test]
+fn a_list_that_is_only_due_may_fail() {
+    let (cluster, mut proxy, port) = start();
+    cluster.api.set_mood(Mood::Status("list", 503));
+    let start = Instant::now();
+    while failures(&proxy, "refused") < 1.0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", cluster.api.count("watch"));
+        cluster.api.cut();
+        thread::sleep(Duration::from_millis(100));
+    }
+    cluster.api.put(slice("m-y", port, &[pod("m-1", "127.0.0.3")]));
+    wait_for_pods(&proxy, &["m-0", "m-1"]);
+    proxy.wait_for_log(AGAIN);
+    assert_eq!(proxy.log("503"), Vec::<String>::new(), "the watches tell what there is");
 }

@@ -2,19 +2,21 @@
 //!
 //! The one rule: no part of it runs on a worker. The admin port has its own thread, reads the
 //! workers' counters, and asks a worker only for a sign of life. It is for the pod, the kubelet and
-//! Prometheus; it shows no secrets, and the most that it does is to read the configuration again.
+//! Prometheus; it shows no secrets, and the most that it does is to read the configuration again, and to eject
+//! servers.
 
 use crate::bind::{self, ListenAddresses};
 use crate::config::Listen;
-use crate::control::{Asker, Control, Outcome, Reload, Trigger, Wish};
+use crate::control::Control;
 use crate::generation::{Generation, Published};
+use crate::health::Told;
 use crate::inbox::Inbox;
 use crate::patience::{FOR_THE_DRAINING, Patience};
 use crate::proxy::Proxy;
 use crate::reload::{Reloader, Reloads};
 use crate::takeover::{Kind, Listening};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -33,14 +35,16 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{sleep, timeout};
 
+mod commands;
 mod metrics;
 mod pages;
 mod room;
 
+use commands::Command;
 pub(crate) use room::readers_max;
 use room::{Reader, Room};
 
@@ -61,6 +65,8 @@ pub(crate) struct Admin {
     wanted: AtomicUsize,
     /// As many permits as reloads may wait.
     turns: Arc<Semaphore>,
+    /// Where it is decided which servers are used.
+    health: mpsc::Sender<Told>,
 }
 
 /// The paths and their contents.
@@ -74,6 +80,14 @@ pub const PATHS: &[(&str, &str)] = &[
         "POST only: reads the configuration again; ?force=true, from localhost only, ignores max_move",
     ),
     ("/servers", "the servers of each pool, with state and counters"),
+    (
+        "/servers/NAME/eject?pool=POOL",
+        "POST only, from localhost only: ejects a server until it is let back",
+    ),
+    (
+        "/servers/NAME/return?pool=POOL",
+        "POST only, from localhost only: lets a server return once it answers",
+    ),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
 
@@ -243,6 +257,7 @@ impl Admin {
             is_draining,
             wanted: AtomicUsize::new(0),
             turns: Arc::new(Semaphore::new(RELOADS_MAX)),
+            health: proxy.health.sender(),
         }
     }
 
@@ -256,27 +271,23 @@ impl Admin {
     }
 
     async fn answer<B>(self: &Arc<Self>, request: &Request<B>, is_local: bool) -> Answer {
-        let allowed = match request.uri().path() {
-            "/reload" => "POST",
-            _ => "GET, HEAD",
-        };
+        let path = request.uri().path();
+        let command = Command::of(path, request.uri().query().unwrap_or_default());
+        let allowed = if command.is_some() { "POST" } else { "GET, HEAD" };
         let method = request.method();
         if !allowed.split(", ").any(|allowed| method.as_str() == allowed) {
-            let path = request.uri().path();
             let error = format!("method not allowed: {path} answers {allowed} only");
             let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             return answer;
         }
-        match request.uri().path() {
-            "/reload" => {
-                let query = request.uri().query().unwrap_or_default();
-                let is_forced = query.split('&').any(|pair| pair == "force=true");
-                match may_reload(request.headers(), is_forced, is_local) {
-                    Ok(()) => self.reload(is_forced).await,
-                    Err(why) => page(StatusCode::FORBIDDEN, &json!({ "error": why })),
-                }
-            }
+        if let Some(command) = command {
+            return match command.may_run(request.headers(), is_local) {
+                Ok(()) => self.run(command).await,
+                Err(why) => page(StatusCode::FORBIDDEN, &json!({ "error": why })),
+            };
+        }
+        match path {
             "/" => page(StatusCode::OK, &pages::index()),
             "/live" => self.live().await,
             "/ready" => self.ready(),
@@ -314,37 +325,6 @@ impl Admin {
         made.await.expect("a page that can't be made is a panic already")
     }
 
-    /// Lets the leading thread read the configuration again, and waits for what becomes of it, which may
-    /// take as long as DNS does.
-    async fn reload(&self, is_forced: bool) -> Answer {
-        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
-            let error = "one reload is under way and another one waits for it: retry in a second";
-            return page(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": error }));
-        };
-        let (reply, outcome) = oneshot::channel();
-        let asker = Some(Asker { reply, _turn: turn });
-        let wish = Reload { trigger: Trigger::Admin, is_forced, asker };
-        let sent = self.control.send(Control::Wish(Wish::Reload(wish)));
-        let outcome = if sent.is_ok() { outcome.await.ok() } else { None };
-        let Some(outcome) = outcome else {
-            let told = json!({ "error": "the proxy is draining" });
-            return page(StatusCode::SERVICE_UNAVAILABLE, &told);
-        };
-        let result = outcome.result();
-        let (status, told) = match outcome {
-            Outcome::Changed { generation, changes } => (
-                StatusCode::OK,
-                json!({ "result": result, "generation": generation, "changes": changes }),
-            ),
-            Outcome::Unchanged => (StatusCode::OK, json!({ "result": result })),
-            Outcome::Waits(why) => (StatusCode::ACCEPTED, json!({ "result": result, "why": why })),
-            Outcome::Refused(errors) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "result": result, "errors": errors }))
-            }
-        };
-        page(status, &told)
-    }
-
     /// Whether the proxy accepts clients. A failed server does not make the proxy unready, because
     /// the application can still serve without the cache.
     fn ready(&self) -> Answer {
@@ -374,27 +354,6 @@ impl Admin {
     }
 }
 
-/// Whether a reader may have the configuration read again.
-///
-/// # Errors
-/// Why it may not.
-fn may_reload(headers: &HeaderMap, is_forced: bool, is_local: bool) -> Result<(), &'static str> {
-    // A browser sends the header with each POST of a page. Without this rule, any page that somebody near
-    // the proxy looks at could send the request.
-    if headers.contains_key(ORIGIN) {
-        return Err(
-            "pages of a browser can't reload: send the request without Origin, as curl does",
-        );
-    }
-    if is_forced && !is_local {
-        return Err(
-            "force=true is for the proxy's own machine or pod: send the request to localhost there, \
-                    or use kubectl port-forward",
-        );
-    }
-    Ok(())
-}
-
 fn page(status: StatusCode, content: &serde_json::Value) -> Answer {
     let body = format!("{content:#}\n");
     answer(status, "application/json", body)
@@ -419,7 +378,6 @@ mod tests {
     use crate::config::Source;
     use crate::resolve::Resolver;
     use crate::takeover::Standstill;
-    use hyper::header::{HOST, HeaderName};
 
     fn admin(inboxes: Vec<Arc<Inbox>>) -> Arc<Admin> {
         let resolver = Resolver::new(crate::resolve::Options::default());
@@ -438,6 +396,7 @@ mod tests {
             is_draining: Arc::new(AtomicBool::new(false)),
             wanted: AtomicUsize::new(0),
             turns: Arc::new(Semaphore::new(RELOADS_MAX)),
+            health: mpsc::channel().0,
         })
     }
 
@@ -445,21 +404,6 @@ mod tests {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let request = Request::get(path).body(()).unwrap();
         runtime.block_on(admin.answer(&request, true)).status()
-    }
-
-    #[test]
-    fn pages_of_a_browser_cannot_reload_and_only_neighbours_can_force() {
-        let with = |name: HeaderName| HeaderMap::from_iter([(name, HeaderValue::from_static("x"))]);
-        for (header, is_forced, is_local, may) in [
-            (HOST, false, false, true),
-            (HOST, true, true, true),
-            (HOST, true, false, false),
-            (ORIGIN, false, true, false),
-            (ORIGIN, true, true, false),
-        ] {
-            let may_it = may_reload(&with(header.clone()), is_forced, is_local).is_ok();
-            assert_eq!(may_it, may, "{header} {is_forced} {is_local}");
-        }
     }
 
     #[test]

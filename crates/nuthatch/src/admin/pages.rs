@@ -142,9 +142,11 @@ fn away(shared: &SharedServer) -> Value {
 }
 
 /// The number of the server of this name, if it can be ejected.
-pub(super) fn find_server(admin: &Admin, name: &[u8], pool: Option<&str>) -> Result<u64, String> {
+pub(super) fn find_server(admin: &Admin, name: &str, pool: Option<&str>) -> Result<u64, String> {
     let generation = admin.generation();
-    let shared = choose(&generation, pool)?;
+    let (name, pool) = (decoded(name)?, pool.map(decoded).transpose()?);
+    let pool = pool.map(|pool| String::from_utf8_lossy(&pool).into_owned());
+    let shared = choose(&generation, pool.as_deref())?;
     let is_it = |server: &&Arc<SharedServer>| server.server.name.as_bytes() == name;
     let Some(server) = shared.servers.iter().find(is_it) else {
         let names: Vec<&str> = shared.servers.iter().map(|it| it.server.name.as_str()).collect();
@@ -220,7 +222,7 @@ fn choose<'g>(generation: &'g Generation, name: Option<&str>) -> Result<&'g Shar
     match (name, &pools[..]) {
         (None, [only]) => Ok(only),
         (None, _) => Err(format!(
-            "the pool is missing: request /route?key=KEY&pool=POOL; the pools are {}",
+            "the pool is missing: add pool=POOL to the request; the pools are {}",
             all()
         )),
         (Some(name), _) => {

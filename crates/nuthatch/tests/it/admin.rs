@@ -206,6 +206,8 @@ fn a_dead_server_shows_and_does_not_make_the_proxy_unready() {
     assert_eq!(watched.server(0)["state"], "down");
     assert_eq!((metric("server_down"), metric("server_ejected")), (1.0, 0.0));
     client.ask("get a\r\n", "SERVER_ERROR Connection refused\r\n");
+    // The next request is answered when it is decided what becomes of the server.
+    client.ask("get a\r\n", "SERVER_ERROR Connection refused\r\n");
     let server = watched.server(0);
     assert_eq!((&server["state"], &server["errors"]["refused"]), (&"ejected".into(), &2.into()));
     assert_eq!((metric("server_ejected"), metric("server_ejections_total")), (1.0, 1.0));

@@ -88,6 +88,7 @@ mod failure;
 mod greeting;
 mod id;
 mod join;
+mod joins;
 mod journal;
 mod large;
 mod memory;

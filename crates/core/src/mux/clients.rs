@@ -6,7 +6,7 @@
 use super::backpressure::Lines;
 use super::client::Client;
 use super::id::{ClientId, ConnId};
-use super::join::Joins;
+use super::joins::Joins;
 use super::journal::Notes;
 use super::memory::ENTRY_BYTES;
 use super::migrate::Moves;

@@ -16,7 +16,7 @@ use crate::redis::{Elements, Merged, is_null};
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct JoinId(u32);
+pub(super) struct JoinId(pub(super) u32);
 
 /// One request's answers as they come in.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) struct Join {
     /// The request.
     pub(super) slot: SlotId,
     /// How its answers become one.
-    merge: Merge,
-    protocol: Protocol,
+    pub(super) merge: Merge,
+    pub(super) protocol: Protocol,
     /// The request's keys in its order.
     keys: Vec<Key>,
     /// The keys' bytes, each with what separates it from the one before it.
@@ -103,7 +103,7 @@ pub(super) struct Fragment {
 }
 
 impl Join {
-    fn new(merge: Merge, protocol: Protocol) -> Self {
+    pub(super) fn new(merge: Merge, protocol: Protocol) -> Self {
         Self {
             slot: SlotId::NONE,
             merge,
@@ -441,7 +441,7 @@ impl Join {
         (asked, found.min(asked))
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.keys.clear();
         self.text.clear();
         self.fragments.clear();
@@ -453,7 +453,7 @@ impl Join {
         self.waiting = 0;
     }
 
-    fn is_small(&self) -> bool {
+    pub(super) fn is_small(&self) -> bool {
         self.values.capacity().max(self.text.capacity()) <= 64 * 1024
             && self.keys.capacity() <= 1024
     }
@@ -467,50 +467,4 @@ pub(super) fn values_len(protocol: Protocol, bytes: &[u8], item_size_max: usize)
         used += len;
     }
     used
-}
-
-/// All joins, and finished ones kept for the next, so that steady traffic allocates nothing.
-#[derive(Debug, Default)]
-pub(super) struct Joins {
-    slab: slab::Slab<Join>,
-    spare: Vec<Join>,
-}
-
-const SPARE_MAX: usize = 64;
-
-impl Joins {
-    /// A join in the making.
-    pub(super) fn begin(&mut self, merge: Merge, protocol: Protocol) -> Join {
-        match self.spare.pop() {
-            Some(join) => Join { merge, protocol, ..join },
-            None => Join::new(merge, protocol),
-        }
-    }
-
-    /// The id that the next join gets.
-    pub(super) fn next_id(&self) -> JoinId {
-        JoinId(u32::try_from(self.slab.vacant_key()).expect("the limits keep them below 2^32"))
-    }
-
-    /// Keeps it until its answers are in, under [`Joins::next_id`].
-    pub(super) fn insert(&mut self, join: Join) {
-        self.slab.insert(join);
-    }
-
-    pub(super) fn join(&mut self, id: JoinId) -> &mut Join {
-        &mut self.slab[id.0 as usize]
-    }
-
-    /// Takes one out that is answered.
-    pub(super) fn remove(&mut self, id: JoinId) -> Join {
-        self.slab.remove(id.0 as usize)
-    }
-
-    /// Gives one back for the next request.
-    pub(super) fn reuse(&mut self, mut join: Join) {
-        if self.spare.len() < SPARE_MAX && join.is_small() {
-            join.clear();
-            self.spare.push(join);
-        }
-    }
 }

@@ -118,6 +118,30 @@ pub static VARIABLES: &[Variable] = &[
         "Failures in a row that eject a server.",
     ),
     plain(
+        "ON_SERVER_FAILURE",
+        "on_server_failure",
+        None,
+        "What becomes of the keys of a failing server: rehash, error or miss.",
+    ),
+    plain(
+        "JOURNAL_MAX",
+        "journal_max",
+        None,
+        "Bytes in each worker for keys that a server misses while it is away.",
+    ),
+    plain(
+        "ON_JOURNAL_FULL",
+        "on_journal_full",
+        None,
+        "What becomes of a server that missed more: flush, stay or return.",
+    ),
+    plain(
+        "MAX_EJECTED",
+        "max_ejected",
+        None,
+        "Share of the servers that may be ejected at the same time.",
+    ),
+    plain(
         "SERVER_CONNECTIONS",
         "server_connections",
         Some("1"),

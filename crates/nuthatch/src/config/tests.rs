@@ -1031,6 +1031,7 @@ fn documented(name: &str) -> Vec<&'static str> {
 /// A number of bytes in the greatest unit that divides it.
 fn in_units(bytes: u64) -> String {
     match bytes {
+        0 => "0".into(),
         _ if bytes.is_multiple_of(1 << 30) => format!("{}g", bytes >> 30),
         _ if bytes.is_multiple_of(1 << 20) => format!("{}m", bytes >> 20),
         _ => bytes.to_string(),

@@ -78,10 +78,11 @@ impl<K: Kind> World<K> {
         let until = self.now + 20 * MS + self.random.below(900 * MS);
         self.absence.begun += 1;
         if self.random.chance(500) {
-            self.absence.stands[server] = until;
+            // What waits for the end of this would otherwise be overtaken.
+            self.absence.stands[server] = until.max(self.absence.stands[server]);
             return;
         }
-        self.absence.refuses[server] = until;
+        self.absence.refuses[server] = until.max(self.absence.refuses[server]);
         for proxy in 0..self.proxies.len() {
             for conn in 0..self.proxies[proxy].wires.len() {
                 let this = &self.proxies[proxy];

@@ -47,22 +47,24 @@ pub fn write_absent(one: &One<'_>, out: &mut Vec<u8>) -> Outcome {
         _ => (b"NOT_FOUND", Outcome::NotFound),
     };
     out.extend_from_slice(line);
-    if Shape::of(one.expect) == Shape::MetaStored {
+    if matches!(Shape::of(one.expect), Shape::MetaGet | Shape::MetaStored) {
         write_repeated(one, out);
     }
     out.extend_from_slice(LINE_END);
     outcome
 }
 
-/// Appends what a reply to a meta request repeats of it (memcached `process_mset_command` and others: `O`, `k`
-/// and `b`, in the order of the request).
+/// Appends what a reply to a meta request repeats of it: `O` and `k` in the order of the request, and `b` behind the
+/// key (memcached 1.6.18, `META_KEY` in `proto_text.c`).
 fn write_repeated(one: &One<'_>, out: &mut Vec<u8>) {
     let mut request = Vec::new();
     one.wire.write(&mut request);
     let end = memchr::memchr(b'\r', &request).unwrap_or(request.len());
     let mut words = Words::new(&request[..end]);
     let before = if words.next() == Some(b"ms") { 2 } else { 1 };
-    for word in words.skip(before) {
+    let flags = words.skip(before);
+    let is_coded = flags.clone().any(|word| word[0] == b'b');
+    for word in flags {
         match word[0] {
             b'O' => {
                 out.push(b' ');
@@ -71,8 +73,8 @@ fn write_repeated(one: &One<'_>, out: &mut Vec<u8>) {
             b'k' => {
                 out.extend_from_slice(b" k");
                 out.extend_from_slice(one.key);
+                out.extend_from_slice(if is_coded { b" b" } else { b"" });
             }
-            b'b' => out.extend_from_slice(b" b"),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use super::arguments::Arguments;
 use super::response::Form;
 use super::write_command;
-use crate::message::{Class, Expect, One, Outcome, Wire};
+use crate::message::{Expect, One, Outcome, Wire};
 use alloc::vec::Vec;
 
 /// Appends a request that removes a key. Returns the expected reply.
@@ -31,9 +31,6 @@ const NONE: [&[u8]; 2] = [b"+none\r\n"; 2];
 /// Appends the reply to a request of one key as if there were no such key. `None` for a write, which can't say
 /// that nothing was written, and for a read whose answer only a server knows.
 pub fn write_absent(one: &One<'_>, is_resp3: bool, out: &mut Vec<u8>) -> Option<Outcome> {
-    if one.class != Class::Get {
-        return None;
-    }
     let (Wire::Verbatim(request) | Wire::Rewritten(request)) = one.wire else { return None };
     let name = Arguments::of(request).next()?.to_ascii_lowercase();
     let answer = match &*name {
@@ -50,6 +47,8 @@ pub fn write_absent(one: &One<'_>, is_resp3: bool, out: &mut Vec<u8>) -> Option<
         b"smembers" | b"sdiff" | b"sinter" | b"sunion" => NO_MEMBERS,
         b"hgetall" => NO_FIELDS,
         b"type" => NONE,
+        // What is to be removed is not there, as far as the client can tell.
+        b"del" | b"unlink" | b"touch" => ZERO,
         _ => return None,
     };
     out.extend_from_slice(answer[usize::from(is_resp3)]);

@@ -192,3 +192,154 @@ fn as_twemproxy_does_it_stale_values_come_back() {
         assert!(back.stale > KEYS / 10, "{program:?}: {away:?} {back:?}");
     }
 }
+
+/// Requests that create nothing, each answered by an empty server.
+const OF_MEMCACHED: &[&str] = &[
+    "get k",
+    "gets k l",
+    "gat 0 k",
+    "delete k",
+    "incr k 1",
+    "decr k 1",
+    "touch k 0",
+    "replace k 0 0 1\r\nx",
+    "append k 0 0 1\r\nx",
+    "prepend k 0 0 1\r\nx",
+    "cas k 0 0 1 7\r\nx",
+    "mg k",
+    "mg k v O1 k",
+    "mg k k O1 v",
+    "mg aw== b k O1 v",
+    "mg k v q\r\nmn",
+    "ms k 1 MR O12 k\r\nx",
+    "ms aw== 1 b MA k O12\r\nx",
+    "ms k 1 MP q\r\nx",
+    "ms k 1 C7 O1 k\r\nx",
+    "md k O3 k",
+    "md aw== O3 k b",
+    "md k O3",
+    "md k q\r\nmn",
+    "ma k O3 k",
+    "me k",
+];
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn with_miss_a_server_that_is_away_answers_as_one_that_is_empty() {
+    let settings = format!("{EJECT}on_server_failure: miss");
+    let dead = crate::fake::RefusingPort::new();
+    let proxy = Proxy::with_pool(Program::UnderTest, &settings, &[dead.entry()]);
+    let empty = Memcached::start();
+    let (mut through, mut directly) = (proxy.conn(), empty.conn());
+    through.ask("get k\r\n", "SERVER_ERROR Connection refused\r\n");
+    for request in OF_MEMCACHED {
+        let [told, expected] = [&mut through, &mut directly].map(|conn| {
+            conn.send(format!("{request}\r\nget last\r\n"));
+            String::from_utf8(conn.read_until(b"END\r\n").unwrap()).unwrap()
+                + &String::from_utf8(if request.starts_with('g') {
+                    conn.read_reply().unwrap()
+                } else {
+                    Vec::new()
+                })
+                .unwrap()
+        });
+        assert_eq!(told, expected, "{request}");
+    }
+    through.ask("set k 0 0 1\r\nx\r\n", "NOT_STORED\r\n");
+    through.ask("add k 0 0 1\r\nx\r\n", "NOT_STORED\r\n");
+    through.ask("ms k 1 O1\r\nx\r\n", "NS O1\r\n");
+    through.ask("set k 0 0 1 noreply\r\nx\r\nmn\r\n", "MN\r\n");
+}
+
+const OF_REDIS: &[&[&str]] = &[
+    &["GET", "k"],
+    &["MGET", "k", "l"],
+    &["STRLEN", "k"],
+    &["GETRANGE", "k", "0", "-1"],
+    &["GETBIT", "k", "1"],
+    &["BITCOUNT", "k"],
+    &["EXISTS", "k", "l"],
+    &["DEL", "k"],
+    &["UNLINK", "k", "l"],
+    &["TOUCH", "k"],
+    &["TTL", "k"],
+    &["PTTL", "k"],
+    &["TYPE", "k"],
+    &["DUMP", "k"],
+    &["HGET", "k", "f"],
+    &["HGETALL", "k"],
+    &["HKEYS", "k"],
+    &["HVALS", "k"],
+    &["HLEN", "k"],
+    &["HEXISTS", "k", "f"],
+    &["LRANGE", "k", "0", "-1"],
+    &["LLEN", "k"],
+    &["LINDEX", "k", "0"],
+    &["SMEMBERS", "k"],
+    &["SISMEMBER", "k", "m"],
+    &["SCARD", "k"],
+    &["ZSCORE", "k", "m"],
+    &["ZRANK", "k", "m"],
+    &["ZCARD", "k"],
+    &["ZRANGE", "k", "0", "-1"],
+    &["ZRANGEBYSCORE", "k", "0", "1"],
+    &["XLEN", "k"],
+    &["XRANGE", "k", "-", "+"],
+    &["PFCOUNT", "k"],
+];
+
+#[test]
+#[ignore = "needs redis-server: run make it"]
+fn with_miss_a_redis_that_is_away_answers_reads_as_one_that_is_empty() {
+    let settings = format!("redis: true\n{EJECT}on_server_failure: miss");
+    let dead = crate::fake::RefusingPort::new();
+    let proxy = Proxy::with_pool(Program::UnderTest, &settings, &[dead.entry()]);
+    let empty = Redis::start();
+    for version in ["2", "3"] {
+        let (mut through, mut directly) = (proxy.conn(), empty.conn());
+        for conn in [&mut through, &mut directly] {
+            conn.call(["HELLO", version]).unwrap();
+        }
+        drop(through.call(["GET", "k"]).unwrap());
+        for request in OF_REDIS {
+            let [told, expected] = [&mut through, &mut directly].map(|conn| {
+                String::from_utf8(conn.call(request.iter().copied().collect::<Vec<_>>()).unwrap())
+                    .unwrap()
+            });
+            assert_eq!(told, expected, "RESP{version} {request:?}");
+        }
+        for write in [
+            &["SET", "k", "v"][..],
+            &["MSET", "k", "v", "l", "w"],
+            &["INCR", "k"],
+            &["LPUSH", "k", "v"],
+        ] {
+            let told = through.call(write.to_vec()).unwrap();
+            assert!(told.starts_with(b"-ERR "), "{write:?}");
+        }
+    }
+}
+
+/// What clients ask for while a server is known to be dead is never sent there.
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn a_dead_server_costs_no_request_once_it_is_ejected() {
+    let settings = "hash: md5\ntimeout: 1000\nserver_retry_timeout: 100\nserver_failure_limit: 2\n\
+                    on_server_failure: miss";
+    let mut servers = Memcached::start_many(2);
+    let entries: Vec<_> = servers.iter().map(Memcached::entry).collect();
+    let proxy = Proxy::with_pool(Program::UnderTest, settings, &entries);
+    let mut conn = proxy.conn();
+    let errors = |conn: &mut Conn| {
+        (0..KEYS).filter(|number| Memcached::get(conn, &format!("key{number}")).is_err()).count()
+    };
+    assert_eq!(errors(&mut conn), 0);
+    servers[0].process.kill();
+    let first = errors(&mut conn);
+    assert!(first <= 2, "{first} requests failed");
+    // The server is probed ten times meanwhile.
+    let by = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < by {
+        assert_eq!(errors(&mut conn), 0);
+    }
+}

@@ -1,6 +1,6 @@
 //! The health of servers: when a server is ejected, and when it is used again.
 //!
-//! Each worker sees failures of its own ([`Health`]), and one [`Arbiter`] decides for all workers of a
+//! Each worker sees failures of its own (`Health`), and one [`Arbiter`] decides for all workers of a
 //! process, so that no worker uses a server that another one has left. Without [`Ejection`] a failing
 //! server keeps its keys and gets its requests.
 //!

@@ -233,10 +233,10 @@ impl Arbiter {
             (Report::Failing(error), State::Replaying(..) | State::Closing(..)) => {
                 self.fall_back(server, error, now);
             }
-            (Report::Failed(round, error), State::Replaying(..) | State::Closing(..)) => {
-                if round == seat.round {
-                    self.fall_back(server, error, now);
-                }
+            (Report::Failed(round, error), State::Replaying(..) | State::Closing(..))
+                if round == seat.round =>
+            {
+                self.fall_back(server, error, now);
             }
             (Report::Done(round), _) if round == seat.round => self.confirm(server, now),
             (Report::Overflowed, _) => self.seat(server).has_overflowed = true,

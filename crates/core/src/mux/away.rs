@@ -209,10 +209,10 @@ impl Mux {
             self.remove(conn, Note { server: id, what, stands_in_since: None }, now);
         }
         let server = &mut self.servers.all[id.index()];
-        if server.journal.as_ref().is_none_or(|journal| journal.on_their_way == 0) {
-            if let Some(round) = server.replay_round.take() {
-                self.report(id, Report::Done(round));
-            }
+        if server.journal.as_ref().is_none_or(|journal| journal.on_their_way == 0)
+            && let Some(round) = server.replay_round.take()
+        {
+            self.report(id, Report::Done(round));
         }
     }
 

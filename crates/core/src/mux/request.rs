@@ -333,11 +333,11 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
-        if !self.servers.routes.is_whole() {
-            if let Some(error) = self.miss_all(all) {
-                self.fail_here(id, all.expect, error);
-                return Intake::Accepted;
-            }
+        if !self.servers.routes.is_whole()
+            && let Some(error) = self.miss_all(all)
+        {
+            self.fail_here(id, all.expect, error);
+            return Intake::Accepted;
         }
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {

@@ -435,7 +435,7 @@ impl Servers {
 
     /// A server that loads its data is not ready to serve.
     #[cold]
-    fn note_loading(&mut self, shared: &mut Shared, id: ConnId, now: Instant) {
+    fn note_loading(&mut self, shared: &Shared, id: ConnId, now: Instant) {
         let server = self.conns[id.index()].server;
         self.all[server.index()].stats.more.errors[ServerError::Loading as usize].add(1);
         self.count_failure(shared, server, (ServerError::Loading, 1), now);

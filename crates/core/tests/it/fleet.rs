@@ -237,28 +237,37 @@ impl<K: Kind> World<K> {
         if plan.ejection.is_some() {
             world.end = absence::END;
         }
-        for person in 0..plan.people * plan.proxies {
-            world.enter(person % plan.proxies);
+        world.enter_all();
+        world.plan_changes();
+        world.push(0, Event::Fault);
+        world
+    }
+
+    fn enter_all(&mut self) {
+        for person in 0..self.plan.people * self.plan.proxies {
+            self.enter(person % self.plan.proxies);
         }
+    }
+
+    /// Each proxy changes to the next ring at a time of its own.
+    fn plan_changes(&mut self) {
         // Without a timeout, a request on its way at the last change takes some of the time.
-        let spread = match plan.faults {
-            _ if plan.is_one_process => 5 * MS,
+        let spread = match self.plan.faults {
+            _ if self.plan.is_one_process => 5 * MS,
             0 => SETTLE - 100 * MS,
             _ => SETTLE,
         };
-        for (change, at) in world.changes.clone().into_iter().enumerate() {
-            for proxy in 0..plan.proxies {
+        for (change, at) in self.changes.clone().into_iter().enumerate() {
+            for proxy in 0..self.plan.proxies {
                 // The first and the last are as far from each other as can be.
                 let later = match proxy {
                     0 => 0,
                     1 => spread - 1,
-                    _ => world.random.below(spread),
+                    _ => self.random.below(spread),
                 };
-                world.push(at + later, Event::Change(proxy, change + 1));
+                self.push(at + later, Event::Change(proxy, change + 1));
             }
         }
-        world.push(0, Event::Fault);
-        world
     }
 
     fn push(&mut self, at: u64, event: Event) {

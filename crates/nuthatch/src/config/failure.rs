@@ -46,7 +46,7 @@ pub(super) fn overflow_name(on_overflow: OnOverflow) -> &'static str {
     name_of(&OVERFLOWS, on_overflow)
 }
 
-fn name_of<T: PartialEq>(all: &[(&'static str, T)], wanted: T) -> &'static str {
+fn name_of<T: Copy + PartialEq>(all: &[(&'static str, T)], wanted: T) -> &'static str {
     let found = all.iter().find(|(_, value)| *value == wanted);
     found.expect("every value has a word").0
 }

@@ -6,6 +6,7 @@
 use super::conn::{ConnState, Pending};
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
+use super::join::SplitError;
 use super::journal::{First, Note, Removal};
 use super::request::Intake;
 use super::waiter::Waiter;
@@ -301,6 +302,22 @@ impl Mux {
         match ejection.on_failure {
             OnFailure::Miss => Around::Nowhere,
             OnFailure::Error | OnFailure::Rehash => Around::Refuse(error),
+        }
+    }
+
+    /// As [`Mux::around`], for a key of several.
+    #[cold]
+    pub(super) fn place_around(
+        &mut self,
+        place: (usize, ServerId),
+        key: &[u8],
+        (reads, now): (bool, Instant),
+    ) -> Result<ConnId, SplitError> {
+        match self.around(place, key, reads, now) {
+            Around::To(conn) => Ok(conn),
+            Around::Wait(conn) => Err(SplitError::Full(conn)),
+            Around::Refuse(error) => Err(SplitError::NoServer(error)),
+            Around::Nowhere => Err(SplitError::Nowhere),
         }
     }
 

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
+use nuthatch_core::mux::{Bulk, ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::{Arguments, Settings, write_bulk, write_header, write_integer};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -139,6 +139,7 @@ impl World {
             ejection: Some(ejection),
             timeout: Some(TIMEOUT),
             server_connections: lanes,
+            bulk: Bulk { connections: lanes - 1, min: 1000, keys: 4, requests: 8, reads: 4 },
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 2, allow_keys: true, ..Settings::default() }),
             limits: LIMITS,

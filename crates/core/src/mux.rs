@@ -24,7 +24,7 @@
 //!
 //! ```
 //! use nuthatch_core::limits::Limits;
-//! use nuthatch_core::mux::{Mux, Options};
+//! use nuthatch_core::mux::{Bulk, Mux, Options};
 //! use nuthatch_core::protocol::Protocol;
 //! use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 //! use nuthatch_core::stats::PoolStats;
@@ -48,6 +48,7 @@
 //!     timeout: None,
 //!     ejection: None,
 //!     server_connections: 1,
+//!     bulk: Bulk::NONE,
 //!     allow_flush: false,
 //!     redis: Arc::default(),
 //!     limits: Limits::default(),
@@ -80,6 +81,7 @@
 
 mod away;
 mod backpressure;
+mod bulk;
 mod client;
 mod clients;
 mod conn;
@@ -102,6 +104,7 @@ mod server;
 mod slots;
 mod waiter;
 
+pub use bulk::Bulk;
 pub use conn::ConnState;
 pub use id::{ClientId, ConnId, ServerId};
 pub use migrate::{Migrate, Migrating, Phase, Progress};
@@ -138,6 +141,8 @@ pub struct Options {
     pub ejection: Option<Ejection>,
     /// Connections to each server, at least 1.
     pub server_connections: usize,
+    /// What there is for clients that ask for much.
+    pub bulk: Bulk,
     /// Whether `flush_all` and `FLUSHALL` are carried out.
     pub allow_flush: bool,
     /// What only a Redis pool needs.
@@ -338,6 +343,8 @@ struct Shared {
     greetings: [Vec<u8>; 2],
     /// Connections to each server: a connection to Redis speaks either RESP2 or RESP3.
     lanes: usize,
+    /// From where on traffic is bulk.
+    signs: Bulk,
     /// Whether others decide which servers are used.
     has_other_arbiter: bool,
 }
@@ -346,11 +353,11 @@ impl Shared {
     fn new(options: Options, stats: Arc<PoolStats>) -> Self {
         let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let greetings = greetings(&options);
-        let Options { protocol, server_connections, .. } = &options;
-        let lanes = match protocol {
-            Protocol::Memcache => *server_connections,
-            Protocol::Redis => 2 * server_connections,
+        let lanes = match options.protocol {
+            Protocol::Memcache => options.lanes(),
+            Protocol::Redis => 2 * options.lanes(),
         };
+        let signs = options.bulk.signs();
         Self {
             options,
             stats,
@@ -361,6 +368,7 @@ impl Shared {
             room: Room::default(),
             greetings,
             lanes,
+            signs,
             has_other_arbiter: false,
         }
     }
@@ -412,7 +420,9 @@ impl Mux {
     pub fn set_options(&mut self, options: Options) {
         let now = &self.shared.options;
         assert_eq!(options.protocol, now.protocol, "a pool has one protocol");
-        assert_eq!(options.server_connections, now.server_connections, "a client keeps its lane");
+        let counts = |options: &Options| (options.server_connections, options.bulk.connections);
+        assert_eq!(counts(&options), counts(now), "a client keeps its lane");
+        self.shared.signs = options.bulk.signs();
         self.shared.greetings = greetings(&options);
         self.shared.spares.set_large_max(options.limits.memory_max / LARGE_SPARES_PART);
         for (_, client) in &mut self.clients.list {

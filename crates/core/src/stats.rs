@@ -120,6 +120,10 @@ counters! {
         limit_dedicated,
         /// Server connections that one client alone uses now.
         dedicated_connections,
+        /// Clients that use the connections for bulk now.
+        bulk_clients,
+        /// Times a client changed to the connections for bulk.
+        bulk_moves,
     }
     /// How requests ended.
     pub results: Results,

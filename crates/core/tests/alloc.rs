@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
 
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Mux, Options};
+use nuthatch_core::mux::{Bulk, ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::{Arguments, Settings, take_request};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -89,6 +89,7 @@ impl Traffic {
             ejection: None,
             timeout: Some(Duration::from_millis(400)),
             server_connections: 1,
+            bulk: Bulk::NONE,
             allow_flush: false,
             redis: Arc::new(Settings { dedicated_max: 10, ..Settings::default() }),
             limits,

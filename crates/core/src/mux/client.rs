@@ -59,6 +59,10 @@ pub(super) struct Client {
     /// Requests without a reply that are still on their way.
     pub(super) silent: u32,
     pub(super) hold: Hold,
+    /// How often it will be read from until it no longer counts as bulky; 0 if it does not.
+    pub(super) bulk_reads: u16,
+    /// Whether it uses the connections of bulky clients.
+    pub(super) is_bulk: bool,
     /// Since when the first of its waiting requests waits for room in a server's queue. All that is in
     /// `input` has waited as long, as a held client is not read from.
     pub(super) waits_since: Option<Instant>,
@@ -74,6 +78,10 @@ pub(super) struct Client {
 /// The first guess of a reply's size: a new client gets a small window until its replies show
 /// that they are small.
 const FIRST_REPLY_GUESS: usize = 64 * 1024;
+
+/// How many requests of a client are taken at once: those of others come before its next ones, and go
+/// to the servers before them.
+const TURN_REQUESTS: u32 = 128;
 
 impl Client {
     fn new(id: ClientId, session: Session) -> Self {
@@ -98,6 +106,8 @@ impl Client {
             reply_guess: FIRST_REPLY_GUESS,
             silent: 0,
             hold: Hold::No,
+            bulk_reads: 0,
+            is_bulk: false,
             waits_since: None,
             input_ended: false,
             must_close: false,
@@ -328,7 +338,11 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         self.arbitrate(now);
         let mut used = 0;
+        if self.clients[id].is_or_was_bulk() && !self.choose_lane(id) {
+            return 0;
+        }
         let client = &mut self.clients[id];
+        let mut left = TURN_REQUESTS;
         let has_room = self.shared.has_resp3();
         let mut room = if has_room { mem::take(&mut self.shared.room) } else { Room::default() };
         client.need = 0;
@@ -341,6 +355,12 @@ impl Mux {
             if client.hold != Hold::No {
                 break;
             }
+            if left == 0 {
+                // The others are served first.
+                self.clients.make_resumable(id);
+                break;
+            }
+            left -= 1;
             if !client.fits_window(&self.shared.options.limits) {
                 self.shared.stats.limit_client_paused.add(1);
                 self.clients.hold(id, Hold::Own);
@@ -368,7 +388,12 @@ impl Mux {
                     break;
                 }
                 Parsed::Partial(need) => {
-                    self.clients[id].need = *need;
+                    let client = &mut self.clients[id];
+                    client.need = *need;
+                    // Known before the request is sent, so the first one does no harm already.
+                    if *need >= self.shared.signs.min {
+                        client.note_bulk(&self.shared.signs);
+                    }
                     break;
                 }
             }
@@ -377,6 +402,10 @@ impl Mux {
         }
         if has_room {
             self.shared.room = room;
+        }
+        let client = &mut self.clients[id];
+        if client.requests >= self.shared.signs.requests {
+            client.note_bulk(&self.shared.signs);
         }
         used
     }

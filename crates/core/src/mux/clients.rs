@@ -118,6 +118,7 @@ impl Clients {
         }
         self.stop_waiting(id, client.hold);
         self.on_dedicated -= usize::from(client.is_on_dedicated);
+        shared.stats.bulk_clients.sub(u64::from(client.is_bulk));
         self.tasks.forget_client(id);
         client.input.clear(&mut shared.spares);
         client.out.clear(&mut shared.spares);

@@ -50,6 +50,9 @@ impl Mux {
         if moves || len > SMALL_MAX {
             self.clients[id].expect_large(len);
         }
+        if len >= self.shared.signs.min {
+            self.clients[id].note_bulk(&self.shared.signs);
+        }
         if moves {
             self.clients.moves = Some(conn);
             return Intake::Moves;

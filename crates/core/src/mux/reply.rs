@@ -116,6 +116,9 @@ impl Clients {
         }
         let written = out.len() - before;
         client.learn(if slot.keys < 2 { written } else { written / slot.keys });
+        if written >= shared.signs.min {
+            client.note_bulk(&shared.signs);
+        }
         if at_head {
             client.leave_queue(&mut self.slots, id);
             client.mark(client_id, &mut self.dirty);
@@ -183,8 +186,10 @@ impl Clients {
             client.silent -= 1;
             client.overhead -= ENTRY_BYTES;
             client.account_less(&mut self.memory);
-            if client.hold == Hold::Barrier {
-                self.pass_barrier(shared, slot.client);
+            match client.hold {
+                Hold::Barrier => self.pass_barrier(shared, slot.client),
+                Hold::Replies => self.pass_switch(slot.client),
+                _ => {}
             }
         }
     }
@@ -204,7 +209,7 @@ impl Clients {
 
     /// Lets a client go on whose next request must not overtake those before it.
     fn pass_switch(&mut self, id: ClientId) {
-        if self[id].queue.head().is_none() {
+        if self[id].queue.head().is_none() && self[id].silent == 0 {
             self.make_resumable(id);
         }
     }

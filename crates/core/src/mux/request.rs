@@ -1,8 +1,8 @@
 //! A request gets its servers and is queued for them.
 //!
 //! A request is either queued whole, for all its servers, or not at all. What a client asks of one
-//! server always takes the same connection, so it stays in order there whatever
-//! `server_connections` is.
+//! server takes the same connection as what it has asked before and is not answered, so it stays in
+//! order there whatever `server_connections` is.
 
 use super::backpressure::Hold;
 use super::conn::Pending;
@@ -220,7 +220,7 @@ impl Mux {
         // Asked only where it matters: it takes a look-up of the command.
         let is_whole = self.servers.routes.is_whole();
         let reads = !is_whole && protocol.only_reads(many);
-        join.is_resp3 = place.0 >= self.shared.options.server_connections;
+        join.is_resp3 = place.0 >= self.shared.options.lanes();
         // The loop over the keys is compiled for each protocol: asking for each key which one it is would
         // cost a tenth more.
         let split = match protocol {
@@ -236,6 +236,9 @@ impl Mux {
         let error = match split {
             Ok(()) => {
                 self.count_request(many.class, join.key_count());
+                if join.key_count() >= self.shared.signs.keys {
+                    self.clients[id].note_bulk(&self.shared.signs);
+                }
                 let slot =
                     self.clients.new_slot(&mut self.shared, id, join.key_count(), many.expect);
                 self.clients[id].overhead += join.table_bytes();
@@ -411,16 +414,6 @@ impl Mux {
     fn refuse_group(&mut self, id: ClientId, error: &[u8]) -> Intake {
         self.refuse(id, error, Limit::Grammar);
         Intake::Accepted
-    }
-
-    /// Which of a server's connections a client uses: always the same one, so that what the client asks
-    /// of the server stays in order whatever `server_connections` is.
-    #[inline(always)]
-    pub(super) fn lane(&self, id: ClientId) -> usize {
-        let lanes = self.shared.options.server_connections;
-        let lane = if lanes == 1 { 0 } else { id.index() % lanes };
-        let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();
-        if is_resp3 { lane + lanes } else { lane }
     }
 
     fn send_fragments(

@@ -278,7 +278,7 @@ impl Servers {
         for place in self.conns_of(shared, id) {
             let conn = ConnId::new(place, shared.next_generation());
             self.conn_ids.push(conn);
-            let is_resp3 = place - first >= shared.options.server_connections;
+            let is_resp3 = place - first >= shared.options.lanes();
             self.put_conn(Conn::new(conn, id, is_resp3));
         }
         id
@@ -463,9 +463,9 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::message::{Parsed, Request, Scan};
-    use crate::mux::Options;
     use crate::mux::slots::{Slots, State};
     use crate::mux::waiter::Waiter;
+    use crate::mux::{Bulk, Options};
     use crate::protocol::{Protocol, Room};
     use crate::ring::{Distribution, Hash, Member};
     use crate::route::Plan;
@@ -507,6 +507,7 @@ mod tests {
             timeout: None,
             ejection: None,
             server_connections: 1,
+            bulk: Bulk::NONE,
             allow_flush: false,
             redis: Arc::default(),
             limits: Limits::default(),

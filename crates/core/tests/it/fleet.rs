@@ -18,7 +18,7 @@ use kind::{Asker, Kind, Memcache, Server};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, Migrate, Mux, Options, Phase, ServerId};
+use nuthatch_core::mux::{Bulk, ClientId, ConnId, Migrate, Mux, Options, Phase, ServerId};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 use nuthatch_core::stats::ServerStats;
@@ -188,6 +188,7 @@ impl<K: Kind> World<K> {
                 .then_some(Duration::from_millis(100)),
             ejection: plan.ejection,
             server_connections: plan.server_connections,
+            bulk: Bulk::NONE,
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
             limits: Limits::default(),

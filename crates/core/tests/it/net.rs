@@ -7,7 +7,9 @@
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, ConnState, Event, Mux, Options, Passing, ServerId};
+use nuthatch_core::mux::{
+    Bulk, ClientId, ConnId, ConnState, Event, Mux, Options, Passing, ServerId,
+};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -25,6 +27,7 @@ pub(crate) fn options() -> Options {
         ejection: None,
         timeout: Some(Duration::from_millis(TIMEOUT_MS)),
         server_connections: 1,
+        bulk: Bulk::NONE,
         allow_flush: true,
         redis: Arc::default(),
         limits: Limits::default(),

@@ -18,7 +18,7 @@ use memcached::Memcached;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, Mux, Options, ServerId};
+use nuthatch_core::mux::{Bulk, ClientId, ConnId, Mux, Options, ServerId};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
@@ -128,6 +128,7 @@ struct Plan {
     clients: usize,
     servers: usize,
     server_connections: usize,
+    bulk: Bulk,
     requests: u32,
     size_max: usize,
     limits: Limits,
@@ -145,6 +146,7 @@ const CALM: Plan = Plan {
     clients: 6,
     servers: 3,
     server_connections: 1,
+    bulk: Bulk::NONE,
     requests: 250,
     size_max: 40_000,
     limits: Limits::DEFAULT,
@@ -266,6 +268,7 @@ impl<S: Server> World<S> {
             ejection: plan.ejects.then_some(ejection),
             timeout: plan.errors.then_some(TIMEOUT),
             server_connections: plan.server_connections,
+            bulk: plan.bulk,
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: plan.dedicated_max, ..Settings::default() }),
             limits: plan.limits,
@@ -833,6 +836,44 @@ fn several_connections_to_a_server_change_nothing() {
     let plan = Plan { server_connections: 3, clients: 8, ..CALM };
     for world in run::<Memcached>("sim::several", plan, 4) {
         assert_eq!(world.mux.stats().forward_error.read(), 0);
+    }
+}
+
+/// Clients are bulky after little, and soon no longer.
+const BULK: Bulk = Bulk { connections: 2, min: 2000, keys: 4, requests: 8, reads: 3 };
+
+#[test]
+fn clients_change_to_the_connections_for_bulk_and_back_and_nothing_is_stale() {
+    let plan = Plan { bulk: BULK, server_connections: 2, clients: 8, ..CALM };
+    let worlds = run::<Memcached>("sim::clients_change", plan, 6);
+    for world in &worlds {
+        assert_eq!(world.mux.stats().forward_error.read(), 0);
+        assert_eq!(world.mux.stats().bulk_clients.read(), 0);
+    }
+    check_sum(&worlds, 500, |world| world.mux.stats().bulk_moves.read());
+    let tiny = Plan { limits: TINY, size_max: 2000, errors: true, ..plan };
+    let tiny = Plan { bulk: Bulk { min: 500, requests: 2, ..BULK }, ..tiny };
+    let worlds = run::<Memcached>("sim::clients_change", tiny, 4);
+    check_sum(&worlds, 100, |world| world.mux.stats().bulk_moves.read());
+}
+
+#[test]
+fn clients_change_connections_in_a_storm() {
+    let plan = Plan { bulk: BULK, ..STORMY };
+    let worlds = run::<Memcached>("sim::clients_change_connections", plan, 10);
+    check_sum(&worlds, 100, |world| world.mux.stats().bulk_moves.read());
+    check_sum(&worlds, 10, timeouts);
+    let plan = Plan { bulk: BULK, changes: true, ..STORMY };
+    let worlds = run::<Memcached>("sim::clients_change_connections", plan, 4);
+    check_sum(&worlds, 100, |world| world.mux.stats().bulk_moves.read());
+}
+
+#[test]
+fn redis_clients_change_connections_in_any_weather() {
+    for plan in [REDIS, REDIS_STORMY, Plan { changes: true, ..REDIS_STORMY }] {
+        let plan = Plan { bulk: Bulk { min: 500, ..BULK }, ..plan };
+        let worlds = run::<Redis>("sim::redis_clients_change", plan, 4);
+        check_sum(&worlds, 100, |world| world.mux.stats().bulk_moves.read());
     }
 }
 

@@ -258,7 +258,7 @@ impl Moves {
     }
 
     /// Whether a client's next task has to wait for its earlier ones.
-    pub(super) fn must_follow(&self, client: ClientId, is_read: bool) -> bool {
+    pub(in crate::mux) fn must_follow(&self, client: ClientId, is_read: bool) -> bool {
         let own = self.owners.get(&client).copied().unwrap_or_default();
         own.has_write || !is_read && own.count > 0
     }

@@ -2,7 +2,7 @@
 
 use super::{MIGRATE, ring_of, stats_of};
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Mux, Options};
+use nuthatch_core::mux::{Bulk, ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::time::Instant;
 use std::io::{Read, Write};
@@ -112,6 +112,7 @@ fn real_servers_answer_the_steps_as_these_tests_believe() {
         timeout: None,
         ejection: None,
         server_connections: 1,
+        bulk: Bulk::NONE,
         allow_flush: true,
         redis: Arc::default(),
         limits: Limits::default(),

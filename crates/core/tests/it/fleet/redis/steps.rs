@@ -6,7 +6,7 @@ use crate::fleet::kind::Server;
 use crate::fleet::{MIGRATE, ring_of, stats_of};
 use crate::sim::resp::array;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, ConnId, Mux, Options, Phase};
+use nuthatch_core::mux::{Bulk, ClientId, ConnId, Mux, Options, Phase};
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::time::Instant;
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ impl Pair {
             timeout: None,
             ejection: None,
             server_connections: 1,
+            bulk: Bulk::NONE,
             allow_flush: true,
             redis: Arc::default(),
             limits: Limits::default(),

@@ -1,0 +1,117 @@
+//! Bulk and small apart: clients that ask for much have server connections of their own.
+//!
+//! A small reply behind large ones on a connection waits for all of them, and one request behind
+//! those of a client that never stops asking waits for those. What is much is learnt from each
+//! client's traffic. The one rule: what a client asks of one server stays in order, so a client
+//! changes its connections as a whole, and only while no server may still carry out one of its
+//! requests over the former ones.
+
+use super::backpressure::Hold;
+use super::client::Client;
+use super::id::ClientId;
+use super::{Mux, Options};
+
+/// Which clients count as bulky, and what there is for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// Connections to each server for bulky clients, besides the others; 0 for none.
+    pub connections: usize,
+    /// A request or a reply of so many bytes makes its client bulky.
+    pub min: usize,
+    /// Likewise a request of so many keys.
+    pub keys: usize,
+    /// Likewise so many requests in flight.
+    pub requests: u32,
+    /// A client is bulky until only little was read from it so many times in a row.
+    pub reads: u16,
+}
+
+impl Bulk {
+    /// All clients use the same connections.
+    pub const NONE: Self =
+        Self { connections: 0, min: 64 * 1024, keys: 256, requests: 64, reads: 256 };
+
+    /// From where on traffic is bulk: never, if there is nothing for bulky clients.
+    pub(super) fn signs(self) -> Self {
+        match self.connections {
+            0 => Self { min: usize::MAX, keys: usize::MAX, requests: u32::MAX, ..self },
+            _ => self,
+        }
+    }
+}
+
+impl Options {
+    /// Connections to each server of clients that speak the same version of the protocol.
+    #[inline(always)]
+    pub(super) fn lanes(&self) -> usize {
+        self.server_connections + self.bulk.connections
+    }
+}
+
+impl Client {
+    /// Notes that it asks for much.
+    #[cold]
+    pub(super) fn note_bulk(&mut self, bulk: &Bulk) {
+        self.bulk_reads = bulk.reads;
+    }
+
+    /// Whether it asks for much, or uses the connections of those who do.
+    #[inline(always)]
+    pub(super) fn is_or_was_bulk(&self) -> bool {
+        self.bulk_reads > 0 || self.is_bulk
+    }
+}
+
+impl Mux {
+    /// Which of a server's connections a client uses: the same one until nothing of the client is on its
+    /// way, so that what the client asks of the server stays in order however many there are.
+    #[inline(always)]
+    pub(super) fn lane(&self, id: ClientId) -> usize {
+        let lanes = self.shared.options.server_connections;
+        let lane = match self.clients[id].is_bulk {
+            false if lanes == 1 => 0,
+            false => id.index() % lanes,
+            true => lanes + id.index() % self.shared.options.bulk.connections,
+        };
+        let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();
+        if is_resp3 { lane + self.shared.options.lanes() } else { lane }
+    }
+
+    /// Lets a client use the connections that suit it, if it may change them now. False if it has to
+    /// wait for its replies before: one that asks for much does, as it may never pause by itself.
+    #[inline(never)]
+    pub(super) fn choose_lane(&mut self, id: ClientId) -> bool {
+        let client = &mut self.clients[id];
+        client.bulk_reads = client.bulk_reads.saturating_sub(1);
+        let is_bulk = client.bulk_reads > 0;
+        if is_bulk == client.is_bulk || client.is_on_dedicated || client.hold != Hold::No {
+            return true;
+        }
+        let has_all = client.queue.head().is_none() && client.silent == 0;
+        if !has_all && !is_bulk || self.may_be_late(id) {
+            return true;
+        }
+        if !has_all {
+            self.clients.hold(id, Hold::Replies);
+            return false;
+        }
+        self.clients[id].is_bulk = is_bulk;
+        let stats = &self.shared.stats;
+        if is_bulk {
+            stats.bulk_clients.add(1);
+            stats.bulk_moves.add(1);
+        } else {
+            stats.bulk_clients.sub(1);
+        }
+        true
+    }
+
+    /// Whether a server may still carry out a request of the client that the client knows nothing of any
+    /// longer: one that has run out of time, or a step for a key that moves.
+    fn may_be_late(&self, id: ClientId) -> bool {
+        let lane = self.lane(id);
+        let members = self.servers.routes.members().iter();
+        let mut conns = members.map(|server| &self.servers[self.servers.lane(lane, *server)]);
+        conns.any(|conn| conn.expired > 0) || self.clients.tasks.must_follow(id, false)
+    }
+}

@@ -33,6 +33,8 @@ pub(crate) struct ClientSocket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Lives,
+    /// As much as is its share was written; the rest can be in the next turn.
+    Continues,
     /// The client has all its replies and may still be sending.
     Lingers,
     /// The client has all its replies and sends no more, or the socket cannot be written to.
@@ -111,13 +113,24 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Writes the ready replies, and watches for the next events.
-    pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
+    /// Writes the ready replies, at most `share` bytes of them, and watches for the next events.
+    pub(crate) fn write(
+        &mut self,
+        id: ClientId,
+        mux: &mut Mux,
+        (poll, token): (&Poll, Token),
+        share: usize,
+    ) -> Fate {
         self.corked_in = None;
         let mut is_full = false;
-        while !is_full && !mux.client_output(id).is_empty() {
-            match send(&self.fd, mux.client_output(id), SendFlags::NOSIGNAL) {
-                Ok(count) => mux.handle_client_written(id, count),
+        let mut left = share;
+        while !is_full && left > 0 && !mux.client_output(id).is_empty() {
+            let output = mux.client_output(id);
+            match send(&self.fd, &output[..output.len().min(left)], SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    left -= count;
+                    mux.handle_client_written(id, count);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => is_full = true,
                 Err(_) => {
@@ -130,9 +143,14 @@ impl ClientSocket {
         if mux.is_done(id) {
             return if discards { Fate::Lingers } else { Fate::Ends };
         }
+        let rest = if left == 0 && !mux.client_output(id).is_empty() {
+            Fate::Continues
+        } else {
+            Fate::Lives
+        };
         let interest = Interest { read: discards || mux.wants_read(id), write: is_full };
         if interest == self.interest {
-            return Fate::Lives;
+            return rest;
         }
         self.interest = interest;
         let watched = if self.parked {
@@ -141,7 +159,7 @@ impl ClientSocket {
         } else {
             poll.modify(&self.fd, token, interest)
         };
-        if watched.is_ok() { Fate::Lives } else { Fate::Ends }
+        if watched.is_ok() { rest } else { Fate::Ends }
     }
 
     /// Returns the socket, which is no longer watched.
@@ -155,6 +173,8 @@ impl ClientSocket {
     pub(crate) fn park(&mut self, poll: &Poll) {
         if !self.parked && poll.remove(&self.fd).is_ok() {
             self.parked = true;
+            // It may want to be read again before anybody knows that it did not.
+            self.interest = Interest::default();
         }
     }
 }

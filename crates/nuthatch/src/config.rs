@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nuthatch_core::health::{OnFailure, OnOverflow};
+use nuthatch_core::mux::Bulk;
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
@@ -217,6 +218,8 @@ pub struct Pool {
     pub auto_eject_hosts: bool,
     /// Connections to each server, at least 1.
     pub server_connections: usize,
+    /// What there is for clients that ask for much.
+    pub bulk: Bulk,
     /// How long an ejected server stays off the ring.
     pub server_retry_timeout: Duration,
     /// Failures in a row that eject a server, at least 1.

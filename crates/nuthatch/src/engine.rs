@@ -77,6 +77,7 @@ fn options(shared: &SharedPool, epoch: Duration) -> Options {
         ejection: config.ejection(),
         timeout: config.timeout,
         server_connections: config.server_connections,
+        bulk: config.bulk,
         allow_flush: config.allow_flush,
         redis: Arc::new(config.redis_settings()),
         limits: config.limits,

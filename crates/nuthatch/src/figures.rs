@@ -7,7 +7,8 @@ use nuthatch_core::stats::{Counter, PoolStats, ServerStats};
 use std::sync::Arc;
 
 /// The gauges among a pool's counters.
-pub(crate) const GAUGES: [&str; 2] = ["client_connections", "dedicated_connections"];
+pub(crate) const GAUGES: [&str; 3] =
+    ["client_connections", "dedicated_connections", "bulk_clients"];
 
 /// The counters that only a Redis pool moves.
 pub(crate) const OF_REDIS: [&str; 2] = ["limit_dedicated", "dedicated_connections"];

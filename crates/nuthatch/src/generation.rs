@@ -227,6 +227,7 @@ impl Generation {
             if let Some(before) = self.pools.iter().find(|before| before.becomes(&pool)) {
                 // With another number a client's requests could overtake each other.
                 pool.server_connections = before.pool.server_connections;
+                pool.bulk.connections = before.pool.bulk.connections;
                 return before.after(pool);
             }
             next_id += 1;
@@ -341,8 +342,12 @@ mod tests {
 
     #[test]
     fn a_pool_keeps_its_number_of_connections_to_each_server() {
-        let with = |count| pools(&pool(&format!("server_connections: {count},"), "\"a:1:1\""));
+        let with = |count| {
+            let text = format!("server_connections: {count}, bulk_connections: {count},");
+            pools(&pool(&text, "\"a:1:1\""))
+        };
         let next = first(with(2), 1).next(with(5), 1);
-        assert_eq!(next.pools[0].pool.server_connections, 2);
+        let now = &next.pools[0].pool;
+        assert_eq!((now.server_connections, now.bulk.connections), (2, 2));
     }
 }

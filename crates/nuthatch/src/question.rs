@@ -191,6 +191,8 @@ fn settings(About { pool, workers, .. }: About<'_>, out: &mut Vec<u8>) {
     let timeout = pool.timeout.map_or(0, |timeout| timeout.as_millis());
     stat(out, "timeout", u64::try_from(timeout).unwrap_or(u64::MAX));
     stat(out, "server_connections", pool.server_connections as u64);
+    stat(out, "bulk_connections", pool.bulk.connections as u64);
+    stat(out, "bulk_min", pool.bulk.min as u64);
     text(out, "flush_enabled", if pool.allow_flush { "yes" } else { "no" });
     for (name, limit) in [
         ("item_size_max", limits.item_size_max),

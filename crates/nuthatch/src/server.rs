@@ -102,7 +102,7 @@ impl ServerSocket {
     }
 
     /// Opens or closes the socket as the multiplexer requires, and writes the queued bytes.
-    pub(crate) fn sync(&mut self, place: &mut Place<'_>) {
+    pub(crate) fn sync(&mut self, place: &mut Place<'_>, share: usize) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
             if !place.mux.has_conn(place.id) {
@@ -113,7 +113,7 @@ impl ServerSocket {
             self.open(place);
         }
         if place.mux.conn_state(place.id).is_connected() {
-            self.write(place);
+            self.write(place, share);
         }
     }
 
@@ -286,7 +286,12 @@ impl ServerSocket {
     }
 
     /// The socket is ready for something.
-    pub(crate) fn ready(&mut self, place: &mut Place<'_>, ready: Ready, scratch: &mut [u8]) {
+    pub(crate) fn ready(
+        &mut self,
+        place: &mut Place<'_>,
+        ready: Ready,
+        (scratch, share): (&mut [u8], usize),
+    ) {
         let Some(fd) = &self.fd else { return };
         match place.mux.conn_state(place.id) {
             ConnState::Opening => match sockopt::socket_error(fd) {
@@ -303,7 +308,7 @@ impl ServerSocket {
                     place.mux.mark_conn(place.id);
                 }
                 if ready.read {
-                    self.read(place, scratch);
+                    self.read(place, scratch, share);
                     self.was_greeted |= place.mux.conn_state(place.id) == ConnState::Open;
                 }
             }
@@ -312,11 +317,11 @@ impl ServerSocket {
         }
     }
 
-    /// Reads until there is no more, until the limit for one turn, or until the connection
-    /// is closed because of a mismatch.
-    fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) {
+    /// Reads until there is no more, until the connection has had its share of the turn, or until it is
+    /// closed because of a mismatch.
+    fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8], share: usize) {
         let mut taken = 0;
-        while taken < READ_MAX && place.mux.conn_state(place.id).is_connected() {
+        while taken < share && place.mux.conn_state(place.id).is_connected() {
             match self.read_once(place, scratch) {
                 Some(count) => taken += count,
                 None => return,
@@ -353,11 +358,20 @@ impl ServerSocket {
         None
     }
 
-    fn write(&mut self, place: &mut Place<'_>) {
+    /// Writes at most `share` bytes; epoll tells when to go on.
+    fn write(&mut self, place: &mut Place<'_>, share: usize) {
         let Some(fd) = &self.fd else { return };
+        let mut left = share;
         while !place.mux.conn_output(place.id).is_empty() {
-            match send(fd, place.mux.conn_output(place.id), SendFlags::NOSIGNAL) {
-                Ok(count) => place.mux.handle_conn_written(place.id, count, place.now),
+            if left == 0 {
+                return self.watch(place, Interest { read: true, write: true });
+            }
+            let output = place.mux.conn_output(place.id);
+            match send(fd, &output[..output.len().min(left)], SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    left -= count;
+                    place.mux.handle_conn_written(place.id, count, place.now);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     return self.watch(place, Interest { read: true, write: true });
@@ -370,10 +384,6 @@ impl ServerSocket {
         self.watch(place, Interest::READ);
     }
 }
-
-/// The maximum number of bytes read from one server connection in a turn. With a smaller limit,
-/// clients of a server that sends much would wait longer than other clients.
-const READ_MAX: usize = 512 * 1024;
 
 fn server_error(error: Errno) -> ServerError {
     match error {

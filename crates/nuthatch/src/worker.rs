@@ -34,6 +34,8 @@ pub(crate) struct Worker {
     now: Instant,
     /// The number of turns so far.
     turns: u64,
+    /// How many bytes a socket may read or write in this turn, about.
+    share: usize,
     /// The number of this worker.
     number: usize,
     inbox: Arc<Inbox>,
@@ -58,6 +60,14 @@ pub(crate) struct Worker {
 /// The maximum size of one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// How many bytes the ready sockets may read in a turn, together, and each write. A turn that takes
+/// longer lets those wait who have become ready meanwhile; with a shorter one, more of the time is spent
+/// on the turns themselves.
+const TURN_BYTES: usize = 512 * 1024;
+
+/// The least that each of them may.
+const SHARE_MIN: usize = 32 * 1024;
+
 /// With this many ready bytes, waiting for more saves nothing.
 const CORK_MAX: usize = 32 * 1024;
 
@@ -81,6 +91,7 @@ impl Worker {
             start,
             now: Instant::default(),
             turns: 0,
+            share: TURN_BYTES,
             number,
             inbox,
             listeners: Vec::new(),
@@ -109,6 +120,7 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         let ready = self.poll.wait(self.patience())?;
         self.now = self.read_clock();
+        self.share = (TURN_BYTES / ready.max(1)).max(SHARE_MIN);
         let now = self.now;
         self.read(ready, now);
         self.expire(now);
@@ -202,7 +214,7 @@ impl Worker {
     fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
         let around = (&self.poll, &self.inbox);
         if let Some((socket, mut place)) = self.pools[index].conn(index, id, around, now) {
-            socket.ready(&mut place, ready, &mut self.scratch);
+            socket.ready(&mut place, ready, (&mut self.scratch, self.share));
         }
     }
 
@@ -350,7 +362,7 @@ impl Worker {
         while let Some(id) = pool.next_dirty_conn() {
             let around = (&self.poll, &self.inbox);
             if let Some((socket, mut place)) = pool.conn(index, id, around, now) {
-                socket.sync(&mut place);
+                socket.sync(&mut place, self.share);
             }
         }
     }
@@ -376,8 +388,12 @@ impl Worker {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let token = Token::Client(index, Tag::of(id.to_bits()));
-        match socket.write(id, &mut pool.mux, &self.poll, token) {
+        match socket.write(id, &mut pool.mux, (&self.poll, token), self.share) {
             Fate::Lives => {}
+            Fate::Continues => {
+                socket.corked_in = NonZeroU64::new(self.turns);
+                pool.corked.push(id);
+            }
             Fate::Lingers => self.part_with(index, id, Parting::Answered, now),
             Fate::Ends => self.close_client(index, id),
         }

@@ -162,6 +162,12 @@ const POOL: &[Family<PoolStats>] = &[
         "Server connections that one client of a Redis pool alone uses now.",
         |pool| pool.dedicated_connections.read(),
     ),
+    gauge("bulk_clients", "Clients that use the connections for bulk now.", |pool| {
+        pool.bulk_clients.read()
+    }),
+    counter("bulk_moves_total", "Times a client changed to the connections for bulk.", |pool| {
+        pool.bulk_moves.read()
+    }),
     counter(
         "desync_total",
         "Server connections closed because a reply did not match its request.",

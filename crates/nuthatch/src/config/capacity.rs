@@ -14,6 +14,9 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// The maximum of `server_connections`: there are no more ports between two addresses.
 pub(super) const SERVER_CONNECTIONS_MAX: u64 = 65535;
 
+/// The maximum of `bulk_connections`: a server that sends large values over so many has no more to give.
+pub(super) const BULK_CONNECTIONS_MAX: u64 = 64;
+
 /// The maximum of `dedicated_connections_max`: as many as clients of one address.
 pub(super) const DEDICATED_CONNECTIONS_MAX: u64 = 65535;
 
@@ -38,12 +41,15 @@ impl Capacity {
         let connections = connections.saturating_mul(workers);
         let (count, remedies) = if pools.iter().any(|pool| pool.redis) {
             (
-                "servers × server_connections × workers, doubled in a redis pool, plus \
-                 dedicated_connections_max × workers there",
-                "server_connections, dedicated_connections_max or --workers",
+                "servers × (server_connections + bulk_connections) × workers, doubled in a redis \
+                 pool, plus dedicated_connections_max × workers there",
+                "server_connections, bulk_connections, dedicated_connections_max or --workers",
             )
         } else {
-            ("servers × server_connections × workers", "server_connections or --workers")
+            (
+                "servers × (server_connections + bulk_connections) × workers",
+                "server_connections, bulk_connections or --workers",
+            )
         };
         if connections > CONNECTIONS_MAX {
             return Err(format!(
@@ -75,22 +81,23 @@ impl Capacity {
 
 /// How many connections one worker may have to the servers of a pool.
 pub(crate) fn connections(pool: &Pool) -> usize {
-    let shared = pool.servers.len().saturating_mul(pool.server_connections);
+    let shared = pool.servers.len().saturating_mul(pool.server_connections + pool.bulk.connections);
     shared.saturating_mul(versions(pool)).saturating_add(dedicated(pool))
 }
 
 /// What [`connections`] computes, in the words of the configuration.
 pub(super) fn formula(pool: &Pool) -> &'static str {
     if pool.redis {
-        "2 × servers × server_connections + dedicated_connections_max"
+        "2 × servers × (server_connections + bulk_connections) + dedicated_connections_max"
     } else {
-        "servers × server_connections"
+        "servers × (server_connections + bulk_connections)"
     }
 }
 
 /// The greatest `server_connections` with which [`connections`] is not above [`CONNECTIONS_MAX`].
 pub(super) fn server_connections_max(pool: &Pool) -> usize {
-    (CONNECTIONS_MAX - dedicated(pool)) / (pool.servers.len() * versions(pool)).max(1)
+    let each = (CONNECTIONS_MAX - dedicated(pool)) / (pool.servers.len() * versions(pool)).max(1);
+    each.saturating_sub(pool.bulk.connections)
 }
 
 /// Clients that speak RESP2 and clients that speak RESP3 use different connections.
@@ -117,7 +124,7 @@ mod tests {
     fn config(server_connections: usize) -> Config {
         let text = format!(
             "p: {{listen: [\"h:1\", \"h:2\"], server_connections: {server_connections}, \
-             servers: [a:1:1, b:1:1]}}\n"
+             bulk_connections: 0, servers: [a:1:1, b:1:1]}}\n"
         );
         Config::parse(Path::new("a.yml"), text.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -151,19 +158,21 @@ mod tests {
             Config::parse(Path::new("a.yml"), text.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
         };
         let count = |text| connections(&pool(text).pools[0]);
-        assert_eq!(count("server_connections: 3"), 6);
-        assert_eq!(count("server_connections: 3, redis: true"), 12 + 256);
-        assert_eq!(count("redis: true, dedicated_connections_max: 0"), 4);
-        let files_max = Some(2 * (3 + 4 + 256) + 16);
+        assert_eq!(count("server_connections: 3, bulk_connections: 0"), 6);
+        assert_eq!(count("server_connections: 3"), 8);
+        assert_eq!(count("server_connections: 3, redis: true"), 16 + 256);
+        assert_eq!(count("redis: true, dedicated_connections_max: 0"), 8);
+        let files_max = Some(2 * (3 + 8 + 256) + 16);
         let config = pool("redis: true");
         assert_eq!(Capacity { workers: 2, files_max }.check(&config), Ok(None));
         let files_max = files_max.map(|max| max - 1);
         assert_eq!(
             Capacity { workers: 2, files_max }.check(&config).unwrap().unwrap(),
-            "The connections to servers (servers × server_connections × workers, doubled in a redis \
-             pool, plus dedicated_connections_max × workers there) are 520 and may need 542 open \
-             files, but the limit is 541: hardly any client could connect. Raise the limit (ulimit \
-             -n), or lower server_connections, dedicated_connections_max or --workers."
+            "The connections to servers (servers × (server_connections + bulk_connections) × workers, \
+             doubled in a redis pool, plus dedicated_connections_max × workers there) are 528 and may \
+             need 550 open files, but the limit is 549: hardly any client could connect. Raise the \
+             limit (ulimit -n), or lower server_connections, bulk_connections, \
+             dedicated_connections_max or --workers."
         );
     }
 
@@ -177,7 +186,7 @@ mod tests {
         assert_eq!(
             check(9, None, 65535).unwrap_err(),
             "9 workers have 1179630 connections to servers, more than 1048576; lower \
-             server_connections or --workers"
+             server_connections, bulk_connections or --workers"
         );
     }
 }

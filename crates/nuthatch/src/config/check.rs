@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nuthatch_core::health::OnOverflow;
+use nuthatch_core::mux::Bulk;
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
 
 use super::capacity::{self, CONNECTIONS_MAX};
@@ -429,6 +430,7 @@ fn blank(name: &str) -> Pool {
         preconnect: false,
         auto_eject_hosts: false,
         server_connections: 0,
+        bulk: Bulk::NONE,
         server_retry_timeout: Duration::ZERO,
         server_failure_limit: 0,
         on_server_failure: None,

@@ -829,11 +829,11 @@ fn the_connections_to_all_servers_of_a_pool_have_a_bound() {
     let servers = servers.join(", ");
     let pool =
         |each| format!("a: {{listen: \"h:1\", server_connections: {each}, servers: [{servers}]}}");
-    assert!(parse(&pool(61680)).is_ok());
+    assert!(parse(&pool(61679)).is_ok());
     assert_eq!(
-        faults(&pool(61681)),
-        ["a.yml:1:20: a.server_connections: servers × server_connections is 1048577, more than \
-          1048576; lower it to at most 61680"]
+        faults(&pool(61680)),
+        ["a.yml:1:20: a.server_connections: servers × (server_connections + bulk_connections) is \
+          1048577, more than 1048576; lower it to at most 61679"]
     );
 }
 

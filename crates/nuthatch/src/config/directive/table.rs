@@ -1,6 +1,8 @@
 //! The table of the directives.
 
-use super::super::capacity::{DEDICATED_CONNECTIONS_MAX, SERVER_CONNECTIONS_MAX};
+use super::super::capacity::{
+    BULK_CONNECTIONS_MAX, DEDICATED_CONNECTIONS_MAX, SERVER_CONNECTIONS_MAX,
+};
 use super::super::value::Bounds;
 use super::{Directive, Kind, Pools};
 
@@ -288,6 +290,21 @@ pub static DIRECTIVES: &[Directive] = &[
         pools: Pools::Redis,
         doc: "Commands of modules: a list of name, first key, last key and step, as in COMMAND \
             INFO.",
+    },
+    Directive {
+        name: "bulk_connections",
+        kind: Kind::Count(|pool| &mut pool.bulk.connections, Bounds::new(0, BULK_CONNECTIONS_MAX)),
+        default: Some("1"),
+        pools: Pools::All,
+        doc: "Further connections to each server, opened when a client asks for much, for such clients; \
+            0 means that all clients use the same.",
+    },
+    Directive {
+        name: "bulk_min",
+        kind: Kind::Size(|pool| &mut pool.bulk.min, Bounds::new(16 << 10, GIB)),
+        default: Some("65536"),
+        pools: Pools::All,
+        doc: "A request or a reply of so many bytes is much.",
     },
     Directive {
         name: "item_size_max",

@@ -304,11 +304,12 @@ fn the_connections_of_a_redis_pool_have_a_bound() {
             "a: {{listen: \"h:1\", redis: true, server_connections: {each}, servers: [{servers}]}}"
         )
     };
-    assert!(parse(&pool(32760)).is_ok());
+    assert!(parse(&pool(32759)).is_ok());
     assert_eq!(
-        faults(&pool(32761)),
-        ["a.yml:1:33: a.server_connections: 2 × servers × server_connections + \
-          dedicated_connections_max is 1048608, more than 1048576; lower it to at most 32760"]
+        faults(&pool(32760)),
+        ["a.yml:1:33: a.server_connections: 2 × servers × (server_connections + \
+          bulk_connections) + dedicated_connections_max is 1048608, more than 1048576; lower it to at \
+          most 32759"]
     );
 }
 

@@ -249,7 +249,8 @@ impl Mux {
                 (Some(ring), Removal::Key(key)) if is_done => journal.note_clean(&key, ring),
                 (Some(_), _) => {}
                 (None, what) => {
-                    journal.on_their_way -= 1;
+                    // It may be of a journal that was given up since.
+                    journal.on_their_way = journal.on_their_way.saturating_sub(1);
                     if is_done {
                         server.stats.more.replayed.add(1);
                     } else {
@@ -357,6 +358,9 @@ impl Mux {
         changes: bool,
         ejection: &Ejection,
     ) -> First {
+        if ejection.journal_max == 0 {
+            return First::Nothing;
+        }
         let ring = self.servers.routes.changes();
         let server = &mut self.servers.all[owner.index()];
         let journal = server.journal.get_or_insert_default();

@@ -64,6 +64,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 use task::Task;
 
@@ -312,6 +313,7 @@ impl Mux {
         self.end_transactions();
         self.end_pause();
         self.servers.let_leave(&mut self.shared, &migration.leaving);
+        self.clients.memory -= mem::take(&mut self.servers.given_up);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;
         for figure in [phase, keys_per_mille, ends_at] {
             figure.set(0);

@@ -103,7 +103,7 @@ impl Judge {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.arbiter.tick(now);
-            self.order();
+            self.order(now);
             self.publish(now);
         }
     }
@@ -120,11 +120,14 @@ impl Judge {
         self.generation = generation;
     }
 
-    fn order(&mut self) {
+    fn order(&mut self, now: Instant) {
         while let Some(decision) = self.arbiter.next_decision() {
-            let Decision { to, .. } = decision;
+            let Decision { to, server, round, .. } = decision;
             for (number, inbox) in self.inboxes.iter().enumerate() {
-                if to == To::All || to == To::One(number) {
+                if inbox.is_closed() && to == To::All {
+                    // A worker that has ended uses no server.
+                    self.arbiter.report(server, Report::Done(round), now);
+                } else if to == To::All || to == To::One(number) {
                     inbox.send(Message::Decision(decision));
                 }
             }

@@ -432,6 +432,18 @@ impl Servers {
         self.note_standings(shared);
     }
 
+    /// The connection to wait for, if it is about to be decided who serves the keys of a server.
+    pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
+        if self.routes.is_whole() {
+            return None;
+        }
+        let standing = |id: &&ServerId| self.all[id.index()].health.standing;
+        let is_undecided =
+            |id: &&ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
+        let undecided = self.routes.members().iter().find(is_undecided)?;
+        Some(self.lane(lane, *undecided))
+    }
+
     /// Why a server gets no requests, if it gets none.
     #[inline]
     pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {

@@ -48,6 +48,22 @@ def test_without_autoscaling_there_are_as_many_as_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("protocol", ["memcached", "redis"])
+@pytest.mark.parametrize(
+    ("discovery", "living", "wanted"),
+    # Scaled by something other than Helm: no server is thrown away. By the list, Helm scales.
+    [("dnssrv", 0, 2), ("dnssrv", 1, 2), ("dnssrv", 2, 2), ("dnssrv", 5, 5), ("list", 5, 2)],
+)
+def test_servers_in_dns_stay_as_many_as_they_are(discovery, living, wanted, protocol, helm, tmp_path):
+    values = {"protocol": protocol, "proxy": {"discovery": discovery}}
+    (servers,) = of_kind(render("nuthatch", values), "StatefulSet")
+    assert servers["spec"]["replicas"] == 2
+    servers["spec"]["replicas"] = living
+    (after,) = of_kind(upgrade(values, [servers], tmp_path, helm), "StatefulSet")
+    assert after["spec"]["replicas"] == wanted
+
+
+@pytest.mark.parametrize("helm", HELM)
 @pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
 def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, helm, tmp_path):
     living = of_kind(render("nuthatch", AUTOSCALED), kind)

@@ -36,11 +36,24 @@ spec:
       {{- include "nuthatch.podSelector" (dict "chart" . "component" .Values.protocol) | nindent 6 }}
 {{- end }}
 
+{{/* The number of pods. With proxy.discovery: dnssrv something other than Helm may scale them: then it is
+     the number that runs now, which an upgrade must not lower. Without a cluster to look at, the least
+     number that was asked for. */}}
+{{- define "nuthatch.serversReplicas" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- $replicas := add $own.replicas $own.spare | int }}
+{{- if eq .Values.proxy.discovery "dnssrv" }}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace $own.fullname }}
+{{- $replicas = dig "spec" "replicas" $replicas ($live | default dict) | int | max $replicas }}
+{{- end }}
+{{- $replicas }}
+{{- end }}
+
 {{/* How many servers there are, and how they are replaced. */}}
 {{- define "nuthatch.serversSpec" -}}
 {{- $own := get .Values .Values.protocol -}}
 serviceName: {{ $own.fullname | quote }}
-replicas: {{ add $own.replicas $own.spare }}
+replicas: {{ include "nuthatch.serversReplicas" . }}
 # No server waits for another one.
 podManagementPolicy: Parallel
 {{- with $own.minReadySeconds }}

@@ -74,6 +74,63 @@ def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, h
         upgrade(values, living, tmp_path, helm)
 
 
+def living(item: dict, chart: str, release: str) -> dict:
+    """An object with the name and kind of this, of a chart under this name in a release."""
+    labels = {"app.kubernetes.io/name": chart, "app.kubernetes.io/instance": release}
+    metadata = {**item["metadata"], "labels": {**labels, "app.kubernetes.io/managed-by": "Helm"}}
+    if item["kind"] == "StatefulSet":
+        labels |= {"app.kubernetes.io/component": "memcached"}
+        item = {**item, "spec": {"selector": {"matchLabels": labels}}}
+    return {**item, "metadata": metadata}
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("chart", "alias", "release", "before", "after"),
+    # Part of the release's name, as a word or not; cut.
+    [
+        ("two", "pages", "my-pages", "my-pages", "my-pages-pages"),
+        ("two", "pages", "mypages", "mypages", "mypages-pages"),
+        ("many", "nuthatch-pages", "a" * 53, "a" * 53 + "-nuthatch", "a" * 53 + "-f0a876cd"),
+    ],
+)
+def test_a_release_keeps_the_names_that_it_has(chart, alias, release, before, after, helm, tmp_path):
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": before}, "data": {}}
+    for there, wanted in [
+        ([], after),
+        ([living(item, alias, release)], before),
+        # Somebody else's.
+        ([living(item, alias, "other")], after),
+    ]:
+        objects = upgrade({}, there, tmp_path, helm, chart, release)
+        names = {each["metadata"]["name"] for each in of_kind(objects, "ConfigMap")}
+        assert wanted in names, there
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_servers_of_an_alias_keep_the_name_that_they_have(helm, tmp_path):
+    name = "memcached-cluster"
+    item = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}}
+    for there, wanted in [
+        ([], f"{name}-pages"),
+        ([living(item, "pages", "release")], name),
+        ([living(item, "pages", "other")], f"{name}-pages"),
+    ]:
+        objects = upgrade({}, there, tmp_path, helm, "two")
+        sets = {each["metadata"]["name"] for each in of_kind(objects, "StatefulSet")}
+        assert sets == {wanted, "redis-cache-sessions"}, there
+
+
+@pytest.mark.parametrize("release", ["release", "my-nuthatch", "mynuthatch", "nuthatch", "9a"])
+def test_a_release_of_this_chart_alone_has_the_names_of_0_1(release):
+    objects = render("nuthatch", AUTOSCALED, release=release)
+    wanted = release if "nuthatch" in release else f"{release}-nuthatch"
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["metadata"]["name"] == {"9a-nuthatch": "n-9a-nuthatch"}.get(wanted, wanted)
+    (servers,) = of_kind(objects, "StatefulSet")
+    assert servers["metadata"]["name"] == "memcached-cluster"
+
+
 @pytest.mark.parametrize("case", BEFORE)
 def test_an_upgrade_from_0_1_changes_nothing_that_cannot_change(case):
     objects = {title(item): item for item in render("nuthatch", BEFORE[case]["values"])}

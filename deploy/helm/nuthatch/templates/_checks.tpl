@@ -68,8 +68,8 @@
 {{/* Two objects of one kind can't have one name. */}}
 {{- define "nuthatch.checkNames" -}}
 {{- $own := get .Values .Values.protocol }}
-{{- if and .Values.central.enabled $own.enabled (eq $own.fullname (include "nuthatch.fullname" .)) }}
-{{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" $own.fullname .Values.protocol) }}
+{{- if and .Values.central.enabled $own.enabled (eq (include "nuthatch.serversName" .) (include "nuthatch.fullname" .)) }}
+{{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" (include "nuthatch.serversName" .) .Values.protocol) }}
 {{- end }}
 {{- end }}
 
@@ -150,7 +150,7 @@
 {{- $own := get .Values .Values.protocol }}
 {{- $workloads := dict }}
 {{- if $own.enabled }}
-{{- $_ := set $workloads $own.fullname (list "StatefulSet" .Values.protocol) }}
+{{- $_ := set $workloads (include "nuthatch.serversName" .) (list "StatefulSet" .Values.protocol) }}
 {{- end }}
 {{- if .Values.central.enabled }}
 {{- $_ := set $workloads (include "nuthatch.fullname" .) (list "Deployment" "central") }}

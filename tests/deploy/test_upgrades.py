@@ -158,3 +158,55 @@ def test_what_concerns_the_proxies_replaces_no_server(values):
     (before,) = of_kind(render("nuthatch", {}), "StatefulSet")
     (after,) = of_kind(render("nuthatch", values), "StatefulSet")
     assert after["spec"] == before["spec"]
+
+
+def balanced(load_balancer_class: str, **more) -> dict:
+    """Values for central proxies behind a load balancer of this class."""
+    service = {"type": "LoadBalancer", "loadBalancerClass": load_balancer_class}
+    return {"central": {"enabled": True, "service": service}, **more}
+
+
+def with_owner(service: dict, manager: str) -> dict:
+    """A Service of which this program has set the class of the load balancer."""
+    own = {"manager": manager, "fieldsV1": {"f:spec": {"f:loadBalancerClass": {}}}}
+    return {**service, "metadata": {**service["metadata"], "managedFields": [own]}}
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(balanced(""), balanced("a/b")), (balanced("a/b"), balanced("c/d")), (balanced("a/b"), balanced(""))],
+)
+def test_the_class_of_a_load_balancer_that_would_change_is_refused(before, after, helm, tmp_path):
+    services = of_kind(render("nuthatch", before), "Service")
+    assert upgrade(before, services, tmp_path, helm)
+    with pytest.raises(Refused, match="Service release-nuthatch .* leave central.service.loadBalancerClass as"):
+        upgrade(after, services, tmp_path, helm)
+    # Another type may have another class.
+    assert upgrade({"central": {"enabled": True}}, services, tmp_path, helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_class_that_the_cluster_has_set_stays(helm, tmp_path):
+    (service,) = (
+        with_owner(item, "aws-load-balancer-controller")
+        for item in of_kind(render("nuthatch", balanced("a/b")), "Service")
+        if item["metadata"]["name"] == "release-nuthatch"
+    )
+    assert upgrade(balanced(""), [service], tmp_path, helm)
+    with pytest.raises(Refused, match="loadBalancerClass"):
+        upgrade(balanced(""), [with_owner(service, "helm")], tmp_path, helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_service_that_would_become_headless_or_no_longer_be_is_refused(helm, tmp_path):
+    servers = {"memcached": {"fullname": "cache"}}
+    central = {"fullnameOverride": "cache", "central": {"enabled": True}}
+    for before, after in [(servers, central), (central, servers)]:
+        services = of_kind(render("nuthatch", before), "Service")
+        # A cluster gives an address to a Service that has none.
+        for service in services:
+            service["spec"].setdefault("clusterIP", "10.0.0.1")
+        assert upgrade(before, services, tmp_path, helm)
+        with pytest.raises(Refused, match="Service cache .* another name, or delete the Service first"):
+            upgrade(after, services, tmp_path, helm)

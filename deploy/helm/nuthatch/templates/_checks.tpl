@@ -14,6 +14,7 @@
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
 {{- include "nuthatch.checkSelectors" . }}
+{{- include "nuthatch.checkServices" . }}
 {{- end }}
 
 {{- define "nuthatch.checkServers" -}}
@@ -162,6 +163,41 @@
 {{- if ne (toJson $labels) (toJson $wanted) }}
 {{- fail (printf "nuthatch: the pods of %s %s are found by %s, and Kubernetes can't change this to %s: leave nameOverride, and an alias of the chart, as they were at the installation, or delete the %s first" (first $workload) $name (toJson $labels) (toJson $wanted) (first $workload)) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What can't change of a Service that is there: whether it has an address, and the class of a load
+     balancer. A class that the cluster has set by itself is not the chart's to remove. */}}
+{{- define "nuthatch.checkServices" -}}
+{{- if (get .Values .Values.protocol).enabled }}
+{{- include "nuthatch.checkAddress" (dict "chart" . "name" (include "nuthatch.serversName" .) "isHeadless" true "value" (printf "%s.fullname" .Values.protocol)) }}
+{{- end }}
+{{- if .Values.central.enabled }}
+{{- $name := include "nuthatch.fullname" . }}
+{{- include "nuthatch.checkAddress" (dict "chart" . "name" $name "isHeadless" false "value" "fullnameOverride") }}
+{{- $living := lookup "v1" "Service" .Release.Namespace $name | default dict }}
+{{- $class := dig "spec" "loadBalancerClass" "" $living }}
+{{- $wanted := .Values.central.service.loadBalancerClass | default "" }}
+{{- if and (eq (dig "spec" "type" "" $living) "LoadBalancer") (eq .Values.central.service.type "LoadBalancer") (ne $class $wanted) }}
+{{- $owners := dig "metadata" "managedFields" list $living }}
+{{- $isOwn := or $wanted (not $owners) }}
+{{- range $owners }}
+{{- if and (hasPrefix "helm" (get . "manager" | toString | lower)) (hasKey (dig "fieldsV1" "f:spec" dict .) "f:loadBalancerClass") }}
+{{- $isOwn = true }}
+{{- end }}
+{{- end }}
+{{- if $isOwn }}
+{{- fail (printf "nuthatch: the load balancer of Service %s has the class %q, and Kubernetes can't change this to %q: leave central.service.loadBalancerClass as it was, or delete the Service first" $name $class $wanted) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "nuthatch.checkAddress" -}}
+{{- with lookup "v1" "Service" .chart.Release.Namespace .name }}
+{{- if ne (eq (dig "spec" "clusterIP" "" .) "None") $.isHeadless }}
+{{- fail (printf "nuthatch: there is a Service %s %s an address of its own, and Kubernetes can't change this: set %s to another name, or delete the Service first" $.name (ternary "with" "without" $.isHeadless) $.value) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -40,6 +40,7 @@ def check(objects: list[dict], release: str, namespace: str) -> None:
     references_lead_somewhere(objects, namespace)
     a_drain_can_finish(objects)
     no_fewer_pods_than_asked(objects)
+    a_roll_out_has_time(objects)
     requests_are_within_limits(objects)
     pods_are_restricted(objects)
     probes_reach_the_proxy_in_every_family(objects)
@@ -206,6 +207,13 @@ def no_fewer_pods_than_asked(objects: list[dict]) -> None:
             assert scaler["minReplicas"] <= count <= scaler["maxReplicas"], title(item)
             (proxy,) = containers(item["spec"]["template"])
             assert "cpu" in proxy["resources"]["requests"], title(item)
+
+
+def a_roll_out_has_time(objects: list[dict]) -> None:
+    """The deadline is of each new pod: it must start, and then be ready for as long as it has to."""
+    for item in of_kind(objects, "Deployment"):
+        deadline = item["spec"].get("progressDeadlineSeconds", 600)
+        assert deadline >= item["spec"].get("minReadySeconds", 0) + 600, title(item)
 
 
 def requests_are_within_limits(objects: list[dict]) -> None:

@@ -71,6 +71,7 @@ SAMPLES = {
     "serviceAnnotations": [ANNOTATIONS],
     "podAnnotations": [ANNOTATIONS],
     "loadBalancerClass": ["example.com/y", "123"],
+    "minReadySeconds": [0, 600, 86400],
     "maxSurge": [0, "100%"],
     "maxUnavailable": [1, "25%"],
     "serviceAccountName": ["123", "1e3", "my.account"],

@@ -57,13 +57,13 @@ replicas: {{ include "nuthatch.serversReplicas" . }}
 # No server waits for another one.
 podManagementPolicy: Parallel
 {{- with $own.minReadySeconds }}
-minReadySeconds: {{ . }}
+minReadySeconds: {{ int . }}
 {{- end }}
 {{- with $own.partition }}
 updateStrategy:
   type: RollingUpdate
   rollingUpdate:
-    partition: {{ . }}
+    partition: {{ int . }}
 {{- end }}
 selector:
   matchLabels:

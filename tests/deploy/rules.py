@@ -24,6 +24,7 @@ SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 # Of the Prometheus Operator: there is no schema of them here, and test_monitoring.py looks at them.
 CUSTOM = {"PodMonitor", "PrometheusRule"}
 UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS |= {"P": 10**15, "E": 10**18, "Pi": 2**50, "Ei": 2**60}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 COMPONENT = "app.kubernetes.io/component"
 
@@ -226,7 +227,7 @@ def requests_are_within_limits(objects: list[dict]) -> None:
 
 
 def quantity(text: str) -> Decimal:
-    number, unit = re.fullmatch("([0-9.]+)([a-zA-Z]*)", str(text)).groups()
+    number, unit = re.fullmatch("([0-9.]+(?:[eE][-+]?[0-9]+)?)([a-zA-Z]*)", str(text)).groups()
     return Decimal(number) * UNITS[unit]
 
 

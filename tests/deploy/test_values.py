@@ -240,6 +240,32 @@ def test_helm_3_refuses_the_same(values, answer):
 
 
 @pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("memory", "written"),
+    # As numbers of a file and with every unit that Kubernetes has; all are at least the 64Mi of the request.
+    [(134217728, "134217728"), (1e9, "1000000000"), (68719476736.5, "68719476736.5")]
+    + [(each, each) for each in ("1e9", "128E6", "1.5e+9", "134217728", "0.5Gi", "1P", "1Ei", "70000000000m")],
+)
+def test_a_quantity_may_be_a_number_or_have_any_unit(memory, written, helm):
+    given = {"resources": {"limits": {"memory": memory}}}
+    (ping,) = (
+        item
+        for item in render("nuthatch", {"sidecar": given, "central": {"enabled": True}}, helm=helm)
+        if item["metadata"]["name"] == "release-nuthatch-test-ping"
+    )
+    assert ping["spec"]["containers"][0]["resources"]["limits"]["memory"] == written
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("place", ["sidecar", "central", "memcached"])
+@pytest.mark.parametrize("memory", [1073741824, 1e12, "1e12", "1E12", "1P", "1Ei", "0.001Ti"])
+def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, place, helm):
+    values = {place: {"resources": {"requests": {"memory": memory}}}}
+    with pytest.raises(Refused, match=f"{place}.resources: the request of memory, .* more than its limit"):
+        render("nuthatch", values, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
 def test_a_parent_chart_is_told_so_too(helm):
     with pytest.raises(Refused, match="tiemout"):
         render("cache-api", {"nuthatch": {"proxy": {"tiemout": 400}}}, helm=helm)

@@ -123,11 +123,11 @@
 {{- end }}
 {{- end }}
 
-{{/* A quantity of Kubernetes such as 100m or 1.5Gi, as a number. */}}
+{{/* A quantity of Kubernetes such as 100m, 1.5Gi or 1e9, as a number. */}}
 {{- define "nuthatch.quantity" -}}
-{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
-{{- $quantity := toString . }}
-{{- mulf (regexFind "^[0-9.]+" $quantity | float64) (get $units (regexFind "[a-zA-Z]*$" $quantity)) }}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 }}
+{{- $number := regexFind "^[0-9.]+([eE][-+]?[0-9]+)?" . }}
+{{- mulf (float64 $number) (get $units (trimPrefix $number .)) }}
 {{- end }}
 
 {{/* A request above its limit is refused by the API server. */}}

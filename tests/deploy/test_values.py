@@ -219,6 +219,71 @@ BAD = [
         "{proxy: {port: 11311}, central: {enabled: true, config: 'a: {listen: 0.0.0.0:11211}'}}",
         "central.config does not listen on port 11311",
     ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, 127.0.0.1:9600]}'",
+        "config listens on 127.0.0.1:9600, and the proxy's admin.port is 9600: choose another port",
+    ),
+    (
+        "{admin: {port: 9700}, config: '{a: {listen: \"*:11211\"}, b: {listen: localhost:9700}}'}",
+        "config listens on localhost:9700, and the proxy's admin.port is 9700",
+    ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, localhost:22222]}'",
+        "config listens on localhost:22222, and the proxy's proxy.statsPort is 22222",
+    ),
+    (
+        "{proxy: {statsAddress: '::'}, config: 'a: {listen: [127.0.0.1:11211, 127.0.0.9:22222]}'}",
+        "config listens on 127.0.0.9:22222, and the proxy's proxy.statsPort is 22222",
+    ),
+    (
+        "config: '{a: {listen: 127.0.0.1:11211}, b: {listen: \"*:11211\"}}'",
+        "config listens on 127.0.0.1:11211 and on *:11211, which are one port: give each pool its own",
+    ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, 10.0.0.7:11300]}'",
+        "config listens on 10.0.0.7:11300, an address that a pod does not have: use 127.0.0.1",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: [\"*:11211\", \"*:9600\"]}'}}",
+        "central.config listens on *:9600, and the proxy's admin.port is 9600",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: 10.0.0.7:11211}'}}",
+        "central.config listens on 10.0.0.7:11211, an address that a pod does not have",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: cache.example.com:11211}'}}",
+        "central.config does not listen on port 11211 of the pods' own address",
+    ),
+    ("proxy: {extraArgs: [--stats-port=9600]}", "proxy.extraArgs has --stats-port=9600: use proxy.statsPort"),
+    ("proxy: {extraArgs: [-s, '9600']}", "proxy.extraArgs has -s: use proxy.statsPort instead"),
+    ("proxy: {extraArgs: [--stats-addr=*]}", "proxy.extraArgs has --stats-addr=*: use proxy.statsAddress"),
+    ("proxy: {extraArgs: ['-a*']}", "proxy.extraArgs has -a*: use proxy.statsAddress"),
+    ("proxy: {extraArgs: [--adm=127.0.0.1:9700]}", "has --adm=127.0.0.1:9700: use admin.port"),
+    ("proxy: {extraArgs: [--conf-file, /a]}", "has --conf-file: use config or central.config"),
+    ("proxy: {extraArgs: [-c/a]}", "proxy.extraArgs has -c/a: use config or central.config"),
+    ("proxy: {extraArgs: [--test-conf]}", "has --test-conf, with which the proxy would not serve: remove it"),
+    ("proxy: {extraArgs: [-d]}", "proxy.extraArgs has -d, with which the proxy would not serve"),
+    ("proxy: {extraArgs: [--version]}", "has --version, with which the proxy would not serve"),
+    ("memcached: {extraArgs: [-p, '11212']}", "memcached.extraArgs has -p: the proxies look for port 11211"),
+    ("memcached: {extraArgs: [-vp11212]}", "memcached.extraArgs has -vp11212: the proxies look for"),
+    ("memcached: {extraArgs: [--port=11212]}", "has --port=11212: the proxies look for port 11211"),
+    ("memcached: {extraArgs: [-l, 127.0.0.1]}", "memcached.extraArgs has -l: the proxies look for"),
+    ("memcached: {extraArgs: [-s, /tmp/a]}", "memcached.extraArgs has -s: the proxies look for"),
+    ("memcached: {extraArgs: ['-m 1024']}", "has -m 1024: use memcached.memoryMegabytes instead"),
+    ("memcached: {extraArgs: [--conn-limit=1]}", "has --conn-limit=1: use memcached.connections"),
+    ("memcached: {extraArgs: [-I8m]}", "has -I8m: use memcached.itemSizeMax instead"),
+    ("memcached: {extraArgs: [-d]}", "has -d, with which the server would not serve: remove it"),
+    (
+        "{protocol: redis, redis: {extraArgs: [--port, '6380']}}",
+        "redis.extraArgs has --port: the proxies look for port 6379",
+    ),
+    ("{protocol: redis, redis: {extraArgs: ['--PORT 6380']}}", "has --PORT 6380: the proxies look for"),
+    ("{protocol: redis, redis: {extraArgs: [--bind, '::1']}}", "has --bind: the proxies look for"),
+    ("{protocol: redis, redis: {extraArgs: [--maxmemory, 1gb]}}", "use redis.memoryMegabytes instead"),
+    ("{protocol: redis, redis: {extraArgs: [--maxclients, '1']}}", "use redis.connections instead"),
+    ("{protocol: redis, redis: {extraArgs: [--requirepass, a]}}", "use redis.password.secret instead"),
+    ("{protocol: redis, redis: {extraArgs: [--daemonize, 'yes']}}", "the server would not serve: remove it"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",
@@ -263,6 +328,23 @@ def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, plac
     values = {place: {"resources": {"requests": {"memory": memory}}}}
     with pytest.raises(Refused, match=f"{place}.resources: the request of memory, .* more than its limit"):
         render("nuthatch", values, helm=helm)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # What the chart does not set, and words that only look like it.
+        {"proxy": {"extraArgs": ["-v", "7", "--discovery-hold=60", "--no-watch", "--dns-ttl-max=5", "-p/a"]}},
+        {"memcached": {"extraArgs": ["-v", "-t", "4", "-o", "modern", "-R20", "--threads=4", "-Ct2", "-U", "0"]}},
+        {"protocol": "redis", "redis": {"extraArgs": ["--maxmemory-policy", "volatile-lru", "--io-threads", "2"]}},
+        # Another address, or another port.
+        {"config": "a: {listen: [127.0.0.1:11211, 127.0.0.2:22222, 127.0.0.1:9601]}"},
+        {"proxy": {"statsAddress": "/tmp/a"}, "config": "a: {listen: ['*:11211', '*:22222']}"},
+        {"central": {"enabled": True, "config": "a: {listen: ['[::]:11211', '127.0.0.1:1']}"}},
+    ],
+)
+def test_what_clashes_with_nothing_is_rendered(values):
+    assert render("nuthatch", values)
 
 
 @pytest.mark.parametrize("helm", HELM)

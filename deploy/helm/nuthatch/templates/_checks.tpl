@@ -10,6 +10,7 @@
 {{- include "nuthatch.checkNames" . }}
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
+{{- include "nuthatch.checkArguments" . }}
 {{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
@@ -100,6 +101,46 @@
 {{- fail (printf "nuthatch: proxy.extraEnv has %s twice: remove one" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+
+{{/* Further arguments that would replace one of the chart's, or keep a program from serving. The
+     proxy takes shortened options, too. */}}
+{{- define "nuthatch.checkArguments" -}}
+{{- $port := include "nuthatch.knownPort" . }}
+{{- $where := printf ": the proxies look for port %s of the pod's own address, so remove it" $port }}
+{{- $none := ", with which the %s would not serve: remove it" }}
+{{- $use := ": use %s instead" }}
+{{- range .Values.proxy.extraArgs }}
+{{- $given := . }}
+{{- range $option, $value := dict "-s" "proxy.statsPort" "--stats-port" "proxy.statsPort" "-a" "proxy.statsAddress" "--stats-addr" "proxy.statsAddress" "--admin" "admin.port" "-c" "config or central.config" "--conf-file" "config or central.config" "-t" "" "--test-conf" "" "--bind" "" "-d" "" "--daemonize" "" "-D" "" "--describe-stats" "" "-h" "" "-?" "" "--help" "" "-V" "" "--version" "" }}
+{{- $isShort := lt (len $option) 3 }}
+{{- $word := regexFind "^--[^= ]*" $given }}
+{{- if ternary (hasPrefix $option $given) (and $word (hasPrefix $word $option)) $isShort }}
+{{- fail (printf "nuthatch: proxy.extraArgs has %s%s" $given (ternary (printf $use $value) (printf $none "proxy") (ne $value ""))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if eq .Values.protocol "memcached" }}
+{{- range .Values.memcached.extraArgs }}
+{{- $given := . }}
+{{- /* Letters before take no value, so that more follow in the same word. */}}
+{{- range $options, $answer := dict "[pls]|--(port|listen|unix-socket)" $where "[dhiV]|--(daemon|help|license|version)" (printf $none "server") "m|--memory-limit" (printf $use "memcached.memoryMegabytes") "c|--conn-limit" (printf $use "memcached.connections") "I|--max-item-size" (printf $use "memcached.itemSizeMax") }}
+{{- $words := splitn "|" 2 $options }}
+{{- if or (regexMatch (printf "^-[AkvrMLSFCXZW]*%s" $words._0) $given) (regexMatch (printf "^%s(=| |$)" $words._1) $given) }}
+{{- fail (printf "nuthatch: memcached.extraArgs has %s%s" $given $answer) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- else }}
+{{- range .Values.redis.extraArgs }}
+{{- $given := . }}
+{{- range $options, $answer := dict "port|bind" $where "daemonize|help|version|sentinel" (printf $none "server") "maxmemory" (printf $use "redis.memoryMegabytes") "maxclients" (printf $use "redis.connections") "requirepass" (printf $use "redis.password.secret") }}
+{{- if regexMatch (printf "^--(%s)(=| |$)" $options) (lower $given) }}
+{{- fail (printf "nuthatch: redis.extraArgs has %s%s" $given $answer) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -284,6 +284,10 @@ BAD = [
     ("{protocol: redis, redis: {extraArgs: [--maxclients, '1']}}", "use redis.connections instead"),
     ("{protocol: redis, redis: {extraArgs: [--requirepass, a]}}", "use redis.password.secret instead"),
     ("{protocol: redis, redis: {extraArgs: [--daemonize, 'yes']}}", "the server would not serve: remove it"),
+    ("memcached: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}", "memcached.extraEnv has A twice"),
+    ("redis: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}", "redis.extraEnv has A twice"),
+    ("imagePullSecrets: [a, a]", "at '/imagePullSecrets': items at 0 and 1 are equal"),
+    ("endpointSlices: {serviceAccounts: [a, a]}", "at '/endpointSlices/serviceAccounts': items at 0 and 1"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",

@@ -93,14 +93,16 @@
 {{- range include "nuthatch.env" . | fromYamlArray }}
 {{- $own = append $own .name }}
 {{- end }}
+{{- range $place, $variables := dict "proxy" .Values.proxy.extraEnv "memcached" .Values.memcached.extraEnv "redis" .Values.redis.extraEnv }}
 {{- $names := list }}
-{{- range .Values.proxy.extraEnv }}
-{{- if has .name $own }}
+{{- range $variables }}
+{{- if and (eq $place "proxy") (has .name $own) }}
 {{- fail (printf "nuthatch: proxy.extraEnv has %s, which the chart sets by itself: use the value for it, see the table of values" .name) }}
 {{- else if has .name $names }}
-{{- fail (printf "nuthatch: proxy.extraEnv has %s twice: remove one" .name) }}
+{{- fail (printf "nuthatch: %s.extraEnv has %s twice: remove one" $place .name) }}
 {{- end }}
 {{- $names = append $names .name }}
+{{- end }}
 {{- end }}
 {{- end }}
 

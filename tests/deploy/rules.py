@@ -38,6 +38,7 @@ def check(objects: list[dict], release: str, namespace: str) -> None:
     selectors_stay(objects, release)
     services_lead_to_a_listener(objects)
     ports_are_distinct(objects)
+    arguments_are_words(objects)
     references_lead_somewhere(objects, namespace)
     a_drain_can_finish(objects)
     no_fewer_pods_than_asked(objects)
@@ -155,6 +156,14 @@ def ports_are_distinct(objects: list[dict]) -> None:
                     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
                     assert folder in mounts, f"{owner}: no folder for {address}"
         assert len(numbers) == len(set(numbers)), f"{owner}: {numbers}"
+
+
+def arguments_are_words(objects: list[dict]) -> None:
+    for owner, pod in pods(objects):
+        for container in containers(pod):
+            words = [*container.get("command", []), *container.get("args", [])]
+            words += [entry.get("value", "") for entry in container.get("env", [])]
+            assert all(isinstance(word, str) for word in words), f"{owner}: {words}"
 
 
 def references_lead_somewhere(objects: list[dict], namespace: str) -> None:

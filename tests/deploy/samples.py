@@ -53,7 +53,7 @@ SAMPLES = {
     "user": ["cache", "1e3"],
     "moduleCommands": [["cl.throttle 1 1 1"]],
     "workers": [1, 64, "auto"],
-    "statsAddress": ["*", "[::]"],
+    "statsAddress": ["*", "[::]", "::", "a:", "{{b"],
     "proxy.extraArgs": [["--discovery-hold=60", "--no-watch"]],
     "extraArgs": [["-v", "1e3", "on"]],
     "extraEnv": [VARIABLES],

@@ -288,6 +288,7 @@ BAD = [
     ("redis: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}", "redis.extraEnv has A twice"),
     ("imagePullSecrets: [a, a]", "at '/imagePullSecrets': items at 0 and 1 are equal"),
     ("endpointSlices: {serviceAccounts: [a, a]}", "at '/endpointSlices/serviceAccounts': items at 0 and 1"),
+    ("prometheusRule: {guideUrl: 'a: b'}", "at '/prometheusRule/guideUrl': 'a: b' does not match pattern"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",

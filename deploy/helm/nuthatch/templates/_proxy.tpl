@@ -28,7 +28,7 @@ nuthatch/server-connections: {{ .Values.proxy.serverConnections | int | quote }}
 {{- end }}
 
 {{- define "nuthatch.args" -}}
-- --stats-addr={{ .Values.proxy.statsAddress }}
+- {{ printf "--stats-addr=%s" .Values.proxy.statsAddress | quote }}
 - --stats-port={{ .Values.proxy.statsPort | int }}
 - --conf-file=/etc/nuthatch/nutcracker.yml
 {{- range .Values.proxy.extraArgs }}

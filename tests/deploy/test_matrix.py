@@ -12,7 +12,7 @@ import yaml
 
 import rules
 import samples
-from objects import files, lasting, of_kind
+from objects import containers, files, lasting, of_kind, pods
 from rendering import Refused, complete, render
 from test_values import DEFAULTS, SCHEMA, follow
 from tools import HELM
@@ -128,6 +128,21 @@ def many() -> list[str]:
     """The names under which the chart "many" has this one."""
     dependencies = yaml.safe_load((complete("many") / "Chart.yaml").read_text())["dependencies"]
     return [each.get("alias", each["name"]) for each in dependencies]
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_cluster_may_assign_the_users(helm):
+    """Said in the parent chart's own file, where Helm 4 would forget a null, or given for the example."""
+    none = {"runAsUser": "", "runAsGroup": ""}
+    given = {**none, "nuthatch": {part: none for part in ("proxy", "memcached", "redis")}}
+    given["nuthatch"]["central"] = {"enabled": True}
+    redis = samples.merged(given, {"nuthatch": {"protocol": "redis"}})
+    for chart, values in [("plain", {}), ("cache-api", given), ("cache-api", redis)]:
+        for name, pod in pods(render(chart, values, helm=helm)):
+            for container in containers(pod):
+                if container["name"] != "plain":
+                    security = container["securityContext"]
+                    assert not {"runAsUser", "runAsGroup"} & set(security), f"{name}: {security}"
 
 
 def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():

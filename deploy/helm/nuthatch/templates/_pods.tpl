@@ -71,13 +71,13 @@ imagePullSecrets:
 {{- end }}
 
 {{/* Passes Pod Security "restricted", whatever the pod around it says. Takes runAsUser and runAsGroup;
-     what is null is left to the cluster. */}}
+     what is empty is left to the cluster. */}}
 {{- define "nuthatch.securityContext" -}}
 runAsNonRoot: true
-{{- if not (kindIs "invalid" .runAsUser) }}
+{{- if not (has .runAsUser (list nil "")) }}
 runAsUser: {{ .runAsUser | int64 }}
 {{- end }}
-{{- if not (kindIs "invalid" .runAsGroup) }}
+{{- if not (has .runAsGroup (list nil "")) }}
 runAsGroup: {{ .runAsGroup | int64 }}
 {{- end }}
 readOnlyRootFilesystem: true

@@ -108,6 +108,23 @@ def test_one_pod_may_have_two_caches(helm):
 
 
 @pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("protocol", ["memcached", "redis"])
+def test_two_caches_in_one_pod_may_have_sockets_and_annotations(protocol, helm):
+    own = {"sidecar": {"socket": {"enabled": True}}}
+    pages = samples.merged(own, {"protocol": protocol, "proxy": {"port": 12000, "serverConnections": 3}})
+    objects = render("two", {"sessions": own, "pages": pages}, helm=helm)
+    rules.check(objects, "release", "cache")
+    (pod,) = (pod for name, pod in lasting(objects) if name == "Deployment two")
+    (application,) = pod["spec"]["containers"]
+    folders = {mount["mountPath"] for mount in application["volumeMounts"]}
+    assert folders == {"/run/nuthatch-sessions", "/run/nuthatch-pages"}
+    assert pod["metadata"]["annotations"] == {
+        "nuthatch-sessions/server-connections": "1",
+        "nuthatch-pages/server-connections": "3",
+    }
+
+
+@pytest.mark.parametrize("helm", HELM)
 @pytest.mark.parametrize("chart", ["two", "many"])
 @pytest.mark.parametrize(
     "release",

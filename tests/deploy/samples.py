@@ -62,7 +62,7 @@ SAMPLES = {
     "servers": [["10.0.0.1:11211", "[fd00::1]:11211:2 y", "dns+a.b:11211"]],
     "config": ['y: {listen: ["*:11211"], servers: ["a:11211:1"]}\n'],
     "containerName": ["nuthatch-1e3"],
-    "path": ["/run/cache/y.sock"],
+    "path": ["/run/cache/y.sock", "/tmp/" + "a" * 102],
     "resources": [
         {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": 1.5, "memory": "1Gi"}},
         {"requests": {"cpu": "1e3"}},

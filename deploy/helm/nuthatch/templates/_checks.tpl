@@ -11,6 +11,7 @@
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
 {{- include "nuthatch.checkArguments" . }}
+{{- include "nuthatch.checkSocket" . }}
 {{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
@@ -141,6 +142,21 @@
 {{- if regexMatch (printf "^--(%s)(=| |$)" $options) (lower $given) }}
 {{- fail (printf "nuthatch: redis.extraArgs has %s%s" $given $answer) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The socket's folder is a volume of its own in both containers, so nothing else may be there. */}}
+{{- define "nuthatch.checkSocket" -}}
+{{- $path := include "nuthatch.socketPath" . }}
+{{- if .Values.sidecar.socket.enabled }}
+{{- if ne (clean $path) $path }}
+{{- fail (printf "nuthatch: sidecar.socket.path is %s: write it without . and .. as %s" $path (clean $path)) }}
+{{- end }}
+{{- range list "/etc/nuthatch" "/run/secrets" "/var/run/secrets" "/proc" "/sys" "/dev" }}
+{{- if hasPrefix (printf "%s/" .) $path }}
+{{- fail (printf "nuthatch: sidecar.socket.path is %s, and the containers have something else in %s: choose a folder that is the socket's alone, such as /run/nuthatch" $path .) }}
 {{- end }}
 {{- end }}
 {{- end }}

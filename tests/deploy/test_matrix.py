@@ -34,6 +34,7 @@ def schema_of(path: str) -> dict:
 CASES = {
     **dict(samples.each_alone(DEFAULTS, schema_of)),
     **dict(samples.pairs()),
+    **dict(samples.nulls(DEFAULTS)),
 }
 
 

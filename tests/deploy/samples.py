@@ -116,6 +116,15 @@ WITH = {
     "dashboard": {"dashboard": {"enabled": True}},
     "endpointSlices": {"endpointSlices": {"enabled": True, "serviceAccounts": ["default"]}},
 }
+# Sections that a file of values may have with nothing below, and what uses them.
+EVERYTHING = {
+    "central": {"enabled": True, "service": {"type": "LoadBalancer"}},
+    "networkPolicy": {"enabled": True},
+    "podMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True},
+    "dashboard": {"enabled": True},
+    "endpointSlices": {"enabled": True},
+}
 # Switches and other choices of which each pair is tried.
 SWITCHES = [
     {"protocol": "redis"},
@@ -196,6 +205,13 @@ def each_alone(defaults: dict, schema_of) -> Iterator[tuple[str, dict]]:
         if values_table.is_value(path, values_table.at(defaults, path)):
             for number, value in enumerate(others(path, schema_of(path))):
                 yield f"{path}-{number}", merged(companions(path), nested(path, value))
+
+
+def nulls(defaults: dict) -> Iterator[tuple[str, dict]]:
+    """Every value and every section as null, as a key without a value is."""
+    for path in values_table.paths(defaults):
+        redis = {"protocol": "redis"} if path.startswith(("redis", "proxy.redis")) else {}
+        yield f"{path}-null", merged(EVERYTHING, redis, companions(path), nested(path, None))
 
 
 def pairs() -> Iterator[tuple[str, dict]]:

@@ -18,7 +18,7 @@ from test_values import DEFAULTS, SCHEMA, follow
 from tools import HELM
 
 # What the chart says of its values, and what the schema says with the value's place.
-OWN_WORDS = ("nuthatch: ", "at '/", "cache-api: ")
+OWN_WORDS = ("nuthatch: ", "at '/", "at '': missing", "cache-api: ")
 # Names that Helm allows for a release, and what YAML may take for something else.
 RELEASES = ["y", "on", "null", "123", "1e3", "0x10", "my.app", "1.5", "a" * 53, "9-nuthatch", "x.y.z"]
 
@@ -34,6 +34,7 @@ def schema_of(path: str) -> dict:
 CASES = {
     **dict(samples.each_alone(DEFAULTS, schema_of)),
     **dict(samples.pairs()),
+    **dict(samples.nulls(DEFAULTS)),
 }
 
 

@@ -297,6 +297,13 @@ BAD = [
     ("sidecar: {socket: {enabled: true, path: /run/../etc/nuthatch/a.sock}}", "write it without . and .. as /etc/nuthatch/a.sock"),
     ("sidecar: {socket: {enabled: true, path: '/run/a:b/a.sock'}}", "'/run/a:b/a.sock' does not match pattern"),
     ("sidecar: {socket: {enabled: true, path: /run/nuthatch/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}", "at '/sidecar/socket/path': maxLength: got 108, want 107"),
+    ("central: {replicas: null}", "at '/central': missing property 'replicas'"),
+    ("memcached: {replicas: null}", "at '/memcached': missing property 'replicas'"),
+    ("memcached: {itemSizeMax: null}", "at '/memcached': missing property 'itemSizeMax'"),
+    ("memcached: {image: {tag: null}}", "at '/memcached/image': missing property 'tag'"),
+    ("admin: {port: null}", "at '/admin': missing property 'port'"),
+    ("networkPolicy: {clients: null}", "at '/networkPolicy': missing property 'clients'"),
+    ("proxy: null", "missing property 'proxy'"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",

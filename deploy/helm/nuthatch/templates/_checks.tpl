@@ -170,7 +170,7 @@
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
 {{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}
-{{- else if not (dig "requests" "cpu" "" .resources) }}
+{{- else if not (dig "requests" "cpu" "" (.resources | default dict)) }}
 {{- fail "nuthatch: central.autoscaling measures the CPU in percent of the request, so it needs central.resources.requests.cpu: set the request, or set central.autoscaling.enabled to false" }}
 {{- end }}
 {{- end }}

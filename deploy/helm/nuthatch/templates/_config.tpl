@@ -98,7 +98,7 @@
 {{/* The Service leads to the pods' port, and there is no volume for a socket. */}}
 {{- define "nuthatch.checkCentralConfig" -}}
 {{- $port := include "nuthatch.listenPort" . }}
-{{- $name := ternary "central.config" "config" (ne .Values.central.config "") }}
+{{- $name := ternary "central.config" "config" (ne (.Values.central.config | default "") "") }}
 {{- $isReached := false }}
 {{- $listeners := include "nuthatch.listeners" (dict "text" (include "nuthatch.centralConfig" .) "name" $name) | fromJsonArray }}
 {{- include "nuthatch.checkListeners" (dict "chart" . "name" $name "listeners" $listeners) }}

@@ -41,7 +41,7 @@ migrate:
 {{- define "nuthatch.limits" -}}
 {{- $isRedis := eq .Values.protocol "redis" }}
 {{- range $limit, $value := ternary (omit .Values.proxy.limits "lineMax") .Values.proxy.limits $isRedis }}
-{{- if ne (toString $value) "" }}
+{{- if not (has $value (list nil "")) }}
 {{ $limit | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
 {{- end }}
 {{- end }}

@@ -99,10 +99,10 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- with .component }}
 {{- $_ := set $labels "app.kubernetes.io/component" . }}
 {{- end }}
-{{- $annotations := merge dict (.annotations | default dict) $chart.Values.commonAnnotations -}}
+{{- $annotations := merge dict (.annotations | default dict) ($chart.Values.commonAnnotations | default dict) -}}
 name: {{ .name | quote }}
 labels:
-  {{- merge $labels (.labels | default dict) $chart.Values.commonLabels | toYaml | nindent 2 }}
+  {{- merge $labels (.labels | default dict) ($chart.Values.commonLabels | default dict) | toYaml | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

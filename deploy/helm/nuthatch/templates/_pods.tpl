@@ -14,7 +14,7 @@ labels:
   {{- with .values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (.annotations | default "" | fromYaml) .values.podAnnotations }}
+{{- with merge (.annotations | default "" | fromYaml) (.values.podAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -95,7 +95,7 @@ seccompProfile:
 
 {{/* Resources of a container, those of the values over `defaults`. What is null is left out. */}}
 {{- define "nuthatch.resources" -}}
-{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (deepCopy .values) }}
+{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (.values | default dict | deepCopy) }}
 {{- range $kind := list "requests" "limits" }}
 {{- with get $resources $kind }}
 {{ $kind }}:

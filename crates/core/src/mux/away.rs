@@ -7,7 +7,7 @@ use super::conn::{Conn, ConnState};
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
 use super::join::SplitError;
-use super::journal::{First, Journal, Note, Removal};
+use super::journal::{First, Note, Removal};
 use super::request::Intake;
 use super::{Event, Mux};
 use crate::error::ServerError;
@@ -18,7 +18,6 @@ use crate::message::{All, Class, Group, One};
 use crate::protocol::Protocol;
 use crate::redis::command::Permission;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Where a request goes whose server is not used.
@@ -299,8 +298,7 @@ impl Mux {
         }
         let ring = self.servers.routes.changes();
         let server = &mut self.servers.all[owner.index()];
-        let number = || Box::new(Journal::new(self.shared.next_generation()));
-        let journal = server.journal.get_or_insert_with(number);
+        let journal = server.journal_or_new(&mut self.shared);
         let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
         // Half of the memory is for clients: none is closed for a journal.
         let free = (self.shared.options.limits.memory_max / 2).saturating_sub(self.clients.memory);
@@ -393,8 +391,7 @@ impl Mux {
                 Protocol::Memcache => expect = protocol.write_flush(&mut request),
                 Protocol::Redis => all.wire.write(&mut request),
             }
-            let number = || Box::new(Journal::new(self.shared.next_generation()));
-            let journal = self.servers.all[id.index()].journal.get_or_insert_with(number);
+            let journal = self.servers.all[id.index()].journal_or_new(&mut self.shared);
             journal.note_flush(request, expect);
         }
         None

@@ -48,6 +48,14 @@ pub(super) struct Server {
     pub(super) stats: Arc<ServerStats>,
 }
 
+impl Server {
+    /// The journal of the server; a new one if it has none. Each journal has a number of its own, by which the
+    /// end of a removal for an earlier journal is told apart.
+    pub(super) fn journal_or_new(&mut self, shared: &mut Shared) -> &mut Journal {
+        self.journal.get_or_insert_with(|| Box::new(Journal::new(shared.next_generation())))
+    }
+}
+
 /// Who gets what the servers answer: clients, or a program in which the servers are embedded.
 pub(super) trait Answers {
     /// A request has ended, with a reply or with an error in the place of one.

@@ -329,6 +329,9 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
+        if let Some(conn) = self.servers.undecided(lane) {
+            return self.wait_for(id, conn, all.expect, now);
+        }
         if !self.servers.routes.is_whole()
             && let Some(error) = self.miss_all(all)
         {

@@ -36,6 +36,7 @@ mod http;
 mod isolation;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod lanes;
 mod memory;
 mod migrate;
 mod migrate_redis;

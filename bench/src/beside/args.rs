@@ -8,13 +8,16 @@ pub(crate) const USAGE: &str = "\
 beside [options]    how long small requests take beside large ones and floods, by proxy
 
   --proxy NAME=PATH[,SETTING]  a proxy, may be repeated; each setting is a line of its pool, such as
-                               'bulk_connections: 0' (default: nutcracker, and nuthatch in
-                               target/static)
+                               'bulk_connections: 0'; 'direct' is the path of no proxy
+                               (default: direct, nutcracker, and nuthatch in target/static)
   --bulk N                     connections that get values of 1 MB (default 64)
   --floods N                   clients that ask without waiting (default 2)
   --seconds S                  length of each measurement (default 3)
   --reps N                     repetitions, with the proxies in turn (default 5)
 ";
+
+/// The path of no proxy: the clients use the server itself.
+pub(crate) const DIRECT: &str = "direct";
 
 /// A proxy to be measured.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, lexop
         }
     }
     if options.proxies.is_empty() {
-        for text in ["nutcracker=nutcracker", "nuthatch=target/static/nuthatch"] {
+        for text in ["direct=direct", "nutcracker=nutcracker", "nuthatch=target/static/nuthatch"] {
             options.proxies.push(parse_proxy(text)?);
         }
     }

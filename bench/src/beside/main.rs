@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -245,8 +246,11 @@ fn preload(port: u16) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a proxy in front of the server. Says where it listens.
-fn start_proxy(proxy: &args::Proxy, server_port: u16) -> io::Result<(Running, u16)> {
+/// Starts a proxy in front of the server. Says where it listens: the server itself, if there is to be none.
+fn start_proxy(proxy: &args::Proxy, server_port: u16) -> io::Result<(Option<Running>, u16)> {
+    if proxy.path == Path::new(args::DIRECT) {
+        return Ok((None, server_port));
+    }
     let [port, stats_port] = [free_port()?, free_port()?];
     let name = format!("nuthatch-beside-{}-{}.yml", std::process::id(), proxy.name);
     let config = std::env::temp_dir().join(name);
@@ -262,7 +266,7 @@ fn start_proxy(proxy: &args::Proxy, server_port: u16) -> io::Result<(Running, u1
     command.arg("-c").arg(&config).args(["-a", "127.0.0.1", "-s", &stats_port.to_string()]);
     let running = start(&mut command, port)?;
     let _ = fs::remove_file(&config);
-    Ok((running, port))
+    Ok((Some(running), port))
 }
 
 /// Starts a program and waits until it listens.

@@ -84,7 +84,7 @@ impl Mux {
         let client = &mut self.clients[id];
         client.bulk_reads = client.bulk_reads.saturating_sub(1);
         let is_bulk = client.bulk_reads > 0;
-        if is_bulk == client.is_bulk || client.is_on_dedicated || client.hold != Hold::No {
+        if is_bulk == client.is_bulk || client.hold != Hold::No {
             return true;
         }
         let has_all = client.queue.head().is_none() && client.silent == 0;
@@ -106,12 +106,13 @@ impl Mux {
         true
     }
 
-    /// Whether a server may still carry out a request of the client that the client knows nothing of any
-    /// longer: one that has run out of time, or a step for a key that moves.
+    /// Whether a server may still carry out something for the client that the client no longer waits for: a
+    /// request that has run out of time, or a step for a key that moves, which may have been sent later than
+    /// the request and so runs out of time later.
     fn may_be_late(&self, id: ClientId) -> bool {
         let lane = self.lane(id);
         let members = self.servers.routes.members().iter();
         let mut conns = members.map(|server| &self.servers[self.servers.lane(lane, *server)]);
-        conns.any(|conn| conn.expired > 0) || self.clients.tasks.must_follow(id, false)
+        conns.any(|conn| conn.expired > 0) || self.clients.tasks.has_any_of(id)
     }
 }

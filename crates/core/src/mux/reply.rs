@@ -209,7 +209,7 @@ impl Clients {
 
     /// Lets a client go on whose next request must not overtake those before it.
     fn pass_switch(&mut self, id: ClientId) {
-        if self[id].queue.head().is_none() && self[id].silent == 0 {
+        if self[id].queue.head().is_none() {
             self.make_resumable(id);
         }
     }

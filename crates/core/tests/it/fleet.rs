@@ -39,6 +39,7 @@ struct Plan {
     proxies: usize,
     people: usize,
     server_connections: usize,
+    bulk: Bulk,
     /// The servers at first, and after each change.
     rings: &'static [&'static [usize]],
     migrates: bool,
@@ -73,6 +74,7 @@ const GROWS: Plan = Plan {
     proxies: 3,
     people: 4,
     server_connections: 1,
+    bulk: Bulk::NONE,
     rings: &[&[0, 1, 2], &[0, 3, 4]],
     migrates: true,
     settle: SETTLE,
@@ -86,6 +88,9 @@ const GROWS: Plan = Plan {
     expires: false,
     ejection: None,
 };
+
+/// Clients are bulky after little, and soon no longer.
+const BULK: Bulk = Bulk { connections: 1, min: 30, keys: 2, requests: 4, reads: 3 };
 
 const FAULTY: Plan = Plan { faults: 100, evictions: 100, server_connections: 2, ..GROWS };
 
@@ -188,7 +193,7 @@ impl<K: Kind> World<K> {
                 .then_some(Duration::from_millis(100)),
             ejection: plan.ejection,
             server_connections: plan.server_connections,
-            bulk: Bulk::NONE,
+            bulk: plan.bulk,
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
             limits: Limits::default(),
@@ -623,7 +628,7 @@ impl<K: Kind> World<K> {
             assert_eq!(migration, None, "keys move for ever");
             assert_eq!(proxy.mux.stats().migration.in_flight.read(), 0);
             if let Some(last) = self.plan.rings.last() {
-                let lanes = self.plan.server_connections * K::LANES;
+                let lanes = (self.plan.server_connections + self.plan.bulk.connections) * K::LANES;
                 let own = proxy.mux.conns().len() - last.len() * lanes;
                 assert!(own == 0 || K::FILLS, "connections are left");
             }
@@ -733,6 +738,18 @@ fn servers_come_back_with_what_they_had_and_nothing_is_stale() {
 fn connections_fail_and_values_go_and_nothing_is_stale() {
     run(FAULTY, 4);
     run(Plan { restarts: 30, ..FAULTY }, 4);
+}
+
+#[test]
+fn clients_change_connections_meanwhile_and_nothing_is_stale() {
+    let worlds = run(Plan { bulk: BULK, ..FAULTY }, 6);
+    check_moves(&worlds);
+}
+
+fn check_moves<K: Kind>(worlds: &[World<K>]) {
+    let proxies = worlds.iter().flat_map(|world| &world.proxies);
+    let moves: u64 = proxies.map(|proxy| proxy.mux.stats().bulk_moves.read()).sum();
+    assert!(moves > 100, "{moves}");
 }
 
 #[test]

@@ -258,9 +258,14 @@ impl Moves {
     }
 
     /// Whether a client's next task has to wait for its earlier ones.
-    pub(in crate::mux) fn must_follow(&self, client: ClientId, is_read: bool) -> bool {
+    pub(super) fn must_follow(&self, client: ClientId, is_read: bool) -> bool {
         let own = self.owners.get(&client).copied().unwrap_or_default();
         own.has_write || !is_read && own.count > 0
+    }
+
+    /// Whether there is a task of a client, be it one that is answered already.
+    pub(in crate::mux) fn has_any_of(&self, client: ClientId) -> bool {
+        self.tasks.iter().any(|(_, (_, task))| task.as_ref().is_some_and(|it| it.client == client))
     }
 
     /// Notes a client's next task.

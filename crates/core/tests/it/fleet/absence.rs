@@ -212,6 +212,7 @@ fn servers_are_away_and_come_back_and_nothing_is_stale() {
         assert!(replayed > 10, "{on_failure:?}: {replayed}");
     }
     runs::<Memcache>(Plan { server_connections: 2, flushes: true, ..AWAY }, 3);
+    super::check_moves(&runs::<Memcache>(Plan { bulk: super::BULK, ..AWAY }, 3));
 }
 
 #[test]

@@ -156,6 +156,38 @@ fn a_client_returns_when_it_has_asked_for_little_long_enough() {
 }
 
 #[test]
+fn a_client_does_not_return_while_a_reply_is_due() {
+    let mut net = net();
+    let client = bulky(&mut net);
+    net.say(client, "get c\r\n");
+    for _ in 0..300 {
+        net.say(client, "get c\r\n");
+        assert_eq!(net.asked(SHARED), "");
+        net.answer(OF_BULK, "END\r\n");
+    }
+    net.answer(OF_BULK, "END\r\n");
+    net.say(client, "get c\r\n");
+    assert_eq!(net.asked(SHARED), "get c\r\n");
+    net.answer(SHARED, "END\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_large_request_waits_for_a_silent_one_alone() {
+    let mut net = net();
+    let client = net.client();
+    let value = set("a", &"x".repeat(100_000));
+    let (head, rest) = value.split_at(1000);
+    net.say(client, &("set a 0 0 1 noreply\r\n1\r\n".to_owned() + head));
+    net.say(client, rest);
+    assert_eq!([SHARED, OF_BULK].map(|conn| net.asked(conn)), ["set a 0 0 1\r\n1\r\n", ""]);
+    net.answer(SHARED, "STORED\r\n");
+    assert_eq!(net.asked(OF_BULK), value);
+    net.answer(OF_BULK, "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
 fn a_client_does_not_change_while_the_server_may_carry_out_what_ran_out_of_time() {
     let mut net = net();
     let client = bulky(&mut net);

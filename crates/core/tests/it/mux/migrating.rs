@@ -1,10 +1,10 @@
 //! Keys that move to another server, step by step.
 
 use super::{hit, set};
-use crate::net::{Net, TIMEOUT_MS};
+use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{Event, Migrate, Migrating, Phase};
+use nuthatch_core::mux::{Bulk, Event, Migrate, Migrating, Options, Phase};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
@@ -317,6 +317,42 @@ fn a_request_has_its_time_for_all_its_steps_and_its_client_goes_on() {
     net.answer(0, "NOT_FOUND\r\n");
     net.answer(1, "STORED\r\n");
     assert_eq!(net.got(client), "STORED\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_client_does_not_change_connections_while_a_step_is_on_its_way() {
+    const OLD: usize = 0;
+    const OLD_BULK: usize = 1;
+    const NEW: usize = 2;
+    const NEW_BULK: usize = 3;
+    let bulk = Bulk { connections: 1, ..Bulk::NONE };
+    let mut net = Net::with(engine(1, Options { bulk, ..options() }, None));
+    migrate(&mut net, &["new"]).expect("no keys move yet");
+    net.asked(NEW);
+    net.answer(NEW, "HD c10\r\n");
+    net.later(SETTLED_MS);
+    let client = net.client();
+    net.say(client, &set("a", "1"));
+    assert_eq!(net.asked(OLD), "delete a\r\n");
+    net.later(TIMEOUT_MS / 2);
+    net.answer(OLD, "DELETED\r\n");
+    assert_eq!(net.asked(NEW), set("a", "1"));
+    net.later(TIMEOUT_MS / 2);
+    assert_eq!(net.got(client), "SERVER_ERROR Connection timed out\r\n");
+    // The new server may still carry it out, and must do so before what follows.
+    let value = set("a", &"x".repeat(100_000));
+    net.say(client, &value[..1000]);
+    net.say(client, &value[1000..]);
+    assert_eq!((net.asked(OLD), net.asked(OLD_BULK)), ("delete a\r\n".into(), String::new()));
+    net.answer(OLD, "NOT_FOUND\r\n");
+    assert_eq!(net.asked(NEW), value);
+    net.answer(NEW, "STORED\r\nSTORED\r\n");
+    assert_eq!(net.got(client), "STORED\r\n");
+    net.say(client, &set("a", "2"));
+    assert_eq!((net.asked(OLD), net.asked(OLD_BULK)), (String::new(), "delete a\r\n".into()));
+    net.answer(OLD_BULK, "NOT_FOUND\r\n");
+    net.answer(NEW_BULK, "STORED\r\n");
     net.check_idle();
 }
 

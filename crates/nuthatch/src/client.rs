@@ -122,17 +122,26 @@ impl ClientSocket {
         share: usize,
     ) -> Fate {
         self.corked_in = None;
-        let mut is_full = false;
-        let mut left = share;
-        while !is_full && left > 0 && !mux.client_output(id).is_empty() {
+        let (mut is_full, mut left, mut rest) = (false, share, Fate::Lives);
+        loop {
             let output = mux.client_output(id);
-            match send(&self.fd, &output[..output.len().min(left)], SendFlags::NOSIGNAL) {
+            if output.is_empty() {
+                break;
+            }
+            if left == 0 {
+                rest = Fate::Continues;
+                break;
+            }
+            match send(&self.fd, output.get(..left).unwrap_or(output), SendFlags::NOSIGNAL) {
                 Ok(count) => {
-                    left -= count;
+                    left = left.saturating_sub(count);
                     mux.handle_client_written(id, count);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => is_full = true,
+                Err(Errno::AGAIN) => {
+                    is_full = true;
+                    break;
+                }
                 Err(_) => {
                     mux.stats().client_err.add(1);
                     return Fate::Ends;
@@ -143,11 +152,6 @@ impl ClientSocket {
         if mux.is_done(id) {
             return if discards { Fate::Lingers } else { Fate::Ends };
         }
-        let rest = if left == 0 && !mux.client_output(id).is_empty() {
-            Fate::Continues
-        } else {
-            Fate::Lives
-        };
         let interest = Interest { read: discards || mux.wants_read(id), write: is_full };
         if interest == self.interest {
             return rest;
@@ -184,7 +188,20 @@ pub(crate) fn recv_into(fd: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     recv(fd, room, RecvFlags::empty()).map(|(count, _)| count)
 }
 
-/// One read to the end of a buffer that has room.
+/// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
+pub(crate) const READ_MAX: usize = 128 * 1024;
+
+/// One read to the end of a buffer that has room, of at most [`READ_MAX`] bytes.
 pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty()).map(|(count, _)| count)
+    let len = bytes.len();
+    if bytes.capacity() - len <= READ_MAX {
+        let read = recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty());
+        return read.map(|(count, _)| count);
+    }
+    // Only a part of the room can be read into if it holds bytes. To write them costs little: they are in the
+    // cache when the kernel writes there.
+    bytes.resize(len + READ_MAX, 0);
+    let read = recv(fd, &mut bytes[len..], RecvFlags::empty()).map(|(count, _)| count);
+    bytes.truncate(len + read.unwrap_or(0));
+    read
 }

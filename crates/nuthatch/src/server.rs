@@ -6,7 +6,7 @@
 
 use crate::addresses::{Addresses, Target};
 use crate::attempt::Attempt;
-use crate::client::{recv_into, recv_onto};
+use crate::client::{READ_MAX, recv_into, recv_onto};
 use crate::config::{Address, Pool};
 use crate::generation::SharedServer;
 use crate::inbox::Inbox;
@@ -336,7 +336,7 @@ impl ServerSocket {
         let (id, now) = (place.id, place.now);
         let (read, room) = match place.mux.conn_input(id) {
             Some(input) => {
-                let room = input.capacity() - input.len();
+                let room = (input.capacity() - input.len()).min(READ_MAX);
                 let read = recv_onto(fd, input);
                 place.mux.handle_server_filled(id, now);
                 (read, room)
@@ -362,14 +362,17 @@ impl ServerSocket {
     fn write(&mut self, place: &mut Place<'_>, share: usize) {
         let Some(fd) = &self.fd else { return };
         let mut left = share;
-        while !place.mux.conn_output(place.id).is_empty() {
+        loop {
+            let output = place.mux.conn_output(place.id);
+            if output.is_empty() {
+                break;
+            }
             if left == 0 {
                 return self.watch(place, Interest { read: true, write: true });
             }
-            let output = place.mux.conn_output(place.id);
-            match send(fd, &output[..output.len().min(left)], SendFlags::NOSIGNAL) {
+            match send(fd, output.get(..left).unwrap_or(output), SendFlags::NOSIGNAL) {
                 Ok(count) => {
-                    left -= count;
+                    left = left.saturating_sub(count);
                     place.mux.handle_conn_written(place.id, count, place.now);
                 }
                 Err(Errno::INTR) => {}

@@ -58,7 +58,7 @@ impl Client {
     /// Whether it asks for much, or uses the connections of those who do.
     #[inline(always)]
     pub(super) fn is_or_was_bulk(&self) -> bool {
-        self.bulk_reads > 0 || self.is_bulk
+        self.bulk_reads > 0
     }
 }
 
@@ -68,13 +68,18 @@ impl Mux {
     #[inline(always)]
     pub(super) fn lane(&self, id: ClientId) -> usize {
         let lanes = self.shared.options.server_connections;
-        let lane = match self.clients[id].is_bulk {
-            false if lanes == 1 => 0,
-            false => id.index() % lanes,
-            true => lanes + id.index() % self.shared.options.bulk.connections,
-        };
+        let lane = if lanes == 1 { 0 } else { id.index() % lanes };
+        // Most of the time there are none: then the client need not be looked at.
+        let is_bulk = self.clients.bulky > 0 && self.clients[id].is_bulk;
+        let lane = if is_bulk { self.bulk_lane(id) } else { lane };
         let is_resp3 = self.shared.has_resp3() && self.clients[id].session.is_resp3();
         if is_resp3 { lane + self.shared.options.lanes() } else { lane }
+    }
+
+    #[cold]
+    fn bulk_lane(&self, id: ClientId) -> usize {
+        let Options { server_connections, bulk, .. } = &self.shared.options;
+        server_connections + id.index() % bulk.connections
     }
 
     /// Lets a client use the connections that suit it, if it may change them now. False if it has to
@@ -82,9 +87,14 @@ impl Mux {
     #[inline(never)]
     pub(super) fn choose_lane(&mut self, id: ClientId) -> bool {
         let client = &mut self.clients[id];
-        client.bulk_reads = client.bulk_reads.saturating_sub(1);
+        client.bulk_reads -= 1;
         let is_bulk = client.bulk_reads > 0;
-        if is_bulk == client.is_bulk || client.hold != Hold::No {
+        if is_bulk == client.is_bulk {
+            return true;
+        }
+        // One that can't return now is asked again at its next read.
+        client.bulk_reads += u16::from(!is_bulk);
+        if client.hold != Hold::No {
             return true;
         }
         let has_all = client.queue.head().is_none() && client.silent == 0;
@@ -95,12 +105,16 @@ impl Mux {
             self.clients.hold(id, Hold::Replies);
             return false;
         }
-        self.clients[id].is_bulk = is_bulk;
+        let client = &mut self.clients[id];
+        client.is_bulk = is_bulk;
         let stats = &self.shared.stats;
         if is_bulk {
+            self.clients.bulky += 1;
             stats.bulk_clients.add(1);
             stats.bulk_moves.add(1);
         } else {
+            client.bulk_reads = 0;
+            self.clients.bulky -= 1;
             stats.bulk_clients.sub(1);
         }
         true

@@ -59,7 +59,8 @@ pub(super) struct Client {
     /// Requests without a reply that are still on their way.
     pub(super) silent: u32,
     pub(super) hold: Hold,
-    /// How often it will be read from until it no longer counts as bulky; 0 if it does not.
+    /// How often it will be read from until it no longer counts as bulky; 0 if it does not, and uses the same
+    /// connections as others.
     pub(super) bulk_reads: u16,
     /// Whether it uses the connections of bulky clients.
     pub(super) is_bulk: bool,
@@ -361,6 +362,9 @@ impl Mux {
                 break;
             }
             left -= 1;
+            if client.requests >= self.shared.signs.requests {
+                client.note_bulk(&self.shared.signs);
+            }
             if !client.fits_window(&self.shared.options.limits) {
                 self.shared.stats.limit_client_paused.add(1);
                 self.clients.hold(id, Hold::Own);
@@ -402,10 +406,6 @@ impl Mux {
         }
         if has_room {
             self.shared.room = room;
-        }
-        let client = &mut self.clients[id];
-        if client.requests >= self.shared.signs.requests {
-            client.note_bulk(&self.shared.signs);
         }
         used
     }

@@ -37,6 +37,8 @@ pub(super) struct Clients {
     pub(super) notes: Notes,
     /// How many of them have requests on the way over a connection of their own, or had last.
     pub(super) on_dedicated: usize,
+    /// How many use the connections of bulky clients.
+    pub(super) bulky: usize,
     /// Counts up: tells a request of several keys from another.
     pub(super) next_request: u64,
     /// Bytes held for them.
@@ -61,6 +63,7 @@ impl Default for Clients {
             tasks: Moves::default(),
             notes: Notes::default(),
             on_dedicated: 0,
+            bulky: 0,
             next_request: 0,
             memory: 0,
             move_min: usize::MAX,
@@ -118,6 +121,7 @@ impl Clients {
         }
         self.stop_waiting(id, client.hold);
         self.on_dedicated -= usize::from(client.is_on_dedicated);
+        self.bulky -= usize::from(client.is_bulk);
         shared.stats.bulk_clients.sub(u64::from(client.is_bulk));
         self.tasks.forget_client(id);
         client.input.clear(&mut shared.spares);

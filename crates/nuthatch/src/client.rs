@@ -33,7 +33,7 @@ pub(crate) struct ClientSocket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Lives,
-    /// As much as is its share was written; the rest can be in the next turn.
+    /// A part of a large reply was written; the rest can be in the next turn.
     Continues,
     /// The client has all its replies and may still be sending.
     Lingers,
@@ -113,35 +113,22 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Writes the ready replies, at most `share` bytes of them, and watches for the next events.
-    pub(crate) fn write(
-        &mut self,
-        id: ClientId,
-        mux: &mut Mux,
-        (poll, token): (&Poll, Token),
-        share: usize,
-    ) -> Fate {
+    /// Writes the ready replies, of a large one at most [`WRITE_MAX`] bytes, and watches for the next events.
+    pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
-        let (mut is_full, mut left, mut rest) = (false, share, Fate::Lives);
-        loop {
+        let mut is_full = false;
+        while !is_full && !mux.client_output(id).is_empty() {
             let output = mux.client_output(id);
-            if output.is_empty() {
-                break;
-            }
-            if left == 0 {
-                rest = Fate::Continues;
-                break;
-            }
-            match send(&self.fd, output.get(..left).unwrap_or(output), SendFlags::NOSIGNAL) {
+            let output = output.get(..WRITE_MAX).unwrap_or(output);
+            match send(&self.fd, output, SendFlags::NOSIGNAL) {
                 Ok(count) => {
-                    left = left.saturating_sub(count);
                     mux.handle_client_written(id, count);
+                    if count == WRITE_MAX {
+                        return Fate::Continues;
+                    }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    is_full = true;
-                    break;
-                }
+                Err(Errno::AGAIN) => is_full = true,
                 Err(_) => {
                     mux.stats().client_err.add(1);
                     return Fate::Ends;
@@ -154,7 +141,7 @@ impl ClientSocket {
         }
         let interest = Interest { read: discards || mux.wants_read(id), write: is_full };
         if interest == self.interest {
-            return rest;
+            return Fate::Lives;
         }
         self.interest = interest;
         let watched = if self.parked {
@@ -163,7 +150,7 @@ impl ClientSocket {
         } else {
             poll.modify(&self.fd, token, interest)
         };
-        if watched.is_ok() { rest } else { Fate::Ends }
+        if watched.is_ok() { Fate::Lives } else { Fate::Ends }
     }
 
     /// Returns the socket, which is no longer watched.
@@ -187,6 +174,9 @@ impl ClientSocket {
 pub(crate) fn recv_into(fd: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     recv(fd, room, RecvFlags::empty()).map(|(count, _)| count)
 }
+
+/// The most that is written of a large reply in a turn: others wait meanwhile.
+const WRITE_MAX: usize = 512 * 1024;
 
 /// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
 pub(crate) const READ_MAX: usize = 128 * 1024;

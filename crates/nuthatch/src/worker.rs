@@ -60,7 +60,7 @@ pub(crate) struct Worker {
 /// The maximum size of one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// How many bytes the ready sockets may read in a turn, together, and each write. A turn that takes
+/// How many bytes the ready sockets may read in a turn, together, and each server's write. A turn that takes
 /// longer lets those wait who have become ready meanwhile; with a shorter one, more of the time is spent
 /// on the turns themselves.
 const TURN_BYTES: usize = 512 * 1024;
@@ -388,7 +388,7 @@ impl Worker {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let token = Token::Client(index, Tag::of(id.to_bits()));
-        match socket.write(id, &mut pool.mux, (&self.poll, token), self.share) {
+        match socket.write(id, &mut pool.mux, &self.poll, token) {
             Fate::Lives => {}
             Fate::Continues => {
                 socket.corked_in = NonZeroU64::new(self.turns);

@@ -200,6 +200,11 @@ pub enum Event {
         /// Which server.
         server: ServerId,
     },
+    /// A server that comes back has refused to remove a key that was changed while it was away.
+    RemovalRefused {
+        /// Which server.
+        server: ServerId,
+    },
     /// An old server of keys that move could not be reached, and is asked no longer.
     GivenUp {
         /// Which server.

@@ -26,7 +26,7 @@ mod response;
 mod session;
 mod settings;
 
-pub use absent::{NULL, write_absent, write_flush, write_removal};
+pub use absent::{NULL, is_out_of_reach, write_absent, write_flush, write_removal};
 pub use arguments::{Arguments, split_first, take_request};
 pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::{integer, is_null};

@@ -282,6 +282,8 @@ pub struct MoreServerStats {
     pub journal_bytes: Counter,
     /// Keys that were removed from the server before it returned.
     pub replayed: Counter,
+    /// Removals that the server refused.
+    pub removals_refused: Counter,
     /// Times that more keys were changed than could be remembered.
     pub journal_overflows: Counter,
     /// 1 from the loss of a connection until the next reply of the server.

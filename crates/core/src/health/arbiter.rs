@@ -8,6 +8,7 @@ use super::{Ejection, OnOverflow};
 use crate::error::ServerError;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The time between two probes that succeed. What a server that stood still had in its sockets is carried
@@ -35,6 +36,8 @@ pub enum Order {
     Close,
     /// Use it.
     Return,
+    /// The operator wants it back: what it has refused to remove may stay there.
+    Forgive,
     /// Go on using it: too many servers are away.
     Keep,
 }
@@ -187,9 +190,20 @@ impl Arbiter {
         }
     }
 
-    /// Forgets a pool.
+    /// Forgets a pool. Its workers may have clients still, which then wait for no decision any longer.
     pub fn remove_pool(&mut self, pool: u64) {
-        self.seats.retain(|_, seat| seat.pool != pool);
+        let servers = self.seats.iter().filter(|(_, seat)| seat.pool == pool);
+        let servers: Vec<u64> = servers.map(|(server, _)| *server).collect();
+        for server in servers {
+            match self.seats[&server].state {
+                State::Leaving(_) => self.decide(server, To::All, Order::Keep),
+                State::Replaying(..) | State::Closing(..) => {
+                    self.decide(server, To::All, Order::GoAway);
+                }
+                State::Live | State::Away(_) => {}
+            }
+            self.seats.remove(&server);
+        }
     }
 
     /// The next order for workers.
@@ -262,9 +276,9 @@ impl Arbiter {
             Command::Eject => {
                 seat.is_held = true;
                 match seat.state {
-                    State::Live => self.leave(server, ServerError::Refused),
+                    State::Live => self.leave(server, ServerError::Ejected),
                     State::Replaying(..) | State::Closing(..) => {
-                        self.fall_back(server, ServerError::Refused, now);
+                        self.fall_back(server, ServerError::Ejected, now);
                     }
                     State::Leaving(_) | State::Away(_) => {}
                 }
@@ -273,6 +287,7 @@ impl Arbiter {
                 (seat.is_held, seat.has_overflowed) = (false, false);
                 if let State::Away(probing) = &mut seat.state {
                     probing.next = now;
+                    self.decide(server, To::All, Order::Forgive);
                 }
             }
         }
@@ -281,7 +296,7 @@ impl Arbiter {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
-        let servers: alloc::vec::Vec<u64> = self.seats.keys().copied().collect();
+        let servers: Vec<u64> = self.seats.keys().copied().collect();
         for server in servers {
             let seat = &self.seats[&server];
             match seat.state {

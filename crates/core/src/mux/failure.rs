@@ -219,8 +219,9 @@ fn fail(
     if pending.waiter == Waiter::Nobody {
         return;
     }
-    if pending.is_further() && place > 0 {
-        // What is before it is of the same request, and failed before.
+    // No client waits for a removal. What is before a further reply is of the same request, and failed before.
+    let is_removal = matches!(pending.waiter, Waiter::Note(_));
+    if is_removal || pending.is_further() && place > 0 {
         return complete_with((shared, answers), pending, (Outcome::Error, b""));
     }
     shared.stats.forward_error.add(1);

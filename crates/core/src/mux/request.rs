@@ -192,6 +192,18 @@ impl Mux {
         if self.must_wait(conn) {
             return self.wait_for(id, conn, one.expect, now);
         }
+        self.send_now(id, conn, (one, key), now)
+    }
+
+    /// Sends a request over this connection, which has room for it.
+    #[inline(always)]
+    pub(super) fn send_now(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        (one, key): (&One<'_>, &[u8]),
+        now: Instant,
+    ) -> Intake {
         if let Some(error) = self.servers.lacking(conn, one.needs) {
             return self.answer_unless_silent(id, one.expect, error);
         }
@@ -297,7 +309,11 @@ impl Mux {
     ) -> Result<(ConnId, usize), SplitError> {
         let conn = match self.servers.routes.plan(key) {
             Plan::To(server) => self.servers.lane(lane, server),
-            Plan::Around(server) => self.place_around((lane, server), key, (reads, now))?,
+            Plan::Around(server) => {
+                let place = (lane, Some(request), server);
+                let conn = self.place_around(place, key, (reads, now))?;
+                return Ok((conn, self.servers[conn].fragment_in(request, next)));
+            }
             Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
         };
         let number = self.servers[conn].fragment_in(request, next);

@@ -12,6 +12,12 @@ pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
     Form::Integer.expect()
 }
 
+/// Whether an error says that the user may not use the key (`NOPERM` for a key, not for a command; `acl.c`).
+pub fn is_out_of_reach(error: &[u8]) -> bool {
+    let text = error.strip_prefix(b"-NOPERM ").unwrap_or_default();
+    memchr::memmem::find(text, b" access ").is_some()
+}
+
 /// Appends a request that removes all keys of the pool's database. Returns the expected reply.
 pub fn write_flush(out: &mut Vec<u8>) -> Expect {
     write_command(&[b"FLUSHDB"], out);
@@ -57,10 +63,24 @@ fn answer_to(name: &[u8]) -> Option<[&'static [u8]; 2]> {
         | b"pfcount" | b"sintercard" | b"zintercard" => ZERO,
         b"ttl" | b"pttl" | b"expiretime" | b"pexpiretime" => NO_TTL,
         b"getrange" | b"substr" => EMPTY,
-        b"lrange" | b"hkeys" | b"hvals" | b"zrange" | b"zrevrange" | b"zrangebyscore"
-        | b"zrevrangebyscore" | b"zrangebylex" | b"zrevrangebylex" | b"zdiff" | b"zinter"
-        | b"zunion" | b"xrange" | b"xrevrange" | b"geosearch" | b"georadius_ro"
-        | b"georadiusbymember_ro" | b"sort_ro" => NO_ELEMENTS,
+        b"lrange"
+        | b"hkeys"
+        | b"hvals"
+        | b"zrange"
+        | b"zrevrange"
+        | b"zrangebyscore"
+        | b"zrevrangebyscore"
+        | b"zrangebylex"
+        | b"zrevrangebylex"
+        | b"zdiff"
+        | b"zinter"
+        | b"zunion"
+        | b"xrange"
+        | b"xrevrange"
+        | b"geosearch"
+        | b"georadius_ro"
+        | b"georadiusbymember_ro"
+        | b"sort_ro" => NO_ELEMENTS,
         b"smembers" | b"sdiff" | b"sinter" | b"sunion" => NO_MEMBERS,
         b"hgetall" => NO_FIELDS,
         b"hscan" | b"sscan" | b"zscan" => SCANNED,

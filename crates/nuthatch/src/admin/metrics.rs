@@ -205,6 +205,11 @@ const SERVER: &[Family<ServerStats>] = &[
         |server| server.more.replayed.read(),
     ),
     counter(
+        "server_removals_refused_total",
+        "Removals of missed keys that the server refused.",
+        |server| server.more.removals_refused.read(),
+    ),
+    counter(
         "server_journal_overflows_total",
         "Times that the server missed more keys than journal_max holds.",
         |server| server.more.journal_overflows.read(),

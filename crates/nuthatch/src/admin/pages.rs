@@ -107,6 +107,7 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
             "keys": sum(|stats| &stats.more.journal_keys),
             "bytes": sum(|stats| &stats.more.journal_bytes),
             "overflows": sum(|stats| &stats.more.journal_overflows),
+            "refused": sum(|stats| &stats.more.removals_refused),
         },
         "probes": sum(|stats| &stats.more.probes),
         "connections": sum(|stats| &stats.server_connections),

@@ -1,0 +1,327 @@
+//! A client: it writes its own keys, reads those of everybody, and judges every reply.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::Add;
+use std::time::{Duration, Instant};
+
+use crate::conn::{Broken, Conn, PATIENCE, show};
+use crate::random::Random;
+
+use super::history::{History, KEYS_EACH, KeyId, Verdict, owner, version_of};
+use super::question::{About, Question, Speech};
+use super::reply::Protocol;
+
+/// So many requests at most are sent without a wait for their replies.
+const PIPELINE: usize = 16;
+
+/// What became of the requests.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) requests: u64,
+    /// Replies that said that there is none.
+    pub(super) errors: u64,
+    /// Connections that the proxy closed.
+    pub(super) closed: u64,
+    /// Requests that got no reply, no error and no end of the connection.
+    pub(super) lost: u64,
+    /// Replies that took longer than `Manner::late_after`.
+    pub(super) late: u64,
+    pub(super) slowest: Duration,
+    /// Replies that are not those of the request.
+    pub(super) wrong: u64,
+    /// Values older than what was acknowledged before.
+    pub(super) stale: u64,
+    /// Old values whose write got an error, and happened later.
+    pub(super) revived: u64,
+    /// Reads that found a value.
+    pub(super) hits: u64,
+    /// The first few that are wrong or stale.
+    pub(super) examples: Vec<String>,
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.closed += other.closed;
+        self.lost += other.lost;
+        self.late += other.late;
+        self.slowest = self.slowest.max(other.slowest);
+        self.wrong += other.wrong;
+        self.stale += other.stale;
+        self.revived += other.revived;
+        self.hits += other.hits;
+        self.examples.extend(other.examples);
+        self
+    }
+}
+
+/// How a client behaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) speech: Speech,
+    /// Whether it sends several requests at once.
+    pub(super) pipelines: bool,
+    /// Whether it counts: a number does not tell whose it is, so not where a server lies.
+    pub(super) counts: bool,
+    pub(super) late_after: Duration,
+}
+
+/// A counter of the client's own. After whatever leaves open what it holds, the next one is used.
+#[derive(Debug, Default)]
+struct Counter {
+    generation: u64,
+    has_begun: bool,
+    last: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Client<'h> {
+    number: usize,
+    port: u16,
+    conn: Conn,
+    manner: Manner,
+    history: &'h History,
+    random: Random,
+    counter: Counter,
+    /// What this client wrote and was acknowledged in the batch so far: a later read of the batch was sent
+    /// before that, and must find it all the same.
+    own: BTreeMap<KeyId, u64>,
+    pub(super) tally: Tally,
+}
+
+impl<'h> Client<'h> {
+    pub(super) fn new(
+        number: usize,
+        port: u16,
+        manner: Manner,
+        history: &'h History,
+        random: Random,
+    ) -> Self {
+        Self {
+            number,
+            port,
+            conn: Conn::tcp((Ipv4Addr::LOCALHOST, port)),
+            manner,
+            history,
+            random,
+            counter: Counter::default(),
+            own: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Sends some requests and reads their replies; how many there were.
+    pub(super) fn converse(&mut self) -> u64 {
+        let most = if self.manner.pipelines { PIPELINE } else { 1 };
+        let count = 1 + self.random.below(most);
+        let questions = (0..count).map(|_| self.question()).collect();
+        self.ask(questions)
+    }
+
+    /// Reads all keys, one after the other; false if there was an error.
+    pub(super) fn reads_all(&mut self) -> bool {
+        let before = (self.tally.errors, self.tally.closed);
+        for key in 0..self.history.len() {
+            let question = self.read(vec![key]);
+            self.ask(vec![question]);
+        }
+        before == (self.tally.errors, self.tally.closed)
+    }
+
+    fn ask(&mut self, questions: Vec<Question>) -> u64 {
+        self.own.clear();
+        let requests: Vec<_> = questions.iter().map(|question| &question.request[..]).collect();
+        let asked = Instant::now();
+        self.conn.send(requests.concat());
+        let count = questions.len() as u64;
+        self.tally.requests += count;
+        for (nth, question) in (0..).zip(&questions) {
+            let reply = match self.manner.speech.protocol {
+                Protocol::Memcached => self.conn.read_reply(),
+                Protocol::Redis => self.conn.read_resp(),
+            };
+            let took = asked.elapsed();
+            self.tally.slowest = self.tally.slowest.max(took);
+            self.tally.late += u64::from(took > self.manner.late_after);
+            match reply {
+                Ok(reply) if self.judge(question, &reply) => {}
+                // What follows is of no use.
+                Ok(_) => return self.reconnect(count),
+                Err(Broken::Closed(_)) => {
+                    self.tally.closed += 1;
+                    return self.reconnect(count);
+                }
+                Err(Broken::TimedOut(got)) => {
+                    self.tally.lost += count - nth;
+                    self.note(question, &got, "lost");
+                    return self.reconnect(count);
+                }
+            }
+        }
+        count
+    }
+
+    fn reconnect(&mut self, count: u64) -> u64 {
+        self.retire_counter();
+        self.conn = Conn::tcp((Ipv4Addr::LOCALHOST, self.port)).patient_for(PATIENCE);
+        count
+    }
+
+    fn note(&mut self, question: &Question, reply: &[u8], what: &str) {
+        if self.tally.examples.len() < 3 {
+            let (request, reply) = (show(&question.request), show(reply));
+            let about = match &question.about {
+                About::Read(asked) => format!(" {asked:?}"),
+                _ => String::new(),
+            };
+            self.tally.examples.push(format!("{what}: {request}{about}\n  got {reply}"));
+        }
+    }
+
+    /// Counts a reply; false if it is the reply to another request.
+    fn judge(&mut self, question: &Question, reply: &[u8]) -> bool {
+        if self.manner.speech.is_error(reply) {
+            self.tally.errors += 1;
+            if matches!(question.about, About::Count(_) | About::CounterBegins(_)) {
+                self.retire_counter();
+            }
+            return true;
+        }
+        let verdict = match &question.about {
+            About::Read(asked) => self.judge_read(asked, reply),
+            About::Write(key, version, replies) if replies.iter().any(|one| one == reply) => {
+                self.history.acknowledge(*key, *version);
+                self.own.insert(*key, *version);
+                Verdict::Right
+            }
+            About::CounterBegins(_) if reply == b"STORED\r\n" => Verdict::Right,
+            About::Count(generation) => self.judge_count(*generation, reply),
+            About::Write(..) | About::CounterBegins(_) => Verdict::Wrong,
+        };
+        match verdict {
+            Verdict::Right | Verdict::Revived => {}
+            Verdict::Stale => self.note(question, reply, "stale"),
+            Verdict::Wrong => {
+                self.tally.wrong += 1;
+                self.note(question, reply, "wrong");
+            }
+        }
+        verdict != Verdict::Wrong
+    }
+
+    /// The worst that is found.
+    fn judge_read(&mut self, asked: &[(KeyId, u64)], reply: &[u8]) -> Verdict {
+        let Some(found) = self.manner.speech.found(asked, reply) else { return Verdict::Wrong };
+        let mut worst = Verdict::Right;
+        for (place, value) in found {
+            let (key, floor) = asked[place];
+            let floor = self.own.get(&key).map_or(floor, |&own| own.max(floor));
+            let Some(version) = version_of(key, value) else { return Verdict::Wrong };
+            self.tally.hits += 1;
+            match self.history.judge(key, floor, version) {
+                Verdict::Right => {}
+                Verdict::Revived => self.tally.revived += 1,
+                Verdict::Stale => {
+                    self.tally.stale += 1;
+                    worst = Verdict::Stale;
+                }
+                Verdict::Wrong => return Verdict::Wrong,
+            }
+        }
+        worst
+    }
+
+    fn judge_count(&mut self, generation: u64, reply: &[u8]) -> Verdict {
+        let speech = self.manner.speech;
+        let number = speech.number(reply);
+        if generation != self.counter.generation {
+            // Of a counter that was given up: any number will do.
+            let is_answer = number.is_some() || reply == b"NOT_FOUND\r\n";
+            return if is_answer { Verdict::Right } else { Verdict::Wrong };
+        }
+        match number {
+            Some(number) if number == self.counter.last + 1 => {
+                self.counter.last = number;
+                Verdict::Right
+            }
+            // The server has lost it; Redis begins anew.
+            Some(1) if speech.protocol == Protocol::Redis => {
+                self.retire_counter();
+                Verdict::Right
+            }
+            Some(number) if number <= self.counter.last => {
+                self.tally.stale += 1;
+                self.retire_counter();
+                Verdict::Stale
+            }
+            None if reply == b"NOT_FOUND\r\n" => {
+                self.retire_counter();
+                Verdict::Right
+            }
+            Some(_) | None => Verdict::Wrong,
+        }
+    }
+
+    fn retire_counter(&mut self) {
+        self.counter = Counter { generation: self.counter.generation + 1, ..Counter::default() };
+    }
+
+    fn question(&mut self) -> Question {
+        let speech = self.manner.speech;
+        match self.random.below(if self.manner.counts { 12 } else { 11 }) {
+            0..3 => {
+                let key = self.own_key();
+                let version = self.history.begin(key);
+                let padding = if self.random.one_in(60) { 20_000 } else { self.random.below(200) };
+                speech.write(key, version, padding)
+            }
+            3 => {
+                let key = self.own_key();
+                let version = self.history.begin(key);
+                speech.delete(key, version)
+            }
+            4..8 => {
+                let key = self.any_key();
+                self.read(vec![key])
+            }
+            8..11 => {
+                let count = 2 + self.random.below(5);
+                // No key twice: what nutcracker makes of that is no fault that is looked for here.
+                let first = self.any_key();
+                self.read((0..count).map(|nth| (first + 7 * nth) % self.history.len()).collect())
+            }
+            _ => self.count(),
+        }
+    }
+
+    fn read(&mut self, keys: Vec<KeyId>) -> Question {
+        let asked = keys.into_iter().map(|key| (key, self.history.floor(key))).collect();
+        self.manner.speech.read(asked, self.tally.requests)
+    }
+
+    fn count(&mut self) -> Question {
+        let is_new = !self.counter.has_begun;
+        self.counter.has_begun = true;
+        match self.manner.speech.protocol {
+            Protocol::Memcached if is_new => {
+                Speech::begin_counter(self.number, self.counter.generation)
+            }
+            _ => self.manner.speech.count(self.number, self.counter.generation),
+        }
+    }
+
+    fn own_key(&mut self) -> KeyId {
+        self.number * KEYS_EACH + self.random.below(KEYS_EACH)
+    }
+
+    fn any_key(&mut self) -> KeyId {
+        let key = self.random.below(self.history.len());
+        // One's own more often than those of others.
+        let mine = self.number * KEYS_EACH + key % KEYS_EACH;
+        if owner(key) != self.number && self.random.one_in(2) { mine } else { key }
+    }
+}

@@ -1,0 +1,1 @@
+//! Each fault of the relay does what it says.

@@ -34,6 +34,9 @@ pub(super) struct Tally {
     pub(super) stale: u64,
     /// Old values whose write got an error, and happened later.
     pub(super) revived: u64,
+    /// Replies of a server that lies which the command has, though not in this form: the proxy can only
+    /// tell what the replies of a kind of command are.
+    pub(super) lies: u64,
     /// Reads that found a value.
     pub(super) hits: u64,
     /// The first few that are wrong or stale.
@@ -53,6 +56,7 @@ impl Add for Tally {
         self.wrong += other.wrong;
         self.stale += other.stale;
         self.revived += other.revived;
+        self.lies += other.lies;
         self.hits += other.hits;
         self.examples.extend(other.examples);
         self
@@ -65,8 +69,8 @@ pub(super) struct Manner {
     pub(super) speech: Speech,
     /// Whether it sends several requests at once.
     pub(super) pipelines: bool,
-    /// Whether it counts: a number does not tell whose it is, so not where a server lies.
-    pub(super) counts: bool,
+    /// Whether its servers lie.
+    pub(super) is_lied_to: bool,
     pub(super) late_after: Duration,
 }
 
@@ -186,21 +190,25 @@ impl<'h> Client<'h> {
     fn judge(&mut self, question: &Question, reply: &[u8]) -> bool {
         if self.manner.speech.is_error(reply) {
             self.tally.errors += 1;
-            if matches!(question.about, About::Count(_) | About::CounterBegins(_)) {
+            if matches!(question.about, About::Count(_) | About::CounterBegins) {
                 self.retire_counter();
             }
             return true;
         }
+        if self.manner.is_lied_to && self.manner.speech.is_likely_lie(&question.about, reply) {
+            self.tally.lies += 1;
+            return true;
+        }
         let verdict = match &question.about {
             About::Read(asked) => self.judge_read(asked, reply),
-            About::Write(key, version, replies) if replies.iter().any(|one| one == reply) => {
+            About::Write(key, version, _) if question.about.is_answer(reply) => {
                 self.history.acknowledge(*key, *version);
                 self.own.insert(*key, *version);
                 Verdict::Right
             }
-            About::CounterBegins(_) if reply == b"STORED\r\n" => Verdict::Right,
+            About::CounterBegins if reply == b"STORED\r\n" => Verdict::Right,
             About::Count(generation) => self.judge_count(*generation, reply),
-            About::Write(..) | About::CounterBegins(_) => Verdict::Wrong,
+            About::Write(..) | About::CounterBegins => Verdict::Wrong,
         };
         match verdict {
             Verdict::Right | Verdict::Revived => {}
@@ -272,7 +280,8 @@ impl<'h> Client<'h> {
 
     fn question(&mut self) -> Question {
         let speech = self.manner.speech;
-        match self.random.below(if self.manner.counts { 12 } else { 11 }) {
+        // A number does not tell whose it is, so nobody counts where servers lie.
+        match self.random.below(if self.manner.is_lied_to { 11 } else { 12 }) {
             0..3 => {
                 let key = self.own_key();
                 let version = self.history.begin(key);

@@ -31,9 +31,16 @@ pub(super) enum About {
     /// A key, the version that is written, and the replies that say so.
     Write(KeyId, u64, Vec<Vec<u8>>),
     /// The first number of a counter is stored.
-    CounterBegins(u64),
+    CounterBegins,
     /// One is added to a counter.
     Count(u64),
+}
+
+impl About {
+    /// Whether it is the reply to a write that was carried out.
+    pub(super) fn is_answer(&self, reply: &[u8]) -> bool {
+        matches!(self, Self::Write(.., replies) if replies.iter().any(|one| one == reply))
+    }
 }
 
 impl Speech {
@@ -42,9 +49,9 @@ impl Speech {
         let names: Vec<_> = asked.iter().map(|&(key, _)| name(key)).collect();
         let request = match (self.protocol, &names[..]) {
             (Protocol::Redis, [name]) => command(["GET", name]),
-            (Protocol::Redis, _) => {
-                command(iter::once("MGET").chain(names.iter().map(|name| &name[..])).collect::<Vec<_>>())
-            }
+            (Protocol::Redis, _) => command(
+                iter::once("MGET").chain(names.iter().map(|name| &name[..])).collect::<Vec<_>>(),
+            ),
             (Protocol::Memcached, [name]) if self.meta => {
                 format!("mg {name} k O{opaque} v\r\n").into_bytes()
             }
@@ -88,7 +95,7 @@ impl Speech {
     /// `generation` is part of the name of the counter.
     pub(super) fn begin_counter(writer: usize, generation: u64) -> Question {
         let request = format!("set n{writer}g{generation} 0 0 1\r\n0\r\n").into_bytes();
-        Question { request, about: About::CounterBegins(generation) }
+        Question { request, about: About::CounterBegins }
     }
 
     pub(super) fn count(self, writer: usize, generation: u64) -> Question {
@@ -114,7 +121,8 @@ impl Speech {
                 let places = values.into_iter().map(|(key, value)| {
                     let from = if self.any_order { 0 } else { next };
                     let rest = asked.get(from..)?;
-                    let place = from + rest.iter().position(|&(id, _)| name(id).as_bytes() == key)?;
+                    let place =
+                        from + rest.iter().position(|&(id, _)| name(id).as_bytes() == key)?;
                     next = place + 1;
                     Some((place, value))
                 });
@@ -135,6 +143,17 @@ impl Speech {
                     || reply.starts_with(b"ERROR Too many open connections")
             }
         }
+    }
+
+    /// Whether a reply is that of another command of the same kind, or lacks what this one asked for.
+    pub(super) fn is_likely_lie(self, about: &About, reply: &[u8]) -> bool {
+        let words: &[&[u8]] = match about {
+            About::Write(..) if self.meta => &[b"HD\r\n", b"NF\r\n"],
+            About::Write(..) => &[b"NOT_FOUND\r\n", b"EXISTS\r\n"],
+            About::Read(_) if self.meta => &[b"HD\r\n", b"EN\r\n"],
+            _ => &[],
+        };
+        self.protocol == Protocol::Memcached && words.contains(&reply) && !about.is_answer(reply)
     }
 
     /// The number of a reply to `count`: a counter that is not there gives none.

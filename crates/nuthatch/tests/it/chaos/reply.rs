@@ -73,8 +73,14 @@ fn a_reply_ends_where_the_next_begins_and_half_of_one_has_no_end() {
         "EN\r\n",
         "7\r\n",
     ];
-    let redis =
-        ["+OK\r\n", ":1\r\n", "$-1\r\n", "$4\r\n\r\n\r\n\r\n", "*2\r\n$1\r\na\r\n$-1\r\n", "-E\r\n"];
+    let redis = [
+        "+OK\r\n",
+        ":1\r\n",
+        "$-1\r\n",
+        "$4\r\n\r\n\r\n\r\n",
+        "*2\r\n$1\r\na\r\n$-1\r\n",
+        "-E\r\n",
+    ];
     for (protocol, replies) in [(Protocol::Memcached, memcached), (Protocol::Redis, redis)] {
         for reply in replies.map(str::as_bytes) {
             let next = [reply, b"NEXT"].concat();

@@ -17,7 +17,7 @@ pub(super) const TIMEOUTS: [u64; 2] = [60, 90];
 const SERVERS: usize = 3;
 
 /// The memory of the first server, which has not enough for all values.
-const SMALL_MEMCACHED: &[&str] = &["-m", "1", "-M"];
+const SMALL_MEMCACHED: &[&str] = &["-m", "1", "-M", "-I", "512k"];
 const SMALL_REDIS: &[&str] = &["--maxmemory", "2500kb", "--maxmemory-policy", "noeviction"];
 
 enum Server {

@@ -11,13 +11,14 @@ mod client;
 mod fault;
 mod history;
 mod link;
+mod proof;
 mod question;
 mod relay;
-mod relay_tests;
 mod reply;
 mod world;
 
 use std::env;
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Add as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,6 +148,7 @@ impl Run {
             pipelines: nth % 2 == 1,
             is_lied_to: self.deck == LYING,
             late_after: Duration::from_millis(4 * TIMEOUTS[1]),
+            patience: PATIENCE,
         }
     }
 
@@ -190,11 +192,16 @@ impl Run {
     fn make_trouble(&self, world: &mut World, requests: &AtomicU64) -> usize {
         let deck = self.deck();
         let mut plan = Plan::new(self.seed, &deck, world.servers());
+        let begun = Instant::now();
         let mut steps = 0;
         loop {
             let is_over = match self.length {
                 Length::Rounds(count) => steps == count * deck.len(),
-                Length::Requests(count) => requests.load(Ordering::Relaxed) >= count,
+                Length::Requests(count) => {
+                    let longest = PATIENCE + Duration::from_millis(20 * count);
+                    assert!(begun.elapsed() < longest, "too slow to mean anything");
+                    requests.load(Ordering::Relaxed) >= count
+                }
             };
             if is_over {
                 return steps;
@@ -225,26 +232,47 @@ impl Run {
         assert_eq!((wrong, lost), (0, 0), "{self:?}: {:?}", client.tally);
     }
 
+    /// A line of the table of figures, below its heads.
     fn tell(&self, tally: &Tally, steps: usize, took: Duration) {
-        let Tally { requests, hits, errors, closed, late, slowest, .. } = tally;
-        let Tally { lost, wrong, stale, revived, lies, .. } = tally;
-        eprintln!(
-            "{:?} {:?} {}: {requests} requests in {took:.1?}, {steps} troubles, seed {}\n  \
-             hits {hits}, errors {errors}, closed {closed}, late {late}, slowest {slowest:.0?}, \
-             lost {lost}, wrong {wrong}, stale {stale}, revived {revived}, lies {lies}",
-            self.program, self.protocol, self.pool.name, self.seed
-        );
+        let name = match (self.program, self.deck) {
+            (Program::Nutcracker, _) => "nutcracker",
+            (Program::UnderTest, deck) if deck == LYING => "ours, lied to",
+            (Program::UnderTest, _) => "ours",
+        };
+        let columns = [
+            ("requests", tally.requests),
+            ("hits", tally.hits),
+            ("errors", tally.errors),
+            ("closed", tally.closed),
+            ("late", tally.late),
+            ("ms at most", u64::try_from(tally.slowest.as_millis()).unwrap()),
+            ("lost", tally.lost),
+            ("wrong", tally.wrong),
+            ("stale", tally.stale),
+            ("revived", tally.revived),
+            ("lies", tally.lies),
+            ("troubles", steps as u64),
+            ("seconds", took.as_secs()),
+        ];
+        let mut heads = format!("{:13} {:9} {:16}", "proxy", "servers", "pool");
+        let protocol = format!("{:?}", self.protocol);
+        let mut line = format!("{name:13} {protocol:9} {:16}", self.pool.name);
+        for (head, figure) in columns {
+            write!(heads, " {head:>10}").unwrap();
+            write!(line, " {figure:>10}").unwrap();
+        }
+        eprintln!("\n{heads}\n{line}");
     }
 
     /// What Nuthatch promises of this run.
     fn expect_kept(self) {
         let tally = self.play();
         assert_eq!((tally.wrong, tally.lost), (0, 0), "{self:?}: {tally:#?}");
-        if self.pool.promise.no_stale && self.deck == HONEST {
+        if self.pool.promise.no_stale && self.deck != LYING {
             assert_eq!(tally.stale, 0, "{self:?}: {tally:#?}");
         }
         // Or it looked at nothing.
-        assert!(tally.hits > 500 && tally.errors > 0, "{self:?}: {tally:#?}");
+        assert!(tally.hits > 100 && tally.errors > 0, "{self:?}: {tally:#?}");
     }
 }
 
@@ -259,11 +287,15 @@ impl Drop for EndOfLoad<'_> {
 
 /// Sends what memcached answers although it was told not to.
 fn attack(port: u16, is_over: &AtomicBool) {
+    let requests: String =
+        (0..8).map(|key| format!("set a{key} 99999999999999999999 0 1 noreply\r\nx\r\n")).collect();
     while !is_over.load(Ordering::Relaxed) {
         if let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
-            Conn::over(stream).send("set a -1 0 1 noreply\r\nx\r\nget c0k0\r\n");
+            let mut conn = Conn::over(stream);
+            conn.send(&requests);
+            // Or what it sent may go with it.
+            conn.read_until_quiet(Duration::from_millis(2));
         }
-        thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -317,9 +349,16 @@ fn servers_that_stand_still_and_go_on_make_nutcracker_stale() {
     let tally = Run { program: Program::Nutcracker, ..ejecting }.play();
     assert!(tally.stale > 0, "{tally:#?}");
     // The setting asks for what twemproxy does, and that is what it gets.
-    let tally = ejecting.play();
-    assert_eq!((tally.wrong, tally.lost), (0, 0), "{tally:#?}");
-    Run { pool: REHASH, ..ejecting }.expect_kept();
+    ejecting.expect_kept();
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn servers_that_stand_still_and_go_on_leave_nothing_stale_where_it_is_promised() {
+    for pool in [REHASH, MISS, FAIL] {
+        let length = Length::Rounds(5);
+        Run { deck: STANDSTILLS, length, ..Run::of(Protocol::Memcached, pool) }.expect_kept();
+    }
 }
 
 #[test]
@@ -333,4 +372,25 @@ fn a_client_that_wants_no_reply_makes_the_replies_of_nutcracker_wrong() {
     };
     let tally = run.play();
     assert!(tally.wrong > 0, "{tally:#?}");
+}
+
+/// As long as one likes, with more of everything: `make chaos`. `CHAOS_REQUESTS` is how many requests, over
+/// all pools; `CHAOS_SEED` is the first seed.
+#[test]
+#[ignore = "takes minutes"]
+fn a_long_run_of_troubles_keeps_every_promise() {
+    let from_environment = |name: &str, default: u64| {
+        env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let ours = [PLAIN, REHASH, MISS, FAIL, AS_TWEMPROXY];
+    let runs: Vec<_> = ours
+        .into_iter()
+        .flat_map(|pool| [Protocol::Memcached, Protocol::Redis].map(|kind| Run::of(kind, pool)))
+        .chain([Run { deck: LYING, ..Run::of(Protocol::Memcached, PLAIN) }])
+        .collect();
+    let each = from_environment("CHAOS_REQUESTS", 1_000_000) / runs.len() as u64;
+    let seed = from_environment("CHAOS_SEED", Random::seed());
+    for (nth, run) in (0..).zip(runs) {
+        Run { length: Length::Requests(each), seed: seed + nth, ..run }.expect_kept();
+    }
 }

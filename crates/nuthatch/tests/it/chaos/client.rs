@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::Add;
 use std::time::{Duration, Instant};
 
-use crate::conn::{Broken, Conn, PATIENCE, show};
+use crate::conn::{Broken, Conn, show};
 use crate::random::Random;
 
 use super::history::{History, KEYS_EACH, KeyId, Verdict, owner, version_of};
@@ -72,6 +72,8 @@ pub(super) struct Manner {
     /// Whether its servers lie.
     pub(super) is_lied_to: bool,
     pub(super) late_after: Duration,
+    /// How long it waits for a reply before the request is lost.
+    pub(super) patience: Duration,
 }
 
 /// A counter of the client's own. After whatever leaves open what it holds, the next one is used.
@@ -108,7 +110,7 @@ impl<'h> Client<'h> {
         Self {
             number,
             port,
-            conn: Conn::tcp((Ipv4Addr::LOCALHOST, port)),
+            conn: connect(port, manner),
             manner,
             history,
             random,
@@ -171,7 +173,7 @@ impl<'h> Client<'h> {
 
     fn reconnect(&mut self, count: u64) -> u64 {
         self.retire_counter();
-        self.conn = Conn::tcp((Ipv4Addr::LOCALHOST, self.port)).patient_for(PATIENCE);
+        self.conn = connect(self.port, self.manner);
         count
     }
 
@@ -333,4 +335,8 @@ impl<'h> Client<'h> {
         let mine = self.number * KEYS_EACH + key % KEYS_EACH;
         if owner(key) != self.number && self.random.one_in(2) { mine } else { key }
     }
+}
+
+fn connect(port: u16, manner: Manner) -> Conn {
+    Conn::tcp((Ipv4Addr::LOCALHOST, port)).patient_for(manner.patience)
 }

@@ -1,1 +1,0 @@
-//! Each fault of the relay does what it says.

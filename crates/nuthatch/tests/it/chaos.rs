@@ -393,4 +393,11 @@ fn a_long_run_of_troubles_keeps_every_promise() {
     for (nth, run) in (0..).zip(runs) {
         Run { length: Length::Requests(each), seed: seed + nth, ..run }.expect_kept();
     }
+    // To compare: it promises nothing.
+    for protocol in [Protocol::Memcached, Protocol::Redis] {
+        let length = Length::Requests(each / 4);
+        let run =
+            Run { program: Program::Nutcracker, length, seed, ..Run::of(protocol, AS_TWEMPROXY) };
+        run.play();
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::Add;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::conn::{Broken, Conn, show};
@@ -124,8 +125,14 @@ impl<'h> Client<'h> {
     pub(super) fn converse(&mut self) -> u64 {
         let most = if self.manner.pipelines { PIPELINE } else { 1 };
         let count = 1 + self.random.below(most);
-        let questions = (0..count).map(|_| self.question()).collect();
-        self.ask(questions)
+        let questions: Vec<_> = (0..count).map(|_| self.question()).collect();
+        let errors = self.tally.errors;
+        let count = self.ask(&questions);
+        if self.tally.errors > errors {
+            // An error costs nothing, and would be most of what is asked.
+            thread::sleep(Duration::from_millis(2));
+        }
+        count
     }
 
     /// Reads all keys, one after the other; false if there was an error.
@@ -133,19 +140,19 @@ impl<'h> Client<'h> {
         let before = (self.tally.errors, self.tally.closed);
         for key in 0..self.history.len() {
             let question = self.read(vec![key]);
-            self.ask(vec![question]);
+            self.ask(&[question]);
         }
         before == (self.tally.errors, self.tally.closed)
     }
 
-    fn ask(&mut self, questions: Vec<Question>) -> u64 {
+    fn ask(&mut self, questions: &[Question]) -> u64 {
         self.own.clear();
         let requests: Vec<_> = questions.iter().map(|question| &question.request[..]).collect();
         let asked = Instant::now();
         self.conn.send(requests.concat());
         let count = questions.len() as u64;
         self.tally.requests += count;
-        for (nth, question) in (0..).zip(&questions) {
+        for (nth, question) in (0..).zip(questions) {
             let reply = match self.manner.speech.protocol {
                 Protocol::Memcached => self.conn.read_reply(),
                 Protocol::Redis => self.conn.read_resp(),
@@ -309,7 +316,7 @@ impl<'h> Client<'h> {
         }
     }
 
-    fn read(&mut self, keys: Vec<KeyId>) -> Question {
+    fn read(&self, keys: Vec<KeyId>) -> Question {
         let asked = keys.into_iter().map(|key| (key, self.history.floor(key))).collect();
         self.manner.speech.read(asked, self.tally.requests)
     }

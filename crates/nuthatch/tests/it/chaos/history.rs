@@ -121,10 +121,12 @@ impl History {
         if version == key.begun {
             key.settle(version);
         }
-        match () {
-            () if version >= floor => Verdict::Right,
-            () if key.open.contains(&version) => Verdict::Revived,
-            () => Verdict::Stale,
+        if version >= floor {
+            Verdict::Right
+        } else if key.open.contains(&version) {
+            Verdict::Revived
+        } else {
+            Verdict::Stale
         }
     }
 }

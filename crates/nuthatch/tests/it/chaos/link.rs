@@ -40,6 +40,8 @@ pub(super) struct Link {
     server_ended: bool,
     /// When the next bytes may go to the proxy.
     resumes: Instant,
+    /// When requests go on.
+    wakes: Instant,
 }
 
 impl Link {
@@ -61,6 +63,7 @@ impl Link {
             proxy_ended: false,
             server_ended: false,
             resumes: Instant::now(),
+            wakes: Instant::now(),
         }
     }
 
@@ -70,11 +73,12 @@ impl Link {
         reset(self.server);
     }
 
-    /// The last fault is over: what it kept goes on.
-    pub(super) fn release(&mut self) {
+    /// The last fault is over: what it kept goes on, requests after `lag`.
+    pub(super) fn release(&mut self, lag: Duration) {
         self.replies.append(&mut self.held);
         self.is_stalled = false;
         self.resumes = Instant::now();
+        self.wakes = self.resumes + lag;
     }
 
     /// What it waits for.
@@ -97,7 +101,8 @@ impl Link {
 
     /// When it goes on by itself, if it waits for that.
     pub(super) fn resumes(&self) -> Option<Instant> {
-        Some(self.resumes).filter(|&at| !self.replies.is_empty() && at > Instant::now())
+        let replies = Some(self.resumes).filter(|_| !self.replies.is_empty());
+        [replies, Some(self.wakes)].into_iter().flatten().filter(|&at| at > Instant::now()).min()
     }
 
     /// Passes what can be passed; false when the connection is over.
@@ -112,7 +117,7 @@ impl Link {
         if self.gives_requests(fault) {
             send(&self.server, &mut self.requests, usize::MAX)?;
         }
-        if self.proxy_ended && self.requests.is_empty() && !fault.holds_requests() {
+        if self.proxy_ended && self.requests.is_empty() {
             // The server carries out what it got, and closes.
             let _ = self.server.shutdown(Shutdown::Write);
         }
@@ -137,11 +142,15 @@ impl Link {
     }
 
     fn takes_requests(&self, fault: &Fault) -> bool {
-        !fault.holds_requests() && !self.proxy_ended && self.requests.len() < BUFFER
+        self.passes_requests(fault) && !self.proxy_ended && self.requests.len() < BUFFER
     }
 
     fn gives_requests(&self, fault: &Fault) -> bool {
-        !fault.holds_requests() && !self.requests.is_empty()
+        self.passes_requests(fault) && !self.requests.is_empty()
+    }
+
+    fn passes_requests(&self, fault: &Fault) -> bool {
+        !fault.holds_requests() && self.wakes <= Instant::now()
     }
 
     fn takes_replies(&self, fault: &Fault) -> bool {
@@ -194,7 +203,8 @@ impl Link {
         }
         match lie {
             Lie::Noise => {
-                let noise = (0..=random.below(64)).map(|_| random.below(256) as u8);
+                let noise =
+                    (0..=random.below(64)).map(|_| u8::try_from(random.below(256)).unwrap());
                 self.replies.extend(noise);
             }
             Lie::Other => self.replies.extend(*random.pick(others(self.protocol))),

@@ -19,6 +19,9 @@ use crate::random::Random;
 use super::link::{self, Link};
 use super::reply::Protocol;
 
+/// What was held is passed within so many milliseconds.
+const LAG_MAX: usize = 60;
+
 /// What the relay does to connections and replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -176,8 +179,13 @@ impl State {
     }
 
     fn begin(&mut self, fault: Fault) {
+        let was_silent = self.fault.holds_requests();
         self.fault = fault;
-        self.links.iter_mut().for_each(Link::release);
+        for link in &mut self.links {
+            // What was held arrives in any order: an old connection may come behind a new one.
+            let lag = if was_silent { self.random.below(LAG_MAX) } else { 0 };
+            link.release(Duration::from_millis(lag as u64));
+        }
         match fault {
             Fault::ResetOpen => self.links.drain(..).for_each(Link::reset),
             Fault::Refuse => {

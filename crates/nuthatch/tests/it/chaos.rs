@@ -395,7 +395,7 @@ fn a_long_run_of_troubles_keeps_every_promise() {
     }
     // To compare: it promises nothing.
     for protocol in [Protocol::Memcached, Protocol::Redis] {
-        let length = Length::Requests(each / 4);
+        let length = Length::Requests(each);
         let run =
             Run { program: Program::Nutcracker, length, seed, ..Run::of(protocol, AS_TWEMPROXY) };
         run.play();

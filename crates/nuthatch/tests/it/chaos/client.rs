@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::conn::{Broken, Conn, show};
 use crate::random::Random;
 
-use super::history::{History, KEYS_EACH, KeyId, Verdict, owner, version_of};
+use super::history::{Asked, History, KEYS_EACH, KeyId, Verdict, owner, version_of};
 use super::question::{About, Question, Speech};
 use super::reply::Protocol;
 
@@ -231,15 +231,15 @@ impl<'h> Client<'h> {
     }
 
     /// The worst that is found.
-    fn judge_read(&mut self, asked: &[(KeyId, u64)], reply: &[u8]) -> Verdict {
+    fn judge_read(&mut self, asked: &[Asked], reply: &[u8]) -> Verdict {
         let Some(found) = self.manner.speech.found(asked, reply) else { return Verdict::Wrong };
         let mut worst = Verdict::Right;
         for (place, value) in found {
-            let (key, floor) = asked[place];
-            let floor = self.own.get(&key).map_or(floor, |&own| own.max(floor));
-            let Some(version) = version_of(key, value) else { return Verdict::Wrong };
+            let mut asked = asked[place];
+            asked.floor = self.own.get(&asked.key).map_or(asked.floor, |&own| own.max(asked.floor));
+            let Some(version) = version_of(asked.key, value) else { return Verdict::Wrong };
             self.tally.hits += 1;
-            match self.history.judge(key, floor, version) {
+            match self.history.judge(asked, version) {
                 Verdict::Right => {}
                 Verdict::Revived => self.tally.revived += 1,
                 Verdict::Stale => {
@@ -317,7 +317,7 @@ impl<'h> Client<'h> {
     }
 
     fn read(&self, keys: Vec<KeyId>) -> Question {
-        let asked = keys.into_iter().map(|key| (key, self.history.floor(key))).collect();
+        let asked = keys.into_iter().map(|key| self.history.ask(key, self.number)).collect();
         self.manner.speech.read(asked, self.tally.requests)
     }
 

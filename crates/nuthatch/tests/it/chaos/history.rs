@@ -55,6 +55,16 @@ fn checksum(text: &str) -> u64 {
     })
 }
 
+/// A key that is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) key: KeyId,
+    /// The oldest version that may be found: acknowledged when the read began.
+    pub(super) floor: u64,
+    /// The newest one: of a reader's own key, what it has sent before the read.
+    pub(super) ceiling: u64,
+}
+
 /// What a version that was read is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -107,15 +117,17 @@ impl History {
         self.key(key).settle(version);
     }
 
-    /// What a read that begins now must find at least.
-    pub(super) fn floor(&self, key: KeyId) -> u64 {
-        self.key(key).floor
+    /// A read by this reader begins now.
+    pub(super) fn ask(&self, key: KeyId, reader: usize) -> Asked {
+        let Key { floor, begun, .. } = *self.key(key);
+        let ceiling = if owner(key) == reader { begun } else { u64::MAX };
+        Asked { key, floor, ceiling }
     }
 
-    /// A read that had this floor when it began has found this version.
-    pub(super) fn judge(&self, key: KeyId, floor: u64, version: u64) -> Verdict {
+    /// A read has found this version.
+    pub(super) fn judge(&self, Asked { key, floor, ceiling }: Asked, version: u64) -> Verdict {
         let mut key = self.key(key);
-        if version == 0 || version > key.begun {
+        if version == 0 || version > key.begun.min(ceiling) {
             return Verdict::Wrong;
         }
         if version == key.begun {
@@ -165,13 +177,13 @@ mod tests {
             history.acknowledge(KEY, version);
             version
         });
-        let floor = history.floor(KEY);
-        assert_eq!(history.judge(KEY, floor, first), Verdict::Stale);
-        assert_eq!(history.judge(KEY, floor, second), Verdict::Right);
-        assert_eq!(history.judge(KEY, floor, second + 1), Verdict::Wrong);
-        assert_eq!(history.judge(KEY, floor, 0), Verdict::Wrong);
+        let asked = history.ask(KEY, 0);
+        assert_eq!(history.judge(asked, first), Verdict::Stale);
+        assert_eq!(history.judge(asked, second), Verdict::Right);
+        assert_eq!(history.judge(asked, second + 1), Verdict::Wrong);
+        assert_eq!(history.judge(asked, 0), Verdict::Wrong);
         // The read began before the second was acknowledged.
-        assert_eq!(history.judge(KEY, first, first), Verdict::Right);
+        assert_eq!(history.judge(Asked { floor: first, ..asked }, first), Verdict::Right);
     }
 
     #[test]
@@ -180,9 +192,9 @@ mod tests {
         let written = history.begin(KEY);
         history.acknowledge(KEY, written);
         let deleted = history.begin(KEY);
-        assert_eq!(history.judge(KEY, history.floor(KEY), written), Verdict::Right);
+        assert_eq!(history.judge(history.ask(KEY, 0), written), Verdict::Right);
         history.acknowledge(KEY, deleted);
-        assert_eq!(history.judge(KEY, history.floor(KEY), written), Verdict::Stale);
+        assert_eq!(history.judge(history.ask(KEY, 0), written), Verdict::Stale);
     }
 
     #[test]
@@ -191,14 +203,24 @@ mod tests {
         let failed = history.begin(KEY);
         let written = history.begin(KEY);
         history.acknowledge(KEY, written);
-        assert_eq!(history.judge(KEY, history.floor(KEY), failed), Verdict::Revived);
+        assert_eq!(history.judge(history.ask(KEY, 0), failed), Verdict::Revived);
 
         let failed = history.begin(KEY);
         // It has happened.
-        assert_eq!(history.judge(KEY, history.floor(KEY), failed), Verdict::Right);
-        assert_eq!(history.judge(KEY, history.floor(KEY), written), Verdict::Stale);
+        assert_eq!(history.judge(history.ask(KEY, 0), failed), Verdict::Right);
+        assert_eq!(history.judge(history.ask(KEY, 0), written), Verdict::Stale);
         let written = history.begin(KEY);
         history.acknowledge(KEY, written);
-        assert_eq!(history.judge(KEY, history.floor(KEY), failed), Verdict::Stale);
+        assert_eq!(history.judge(history.ask(KEY, 0), failed), Verdict::Stale);
+    }
+
+    #[test]
+    fn a_reader_does_not_find_what_it_wrote_after_its_read() {
+        let history = History::new(2);
+        let [own, other] = [1, 0].map(|reader| history.ask(KEY, reader));
+        let version = history.begin(KEY);
+        assert_eq!(history.judge(own, version), Verdict::Wrong);
+        assert_eq!(history.judge(other, version), Verdict::Right);
+        assert_eq!(history.judge(history.ask(KEY, 1), version), Verdict::Right);
     }
 }

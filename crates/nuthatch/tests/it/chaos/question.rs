@@ -4,7 +4,7 @@ use std::iter;
 
 use nuthatch_harness::redis::command;
 
-use super::history::{KeyId, name, value};
+use super::history::{Asked, KeyId, name, value};
 use super::reply::{Protocol, line, number};
 
 /// How a client speaks.
@@ -26,8 +26,7 @@ pub(super) struct Question {
 
 #[derive(Debug)]
 pub(super) enum About {
-    /// Keys, each with the oldest version that may be found.
-    Read(Vec<(KeyId, u64)>),
+    Read(Vec<Asked>),
     /// A key, the version that is written, and the replies that say so.
     Write(KeyId, u64, Vec<Vec<u8>>),
     /// The first number of a counter is stored.
@@ -45,8 +44,8 @@ impl About {
 
 impl Speech {
     /// `opaque` is for meta commands, which give it back.
-    pub(super) fn read(self, asked: Vec<(KeyId, u64)>, opaque: u64) -> Question {
-        let names: Vec<_> = asked.iter().map(|&(key, _)| name(key)).collect();
+    pub(super) fn read(self, asked: Vec<Asked>, opaque: u64) -> Question {
+        let names: Vec<_> = asked.iter().map(|asked| name(asked.key)).collect();
         let request = match (self.protocol, &names[..]) {
             (Protocol::Redis, [name]) => command(["GET", name]),
             (Protocol::Redis, _) => command(
@@ -110,7 +109,7 @@ impl Speech {
     /// The places in `asked` of the keys that were found, and their values; none if it is no reply to that.
     pub(super) fn found<'r>(
         self,
-        asked: &[(KeyId, u64)],
+        asked: &[Asked],
         reply: &'r [u8],
     ) -> Option<Vec<(usize, &'r [u8])>> {
         match self.protocol {
@@ -122,7 +121,7 @@ impl Speech {
                     let from = if self.any_order { 0 } else { next };
                     let rest = asked.get(from..)?;
                     let place =
-                        from + rest.iter().position(|&(id, _)| name(id).as_bytes() == key)?;
+                        from + rest.iter().position(|asked| name(asked.key).as_bytes() == key)?;
                     next = place + 1;
                     Some((place, value))
                 });
@@ -210,9 +209,13 @@ fn redis_values(count: usize, mut reply: &[u8]) -> Option<Vec<(usize, &[u8])>> {
 mod tests {
     use super::*;
 
-    const ASKED: [(KeyId, u64); 3] = [(0, 0), (1, 0), (2, 0)];
+    const ASKED: [Asked; 3] = [asked(0), asked(1), asked(2)];
 
-    fn found(speech: Speech, asked: &[(KeyId, u64)], reply: &str) -> Option<Vec<(usize, String)>> {
+    const fn asked(key: KeyId) -> Asked {
+        Asked { key, floor: 0, ceiling: 0 }
+    }
+
+    fn found(speech: Speech, asked: &[Asked], reply: &str) -> Option<Vec<(usize, String)>> {
         let found = speech.found(asked, reply.as_bytes())?;
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
         Some(found.into_iter().map(|(place, value)| (place, text(value))).collect())

@@ -63,7 +63,7 @@ soak: deps
 	SIM_FRESH=$(SOAK_ROUNDS) $(CARGO) test -p nuthatch-core --test it --quiet sim::
 	PROPTEST_RNG_SEED=$$(date +%s) $(CARGO) test -p nuthatch-core --test it --quiet split:: ring::
 	NUTHATCH_SEED=$$(date +%s) $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored \
-	  differential:: isolation::
+	  differential:: isolation:: chaos::whatever
 	RELOADS=1000 $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored reload::reloads_under_load
 
 # A million requests while servers and networks fail in every way; CHAOS_REQUESTS and CHAOS_SEED say otherwise.

@@ -262,6 +262,9 @@ impl Run {
             write!(line, " {figure:>10}").unwrap();
         }
         eprintln!("\n{heads}\n{line}");
+        for (reason, count) in &tally.reasons {
+            eprintln!("{count:>10} {reason}");
+        }
     }
 
     /// What Nuthatch promises of this run.
@@ -273,6 +276,10 @@ impl Run {
         }
         // Or it looked at nothing.
         assert!(tally.hits > 100 && tally.errors > 0, "{self:?}: {tally:#?}");
+        if self.deck == HONEST {
+            let mut reasons = tally.reasons.keys();
+            assert!(reasons.any(|reason| reason.contains("memory")), "{self:?}: {tally:#?}");
+        }
     }
 }
 

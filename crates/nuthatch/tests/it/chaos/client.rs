@@ -22,6 +22,8 @@ pub(super) struct Tally {
     pub(super) requests: u64,
     /// Replies that said that there is none.
     pub(super) errors: u64,
+    /// What they said.
+    pub(super) reasons: BTreeMap<String, u64>,
     /// Connections that the proxy closed.
     pub(super) closed: u64,
     /// Requests that got no reply, no error and no end of the connection.
@@ -50,6 +52,9 @@ impl Add for Tally {
     fn add(mut self, other: Self) -> Self {
         self.requests += other.requests;
         self.errors += other.errors;
+        for (reason, count) in other.reasons {
+            *self.reasons.entry(reason).or_default() += count;
+        }
         self.closed += other.closed;
         self.lost += other.lost;
         self.late += other.late;
@@ -199,6 +204,7 @@ impl<'h> Client<'h> {
     fn judge(&mut self, question: &Question, reply: &[u8]) -> bool {
         if self.manner.speech.is_error(reply) {
             self.tally.errors += 1;
+            *self.tally.reasons.entry(show(reply.trim_ascii_end())).or_default() += 1;
             if matches!(question.about, About::Count(_) | About::CounterBegins) {
                 self.retire_counter();
             }

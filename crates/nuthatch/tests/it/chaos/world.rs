@@ -4,6 +4,7 @@ use crate::harness::{Memcached, Process, Program, Proxy, Redis, free_port, pool}
 use crate::http;
 use crate::upgrade::Site;
 
+use nuthatch_harness::redis::command;
 use rustix::process::Signal;
 
 use super::fault::Trouble;
@@ -16,7 +17,7 @@ pub(super) const TIMEOUTS: [u64; 2] = [60, 90];
 /// So many servers.
 const SERVERS: usize = 3;
 
-/// The memory of the first server, which has not enough for all values.
+/// The memory of the first server, which is full.
 const SMALL_MEMCACHED: &[&str] = &["-m", "1", "-M", "-I", "512k"];
 const SMALL_REDIS: &[&str] = &["--maxmemory", "2500kb", "--maxmemory-policy", "noeviction"];
 
@@ -30,11 +31,19 @@ impl Server {
         match protocol {
             Protocol::Memcached => {
                 let arguments = if is_small { SMALL_MEMCACHED } else { &[] };
-                Self::Memcached(Memcached::start_with(port, arguments))
+                let server = Memcached::start_with(port, arguments);
+                if is_small {
+                    fill_memcached(&server);
+                }
+                Self::Memcached(server)
             }
             Protocol::Redis => {
                 let arguments = if is_small { SMALL_REDIS } else { &[] };
-                Self::Redis(Redis::start_with(port, arguments))
+                let server = Redis::start_with(port, arguments);
+                if is_small {
+                    fill_redis(&server);
+                }
+                Self::Redis(server)
             }
         }
     }
@@ -45,6 +54,41 @@ impl Server {
             Self::Redis(server) => &mut server.process,
         }
     }
+}
+
+/// Fills the memory for values of two lengths among those that clients write. One that does not fit makes room:
+/// it takes the older value of its key away. So about half of them fit.
+fn fill_memcached(server: &Memcached) {
+    const BATCH: usize = 100;
+    let mut conn = server.conn();
+    for len in [230, 20_040] {
+        let set = format!("set filler{len}-NTH 0 0 {len}\r\n{}\r\n", "x".repeat(len));
+        let batch = |nth: usize| -> String {
+            (nth..nth + BATCH).map(|nth| set.replace("NTH", &nth.to_string())).collect()
+        };
+        let mut is_full = false;
+        for nth in (0..).step_by(BATCH).take_while(|&nth| nth < 100 * BATCH) {
+            conn.send(batch(nth));
+            for _ in 0..BATCH {
+                is_full |= conn.read_line().unwrap() != b"STORED\r\n";
+            }
+            if is_full {
+                break;
+            }
+        }
+        assert!(is_full, "it has more memory than it was given");
+    }
+}
+
+/// Leaves room for some values.
+fn fill_redis(server: &Redis) {
+    let (mut conn, value) = (server.conn(), "x".repeat(16_000));
+    let mut nth = 0;
+    while conn.call(["SET", &format!("filler{nth}"), &value]).unwrap() == b"+OK\r\n" {
+        nth += 1;
+        assert!(nth < 1000, "it has more memory than it was given");
+    }
+    conn.ask(command(["DEL", "filler0", "filler1"]), ":2\r\n");
 }
 
 /// A server and the way to it.

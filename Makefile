@@ -15,7 +15,7 @@ WAITING = --test-threads=4
 # The command of the README, without the minutes that the linker takes to make the program a little faster.
 QUICK_RELEASE = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-.PHONY: test fast deps check build unit it soak fuzz fuzz-differential hit-rate deploy-check bench order images e2e
+.PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate deploy-check bench order images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -64,8 +64,12 @@ soak: deps
 	SIM_FRESH=$(SOAK_ROUNDS) $(CARGO) test -p nuthatch-core --test it --quiet sim::
 	PROPTEST_RNG_SEED=$$(date +%s) $(CARGO) test -p nuthatch-core --test it --quiet split:: ring::
 	NUTHATCH_SEED=$$(date +%s) $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored \
-	  differential:: isolation::
+	  differential:: isolation:: chaos::whatever
 	RELOADS=1000 $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored reload::reloads_under_load
+
+# A million requests while servers and networks fail in every way; CHAOS_REQUESTS and CHAOS_SEED say otherwise.
+chaos: deps
+	$(CARGO) test -p nuthatch --test it chaos::a_long_run -- --ignored --nocapture
 
 fuzz:
 	fuzz/run 8

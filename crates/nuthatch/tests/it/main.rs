@@ -18,6 +18,7 @@ mod admin;
 mod attack;
 mod away;
 mod bind_check;
+mod chaos;
 mod clients;
 mod closing;
 mod crowd;

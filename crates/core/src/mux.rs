@@ -95,6 +95,7 @@ mod memory;
 mod migrate;
 mod passing;
 mod question;
+mod quota;
 mod replay;
 mod reply;
 mod request;
@@ -113,6 +114,7 @@ use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
 use crate::protocol::{Protocol, Room};
+use crate::quota::{Quotas, Usage};
 use crate::redis::Settings;
 use crate::ring::Ring;
 use crate::spares::Spares;
@@ -346,6 +348,11 @@ struct Shared {
     lanes: usize,
     /// Whether others decide which servers are used.
     has_other_arbiter: bool,
+    /// Whether clients have quotas, or had.
+    has_quotas: bool,
+    quotas: Quotas,
+    /// What was used of the pool's quota.
+    usage: Arc<Usage>,
 }
 
 impl Shared {
@@ -368,6 +375,9 @@ impl Shared {
             greetings,
             lanes,
             has_other_arbiter: false,
+            has_quotas: false,
+            quotas: Quotas::default(),
+            usage: Arc::default(),
         }
     }
 

@@ -43,15 +43,23 @@ impl Mux {
         if self.clients.on_dedicated > 0 && self.must_leave_dedicated(id, request) {
             return Intake::Blocked;
         }
-        let taken = match request {
-            _ if self.migration.is_some() => self.take_while_moving(id, request, now),
-            Request::One(one) => self.take_one(id, one, now),
-            _ => self.take_other(id, request, now),
+        let taken = match self.shared.has_quotas {
+            false => self.take_any(id, request, now),
+            true => self.take_within_quotas(id, request, now),
         };
         if taken != Intake::Blocked {
             self.shared.stats.requests.add(1);
         }
         taken
+    }
+
+    #[inline(always)]
+    pub(super) fn take_any(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
+        match request {
+            _ if self.migration.is_some() => self.take_while_moving(id, request, now),
+            Request::One(one) => self.take_one(id, one, now),
+            _ => self.take_other(id, request, now),
+        }
     }
 
     /// Out of the way of the most frequent requests.

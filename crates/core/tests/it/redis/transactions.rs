@@ -5,6 +5,8 @@ use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::Options;
+use nuthatch_core::quota::{Quota, Quotas};
+use std::sync::Arc;
 
 /// The first connection for one client alone.
 const OWN: usize = 4;
@@ -328,4 +330,20 @@ fn a_transaction_with_a_command_that_has_waited_too_long_is_not_carried_out() {
     assert_eq!(net.got(client), OK.to_owned() + &super::TIMED_OUT.repeat(4));
     net.say(client, &requests("EXEC"));
     assert_eq!((net.asked(2), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
+}
+
+#[test]
+fn a_transaction_without_one_of_its_commands_is_not_carried_out_and_ends() {
+    let mut net = Net::redis(1);
+    let pool = Quota { per_second: 2, in_flight: 0 };
+    net.mux.set_quotas(Quotas { pool, ..Quotas::default() }, &Arc::default());
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1;SET b 2;SET c 3;EXEC;GET a"));
+    let told = net.got(client);
+    net.answer(2, "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    let told = told + &net.got(client);
+    let error = "-ERR too many requests per second in this pool: pool_rate_max\r\n";
+    assert_eq!(told.matches(error).count(), 2, "{told}");
+    assert!(told.contains("-EXECABORT"), "{told}");
+    assert!(net.asked(2).ends_with(&requests("DISCARD")));
 }

@@ -149,6 +149,10 @@ const POOL: &[Family<PoolStats>] = &[
         &[
             ("item_size_max", |pool| pool.limit_item_size.read()),
             ("keys_max", |pool| pool.limit_keys.read()),
+            ("pool_rate_max", |pool| pool.limit_pool_rate.read()),
+            ("pool_requests_max", |pool| pool.limit_pool_requests.read()),
+            ("address_rate_max", |pool| pool.limit_address_rate.read()),
+            ("address_requests_max", |pool| pool.limit_address_requests.read()),
             ("line_max", |pool| pool.limit_line.read()),
             ("client_backlog_max", |pool| pool.limit_client_backlog.read()),
             ("client_buffer_max", |pool| pool.limit_client_paused.read()),

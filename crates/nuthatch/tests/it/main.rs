@@ -45,6 +45,7 @@ mod observed;
 mod old_servers;
 mod ping;
 mod process;
+mod quotas;
 mod random;
 mod redis_clients;
 mod redis_differential_fuzz;

@@ -18,12 +18,17 @@ const PROBE_GAP: Duration = Duration::from_millis(100);
 /// How long the workers may take to remove what a server has missed.
 const REPLAY_MAX: Duration = Duration::from_secs(10);
 
+/// How long clients may take to end what they have begun on a server that is drained.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// A server that fails again soon stays away twice as long each time, up to so many times `retry_timeout`.
 const STAY_MAX: u32 = 16;
 
 /// What a worker is to do about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Let clients end what they have begun there, and let them begin no more. To be confirmed.
+    Drain,
     /// Send it no more requests, for this reason. To be confirmed by [`Report::Done`].
     Leave(ServerError),
     /// Nobody sends it requests: do what the pool wants for a server that is away.
@@ -71,6 +76,9 @@ pub enum Report {
 pub enum Command {
     /// Eject it, until [`Command::Return`].
     Eject,
+    /// Likewise, when the clients have ended what they have begun there: transactions, blocking commands and
+    /// subscriptions.
+    Drain,
     /// Use it again, once it answers.
     Return,
 }
@@ -93,6 +101,8 @@ pub struct Seen {
 pub enum Stage {
     /// It is used.
     Live,
+    /// It is used until clients have ended what they have begun there.
+    Draining,
     /// Workers leave it.
     Leaving,
     /// It is probed now and then.
@@ -136,6 +146,8 @@ struct Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Live,
+    /// On so many workers, clients have begun something there.
+    Draining(usize, Instant),
     /// So many workers have not left it.
     Leaving(usize),
     Away(Probing),
@@ -196,7 +208,9 @@ impl Arbiter {
         let servers: Vec<u64> = servers.map(|(server, _)| *server).collect();
         for server in servers {
             match self.seats[&server].state {
-                State::Leaving(_) => self.decide(server, To::All, Order::Keep),
+                State::Draining(..) | State::Leaving(_) => {
+                    self.decide(server, To::All, Order::Keep);
+                }
                 State::Replaying(..) | State::Closing(..) => {
                     self.decide(server, To::All, Order::GoAway);
                 }
@@ -217,7 +231,7 @@ impl Arbiter {
         let next = |seat: &Seat| match seat.state {
             State::Away(Probing { ends: Some(at), .. }) => Some(at),
             State::Away(Probing { next, .. }) => (!seat.stays()).then_some(next),
-            State::Replaying(_, at) | State::Closing(_, at) => Some(at),
+            State::Draining(_, at) | State::Replaying(_, at) | State::Closing(_, at) => Some(at),
             State::Live | State::Leaving(_) => None,
         };
         self.seats.values().filter_map(next).min()
@@ -229,6 +243,7 @@ impl Arbiter {
         let seat = self.seats.get(&server)?;
         let (stage, next_try) = match seat.state {
             State::Live => (Stage::Live, None),
+            State::Draining(..) => (Stage::Draining, None),
             State::Leaving(_) => (Stage::Leaving, None),
             State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
             State::Away(probing) => (Stage::Away, Some(probing.next)),
@@ -244,6 +259,7 @@ impl Arbiter {
         let Some(seat) = self.seats.get(&server) else { return };
         match (report, seat.state) {
             (Report::Failing(error), State::Live) => self.eject(server, error, now),
+            (Report::Failing(error), State::Draining(..)) => self.leave(server, error),
             (Report::Failing(error), State::Replaying(..) | State::Closing(..)) => {
                 self.fall_back(server, error, now);
             }
@@ -273,10 +289,18 @@ impl Arbiter {
     pub fn command(&mut self, server: u64, command: Command, now: Instant) -> bool {
         let Some(seat) = self.seats.get_mut(&server) else { return false };
         match command {
+            Command::Drain => {
+                seat.is_held = true;
+                if seat.state == State::Live {
+                    seat.error = ServerError::Ejected;
+                    let state = State::Draining(self.workers, now.after(DRAIN_MAX));
+                    self.decide_together(server, state, Order::Drain);
+                }
+            }
             Command::Eject => {
                 seat.is_held = true;
                 match seat.state {
-                    State::Live => self.leave(server, ServerError::Ejected),
+                    State::Live | State::Draining(..) => self.leave(server, ServerError::Ejected),
                     State::Replaying(..) | State::Closing(..) => {
                         self.fall_back(server, ServerError::Ejected, now);
                     }
@@ -285,9 +309,16 @@ impl Arbiter {
             }
             Command::Return => {
                 (seat.is_held, seat.has_overflowed) = (false, false);
-                if let State::Away(probing) = &mut seat.state {
-                    probing.next = now;
-                    self.decide(server, To::All, Order::Forgive);
+                match &mut seat.state {
+                    State::Away(probing) => {
+                        probing.next = now;
+                        self.decide(server, To::All, Order::Forgive);
+                    }
+                    State::Draining(..) => {
+                        seat.state = State::Live;
+                        self.decide(server, To::All, Order::Keep);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -308,6 +339,7 @@ impl Arbiter {
                 {
                     self.try_server(server, probing, now);
                 }
+                State::Draining(_, at) if at <= now => self.leave(server, ServerError::Ejected),
                 State::Replaying(_, at) | State::Closing(_, at) if at <= now => {
                     self.fall_back(server, ServerError::TimedOut, now);
                 }
@@ -366,11 +398,15 @@ impl Arbiter {
     fn confirm(&mut self, server: u64, now: Instant) {
         let seat = self.seat(server);
         match &mut seat.state {
-            State::Leaving(left) | State::Replaying(left, _) | State::Closing(left, _)
+            State::Draining(left, _)
+            | State::Leaving(left)
+            | State::Replaying(left, _)
+            | State::Closing(left, _)
                 if *left > 1 =>
             {
                 *left -= 1;
             }
+            State::Draining(..) => self.leave(server, ServerError::Ejected),
             State::Leaving(_) => {
                 seat.state = State::Away(Probing::after(now.after(seat.stay)));
                 self.decide(server, To::All, Order::GoAway);

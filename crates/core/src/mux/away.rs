@@ -12,7 +12,7 @@ use super::request::Intake;
 use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{
-    Decision, Ejection, Health, OnFailure, OnOverflow, Order, Report, Standing, To,
+    Decision, Drain, Ejection, Health, OnFailure, OnOverflow, Order, Report, Standing, To,
 };
 use crate::message::{All, Class, Group, One};
 use crate::protocol::Protocol;
@@ -54,6 +54,10 @@ impl Mux {
             return;
         }
         match order {
+            Order::Drain => {
+                self.servers.all[id.index()].health.drain = Drain::Begun(round);
+                self.servers.has_drains = true;
+            }
             Order::Leave(error) => self.leave(id, (error, round), now),
             Order::GoAway => self.go_away(id, now),
             Order::Probe => self.probe_server(id, now),
@@ -68,6 +72,7 @@ impl Mux {
             }
             Order::Keep => {
                 let health = &mut self.servers.all[id.index()].health;
+                health.drain = Drain::No;
                 if health.standing == Standing::Left {
                     health.standing = Standing::Live;
                     let error = health.error.take().unwrap_or(ServerError::Other);
@@ -117,11 +122,28 @@ impl Mux {
         self.servers.reports.push_back((id, report));
     }
 
+    /// Reports the servers that are to be drained and on which no client has begun anything.
+    #[cold]
+    pub(super) fn look_after_drains(&mut self, now: Instant) {
+        self.servers.has_drains = false;
+        for index in 0..self.servers.routes.members().len() {
+            let id = self.servers.routes.members()[index];
+            let Drain::Begun(round) = self.servers.all[id.index()].health.drain else { continue };
+            if self.servers.conns.iter().any(|conn| conn.server == id && conn.owner.is_some()) {
+                self.servers.has_drains = true;
+            } else {
+                self.servers.all[id.index()].health.drain = Drain::Done;
+                self.report(id, Report::Done(round));
+            }
+        }
+        self.arbitrate(now);
+    }
+
     fn leave(&mut self, id: ServerId, (error, round): (ServerError, u32), now: Instant) {
         // What its client has there, such as a transaction, would go on after others stand in.
         self.close_conns(id, (error, |conn| conn.is_dedicated), now);
         let health = &mut self.servers.all[id.index()].health;
-        (health.standing, health.error) = (Standing::Left, Some(error));
+        (health.standing, health.error, health.drain) = (Standing::Left, Some(error), Drain::No);
         self.servers.note_standings(&self.shared);
         self.report(id, Report::Done(round));
     }

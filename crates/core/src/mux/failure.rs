@@ -44,6 +44,9 @@ impl Mux {
     /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.tick_arbiter(now);
+        if self.servers.has_drains {
+            self.look_after_drains(now);
+        }
         self.shared.spares.age(now);
         self.clients.end_long_waits(&self.shared, now);
         if self.servers.next_expiry.is_some_and(|at| at <= now) {

@@ -125,6 +125,7 @@ fn away(shared: &SharedServer) -> Value {
     let Some(Verdict { seen, since, next_try }) = shown else { return Value::Null };
     let stage = match seen.stage {
         Stage::Live => "live",
+        Stage::Draining => "draining",
         Stage::Leaving => "leaving",
         Stage::Away => "away",
         Stage::Held => "held",

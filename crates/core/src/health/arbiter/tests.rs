@@ -225,6 +225,47 @@ fn the_operator_ejects_a_server_and_lets_it_return() {
 }
 
 #[test]
+fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() {
+    let leave = (0, To::All, Order::Leave(ServerError::Ejected));
+    let drained = || {
+        let mut arbiter = arbiter(2, 4, ejection());
+        assert!(arbiter.command(0, Command::Drain, at_ms(0)));
+        assert!(arbiter.command(0, Command::Drain, at_ms(1)), "once is enough");
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain)]);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Draining);
+        arbiter
+    };
+    let mut arbiter = drained();
+    let first = round(&arbiter, 0);
+    arbiter.report(0, Report::Done(first), at_ms(5));
+    assert_eq!(orders(&mut arbiter), []);
+    arbiter.report(0, Report::Done(first), at_ms(6));
+    assert_eq!(orders(&mut arbiter), [leave]);
+    confirm(&mut arbiter, 0, at_ms(7));
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+
+    let mut arbiter = drained();
+    assert_eq!(arbiter.next_tick(), Some(at_ms(10_000)));
+    arbiter.tick(at_ms(10_000));
+    assert_eq!(orders(&mut arbiter), [leave], "after ten seconds");
+
+    let mut arbiter = drained();
+    arbiter.report(0, FAILING, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, LEAVE)], "it fails");
+
+    let mut arbiter = drained();
+    arbiter.command(0, Command::Eject, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [leave], "at once");
+
+    let mut arbiter = drained();
+    arbiter.command(0, Command::Return, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Keep)]);
+    confirm(&mut arbiter, 0, at_ms(6));
+    arbiter.tick(at_ms(20_000));
+    assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
+}
+
+#[test]
 fn a_server_of_which_not_all_is_known_stays_away_if_the_pool_wants_that() {
     for (on_overflow, tries) in
         [(OnOverflow::Stay, 0), (OnOverflow::Return, 1), (OnOverflow::Flush, 1)]

@@ -3,6 +3,7 @@
 use super::{ABORTED, CROSS_SHARD, OK, QUEUED, array, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::{Ejection, Order, Report};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::Options;
 use nuthatch_core::quota::{Quota, Quotas};
@@ -317,6 +318,36 @@ fn a_connection_that_is_to_be_replaced_is_kept_until_the_transaction_is_over() {
     assert_eq!(net.mux.conns().len(), OWN + 1, "it is used again");
     net.answer(OWN, "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
     net.check_idle();
+}
+
+#[test]
+fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
+    let ejection = Some(Ejection::default());
+    let mut net = Net::with(engine(1, redis_options(), ejection));
+    // Another one decides, so the server is used on.
+    net.mux.share_arbiter();
+    let (first, second) = (net.client(), net.client());
+    net.say(first, &requests("MULTI;SET a 1"));
+    net.answer(2, "+OK\r\n+QUEUED\r\n");
+    net.mux.obey(net.server(0), Order::Drain, 7, net.now());
+    net.later(1);
+    assert_eq!(net.mux.next_report(), None, "a transaction is open");
+    net.say(first, &requests("EXEC"));
+    net.answer(2, "*1\r\n+OK\r\n");
+    net.later(1);
+    assert_eq!(net.mux.next_report(), Some((net.server(0), Report::Done(7))));
+    net.got(first);
+    for request in ["WATCH a", "BLPOP a 0"] {
+        net.say(second, &requests(request));
+        assert_eq!(net.got(second), "-ERR the server is ejected by the operator\r\n");
+    }
+    net.say(second, &requests("GET a"));
+    net.answer(0, "$-1\r\n");
+    assert_eq!(net.got(second), "$-1\r\n", "what is no transaction goes on");
+    net.mux.obey(net.server(0), Order::Keep, 7, net.now());
+    net.say(second, &requests("WATCH a"));
+    net.answer(2, OK);
+    assert_eq!(net.got(second), OK, "it is used again");
 }
 
 #[test]

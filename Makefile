@@ -15,7 +15,7 @@ WAITING = --test-threads=4
 # The command of the README, without the minutes that the linker takes to make the program a little faster.
 QUICK_RELEASE = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-.PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate deploy-check bench order images e2e
+.PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -81,6 +81,10 @@ fuzz-differential:
 # Five minutes: measures and draws the curves of docs/migrate.md, docs/hit-rate/hit-rate.csv and .svg.
 hit-rate:
 	$(CARGO) test -p nuthatch --test it hit_rate::a_long_run -- --ignored --nocapture
+
+# A minute: measures and draws what clients see when a server fails, for docs/failures.md.
+timeline:
+	$(CARGO) test -p nuthatch --test it timeline::a_long_run -- --ignored --nocapture
 
 # After large changes: which functions lie beside each other in the program, so that less of it is resident.
 order: build

@@ -16,7 +16,7 @@ use crate::observed::Observed;
 const KEYS: usize = 120;
 
 /// Clients of a cache, whatever its protocol.
-trait Cache {
+pub(crate) trait Cache {
     fn program(program: Program, settings: &str) -> (Proxy, Vec<Self>)
     where
         Self: Sized;

@@ -60,6 +60,7 @@ mod stalled_log;
 mod start;
 mod stats;
 mod systemd;
+mod timeline;
 mod transcripts;
 mod upgrade;
 

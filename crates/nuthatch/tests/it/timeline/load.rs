@@ -95,9 +95,7 @@ impl<C: Cache> Client<C> {
         while !is_over.load(Ordering::Relaxed) {
             thread::sleep(PAUSE);
             let key = *self.random.pick(&keys);
-            if self.random.one_in(WRITES_ONE_IN) {
-                self.store(key);
-            } else if self.read(key) == What::Miss {
+            if self.random.one_in(WRITES_ONE_IN) || self.read(key) == What::Miss {
                 self.store(key);
             }
         }

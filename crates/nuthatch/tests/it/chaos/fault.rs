@@ -15,16 +15,26 @@ pub(super) enum Trouble {
     Kill,
     /// A server stands still, and goes on.
     Stop,
+    /// The name server says nothing, is gone, or knows none of the servers.
+    Dns(Dns),
     /// The proxy reads another timeout from its file.
     Reload,
     /// A new process takes over from the proxy.
     Upgrade,
 }
 
+/// What becomes of the name server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dns {
+    Silent,
+    Gone,
+    Empty,
+}
+
 impl Trouble {
-    /// Whether it is the proxy's, and over when it has happened.
+    /// Whether it is the proxy's, and not that of one server.
     pub(super) fn is_of_proxy(self) -> bool {
-        matches!(self, Self::Reload | Self::Upgrade)
+        matches!(self, Self::Dns(_) | Self::Reload | Self::Upgrade)
     }
 }
 
@@ -43,6 +53,9 @@ pub(super) const HONEST: &[Trouble] = &[
     Trouble::Relay(Fault::Full),
     Trouble::Kill,
     Trouble::Stop,
+    Trouble::Dns(Dns::Silent),
+    Trouble::Dns(Dns::Gone),
+    Trouble::Dns(Dns::Empty),
     Trouble::Reload,
     Trouble::Upgrade,
 ];

@@ -4,10 +4,11 @@ use crate::harness::{Memcached, Process, Program, Proxy, Redis, free_port, pool}
 use crate::http;
 use crate::upgrade::Site;
 
+use nuthatch_harness::Dnsmasq;
 use nuthatch_harness::redis::command;
 use rustix::process::Signal;
 
-use super::fault::Trouble;
+use super::fault::{Dns, Trouble};
 use super::relay::{Fault, Relay};
 use super::reply::Protocol;
 
@@ -101,7 +102,7 @@ struct Place {
 
 enum Front {
     Nutcracker { _proxy: Proxy },
-    Nuthatch { site: Site, process: Process, admin: u16 },
+    Nuthatch { site: Site, process: Process, admin: u16, dns: Dnsmasq },
 }
 
 /// What is tested.
@@ -129,15 +130,16 @@ impl World {
         let kind = if protocol == Protocol::Redis { "redis: true\n" } else { "" };
         let settings = format!("{kind}hash: md5\n{settings}");
         let port = free_port();
-        let config = config(port, &settings, 0, &places);
+        let config = |host: &str| config(port, &settings, 0, (host, &places));
         let front = match program {
             Program::Nutcracker => {
-                Front::Nutcracker { _proxy: Proxy::start(program, &config, &[port]) }
+                Front::Nutcracker { _proxy: Proxy::start(program, &config(ADDRESS), &[port]) }
             }
             Program::UnderTest => {
-                let (site, admin) = (Site::new(port, &config), free_port());
-                let process = site.start(&arguments(&flag(admin)));
-                Front::Nuthatch { site, process, admin }
+                let (site, admin) = (Site::new(port, &config(NAME)), free_port());
+                let dns = Dnsmasq::start(RECORDS);
+                let process = site.start(&arguments(&flags(admin, &dns)));
+                Front::Nuthatch { site, process, admin, dns }
             }
         };
         Self { protocol, settings, timeout: 0, places, front, port }
@@ -156,8 +158,18 @@ impl World {
                 place.server.process().kill();
             }
             Trouble::Stop => place.server.process().stop(),
+            Trouble::Dns(trouble) => self.trouble_dns(trouble),
             Trouble::Reload => self.reload(),
             Trouble::Upgrade => self.upgrade(),
+        }
+    }
+
+    fn trouble_dns(&mut self, trouble: Dns) {
+        let Front::Nuthatch { dns, .. } = &mut self.front else { return };
+        match trouble {
+            Dns::Silent => dns.process().expect("it runs").stop(),
+            Dns::Gone => dns.stop(),
+            Dns::Empty => dns.change(&[]),
         }
     }
 
@@ -170,6 +182,16 @@ impl World {
                 place.relay.set(Fault::Pass);
             }
             Trouble::Stop => place.server.process().signal(Signal::CONT),
+            Trouble::Dns(Dns::Silent) => {
+                if let Front::Nuthatch { dns, .. } = &mut self.front {
+                    dns.process().expect("it is stopped").signal(Signal::CONT);
+                }
+            }
+            Trouble::Dns(_) => {
+                if let Front::Nuthatch { dns, .. } = &mut self.front {
+                    dns.change(RECORDS);
+                }
+            }
             Trouble::Reload | Trouble::Upgrade => {}
         }
     }
@@ -177,31 +199,37 @@ impl World {
     fn reload(&mut self) {
         let Front::Nuthatch { site, admin, .. } = &self.front else { return };
         self.timeout = 1 - self.timeout;
-        site.configure(&config(self.port, &self.settings, self.timeout, &self.places));
+        site.configure(&config(self.port, &self.settings, self.timeout, (NAME, &self.places)));
         let request = "POST /reload HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
         let page = http::ask(*admin, request);
         assert!(page.status == 200 && page.body.contains("changed"), "{page:?}");
     }
 
     fn upgrade(&mut self) {
-        let Front::Nuthatch { site, process, admin } = &mut self.front else { return };
-        *process = site.upgrade(process, &arguments(&flag(*admin)));
+        let Front::Nuthatch { site, process, admin, dns } = &mut self.front else { return };
+        *process = site.upgrade(process, &arguments(&flags(*admin, dns)));
     }
 }
 
-fn config(port: u16, settings: &str, timeout: usize, places: &[Place]) -> String {
+/// The host of all servers: by its address, as the whole process of nutcracker would wait for a name server, and
+/// by its name.
+const ADDRESS: &str = "127.0.0.1";
+const NAME: &str = "cache.test";
+const RECORDS: &[&str] = &["host-record=cache.test,127.0.0.1"];
+
+fn config(port: u16, settings: &str, timeout: usize, (host, places): (&str, &[Place])) -> String {
     let entries: Vec<_> = (1..)
         .zip(places)
-        .map(|(nth, place)| format!("127.0.0.1:{}:1 s{nth}", place.relay.port))
+        .map(|(nth, place)| format!("{host}:{}:1 s{nth}", place.relay.port))
         .collect();
     pool(port, &format!("{settings}\ntimeout: {}", TIMEOUTS[timeout]), &entries)
 }
 
-fn flag(admin: u16) -> String {
-    format!("--admin=127.0.0.1:{admin}")
+fn flags(admin: u16, dns: &Dnsmasq) -> [String; 2] {
+    [format!("--admin=127.0.0.1:{admin}"), format!("--resolv-conf={}", dns.resolv_conf().display())]
 }
 
 /// Two workers, so that two processes' worth of connections disagree if they can.
-fn arguments(admin: &str) -> [&str; 4] {
-    ["--workers=2", "--no-watch", "--output=log", admin]
+fn arguments([admin, resolv_conf]: &[String; 2]) -> [&str; 5] {
+    ["--workers=2", "--no-watch", "--output=log", admin, resolv_conf]
 }

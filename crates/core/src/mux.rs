@@ -97,6 +97,7 @@ mod memory;
 mod migrate;
 mod passing;
 mod question;
+mod quota;
 mod replay;
 mod reply;
 mod request;
@@ -116,6 +117,7 @@ use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
 use crate::protocol::{Protocol, Room};
+use crate::quota::{Quotas, Usage};
 use crate::redis::Settings;
 use crate::ring::Ring;
 use crate::spares::Spares;
@@ -202,6 +204,11 @@ pub enum Event {
     },
     /// More keys of a server that is away were changed than can be remembered.
     JournalFull {
+        /// Which server.
+        server: ServerId,
+    },
+    /// A server that comes back has refused to remove a key that was changed while it was away.
+    RemovalRefused {
         /// Which server.
         server: ServerId,
     },
@@ -348,6 +355,11 @@ struct Shared {
     signs: Bulk,
     /// Whether others decide which servers are used.
     has_other_arbiter: bool,
+    /// Whether clients have quotas, or had.
+    has_quotas: bool,
+    quotas: Quotas,
+    /// What was used of the pool's quota.
+    usage: Arc<Usage>,
 }
 
 impl Shared {
@@ -371,6 +383,9 @@ impl Shared {
             lanes,
             signs,
             has_other_arbiter: false,
+            has_quotas: false,
+            quotas: Quotas::default(),
+            usage: Arc::default(),
         }
     }
 

@@ -258,7 +258,12 @@ impl Turns {
         for asked in 0..self.asked.len() {
             let count = std::mem::take(&mut self.asked[asked]).len() / "get a\r\n".len();
             if count > 0 {
-                let id = *self.mux.conns().iter().find(|id| id.index() == asked).unwrap();
+                let id = *self
+                    .mux
+                    .conns()
+                    .iter()
+                    .find(|id| id.index() == asked)
+                    .expect("it was asked over it");
                 self.mux.handle_server_bytes(id, "END\r\n".repeat(count).as_bytes(), self.now);
             }
         }

@@ -152,12 +152,12 @@ fn feel(port: u16, company: Company, options: &Options) -> Felt {
         let _ = other.join();
     }
     times.sort_unstable();
-    let at = |share: f64| {
-        let place = (times.len() as f64 * share) as usize;
+    let at = |permille: usize| {
+        let place = times.len() * permille / 1000;
         let time = times.get(place.min(times.len().saturating_sub(1)));
         time.map_or(PATIENCE, |time| *time).as_secs_f64() * 1e6
     };
-    Felt { p50: at(0.5), p99: at(0.99), others: others_got }
+    Felt { p50: at(500), p99: at(990), others: others_got }
 }
 
 /// The times of a client that asks, waits, pauses. What is not answered counts as its patience.

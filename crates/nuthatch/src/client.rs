@@ -10,7 +10,7 @@ use crate::redis_question::Ends;
 use nuthatch_core::mux::{ClientId, Mux};
 use nuthatch_core::time::Instant;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{self, Errno};
+use rustix::io::{self, Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getpeername, getsockname, recv, send};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
@@ -187,10 +187,12 @@ const WRITE_MAX: usize = 512 * 1024;
 /// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
 pub(crate) const READ_MAX: usize = 128 * 1024;
 
-/// One read to the end of a buffer that has room, of at most [`READ_MAX`] bytes.
+/// One read to the end of a buffer that has room, of at most about [`READ_MAX`] bytes.
 pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let len = bytes.len();
-    if bytes.capacity() - len <= READ_MAX {
+    let is_much = bytes.capacity() - len > READ_MAX
+        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > READ_MAX as u64);
+    if !is_much {
         let read = recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty());
         return read.map(|(count, _)| count);
     }

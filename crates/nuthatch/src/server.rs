@@ -351,7 +351,7 @@ impl ServerSocket {
         };
         match read {
             Ok(0) => self.fail(place, ServerError::Closed),
-            Ok(count) => return (count == room).then_some(count),
+            Ok(count) => return (count >= room).then_some(count),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => self.fail(place, server_error(error)),
         }

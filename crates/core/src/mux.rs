@@ -23,6 +23,7 @@
 //! An embedder's loop in full, with a server that is a function instead of a socket:
 //!
 //! ```
+//! use nuthatch_core::clocks::Clocks;
 //! use nuthatch_core::limits::Limits;
 //! use nuthatch_core::mux::{Mux, Options};
 //! use nuthatch_core::protocol::Protocol;
@@ -46,6 +47,7 @@
 //! let options = Options {
 //!     protocol: Protocol::Memcache,
 //!     timeout: None,
+//!     clocks: Clocks::default(),
 //!     ejection: None,
 //!     server_connections: 1,
 //!     allow_flush: false,
@@ -91,6 +93,7 @@ mod join;
 mod joins;
 mod journal;
 mod large;
+mod late;
 mod memory;
 mod migrate;
 mod passing;
@@ -108,6 +111,7 @@ pub use migrate::{Migrate, Migrating, Phase, Progress};
 pub use passing::{PASSING_MAX, Passing};
 pub use question::Question;
 
+use crate::clocks::{Clock, Clocks};
 use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
@@ -134,6 +138,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// How long a request may take from when it is queued; none for as long as it likes.
     pub timeout: Option<Duration>,
+    /// How long parts of that may take.
+    pub clocks: Clocks,
     /// When a failing server leaves the ring; none if it never does.
     pub ejection: Option<Ejection>,
     /// Connections to each server, at least 1.
@@ -158,6 +164,8 @@ pub enum Event {
         server: ServerId,
         /// Why.
         error: ServerError,
+        /// The clock that ran out, if it was closed for that.
+        clock: Option<Clock>,
         /// How many requests were answered with the error.
         requests: usize,
     },
@@ -340,12 +348,15 @@ struct Shared {
     lanes: usize,
     /// Whether others decide which servers are used.
     has_other_arbiter: bool,
+    /// How long a request may wait until it is written.
+    queue_max: Option<Duration>,
 }
 
 impl Shared {
     fn new(options: Options, stats: Arc<PoolStats>) -> Self {
         let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let greetings = greetings(&options);
+        let queue_max = options.queue_max().map(|(wait, _)| wait);
         let Options { protocol, server_connections, .. } = &options;
         let lanes = match protocol {
             Protocol::Memcache => *server_connections,
@@ -362,6 +373,7 @@ impl Shared {
             greetings,
             lanes,
             has_other_arbiter: false,
+            queue_max,
         }
     }
 
@@ -418,6 +430,7 @@ impl Mux {
         for (_, client) in &mut self.clients.list {
             client.session.set_settings(&options.redis);
         }
+        self.shared.queue_max = options.queue_max().map(|(wait, _)| wait);
         self.shared.options = options;
         self.servers.set_arbiter(&self.shared);
         if self.shared.options.ejection.is_none() {

@@ -10,6 +10,7 @@ use super::waiter::Waiter;
 use super::{Dirty, Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
+use crate::clocks::Clock;
 use crate::error::ServerError;
 use crate::memcache::Needs;
 use crate::message::{Class, Expect, Scan};
@@ -88,6 +89,8 @@ pub(super) struct Conn {
     pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
+    /// Likewise, of those that are not wholly written.
+    pub(super) overdue: usize,
     /// When the last reply was whole, that to the greeting at first.
     pub(super) answered: Instant,
     /// When the server last sent something, or took a part of the oldest request.
@@ -112,6 +115,8 @@ pub(super) struct Conn {
     pub(super) skip: usize,
     /// Whether it should be open although nothing is pending.
     pub(super) wanted: bool,
+    /// The clock that ran out, if it is given up for that.
+    pub(super) late_by: Option<Clock>,
     /// Whether its socket has to be closed.
     pub(super) must_close: bool,
     /// Whether it goes once its socket is closed.
@@ -174,6 +179,7 @@ impl Conn {
             pending: VecDeque::new(),
             pending_bytes: 0,
             expired: 0,
+            overdue: 0,
             answered: Instant::default(),
             heard: Instant::default(),
             is_blamed: false,
@@ -187,6 +193,7 @@ impl Conn {
             reply_guess: 0,
             skip: 0,
             wanted: false,
+            late_by: None,
             must_close: false,
             is_retired: false,
             is_outdated: false,
@@ -336,6 +343,9 @@ impl Servers {
         let stats = &self.all[conn.server.index()].stats;
         stats.more.connects.add(1);
         stats.server_connections.add(1);
+        if let Some(wait) = shared.options.clocks.connect {
+            self.look_at(shared, now.after(wait), now);
+        }
     }
 
     /// The bytes to be written next.
@@ -373,9 +383,14 @@ impl Servers {
             pending.written = now;
             times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
+        let sent = conn.unsent - unsent;
         (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        conn.overdue = conn.overdue.saturating_sub(sent);
         if unsent == conn.pending.len() {
             conn.note_heard(now);
+        }
+        if let Some(wait) = shared.options.clocks.response {
+            self.look_at(shared, now.after(wait), now);
         }
         self.publish(id);
     }
@@ -411,8 +426,8 @@ impl Servers {
         let conn = &mut self.conns[id.index()];
         let bytes = conn.out.append(&mut shared.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
-        if let (None, Some(timeout)) = (self.next_expiry, shared.options.timeout) {
-            self.next_expiry = Some(pending.queued.after(timeout));
+        if let (None, Some(wait)) = (self.next_expiry, shared.queue_max) {
+            self.next_expiry = Some(pending.queued.after(wait));
         }
         if !key.is_empty() {
             let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
@@ -455,7 +470,7 @@ impl Servers {
         self.leaving -= usize::from(mem::take(&mut conn.is_outdated));
         conn.pending.clear();
         conn.pending_bytes = 0;
-        conn.expired = 0;
+        (conn.expired, conn.overdue, conn.late_by) = (0, 0, None);
         conn.is_blamed = false;
         conn.heard = Instant::default();
         conn.unsent = 0;

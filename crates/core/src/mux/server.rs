@@ -461,6 +461,7 @@ impl Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clocks::Clocks;
     use crate::limits::Limits;
     use crate::message::{Parsed, Request, Scan};
     use crate::mux::Options;
@@ -505,6 +506,7 @@ mod tests {
         let options = Options {
             protocol: Protocol::Memcache,
             timeout: None,
+            clocks: Clocks::default(),
             ejection: None,
             server_connections: 1,
             allow_flush: false,

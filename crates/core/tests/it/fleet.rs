@@ -15,6 +15,7 @@ mod server;
 use crate::sim::random::Random;
 use absence::Absence;
 use kind::{Asker, Kind, Memcache, Server};
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
@@ -184,6 +185,7 @@ impl<K: Kind> World<K> {
     fn new(plan: Plan, seed: u64) -> Self {
         let options = Options {
             protocol: K::PROTOCOL,
+            clocks: Clocks::default(),
             timeout: (plan.faults > 0 || plan.ejection.is_some())
                 .then_some(Duration::from_millis(100)),
             ejection: plan.ejection,

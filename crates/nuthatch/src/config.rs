@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::health::{OnFailure, OnOverflow};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
@@ -203,6 +204,8 @@ pub struct Pool {
     pub distribution: Distribution,
     /// How long a server may take to connect or to answer; `None` means no limit.
     pub timeout: Option<Duration>,
+    /// How long a server may take for parts of that.
+    pub clocks: Clocks,
     /// Connections that the kernel holds before they are accepted.
     pub backlog: usize,
     /// Maximum number of clients; 0 means only the limit of open files.

@@ -14,7 +14,7 @@ use super::failure::{Blame, fail};
 use super::id::ConnId;
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Options, Shared};
+use super::{Mux, Options, Shared};
 use crate::clocks::Clock;
 use crate::error::ServerError;
 use crate::time::Instant;
@@ -23,6 +23,15 @@ use core::time::Duration;
 /// So many times as long as it may stand still, the answer to one request may flow: a server that sends it
 /// byte by byte would otherwise hold the connection for ever.
 const FLOW_MAX: u32 = 8;
+
+impl Mux {
+    /// How long opening a connection may still take; none if there is no `connect` of [`Clocks`].
+    ///
+    /// [`Clocks`]: crate::clocks::Clocks
+    pub fn time_to_open(&self, id: ConnId, now: Instant) -> Option<Duration> {
+        self.servers[id].opens_by(&self.shared).map(|at| at.since(now))
+    }
+}
 
 impl Options {
     /// How long a request may wait until it is written.

@@ -19,6 +19,7 @@ mod attack;
 mod away;
 mod bind_check;
 mod clients;
+mod clocks;
 mod closing;
 mod crowd;
 mod differential;

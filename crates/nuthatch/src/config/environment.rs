@@ -121,7 +121,7 @@ pub static VARIABLES: &[Variable] = &[
         "RESPONSE_TIMEOUT",
         "response_timeout",
         None,
-        "Milliseconds that a server may take to answer a request that was sent to it.",
+        "Milliseconds that a server may take to answer what was sent to it.",
     ),
     plain(
         "SERVER_RETRY_TIMEOUT",

@@ -67,7 +67,7 @@ soak: deps
 	RELOADS=1000 $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored reload::reloads_under_load
 
 fuzz:
-	fuzz/run 12
+	fuzz/run 8
 
 # 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
 fuzz-differential:

@@ -17,9 +17,12 @@ KINDS = {
 
 
 @contextmanager
-def api_server(objects: list[dict], namespace: str, folder: Path) -> Iterator[Path]:
+def api_server(
+    objects: list[dict], namespace: str, folder: Path, release: str = "release"
+) -> Iterator[Path]:
     """A kubeconfig for a server that has these objects in a namespace."""
-    answers = {**discovery(), **{place(each, namespace): owned(each, namespace) for each in objects}}
+    there = {place(each, namespace): owned(each, namespace, release) for each in objects}
+    answers = {**discovery(), **there}
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answers))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -34,13 +37,14 @@ def api_server(objects: list[dict], namespace: str, folder: Path) -> Iterator[Pa
 def place(item: dict, namespace: str) -> str:
     """The path of an object."""
     plural = KINDS[item["apiVersion"]][item["kind"]]
-    return f"/apis/{item['apiVersion']}/namespaces/{namespace}/{plural}/{item['metadata']['name']}"
+    root = "apis" if "/" in item["apiVersion"] else "api"
+    return f"/{root}/{item['apiVersion']}/namespaces/{namespace}/{plural}/{item['metadata']['name']}"
 
 
-def owned(item: dict, namespace: str) -> dict:
+def owned(item: dict, namespace: str, release: str) -> dict:
     """An object as Helm has installed it."""
     helm = "meta.helm.sh/release"
-    own = {f"{helm}-name": "release", f"{helm}-namespace": namespace}
+    own = {f"{helm}-name": release, f"{helm}-namespace": namespace}
     annotations = {**item["metadata"].get("annotations", {}), **own}
     return {**item, "metadata": {**item["metadata"], "annotations": annotations}}
 

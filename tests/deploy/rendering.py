@@ -24,6 +24,7 @@ CHARTS = {
     "cache-api": "examples/cache-api/chart",
     "plain": "tests/deploy/charts/plain",
     "two": "tests/deploy/charts/two",
+    "many": "tests/deploy/charts/many",
     "switched": "tests/deploy/charts/switched",
 }
 VALUES = sorted((ROOT / "tests/deploy/values").glob("*.yaml"))
@@ -88,12 +89,20 @@ def render(
     return objects_of(run_helm(helm, *command, *arguments, stdin=json.dumps(values)))
 
 
-def upgrade(values: dict, living: list[dict], folder: Path, helm: str = "helm4") -> list[dict]:
+def upgrade(
+    values: dict,
+    living: list[dict],
+    folder: Path,
+    helm: str = "helm4",
+    chart: str = "nuthatch",
+    release: str = "release",
+) -> list[dict]:
     """The objects that an upgrade makes of these values in a cluster with these objects."""
     # Helm 4 would ask this server what the fields of all kinds are.
     server = ["--dry-run=server", "--disable-openapi-validation"]
-    with api_server(living, "cache", folder) as kubeconfig:
-        return render("nuthatch", values, *server, f"--kubeconfig={kubeconfig}", helm=helm)
+    with api_server(living, "cache", folder, release) as kubeconfig:
+        server.append(f"--kubeconfig={kubeconfig}")
+        return render(chart, values, *server, helm=helm, release=release)
 
 
 def objects_of(text: str) -> list[dict]:

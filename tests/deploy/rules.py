@@ -24,6 +24,7 @@ SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 # Of the Prometheus Operator: there is no schema of them here, and test_monitoring.py looks at them.
 CUSTOM = {"PodMonitor", "PrometheusRule"}
 UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+UNITS |= {"P": 10**15, "E": 10**18, "Pi": 2**50, "Ei": 2**60}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 COMPONENT = "app.kubernetes.io/component"
 
@@ -37,9 +38,11 @@ def check(objects: list[dict], release: str, namespace: str) -> None:
     selectors_stay(objects, release)
     services_lead_to_a_listener(objects)
     ports_are_distinct(objects)
+    arguments_are_words(objects)
     references_lead_somewhere(objects, namespace)
     a_drain_can_finish(objects)
     no_fewer_pods_than_asked(objects)
+    a_roll_out_has_time(objects)
     requests_are_within_limits(objects)
     pods_are_restricted(objects)
     probes_reach_the_proxy_in_every_family(objects)
@@ -155,6 +158,14 @@ def ports_are_distinct(objects: list[dict]) -> None:
         assert len(numbers) == len(set(numbers)), f"{owner}: {numbers}"
 
 
+def arguments_are_words(objects: list[dict]) -> None:
+    for owner, pod in pods(objects):
+        for container in containers(pod):
+            words = [*container.get("command", []), *container.get("args", [])]
+            words += [entry.get("value", "") for entry in container.get("env", [])]
+            assert all(isinstance(word, str) for word in words), f"{owner}: {words}"
+
+
 def references_lead_somewhere(objects: list[dict], namespace: str) -> None:
     configs = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
     workloads = {title(item) for item in objects if "template" in item.get("spec", {})}
@@ -208,6 +219,13 @@ def no_fewer_pods_than_asked(objects: list[dict]) -> None:
             assert "cpu" in proxy["resources"]["requests"], title(item)
 
 
+def a_roll_out_has_time(objects: list[dict]) -> None:
+    """The deadline is of each new pod: it must start, and then be ready for as long as it has to."""
+    for item in of_kind(objects, "Deployment"):
+        deadline = item["spec"].get("progressDeadlineSeconds", 600)
+        assert deadline >= item["spec"].get("minReadySeconds", 0) + 600, title(item)
+
+
 def requests_are_within_limits(objects: list[dict]) -> None:
     for owner, pod in pods(objects):
         for container in containers(pod):
@@ -218,7 +236,7 @@ def requests_are_within_limits(objects: list[dict]) -> None:
 
 
 def quantity(text: str) -> Decimal:
-    number, unit = re.fullmatch("([0-9.]+)([a-zA-Z]*)", str(text)).groups()
+    number, unit = re.fullmatch("([0-9.]+(?:[eE][-+]?[0-9]+)?)([a-zA-Z]*)", str(text)).groups()
     return Decimal(number) * UNITS[unit]
 
 

@@ -53,16 +53,16 @@ SAMPLES = {
     "user": ["cache", "1e3"],
     "moduleCommands": [["cl.throttle 1 1 1"]],
     "workers": [1, 64, "auto"],
-    "statsAddress": ["*", "[::]"],
+    "statsAddress": ["*", "[::]", "::", "a:", "{{b"],
     "proxy.extraArgs": [["--discovery-hold=60", "--no-watch"]],
     "extraArgs": [["-v", "1e3", "on"]],
     "extraEnv": [VARIABLES],
-    "runAsUser": [1, 4294967294, None],
-    "runAsGroup": [0, 1000660000, None],
+    "runAsUser": [1, 4294967294, None, ""],
+    "runAsGroup": [0, 1000660000, None, ""],
     "servers": [["10.0.0.1:11211", "[fd00::1]:11211:2 y", "dns+a.b:11211"]],
     "config": ['y: {listen: ["*:11211"], servers: ["a:11211:1"]}\n'],
     "containerName": ["nuthatch-1e3"],
-    "path": ["/run/cache/y.sock"],
+    "path": ["/run/cache/y.sock", "/tmp/" + "a" * 102],
     "resources": [
         {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": 1.5, "memory": "1Gi"}},
         {"requests": {"cpu": "1e3"}},
@@ -71,6 +71,7 @@ SAMPLES = {
     "serviceAnnotations": [ANNOTATIONS],
     "podAnnotations": [ANNOTATIONS],
     "loadBalancerClass": ["example.com/y", "123"],
+    "minReadySeconds": [0, 600, 86400],
     "maxSurge": [0, "100%"],
     "maxUnavailable": [1, "25%"],
     "serviceAccountName": ["123", "1e3", "my.account"],
@@ -114,6 +115,15 @@ WITH = {
     "prometheusRule": {"prometheusRule": {"enabled": True}},
     "dashboard": {"dashboard": {"enabled": True}},
     "endpointSlices": {"endpointSlices": {"enabled": True, "serviceAccounts": ["default"]}},
+}
+# Sections that a file of values may have with nothing below, and what uses them.
+EVERYTHING = {
+    "central": {"enabled": True, "service": {"type": "LoadBalancer"}},
+    "networkPolicy": {"enabled": True},
+    "podMonitor": {"enabled": True},
+    "prometheusRule": {"enabled": True},
+    "dashboard": {"enabled": True},
+    "endpointSlices": {"enabled": True},
 }
 # Switches and other choices of which each pair is tried.
 SWITCHES = [
@@ -195,6 +205,13 @@ def each_alone(defaults: dict, schema_of) -> Iterator[tuple[str, dict]]:
         if values_table.is_value(path, values_table.at(defaults, path)):
             for number, value in enumerate(others(path, schema_of(path))):
                 yield f"{path}-{number}", merged(companions(path), nested(path, value))
+
+
+def nulls(defaults: dict) -> Iterator[tuple[str, dict]]:
+    """Every value and every section as null, as a key without a value is."""
+    for path in values_table.paths(defaults):
+        redis = {"protocol": "redis"} if path.startswith(("redis", "proxy.redis")) else {}
+        yield f"{path}-null", merged(EVERYTHING, redis, companions(path), nested(path, None))
 
 
 def pairs() -> Iterator[tuple[str, dict]]:

@@ -8,16 +8,17 @@ import os
 import subprocess
 
 import pytest
+import yaml
 
 import rules
 import samples
-from objects import files, lasting
+from objects import containers, files, lasting, of_kind, pods
 from rendering import Refused, complete, render
 from test_values import DEFAULTS, SCHEMA, follow
 from tools import HELM
 
 # What the chart says of its values, and what the schema says with the value's place.
-OWN_WORDS = ("nuthatch: ", "at '/", "cache-api: ")
+OWN_WORDS = ("nuthatch: ", "at '/", "at '': missing", "cache-api: ")
 # Names that Helm allows for a release, and what YAML may take for something else.
 RELEASES = ["y", "on", "null", "123", "1e3", "0x10", "my.app", "1.5", "a" * 53, "9-nuthatch", "x.y.z"]
 
@@ -33,6 +34,7 @@ def schema_of(path: str) -> dict:
 CASES = {
     **dict(samples.each_alone(DEFAULTS, schema_of)),
     **dict(samples.pairs()),
+    **dict(samples.nulls(DEFAULTS)),
 }
 
 
@@ -104,6 +106,61 @@ def test_one_pod_may_have_two_caches(helm):
     }
     listeners = [address for _, each in rules.files_of(objects, pod) for address in each]
     assert listeners == ["127.0.0.1:6379", "127.0.0.1:11211"]
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("protocol", ["memcached", "redis"])
+def test_two_caches_in_one_pod_may_have_sockets_and_annotations(protocol, helm):
+    own = {"sidecar": {"socket": {"enabled": True}}}
+    pages = samples.merged(own, {"protocol": protocol, "proxy": {"port": 12000, "serverConnections": 3}})
+    objects = render("two", {"sessions": own, "pages": pages}, helm=helm)
+    rules.check(objects, "release", "cache")
+    (pod,) = (pod for name, pod in lasting(objects) if name == "Deployment two")
+    (application,) = pod["spec"]["containers"]
+    folders = {mount["mountPath"] for mount in application["volumeMounts"]}
+    assert folders == {"/run/nuthatch-sessions", "/run/nuthatch-pages"}
+    assert pod["metadata"]["annotations"] == {
+        "nuthatch-sessions/server-connections": "1",
+        "nuthatch-pages/server-connections": "3",
+    }
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("chart", ["two", "many"])
+@pytest.mark.parametrize(
+    "release",
+    ["sessions-pages", "mysessions-and-pages", "pages", "sessions", "nuthatch-pages", "nuthatch"]
+    + ["my-cache", "a" * 53, "9" * 53, "x.pages"],
+)
+def test_caches_of_one_release_have_names_of_their_own(release, chart, helm):
+    names = ["sessions", "pages"] if chart == "two" else many()
+    values = {name: {"central": {"enabled": True}, "dashboard": {"enabled": True}} for name in names}
+    if chart == "two":
+        values["sessions"]["protocol"] = "memcached"
+    objects = render(chart, values, release=release, helm=helm)
+    rules.check([item for item in objects if item["metadata"]["name"] != "two"], release, "cache")
+    assert len(of_kind(objects, "StatefulSet")) == len(names)
+
+
+def many() -> list[str]:
+    """The names under which the chart "many" has this one."""
+    dependencies = yaml.safe_load((complete("many") / "Chart.yaml").read_text())["dependencies"]
+    return [each.get("alias", each["name"]) for each in dependencies]
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_cluster_may_assign_the_users(helm):
+    """Said in the parent chart's own file, where Helm 4 would forget a null, or given for the example."""
+    none = {"runAsUser": "", "runAsGroup": ""}
+    given = {**none, "nuthatch": {part: none for part in ("proxy", "memcached", "redis")}}
+    given["nuthatch"]["central"] = {"enabled": True}
+    redis = samples.merged(given, {"nuthatch": {"protocol": "redis"}})
+    for chart, values in [("plain", {}), ("cache-api", given), ("cache-api", redis)]:
+        for name, pod in pods(render(chart, values, helm=helm)):
+            for container in containers(pod):
+                if container["name"] != "plain":
+                    security = container["securityContext"]
+                    assert not {"runAsUser", "runAsGroup"} & set(security), f"{name}: {security}"
 
 
 def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():

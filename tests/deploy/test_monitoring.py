@@ -104,6 +104,11 @@ def test_rings_may_differ_for_longer_than_a_new_file_takes_to_all_pods():
     assert 2 * int(taken[:-1]) < int(patience[:-1])
 
 
+def test_no_query_knows_the_usual_name_of_the_container_only():
+    for where, query in all_queries().items():
+        assert 'container="' not in query, where
+
+
 def test_the_rule_links_to_where_the_guide_is():
     (rule,) = of_kind(render_case("nuthatch", "monitoring"), "PrometheusRule")
     (group,) = rule["spec"]["groups"]

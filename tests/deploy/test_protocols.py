@@ -156,6 +156,16 @@ def test_the_server_and_its_probe_take_the_password_as_it_is(password, tmp_path)
     [
         ({}, ["Memcached: 2 pods", "memcached-cluster.", "connects to 127.0.0.1:11211."]),
         ({"protocol": "redis"}, ["Redis: 2 pods", "redis-cache.", "connects to 127.0.0.1:6379."]),
+        ({}, ["      initContainers:\n"]),
+        ({"sidecar": {"native": False}}, ["      containers:\n"]),
+        (
+            {"sidecar": {"socket": {"enabled": True}}},
+            ['include "nuthatch.socketMount"', "to the socket /run/nuthatch/memcached.sock or to 127.0.0.1:11211."],
+        ),
+        (
+            {"sidecar": {"enabled": False}},
+            ["Set sidecar.enabled or central.enabled to true"],
+        ),
         (
             {"protocol": "redis", "central": {"enabled": True}},
             ["give your application release-nuthatch as redis's host, port 6379."],

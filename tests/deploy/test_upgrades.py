@@ -48,6 +48,22 @@ def test_without_autoscaling_there_are_as_many_as_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("protocol", ["memcached", "redis"])
+@pytest.mark.parametrize(
+    ("discovery", "living", "wanted"),
+    # Scaled by something other than Helm: no server is thrown away. By the list, Helm scales.
+    [("dnssrv", 0, 2), ("dnssrv", 1, 2), ("dnssrv", 2, 2), ("dnssrv", 5, 5), ("list", 5, 2)],
+)
+def test_servers_in_dns_stay_as_many_as_they_are(discovery, living, wanted, protocol, helm, tmp_path):
+    values = {"protocol": protocol, "proxy": {"discovery": discovery}}
+    (servers,) = of_kind(render("nuthatch", values), "StatefulSet")
+    assert servers["spec"]["replicas"] == 2
+    servers["spec"]["replicas"] = living
+    (after,) = of_kind(upgrade(values, [servers], tmp_path, helm), "StatefulSet")
+    assert after["spec"]["replicas"] == wanted
+
+
+@pytest.mark.parametrize("helm", HELM)
 @pytest.mark.parametrize("kind", ["StatefulSet", "Deployment"])
 def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, helm, tmp_path):
     living = of_kind(render("nuthatch", AUTOSCALED), kind)
@@ -56,6 +72,63 @@ def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, h
     values = {**AUTOSCALED, "nameOverride": "nut", "fullnameOverride": "release-nuthatch"}
     with pytest.raises(Refused, match=f"the pods of {kind} .* leave nameOverride"):
         upgrade(values, living, tmp_path, helm)
+
+
+def living(item: dict, chart: str, release: str) -> dict:
+    """An object with the name and kind of this, of a chart under this name in a release."""
+    labels = {"app.kubernetes.io/name": chart, "app.kubernetes.io/instance": release}
+    metadata = {**item["metadata"], "labels": {**labels, "app.kubernetes.io/managed-by": "Helm"}}
+    if item["kind"] == "StatefulSet":
+        labels |= {"app.kubernetes.io/component": "memcached"}
+        item = {**item, "spec": {"selector": {"matchLabels": labels}}}
+    return {**item, "metadata": metadata}
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("chart", "alias", "release", "before", "after"),
+    # Part of the release's name, as a word or not; cut.
+    [
+        ("two", "pages", "my-pages", "my-pages", "my-pages-pages"),
+        ("two", "pages", "mypages", "mypages", "mypages-pages"),
+        ("many", "nuthatch-pages", "a" * 53, "a" * 53 + "-nuthatch", "a" * 53 + "-f0a876cd"),
+    ],
+)
+def test_a_release_keeps_the_names_that_it_has(chart, alias, release, before, after, helm, tmp_path):
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": before}, "data": {}}
+    for there, wanted in [
+        ([], after),
+        ([living(item, alias, release)], before),
+        # Somebody else's.
+        ([living(item, alias, "other")], after),
+    ]:
+        objects = upgrade({}, there, tmp_path, helm, chart, release)
+        names = {each["metadata"]["name"] for each in of_kind(objects, "ConfigMap")}
+        assert wanted in names, there
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_servers_of_an_alias_keep_the_name_that_they_have(helm, tmp_path):
+    name = "memcached-cluster"
+    item = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}}
+    for there, wanted in [
+        ([], f"{name}-pages"),
+        ([living(item, "pages", "release")], name),
+        ([living(item, "pages", "other")], f"{name}-pages"),
+    ]:
+        objects = upgrade({}, there, tmp_path, helm, "two")
+        sets = {each["metadata"]["name"] for each in of_kind(objects, "StatefulSet")}
+        assert sets == {wanted, "redis-cache-sessions"}, there
+
+
+@pytest.mark.parametrize("release", ["release", "my-nuthatch", "mynuthatch", "nuthatch", "9a"])
+def test_a_release_of_this_chart_alone_has_the_names_of_0_1(release):
+    objects = render("nuthatch", AUTOSCALED, release=release)
+    wanted = release if "nuthatch" in release else f"{release}-nuthatch"
+    (deployment,) = of_kind(objects, "Deployment")
+    assert deployment["metadata"]["name"] == {"9a-nuthatch": "n-9a-nuthatch"}.get(wanted, wanted)
+    (servers,) = of_kind(objects, "StatefulSet")
+    assert servers["metadata"]["name"] == "memcached-cluster"
 
 
 @pytest.mark.parametrize("case", BEFORE)
@@ -85,3 +158,55 @@ def test_what_concerns_the_proxies_replaces_no_server(values):
     (before,) = of_kind(render("nuthatch", {}), "StatefulSet")
     (after,) = of_kind(render("nuthatch", values), "StatefulSet")
     assert after["spec"] == before["spec"]
+
+
+def balanced(load_balancer_class: str, **more) -> dict:
+    """Values for central proxies behind a load balancer of this class."""
+    service = {"type": "LoadBalancer", "loadBalancerClass": load_balancer_class}
+    return {"central": {"enabled": True, "service": service}, **more}
+
+
+def with_owner(service: dict, manager: str) -> dict:
+    """A Service of which this program has set the class of the load balancer."""
+    own = {"manager": manager, "fieldsV1": {"f:spec": {"f:loadBalancerClass": {}}}}
+    return {**service, "metadata": {**service["metadata"], "managedFields": [own]}}
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(balanced(""), balanced("a/b")), (balanced("a/b"), balanced("c/d")), (balanced("a/b"), balanced(""))],
+)
+def test_the_class_of_a_load_balancer_that_would_change_is_refused(before, after, helm, tmp_path):
+    services = of_kind(render("nuthatch", before), "Service")
+    assert upgrade(before, services, tmp_path, helm)
+    with pytest.raises(Refused, match="Service release-nuthatch .* leave central.service.loadBalancerClass as"):
+        upgrade(after, services, tmp_path, helm)
+    # Another type may have another class.
+    assert upgrade({"central": {"enabled": True}}, services, tmp_path, helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_class_that_the_cluster_has_set_stays(helm, tmp_path):
+    (service,) = (
+        with_owner(item, "aws-load-balancer-controller")
+        for item in of_kind(render("nuthatch", balanced("a/b")), "Service")
+        if item["metadata"]["name"] == "release-nuthatch"
+    )
+    assert upgrade(balanced(""), [service], tmp_path, helm)
+    with pytest.raises(Refused, match="loadBalancerClass"):
+        upgrade(balanced(""), [with_owner(service, "helm")], tmp_path, helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_service_that_would_become_headless_or_no_longer_be_is_refused(helm, tmp_path):
+    servers = {"memcached": {"fullname": "cache"}}
+    central = {"fullnameOverride": "cache", "central": {"enabled": True}}
+    for before, after in [(servers, central), (central, servers)]:
+        services = of_kind(render("nuthatch", before), "Service")
+        # A cluster gives an address to a Service that has none.
+        for service in services:
+            service["spec"].setdefault("clusterIP", "10.0.0.1")
+        assert upgrade(before, services, tmp_path, helm)
+        with pytest.raises(Refused, match="Service cache .* another name, or delete the Service first"):
+            upgrade(after, services, tmp_path, helm)

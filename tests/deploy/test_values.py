@@ -219,6 +219,91 @@ BAD = [
         "{proxy: {port: 11311}, central: {enabled: true, config: 'a: {listen: 0.0.0.0:11211}'}}",
         "central.config does not listen on port 11311",
     ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, 127.0.0.1:9600]}'",
+        "config listens on 127.0.0.1:9600, and the proxy's admin.port is 9600: choose another port",
+    ),
+    (
+        "{admin: {port: 9700}, config: '{a: {listen: \"*:11211\"}, b: {listen: localhost:9700}}'}",
+        "config listens on localhost:9700, and the proxy's admin.port is 9700",
+    ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, localhost:22222]}'",
+        "config listens on localhost:22222, and the proxy's proxy.statsPort is 22222",
+    ),
+    (
+        "{proxy: {statsAddress: '::'}, config: 'a: {listen: [127.0.0.1:11211, 127.0.0.9:22222]}'}",
+        "config listens on 127.0.0.9:22222, and the proxy's proxy.statsPort is 22222",
+    ),
+    (
+        "config: '{a: {listen: 127.0.0.1:11211}, b: {listen: \"*:11211\"}}'",
+        "config listens on 127.0.0.1:11211 and on *:11211, which are one port: give each pool its own",
+    ),
+    (
+        "config: 'a: {listen: [127.0.0.1:11211, 10.0.0.7:11300]}'",
+        "config listens on 10.0.0.7:11300, an address that a pod does not have: use 127.0.0.1",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: [\"*:11211\", \"*:9600\"]}'}}",
+        "central.config listens on *:9600, and the proxy's admin.port is 9600",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: 10.0.0.7:11211}'}}",
+        "central.config listens on 10.0.0.7:11211, an address that a pod does not have",
+    ),
+    (
+        "{central: {enabled: true, config: 'a: {listen: cache.example.com:11211}'}}",
+        "central.config does not listen on port 11211 of the pods' own address",
+    ),
+    ("proxy: {extraArgs: [--stats-port=9600]}", "proxy.extraArgs has --stats-port=9600: use proxy.statsPort"),
+    ("proxy: {extraArgs: [-s, '9600']}", "proxy.extraArgs has -s: use proxy.statsPort instead"),
+    ("proxy: {extraArgs: [--stats-addr=*]}", "proxy.extraArgs has --stats-addr=*: use proxy.statsAddress"),
+    ("proxy: {extraArgs: ['-a*']}", "proxy.extraArgs has -a*: use proxy.statsAddress"),
+    ("proxy: {extraArgs: [--adm=127.0.0.1:9700]}", "has --adm=127.0.0.1:9700: use admin.port"),
+    ("proxy: {extraArgs: [--conf-file, /a]}", "has --conf-file: use config or central.config"),
+    ("proxy: {extraArgs: [-c/a]}", "proxy.extraArgs has -c/a: use config or central.config"),
+    ("proxy: {extraArgs: [--test-conf]}", "has --test-conf, with which the proxy would not serve: remove it"),
+    ("proxy: {extraArgs: [-d]}", "proxy.extraArgs has -d, with which the proxy would not serve"),
+    ("proxy: {extraArgs: [--version]}", "has --version, with which the proxy would not serve"),
+    ("memcached: {extraArgs: [-p, '11212']}", "memcached.extraArgs has -p: the proxies look for port 11211"),
+    ("memcached: {extraArgs: [-vp11212]}", "memcached.extraArgs has -vp11212: the proxies look for"),
+    ("memcached: {extraArgs: [--port=11212]}", "has --port=11212: the proxies look for port 11211"),
+    ("memcached: {extraArgs: [-l, 127.0.0.1]}", "memcached.extraArgs has -l: the proxies look for"),
+    ("memcached: {extraArgs: [-s, /tmp/a]}", "memcached.extraArgs has -s: the proxies look for"),
+    ("memcached: {extraArgs: ['-m 1024']}", "has -m 1024: use memcached.memoryMegabytes instead"),
+    ("memcached: {extraArgs: [--conn-limit=1]}", "has --conn-limit=1: use memcached.connections"),
+    ("memcached: {extraArgs: [-I8m]}", "has -I8m: use memcached.itemSizeMax instead"),
+    ("memcached: {extraArgs: [-d]}", "has -d, with which the server would not serve: remove it"),
+    (
+        "{protocol: redis, redis: {extraArgs: [--port, '6380']}}",
+        "redis.extraArgs has --port: the proxies look for port 6379",
+    ),
+    ("{protocol: redis, redis: {extraArgs: ['--PORT 6380']}}", "has --PORT 6380: the proxies look for"),
+    ("{protocol: redis, redis: {extraArgs: [--bind, '::1']}}", "has --bind: the proxies look for"),
+    ("{protocol: redis, redis: {extraArgs: [--maxmemory, 1gb]}}", "use redis.memoryMegabytes instead"),
+    ("{protocol: redis, redis: {extraArgs: [--maxclients, '1']}}", "use redis.connections instead"),
+    ("{protocol: redis, redis: {extraArgs: [--requirepass, a]}}", "use redis.password.secret instead"),
+    ("{protocol: redis, redis: {extraArgs: [--daemonize, 'yes']}}", "the server would not serve: remove it"),
+    ("memcached: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}", "memcached.extraEnv has A twice"),
+    ("redis: {extraEnv: [{name: A, value: b}, {name: A, value: c}]}", "redis.extraEnv has A twice"),
+    ("imagePullSecrets: [a, a]", "at '/imagePullSecrets': items at 0 and 1 are equal"),
+    ("endpointSlices: {serviceAccounts: [a, a]}", "at '/endpointSlices/serviceAccounts': items at 0 and 1"),
+    ("prometheusRule: {guideUrl: 'a: b'}", "at '/prometheusRule/guideUrl': 'a: b' does not match pattern"),
+    ("sidecar: {socket: {enabled: true, path: /etc/nuthatch/a.sock}}", "sidecar.socket.path is /etc/nuthatch/a.sock, and the containers have something else in /etc"),
+    ("sidecar: {socket: {enabled: true, path: /etc/nuthatch/b/a.sock}}", "something else in /etc/nuthatch: choose a folder"),
+    ("sidecar: {socket: {enabled: true, path: /run/secrets/nuthatch/a.sock}}", "something else in /run/secrets: choose a folder"),
+    ("sidecar: {socket: {enabled: true, path: /var/run/secrets/kubernetes.io/serviceaccount/a.sock}}", "something else in /var/run/secrets"),
+    ("sidecar: {socket: {enabled: true, path: /dev/a.sock}}", "something else in /dev: choose a folder"),
+    ("sidecar: {socket: {enabled: true, path: /run/../etc/nuthatch/a.sock}}", "write it without . and .. as /etc/nuthatch/a.sock"),
+    ("sidecar: {socket: {enabled: true, path: '/run/a:b/a.sock'}}", "'/run/a:b/a.sock' does not match pattern"),
+    ("sidecar: {socket: {enabled: true, path: /run/nuthatch/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}", "at '/sidecar/socket/path': maxLength: got 108, want 107"),
+    ("central: {replicas: null}", "at '/central': missing property 'replicas'"),
+    ("memcached: {replicas: null}", "at '/memcached': missing property 'replicas'"),
+    ("memcached: {itemSizeMax: null}", "at '/memcached': missing property 'itemSizeMax'"),
+    ("memcached: {image: {tag: null}}", "at '/memcached/image': missing property 'tag'"),
+    ("admin: {port: null}", "at '/admin': missing property 'port'"),
+    ("networkPolicy: {clients: null}", "at '/networkPolicy': missing property 'clients'"),
+    ("proxy: null", "missing property 'proxy'"),
     ("podMonitor: {interval: 30}", "at '/podMonitor/interval': got number, want string"),
     (
         "podMonitor: {selector: {app: x}}",
@@ -237,6 +322,49 @@ def test_a_bad_value_is_refused_with_its_place(values, answer):
 def test_helm_3_refuses_the_same(values, answer):
     with pytest.raises(Refused):
         render("nuthatch", yaml.safe_load(values), helm="helm3")
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("memory", "written"),
+    # As numbers of a file and with every unit that Kubernetes has; all are at least the 64Mi of the request.
+    [(134217728, "134217728"), (1e9, "1000000000"), (68719476736.5, "68719476736.5")]
+    + [(each, each) for each in ("1e9", "128E6", "1.5e+9", "134217728", "0.5Gi", "1P", "1Ei", "70000000000m")],
+)
+def test_a_quantity_may_be_a_number_or_have_any_unit(memory, written, helm):
+    given = {"resources": {"limits": {"memory": memory}}}
+    (ping,) = (
+        item
+        for item in render("nuthatch", {"sidecar": given, "central": {"enabled": True}}, helm=helm)
+        if item["metadata"]["name"] == "release-nuthatch-test-ping"
+    )
+    assert ping["spec"]["containers"][0]["resources"]["limits"]["memory"] == written
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("place", ["sidecar", "central", "memcached"])
+@pytest.mark.parametrize("memory", [1073741824, 1e12, "1e12", "1E12", "1P", "1Ei", "0.001Ti"])
+def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, place, helm):
+    values = {place: {"resources": {"requests": {"memory": memory}}}}
+    with pytest.raises(Refused, match=f"{place}.resources: the request of memory, .* more than its limit"):
+        render("nuthatch", values, helm=helm)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # What the chart does not set, and words that only look like it.
+        {"proxy": {"extraArgs": ["-v", "7", "--discovery-hold=60", "--no-watch", "--dns-ttl-max=5", "-p/a"]}},
+        {"memcached": {"extraArgs": ["-v", "-t", "4", "-o", "modern", "-R20", "--threads=4", "-Ct2", "-U", "0"]}},
+        {"protocol": "redis", "redis": {"extraArgs": ["--maxmemory-policy", "volatile-lru", "--io-threads", "2"]}},
+        # Another address, or another port.
+        {"config": "a: {listen: [127.0.0.1:11211, 127.0.0.2:22222, 127.0.0.1:9601]}"},
+        {"proxy": {"statsAddress": "/tmp/a"}, "config": "a: {listen: ['*:11211', '*:22222']}"},
+        {"central": {"enabled": True, "config": "a: {listen: ['[::]:11211', '127.0.0.1:1']}"}},
+    ],
+)
+def test_what_clashes_with_nothing_is_rendered(values):
+    assert render("nuthatch", values)
 
 
 @pytest.mark.parametrize("helm", HELM)

@@ -152,21 +152,18 @@ impl Health {
     pub(crate) fn note_failure(
         &mut self,
         ejection: &Ejection,
-        (requests, answered): (usize, u64),
+        counts: (usize, u64),
         now: Instant,
     ) -> bool {
         if !self.is_live() {
             return false;
         }
         self.in_a_row += 1;
-        let is_failing = self.in_a_row >= ejection.failure_limit
-            || ejection
-                .failure_rate
-                .is_some_and(|rate| self.exceeds(rate, requests, answered, now));
-        if is_failing {
+        if self.in_a_row >= ejection.failure_limit {
             self.forget_failures();
+            return true;
         }
-        is_failing
+        self.note_failed_requests(ejection, counts, now)
     }
 
     /// Notes that requests failed although the server did not. Returns whether it should be ejected.

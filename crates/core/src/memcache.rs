@@ -21,7 +21,7 @@ mod version;
 mod wire;
 mod words;
 
-pub use absent::{write_absent, write_flush, write_removal};
+pub use absent::{is_plain_key, write_absent, write_flush, write_removal};
 pub use base64::{KeyRoom, decode_key};
 pub use command::{COMMANDS, Command};
 pub use moving::{

@@ -98,6 +98,7 @@ mod memory;
 mod migrate;
 mod passing;
 mod question;
+mod replay;
 mod reply;
 mod request;
 mod response;

@@ -104,7 +104,7 @@ impl Routes {
     /// The server that stands in for a key whose own server is away; none if all are away.
     pub(crate) fn plan_around(&mut self, key: &[u8]) -> Option<ServerId> {
         let member = self.around.as_deref_mut()?.route(key);
-        self.used[member].then(|| self.members[member])
+        Some(self.members[member])
     }
 
     /// Where a request with several keys goes; none if the keys have different servers.

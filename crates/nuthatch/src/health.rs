@@ -30,6 +30,8 @@ pub(crate) enum Told {
 pub(crate) struct Health {
     sender: mpsc::Sender<Told>,
     waiting: Option<mpsc::Receiver<Told>>,
+    /// Whether a pool ejects servers, or did.
+    is_needed: bool,
     start: time::Instant,
 }
 
@@ -37,7 +39,7 @@ impl Health {
     /// There is no thread yet. Times count from `start`.
     pub(crate) fn new(start: time::Instant) -> Self {
         let (sender, waiting) = mpsc::channel();
-        Self { sender, waiting: Some(waiting), start }
+        Self { sender, waiting: Some(waiting), is_needed: false, start }
     }
 
     /// Where reports go.
@@ -45,21 +47,28 @@ impl Health {
         self.sender.clone()
     }
 
-    /// These are the pools from now on.
+    /// These are the pools from now on. To be called before a worker serves them: what it reports of a server
+    /// that is not known is lost, and the worker would wait for ever for what becomes of the server.
+    pub(crate) fn announce(&mut self, generation: &Arc<Generation>) {
+        self.is_needed |= generation.pools.iter().any(|shared| shared.pool.ejection().is_some());
+        if self.is_needed {
+            // The thread ends with the process only.
+            let _ = self.sender.send(Told::Serve(Arc::clone(generation)));
+        }
+    }
+
+    /// Starts the thread if it is needed and not there yet.
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub(crate) fn serve(
+    pub(crate) fn start(
         &mut self,
         generation: &Arc<Generation>,
         inboxes: &[Arc<Inbox>],
     ) -> io::Result<()> {
-        let ejects = generation.pools.iter().any(|shared| shared.pool.ejection().is_some());
-        if self.waiting.is_some() && !ejects {
+        if !self.is_needed {
             return Ok(());
         }
-        // The thread ends with the process only.
-        let _ = self.sender.send(Told::Serve(Arc::clone(generation)));
         let Some(told) = self.waiting.take() else { return Ok(()) };
         let judge = Judge {
             arbiter: Arbiter::new(inboxes.len()),
@@ -103,7 +112,7 @@ impl Judge {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.arbiter.tick(now);
-            self.order();
+            self.order(now);
             self.publish(now);
         }
     }
@@ -120,11 +129,14 @@ impl Judge {
         self.generation = generation;
     }
 
-    fn order(&mut self) {
+    fn order(&mut self, now: Instant) {
         while let Some(decision) = self.arbiter.next_decision() {
-            let Decision { to, .. } = decision;
+            let Decision { to, server, round, .. } = decision;
             for (number, inbox) in self.inboxes.iter().enumerate() {
-                if to == To::All || to == To::One(number) {
+                if inbox.is_closed() && to == To::All {
+                    // A worker that has ended uses no server.
+                    self.arbiter.report(server, Report::Done(round), now);
+                } else if to == To::All || to == To::One(number) {
                     inbox.send(Message::Decision(decision));
                 }
             }

@@ -70,12 +70,13 @@ impl Proxy {
         let health = Health::new(start);
         let mut proxy =
             Self { start, published, inboxes, listeners, control, messages, health, _files };
+        proxy.health.announce(&generation);
         let (applied, _) = mpsc::channel();
         for (number, first) in proxy.applies(&generation, sockets, &applied).into_iter().enumerate()
         {
             proxy.start_worker(number, first, gate)?;
         }
-        proxy.health.serve(&generation, &proxy.inboxes)?;
+        proxy.health.start(&generation, &proxy.inboxes)?;
         Ok(proxy)
     }
 
@@ -110,7 +111,8 @@ impl Proxy {
         let applies = self.applies(&generation, sockets, &applied);
         drop(applied);
         self.published.set(Arc::clone(&generation));
-        if let Err(error) = self.health.serve(&generation, &self.inboxes) {
+        self.health.announce(&generation);
+        if let Err(error) = self.health.start(&generation, &self.inboxes) {
             log::error!(error:%; "servers are not ejected");
         }
         for (inbox, apply) in self.inboxes.iter().zip(applies) {

@@ -22,6 +22,8 @@ struct Watched {
     id: ServerId,
     server: Arc<SharedServer>,
     is_down: bool,
+    /// Whether the log says that it fails and is used nevertheless.
+    is_kept: bool,
 }
 
 impl Watch {
@@ -30,9 +32,10 @@ impl Watch {
         for (&id, server) in mux.servers().iter().zip(servers) {
             let places = self.0.len().max(id.index() + 1);
             self.0.resize_with(places, || None);
-            let was_down = self.at(id).is_some_and(|watched| watched.is_down);
+            let before = self.at(id).map(|watched| (watched.is_down, watched.is_kept));
+            let (is_down, is_kept) = before.unwrap_or_default();
             let server = Arc::clone(server);
-            self.0[id.index()] = Some(Watched { id, server, is_down: was_down });
+            self.0[id.index()] = Some(Watched { id, server, is_down, is_kept });
         }
     }
 
@@ -85,6 +88,7 @@ impl Watch {
                 }
             }
             Event::Answers { .. } => {
+                watched.is_kept = false;
                 if mem::take(&mut watched.is_down) {
                     // The address that was tried last is the one that answers.
                     let (connected_to, reason) = (tried, "server replied");
@@ -116,9 +120,11 @@ impl Watch {
             }
             Event::Kept { error, .. } => {
                 let (reason, max_ejected) = (reason(error), config.max_ejected);
-                log::warn!(
-                    pool, server, address:%, tried, reason, max_ejected; "failing server kept"
-                );
+                if !mem::replace(&mut watched.is_kept, true) {
+                    log::warn!(
+                        pool, server, address:%, tried, reason, max_ejected; "failing server kept"
+                    );
+                }
             }
             Event::JournalFull { .. } => {
                 let journal_max = config.journal_max;

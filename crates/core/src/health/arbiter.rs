@@ -239,7 +239,15 @@ impl Arbiter {
                 self.fall_back(server, error, now);
             }
             (Report::Done(round), _) if round == seat.round => self.confirm(server, now),
-            (Report::Overflowed, _) => self.seat(server).has_overflowed = true,
+            (Report::Overflowed, state) => {
+                let seat = self.seat(server);
+                seat.has_overflowed = true;
+                // It is on the way back with what could not be remembered.
+                if seat.stays() && matches!(state, State::Replaying(..) | State::Closing(..)) {
+                    let error = seat.error;
+                    self.fall_back(server, error, now);
+                }
+            }
             (Report::Probed(outcome), State::Away(probing)) if probing.ends.is_some() => {
                 self.note_probe(server, probing, outcome, now);
             }
@@ -253,8 +261,12 @@ impl Arbiter {
         match command {
             Command::Eject => {
                 seat.is_held = true;
-                if seat.state == State::Live {
-                    self.leave(server, ServerError::Refused);
+                match seat.state {
+                    State::Live => self.leave(server, ServerError::Refused),
+                    State::Replaying(..) | State::Closing(..) => {
+                        self.fall_back(server, ServerError::Refused, now);
+                    }
+                    State::Leaving(_) | State::Away(_) => {}
                 }
             }
             Command::Return => {
@@ -384,7 +396,7 @@ impl Arbiter {
         let seat = self.seat(server);
         let (good, wait) = match outcome {
             Ok(()) => (probing.good + 1, PROBE_GAP),
-            Err(_) => (0, seat.ejection.retry_timeout),
+            Err(_) => (0, seat.ejection.retry_timeout.max(PROBE_GAP)),
         };
         seat.state = State::Away(Probing { next: now.after(wait), ends: None, good, ..probing });
     }

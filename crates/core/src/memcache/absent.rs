@@ -7,8 +7,7 @@ use alloc::vec::Vec;
 
 /// Appends a request that removes a key. Returns the expected reply.
 pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
-    let is_plain = key.len() <= KEY_LEN_MAX && key.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
-    let shape = if is_plain {
+    let shape = if is_plain_key(key) {
         out.extend_from_slice(b"delete ");
         out.extend_from_slice(key);
         // The server would take the key for a flag.
@@ -24,6 +23,12 @@ pub fn write_removal(key: &[u8], out: &mut Vec<u8>) -> Expect {
     };
     out.extend_from_slice(LINE_END);
     shape.expect(Outcomes::NONE)
+}
+
+/// Whether a key may stand in a classic request.
+pub fn is_plain_key(key: &[u8]) -> bool {
+    let ends_a_word = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n' | b' ');
+    key.len() <= KEY_LEN_MAX && !key.iter().any(ends_a_word)
 }
 
 /// Appends a request that removes all keys. Returns the expected reply.

@@ -3,22 +3,22 @@
 //! The one rule: a worker does what it is ordered, in the order of the orders, and reports when it is done;
 //! so no two workers of a process disagree about who has a key.
 
-use super::conn::{ConnState, Pending};
+use super::conn::{Conn, ConnState};
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
+use super::join::SplitError;
 use super::journal::{First, Note, Removal};
 use super::request::Intake;
-use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::error::ServerError;
-use crate::health::{Decision, Ejection, OnFailure, OnOverflow, Order, Report, Standing, To};
+use crate::health::{
+    Decision, Ejection, Health, OnFailure, OnOverflow, Order, Report, Standing, To,
+};
 use crate::message::{All, Class, Group, One};
+use crate::protocol::Protocol;
 use crate::redis::command::Permission;
 use crate::time::Instant;
 use alloc::vec::Vec;
-
-/// How many removals are on their way to a server at the same time.
-const REPLAYS_MAX: usize = 256;
 
 /// Where a request goes whose server is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +48,13 @@ impl Mux {
 
     /// Does what the arbiter has decided about a server. Nothing happens if the server has left the pool.
     pub fn obey(&mut self, id: ServerId, order: Order, round: u32, now: Instant) {
-        if !self.servers.routes.members().contains(&id) {
+        // What was decided before the pool was told not to eject comes too late.
+        let ejects = self.shared.options.ejection.is_some();
+        if !ejects || !self.servers.routes.members().contains(&id) {
             return;
         }
         match order {
-            Order::Leave(error) => self.leave(id, error, round),
+            Order::Leave(error) => self.leave(id, (error, round), now),
             Order::GoAway => self.go_away(id, now),
             Order::Probe => self.probe_server(id, now),
             Order::Replay => self.begin_replay(id, Standing::Replaying, round, now),
@@ -105,11 +107,13 @@ impl Mux {
         }
     }
 
-    fn report(&mut self, id: ServerId, report: Report) {
+    pub(super) fn report(&mut self, id: ServerId, report: Report) {
         self.servers.reports.push_back((id, report));
     }
 
-    fn leave(&mut self, id: ServerId, error: ServerError, round: u32) {
+    fn leave(&mut self, id: ServerId, (error, round): (ServerError, u32), now: Instant) {
+        // What its client has there, such as a transaction, would go on after others stand in.
+        self.close_conns(id, (error, |conn| conn.is_dedicated), now);
         let health = &mut self.servers.all[id.index()].health;
         (health.standing, health.error) = (Standing::Left, Some(error));
         self.servers.note_standings(&self.shared);
@@ -120,6 +124,7 @@ impl Mux {
         let server = &mut self.servers.all[id.index()];
         let was_used = server.health.standing == Standing::Left;
         server.health.standing = Standing::Away;
+        server.replay_round = None;
         let error = server.health.error.unwrap_or(ServerError::Other);
         if was_used {
             self.servers.note_ejected(&self.shared, id, now);
@@ -132,7 +137,7 @@ impl Mux {
 
     fn use_again(&mut self, id: ServerId) {
         let server = &mut self.servers.all[id.index()];
-        server.health.standing = Standing::Live;
+        server.health = Health::default();
         server.stats.more.is_ejected.set(0);
         server.stats.more.journal_keys.set(0);
         server.stats.more.journal_bytes.set(0);
@@ -164,13 +169,9 @@ impl Mux {
     /// Opens a new connection to a server: whether it opens, and the greeting is answered, is the probe. What
     /// was sent before must not be carried out later, so its other connections are closed.
     fn probe_server(&mut self, id: ServerId, now: Instant) {
-        for index in (0..self.servers.conns.len()).rev() {
-            let conn = &self.servers.conns[index];
-            if conn.server == id && conn.state != ConnState::Closed {
-                let (conn, why) = (conn.id, (ServerError::TimedOut, Blame::Nobody));
-                self.servers.abort_conn((&mut self.shared, &mut self.clients), conn, why, now);
-            }
-        }
+        // An earlier probe may be under way.
+        self.servers.all[id.index()].is_probed = false;
+        self.close_conns(id, (ServerError::TimedOut, |_| true), now);
         let conn = self.servers.lane(0, id);
         let server = &mut self.servers.all[id.index()];
         server.is_probed = true;
@@ -179,91 +180,19 @@ impl Mux {
         self.servers.mark(conn);
     }
 
-    /// Removes from a server what it has missed, as far as it is known.
-    fn begin_replay(&mut self, id: ServerId, standing: Standing, round: u32, now: Instant) {
-        let ejection = self.shared.options.ejection.unwrap_or_default();
-        let server = &mut self.servers.all[id.index()];
-        server.health.standing = standing;
-        server.replay_round = Some(round);
-        if let Some(journal) = &mut server.journal {
-            // What could not be remembered goes with all the rest.
-            if journal.has_overflowed() && ejection.on_overflow == OnOverflow::Flush {
-                let mut request = Vec::new();
-                let expect = self.shared.options.protocol.write_flush(&mut request);
-                journal.note_flush(request, expect);
+    /// Closes connections to a server.
+    fn close_conns(
+        &mut self,
+        id: ServerId,
+        (error, which): (ServerError, fn(&Conn) -> bool),
+        now: Instant,
+    ) {
+        for index in (0..self.servers.conns.len()).rev() {
+            let conn = &self.servers.conns[index];
+            if conn.server == id && conn.state != ConnState::Closed && which(conn) {
+                let (conn, why) = (conn.id, (error, Blame::Nobody));
+                self.servers.abort_conn((&mut self.shared, &mut self.clients), conn, why, now);
             }
-        }
-        self.servers.note_standings(&self.shared);
-        self.go_on_replaying(id, now);
-    }
-
-    fn go_on_replaying(&mut self, id: ServerId, now: Instant) {
-        let conn = self.servers.lane(0, id);
-        let limits = self.shared.options.limits;
-        while let Some(journal) = &mut self.servers.all[id.index()].journal {
-            if journal.on_their_way == REPLAYS_MAX.min(limits.server_requests_max) {
-                return;
-            }
-            let Some(what) = journal.next() else { break };
-            journal.on_their_way += 1;
-            self.remove(conn, Note { server: id, what, stands_in_since: None }, now);
-        }
-        let server = &mut self.servers.all[id.index()];
-        if server.journal.as_ref().is_none_or(|journal| journal.on_their_way == 0)
-            && let Some(round) = server.replay_round.take()
-        {
-            self.report(id, Report::Done(round));
-        }
-    }
-
-    /// Sends a removal.
-    fn remove(&mut self, conn: ConnId, note: Note, now: Instant) {
-        let protocol = self.shared.options.protocol;
-        let mut request = self.shared.spares.take();
-        let expect = match &note.what {
-            Removal::Key(key) => protocol.write_removal(key, &mut request),
-            Removal::All(bytes, expect) => {
-                request.extend_from_slice(bytes);
-                *expect
-            }
-        };
-        let waiter = Waiter::Note(self.clients.notes.add(note));
-        let pending = Pending::new(waiter, expect, Class::Other, now);
-        self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
-            out.extend_from_slice(&request);
-        });
-        self.shared.spares.give(request);
-    }
-
-    #[cold]
-    fn take_notes(&mut self, now: Instant) {
-        while let Some((note, is_done)) = self.clients.notes.next_ended() {
-            let Note { server: id, what, stands_in_since } = note;
-            if !self.servers.routes.members().contains(&id) {
-                continue;
-            }
-            let server = &mut self.servers.all[id.index()];
-            let Some(journal) = &mut server.journal else { continue };
-            match (stands_in_since, what) {
-                (Some(ring), Removal::Key(key)) if is_done => journal.note_clean(&key, ring),
-                (Some(_), _) => {}
-                (None, what) => {
-                    journal.on_their_way -= 1;
-                    if is_done {
-                        server.stats.more.replayed.add(1);
-                    } else {
-                        journal.give_back(what);
-                        if let Some(round) = server.replay_round.take() {
-                            let error = ServerError::Other;
-                            self.servers.reports.push_back((id, Report::Failed(round, error)));
-                        }
-                    }
-                    if self.servers.all[id.index()].replay_round.is_some() {
-                        self.go_on_replaying(id, now);
-                    }
-                }
-            }
-            self.servers.publish_journal(id);
         }
     }
 
@@ -296,11 +225,27 @@ impl Mux {
             return self.stand_in((lane, owner), key, reads, &ejection, now);
         }
         if !reads {
-            self.remember(owner, key, true, &ejection);
+            self.remember((owner, None), key, true, &ejection);
         }
         match ejection.on_failure {
             OnFailure::Miss => Around::Nowhere,
             OnFailure::Error | OnFailure::Rehash => Around::Refuse(error),
+        }
+    }
+
+    /// As [`Mux::around`], for a key of several.
+    #[cold]
+    pub(super) fn place_around(
+        &mut self,
+        place: (usize, ServerId),
+        key: &[u8],
+        (reads, now): (bool, Instant),
+    ) -> Result<ConnId, SplitError> {
+        match self.around(place, key, reads, now) {
+            Around::To(conn) => Ok(conn),
+            Around::Wait(conn) => Err(SplitError::Full(conn)),
+            Around::Refuse(error) => Err(SplitError::NoServer(error)),
+            Around::Nowhere => Err(SplitError::Nowhere),
         }
     }
 
@@ -316,38 +261,51 @@ impl Mux {
             return Around::Refuse(ServerError::NoServers);
         };
         let conn = self.servers.lane(lane, other);
+        match self.servers.all[other.index()].health.standing {
+            Standing::Live => {}
+            Standing::Left | Standing::Closing => return Around::Wait(conn),
+            Standing::Away | Standing::Replaying => return Around::Refuse(ServerError::NoServers),
+        }
         if ejection.journal_max == 0 {
             return Around::To(conn);
         }
         if self.must_wait(conn) {
             return Around::Wait(conn);
         }
-        let first = self.remember(owner, key, !reads, ejection);
+        let first = self.remember((owner, Some(conn)), key, !reads, ejection);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
             let since = Some(self.servers.routes.changes());
             let what = Removal::Key(key.into());
-            self.remove(conn, Note { server: owner, what, stands_in_since: since }, now);
+            let journal = self.servers.all[owner.index()].journal.as_ref();
+            let journal = journal.map_or(0, |journal| journal.number);
+            self.remove(conn, Note { server: owner, journal, what, stands_in_since: since }, now);
         }
         Around::To(conn)
     }
 
-    /// Notes in the journal of a server that a key of it is used elsewhere, or was to be changed.
+    /// Notes in the journal of a server that a key of it is used elsewhere, over this connection, or was to be
+    /// changed.
     fn remember(
         &mut self,
-        owner: ServerId,
+        (owner, conn): (ServerId, Option<ConnId>),
         key: &[u8],
         changes: bool,
         ejection: &Ejection,
     ) -> First {
+        if ejection.journal_max == 0 {
+            return First::Nothing;
+        }
         let ring = self.servers.routes.changes();
         let server = &mut self.servers.all[owner.index()];
-        let journal = server.journal.get_or_insert_default();
+        let journal = server.journal_or_new(&mut self.shared);
         let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
-        let first = journal.note(key, changes, ring, ejection.journal_max);
-        let grown = journal.bytes() - before;
+        // Half of the memory is for clients: none is closed for a journal.
+        let free = (self.shared.options.limits.memory_max / 2).saturating_sub(self.clients.memory);
+        let bytes_max = ejection.journal_max.min(before + free);
+        let first = journal.note(key, changes, (ring, conn), bytes_max);
         let overflows = journal.has_overflowed() && !had_overflowed;
-        self.clients.memory += grown;
+        self.clients.memory = self.clients.memory - before + journal.bytes();
         self.servers.publish_journal(owner);
         if overflows {
             self.servers.all[owner.index()].stats.more.journal_overflows.add(1);
@@ -418,17 +376,23 @@ impl Mux {
             members.iter().copied().filter(|id| self.servers.why_unused(*id).is_some()).collect();
         let error = self.servers.why_unused(*unused.first()?)?;
         let ejection = self.shared.options.ejection.unwrap_or_default();
+        let protocol = self.shared.options.protocol;
         let is_made_up = all.permission == Permission::Flush
+            && ejection.on_failure != OnFailure::Error
             && ejection.journal_max > 0
             && unused.len() < self.servers.routes.members().len();
         if !is_made_up {
             return Some(error);
         }
         for id in unused {
-            let mut request = Vec::new();
-            all.wire.write(&mut request);
-            let journal = self.servers.all[id.index()].journal.get_or_insert_default();
-            journal.note_flush(request, all.expect);
+            let (mut request, mut expect) = (Vec::new(), all.expect);
+            match protocol {
+                // A delay would count from the return.
+                Protocol::Memcache => expect = protocol.write_flush(&mut request),
+                Protocol::Redis => all.wire.write(&mut request),
+            }
+            let journal = self.servers.all[id.index()].journal_or_new(&mut self.shared);
+            journal.note_flush(request, expect);
         }
         None
     }
@@ -450,16 +414,5 @@ impl Mux {
         }
         self.shared.spares.give(reply);
         Intake::Accepted
-    }
-}
-
-impl super::server::Servers {
-    /// Brings the figures of a server's journal up to date.
-    fn publish_journal(&self, id: ServerId) {
-        let server = &self.all[id.index()];
-        if let Some(journal) = &server.journal {
-            server.stats.more.journal_keys.set(journal.len() as u64);
-            server.stats.more.journal_bytes.set(journal.bytes() as u64);
-        }
     }
 }

@@ -197,8 +197,9 @@ impl Servers {
         if conn.is_retired {
             return usize::MAX;
         }
-        let standing = self.all[conn.server.index()].health.standing;
-        if matches!(standing, Standing::Left | Standing::Closing) {
+        let server = &self.all[conn.server.index()];
+        let is_undecided = matches!(server.health.standing, Standing::Left | Standing::Closing);
+        if is_undecided && !server.is_leaving {
             // They are called when it is known who serves them.
             return 0;
         }

@@ -222,13 +222,18 @@ impl Mux {
                 Plan::To(server) if is_anywhere => Some(server),
                 _ => None,
             };
-            let server = bound.or(only).or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
+            if let Some(bound) = bound {
+                return Ok(bound);
+            }
+            let server = only.or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
             let unused = self.servers.why_unused(server);
             return unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)));
         }
         match self.plan_own(request) {
             Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
+            // Its connection is closed before others stand in.
+            Some(Plan::Around(server)) if bound == Some(server) => Ok(server),
             Some(Plan::Around(server)) => {
                 let error = self.servers.why_unused(server);
                 Err(NoServer::Failed(error.unwrap_or(ServerError::NoServers)))

@@ -26,6 +26,8 @@ pub(super) struct Join {
     /// How its answers become one.
     pub(super) merge: Merge,
     pub(super) protocol: Protocol,
+    /// Whether its client speaks RESP3.
+    pub(super) is_resp3: bool,
     /// The request's keys in its order.
     keys: Vec<Key>,
     /// The keys' bytes, each with what separates it from the one before it.
@@ -81,9 +83,8 @@ pub(super) enum SplitError {
     NoServer(ServerError),
     /// The queue of this connection takes no more.
     Full(ConnId),
-    /// The server of a key is not used: the answer for the key is this one, if it can be a part of the whole
-    /// answer.
-    Nowhere(&'static [u8]),
+    /// The server of a key is not used, and what is asked of it is left out.
+    Nowhere,
     /// There would be more requests for keys that move than there may be.
     TooManyMoves,
 }
@@ -108,6 +109,7 @@ impl Join {
             slot: SlotId::NONE,
             merge,
             protocol,
+            is_resp3: false,
             keys: Vec::new(),
             text: Vec::new(),
             fragments: Vec::new(),
@@ -151,8 +153,11 @@ impl Join {
             self.keys.push(Key { start, end, next: NO_KEY, value_start: 0, value_end: 0 });
             let next_number = self.fragments.len();
             let (conn, number) = match fragment_of(key, next_number) {
-                Err(SplitError::Nowhere(absent)) if self.leave_out(index, absent) => continue,
-                placed => placed?,
+                Ok(placed) => placed,
+                Err(error) => {
+                    self.leave_out(index, error)?;
+                    continue;
+                }
             };
             if number == next_number {
                 self.add_fragment(conn, index);
@@ -163,19 +168,22 @@ impl Join {
         Ok(())
     }
 
-    /// Answers for a key as if there were no such key. False if an answer would be wrong.
+    /// Answers for a key as if there were no such key.
+    ///
+    /// # Errors
+    /// If the key can't be placed for another reason, or such an answer would be wrong.
     #[cold]
-    fn leave_out(&mut self, index: usize, absent: &[u8]) -> bool {
-        match self.merge {
-            Merge::ByKey | Merge::Sum => true,
-            Merge::InOrder => {
+    fn leave_out(&mut self, index: usize, error: SplitError) -> Result<(), SplitError> {
+        match (error, self.merge) {
+            (SplitError::Nowhere, Merge::ByKey | Merge::Sum) => Ok(()),
+            (SplitError::Nowhere, Merge::InOrder) => {
                 let key = &mut self.keys[index];
                 key.value_start = self.values.len();
-                self.values.extend_from_slice(absent);
+                self.values.extend_from_slice(self.protocol.absent_value(self.is_resp3));
                 key.value_end = self.values.len();
-                true
+                Ok(())
             }
-            _ => false,
+            (error, _) => Err(error),
         }
     }
 

@@ -4,7 +4,7 @@
 //! requests again. And others stand in for it only with values of this time: what they have of a key from
 //! before, when they stood in for the server once already, is removed there before the key is used.
 
-use super::id::ServerId;
+use super::id::{ConnId, ServerId};
 use crate::message::Expect;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -16,6 +16,8 @@ const ENTRY_BYTES: usize = 128;
 /// The keys of one server.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
+    /// Tells it from an earlier journal of the same server.
+    pub(super) number: u32,
     keys: BTreeMap<Arc<[u8]>, Entry>,
     /// Those to be removed from the server, in the order in which they were changed.
     changed: VecDeque<Arc<[u8]>>,
@@ -23,6 +25,8 @@ pub(super) struct Journal {
     has_overflowed: bool,
     /// The request that empties all servers, which this one has missed.
     flush: Option<(Vec<u8>, Expect)>,
+    /// How many keys are not to be removed from the server.
+    unchanged: usize,
     /// How many removals are on their way to the server.
     pub(super) on_their_way: usize,
 }
@@ -33,6 +37,9 @@ struct Entry {
     is_changed: bool,
     /// Since which change of the ring the server that stands in has nothing old of it.
     clean_since: Option<u64>,
+    /// The connection over which it is being removed there, and since which change of the ring: what follows
+    /// on the same connection comes after that.
+    purging: Option<(u64, ConnId)>,
 }
 
 /// What is to be done before a key is used elsewhere.
@@ -47,6 +54,10 @@ pub(super) enum First {
 }
 
 impl Journal {
+    pub(super) fn new(number: u32) -> Self {
+        Self { number, ..Self::default() }
+    }
+
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -63,22 +74,43 @@ impl Journal {
     }
 
     /// A key is used while the server is away; `changes` says whether its value may become another one.
-    /// `ring` counts the changes of the ring.
-    pub(super) fn note(&mut self, key: &[u8], changes: bool, ring: u64, bytes_max: usize) -> First {
+    /// `ring` counts the changes of the ring; the connection is that to the server that stands in.
+    pub(super) fn note(
+        &mut self,
+        key: &[u8],
+        changes: bool,
+        (ring, conn): (u64, Option<ConnId>),
+        bytes_max: usize,
+    ) -> First {
         let Some(entry) = self.keys.get_mut(key) else {
-            return self.add(key, changes, bytes_max);
+            return self.add(key, changes, (ring, conn), bytes_max);
         };
+        let purging = conn.map(|conn| (ring, conn));
         let is_clean = entry.clean_since == Some(ring);
+        let is_behind = purging.is_some() && entry.purging == purging;
+        if !is_clean {
+            entry.purging = purging;
+        }
         if changes && !entry.is_changed {
             entry.is_changed = true;
+            self.unchanged -= 1;
             let (key, _) = self.keys.get_key_value(key).expect("it is there");
             self.changed.push_back(Arc::clone(key));
         }
-        if is_clean { First::Nothing } else { First::Purge }
+        if is_clean || is_behind { First::Nothing } else { First::Purge }
     }
 
-    fn add(&mut self, key: &[u8], changes: bool, bytes_max: usize) -> First {
+    fn add(
+        &mut self,
+        key: &[u8],
+        changes: bool,
+        (ring, conn): (u64, Option<ConnId>),
+        bytes_max: usize,
+    ) -> First {
         let bytes = key.len() + ENTRY_BYTES;
+        if changes && self.bytes + bytes > bytes_max && self.unchanged > 0 {
+            self.forget_unchanged();
+        }
         if self.bytes + bytes > bytes_max {
             self.has_overflowed |= changes;
             return First::PurgeEachTime;
@@ -88,8 +120,29 @@ impl Journal {
         if changes {
             self.changed.push_back(Arc::clone(&key));
         }
-        self.keys.insert(key, Entry { is_changed: changes, clean_since: None });
+        self.unchanged += usize::from(!changes);
+        let purging = conn.map(|conn| (ring, conn));
+        self.keys.insert(key, Entry { is_changed: changes, clean_since: None, purging });
         First::Purge
+    }
+
+    /// Makes room: what is only known to be clean can be cleaned again.
+    fn forget_unchanged(&mut self) {
+        self.keys.retain(|_, entry| entry.is_changed);
+        self.unchanged = 0;
+        self.bytes = self.keys.keys().map(|key| key.len() + ENTRY_BYTES).sum();
+    }
+
+    /// A key could not be removed at the server that stands in.
+    pub(super) fn note_unclean(&mut self, key: &[u8]) {
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.purging = None;
+        }
+    }
+
+    /// Whether a request that empties all servers was missed.
+    pub(super) fn has_flush(&self) -> bool {
+        self.flush.is_some()
     }
 
     /// The server that stands in since this change of the ring has nothing old of a key.
@@ -112,6 +165,7 @@ impl Journal {
         let key = self.changed.pop_front()?;
         if let Some(entry) = self.keys.get_mut(&key) {
             entry.is_changed = false;
+            self.unchanged += 1;
         }
         Some(Removal::Key(key))
     }
@@ -121,9 +175,20 @@ impl Journal {
         match removal {
             Removal::All(request, expect) => self.flush = Some((request, expect)),
             Removal::Key(key) => {
-                if let Some(entry) = self.keys.get_mut(&key).filter(|entry| !entry.is_changed) {
-                    entry.is_changed = true;
-                    self.changed.push_back(key);
+                match self.keys.get_mut(&key) {
+                    Some(entry) if entry.is_changed => {}
+                    Some(entry) => {
+                        entry.is_changed = true;
+                        self.unchanged -= 1;
+                        self.changed.push_back(key);
+                    }
+                    // It was forgotten to make room.
+                    None => {
+                        self.bytes += key.len() + ENTRY_BYTES;
+                        let entry = Entry { is_changed: true, clean_since: None, purging: None };
+                        self.keys.insert(Arc::clone(&key), entry);
+                        self.changed.push_back(key);
+                    }
                 }
             }
         }
@@ -144,6 +209,8 @@ pub(super) enum Removal {
 pub(super) struct Note {
     /// The server that is away, or that comes back.
     pub(super) server: ServerId,
+    /// The number of its journal.
+    pub(super) journal: u32,
     pub(super) what: Removal,
     /// For a removal from a server that stands in: since which change of the ring.
     pub(super) stands_in_since: Option<u64>,
@@ -197,22 +264,22 @@ mod tests {
     fn a_key_that_was_changed_is_removed_once_and_one_that_was_read_is_not() {
         let mut journal = Journal::default();
         for (text, changes) in [(b"a", true), (b"b", false), (b"c", true), (b"a", true)] {
-            journal.note(text, changes, 1, MANY);
+            journal.note(text, changes, (1, None), MANY);
         }
         assert_eq!(journal.len(), 2);
         assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"a"), key(b"c"), None));
         // What is changed after it was removed is removed again.
-        journal.note(b"b", true, 1, MANY);
-        journal.note(b"a", true, 1, MANY);
+        journal.note(b"b", true, (1, None), MANY);
+        journal.note(b"a", true, (1, None), MANY);
         assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"b"), key(b"a"), None));
     }
 
     #[test]
     fn a_removal_that_fails_is_tried_again_once() {
         let mut journal = Journal::default();
-        journal.note(b"a", true, 1, MANY);
+        journal.note(b"a", true, (1, None), MANY);
         let removal = journal.next().unwrap();
-        journal.note(b"a", true, 1, MANY);
+        journal.note(b"a", true, (1, None), MANY);
         journal.give_back(removal);
         assert_eq!((journal.next(), journal.next()), (key(b"a"), None));
         journal.note_flush(b"flush_all\r\n".to_vec(), Expect::ANY);
@@ -224,14 +291,22 @@ mod tests {
     #[test]
     fn what_stands_in_is_clean_until_the_ring_changes() {
         let mut journal = Journal::default();
-        assert_eq!(journal.note(b"a", false, 1, MANY), First::Purge);
-        assert_eq!(journal.note(b"a", false, 1, MANY), First::Purge, "it is not known to be done");
+        assert_eq!(journal.note(b"a", false, (1, None), MANY), First::Purge);
+        assert_eq!(
+            journal.note(b"a", false, (1, None), MANY),
+            First::Purge,
+            "it is not known to be done"
+        );
         journal.note_clean(b"a", 1);
-        assert_eq!(journal.note(b"a", true, 1, MANY), First::Nothing);
-        assert_eq!(journal.note(b"a", true, 2, MANY), First::Purge, "another server stands in");
+        assert_eq!(journal.note(b"a", true, (1, None), MANY), First::Nothing);
+        assert_eq!(
+            journal.note(b"a", true, (2, None), MANY),
+            First::Purge,
+            "another server stands in"
+        );
         // The reply of the earlier one comes late.
         journal.note_clean(b"a", 1);
-        assert_eq!(journal.note(b"a", true, 2, MANY), First::Purge);
+        assert_eq!(journal.note(b"a", true, (2, None), MANY), First::Purge);
     }
 
     #[test]
@@ -239,12 +314,12 @@ mod tests {
         let mut journal = Journal::default();
         let max = 2 * (ENTRY_BYTES + 1);
         for text in [b"a", b"b"] {
-            assert_eq!(journal.note(text, true, 1, max), First::Purge);
+            assert_eq!(journal.note(text, true, (1, None), max), First::Purge);
         }
-        assert_eq!(journal.note(b"c", false, 1, max), First::PurgeEachTime);
+        assert_eq!(journal.note(b"c", false, (1, None), max), First::PurgeEachTime);
         assert!(!journal.has_overflowed(), "nothing was changed");
-        assert_eq!(journal.note(b"c", true, 1, max), First::PurgeEachTime);
+        assert_eq!(journal.note(b"c", true, (1, None), max), First::PurgeEachTime);
         assert!(journal.has_overflowed() && journal.bytes() == max);
-        assert_eq!(journal.note(b"a", true, 1, max), First::Purge, "what is there stays");
+        assert_eq!(journal.note(b"a", true, (1, None), max), First::Purge, "what is there stays");
     }
 }

@@ -64,6 +64,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 use task::Task;
 
@@ -246,6 +247,7 @@ impl Mux {
             peers: BTreeMap::new(),
             keys_per_mille,
         }));
+        self.give_up_absent();
         if carries {
             self.note_transactions();
         }
@@ -255,6 +257,16 @@ impl Mux {
         }
         self.wake_all();
         Ok(())
+    }
+
+    /// An old server that is away has not been told what it has missed: its values count for nothing.
+    fn give_up_absent(&mut self) {
+        let Some(migration) = &mut self.migration else { return };
+        for id in migration.before.members().to_vec() {
+            if self.servers.why_unused(id).is_some() {
+                migration.peer(id).is_given_up = true;
+            }
+        }
     }
 
     /// How far the migration of the last change is; none if no keys move.
@@ -312,6 +324,7 @@ impl Mux {
         self.end_transactions();
         self.end_pause();
         self.servers.let_leave(&mut self.shared, &migration.leaving);
+        self.clients.memory -= mem::take(&mut self.servers.given_up);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;
         for figure in [phase, keys_per_mille, ends_at] {
             figure.set(0);

@@ -4,7 +4,6 @@
 //! server always takes the same connection, so it stays in order there whatever
 //! `server_connections` is.
 
-use super::away::Around;
 use super::backpressure::Hold;
 use super::conn::Pending;
 use super::id::{ClientId, ConnId};
@@ -218,7 +217,10 @@ impl Mux {
         let mut join = self.clients.joins.begin(many.merge, protocol);
         self.clients.next_request += 1;
         let place = (self.lane(id), self.clients.next_request);
-        let reads = protocol.only_reads(many);
+        // Asked only where it matters: it takes a look-up of the command.
+        let is_whole = self.servers.routes.is_whole();
+        let reads = !is_whole && protocol.only_reads(many);
+        join.is_resp3 = place.0 >= self.shared.options.server_connections;
         // The loop over the keys is compiled for each protocol: asking for each key which one it is would
         // cost a tenth more.
         let split = match protocol {
@@ -268,7 +270,7 @@ impl Mux {
         match *error {
             SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
-            SplitError::Nowhere(_) => self.fail_here(id, many.expect, ServerError::NoServers),
+            SplitError::Nowhere => self.fail_here(id, many.expect, ServerError::NoServers),
             SplitError::BadKey => {
                 self.refuse(id, protocol.refusal(Refusal::BadKey), Limit::Grammar);
             }
@@ -295,16 +297,7 @@ impl Mux {
     ) -> Result<(ConnId, usize), SplitError> {
         let conn = match self.servers.routes.plan(key) {
             Plan::To(server) => self.servers.lane(lane, server),
-            Plan::Around(server) => match self.around((lane, server), key, reads, now) {
-                Around::To(conn) => conn,
-                Around::Wait(conn) => return Err(SplitError::Full(conn)),
-                Around::Refuse(error) => return Err(SplitError::NoServer(error)),
-                Around::Nowhere => {
-                    let is_resp3 = lane >= self.shared.options.server_connections;
-                    let absent = self.shared.options.protocol.absent_value(is_resp3);
-                    return Err(SplitError::Nowhere(absent));
-                }
-            },
+            Plan::Around(server) => self.place_around((lane, server), key, (reads, now))?,
             Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
         };
         let number = self.servers[conn].fragment_in(request, next);
@@ -333,6 +326,9 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
+        if let Some(conn) = self.servers.undecided(lane) {
+            return self.wait_for(id, conn, all.expect, now);
+        }
         if !self.servers.routes.is_whole()
             && let Some(error) = self.miss_all(all)
         {

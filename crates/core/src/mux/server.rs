@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::reply::Reply;
 use super::{Dirty, Mux, Places, Shared};
 use crate::error::ServerError;
-use crate::health::{Arbiter, Health, OnFailure, Report, Standing};
+use crate::health::{Arbiter, Ejection, Health, OnFailure, Report, Standing};
 use crate::message::Outcome;
 use crate::ring::Ring;
 use crate::route::{Rehash, Routes};
@@ -22,6 +22,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem;
 use core::ops::{Index, IndexMut, Range};
 
 /// A server of the pool.
@@ -45,6 +46,14 @@ pub(super) struct Server {
     /// Whether it is to be reported how its first connection does.
     pub(super) is_probed: bool,
     pub(super) stats: Arc<ServerStats>,
+}
+
+impl Server {
+    /// The journal of the server; a new one if it has none. Each journal has a number of its own, by which the
+    /// end of a removal for an earlier journal is told apart.
+    pub(super) fn journal_or_new(&mut self, shared: &mut Shared) -> &mut Journal {
+        self.journal.get_or_insert_with(|| Box::new(Journal::new(shared.next_generation())))
+    }
 }
 
 /// Who gets what the servers answer: clients, or a program in which the servers are embedded.
@@ -92,6 +101,8 @@ pub(super) struct Servers {
     pub(super) arbiter: Option<Box<Arbiter>>,
     /// What the arbiter should know.
     pub(super) reports: VecDeque<(ServerId, Report)>,
+    /// Bytes of the journals of servers that have left the pool, which still count as held.
+    pub(super) given_up: usize,
     /// Those of a server that clients share stand side by side.
     pub(super) conns: Vec<Conn>,
     /// Those for one client alone.
@@ -142,6 +153,7 @@ impl Mux {
     ) {
         self.abandon_migration();
         self.servers.change(&mut self.shared, ring, stats, is_same);
+        self.clients.memory -= mem::take(&mut self.servers.given_up);
         self.wake_all();
     }
 
@@ -173,6 +185,7 @@ impl Servers {
             all: Places::new(),
             arbiter: None,
             reports: VecDeque::new(),
+            given_up: 0,
             conns: Vec::new(),
             dedicated: Dedicated::default(),
             conn_ids: Vec::new(),
@@ -226,6 +239,9 @@ impl Servers {
             // Another one may count in these figures now.
             server.stats.more.is_ejected.set(0);
             server.stats.more.is_down.set(0);
+            server.stats.more.journal_keys.set(0);
+            server.stats.more.journal_bytes.set(0);
+            self.given_up += server.journal.take().map_or(0, |journal| journal.bytes());
             self.leaving += 1;
             for place in self.conns_of(shared, id) {
                 self.retire_if_idle(shared, self.conns[place].id);
@@ -381,8 +397,8 @@ impl Servers {
         (error, requests): (ServerError, usize),
         now: Instant,
     ) {
+        let Some(ejection) = self.ejection_of(shared, id) else { return };
         let server = &mut self.all[id.index()];
-        let Some(ejection) = shared.options.ejection.filter(|_| !server.is_leaving) else { return };
         let counts = (requests, server.stats.responses.read());
         if !server.health.is_live() {
             // Nobody would remove what it has missed meanwhile.
@@ -394,14 +410,6 @@ impl Servers {
         }
     }
 
-    /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
-    fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
-        let health = &mut self.all[id.index()].health;
-        (health.standing, health.error) = (Standing::Left, Some(error));
-        self.reports.push_back((id, Report::Failing(error)));
-        self.note_standings(shared);
-    }
-
     /// Notes that requests of a server failed although it did not stand still.
     pub(super) fn count_failed_requests(
         &mut self,
@@ -410,12 +418,38 @@ impl Servers {
         (error, requests): (ServerError, usize),
         now: Instant,
     ) {
+        let ejection = self.ejection_of(shared, id).filter(|_| requests > 0);
+        let Some(ejection) = ejection else { return };
         let server = &mut self.all[id.index()];
-        let Some(ejection) = shared.options.ejection.filter(|_| requests > 0) else { return };
         let counts = (requests, server.stats.responses.read());
-        if !server.is_leaving && server.health.note_failed_requests(&ejection, counts, now) {
+        if server.health.note_failed_requests(&ejection, counts, now) {
             self.propose(shared, id, error);
         }
+    }
+
+    /// How a server is ejected, if it can be: one that is about to leave the pool is not.
+    fn ejection_of(&self, shared: &Shared, id: ServerId) -> Option<Ejection> {
+        shared.options.ejection.filter(|_| self.routes.members().contains(&id))
+    }
+
+    /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
+    fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
+        let health = &mut self.all[id.index()].health;
+        (health.standing, health.error) = (Standing::Left, Some(error));
+        self.reports.push_back((id, Report::Failing(error)));
+        self.note_standings(shared);
+    }
+
+    /// The connection to wait for, if it is about to be decided who serves the keys of a server.
+    pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
+        if self.routes.is_whole() {
+            return None;
+        }
+        let standing = |id: &&ServerId| self.all[id.index()].health.standing;
+        let is_undecided =
+            |id: &&ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
+        let undecided = self.routes.members().iter().find(is_undecided)?;
+        Some(self.lane(lane, *undecided))
     }
 
     /// Why a server gets no requests, if it gets none.

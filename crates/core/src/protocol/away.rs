@@ -15,6 +15,14 @@ impl Protocol {
         }
     }
 
+    /// Whether that request is a meta command.
+    pub fn removal_needs_meta(self, key: &[u8]) -> bool {
+        match self {
+            Self::Memcache => !memcache::is_plain_key(key),
+            Self::Redis => false,
+        }
+    }
+
     /// Appends a request that removes all keys. Returns the expected reply.
     pub fn write_flush(self, out: &mut Vec<u8>) -> Expect {
         match self {

@@ -477,7 +477,7 @@ impl<K: Kind> World<K> {
         let this = &mut self.proxies[proxy];
         let wire = &mut this.wires[conn];
         if let Some(id) = wire.id.filter(|_| wire.epoch == epoch) {
-            if self.absence.refuses(this.server_of[&this.mux.server_of(id)]) {
+            if self.absence.refuses(proxy, this.server_of[&this.mux.server_of(id)]) {
                 *wire = Wire { epoch: wire.epoch + 1, ..Wire::default() };
                 return this.mux.handle_conn_closed(id, ServerError::Refused, now);
             }

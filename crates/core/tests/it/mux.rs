@@ -1,6 +1,7 @@
 //! What clients and servers see of each other through the engine: one file a subject, one
 //! behaviour a test.
 
+mod away;
 mod clocks;
 mod connections;
 mod everywhere;

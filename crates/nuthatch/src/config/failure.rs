@@ -12,6 +12,9 @@ use std::time::Duration;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const RATE_REQUESTS_MIN: u64 = 20;
 
+/// Less than a probe needs on any network.
+const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+
 static MODES: [(&str, OnFailure); 3] =
     [("rehash", OnFailure::Rehash), ("error", OnFailure::Error), ("miss", OnFailure::Miss)];
 
@@ -55,7 +58,12 @@ impl Pool {
     /// What happens to a server that has missed more keys than were remembered.
     #[must_use]
     pub fn on_overflow(&self) -> OnOverflow {
-        let cold = if self.allow_flush { OnOverflow::Flush } else { OnOverflow::Stay };
+        let cold = match self.on_server_failure {
+            // Nothing was acknowledged that could be missed.
+            Some(OnFailure::Error) => OnOverflow::Return,
+            _ if self.allow_flush => OnOverflow::Flush,
+            _ => OnOverflow::Stay,
+        };
         self.on_journal_full.unwrap_or(cold)
     }
 
@@ -75,7 +83,7 @@ impl Pool {
             failure_rate,
             retry_timeout: self.server_retry_timeout,
             probes: count(self.server_probes),
-            probe_timeout: self.server_probe_timeout,
+            probe_timeout: self.server_probe_timeout.max(PROBE_TIMEOUT_MIN),
             ejected_max: self.max_ejected.into(),
             on_failure: self.on_server_failure.unwrap_or(OnFailure::Rehash),
             journal_max: if self.on_server_failure.is_some() { self.journal_max } else { 0 },

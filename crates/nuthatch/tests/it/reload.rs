@@ -460,7 +460,7 @@ fn drawn(ports: [u16; 3], servers: (&[String], &[String]), random: &mut Random) 
 
 /// How many reloads: `RELOADS`, or as many as a run of all tests has time for.
 fn reloads() -> u64 {
-    env::var("RELOADS").map_or(250, |count| count.parse().unwrap())
+    env::var("RELOADS").map_or(150, |count| count.parse().unwrap())
 }
 
 #[test]

@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -177,9 +176,14 @@ impl List {
         let mut ejected = self.refusing.is_none();
         if self.refusing.is_some() {
             // One failure ejects, and then the keys of that server have moved.
-            ejected = self.ask_all(&mut conn).iter().any(Option::is_none);
-            // All workers together leave the server, which takes two messages between threads.
-            thread::sleep(Duration::from_millis(20));
+            let refused = self.ask_all(&mut conn).iter().position(Option::is_none);
+            ejected = refused.is_some();
+            if let Some(place) = refused {
+                // A key of that server is answered when all workers have left the server, which takes
+                // two messages between threads.
+                conn.send([b"get ", &self.keys[place].1[..], b"\r\n"].concat());
+                conn.read_reply().unwrap();
+            }
         }
         // No key met the refusing server: nothing was ejected.
         let expected = if ejected { &self.expected } else { &self.expected_before };

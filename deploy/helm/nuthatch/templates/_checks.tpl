@@ -10,10 +10,13 @@
 {{- include "nuthatch.checkNames" . }}
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
+{{- include "nuthatch.checkArguments" . }}
+{{- include "nuthatch.checkSocket" . }}
 {{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
 {{- include "nuthatch.checkSelectors" . }}
+{{- include "nuthatch.checkServices" . }}
 {{- end }}
 
 {{- define "nuthatch.checkServers" -}}
@@ -68,8 +71,8 @@
 {{/* Two objects of one kind can't have one name. */}}
 {{- define "nuthatch.checkNames" -}}
 {{- $own := get .Values .Values.protocol }}
-{{- if and .Values.central.enabled $own.enabled (eq $own.fullname (include "nuthatch.fullname" .)) }}
-{{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" $own.fullname .Values.protocol) }}
+{{- if and .Values.central.enabled $own.enabled (eq (include "nuthatch.serversName" .) (include "nuthatch.fullname" .)) }}
+{{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" (include "nuthatch.serversName" .) .Values.protocol) }}
 {{- end }}
 {{- end }}
 
@@ -91,14 +94,71 @@
 {{- range include "nuthatch.env" . | fromYamlArray }}
 {{- $own = append $own .name }}
 {{- end }}
+{{- range $place, $variables := dict "proxy" .Values.proxy.extraEnv "memcached" .Values.memcached.extraEnv "redis" .Values.redis.extraEnv }}
 {{- $names := list }}
-{{- range .Values.proxy.extraEnv }}
-{{- if has .name $own }}
+{{- range $variables }}
+{{- if and (eq $place "proxy") (has .name $own) }}
 {{- fail (printf "nuthatch: proxy.extraEnv has %s, which the chart sets by itself: use the value for it, see the table of values" .name) }}
 {{- else if has .name $names }}
-{{- fail (printf "nuthatch: proxy.extraEnv has %s twice: remove one" .name) }}
+{{- fail (printf "nuthatch: %s.extraEnv has %s twice: remove one" $place .name) }}
 {{- end }}
 {{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Further arguments that would replace one of the chart's, or keep a program from serving. The
+     proxy takes shortened options, too. */}}
+{{- define "nuthatch.checkArguments" -}}
+{{- $port := include "nuthatch.knownPort" . }}
+{{- $where := printf ": the proxies look for port %s of the pod's own address, so remove it" $port }}
+{{- $none := ", with which the %s would not serve: remove it" }}
+{{- $use := ": use %s instead" }}
+{{- range .Values.proxy.extraArgs }}
+{{- $given := . }}
+{{- range $option, $value := dict "-s" "proxy.statsPort" "--stats-port" "proxy.statsPort" "-a" "proxy.statsAddress" "--stats-addr" "proxy.statsAddress" "--admin" "admin.port" "-c" "config or central.config" "--conf-file" "config or central.config" "-t" "" "--test-conf" "" "--bind" "" "-d" "" "--daemonize" "" "-D" "" "--describe-stats" "" "-h" "" "-?" "" "--help" "" "-V" "" "--version" "" }}
+{{- $isShort := lt (len $option) 3 }}
+{{- $word := regexFind "^--[^= ]*" $given }}
+{{- if ternary (hasPrefix $option $given) (and $word (hasPrefix $word $option)) $isShort }}
+{{- fail (printf "nuthatch: proxy.extraArgs has %s%s" $given (ternary (printf $use $value) (printf $none "proxy") (ne $value ""))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if eq .Values.protocol "memcached" }}
+{{- range .Values.memcached.extraArgs }}
+{{- $given := . }}
+{{- /* Letters before take no value, so that more follow in the same word. */}}
+{{- range $options, $answer := dict "[pls]|--(port|listen|unix-socket)" $where "[dhiV]|--(daemon|help|license|version)" (printf $none "server") "m|--memory-limit" (printf $use "memcached.memoryMegabytes") "c|--conn-limit" (printf $use "memcached.connections") "I|--max-item-size" (printf $use "memcached.itemSizeMax") }}
+{{- $words := splitn "|" 2 $options }}
+{{- if or (regexMatch (printf "^-[AkvrMLSFCXZW]*%s" $words._0) $given) (regexMatch (printf "^%s(=| |$)" $words._1) $given) }}
+{{- fail (printf "nuthatch: memcached.extraArgs has %s%s" $given $answer) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- else }}
+{{- range .Values.redis.extraArgs }}
+{{- $given := . }}
+{{- range $options, $answer := dict "port|bind" $where "daemonize|help|version|sentinel" (printf $none "server") "maxmemory" (printf $use "redis.memoryMegabytes") "maxclients" (printf $use "redis.connections") "requirepass" (printf $use "redis.password.secret") }}
+{{- if regexMatch (printf "^--(%s)(=| |$)" $options) (lower $given) }}
+{{- fail (printf "nuthatch: redis.extraArgs has %s%s" $given $answer) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The socket's folder is a volume of its own in both containers, so nothing else may be there. */}}
+{{- define "nuthatch.checkSocket" -}}
+{{- $path := include "nuthatch.socketPath" . }}
+{{- if .Values.sidecar.socket.enabled }}
+{{- if ne (clean $path) $path }}
+{{- fail (printf "nuthatch: sidecar.socket.path is %s: write it without . and .. as %s" $path (clean $path)) }}
+{{- end }}
+{{- range list "/etc/nuthatch" "/run/secrets" "/var/run/secrets" "/proc" "/sys" "/dev" }}
+{{- if hasPrefix (printf "%s/" .) $path }}
+{{- fail (printf "nuthatch: sidecar.socket.path is %s, and the containers have something else in %s: choose a folder that is the socket's alone, such as /run/nuthatch" $path .) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -110,7 +170,7 @@
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
 {{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}
-{{- else if not (dig "requests" "cpu" "" .resources) }}
+{{- else if not (dig "requests" "cpu" "" (.resources | default dict)) }}
 {{- fail "nuthatch: central.autoscaling measures the CPU in percent of the request, so it needs central.resources.requests.cpu: set the request, or set central.autoscaling.enabled to false" }}
 {{- end }}
 {{- end }}
@@ -122,11 +182,11 @@
 {{- end }}
 {{- end }}
 
-{{/* A quantity of Kubernetes such as 100m or 1.5Gi, as a number. */}}
+{{/* A quantity of Kubernetes such as 100m, 1.5Gi or 1e9, as a number. */}}
 {{- define "nuthatch.quantity" -}}
-{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
-{{- $quantity := toString . }}
-{{- mulf (regexFind "^[0-9.]+" $quantity | float64) (get $units (regexFind "[a-zA-Z]*$" $quantity)) }}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 }}
+{{- $number := regexFind "^[0-9.]+([eE][-+]?[0-9]+)?" . }}
+{{- mulf (float64 $number) (get $units (trimPrefix $number .)) }}
 {{- end }}
 
 {{/* A request above its limit is refused by the API server. */}}
@@ -150,7 +210,7 @@
 {{- $own := get .Values .Values.protocol }}
 {{- $workloads := dict }}
 {{- if $own.enabled }}
-{{- $_ := set $workloads $own.fullname (list "StatefulSet" .Values.protocol) }}
+{{- $_ := set $workloads (include "nuthatch.serversName" .) (list "StatefulSet" .Values.protocol) }}
 {{- end }}
 {{- if .Values.central.enabled }}
 {{- $_ := set $workloads (include "nuthatch.fullname" .) (list "Deployment" "central") }}
@@ -162,6 +222,41 @@
 {{- if ne (toJson $labels) (toJson $wanted) }}
 {{- fail (printf "nuthatch: the pods of %s %s are found by %s, and Kubernetes can't change this to %s: leave nameOverride, and an alias of the chart, as they were at the installation, or delete the %s first" (first $workload) $name (toJson $labels) (toJson $wanted) (first $workload)) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What can't change of a Service that is there: whether it has an address, and the class of a load
+     balancer. A class that the cluster has set by itself is not the chart's to remove. */}}
+{{- define "nuthatch.checkServices" -}}
+{{- if (get .Values .Values.protocol).enabled }}
+{{- include "nuthatch.checkAddress" (dict "chart" . "name" (include "nuthatch.serversName" .) "isHeadless" true "value" (printf "%s.fullname" .Values.protocol)) }}
+{{- end }}
+{{- if .Values.central.enabled }}
+{{- $name := include "nuthatch.fullname" . }}
+{{- include "nuthatch.checkAddress" (dict "chart" . "name" $name "isHeadless" false "value" "fullnameOverride") }}
+{{- $living := lookup "v1" "Service" .Release.Namespace $name | default dict }}
+{{- $class := dig "spec" "loadBalancerClass" "" $living }}
+{{- $wanted := .Values.central.service.loadBalancerClass | default "" }}
+{{- if and (eq (dig "spec" "type" "" $living) "LoadBalancer") (eq .Values.central.service.type "LoadBalancer") (ne $class $wanted) }}
+{{- $owners := dig "metadata" "managedFields" list $living }}
+{{- $isOwn := or $wanted (not $owners) }}
+{{- range $owners }}
+{{- if and (hasPrefix "helm" (get . "manager" | toString | lower)) (hasKey (dig "fieldsV1" "f:spec" dict .) "f:loadBalancerClass") }}
+{{- $isOwn = true }}
+{{- end }}
+{{- end }}
+{{- if $isOwn }}
+{{- fail (printf "nuthatch: the load balancer of Service %s has the class %q, and Kubernetes can't change this to %q: leave central.service.loadBalancerClass as it was, or delete the Service first" $name $class $wanted) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "nuthatch.checkAddress" -}}
+{{- with lookup "v1" "Service" .chart.Release.Namespace .name }}
+{{- if ne (eq (dig "spec" "clusterIP" "" .) "None") $.isHeadless }}
+{{- fail (printf "nuthatch: there is a Service %s %s an address of its own, and Kubernetes can't change this: set %s to another name, or delete the Service first" $.name (ternary "with" "without" $.isHeadless) $.value) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -19,6 +19,45 @@
 {{- toJson $found }}
 {{- end }}
 
+{{/* The host and the port of an address, as a map in JSON: no host is every host, no port a socket. */}}
+{{- define "nuthatch.address" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" | replace "localhost" "127.0.0.1" }}
+{{- $host = has $host (list "*" "0.0.0.0" "::") | ternary "" $host }}
+{{- dict "host" $host "port" (hasPrefix "/" . | ternary "" (regexFind "[0-9]+$" .)) "text" . | toJson }}
+{{- end }}
+
+{{/* Not empty if no two programs can listen on `one` and `two`. */}}
+{{- define "nuthatch.isSame" -}}
+{{- if and .one.port (eq .one.port .two.port) (or (eq .one.host .two.host) (not .one.host) (not .two.host)) }}true{{ end }}
+{{- end }}
+
+{{/* The `listeners` of a file, called `name`: no two of one port, and none where the proxy listens by itself. */}}
+{{- define "nuthatch.checkListeners" -}}
+{{- $file := .name }}
+{{- $stats := printf "%s:%d" .chart.Values.proxy.statsAddress (int .chart.Values.proxy.statsPort) }}
+{{- $stats = hasPrefix "/" .chart.Values.proxy.statsAddress | ternary "/" $stats }}
+{{- $others := dict "admin.port" (printf "*:%d" (int .chart.Values.admin.port)) "proxy.statsPort" $stats }}
+{{- $before := list }}
+{{- range .listeners }}
+{{- $own := include "nuthatch.address" . | fromJson }}
+{{- if and (regexMatch "^([0-9.]+|.*:.*)$" $own.host) (not (regexMatch "^(127[.]|::1$)" $own.host)) $own.port }}
+{{- fail (printf "nuthatch: %s listens on %s, an address that a pod does not have: use 127.0.0.1, or \"*\" for all addresses of the pod" $file .) }}
+{{- end }}
+{{- range $value, $text := $others }}
+{{- $other := include "nuthatch.address" $text | fromJson }}
+{{- if include "nuthatch.isSame" (dict "one" $own "two" $other) }}
+{{- fail (printf "nuthatch: %s listens on %s, and the proxy's %s is %s: choose another port in the file, or for %s" $file $own.text $value $other.port $value) }}
+{{- end }}
+{{- end }}
+{{- range $before }}
+{{- if include "nuthatch.isSame" (dict "one" $own "two" .) }}
+{{- fail (printf "nuthatch: %s listens on %s and on %s, which are one port: give each pool its own" $file .text $own.text) }}
+{{- end }}
+{{- end }}
+{{- $before = append $before $own }}
+{{- end }}
+{{- end }}
+
 {{- define "nuthatch.checkConfig" -}}
 {{- if and .Values.config .Values.sidecar.enabled }}
 {{- include "nuthatch.checkSidecarConfig" . }}
@@ -34,7 +73,9 @@
 {{- $socket := ternary (include "nuthatch.socketPath" .) "" .Values.sidecar.socket.enabled }}
 {{- $sockets := list }}
 {{- $isReached := false }}
-{{- range include "nuthatch.listeners" (dict "text" .Values.config "name" "config") | fromJsonArray }}
+{{- $listeners := include "nuthatch.listeners" (dict "text" .Values.config "name" "config") | fromJsonArray }}
+{{- include "nuthatch.checkListeners" (dict "chart" . "name" "config" "listeners" $listeners) }}
+{{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- $sockets = append $sockets (splitList " " . | first) }}
 {{- else if regexMatch (printf `^(127\.0\.0\.1|localhost|0\.0\.0\.0|\*|\[::\]|\[::1\]):%s$` $port) . }}
@@ -57,12 +98,14 @@
 {{/* The Service leads to the pods' port, and there is no volume for a socket. */}}
 {{- define "nuthatch.checkCentralConfig" -}}
 {{- $port := include "nuthatch.listenPort" . }}
-{{- $name := ternary "central.config" "config" (ne .Values.central.config "") }}
+{{- $name := ternary "central.config" "config" (ne (.Values.central.config | default "") "") }}
 {{- $isReached := false }}
-{{- range include "nuthatch.listeners" (dict "text" (include "nuthatch.centralConfig" .) "name" $name) | fromJsonArray }}
+{{- $listeners := include "nuthatch.listeners" (dict "text" (include "nuthatch.centralConfig" .) "name" $name) | fromJsonArray }}
+{{- include "nuthatch.checkListeners" (dict "chart" . "name" $name "listeners" $listeners) }}
+{{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- fail (printf "nuthatch: %s listens on the socket %s, which central proxies have no folder for: give them a file of their own in central.config" $name .) }}
-{{- else if and (hasSuffix (printf ":%s" $port) .) (not (regexMatch `^(127\.|localhost:|\[::1\])` .)) }}
+{{- else if has . (list (printf "*:%s" $port) (printf "0.0.0.0:%s" $port) (printf "[::]:%s" $port)) }}
 {{- $isReached = true }}
 {{- end }}
 {{- end }}

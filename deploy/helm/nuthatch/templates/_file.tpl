@@ -7,9 +7,9 @@
 {{- $own := get .Values $protocol }}
 {{- $port := include "nuthatch.knownPort" . }}
 {{- if and $own.enabled (eq .Values.proxy.discovery "dnssrv") }}
-- {{ printf "dnssrv+_%s._tcp.%s" $protocol $own.fullname | quote }}
+- {{ printf "dnssrv+_%s._tcp.%s" $protocol (include "nuthatch.serversName" .) | quote }}
 {{- else if $own.enabled }}
-{{- $name := $own.fullname }}
+{{- $name := include "nuthatch.serversName" . }}
 {{- range $i := until (int $own.replicas) }}
 - {{ printf "%s-%d.%s:%s:1" $name $i $name $port | quote }}
 {{- end }}
@@ -41,7 +41,7 @@ migrate:
 {{- define "nuthatch.limits" -}}
 {{- $isRedis := eq .Values.protocol "redis" }}
 {{- range $limit, $value := ternary (omit .Values.proxy.limits "lineMax") .Values.proxy.limits $isRedis }}
-{{- if ne (toString $value) "" }}
+{{- if not (has $value (list nil "")) }}
 {{ $limit | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
 {{- end }}
 {{- end }}

@@ -14,7 +14,7 @@ labels:
   {{- with .values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (.annotations | default "" | fromYaml) .values.podAnnotations }}
+{{- with merge (.annotations | default "" | fromYaml) (.values.podAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -71,13 +71,13 @@ imagePullSecrets:
 {{- end }}
 
 {{/* Passes Pod Security "restricted", whatever the pod around it says. Takes runAsUser and runAsGroup;
-     what is null is left to the cluster. */}}
+     what is empty is left to the cluster. */}}
 {{- define "nuthatch.securityContext" -}}
 runAsNonRoot: true
-{{- if not (kindIs "invalid" .runAsUser) }}
+{{- if not (has .runAsUser (list nil "")) }}
 runAsUser: {{ .runAsUser | int64 }}
 {{- end }}
-{{- if not (kindIs "invalid" .runAsGroup) }}
+{{- if not (has .runAsGroup (list nil "")) }}
 runAsGroup: {{ .runAsGroup | int64 }}
 {{- end }}
 readOnlyRootFilesystem: true
@@ -88,15 +88,20 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* A number as Kubernetes' tools write it. Helm has 134217728 of a file as 1.34217728e+08. */}}
+{{- define "nuthatch.number" -}}
+{{- regexReplaceAll "[.]?0+$" (printf "%.3f" (float64 .)) "" }}
+{{- end }}
+
 {{/* Resources of a container, those of the values over `defaults`. What is null is left out. */}}
 {{- define "nuthatch.resources" -}}
-{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (deepCopy .values) }}
+{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (.values | default dict | deepCopy) }}
 {{- range $kind := list "requests" "limits" }}
 {{- with get $resources $kind }}
 {{ $kind }}:
   {{- range $name, $quantity := . }}
   {{- if not (kindIs "invalid" $quantity) }}
-  {{ $name }}: {{ $quantity | quote }}
+  {{ $name }}: {{ kindIs "string" $quantity | ternary $quantity (include "nuthatch.number" $quantity) | quote }}
   {{- end }}
   {{- end }}
 {{- end }}

@@ -20,15 +20,16 @@
 {{- end }}
 
 {{/* Of the values that are in the file, the one that a reload does not change: as an annotation of
-     the pods, so that another number makes new pods. */}}
+     the pods, so that another number makes new pods. A pod may have two proxies, so the key begins with
+     the `container`. */}}
 {{- define "nuthatch.startAnnotations" -}}
-{{- if not .Values.config -}}
-nuthatch/server-connections: {{ .Values.proxy.serverConnections | int | quote }}
+{{- if not .chart.Values.config -}}
+{{ .container }}/server-connections: {{ .chart.Values.proxy.serverConnections | int | quote }}
 {{- end }}
 {{- end }}
 
 {{- define "nuthatch.args" -}}
-- --stats-addr={{ .Values.proxy.statsAddress }}
+- {{ printf "--stats-addr=%s" .Values.proxy.statsAddress | quote }}
 - --stats-port={{ .Values.proxy.statsPort | int }}
 - --conf-file=/etc/nuthatch/nutcracker.yml
 {{- range .Values.proxy.extraArgs }}

@@ -57,7 +57,7 @@
 {{- end }}
 
 {{- define "nuthatch.socketPath" -}}
-{{- .Values.sidecar.socket.path | default (printf "/run/nuthatch/%s.sock" .Values.protocol) }}
+{{- .Values.sidecar.socket.path | default (printf "/run/%s/%s.sock" .Values.sidecar.containerName .Values.protocol) }}
 {{- end }}
 
 {{- define "nuthatch.volumes" -}}
@@ -80,6 +80,6 @@
 
 {{- define "nuthatch.podAnnotations" -}}
 {{- if .Values.sidecar.enabled }}
-{{- include "nuthatch.startAnnotations" . }}
+{{- include "nuthatch.startAnnotations" (dict "chart" . "container" .Values.sidecar.containerName) }}
 {{- end }}
 {{- end }}

@@ -16,8 +16,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "cache-api.securityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- if not (has .Values.runAsUser (list nil "")) }}
+runAsUser: {{ .Values.runAsUser | int64 }}
+{{- end }}
+{{- if not (has .Values.runAsGroup (list nil "")) }}
+runAsGroup: {{ .Values.runAsGroup | int64 }}
+{{- end }}
 readOnlyRootFilesystem: true
 allowPrivilegeEscalation: false
 capabilities:

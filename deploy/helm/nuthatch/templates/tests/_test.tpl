@@ -58,12 +58,13 @@ spec:
 {{- $protocol := .Values.protocol }}
 {{- $port := include "nuthatch.knownPort" . }}
 {{- $own := get .Values $protocol }}
+{{- $servers := include "nuthatch.serversName" . }}
 {{- if .Values.central.enabled }}
 - {{ printf "%s://%s:%s" $protocol (include "nuthatch.fullname" .) $port | quote }}
 {{- end }}
 {{- if $own.enabled }}
 {{- range $i := until (int $own.replicas) }}
-- {{ printf "%s://%s-%d.%s:%s" $protocol $own.fullname $i $own.fullname $port | quote }}
+- {{ printf "%s://%s-%d.%s:%s" $protocol $servers $i $servers $port | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,0 +1,215 @@
+//! Servers that are away, with a journal: what other servers are asked meanwhile, and what the server is asked
+//! before it returns.
+
+use super::{REFUSED, hit, set};
+use crate::net::{Net, engine, options};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow};
+use nuthatch_core::mux::{ClientId, Event, Options};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use std::sync::Arc;
+use std::time::Duration;
+
+const RETRY_MS: u64 = 1000;
+
+fn ejection(on_failure: OnFailure) -> Ejection {
+    Ejection {
+        failure_limit: 1,
+        retry_timeout: Duration::from_millis(RETRY_MS),
+        probes: 2,
+        on_failure,
+        journal_max: 1 << 20,
+        on_overflow: OnOverflow::Stay,
+        ..Ejection::default()
+    }
+}
+
+/// A pool of two servers, of which the first is away.
+fn away(ejection: Ejection) -> (Net, ClientId) {
+    away_with(ejection, options())
+}
+
+fn away_with(ejection: Ejection, options: Options) -> (Net, ClientId) {
+    let mut net = Net::with(engine(2, options, Some(ejection)));
+    let client = net.client();
+    net.accepts = false;
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Refused);
+    assert_eq!(net.got(client), REFUSED);
+    net.accepts = true;
+    (net, client)
+}
+
+/// Lets the first server be probed until what it has missed is to be removed.
+fn probed(net: &mut Net) {
+    for ms in [RETRY_MS, 100, 100] {
+        net.later(ms);
+    }
+}
+
+#[test]
+fn a_key_is_removed_where_it_is_used_first_and_later_at_its_own_server() {
+    let (mut net, client) = away(ejection(OnFailure::Rehash));
+    net.say(client, &set("a", "1"));
+    assert_eq!(net.asked(1), "delete a\r\n".to_owned() + &set("a", "1"));
+    net.answer(1, "NOT_FOUND\r\nSTORED\r\n");
+    net.say(client, "get a\r\nget c\r\nget b\r\n");
+    assert_eq!(net.asked(1), "get a\r\ndelete c\r\nget c\r\nget b\r\n");
+    net.answer(1, &(hit("a", "1") + "NOT_FOUND\r\nEND\r\n" + &hit("b", "2")));
+    assert_eq!(
+        net.got(client),
+        "STORED\r\n".to_owned() + &hit("a", "1") + "END\r\n" + &hit("b", "2")
+    );
+    assert_eq!(net.stats(0).more.journal_keys.read(), 1, "c was only read");
+    probed(&mut net);
+    // Nobody uses it before the key is removed.
+    net.say(client, "get e\r\n");
+    assert_eq!(net.asked(0), "delete a\r\n");
+    assert_eq!(net.asked(1), "delete e\r\nget e\r\n");
+    net.answer(1, "NOT_FOUND\r\nEND\r\n");
+    net.answer(0, "DELETED\r\n");
+    assert!(net.events.contains(&Event::Returned { server: net.server(0) }));
+    net.say(client, "get a\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), ("get a\r\n".to_owned(), String::new()));
+    net.answer(0, "END\r\n");
+    assert_eq!(net.got(client), "END\r\n".repeat(2));
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_fails_while_keys_are_removed_stays_away_with_them() {
+    let (mut net, client) = away(ejection(OnFailure::Error));
+    net.say(client, &(set("a", "1") + "delete c\r\n"));
+    assert_eq!(net.got(client), REFUSED.repeat(2));
+    for failure in [None, Some("ERROR\r\nERROR\r\n")] {
+        probed(&mut net);
+        assert_eq!(net.asked(0), "delete a\r\ndelete c\r\n");
+        match failure {
+            None => net.close_server(0, ServerError::Reset),
+            Some(refused) => net.answer(0, refused),
+        }
+        net.say(client, "get a\r\n");
+        assert_eq!(net.got(client), REFUSED);
+    }
+    probed(&mut net);
+    net.answer(0, "DELETED\r\nNOT_FOUND\r\n");
+    assert!(!net.mux.is_ejected(net.server(0)));
+    net.check_idle();
+}
+
+#[test]
+fn a_key_that_is_changed_while_keys_are_removed_is_removed_again() {
+    let (mut net, client) = away(ejection(OnFailure::Rehash));
+    net.say(client, &set("a", "1"));
+    net.answer(1, "NOT_FOUND\r\nSTORED\r\n");
+    probed(&mut net);
+    assert_eq!(net.asked(0), "delete a\r\n");
+    net.asked(1);
+    net.say(client, &set("a", "2"));
+    assert_eq!(net.asked(1), set("a", "2"), "nothing old is there");
+    net.answer(1, "STORED\r\n");
+    net.answer(0, "DELETED\r\n");
+    assert!(net.mux.is_ejected(net.server(0)));
+    assert_eq!(net.asked(0), "delete a\r\n");
+    net.answer(0, "NOT_FOUND\r\n");
+    net.say(client, "get a\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), ("get a\r\n".to_owned(), String::new()));
+    net.answer(0, "END\r\n");
+    assert_eq!(net.got(client), "STORED\r\nSTORED\r\nEND\r\n");
+    net.check_idle();
+}
+
+#[test]
+fn a_full_journal_keeps_the_server_away_or_empties_it() {
+    for (on_overflow, asked) in [
+        (OnOverflow::Stay, None),
+        (OnOverflow::Return, Some("")),
+        (OnOverflow::Flush, Some("flush_all\r\n")),
+    ] {
+        let small = Ejection { journal_max: 10, on_overflow, ..ejection(OnFailure::Miss) };
+        let (mut net, client) = away(small);
+        net.say(client, "delete a\r\n");
+        assert_eq!(net.got(client), "NOT_FOUND\r\n");
+        assert!(net.events.contains(&Event::JournalFull { server: net.server(0) }));
+        probed(&mut net);
+        assert_eq!(net.asked(0), asked.unwrap_or_default(), "{on_overflow:?}");
+        if on_overflow == OnOverflow::Flush {
+            // Once more when nobody writes any longer.
+            net.answer(0, "OK\r\n");
+            assert_eq!(net.asked(0), "flush_all\r\n");
+            net.answer(0, "OK\r\n");
+        }
+        assert_eq!(net.mux.is_ejected(net.server(0)), asked.is_none(), "{on_overflow:?}");
+    }
+}
+
+#[test]
+fn a_client_that_empties_all_servers_empties_the_absent_one_later() {
+    let (mut net, client) = away(ejection(OnFailure::Miss));
+    net.say(client, "flush_all\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), (String::new(), "flush_all\r\n".to_owned()));
+    net.answer(1, "OK\r\n");
+    assert_eq!(net.got(client), "OK\r\n");
+    probed(&mut net);
+    assert_eq!(net.asked(0), "flush_all\r\n");
+}
+
+#[test]
+fn without_a_journal_nothing_is_remembered() {
+    let none = Ejection { journal_max: 0, ..ejection(OnFailure::Miss) };
+    let (mut net, client) = away(none);
+    net.say(client, "delete a\r\nset a 0 0 1 noreply\r\n1\r\n");
+    assert_eq!(net.got(client), "NOT_FOUND\r\n");
+    probed(&mut net);
+    assert_eq!(net.asked(0), "");
+    assert!(!net.mux.is_ejected(net.server(0)));
+}
+
+#[test]
+fn the_journal_counts_as_held_until_its_server_returns_or_leaves() {
+    for returns in [true, false] {
+        let (mut net, client) = away(ejection(OnFailure::Miss));
+        net.say(client, "delete a\r\n");
+        assert!(net.mux.memory() > 100, "{}", net.mux.memory());
+        if returns {
+            probed(&mut net);
+            net.answer(0, "NOT_FOUND\r\n");
+            assert!(!net.mux.is_ejected(net.server(0)));
+        } else {
+            let member = Member { name: b"server1"[..].into(), weight: 1 };
+            let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, vec![member], 1);
+            net.mux.set_servers(ring, &[Arc::default()], |_| true);
+            net.settle_now();
+        }
+        net.got(client);
+        net.leave(client);
+        assert_eq!(net.mux.memory(), 0, "{returns}");
+    }
+}
+
+#[test]
+fn a_pool_that_ejects_no_longer_uses_all_servers_at_once() {
+    let (mut net, client) = away(ejection(OnFailure::Error));
+    net.mux.set_options(Options { ejection: None, ..options() });
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(0), "get a\r\n");
+    net.answer(0, "END\r\n");
+}
+
+#[test]
+fn with_too_many_away_a_failing_server_is_used_on() {
+    let half = Ejection { ejected_max: 50, ..ejection(OnFailure::Error) };
+    let (mut net, client) = away(half);
+    net.accepts = false;
+    for _ in 0..2 {
+        net.say(client, "get b\r\n");
+        net.close_server(1, ServerError::Refused);
+    }
+    let kept = Event::Kept { server: net.server(1), error: ServerError::Refused };
+    assert_eq!(net.events.iter().filter(|event| **event == kept).count(), 2);
+    net.accepts = true;
+    net.say(client, "get b\r\n");
+    assert_eq!(net.asked(1), "get b\r\n");
+    net.answer(1, "END\r\n");
+    assert_eq!(net.got(client), REFUSED.repeat(2) + "END\r\n");
+}

@@ -351,19 +351,21 @@ struct Shared {
     has_other_arbiter: bool,
     /// How long a request may wait until it is written.
     queue_max: Option<Duration>,
+    /// Since when the request that is taken now has waited to be queued; none if it had not to wait.
+    begun: Option<Instant>,
 }
 
 impl Shared {
     fn new(options: Options, stats: Arc<PoolStats>) -> Self {
         let spares = Spares::new(options.limits.memory_max / LARGE_SPARES_PART);
         let greetings = greetings(&options);
-        let queue_max = options.queue_max().map(|(wait, _)| wait);
         let Options { protocol, server_connections, .. } = &options;
         let lanes = match protocol {
             Protocol::Memcache => *server_connections,
             Protocol::Redis => 2 * server_connections,
         };
         Self {
+            queue_max: options.queue_max().map(|(wait, _)| wait),
             options,
             stats,
             spares,
@@ -374,7 +376,7 @@ impl Shared {
             greetings,
             lanes,
             has_other_arbiter: false,
-            queue_max,
+            begun: None,
         }
     }
 
@@ -439,7 +441,7 @@ impl Mux {
         }
         self.servers.note_standings(&self.shared);
         // Looks at once whose time is over by the new timeout.
-        self.servers.next_expiry = Some(Instant::default());
+        self.servers.look_at_all();
         self.clients.look_at_long_waits();
         self.wake_all();
     }

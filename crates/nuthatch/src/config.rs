@@ -202,7 +202,7 @@ pub struct Pool {
     pub hash_tag: Option<HashTag>,
     /// How a number becomes a server.
     pub distribution: Distribution,
-    /// How long a server may take to connect or to answer; `None` means no limit.
+    /// How long a request may take, whatever it waits for; `None` means no limit.
     pub timeout: Option<Duration>,
     /// How long a server may take for parts of that.
     pub clocks: Clocks,

@@ -105,9 +105,11 @@ impl Mux {
             let Some(client) = self.clients.list.get_mut(id.index()) else { continue };
             if matches!(client.hold, Hold::Resumable | Hold::NextInLine | Hold::TooLate) {
                 self.clients.lines.resumes = mem::take(&mut client.hold);
+                self.shared.begun = client.waits_since;
                 self.take_input(id, now);
                 self.clients.mark(id);
                 self.clients.lines.resumes = Hold::No;
+                self.shared.begun = None;
             }
         }
         // A client that was called may not want the server any longer: then the next one is called.

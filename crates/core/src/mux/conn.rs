@@ -58,6 +58,8 @@ pub(super) struct Pending {
     pub(super) echo: (u8, u8),
     /// Its own size, for the figures.
     pub(super) bytes: u32,
+    /// When its client's turn came: before it was queued, if it had to wait for that.
+    pub(super) begun: Instant,
     /// When it was queued.
     pub(super) queued: Instant,
     /// When the last of it was written.
@@ -91,6 +93,8 @@ pub(super) struct Conn {
     pub(super) expired: usize,
     /// Likewise, of those that are not wholly written.
     pub(super) overdue: usize,
+    /// When to look for late requests behind others that have more time; none if there are no such requests.
+    pub(super) next_hurried: Option<Instant>,
     /// When the last reply was whole, that to the greeting at first.
     pub(super) answered: Instant,
     /// When the server last sent something, or took a part of the oldest request.
@@ -142,7 +146,8 @@ struct Queues {
 impl Pending {
     pub(super) fn new(waiter: Waiter, expect: Expect, class: Class, queued: Instant) -> Self {
         let (needs, written) = (Needs::NOTHING, Instant::default());
-        Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
+        let (begun, echo) = (queued, (0, 0));
+        Self { waiter, expect, class, needs, echo, bytes: 0, begun, queued, written }
     }
 
     /// Whether it is not the first reply of its request: the request's bytes belong to the first.
@@ -180,6 +185,7 @@ impl Conn {
             pending_bytes: 0,
             expired: 0,
             overdue: 0,
+            next_hurried: None,
             answered: Instant::default(),
             heard: Instant::default(),
             is_blamed: false,
@@ -423,6 +429,9 @@ impl Servers {
         (key, opaque): (&[u8], &[u8]),
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        if let Some(begun) = shared.begun {
+            self.note_begun(shared, id, &mut pending, begun);
+        }
         let conn = &mut self.conns[id.index()];
         let bytes = conn.out.append(&mut shared.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
@@ -470,8 +479,8 @@ impl Servers {
         self.leaving -= usize::from(mem::take(&mut conn.is_outdated));
         conn.pending.clear();
         conn.pending_bytes = 0;
-        (conn.expired, conn.overdue, conn.late_by) = (0, 0, None);
-        conn.is_blamed = false;
+        (conn.expired, conn.overdue, conn.next_hurried) = (0, 0, None);
+        (conn.late_by, conn.is_blamed) = (None, false);
         conn.heard = Instant::default();
         conn.unsent = 0;
         conn.unsent_bytes = 0;

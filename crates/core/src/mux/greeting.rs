@@ -123,7 +123,10 @@ impl Servers {
         let conn = &mut self.conns[id.index()];
         // A client's own connection gets all of a transaction, or commands of it would be carried out alone.
         let late = if conn.is_dedicated { 0 } else { conn.expired.max(conn.overdue) };
-        if late == 0 && !conn.pending.iter().any(|it| it.needs.lacking(version).is_some()) {
+        let is_shared = !conn.is_dedicated;
+        let is_late = |index, it: &Pending| index < late || is_shared && it.is_late_behind_others();
+        let has_late = conn.pending.iter().enumerate().any(|(index, it)| is_late(index, it));
+        if !has_late && !conn.pending.iter().any(|it| it.needs.lacking(version).is_some()) {
             return;
         }
         let all = mem::take(&mut conn.pending);
@@ -137,7 +140,7 @@ impl Servers {
             let (request, rest) = out.split_at(pending.bytes as usize);
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
-            if index < late {
+            if is_late(index, &pending) {
                 continue;
             }
             if let Some(error) = pending.needs.lacking(version) {

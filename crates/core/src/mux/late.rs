@@ -7,7 +7,8 @@
 //!
 //! The one rule: what has been queued stays in its place, or the next reply would be taken for that of
 //! another request. The deadlines of requests that are written grow from the oldest to the newest, and so
-//! do those of the others, but not across both: so late ones are counted from the start of each part.
+//! do those of the others, but not across both: so late ones are counted from the start of each part. Only
+//! a request that waited before it was queued may have less time than those before it.
 
 use super::conn::{Conn, ConnState, Pending};
 use super::failure::{Blame, fail};
@@ -23,6 +24,10 @@ use core::time::Duration;
 /// So many times as long as it may stand still, the answer to one request may flow: a server that sends it
 /// byte by byte would otherwise hold the connection for ever.
 const FLOW_MAX: u32 = 8;
+
+/// Late requests behind others that have more time are looked for so many times in the time that a request
+/// has: to find them, all that wait on the connection are looked at.
+const LOOKS: u32 = 16;
 
 impl Mux {
     /// How long opening a connection may still take; none if there is no `connect` of [`Clocks`].
@@ -51,6 +56,13 @@ fn sooner(part: Wait, whole: Wait) -> Option<(Duration, Clock)> {
     let waits =
         [part, whole].into_iter().filter_map(|(wait, clock)| wait.map(|wait| (wait, clock)));
     waits.min_by_key(|(wait, _)| *wait)
+}
+
+impl Pending {
+    /// Whether it has run out of time behind others that have more.
+    pub(super) fn is_late_behind_others(&self) -> bool {
+        self.waiter == Waiter::Nobody && self.begun < self.queued
+    }
 }
 
 impl Conn {
@@ -106,10 +118,10 @@ impl Conn {
 }
 
 fn deadline(options: &Options, pending: &Pending, is_written: bool) -> Option<(Instant, Clock)> {
-    let total = options.timeout.map(|wait| (pending.queued.after(wait), Clock::Total));
+    let total = options.timeout.map(|wait| (pending.begun.after(wait), Clock::Total));
     let part = match is_written {
         true => options.clocks.response.map(|wait| (pending.written.after(wait), Clock::Response)),
-        false => options.clocks.queue.map(|wait| (pending.queued.after(wait), Clock::Queue)),
+        false => options.clocks.queue.map(|wait| (pending.begun.after(wait), Clock::Queue)),
     };
     part.into_iter().chain(total).min_by_key(|(at, _)| *at)
 }
@@ -120,6 +132,40 @@ impl Servers {
     pub(super) fn look_at(&mut self, shared: &Shared, at: Instant, now: Instant) {
         let first = shared.queue_max.map(|wait| now.after(wait));
         self.next_expiry = [self.next_expiry, Some(at), first].into_iter().flatten().min();
+    }
+
+    /// A request that is about to be queued had to wait for that since `begun`: its time runs since then. What
+    /// the proxy asks a server on its own account has a time of its own.
+    #[cold]
+    pub(super) fn note_begun(
+        &mut self,
+        shared: &Shared,
+        id: ConnId,
+        pending: &mut Pending,
+        begun: Instant,
+    ) {
+        if !matches!(pending.waiter, Waiter::Slot(_) | Waiter::Fragment(..)) {
+            return;
+        }
+        let now = pending.queued;
+        pending.begun = begun;
+        let Some(wait) = shared.queue_max else { return };
+        let conn = &mut self.conns[id.index()];
+        let is_hurried = conn.pending.back().is_some_and(|last| last.begun > begun);
+        let mut end = begun.after(wait);
+        if is_hurried && !conn.is_dedicated {
+            end = end.max(now.after(wait / LOOKS));
+            conn.next_hurried = Some(conn.next_hurried.map_or(end, |at| at.min(end)));
+        }
+        self.look_at(shared, end, now);
+    }
+
+    /// The times that requests have are others.
+    pub(super) fn look_at_all(&mut self) {
+        self.next_expiry = Some(Instant::default());
+        for conn in &mut self.conns {
+            conn.next_hurried = conn.next_hurried.map(|_| Instant::default());
+        }
     }
 
     /// Answers what has run out of time on any connection.
@@ -146,7 +192,7 @@ impl Servers {
         let failure = conn.standstill(shared, 1).filter(|_| !conn.is_blamed);
         let end = conn.standstill(shared, 2);
         let times = [oldest, unsent, failure, end].into_iter().flatten().map(|(at, _)| at);
-        times.chain(conn.opens_by(shared)).min()
+        times.chain(conn.opens_by(shared)).chain(conn.next_hurried).min()
     }
 
     fn expire(
@@ -164,7 +210,8 @@ impl Servers {
             return self.give_up_late((shared, answers), id, Clock::Connect, now);
         }
         let failed = self.expire_oldest((shared, answers), id, now)
-            + self.expire_unsent((shared, answers), id, now);
+            + self.expire_unsent((shared, answers), id, now)
+            + self.expire_hurried((shared, answers), id, now);
         let conn = &mut self.conns[id.index()];
         let (server, error) = (conn.server, ServerError::TimedOut);
         let is_failure = !conn.is_blamed && is_over(conn.standstill(shared, 1));
@@ -238,6 +285,37 @@ impl Servers {
                 _ => return failed,
             }
         }
+    }
+
+    /// Answers the late requests behind others that have more time.
+    fn expire_hurried(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        now: Instant,
+    ) -> usize {
+        let conn = &mut self.conns[id.index()];
+        if conn.next_hurried.is_none_or(|at| now < at) {
+            return 0;
+        }
+        conn.next_hurried = None;
+        let (mut failed, mut latest, mut next) = (0, Instant::default(), None::<Instant>);
+        for place in conn.expired..conn.pending.len() {
+            let conn = &self.conns[id.index()];
+            let begun = conn.pending[place].begun;
+            let is_hurried = begun < latest && conn.pending[place].waiter != Waiter::Nobody;
+            latest = latest.max(begun);
+            match conn.deadline_at(shared, place).filter(|_| is_hurried) {
+                Some((at, clock)) if at <= now => {
+                    failed += self.abandon((shared, answers), id, (place, clock));
+                }
+                Some((at, _)) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        let pause = shared.queue_max.unwrap_or_default() / LOOKS;
+        self.conns[id.index()].next_hurried = next.map(|at| at.max(now.after(pause)));
+        failed
     }
 
     /// Answers a request whose time is over. Says how many somebody waited for: one or none.

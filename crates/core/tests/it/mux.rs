@@ -4,6 +4,7 @@
 mod away;
 mod clocks;
 mod connections;
+mod deadline;
 mod everywhere;
 mod failures;
 mod greeting;

@@ -44,7 +44,7 @@ pub static DIRECTIVES: &[Directive] = &[
         kind: Kind::Timeout(|pool| &mut pool.timeout),
         default: Some("-1"),
         pools: Pools::All,
-        doc: "How long a server may take to connect or to answer; -1 or 0 means no limit.",
+        doc: "How long a request may take, whatever it waits for; -1 or 0 means no limit.",
     },
     Directive {
         name: "backlog",

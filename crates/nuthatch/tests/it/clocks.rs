@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::conn::{Conn, PATIENCE};
 use crate::fake::{FakeServer, UnansweringPort};
-use crate::harness::{Memcached, Program, free_port, pool};
+use crate::harness::{Memcached, Program, Proxy, free_port, pool};
 use crate::observed::Observed;
 use crate::reload::Changing;
 
@@ -101,6 +101,28 @@ fn a_late_reply_is_nobodys_and_costs_its_neighbours_nothing() {
 }
 
 #[test]
+fn a_request_that_has_waited_for_room_has_the_rest_of_its_time() {
+    // It takes three quarters of the time for each.
+    let server = FakeServer::start(|mut conn, _| {
+        while conn.read_line().is_ok() {
+            thread::sleep(PART * 3 / 4);
+            conn.send("END\r\n");
+        }
+    });
+    let settings = "timeout: 200\nserver_requests_max: 1";
+    let proxy = Proxy::with_pool(Program::UnderTest, settings, &[server.entry()]);
+    let (mut one, mut two) = (proxy.conn(), proxy.conn());
+    one.send("get a\r\n");
+    thread::sleep(PART / 20);
+    let asked = Instant::now();
+    two.send("get b\r\n");
+    one.expect("END\r\n");
+    two.expect(TIMED_OUT);
+    // It would have half as much again if its time began when there was room.
+    assert!(asked.elapsed() < PART + PART / 2, "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_reload_sets_the_clocks_of_what_comes() {
     let server = FakeServer::start(|mut conn, _| while conn.read_line().is_ok() {});
     let port = free_port();
@@ -130,7 +152,10 @@ impl Four {
         let entry = |(number, server): (usize, &Memcached)| format!("{} m{number}", server.entry());
         let entries: Vec<_> = servers.iter().enumerate().map(entry).collect();
         let parts = "hash: murmur\nconnect_timeout: 200\nqueue_timeout: 200\nresponse_timeout: 200";
-        let observed = observed(parts, &entries);
+        Self::of(observed(parts, &entries), servers)
+    }
+
+    fn of(observed: Observed, servers: Vec<Memcached>) -> Self {
         let mut client = observed.proxy.conn();
         let all: Vec<String> = (0..64).map(|number| format!("key{number}")).collect();
         for key in &all {
@@ -186,6 +211,47 @@ fn a_server_that_hangs_costs_only_its_own_requests_and_each_a_known_time() {
     }
     four.servers[0].process.signal(Signal::CONT);
     comes_back(&mut client, &four.keys[0]);
+}
+
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn requests_to_a_server_that_hangs_fail_in_time_and_at_once_when_it_is_ejected() {
+    let servers = Memcached::start_many(4);
+    let entry = |(number, server): (usize, &Memcached)| format!("{} m{number}", server.entry());
+    let entries: Vec<_> = servers.iter().enumerate().map(entry).collect();
+    let settings = "hash: murmur\ntimeout: 200\nserver_failure_limit: 2\n\
+                    server_retry_timeout: 1000\non_server_failure: error";
+    let mut four = Four::of(
+        Observed::start(Program::UnderTest.command(), settings, &entries, &["--log-format=json"]),
+        servers,
+    );
+    four.servers[0].process.signal(Signal::STOP);
+    let key = four.keys[0].clone();
+    let (mut client, mut times) = (four.observed.proxy.conn(), Vec::new());
+    loop {
+        let is_ejected = four.observed.log("server ejected").len() == 1;
+        let took = took(|| client.ask(format!("get {key}\r\n"), TIMED_OUT));
+        if is_ejected {
+            break;
+        }
+        times.push(took);
+        assert!(times.len() < 20, "it is not ejected");
+    }
+    // Of the ejection, the log tells a moment later.
+    times.retain(|took| *took > PART / 2);
+    times.sort();
+    assert!(!times.is_empty());
+    // The machine may be slow for one of them.
+    assert!(times[times.len() / 2] < PART + PART / 5, "{times:?}");
+    // All of these together take less than one that waits.
+    let request = format!("get {key}\r\n");
+    let all = took(|| (0..50).for_each(|_| client.ask(&request, TIMED_OUT)));
+    assert!(all < PART, "fifty requests took {all:?}");
+    for key in &four.keys[1..] {
+        client.ask(format!("get {key}\r\n"), value(key, "old"));
+    }
+    four.servers[0].process.signal(Signal::CONT);
+    four.observed.wait_for_log("server back on the ring");
 }
 
 /// Waits until a key has its value again; until then it is late, and never another one.

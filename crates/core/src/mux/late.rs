@@ -144,16 +144,22 @@ impl Servers {
         pending: &mut Pending,
         begun: Instant,
     ) {
-        if !matches!(pending.waiter, Waiter::Slot(_) | Waiter::Fragment(..)) {
+        let conn = &mut self.conns[id.index()];
+        let is_own = match pending.waiter {
+            Waiter::Slot(_) | Waiter::Fragment(..) => true,
+            // What a transaction begins with.
+            Waiter::Nobody => conn.is_dedicated,
+            Waiter::Move(_) | Waiter::Note(_) => false,
+        };
+        if !is_own {
             return;
         }
         let now = pending.queued;
         pending.begun = begun;
         let Some(wait) = shared.queue_max else { return };
-        let conn = &mut self.conns[id.index()];
         let is_hurried = conn.pending.back().is_some_and(|last| last.begun > begun);
         let mut end = begun.after(wait);
-        if is_hurried && !conn.is_dedicated {
+        if is_hurried {
             end = end.max(now.after(wait / LOOKS));
             conn.next_hurried = Some(conn.next_hurried.map_or(end, |at| at.min(end)));
         }

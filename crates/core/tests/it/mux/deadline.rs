@@ -79,6 +79,25 @@ fn what_did_not_wait_itself_has_all_its_time() {
 }
 
 #[test]
+fn what_comes_behind_a_large_request_that_waited_has_all_its_time() {
+    let mut net = narrow(2, Some(TIMEOUT_MS));
+    fill(&mut net);
+    let client = net.client();
+    let request = set("a", &"x".repeat(100_000)) + "get b\r\n";
+    let (start, rest) = request.split_at(60_000);
+    net.say(client, start);
+    net.say(client, rest);
+    net.later(300);
+    net.answer(0, &"END\r\n".repeat(MOST));
+    net.answer(0, "STORED\r\n");
+    assert_eq!((net.got(client).as_str(), net.asked(1).as_str()), ("STORED\r\n", "get b\r\n"));
+    net.later(TIMEOUT_MS - 1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
 fn what_comes_next_has_all_its_time() {
     let mut net = narrow(2, Some(TIMEOUT_MS));
     fill(&mut net);
@@ -234,6 +253,36 @@ fn without_a_timeout_nothing_ends() {
     net.answer(1, &(hit("d", "4") + &hit("b", "2")));
     assert_eq!((net.got(late), net.got(other)), (hit("b", "2"), hit("d", "4")));
     net.check_idle();
+}
+
+#[test]
+fn what_the_proxy_asks_on_its_own_account_has_a_time_of_its_own() {
+    let ejection = Ejection {
+        failure_limit: 1,
+        on_failure: OnFailure::Rehash,
+        journal_max: 1 << 20,
+        ..Ejection::default()
+    };
+    let limits = Limits { server_requests_max: MOST, ..Limits::default() };
+    let mut net = Net::with(engine(2, Options { limits, ..options() }, Some(ejection)));
+    let (client, other) = (net.client(), net.client());
+    net.accepts = false;
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Refused);
+    net.got(client);
+    net.accepts = true;
+    net.say(other, &"get b\r\n".repeat(MOST));
+    net.asked(1);
+    net.say(client, &set("a", "1"));
+    net.later(300);
+    net.answer(1, &"END\r\n".repeat(MOST));
+    // The key is removed before it is used here for the first time.
+    assert_eq!(net.asked(1), "delete a\r\n".to_owned() + &set("a", "1"));
+    net.later(TIMEOUT_MS - 300 + LATER_MS);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.answer(1, "NOT_FOUND\r\nSTORED\r\n");
+    net.say(client, "get a\r\n");
+    assert_eq!(net.asked(1), "get a\r\n", "the removal was done in time");
 }
 
 /// A pool of two servers, of which the first is about to be ejected; others decide.

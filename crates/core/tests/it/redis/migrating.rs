@@ -2,6 +2,7 @@
 
 use super::{ABORTED, OK, QUEUED, TIMED_OUT, array, bulk, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Migrate, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -379,6 +380,40 @@ fn a_request_whose_key_was_brought_has_the_rest_of_its_time() {
     assert_eq!(net.got(client), "");
     net.later(1);
     assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_transaction_whose_key_was_brought_has_the_rest_of_its_time() {
+    let mut net = moving(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET k 1"));
+    net.later(300);
+    bring_nothing(&mut net);
+    assert_eq!(net.asked(OWN), requests("MULTI;SET k 1"));
+    assert_eq!(net.got(client), OK);
+    net.later(TIMEOUT_MS - 300 - 1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_transaction_with_a_command_that_waited_too_long_for_the_other_workers_is_not_carried_out() {
+    let mut net = Net::redis(1);
+    let clocks = Clocks { queue: Some(Duration::from_millis(30)), ..Clocks::default() };
+    net.mux.set_options(Options { clocks, ..net.mux.options().clone() });
+    change(&mut net, WITH_PAUSE);
+    net.later(SETTLED_MS);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET k 1"));
+    assert_eq!(net.got(client), OK);
+    net.later(29);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(PAUSE_MS);
+    net.say(client, &requests("EXEC"));
+    assert_eq!(net.got(client), ABORTED);
 }
 
 #[test]

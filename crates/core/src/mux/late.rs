@@ -85,9 +85,9 @@ impl Conn {
     }
 
     /// The place of the first request to be written that has not run out of time, if it may before older
-    /// ones. Where there is one client only, it gets its replies in order anyway.
+    /// ones.
     fn first_unsent_in_time(&self, shared: &Shared) -> Option<usize> {
-        let is_apart = shared.options.clocks.queue.is_some() && !self.is_dedicated;
+        let is_apart = shared.options.clocks.queue.is_some();
         is_apart.then(|| self.expired.max(self.sent() + self.overdue))
     }
 

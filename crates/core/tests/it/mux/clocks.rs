@@ -351,6 +351,59 @@ fn a_server_that_stands_still_is_failing_after_one_response_timeout_and_given_up
 }
 
 #[test]
+fn a_server_may_stand_still_from_when_all_of_the_request_is_written() {
+    let mut net = strict(response());
+    let client = net.client();
+    net.say(client, "get z\r\n");
+    net.answer(0, "END\r\n");
+    net.set_server_reading(0, false);
+    net.say(client, "get a\r\n");
+    net.later(3 * RESPONSE_MS);
+    assert_eq!(net.got(client), "END\r\n");
+    net.set_server_reading(0, true);
+    net.later(2 * RESPONSE_MS - 1);
+    assert_eq!(net.got(client), TIMED_OUT);
+    assert!(net.is_connected(0), "it has had the request for less than twice the time");
+    net.later(1);
+    assert!(!net.is_connected(0));
+}
+
+#[test]
+fn what_is_queued_behind_late_requests_is_looked_at_when_those_are_written() {
+    let mut net = net(queue(), false);
+    let (one, two) = (net.client(), net.client());
+    net.say(one, "get a\r\n");
+    net.set_server_reading(0, false);
+    net.say(one, "get b\r\nget c\r\n");
+    net.later(QUEUE_MS);
+    assert_eq!(ran_out(&net), [0, 2, 0, 0]);
+    net.say(two, "get d\r\n");
+    net.server_reads(0, "get b\r\nget c\r\n".len());
+    net.later(QUEUE_MS - 1);
+    assert_eq!(net.got(two), "");
+    net.later(1);
+    assert_eq!((net.got(two).as_str(), ran_out(&net)), (TIMED_OUT, [0, 3, 0, 0]));
+}
+
+#[test]
+fn nobody_gets_a_connection_for_one_client_on_which_a_late_request_waits() {
+    let mut net = Net::with(engine(2, Options { clocks: queue(), ..redis_options() }, None));
+    let client = net.client();
+    net.say(client, "WATCH a\r\n");
+    let own = net.mux.conns().iter().map(|id| id.index()).max().expect("there is one");
+    assert!(net.asked(own).contains("WATCH"));
+    net.set_server_reading(own, false);
+    net.say(client, "UNWATCH\r\n");
+    net.later(QUEUE_MS);
+    net.answer(own, "+OK\r\n");
+    net.later(0);
+    assert_eq!(net.got(client), "+OK\r\n-ERR Connection timed out\r\n");
+    let late = net.conn(own);
+    net.say(client, "BLPOP b 0\r\n");
+    assert!(!net.mux.has_conn(late), "the next client would wait for what is not sent");
+}
+
+#[test]
 fn a_server_that_takes_no_bytes_stands_still() {
     let clocks = Clocks { response: ms(RESPONSE_MS), ..queue() };
     let mut net = strict(clocks);
@@ -386,6 +439,26 @@ fn a_long_look_up_is_no_standstill_of_the_server() {
     assert!(!is_ejected(&net));
     net.answer(0, "END\r\n");
     assert_eq!(net.got(client), "END\r\n");
+}
+
+#[test]
+fn a_server_that_took_long_to_open_and_then_stands_still_fails_twice() {
+    let retry_timeout = Duration::from_millis(100 * TIMEOUT_MS);
+    let ejection = Ejection { failure_limit: 2, retry_timeout, ..Ejection::default() };
+    let mut net = Net::with(engine(1, options(), Some(ejection)));
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(TIMEOUT_MS);
+    net.say(client, "get b\r\n");
+    net.later(10);
+    net.accepts = true;
+    net.open_server(0);
+    assert_eq!(net.asked(0), "get b\r\n");
+    net.later(TIMEOUT_MS - 10 - 1);
+    assert!(!is_ejected(&net));
+    net.later(1);
+    assert!(is_ejected(&net), "with the second late request");
 }
 
 #[test]

@@ -387,10 +387,32 @@ fn a_transaction_whose_key_was_brought_has_the_rest_of_its_time() {
     let mut net = moving(MIGRATE);
     let client = net.client();
     net.say(client, &requests("MULTI;SET k 1"));
-    net.later(300);
+    net.later(TIMEOUT_MS - 2);
     bring_nothing(&mut net);
     assert_eq!(net.asked(OWN), requests("MULTI;SET k 1"));
     assert_eq!(net.got(client), OK);
+    net.later(1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_request_that_waited_for_room_before_its_key_was_brought_has_the_rest_of_its_time() {
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    change(&mut net, MIGRATE);
+    net.later(SETTLED_MS);
+    let (other, client) = (net.client(), net.client());
+    net.say(other, &requests("RANDOMKEY"));
+    net.asked(NEW);
+    net.say(client, &requests("WATCH k"));
+    net.later(100);
+    assert_eq!(net.asked(NEW), "");
+    net.answer(NEW, "$-1\r\n");
+    net.later(200);
+    bring_nothing(&mut net);
+    assert_eq!(net.asked(OWN), requests("WATCH k"));
     net.later(TIMEOUT_MS - 300 - 1);
     assert_eq!(net.got(client), "");
     net.later(1);
@@ -407,6 +429,8 @@ fn a_transaction_with_a_command_that_waited_too_long_for_the_other_workers_is_no
     let client = net.client();
     net.say(client, &requests("MULTI;SET k 1"));
     assert_eq!(net.got(client), OK);
+    let next = net.mux.next_timeout().map(|at| at.since(net.now()).as_millis());
+    assert_eq!(next, Some(30));
     net.later(29);
     assert_eq!(net.got(client), "");
     net.later(1);

@@ -196,6 +196,37 @@ fn each_attempt_to_connect_has_its_own_time_also_without_requests() {
 }
 
 #[test]
+fn an_attempt_to_connect_ends_also_when_nobody_waits_for_it_any_longer() {
+    let mut net = net(Clocks { connect: ms(CONNECT_MS), ..queue() }, false);
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(QUEUE_MS);
+    assert_eq!((net.got(client).as_str(), next(&net)), (TIMED_OUT, Some(CONNECT_MS)));
+    net.later(CONNECT_MS - QUEUE_MS);
+    assert_eq!(net.mux.conn_state(net.conn(0)), ConnState::Closed);
+    assert_eq!(ran_out(&net), [1, 1, 0, 0]);
+}
+
+#[test]
+fn the_clock_that_ended_a_connection_is_not_that_of_the_next_end() {
+    let mut net = net(connect(), false);
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, "get a\r\n");
+    net.later(CONNECT_MS);
+    net.accepts = true;
+    net.say(client, "get a\r\n");
+    net.close_server(0, ServerError::Reset);
+    let clock = |event: &Event| match event {
+        Event::ConnLost { clock, .. } => Some(*clock),
+        _ => None,
+    };
+    let clocks: Vec<_> = net.events.iter().filter_map(clock).collect();
+    assert_eq!(clocks, [Some(Clock::Connect), None]);
+}
+
+#[test]
 fn what_was_late_before_the_connection_opened_is_never_sent() {
     for (clocks, wait) in [(queue(), QUEUE_MS), (Clocks::default(), TIMEOUT_MS)] {
         let mut net = net(clocks, true);

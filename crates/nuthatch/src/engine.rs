@@ -78,6 +78,7 @@ fn options(shared: &SharedPool, epoch: Duration) -> Options {
         protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },
         ejection: config.ejection(),
         timeout: config.timeout,
+        clocks: config.clocks,
         server_connections: config.server_connections,
         allow_flush: config.allow_flush,
         redis: Arc::new(config.redis_settings()),

@@ -2,7 +2,9 @@
 //! behaviour a test.
 
 mod away;
+mod clocks;
 mod connections;
+mod deadline;
 mod everywhere;
 mod failures;
 mod greeting;

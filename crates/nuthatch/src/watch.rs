@@ -174,7 +174,10 @@ fn list(addresses: &[String]) -> String {
 /// Why a connection was lost, with the directive that ended it if it is not `timeout` itself.
 fn reason_of_loss(error: ServerError, clock: Option<Clock>) -> String {
     let part = clock.filter(|clock| *clock != Clock::Total).map(Clock::directive);
-    part.map_or(reason(error).to_owned(), |part| format!("{} ({part})", reason(error)))
+    match part {
+        Some(part) => format!("{} ({part})", reason(error)),
+        None => reason(error).to_owned(),
+    }
 }
 
 /// The reason as clients get it, or a clearer text where twemproxy's text says too little.

@@ -15,7 +15,7 @@ WAITING = --test-threads=4
 # The command of the README, without the minutes that the linker takes to make the program a little faster.
 QUICK_RELEASE = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-.PHONY: test fast deps check build unit it soak fuzz fuzz-differential hit-rate deploy-check bench order images e2e
+.PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images e2e
 
 test: deps check unit it fuzz deploy-check e2e
 
@@ -33,6 +33,7 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets -- -D warnings
+	$(CARGO) clippy --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 # The program as it is shipped: one file that needs no library, without the demo and its memcached.
@@ -63,8 +64,12 @@ soak: deps
 	SIM_FRESH=$(SOAK_ROUNDS) $(CARGO) test -p nuthatch-core --test it --quiet sim::
 	PROPTEST_RNG_SEED=$$(date +%s) $(CARGO) test -p nuthatch-core --test it --quiet split:: ring::
 	NUTHATCH_SEED=$$(date +%s) $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored \
-	  differential:: isolation::
+	  differential:: isolation:: chaos::whatever
 	RELOADS=1000 $(CARGO) test -p nuthatch --test it --quiet -- --include-ignored reload::reloads_under_load
+
+# A million requests while servers and networks fail in every way; CHAOS_REQUESTS and CHAOS_SEED say otherwise.
+chaos: deps
+	$(CARGO) test -p nuthatch --test it chaos::a_long_run -- --ignored --nocapture
 
 fuzz:
 	fuzz/run 8
@@ -76,6 +81,10 @@ fuzz-differential:
 # Five minutes: measures and draws the curves of docs/migrate.md, docs/hit-rate/hit-rate.csv and .svg.
 hit-rate:
 	$(CARGO) test -p nuthatch --test it hit_rate::a_long_run -- --ignored --nocapture
+
+# A minute: measures and draws what clients see when a server fails, for docs/failures.md.
+timeline:
+	$(CARGO) test -p nuthatch --test it timeline::a_long_run -- --ignored --nocapture
 
 # After large changes: which functions lie beside each other in the program, so that less of it is resident.
 order: build

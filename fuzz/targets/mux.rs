@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use nuthatch_core::clocks::Clocks;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::Ejection;
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, ConnId, ConnState, Mux, Options};
 use nuthatch_core::protocol::Protocol;
@@ -104,9 +104,8 @@ struct World {
 }
 
 fuzz_target!(|script: &[u8]| {
-    let Some((&lanes, mut script)) = script.split_first() else { return };
-    let protocol = if lanes / 2 % 2 == 0 { Protocol::Memcache } else { Protocol::Redis };
-    let mut world = World::new(1 + usize::from(lanes % 2), protocol);
+    let Some((&options, mut script)) = script.split_first() else { return };
+    let mut world = World::new(options);
     while let [step, argument, rest @ ..] = script {
         script = rest;
         let (who, what) = (usize::from(step / 16), usize::from(*argument));
@@ -137,17 +136,29 @@ fuzz_target!(|script: &[u8]| {
 });
 
 impl World {
-    fn new(lanes: usize, protocol: Protocol) -> Self {
+    /// A world whose pool has the options that the bits of a byte choose.
+    fn new(bits: u8) -> Self {
+        let bit = |number: u8| bits >> number & 1;
+        let protocol = if bit(1) == 0 { Protocol::Memcache } else { Protocol::Redis };
         let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
         let members = (0..SERVERS).map(name).collect();
         let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
-        let ejection = Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT };
+        let ejection = Ejection {
+            failure_limit: 2,
+            retry_timeout: 2 * TIMEOUT,
+            on_failure: [OnFailure::Rehash, OnFailure::Error, OnFailure::Miss, OnFailure::Rehash]
+                [usize::from(bits >> 2 & 3)],
+            probes: 2 * u32::from(bit(4)),
+            journal_max: if bit(5) == 0 { 0 } else { 200 },
+            on_overflow: if bit(6) == 0 { OnOverflow::Return } else { OnOverflow::Flush },
+            ..Ejection::default()
+        };
         let options = Options {
             protocol,
             ejection: Some(ejection),
             timeout: Some(TIMEOUT),
             clocks: CLOCKS,
-            server_connections: lanes,
+            server_connections: 1 + usize::from(bit(0)),
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 2, allow_keys: true, ..Settings::default() }),
             limits: LIMITS,
@@ -310,7 +321,7 @@ impl World {
         self.mux.servers().iter().map(|server| self.mux.server_stats(*server)).collect()
     }
 
-    /// Everything is written, answered and read, and then nothing is left.
+    /// Everything is written, answered and read, servers that are away return, and then nothing is left.
     fn finish(&mut self) {
         for _ in 0..10_000 {
             for who in 0..self.mux.conns().len() {
@@ -324,12 +335,14 @@ impl World {
             let is_owed =
                 |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
             let is_any_owed = self.server_stats().into_iter().any(is_owed);
-            if self.mux.requests_in_flight() == 0 && !is_any_owed {
+            let is_any_away = self.mux.servers().iter().any(|id| self.mux.is_ejected(*id));
+            if self.mux.requests_in_flight() == 0 && !is_any_owed && !is_any_away {
                 break;
             }
             self.wait(1);
         }
         assert_eq!(self.mux.requests_in_flight(), 0, "all is answered");
+        assert!(!self.mux.servers().iter().any(|id| self.mux.is_ejected(*id)), "all return");
         for who in 0..CLIENTS {
             self.read(who, usize::MAX);
             self.leave(who);
@@ -428,7 +441,11 @@ fn redis_answer(inbox: &mut Vec<u8>, kind: usize) -> Option<Vec<u8>> {
         (_, 15) => return Some(b"-ERR out of memory\r\n".to_vec()),
         (_, 14) => return Some(b"-LOADING wait\r\n".to_vec()),
         (b"HELLO", _) => reply.extend_from_slice(b"%1\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n"),
-        (b"SET" | b"MSET" | b"MULTI" | b"DISCARD" | b"WATCH" | b"UNWATCH" | b"FLUSHALL", _) => {
+        (
+            b"SET" | b"MSET" | b"MULTI" | b"DISCARD" | b"WATCH" | b"UNWATCH" | b"FLUSHALL"
+            | b"FLUSHDB",
+            _,
+        ) => {
             reply.extend_from_slice(b"+OK\r\n");
         }
         (b"MGET", kind) => {

@@ -36,10 +36,14 @@ pub enum ServerError {
     Database,
     /// The pool has no servers, or all are ejected; this error belongs to no single server.
     NoServers,
+    /// The operator has ejected the server; no failure.
+    Ejected,
+    /// The server refused to remove what was changed while it was away; no client gets this.
+    Unremoved,
 }
 
 impl ServerError {
-    /// All errors that belong to a server, in the order of their numbers.
+    /// All failures of a server, in the order of their numbers.
     pub const OF_SERVERS: [Self; 14] = [
         Self::Refused,
         Self::TimedOut,
@@ -75,6 +79,8 @@ impl ServerError {
             Self::Login => "login",
             Self::Database => "database",
             Self::NoServers => "no_servers",
+            Self::Ejected => "ejected",
+            Self::Unremoved => "unremoved",
         }
     }
 
@@ -95,6 +101,8 @@ impl ServerError {
             Self::Loading => "the server is loading its data",
             Self::Login => "the server refused the proxy's password",
             Self::Database => "the server refused the pool's database",
+            Self::Ejected => "the server is ejected by the operator",
+            Self::Unremoved => "the server refused to remove keys that it has missed",
         }
     }
 }

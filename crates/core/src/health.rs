@@ -106,6 +106,8 @@ pub(crate) struct Health {
     pub(crate) standing: Standing,
     /// Why the server was ejected.
     pub(crate) error: Option<ServerError>,
+    /// Whether it is drained.
+    pub(crate) drain: Drain,
     /// Failures since the last success.
     in_a_row: u32,
     /// Requests that have failed since `counts_from`, when the server had answered so many.
@@ -128,6 +130,18 @@ pub(crate) enum Standing {
     Replaying,
     /// Nobody stands in for it any more; requests wait until it is live.
     Closing,
+}
+
+/// How far a server is drained by a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// It is not.
+    #[default]
+    No,
+    /// Clients have begun something there; the round of the order.
+    Begun(u32),
+    /// None has, nor can one.
+    Done,
 }
 
 impl Health {

@@ -32,6 +32,7 @@ pub mod memcache;
 pub mod message;
 pub mod mux;
 pub mod protocol;
+pub mod quota;
 pub mod redis;
 pub mod ring;
 pub mod route;

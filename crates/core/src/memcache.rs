@@ -56,6 +56,22 @@ pub const ALL_OK: &[u8] = b"OK\r\n";
 pub const TOO_MANY_MOVES: &[u8] =
     b"SERVER_ERROR too many requests for keys that move: moves_max\r\n";
 
+/// The answer to a request beyond `pool_rate_max`.
+pub const POOL_RATE: &[u8] =
+    b"SERVER_ERROR too many requests per second in this pool: pool_rate_max\r\n";
+
+/// The answer to a request beyond `pool_requests_max`.
+pub const POOL_REQUESTS: &[u8] =
+    b"SERVER_ERROR too many requests in flight in this pool: pool_requests_max\r\n";
+
+/// The answer to a request beyond `address_rate_max`.
+pub const ADDRESS_RATE: &[u8] =
+    b"SERVER_ERROR too many requests per second from this address: address_rate_max\r\n";
+
+/// The answer to a request beyond `address_requests_max`.
+pub const ADDRESS_REQUESTS: &[u8] =
+    b"SERVER_ERROR too many requests in flight from this address: address_requests_max\r\n";
+
 /// The answer to a request whose key moves and is changed by others all the time.
 pub const BUSY_MOVE: &[u8] =
     b"SERVER_ERROR the key moves, and other clients change it all the time\r\n";

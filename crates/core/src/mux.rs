@@ -94,10 +94,12 @@ mod joins;
 mod journal;
 mod large;
 mod late;
+mod lists;
 mod memory;
 mod migrate;
 mod passing;
 mod question;
+mod quota;
 mod replay;
 mod reply;
 mod request;
@@ -117,6 +119,7 @@ use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
 use crate::protocol::{Protocol, Room};
+use crate::quota::{Quotas, Usage};
 use crate::redis::Settings;
 use crate::ring::Ring;
 use crate::spares::Spares;
@@ -127,8 +130,8 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use clients::Clients;
-use core::ops::{Deref, DerefMut};
 use core::time::Duration;
+use lists::{Dirty, Places};
 use migrate::Migration;
 use server::Servers;
 
@@ -208,6 +211,11 @@ pub enum Event {
         /// Which server.
         server: ServerId,
     },
+    /// A server that comes back has refused to remove a key that was changed while it was away.
+    RemovalRefused {
+        /// Which server.
+        server: ServerId,
+    },
     /// An old server of keys that move could not be reached, and is asked no longer.
     GivenUp {
         /// Which server.
@@ -222,95 +230,6 @@ pub enum Event {
 #[inline]
 fn next_guess(guess: usize, reply_bytes: usize) -> usize {
     reply_bytes.max(guess - guess / 8)
-}
-
-/// A list whose free places are used again. A free place keeps its old content until then, so a look-up
-/// is an index.
-#[derive(Debug)]
-struct Places<T> {
-    all: Vec<T>,
-    free: Vec<usize>,
-}
-
-impl<T> Places<T> {
-    const fn new() -> Self {
-        Self { all: Vec::new(), free: Vec::new() }
-    }
-
-    /// The place that the next one gets.
-    fn next(&self) -> usize {
-        self.free.last().copied().unwrap_or(self.all.len())
-    }
-
-    fn insert(&mut self, thing: T) {
-        match self.free.pop() {
-            Some(place) => self.all[place] = thing,
-            None => self.all.push(thing),
-        }
-    }
-
-    /// Lets the next one have this place.
-    fn free(&mut self, place: usize) {
-        self.free.push(place);
-    }
-}
-
-impl<T> Deref for Places<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        &self.all
-    }
-}
-
-impl<T> DerefMut for Places<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.all
-    }
-}
-
-/// The clients or connections whose sockets need work, in the order in which they came. The list is
-/// emptied once a turn, so a list and an index are enough: a `VecDeque` costs twenty instructions more
-/// for a request.
-#[derive(Debug)]
-struct Dirty<Id> {
-    ids: Vec<Id>,
-    next: usize,
-}
-
-impl<Id: Copy> Dirty<Id> {
-    const fn new() -> Self {
-        Self { ids: Vec::new(), next: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, id: Id) {
-        self.ids.push(id);
-    }
-
-    /// Takes what has gone off the list.
-    fn forget(&mut self, gone: Id)
-    where
-        Id: PartialEq,
-    {
-        let next = self.next.min(self.ids.len());
-        self.ids.drain(..next);
-        self.next = 0;
-        self.ids.retain(|id| *id != gone);
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Id> {
-        let id = self.ids.get(self.next).copied();
-        self.next += 1;
-        if id.is_none() {
-            self.ids.clear();
-            self.next = 0;
-        }
-        id
-    }
 }
 
 /// One part in so many of `memory_max` may stay reserved for the next large values.
@@ -353,6 +272,11 @@ struct Shared {
     queue_max: Option<Duration>,
     /// Since when the request that is taken now has waited to be queued; none if it had not to wait.
     begun: Option<Instant>,
+    /// Whether clients have quotas, or had.
+    has_quotas: bool,
+    quotas: Quotas,
+    /// What was used of the pool's quota.
+    usage: Arc<Usage>,
 }
 
 impl Shared {
@@ -377,6 +301,9 @@ impl Shared {
             lanes,
             has_other_arbiter: false,
             begun: None,
+            has_quotas: false,
+            quotas: Quotas::default(),
+            usage: Arc::default(),
         }
     }
 

@@ -180,6 +180,14 @@ pub enum Refusal {
     TooManyMoves,
     /// The key moves, and others change it all the time.
     BusyMove,
+    /// The pool's clients sent more than `pool_rate_max` requests in a second.
+    PoolRate,
+    /// `pool_requests_max` requests of the pool's clients are in flight.
+    PoolRequests,
+    /// The clients of the address sent more than `address_rate_max` requests in a second.
+    AddressRate,
+    /// `address_requests_max` requests of the clients of the address are in flight.
+    AddressRequests,
     /// The transaction began when its keys were to be used at another server.
     MovesYet,
 }
@@ -438,6 +446,14 @@ impl Protocol {
             (Self::Memcache, Refusal::TooLarge) => memcache::TOO_LARGE,
             (Self::Memcache, Refusal::Backlog) => memcache::BACKLOG_ERROR,
             (Self::Memcache, Refusal::Flush) => memcache::FLUSH_REFUSED,
+            (Self::Memcache, Refusal::PoolRate) => memcache::POOL_RATE,
+            (Self::Memcache, Refusal::PoolRequests) => memcache::POOL_REQUESTS,
+            (Self::Memcache, Refusal::AddressRate) => memcache::ADDRESS_RATE,
+            (Self::Memcache, Refusal::AddressRequests) => memcache::ADDRESS_REQUESTS,
+            (Self::Redis, Refusal::PoolRate) => redis::POOL_RATE,
+            (Self::Redis, Refusal::PoolRequests) => redis::POOL_REQUESTS,
+            (Self::Redis, Refusal::AddressRate) => redis::ADDRESS_RATE,
+            (Self::Redis, Refusal::AddressRequests) => redis::ADDRESS_REQUESTS,
             (Self::Redis, Refusal::BadKey) => redis::BAD_KEY,
             (Self::Redis, Refusal::TooManyKeys) => redis::TOO_MANY_KEYS,
             (Self::Redis, Refusal::TooLarge) => redis::TOO_LARGE,

@@ -26,7 +26,7 @@ mod response;
 mod session;
 mod settings;
 
-pub use absent::{NULL, write_absent, write_flush, write_removal};
+pub use absent::{NULL, is_out_of_reach, write_absent, write_flush, write_removal};
 pub use arguments::{Arguments, split_first, take_request};
 pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::{integer, is_null};
@@ -89,6 +89,21 @@ pub const NO_DEDICATED: &[u8] =
 
 /// The error if `moves_max` requests are on their way for keys that move.
 pub const TOO_MANY_MOVES: &[u8] = b"-ERR too many requests for keys that move: moves_max\r\n";
+
+/// The answer to a request beyond `pool_rate_max`.
+pub const POOL_RATE: &[u8] = b"-ERR too many requests per second in this pool: pool_rate_max\r\n";
+
+/// The answer to a request beyond `pool_requests_max`.
+pub const POOL_REQUESTS: &[u8] =
+    b"-ERR too many requests in flight in this pool: pool_requests_max\r\n";
+
+/// The answer to a request beyond `address_rate_max`.
+pub const ADDRESS_RATE: &[u8] =
+    b"-ERR too many requests per second from this address: address_rate_max\r\n";
+
+/// The answer to a request beyond `address_requests_max`.
+pub const ADDRESS_REQUESTS: &[u8] =
+    b"-ERR too many requests in flight from this address: address_requests_max\r\n";
 
 /// The error for a request whose key moves and is changed by others all the time.
 pub const BUSY_MOVE: &[u8] = b"-ERR the key moves, and other clients change it all the time\r\n";

@@ -117,6 +117,14 @@ counters! {
         limit_server_queue,
         /// Clients closed because the worker's buffers reached `memory_max`.
         limit_memory,
+        /// Requests refused because of `pool_rate_max`.
+        limit_pool_rate,
+        /// Requests refused because of `pool_requests_max`.
+        limit_pool_requests,
+        /// Requests refused because of `address_rate_max`.
+        limit_address_rate,
+        /// Requests refused because of `address_requests_max`.
+        limit_address_requests,
         /// Requests refused because of `dedicated_connections_max`.
         limit_dedicated,
         /// Server connections that one client alone uses now.
@@ -286,6 +294,8 @@ pub struct MoreServerStats {
     pub journal_bytes: Counter,
     /// Keys that were removed from the server before it returned.
     pub replayed: Counter,
+    /// Removals that the server refused.
+    pub removals_refused: Counter,
     /// Times that more keys were changed than could be remembered.
     pub journal_overflows: Counter,
     /// 1 from the loss of a connection until the next reply of the server.

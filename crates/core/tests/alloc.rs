@@ -8,6 +8,7 @@ use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
+use nuthatch_core::quota::{Quota, Quotas};
 use nuthatch_core::redis::{Arguments, Settings, take_request};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::time::Instant;
@@ -371,6 +372,15 @@ fn gets_and_sets_allocate_nothing() {
     let mut traffic = Traffic::new(1, "get key\r\n");
     assert_eq!(traffic.allocations(100_000), 0);
     let mut traffic = Traffic::new(1, "set key 0 0 5\r\nhello\r\n");
+    assert_eq!(traffic.allocations(100_000), 0);
+}
+
+#[test]
+fn clients_with_quotas_allocate_nothing() {
+    let mut traffic = Traffic::new(1, "get key\r\n");
+    let quota = Quota { per_second: 100_000_000, in_flight: 100 };
+    traffic.mux.set_quotas(Quotas { pool: quota, address: quota }, &Arc::default());
+    traffic.mux.set_address(traffic.client, Arc::default);
     assert_eq!(traffic.allocations(100_000), 0);
 }
 

@@ -85,6 +85,10 @@ pub const PATHS: &[(&str, &str)] = &[
         "POST only, from localhost only: ejects a server until it is let back",
     ),
     (
+        "/servers/NAME/drain?pool=POOL",
+        "POST only, from localhost only: as /eject, once clients have ended transactions and the like",
+    ),
+    (
         "/servers/NAME/return?pool=POOL",
         "POST only, from localhost only: lets a server return once it answers",
     ),

@@ -12,7 +12,7 @@ use nuthatch_core::time::Instant;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{self, Errno};
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, getpeername, getsockname, recv, send};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 
 /// A client's socket and what it is watched for.
@@ -90,6 +90,12 @@ impl ClientSocket {
         };
         let client = getpeername(&self.fd).ok().flatten();
         Ends { client: shown(client), proxy: shown(getsockname(&self.fd).ok()) }
+    }
+
+    /// The address of the client's machine; none for a unix socket.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        let end = getpeername(&self.fd).ok().flatten()?;
+        Some(canonical(SocketAddr::try_from(end).ok()?).ip())
     }
 
     /// Whether input of the client is read and discarded: the client gets no new requests answered,

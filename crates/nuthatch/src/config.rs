@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use nuthatch_core::clocks::Clocks;
 use nuthatch_core::health::{OnFailure, OnOverflow};
+use nuthatch_core::quota::{Quota, Quotas};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
@@ -210,6 +211,14 @@ pub struct Pool {
     pub backlog: usize,
     /// Maximum number of clients; 0 means only the limit of open files.
     pub client_connections: usize,
+    /// Requests per second that servers are asked for all clients of the pool, with up to a second's worth at once; 0 means no limit.
+    pub pool_rate_max: usize,
+    /// Maximum number of requests in flight for all clients of the pool; 0 means no limit.
+    pub pool_requests_max: usize,
+    /// As `pool_rate_max`, for the clients of each address.
+    pub address_rate_max: usize,
+    /// As `pool_requests_max`, for the clients of each address.
+    pub address_requests_max: usize,
     /// Whether idle connections of clients and servers are probed (`SO_KEEPALIVE`).
     pub tcpkeepalive: bool,
     /// Whether several processes may listen on the same port (`SO_REUSEPORT`).
@@ -280,6 +289,20 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// How many requests its clients may send.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let quota = |per_second, in_flight| Quota {
+            per_second: count(per_second),
+            in_flight: count(in_flight),
+        };
+        Quotas {
+            pool: quota(self.pool_rate_max, self.pool_requests_max),
+            address: quota(self.address_rate_max, self.address_requests_max),
+        }
+    }
+
     /// The ring of this pool with every server on it; `seed` feeds the distribution `random` only.
     #[must_use]
     pub fn ring(&self, seed: u64) -> Ring {

@@ -16,12 +16,14 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
     let stats = Arc::clone(&shared.workers[worker]);
     let mut mux = Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker));
     mux.share_arbiter();
+    mux.set_quotas(shared.pool.quotas(), &shared.usages.pool);
     mux
 }
 
 /// Tells an engine what another generation of its pool says, if its servers stay the same.
 pub(crate) fn apply_settings(mux: &mut Mux, shared: &SharedPool) {
     mux.set_options(options(shared, mux.options().epoch));
+    mux.set_quotas(shared.pool.quotas(), &shared.usages.pool);
 }
 
 /// Tells an engine which servers another generation of its pool has. `is_same` says whether a server of

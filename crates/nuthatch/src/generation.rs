@@ -7,6 +7,7 @@ use crate::addresses::Addresses;
 use crate::config::{Pool, Server};
 use crate::question::Baseline;
 use crate::resolve::Resolver;
+use crate::usages::Usages;
 use nuthatch_core::health::Seen;
 use nuthatch_core::ring::{Distribution, Ring};
 use nuthatch_core::stats::{PoolStats, ServerStats};
@@ -30,6 +31,8 @@ pub(crate) struct SharedPool {
     pub(crate) servers: Arc<[Arc<SharedServer>]>,
     /// The values that `stats` subtracts.
     pub(crate) baseline: Arc<Baseline>,
+    /// What its clients have used of their quotas.
+    pub(crate) usages: Arc<Usages>,
     /// The resolver of the process.
     pub(crate) resolver: Resolver,
 }
@@ -140,6 +143,7 @@ impl SharedPool {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             servers: pool.servers.iter().map(server).collect(),
             baseline: Arc::default(),
+            usages: Arc::default(),
             pool: Arc::new(pool),
             resolver: resolver.clone(),
         }

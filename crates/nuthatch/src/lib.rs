@@ -52,6 +52,7 @@ mod suggest;
 pub mod systemd;
 mod takeover;
 mod usage;
+mod usages;
 pub mod verdict;
 mod watch;
 mod worker;

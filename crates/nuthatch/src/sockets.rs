@@ -69,6 +69,16 @@ impl PoolSockets {
         self.conns.iter_mut().for_each(|conn| conn.set_keepalive(keepalive));
         self.shared = shared;
         self.preconnect();
+        let clients: Vec<_> = self.clients.iter().flatten().map(|client| client.id).collect();
+        clients.into_iter().for_each(|id| self.share_quota(id));
+    }
+
+    /// Lets a client share the quota of its address with the others from there, if the pool has one.
+    pub(crate) fn share_quota(&mut self, id: ClientId) {
+        let Some(Some(client)) = self.clients.get(id.index()) else { return };
+        if self.shared.pool.quotas().address.is_set() {
+            self.mux.set_address(id, || self.shared.usages.of(client.address()));
+        }
     }
 
     /// Does what was decided about one of its servers.

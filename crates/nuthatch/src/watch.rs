@@ -102,6 +102,16 @@ impl Watch {
                     "server connection closed"
                 );
             }
+            other => watched.tell_standing(config, other, &tried),
+        }
+    }
+}
+
+impl Watched {
+    /// Logs whether a server is used.
+    fn tell_standing(&mut self, config: &Pool, event: Event, tried: &str) {
+        let (pool, Server { name: server, address, .. }) = (&config.name, &self.server.server);
+        match event {
             Event::Ejected { error, .. } => {
                 let (reason, retry) = (reason(error), config.server_retry_timeout);
                 let retry_ms = retry.as_millis();
@@ -120,7 +130,7 @@ impl Watch {
             }
             Event::Kept { error, .. } => {
                 let (reason, max_ejected) = (reason(error), config.max_ejected);
-                if !mem::replace(&mut watched.is_kept, true) {
+                if !mem::replace(&mut self.is_kept, true) {
                     log::warn!(
                         pool, server, address:%, tried, reason, max_ejected; "failing server kept"
                     );
@@ -130,7 +140,15 @@ impl Watch {
                 let journal_max = config.journal_max;
                 log::warn!(pool, server, address:%, journal_max; "journal full");
             }
-            Event::BinaryClient | Event::Migrated => {}
+            Event::RemovalRefused { .. } => {
+                let reason = "it refused to remove keys that were changed while it was away";
+                log::warn!(pool, server, address:%, reason; "server stays away");
+            }
+            Event::ConnLost { .. }
+            | Event::Answers { .. }
+            | Event::Desync { .. }
+            | Event::BinaryClient
+            | Event::Migrated => {}
         }
     }
 }
@@ -146,6 +164,7 @@ fn server_of(event: Event) -> Option<ServerId> {
         | Event::GivenUp { server }
         | Event::Kept { server, .. }
         | Event::JournalFull { server }
+        | Event::RemovalRefused { server }
         | Event::Returned { server } => Some(server),
     }
 }

@@ -278,6 +278,7 @@ impl Worker {
                 let places = pool.clients.len().max(id.index() + 1);
                 pool.clients.resize_with(places, || None);
                 pool.clients[id.index()] = Some(socket);
+                pool.share_quota(id);
             }
             Err(error) => {
                 log::error!(error:%; "closed a client that epoll could not watch");

@@ -8,6 +8,7 @@ use super::{Ejection, OnOverflow};
 use crate::error::ServerError;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The time between two probes that succeed. What a server that stood still had in its sockets is carried
@@ -17,12 +18,17 @@ const PROBE_GAP: Duration = Duration::from_millis(100);
 /// How long the workers may take to remove what a server has missed.
 const REPLAY_MAX: Duration = Duration::from_secs(10);
 
+/// How long clients may take to end what they have begun on a server that is drained.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
 /// A server that fails again soon stays away twice as long each time, up to so many times `retry_timeout`.
 const STAY_MAX: u32 = 16;
 
 /// What a worker is to do about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Let clients end what they have begun there, and let them begin no more. To be confirmed.
+    Drain,
     /// Send it no more requests, for this reason. To be confirmed by [`Report::Done`].
     Leave(ServerError),
     /// Nobody sends it requests: do what the pool wants for a server that is away.
@@ -35,6 +41,8 @@ pub enum Order {
     Close,
     /// Use it.
     Return,
+    /// The operator wants it back: what it has refused to remove may stay there.
+    Forgive,
     /// Go on using it: too many servers are away.
     Keep,
 }
@@ -68,6 +76,9 @@ pub enum Report {
 pub enum Command {
     /// Eject it, until [`Command::Return`].
     Eject,
+    /// Likewise, when the clients have ended what they have begun there: transactions, blocking commands and
+    /// subscriptions.
+    Drain,
     /// Use it again, once it answers.
     Return,
 }
@@ -90,6 +101,8 @@ pub struct Seen {
 pub enum Stage {
     /// It is used.
     Live,
+    /// It is used until clients have ended what they have begun there.
+    Draining,
     /// Workers leave it.
     Leaving,
     /// It is probed now and then.
@@ -133,6 +146,8 @@ struct Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Live,
+    /// On so many workers, clients have begun something there.
+    Draining(usize, Instant),
     /// So many workers have not left it.
     Leaving(usize),
     Away(Probing),
@@ -187,9 +202,22 @@ impl Arbiter {
         }
     }
 
-    /// Forgets a pool.
+    /// Forgets a pool. Its workers may have clients still, which then wait for no decision any longer.
     pub fn remove_pool(&mut self, pool: u64) {
-        self.seats.retain(|_, seat| seat.pool != pool);
+        let servers = self.seats.iter().filter(|(_, seat)| seat.pool == pool);
+        let servers: Vec<u64> = servers.map(|(server, _)| *server).collect();
+        for server in servers {
+            match self.seats[&server].state {
+                State::Draining(..) | State::Leaving(_) => {
+                    self.decide(server, To::All, Order::Keep);
+                }
+                State::Replaying(..) | State::Closing(..) => {
+                    self.decide(server, To::All, Order::GoAway);
+                }
+                State::Live | State::Away(_) => {}
+            }
+            self.seats.remove(&server);
+        }
     }
 
     /// The next order for workers.
@@ -203,7 +231,7 @@ impl Arbiter {
         let next = |seat: &Seat| match seat.state {
             State::Away(Probing { ends: Some(at), .. }) => Some(at),
             State::Away(Probing { next, .. }) => (!seat.stays()).then_some(next),
-            State::Replaying(_, at) | State::Closing(_, at) => Some(at),
+            State::Draining(_, at) | State::Replaying(_, at) | State::Closing(_, at) => Some(at),
             State::Live | State::Leaving(_) => None,
         };
         self.seats.values().filter_map(next).min()
@@ -215,6 +243,7 @@ impl Arbiter {
         let seat = self.seats.get(&server)?;
         let (stage, next_try) = match seat.state {
             State::Live => (Stage::Live, None),
+            State::Draining(..) => (Stage::Draining, None),
             State::Leaving(_) => (Stage::Leaving, None),
             State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
             State::Away(probing) => (Stage::Away, Some(probing.next)),
@@ -230,6 +259,7 @@ impl Arbiter {
         let Some(seat) = self.seats.get(&server) else { return };
         match (report, seat.state) {
             (Report::Failing(error), State::Live) => self.eject(server, error, now),
+            (Report::Failing(error), State::Draining(..)) => self.leave(server, error),
             (Report::Failing(error), State::Replaying(..) | State::Closing(..)) => {
                 self.fall_back(server, error, now);
             }
@@ -259,20 +289,36 @@ impl Arbiter {
     pub fn command(&mut self, server: u64, command: Command, now: Instant) -> bool {
         let Some(seat) = self.seats.get_mut(&server) else { return false };
         match command {
+            Command::Drain => {
+                seat.is_held = true;
+                if seat.state == State::Live {
+                    seat.error = ServerError::Ejected;
+                    let state = State::Draining(self.workers, now.after(DRAIN_MAX));
+                    self.decide_together(server, state, Order::Drain);
+                }
+            }
             Command::Eject => {
                 seat.is_held = true;
                 match seat.state {
-                    State::Live => self.leave(server, ServerError::Refused),
+                    State::Live | State::Draining(..) => self.leave(server, ServerError::Ejected),
                     State::Replaying(..) | State::Closing(..) => {
-                        self.fall_back(server, ServerError::Refused, now);
+                        self.fall_back(server, ServerError::Ejected, now);
                     }
                     State::Leaving(_) | State::Away(_) => {}
                 }
             }
             Command::Return => {
                 (seat.is_held, seat.has_overflowed) = (false, false);
-                if let State::Away(probing) = &mut seat.state {
-                    probing.next = now;
+                match &mut seat.state {
+                    State::Away(probing) => {
+                        probing.next = now;
+                        self.decide(server, To::All, Order::Forgive);
+                    }
+                    State::Draining(..) => {
+                        seat.state = State::Live;
+                        self.decide(server, To::All, Order::Keep);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -281,7 +327,7 @@ impl Arbiter {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
-        let servers: alloc::vec::Vec<u64> = self.seats.keys().copied().collect();
+        let servers: Vec<u64> = self.seats.keys().copied().collect();
         for server in servers {
             let seat = &self.seats[&server];
             match seat.state {
@@ -293,6 +339,7 @@ impl Arbiter {
                 {
                     self.try_server(server, probing, now);
                 }
+                State::Draining(_, at) if at <= now => self.leave(server, ServerError::Ejected),
                 State::Replaying(_, at) | State::Closing(_, at) if at <= now => {
                     self.fall_back(server, ServerError::TimedOut, now);
                 }
@@ -351,11 +398,15 @@ impl Arbiter {
     fn confirm(&mut self, server: u64, now: Instant) {
         let seat = self.seat(server);
         match &mut seat.state {
-            State::Leaving(left) | State::Replaying(left, _) | State::Closing(left, _)
+            State::Draining(left, _)
+            | State::Leaving(left)
+            | State::Replaying(left, _)
+            | State::Closing(left, _)
                 if *left > 1 =>
             {
                 *left -= 1;
             }
+            State::Draining(..) => self.leave(server, ServerError::Ejected),
             State::Leaving(_) => {
                 seat.state = State::Away(Probing::after(now.after(seat.stay)));
                 self.decide(server, To::All, Order::GoAway);

@@ -45,14 +45,14 @@ pub fn write_absent(one: &One<'_>, out: &mut Vec<u8>) -> Outcome {
             out.extend_from_slice(VALUES_END);
             return Outcome::Miss;
         }
-        Shape::MetaGet | Shape::MetaDebug => (b"EN", Outcome::Miss),
+        Shape::MetaGet | Shape::MetaGetKey | Shape::MetaDebug => (b"EN", Outcome::Miss),
         Shape::MetaStored if is_storage => (b"NS", Outcome::NotStored),
         Shape::MetaStored => (b"NF", Outcome::NotFound),
-        Shape::Stored if is_storage => (b"NOT_STORED", Outcome::NotStored),
+        Shape::Stored => (b"NOT_STORED", Outcome::NotStored),
         _ => (b"NOT_FOUND", Outcome::NotFound),
     };
     out.extend_from_slice(line);
-    if matches!(Shape::of(one.expect), Shape::MetaGet | Shape::MetaStored) {
+    if matches!(Shape::of(one.expect), Shape::MetaGet | Shape::MetaGetKey | Shape::MetaStored) {
         write_repeated(one, out);
     }
     out.extend_from_slice(LINE_END);

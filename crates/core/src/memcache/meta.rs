@@ -54,6 +54,8 @@ struct Flags<'a> {
     is_quiet: bool,
     encoding: KeyEncoding,
     opaque: &'a [u8],
+    /// Whether the reply is to name the key (`k`).
+    names_key: bool,
     /// Whether there is a new expiry (`T`).
     touches: bool,
     /// Whether a cas id is compared (`C`).
@@ -64,8 +66,8 @@ struct Flags<'a> {
 
 impl<'a> Flags<'a> {
     fn none(encoding: KeyEncoding) -> Self {
-        let (is_quiet, touches, compares) = (false, false, false);
-        Self { is_quiet, encoding, opaque: b"", touches, compares, mode: 0 }
+        let (is_quiet, names_key, touches, compares) = (false, false, false, false);
+        Self { is_quiet, encoding, opaque: b"", names_key, touches, compares, mode: 0 }
     }
 
     /// The class in which a request counts, because flags can change it (`process_mget_cmd`,
@@ -106,6 +108,7 @@ impl<'a> Flags<'a> {
                 b'b' => flags.encoding = encoding_of(key),
                 b'O' if flag.len() > OPAQUE_MAX => return Err(LONG_OPAQUE),
                 b'O' => flags.opaque = flag,
+                b'k' => flags.names_key = true,
                 b'T' => flags.touches = true,
                 b'C' => flags.compares = true,
                 b'M' => flags.mode = flag.get(1).copied().unwrap_or_default(),
@@ -134,12 +137,15 @@ fn encoding_of(key: &[u8]) -> KeyEncoding {
 pub(super) fn with_key<'a>(
     line: Line<'a>,
     mut words: Words<'a>,
-    kind: (Class, Shape, Outcomes),
+    mut kind: (Class, Shape, Outcomes),
 ) -> Parsed<'a> {
     let Some(key) = words.next() else { return refused(line, ERROR) };
     let errors = if kind.1 == Shape::MetaGet { &GET_ERRORS } else { &OTHER_ERRORS };
     match Flags::read(key, &mut words, FLAGS_MAX, errors) {
         Ok(flags) => {
+            if kind.1 == Shape::MetaGet && flags.names_key {
+                kind.1 = Shape::MetaGetKey;
+            }
             let rewrites = (Numbers::NONE, flags.keep());
             let one = request((line, &words), (key, &flags), rewrites, b"", kind);
             Parsed::Request(Request::One(one), line.len)

@@ -306,7 +306,8 @@ fn storage<'a>(
         Err(unready) => return unready.parsed(line),
     };
     let wire = wire(line, &words, numbers, data, Keep::First(arity));
-    let expect = Shape::Stored.expect(quiet);
+    let shape = if class == Class::Cas { Shape::Swapped } else { Shape::Stored };
+    let expect = shape.expect(quiet);
     let one = One { needs, ..one(key, wire, expect, class) };
     Parsed::Request(Request::One(one), line.len + data.len())
 }

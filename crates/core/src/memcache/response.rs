@@ -49,13 +49,14 @@ pub fn parse_response(
     let outcome = match shape {
         Shape::Value | Shape::Values => (line == b"END").then_some(Outcome::Miss),
         Shape::Stored => stored(line),
+        Shape::Swapped => stored(line).or_else(|| swapped(line)),
         Shape::Number if line == b"NOT_FOUND" => Some(Outcome::NotFound),
         Shape::Number => number(line).map(|_| Outcome::Success),
         Shape::Deleted => done(line, b"DELETED"),
         Shape::Touched => done(line, b"TOUCHED"),
         Shape::Ok => (line == b"OK").then_some(Outcome::Success),
         Shape::Version => line.starts_with(b"VERSION ").then_some(Outcome::Success),
-        Shape::MetaGet | Shape::MetaStored | Shape::MetaDebug => None,
+        Shape::MetaGet | Shape::MetaGetKey | Shape::MetaStored | Shape::MetaDebug => None,
     };
     match outcome {
         Some(outcome) => Response::Whole { len, outcome },
@@ -76,6 +77,12 @@ fn stored(line: &[u8]) -> Option<Outcome> {
     match line {
         b"STORED" => Some(Outcome::Success),
         b"NOT_STORED" => Some(Outcome::NotStored),
+        _ => None,
+    }
+}
+
+fn swapped(line: &[u8]) -> Option<Outcome> {
+    match line {
         b"EXISTS" => Some(Outcome::Exists),
         b"NOT_FOUND" => Some(Outcome::NotFound),
         _ => None,
@@ -247,8 +254,8 @@ fn meta(
     let outcome = match (input.first_chunk::<2>()?, shape) {
         (b"ME", Shape::MetaDebug) => return Some(debug(input, echo.0)),
         // `OK` for `HD`: memcached up to 1.6.17 with `-o meta_response_old`.
-        (b"HD" | b"OK" | b"VA", Shape::MetaGet) => Outcome::Hit,
-        (b"EN", Shape::MetaGet | Shape::MetaDebug) => Outcome::Miss,
+        (b"HD" | b"OK" | b"VA", Shape::MetaGet | Shape::MetaGetKey) => Outcome::Hit,
+        (b"EN", Shape::MetaGet | Shape::MetaGetKey | Shape::MetaDebug) => Outcome::Miss,
         (b"HD" | b"OK" | b"VA", Shape::MetaStored) => Outcome::Success,
         (b"NF", Shape::MetaStored) => Outcome::NotFound,
         (b"EX", Shape::MetaStored) => Outcome::Exists,
@@ -257,7 +264,9 @@ fn meta(
     };
     let read = || -> Result<_, Unfit> {
         let (data, flags) = if input.starts_with(b"VA") { data_len(input)? } else { (0, 2) };
-        Ok((data, flags_end(input, flags, echo)?))
+        let (line_len, repeated) = flags_end(input, flags, echo)?;
+        let must_repeat = outcome == Outcome::Hit && !repeated.holds(shape, echo.1);
+        if must_repeat { Err(Unfit::Bad) } else { Ok((data, line_len)) }
     };
     let (data, line_len) = match read() {
         Ok(lengths) => lengths,
@@ -279,14 +288,37 @@ fn data_len(input: &[u8]) -> Result<(usize, usize), Unfit> {
     if fits { Ok((length + 2, end)) } else { Err(Unfit::Bad) }
 }
 
-/// The end of the line whose flags start at `at`. Its key and opaque token must be those of the
-/// request.
-fn flags_end(input: &[u8], mut at: usize, (key, opaque): (&[u8], &[u8])) -> Result<usize, Unfit> {
+/// What a meta reply repeats of its request.
+#[derive(Clone, Copy, Default)]
+struct Repeated {
+    key: bool,
+    opaque: bool,
+}
+
+impl Repeated {
+    /// Whether all is there that the request wants to be repeated.
+    fn holds(self, shape: Shape, opaque: &[u8]) -> bool {
+        (self.key || shape != Shape::MetaGetKey) && (self.opaque || opaque.is_empty())
+    }
+}
+
+/// The end of the line whose flags start at `at`, and what they repeat. A key and an opaque token must be those
+/// of the request.
+fn flags_end(
+    input: &[u8],
+    mut at: usize,
+    (key, opaque): (&[u8], &[u8]),
+) -> Result<(usize, Repeated), Unfit> {
+    let mut repeated = Repeated::default();
     while next_byte(input, at)? == b' ' {
         let word = at + 1;
         at = match next_byte(input, word)? {
-            b'k' => key_end(input, word + 1, key)?,
+            b'k' => {
+                repeated.key = true;
+                key_end(input, word + 1, key)?
+            }
             b'O' => {
+                repeated.opaque = true;
                 let end = word_end(input, word)?;
                 if &input[word..end] != opaque {
                     return Err(Unfit::Bad);
@@ -297,7 +329,7 @@ fn flags_end(input: &[u8], mut at: usize, (key, opaque): (&[u8], &[u8])) -> Resu
         };
     }
     match (input[at], next_byte(input, at + 1)?) {
-        (b'\r', b'\n') => Ok(at + 2),
+        (b'\r', b'\n') => Ok((at + 2, repeated)),
         _ => Err(Unfit::Bad),
     }
 }

@@ -9,8 +9,10 @@ pub enum Shape {
     Value,
     /// `VALUE`s of the keys of a fragment, and `END`.
     Values,
-    /// The answers to storage commands.
+    /// The answers to storage commands but `cas`.
     Stored,
+    /// The answers to `cas`.
+    Swapped,
     /// A number or `NOT_FOUND`.
     Number,
     /// `DELETED` or `NOT_FOUND`.
@@ -23,6 +25,8 @@ pub enum Shape {
     Version,
     /// The answers to `mg`.
     MetaGet,
+    /// The answers to `mg` with the flag `k`: what is found names its key.
+    MetaGetKey,
     /// The answers to `ms`, `md`, `ma`.
     MetaStored,
     /// The answers to `me`.
@@ -30,16 +34,18 @@ pub enum Shape {
 }
 
 impl Shape {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Value,
         Self::Values,
         Self::Stored,
+        Self::Swapped,
         Self::Number,
         Self::Deleted,
         Self::Touched,
         Self::Ok,
         Self::Version,
         Self::MetaGet,
+        Self::MetaGetKey,
         Self::MetaStored,
         Self::MetaDebug,
     ];
@@ -57,7 +63,7 @@ impl Shape {
 
     /// Whether these are the replies to a meta command.
     pub const fn is_meta(self) -> bool {
-        matches!(self, Self::MetaGet | Self::MetaStored | Self::MetaDebug)
+        matches!(self, Self::MetaGet | Self::MetaGetKey | Self::MetaStored | Self::MetaDebug)
     }
 }
 

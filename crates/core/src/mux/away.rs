@@ -12,7 +12,7 @@ use super::request::Intake;
 use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{
-    Decision, Ejection, Health, OnFailure, OnOverflow, Order, Report, Standing, To,
+    Decision, Drain, Ejection, Health, OnFailure, OnOverflow, Order, Report, Standing, To,
 };
 use crate::message::{All, Class, Group, One};
 use crate::protocol::Protocol;
@@ -54,14 +54,25 @@ impl Mux {
             return;
         }
         match order {
+            Order::Drain => {
+                self.servers.all[id.index()].health.drain = Drain::Begun(round);
+                self.servers.has_drains = true;
+            }
             Order::Leave(error) => self.leave(id, (error, round), now),
             Order::GoAway => self.go_away(id, now),
             Order::Probe => self.probe_server(id, now),
             Order::Replay => self.begin_replay(id, Standing::Replaying, round, now),
             Order::Close => self.begin_replay(id, Standing::Closing, round, now),
             Order::Return => self.use_again(id),
+            Order::Forgive => {
+                if let Some(journal) = &mut self.servers.all[id.index()].journal {
+                    // An operator who has not seen a refusal does not mean it.
+                    journal.forgives = journal.was_refused;
+                }
+            }
             Order::Keep => {
                 let health = &mut self.servers.all[id.index()].health;
+                health.drain = Drain::No;
                 if health.standing == Standing::Left {
                     health.standing = Standing::Live;
                     let error = health.error.take().unwrap_or(ServerError::Other);
@@ -111,11 +122,28 @@ impl Mux {
         self.servers.reports.push_back((id, report));
     }
 
+    /// Reports the servers that are to be drained and on which no client has begun anything.
+    #[cold]
+    pub(super) fn look_after_drains(&mut self, now: Instant) {
+        self.servers.has_drains = false;
+        for index in 0..self.servers.routes.members().len() {
+            let id = self.servers.routes.members()[index];
+            let Drain::Begun(round) = self.servers.all[id.index()].health.drain else { continue };
+            if self.servers.conns.iter().any(|conn| conn.server == id && conn.owner.is_some()) {
+                self.servers.has_drains = true;
+            } else {
+                self.servers.all[id.index()].health.drain = Drain::Done;
+                self.report(id, Report::Done(round));
+            }
+        }
+        self.arbitrate(now);
+    }
+
     fn leave(&mut self, id: ServerId, (error, round): (ServerError, u32), now: Instant) {
         // What its client has there, such as a transaction, would go on after others stand in.
         self.close_conns(id, (error, |conn| conn.is_dedicated), now);
         let health = &mut self.servers.all[id.index()].health;
-        (health.standing, health.error) = (Standing::Left, Some(error));
+        (health.standing, health.error, health.drain) = (Standing::Left, Some(error), Drain::No);
         self.servers.note_standings(&self.shared);
         self.report(id, Report::Done(round));
     }
@@ -197,11 +225,11 @@ impl Mux {
     }
 
     /// Where a request of one key goes, whose server is not used. `reads` says that no value becomes another
-    /// one by it.
+    /// one by it. There is room for the request where it goes; of several keys, only the first needs some.
     #[cold]
-    pub(super) fn around(
+    fn around(
         &mut self,
-        (lane, owner): (usize, ServerId),
+        (lane, request, owner): (usize, Option<u64>, ServerId),
         key: &[u8],
         reads: bool,
         now: Instant,
@@ -214,7 +242,7 @@ impl Mux {
             return Around::Refuse(error);
         };
         match health.standing {
-            Standing::Live => return Around::To(self.servers.lane(lane, owner)),
+            Standing::Live => return self.over(self.servers.lane(lane, owner), request),
             // It is known at once what becomes of the server.
             Standing::Left | Standing::Closing => {
                 return Around::Wait(self.servers.lane(lane, owner));
@@ -222,7 +250,7 @@ impl Mux {
             Standing::Away | Standing::Replaying => {}
         }
         if ejection.on_failure == OnFailure::Rehash {
-            return self.stand_in((lane, owner), key, reads, &ejection, now);
+            return self.stand_in((lane, request, owner), key, reads, &ejection, now);
         }
         if !reads {
             self.remember((owner, None), key, true, &ejection);
@@ -233,11 +261,17 @@ impl Mux {
         }
     }
 
+    /// Over this connection, once there is room. A request that has a key there already has room for all.
+    fn over(&self, conn: ConnId, request: Option<u64>) -> Around {
+        let is_begun = request == Some(self.servers[conn].fragment.0);
+        if is_begun || !self.must_wait(conn) { Around::To(conn) } else { Around::Wait(conn) }
+    }
+
     /// As [`Mux::around`], for a key of several.
     #[cold]
     pub(super) fn place_around(
         &mut self,
-        place: (usize, ServerId),
+        place: (usize, Option<u64>, ServerId),
         key: &[u8],
         (reads, now): (bool, Instant),
     ) -> Result<ConnId, SplitError> {
@@ -251,7 +285,7 @@ impl Mux {
 
     fn stand_in(
         &mut self,
-        (lane, owner): (usize, ServerId),
+        (lane, request, owner): (usize, Option<u64>, ServerId),
         key: &[u8],
         reads: bool,
         ejection: &Ejection,
@@ -266,11 +300,9 @@ impl Mux {
             Standing::Left | Standing::Closing => return Around::Wait(conn),
             Standing::Away | Standing::Replaying => return Around::Refuse(ServerError::NoServers),
         }
-        if ejection.journal_max == 0 {
-            return Around::To(conn);
-        }
-        if self.must_wait(conn) {
-            return Around::Wait(conn);
+        let way = self.over(conn, request);
+        if ejection.journal_max == 0 || way == Around::Wait(conn) {
+            return way;
         }
         let first = self.remember((owner, Some(conn)), key, !reads, ejection);
         let forgets = ejection.on_overflow == OnOverflow::Return;
@@ -281,7 +313,7 @@ impl Mux {
             let journal = journal.map_or(0, |journal| journal.number);
             self.remove(conn, Note { server: owner, journal, what, stands_in_since: since }, now);
         }
-        Around::To(conn)
+        way
     }
 
     /// Notes in the journal of a server that a key of it is used elsewhere, over this connection, or was to be
@@ -324,8 +356,8 @@ impl Mux {
         owner: ServerId,
         now: Instant,
     ) -> Intake {
-        match self.around((self.lane(id), owner), key, one.class == Class::Get, now) {
-            Around::To(conn) => self.send_over(id, conn, (one, key), now),
+        match self.around((self.lane(id), None, owner), key, one.class == Class::Get, now) {
+            Around::To(conn) => self.send_now(id, conn, (one, key), now),
             Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
             Around::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
@@ -346,9 +378,14 @@ impl Mux {
     ) -> Intake {
         let (one, lane) = (&group.one, self.lane(id));
         let reads = one.class == Class::Get;
+        self.clients.next_request += 1;
+        let request = self.clients.next_request;
         let mut way = None;
         for key in [one.key].into_iter().chain(group.others) {
-            let next = self.around((lane, owner), key, reads, now);
+            let next = self.around((lane, Some(request), owner), key, reads, now);
+            if let Around::To(conn) = next {
+                self.servers[conn].fragment_in(request, 0);
+            }
             if way.is_some_and(|way| way != next) {
                 way = Some(Around::Refuse(
                     self.servers.why_unused(owner).unwrap_or(ServerError::NoServers),
@@ -358,7 +395,7 @@ impl Mux {
             way = Some(next);
         }
         match way {
-            Some(Around::To(conn)) => self.send_over(id, conn, (one, one.key), now),
+            Some(Around::To(conn)) => self.send_now(id, conn, (one, one.key), now),
             Some(Around::Refuse(error)) => {
                 self.fail_here(id, one.expect, error);
                 Intake::Accepted

@@ -12,8 +12,10 @@ use super::{Dirty, Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::{Parsed, Scan};
 use crate::protocol::{Room, Session};
+use crate::quota::Usage;
 use crate::spares::{LARGE, Spares};
 use crate::time::Instant;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -65,6 +67,10 @@ pub(super) struct Client {
     pub(super) input_ended: bool,
     pub(super) must_close: bool,
     pub(super) dirty: bool,
+    /// What the clients of its address have used; none if no quota needs it.
+    pub(super) address: Option<Arc<Usage>>,
+    /// How many of its requests in flight others know of.
+    pub(super) in_flight_told: u32,
     /// What `Mux::memory` counts for it.
     pub(super) accounted: usize,
     /// How much of that is its overhead.
@@ -102,6 +108,8 @@ impl Client {
             input_ended: false,
             must_close: false,
             dirty: false,
+            address: None,
+            in_flight_told: 0,
             accounted: 0,
             counted_overhead: 0,
         }

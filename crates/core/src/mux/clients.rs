@@ -92,6 +92,9 @@ impl Clients {
             let id = self.dirty.pop()?;
             if let Some(client) = self.list.get_mut(id.index()).filter(|client| client.id == id) {
                 client.dirty = false;
+                if shared.has_quotas {
+                    client.publish_in_flight(&shared.usage);
+                }
                 self.account(shared, id);
                 return Some(id);
             }
@@ -106,6 +109,8 @@ impl Clients {
     /// As [`super::Mux::close_client`].
     pub(super) fn close(&mut self, shared: &mut Shared, id: ClientId) {
         let mut client = self.list.remove(id.index());
+        (client.requests, client.silent) = (0, 0);
+        client.publish_in_flight(&shared.usage);
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
                 State::Waiting => self.orphan(shared, slot),

@@ -15,6 +15,7 @@ use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Shared};
 use crate::error::ServerError;
+use crate::health::Drain;
 use crate::message::{Class, Dedicate, Expect, Limit, Outcome, Request, Step, Wire};
 use crate::protocol::Refusal;
 use crate::route::Plan;
@@ -125,6 +126,9 @@ impl Mux {
             None if has_replies_due && self.clients[id].dedicated.is_some() => {
                 self.clients.hold(id, Hold::Replies);
                 return Intake::Blocked;
+            }
+            None if self.servers.all[server.index()].health.drain == Drain::Done => {
+                return self.refuse_dedicated(id, request, &NoServer::Failed(ServerError::Ejected));
             }
             None => match self.acquire(id, server) {
                 Some(conn) => conn,

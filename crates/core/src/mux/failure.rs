@@ -34,6 +34,9 @@ impl Mux {
     /// Answers the requests that have run out of time, and lets servers return whose time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.tick_arbiter(now);
+        if self.servers.has_drains {
+            self.look_after_drains(now);
+        }
         self.shared.spares.age(now);
         self.clients.end_long_waits(&self.shared, now);
         if self.servers.next_expiry.is_some_and(|at| at <= now) {
@@ -146,8 +149,9 @@ pub(super) fn fail(
     if pending.waiter == Waiter::Nobody {
         return;
     }
-    if pending.is_further() && place > 0 {
-        // What is before it is of the same request, and failed before.
+    // No client waits for a removal. What is before a further reply is of the same request, and failed before.
+    let is_removal = matches!(pending.waiter, Waiter::Note(_));
+    if is_removal || pending.is_further() && place > 0 {
         return complete_with((shared, answers), pending, (Outcome::Error, b""));
     }
     shared.stats.forward_error.add(1);

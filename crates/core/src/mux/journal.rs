@@ -29,6 +29,10 @@ pub(super) struct Journal {
     unchanged: usize,
     /// How many removals are on their way to the server.
     pub(super) on_their_way: usize,
+    /// Whether the server has refused a removal.
+    pub(super) was_refused: bool,
+    /// Whether what the server refuses to remove may stay there.
+    pub(super) forgives: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -224,8 +228,19 @@ pub(super) struct NoteId(u32);
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     slab: slab::Slab<Note>,
-    /// Those that have ended, and whether each was carried out.
-    ended: VecDeque<(NoteId, bool)>,
+    /// Those that have ended.
+    ended: VecDeque<(NoteId, Ending)>,
+}
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing old is there.
+    Done,
+    /// The server answered with an error.
+    Refused,
+    /// There was no answer.
+    Lost,
 }
 
 impl Notes {
@@ -234,8 +249,8 @@ impl Notes {
     }
 
     /// A removal has ended.
-    pub(super) fn end(&mut self, id: NoteId, is_done: bool) {
-        self.ended.push_back((id, is_done));
+    pub(super) fn end(&mut self, id: NoteId, ending: Ending) {
+        self.ended.push_back((id, ending));
     }
 
     #[inline]
@@ -243,10 +258,10 @@ impl Notes {
         !self.ended.is_empty()
     }
 
-    /// The next removal that has ended, and whether it was carried out.
-    pub(super) fn next_ended(&mut self) -> Option<(Note, bool)> {
-        let (id, is_done) = self.ended.pop_front()?;
-        Some((self.slab.remove(id.0 as usize), is_done))
+    /// The next removal that has ended.
+    pub(super) fn next_ended(&mut self) -> Option<(Note, Ending)> {
+        let (id, ending) = self.ended.pop_front()?;
+        Some((self.slab.remove(id.0 as usize), ending))
     }
 }
 

@@ -2,18 +2,19 @@
 //!
 //! The one rule: a removal counts as done with its reply, and what is not done is tried again.
 
-use super::Mux;
 use super::conn::Pending;
 use super::id::{ConnId, ServerId};
-use super::journal::{Note, Removal};
+use super::journal::{Ending, Note, Removal};
 use super::server::Servers;
 use super::waiter::Waiter;
+use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{OnOverflow, Report, Standing};
 use crate::message::Class;
 use crate::protocol::MOVE_NEEDS;
 use crate::time::Instant;
 use alloc::vec::Vec;
+use core::mem;
 
 /// How many removals are on their way to a server at the same time.
 const REPLAYS_MAX: usize = 256;
@@ -98,7 +99,7 @@ impl Mux {
 
     #[cold]
     pub(super) fn take_notes(&mut self, now: Instant) {
-        while let Some((note, is_done)) = self.clients.notes.next_ended() {
+        while let Some((note, ending)) = self.clients.notes.next_ended() {
             let Note { server: id, journal: number, what, stands_in_since } = note;
             if !self.servers.routes.members().contains(&id) {
                 continue;
@@ -108,26 +109,46 @@ impl Mux {
             let journal = server.journal.as_mut().filter(|journal| journal.number == number);
             let Some(journal) = journal else { continue };
             match (stands_in_since, what) {
-                (Some(ring), Removal::Key(key)) if is_done => journal.note_clean(&key, ring),
+                (Some(ring), Removal::Key(key)) if ending == Ending::Done => {
+                    journal.note_clean(&key, ring);
+                }
                 (Some(_), Removal::Key(key)) => journal.note_unclean(&key),
                 (Some(_), Removal::All(..)) => {}
                 (None, what) => {
                     journal.on_their_way -= 1;
-                    if is_done {
-                        server.stats.more.replayed.add(1);
-                    } else {
-                        journal.give_back(what);
-                        if let Some(round) = server.replay_round.take() {
-                            let error = ServerError::Other;
-                            self.servers.reports.push_back((id, Report::Failed(round, error)));
-                        }
-                    }
+                    self.end_removal(id, what, ending);
                     if self.servers.all[id.index()].replay_round.is_some() {
                         self.go_on_replaying(id, now);
                     }
                 }
             }
             self.servers.publish_journal(id);
+        }
+    }
+
+    /// A removal from a server that comes back has ended. What is not done is tried again later.
+    fn end_removal(&mut self, id: ServerId, what: Removal, ending: Ending) {
+        let server = &mut self.servers.all[id.index()];
+        let Some(journal) = &mut server.journal else { return };
+        let error = match ending {
+            Ending::Done => return server.stats.more.replayed.add(1),
+            Ending::Refused => {
+                server.stats.more.removals_refused.add(1);
+                if !mem::replace(&mut journal.was_refused, true) {
+                    self.shared.events.push_back(Event::RemovalRefused { server: id });
+                }
+                if journal.forgives {
+                    return;
+                }
+                ServerError::Unremoved
+            }
+            Ending::Lost => ServerError::Other,
+        };
+        let before = journal.bytes();
+        journal.give_back(what);
+        self.clients.memory += journal.bytes() - before;
+        if let Some(round) = server.replay_round.take() {
+            self.report(id, Report::Failed(round, error));
         }
     }
 }

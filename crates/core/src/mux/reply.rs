@@ -183,6 +183,9 @@ impl Clients {
             client.silent -= 1;
             client.overhead -= ENTRY_BYTES;
             client.account_less(&mut self.memory);
+            if shared.has_quotas {
+                client.publish_in_flight(&shared.usage);
+            }
             if client.hold == Hold::Barrier {
                 self.pass_barrier(shared, slot.client);
             }

@@ -43,15 +43,23 @@ impl Mux {
         if self.clients.on_dedicated > 0 && self.must_leave_dedicated(id, request) {
             return Intake::Blocked;
         }
-        let taken = match request {
-            _ if self.migration.is_some() => self.take_while_moving(id, request, now),
-            Request::One(one) => self.take_one(id, one, now),
-            _ => self.take_other(id, request, now),
+        let taken = match self.shared.has_quotas {
+            false => self.take_any(id, request, now),
+            true => self.take_within_quotas(id, request, now),
         };
         if taken != Intake::Blocked {
             self.shared.stats.requests.add(1);
         }
         taken
+    }
+
+    #[inline(always)]
+    pub(super) fn take_any(&mut self, id: ClientId, request: &Request<'_>, now: Instant) -> Intake {
+        match request {
+            _ if self.migration.is_some() => self.take_while_moving(id, request, now),
+            Request::One(one) => self.take_one(id, one, now),
+            _ => self.take_other(id, request, now),
+        }
     }
 
     /// Out of the way of the most frequent requests.
@@ -192,6 +200,18 @@ impl Mux {
         if self.must_wait(conn) {
             return self.wait_for(id, conn, one.expect, now);
         }
+        self.send_now(id, conn, (one, key), now)
+    }
+
+    /// Sends a request over this connection, which has room for it.
+    #[inline(always)]
+    pub(super) fn send_now(
+        &mut self,
+        id: ClientId,
+        conn: ConnId,
+        (one, key): (&One<'_>, &[u8]),
+        now: Instant,
+    ) -> Intake {
         if let Some(error) = self.servers.lacking(conn, one.needs) {
             return self.answer_unless_silent(id, one.expect, error);
         }
@@ -297,7 +317,11 @@ impl Mux {
     ) -> Result<(ConnId, usize), SplitError> {
         let conn = match self.servers.routes.plan(key) {
             Plan::To(server) => self.servers.lane(lane, server),
-            Plan::Around(server) => self.place_around((lane, server), key, (reads, now))?,
+            Plan::Around(server) => {
+                let place = (lane, Some(request), server);
+                let conn = self.place_around(place, key, (reads, now))?;
+                return Ok((conn, self.servers[conn].fragment_in(request, next)));
+            }
             Plan::Refuse(error) => return Err(SplitError::NoServer(error)),
         };
         let number = self.servers[conn].fragment_in(request, next);

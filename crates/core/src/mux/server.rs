@@ -101,6 +101,8 @@ pub(super) struct Servers {
     pub(super) arbiter: Option<Box<Arbiter>>,
     /// What the arbiter should know.
     pub(super) reports: VecDeque<(ServerId, Report)>,
+    /// Whether servers are to be drained on which clients have begun something.
+    pub(super) has_drains: bool,
     /// Bytes of the journals of servers that have left the pool, which still count as held.
     pub(super) given_up: usize,
     /// Those of a server that clients share stand side by side.
@@ -185,6 +187,7 @@ impl Servers {
             all: Places::new(),
             arbiter: None,
             reports: VecDeque::new(),
+            has_drains: false,
             given_up: 0,
             conns: Vec::new(),
             dedicated: Dedicated::default(),

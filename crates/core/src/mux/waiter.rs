@@ -8,7 +8,7 @@ use super::clients::Clients;
 use super::conn::Pending;
 use super::id::ClientId;
 use super::join::{Join, JoinId};
-use super::journal::NoteId;
+use super::journal::{Ending, NoteId};
 use super::migrate::MoveId;
 use super::reply::Reply;
 use super::server::Answers;
@@ -114,7 +114,15 @@ impl Clients {
                 self.complete_fragment(shared, (join, number), pending.class, (outcome, reply));
             }
             Waiter::Move(id) => self.tasks.note(id, outcome, reply),
-            Waiter::Note(id) => self.notes.end(id, !outcome.is_error()),
+            Waiter::Note(id) => {
+                let is_done = !outcome.is_error() || shared.options.protocol.is_out_of_reach(reply);
+                let ending = match is_done {
+                    true => Ending::Done,
+                    false if reply.is_empty() => Ending::Lost,
+                    false => Ending::Refused,
+                };
+                self.notes.end(id, ending);
+            }
             Waiter::Slot(_) | Waiter::Nobody => {}
         }
     }

@@ -23,6 +23,14 @@ impl Protocol {
         }
     }
 
+    /// Whether an error says that the proxy's user may not use the key: what is there can't be read either.
+    pub fn is_out_of_reach(self, error: &[u8]) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis => redis::is_out_of_reach(error),
+        }
+    }
+
     /// Appends a request that removes all keys. Returns the expected reply.
     pub fn write_flush(self, out: &mut Vec<u8>) -> Expect {
         match self {

@@ -21,6 +21,7 @@ mod outdated;
 mod passing;
 mod questions;
 mod quiet;
+mod quotas;
 mod timeouts;
 mod window;
 

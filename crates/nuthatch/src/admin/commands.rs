@@ -31,6 +31,7 @@ impl Command {
         let (name, what) = path.strip_prefix("/servers/")?.rsplit_once('/')?;
         let what = match what {
             "eject" => health::Command::Eject,
+            "drain" => health::Command::Drain,
             "return" => health::Command::Return,
             _ => return None,
         };
@@ -116,6 +117,9 @@ impl Admin {
                 return page(StatusCode::NOT_FOUND, &json!({ "error": error }));
             }
             health::Command::Eject => "ejected until it is let back with /return",
+            health::Command::Drain => {
+                "ejected once clients have ended what they have begun, until it is let back with /return"
+            }
             health::Command::Return => "returns when it answers probes",
         };
         page(StatusCode::OK, &json!({ "result": result }))
@@ -149,7 +153,8 @@ mod tests {
             ("/servers/%2Frun%2Fm.sock/eject", "", {
                 Some(server(health::Command::Eject, "%2Frun%2Fm.sock", None))
             }),
-            ("/servers/m-0/drain", "", None),
+            ("/servers/m-0/drain", "", Some(server(health::Command::Drain, "m-0", None))),
+            ("/servers/m-0/stop", "", None),
             ("/servers", "", None),
             ("/servers/eject", "", None),
             ("/", "", None),

@@ -150,6 +150,10 @@ const POOL: &[Family<PoolStats>] = &[
         &[
             ("item_size_max", |pool| pool.limit_item_size.read()),
             ("keys_max", |pool| pool.limit_keys.read()),
+            ("pool_rate_max", |pool| pool.limit_pool_rate.read()),
+            ("pool_requests_max", |pool| pool.limit_pool_requests.read()),
+            ("address_rate_max", |pool| pool.limit_address_rate.read()),
+            ("address_requests_max", |pool| pool.limit_address_requests.read()),
             ("line_max", |pool| pool.limit_line.read()),
             ("client_backlog_max", |pool| pool.limit_client_backlog.read()),
             ("client_buffer_max", |pool| pool.limit_client_paused.read()),
@@ -204,6 +208,11 @@ const SERVER: &[Family<ServerStats>] = &[
         "server_replayed_total",
         "Keys removed from the server before it returned.",
         |server| server.more.replayed.read(),
+    ),
+    counter(
+        "server_removals_refused_total",
+        "Removals of missed keys that the server refused.",
+        |server| server.more.removals_refused.read(),
     ),
     counter(
         "server_journal_overflows_total",

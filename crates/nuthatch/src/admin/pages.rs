@@ -107,6 +107,7 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
             "keys": sum(|stats| &stats.more.journal_keys),
             "bytes": sum(|stats| &stats.more.journal_bytes),
             "overflows": sum(|stats| &stats.more.journal_overflows),
+            "refused": sum(|stats| &stats.more.removals_refused),
         },
         "probes": sum(|stats| &stats.more.probes),
         "connections": sum(|stats| &stats.server_connections),
@@ -124,6 +125,7 @@ fn away(shared: &SharedServer) -> Value {
     let Some(Verdict { seen, since, next_try }) = shown else { return Value::Null };
     let stage = match seen.stage {
         Stage::Live => "live",
+        Stage::Draining => "draining",
         Stage::Leaving => "leaving",
         Stage::Away => "away",
         Stage::Held => "held",

@@ -173,6 +173,30 @@ pub static VARIABLES: &[Variable] = &[
         "Maximum number of clients; 0 means only the limit of open files.",
     ),
     plain(
+        "POOL_RATE_MAX",
+        "pool_rate_max",
+        None,
+        "Requests per second of all clients; 0 means no limit.",
+    ),
+    plain(
+        "POOL_REQUESTS_MAX",
+        "pool_requests_max",
+        None,
+        "Requests in flight of all clients; 0 means no limit.",
+    ),
+    plain(
+        "ADDRESS_RATE_MAX",
+        "address_rate_max",
+        None,
+        "Requests per second of the clients of each address; 0 means no limit.",
+    ),
+    plain(
+        "ADDRESS_REQUESTS_MAX",
+        "address_requests_max",
+        None,
+        "Requests in flight of the clients of each address; 0 means no limit.",
+    ),
+    plain(
         "ALLOW_FLUSH",
         "allow_flush",
         None,

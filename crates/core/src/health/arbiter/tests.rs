@@ -183,6 +183,7 @@ fn other_pools_do_not_count() {
     arbiter.report(0, FAILING, at_ms(0));
     assert_eq!(orders(&mut arbiter), [(10, To::All, LEAVE), (0, To::All, LEAVE)]);
     arbiter.remove_pool(POOL);
+    orders(&mut arbiter);
     arbiter.report(1, FAILING, at_ms(0));
     assert_eq!(orders(&mut arbiter), []);
 }
@@ -218,8 +219,50 @@ fn the_operator_ejects_a_server_and_lets_it_return() {
     assert_eq!(orders(&mut arbiter), []);
     assert!(arbiter.command(0, Command::Return, at_ms(100_000)));
     arbiter.tick(at_ms(100_000));
-    assert_eq!(orders(&mut arbiter), [(0, To::One(0), Order::Probe)], "it is tested, too");
+    let wanted = [(0, To::All, Order::Forgive), (0, To::One(0), Order::Probe)];
+    assert_eq!(orders(&mut arbiter), wanted, "it is tested, too");
     assert!(!arbiter.command(9, Command::Return, at_ms(0)), "there is no such server");
+}
+
+#[test]
+fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() {
+    let leave = (0, To::All, Order::Leave(ServerError::Ejected));
+    let drained = || {
+        let mut arbiter = arbiter(2, 4, ejection());
+        assert!(arbiter.command(0, Command::Drain, at_ms(0)));
+        assert!(arbiter.command(0, Command::Drain, at_ms(1)), "once is enough");
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain)]);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Draining);
+        arbiter
+    };
+    let mut arbiter = drained();
+    let first = round(&arbiter, 0);
+    arbiter.report(0, Report::Done(first), at_ms(5));
+    assert_eq!(orders(&mut arbiter), []);
+    arbiter.report(0, Report::Done(first), at_ms(6));
+    assert_eq!(orders(&mut arbiter), [leave]);
+    confirm(&mut arbiter, 0, at_ms(7));
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+
+    let mut arbiter = drained();
+    assert_eq!(arbiter.next_tick(), Some(at_ms(10_000)));
+    arbiter.tick(at_ms(10_000));
+    assert_eq!(orders(&mut arbiter), [leave], "after ten seconds");
+
+    let mut arbiter = drained();
+    arbiter.report(0, FAILING, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, LEAVE)], "it fails");
+
+    let mut arbiter = drained();
+    arbiter.command(0, Command::Eject, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [leave], "at once");
+
+    let mut arbiter = drained();
+    arbiter.command(0, Command::Return, at_ms(5));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Keep)]);
+    confirm(&mut arbiter, 0, at_ms(6));
+    arbiter.tick(at_ms(20_000));
+    assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
 }
 
 #[test]
@@ -236,7 +279,24 @@ fn a_server_of_which_not_all_is_known_stays_away_if_the_pool_wants_that() {
         assert_eq!(orders(&mut arbiter).len(), tries, "{on_overflow:?}");
         arbiter.command(0, Command::Return, at_ms(1000));
         arbiter.tick(at_ms(1000));
-        assert_eq!(orders(&mut arbiter).len(), 1 - tries);
+        assert_eq!(orders(&mut arbiter).len(), 2 - tries);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_decision_about_a_server_of_a_pool_that_is_gone() {
+    for (confirmed, last) in
+        [(&[][..], Order::Keep), (&[0], Order::GoAway), (&[0, 1300], Order::GoAway)]
+    {
+        let mut arbiter = arbiter(2, 4, Ejection { probes: 0, ..ejection() });
+        arbiter.report(0, FAILING, at_ms(0));
+        for ms in confirmed {
+            confirm(&mut arbiter, 0, at_ms(*ms));
+            arbiter.tick(at_ms(ms + 1200));
+        }
+        arbiter.remove_pool(POOL);
+        assert_eq!(orders(&mut arbiter).last(), Some(&(0, To::All, last)), "{confirmed:?}");
+        assert_eq!(arbiter.next_tick(), None);
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn write_run(kept: &Kept, known: Known, floor: u64, out: &mut Vec<u8>
             push_number(out, b"", own_cas(line.word(5), floor));
             out.extend_from_slice(LINE_END);
             out.extend_from_slice(line.data);
-            Shape::Stored
+            Shape::Swapped
         }
         b"mg" | b"ms" | b"md" | b"ma" => write_meta_run(kept, &line, (cas, floor), out),
         _ => {

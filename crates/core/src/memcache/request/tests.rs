@@ -86,7 +86,7 @@ fn reads_of_one_key() {
 #[test]
 fn storage() {
     use Class::{Cas, Set};
-    use Shape::Stored;
+    use Shape::{Stored, Swapped};
     const FLAT: Option<&[u8]> = Some(b"set k 1 2 3\r\nabc\r\n");
     check_singles(&[
         (b"set k 1 2 3\r\nabc\r\n", b"k", Stored, LOUD, Set, None),
@@ -109,7 +109,7 @@ fn storage() {
         (
             b"cas k 0 -2147483649 3 +9\r\nabc\r\n",
             b"k",
-            Stored,
+            Swapped,
             LOUD,
             Cas,
             Some(b"cas k 0 2147483647 3 9\r\nabc\r\n"),
@@ -122,17 +122,17 @@ fn storage() {
         (b"set k 1 2 3 0\r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
         (b" set  k 1 2 3 \r\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
         (b"set k 1 2 3\nabc\r\n", b"k", Stored, LOUD, Set, FLAT),
-        (b"cas k 1 2 3 9\r\nabc\r\n", b"k", Stored, LOUD, Cas, None),
-        (b"cas k 1 2 1 18446744073709551615\r\na\r\n", b"k", Stored, LOUD, Cas, None),
+        (b"cas k 1 2 3 9\r\nabc\r\n", b"k", Swapped, LOUD, Cas, None),
+        (b"cas k 1 2 1 18446744073709551615\r\na\r\n", b"k", Swapped, LOUD, Cas, None),
         (
             b"cas k 1 2 3 9 noreply\r\nabc\r\n",
             b"k",
-            Stored,
+            Swapped,
             SILENT,
             Cas,
             Some(b"cas k 1 2 3 9\r\nabc\r\n"),
         ),
-        (b"cas k 1 2 1 9 x\r\na\r\n", b"k", Stored, LOUD, Cas, Some(b"cas k 1 2 1 9\r\na\r\n")),
+        (b"cas k 1 2 1 9 x\r\na\r\n", b"k", Swapped, LOUD, Cas, Some(b"cas k 1 2 1 9\r\na\r\n")),
     ]);
 }
 
@@ -172,12 +172,12 @@ fn commands_of_a_few_words() {
 #[test]
 fn meta_requests_ask_aloud_and_remember_what_to_hide() {
     use Class::{Delete, Get, Incr, Other, Set};
-    use Shape::{MetaDebug, MetaGet, MetaStored};
+    use Shape::{MetaDebug, MetaGet, MetaGetKey, MetaStored};
     check_singles(&[
         (b"mg k\r\n", b"k", MetaGet, LOUD, Get, None),
-        (b"mg k v t O1 k\r\n", b"k", MetaGet, LOUD, Get, None),
+        (b"mg k v t O1 k\r\n", b"k", MetaGetKey, LOUD, Get, None),
         (b"mg k q\r\n", b"k", MetaGet, Outcomes::MISS, Get, Some(b"mg k\r\n")),
-        (b"mg k v q k\r\n", b"k", MetaGet, Outcomes::MISS, Get, Some(b"mg k v k\r\n")),
+        (b"mg k v q k\r\n", b"k", MetaGetKey, Outcomes::MISS, Get, Some(b"mg k v k\r\n")),
         (b"mg q q\r\n", b"q", MetaGet, Outcomes::MISS, Get, Some(b"mg q\r\n")),
         (b"mg  k  v \r\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),
         (b"mg k v\n", b"k", MetaGet, LOUD, Get, Some(b"mg k v\r\n")),

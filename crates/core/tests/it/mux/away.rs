@@ -4,7 +4,8 @@
 use super::{REFUSED, hit, set};
 use crate::net::{Net, engine, options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, OnOverflow};
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Event, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
@@ -91,9 +92,46 @@ fn a_server_that_fails_while_keys_are_removed_stays_away_with_them() {
         net.say(client, "get a\r\n");
         assert_eq!(net.got(client), REFUSED);
     }
+    let refused = Event::RemovalRefused { server: net.server(0) };
+    assert_eq!(net.events.iter().filter(|event| **event == refused).count(), 1);
     probed(&mut net);
     net.answer(0, "DELETED\r\nNOT_FOUND\r\n");
     assert!(!net.mux.is_ejected(net.server(0)));
+    net.check_idle();
+}
+
+#[test]
+fn a_key_that_was_forgotten_to_make_room_counts_as_held_again_if_its_removal_fails() {
+    // Room for two keys, of which each takes 129 bytes.
+    let small = Ejection { journal_max: 300, ..ejection(OnFailure::Error) };
+    let (mut net, client) = away(small);
+    net.say(client, "delete a\r\n");
+    probed(&mut net);
+    assert_eq!(net.asked(0), "delete a\r\n");
+    net.say(client, "delete c\r\ndelete e\r\n");
+    net.close_server(0, ServerError::Reset);
+    probed(&mut net);
+    assert_eq!(net.asked(0), "delete c\r\ndelete e\r\ndelete a\r\n");
+    net.answer(0, &"NOT_FOUND\r\n".repeat(3));
+    assert!(!net.mux.is_ejected(net.server(0)));
+    net.got(client);
+    net.check_idle();
+}
+
+#[test]
+fn a_server_that_refuses_to_remove_keys_returns_when_the_operator_wants_it() {
+    let (mut net, client) = away(ejection(OnFailure::Error));
+    net.say(client, &(set("a", "1") + "delete c\r\n"));
+    assert_eq!(net.got(client), REFUSED.repeat(2));
+    probed(&mut net);
+    net.answer(0, "DELETED\r\nSERVER_ERROR no\r\n");
+    assert!(net.mux.is_ejected(net.server(0)));
+    net.mux.obey(net.server(0), Order::Forgive, 0, net.now());
+    probed(&mut net);
+    assert_eq!(net.asked(0), "delete a\r\ndelete c\r\ndelete c\r\n");
+    net.answer(0, "SERVER_ERROR no\r\n");
+    assert!(!net.mux.is_ejected(net.server(0)));
+    assert_eq!(net.stats(0).more.removals_refused.read(), 2);
     net.check_idle();
 }
 
@@ -140,6 +178,27 @@ fn a_full_journal_keeps_the_server_away_or_empties_it() {
             net.answer(0, "OK\r\n");
         }
         assert_eq!(net.mux.is_ejected(net.server(0)), asked.is_none(), "{on_overflow:?}");
+    }
+}
+
+/// The removals go with the request, or each would take the other's room for ever.
+#[test]
+fn with_a_full_journal_and_room_for_one_request_every_request_is_sent() {
+    let small =
+        Ejection { journal_max: 10, on_overflow: OnOverflow::Flush, ..ejection(OnFailure::Rehash) };
+    let limits = Limits { server_requests_max: 1, ..options().limits };
+    let (mut net, client) = away_with(small, Options { limits, ..options() });
+    for (request, sent) in [
+        ("get a\r\n", "delete a\r\nget a\r\n"),
+        ("get a c e\r\n", "delete a\r\ndelete c\r\ndelete e\r\nget a c e\r\n"),
+    ] {
+        net.say(client, request);
+        net.say(client, request);
+        for _ in 0..2 {
+            assert_eq!(net.asked(1), sent);
+            net.answer(1, &("NOT_FOUND\r\n".repeat(sent.matches("delete").count()) + "END\r\n"));
+            assert_eq!(net.got(client), "END\r\n");
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 use super::{ABORTED, CROSS_SHARD, OK, QUEUED, array, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::error::ServerError;
+use nuthatch_core::health::{Ejection, Order, Report};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::Options;
+use nuthatch_core::quota::{Quota, Quotas};
+use std::sync::Arc;
 
 /// The first connection for one client alone.
 const OWN: usize = 4;
@@ -318,6 +321,36 @@ fn a_connection_that_is_to_be_replaced_is_kept_until_the_transaction_is_over() {
 }
 
 #[test]
+fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
+    let ejection = Some(Ejection::default());
+    let mut net = Net::with(engine(1, redis_options(), ejection));
+    // Another one decides, so the server is used on.
+    net.mux.share_arbiter();
+    let (first, second) = (net.client(), net.client());
+    net.say(first, &requests("MULTI;SET a 1"));
+    net.answer(2, "+OK\r\n+QUEUED\r\n");
+    net.mux.obey(net.server(0), Order::Drain, 7, net.now());
+    net.later(1);
+    assert_eq!(net.mux.next_report(), None, "a transaction is open");
+    net.say(first, &requests("EXEC"));
+    net.answer(2, "*1\r\n+OK\r\n");
+    net.later(1);
+    assert_eq!(net.mux.next_report(), Some((net.server(0), Report::Done(7))));
+    net.got(first);
+    for request in ["WATCH a", "BLPOP a 0"] {
+        net.say(second, &requests(request));
+        assert_eq!(net.got(second), "-ERR the server is ejected by the operator\r\n");
+    }
+    net.say(second, &requests("GET a"));
+    net.answer(0, "$-1\r\n");
+    assert_eq!(net.got(second), "$-1\r\n", "what is no transaction goes on");
+    net.mux.obey(net.server(0), Order::Keep, 7, net.now());
+    net.say(second, &requests("WATCH a"));
+    net.answer(2, OK);
+    assert_eq!(net.got(second), OK, "it is used again");
+}
+
+#[test]
 fn a_transaction_with_a_command_that_has_waited_too_long_is_not_carried_out() {
     let limits = Limits { server_requests_max: 4, ..Limits::default() };
     let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
@@ -328,4 +361,20 @@ fn a_transaction_with_a_command_that_has_waited_too_long_is_not_carried_out() {
     assert_eq!(net.got(client), OK.to_owned() + &super::TIMED_OUT.repeat(4));
     net.say(client, &requests("EXEC"));
     assert_eq!((net.asked(2), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
+}
+
+#[test]
+fn a_transaction_without_one_of_its_commands_is_not_carried_out_and_ends() {
+    let mut net = Net::redis(1);
+    let pool = Quota { per_second: 2, in_flight: 0 };
+    net.mux.set_quotas(Quotas { pool, ..Quotas::default() }, &Arc::default());
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1;SET b 2;SET c 3;EXEC;GET a"));
+    let told = net.got(client);
+    net.answer(2, "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    let told = told + &net.got(client);
+    let error = "-ERR too many requests per second in this pool: pool_rate_max\r\n";
+    assert_eq!(told.matches(error).count(), 2, "{told}");
+    assert!(told.contains("-EXECABORT"), "{told}");
+    assert!(net.asked(2).ends_with(&requests("DISCARD")));
 }

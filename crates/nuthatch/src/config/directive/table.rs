@@ -5,6 +5,9 @@ use super::super::value::Bounds;
 use super::{Directive, Kind, Pools};
 
 const INT: Bounds = Bounds::new(0, i32::MAX as u64);
+
+/// A second has so many nanoseconds.
+const RATE: Bounds = Bounds::new(0, 1_000_000_000);
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -59,6 +62,34 @@ pub static DIRECTIVES: &[Directive] = &[
         default: Some("0"),
         pools: Pools::All,
         doc: "Maximum number of clients; 0 means only the limit of open files.",
+    },
+    Directive {
+        name: "pool_rate_max",
+        kind: Kind::Count(|pool| &mut pool.pool_rate_max, RATE),
+        default: Some("0"),
+        pools: Pools::All,
+        doc: "Requests per second that servers are asked for all clients of the pool, with up to a second's worth at once; 0 means no limit.",
+    },
+    Directive {
+        name: "pool_requests_max",
+        kind: Kind::Count(|pool| &mut pool.pool_requests_max, RATE),
+        default: Some("0"),
+        pools: Pools::All,
+        doc: "Maximum number of requests in flight for all clients of the pool; 0 means no limit.",
+    },
+    Directive {
+        name: "address_rate_max",
+        kind: Kind::Count(|pool| &mut pool.address_rate_max, RATE),
+        default: Some("0"),
+        pools: Pools::All,
+        doc: "As pool_rate_max, for the clients of each address.",
+    },
+    Directive {
+        name: "address_requests_max",
+        kind: Kind::Count(|pool| &mut pool.address_requests_max, RATE),
+        default: Some("0"),
+        pools: Pools::All,
+        doc: "As pool_requests_max, for the clients of each address.",
     },
     Directive {
         name: "redis",

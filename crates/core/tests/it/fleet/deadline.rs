@@ -44,8 +44,8 @@ fn runs<K: Kind>(plan: Plan, count: u64) {
 fn a_request_takes_no_longer_than_its_timeout_while_servers_are_away() {
     for on_failure in [OnFailure::Rehash, OnFailure::Miss, OnFailure::Error] {
         let ejection = Some(Ejection { on_failure, ..EJECTION });
-        runs::<Memcache>(Plan { ejection, ..AWAY }, 2);
-        runs::<Redis>(Plan { ejection, ..AWAY }, 2);
+        runs::<Memcache>(Plan { ejection, ..AWAY }, 4);
+        runs::<Redis>(Plan { ejection, ..AWAY }, 4);
     }
 }
 

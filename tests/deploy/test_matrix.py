@@ -142,6 +142,78 @@ def test_caches_of_one_release_have_names_of_their_own(release, chart, helm):
     assert len(of_kind(objects, "StatefulSet")) == len(names)
 
 
+OWN_NAMES = {
+    name: {
+        "nuthatch": {
+            "nameOverride": name,
+            "memcached": {"fullname": f"memcached-{name}"},
+            "central": {"enabled": True},
+            "networkPolicy": {"enabled": True},
+            "podMonitor": {"enabled": name == "cart"},
+        }
+    }
+    for name in ("cart", "catalog")
+}
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_applications_of_one_release_may_each_have_a_cache(helm):
+    """Each has this chart below its own, so both are named nuthatch."""
+    objects = render("shop", OWN_NAMES, helm=helm)
+    rules.check(objects, "release", "cache")
+    servers = {item["metadata"]["name"] for item in of_kind(objects, "StatefulSet")}
+    assert servers == {"memcached-cart", "memcached-catalog"}
+    for name in ("cart", "catalog"):
+        (pod,) = (pod for owner, pod in lasting(objects) if owner == f"Deployment {name}")
+        assert pod["spec"]["volumes"][0]["configMap"]["name"] == f"release-{name}"
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("values", "made"),
+    [
+        ({}, "ConfigMap release-nuthatch"),
+        # The other objects have names of their own, and would find each other's pods.
+        ({"cart": {"nuthatch": {"fullnameOverride": "cart"}}}, "StatefulSet memcached-cluster"),
+        (
+            {"cart": {"nuthatch": {"fullnameOverride": "cart", "memcached": {"fullname": "cart"}}}},
+            "pods with the labels name: nuthatch and component: memcached",
+        ),
+        (
+            {
+                name: {
+                    "nuthatch": {
+                        "fullnameOverride": name,
+                        "memcached": {"enabled": False},
+                        "servers": ["a:11211"],
+                        "central": {"enabled": True},
+                    }
+                }
+                for name in ("cart", "catalog")
+            },
+            "pods with the labels name: nuthatch and component: central",
+        ),
+    ],
+)
+def test_two_caches_with_one_name_are_refused(values, made, helm):
+    with pytest.raises(Refused, match=f"shop/charts/c.*/charts/nuthatch would both make {made}: set nameOverride"):
+        render("shop", values, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_two_aliases_with_one_name_are_refused(helm):
+    values = {name: {"nameOverride": "cache", "protocol": "memcached"} for name in ("sessions", "pages")}
+    with pytest.raises(Refused, match="would both make ConfigMap release-cache: set nameOverride"):
+        render("two", values, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_applications_of_one_release_may_share_a_name_if_nothing_clashes(helm):
+    """One has servers, the other one a sidecar alone: no selector finds pods of both."""
+    catalog = {"fullnameOverride": "catalog", "memcached": {"enabled": False}, "servers": ["a:11211"]}
+    rules.check(render("shop", {"catalog": {"nuthatch": catalog}}, helm=helm), "release", "cache")
+
+
 def many() -> list[str]:
     """The names under which the chart "many" has this one."""
     dependencies = yaml.safe_load((complete("many") / "Chart.yaml").read_text())["dependencies"]

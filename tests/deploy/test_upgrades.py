@@ -74,6 +74,31 @@ def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, h
         upgrade(values, living, tmp_path, helm)
 
 
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment", "Service"])
+@pytest.mark.parametrize(("owner", "said"), [("other", "belongs to the release other"), ("", "belongs to no release")])
+def test_nobody_is_told_to_delete_what_is_not_the_releases_own(kind, owner, said, helm, tmp_path):
+    """The most usual mistake: a second release with the names of the first one's servers."""
+    living = of_kind(render("nuthatch", AUTOSCALED, release="other"), kind)
+    for item in living:
+        # Names that the second release would have, too.
+        item["metadata"]["name"] = item["metadata"]["name"].replace("other-", "release-")
+        item["metadata"]["labels"]["app.kubernetes.io/instance"] = owner
+        item["metadata"]["annotations"] = {"meta.helm.sh/release-name": owner} if owner else {}
+    value = {"Deployment": "fullnameOverride"}.get(kind, "memcached.fullname")
+    with pytest.raises(Refused, match=f"there is a {kind} .* already, which {said}: set {value} to another") as words:
+        upgrade(AUTOSCALED, living, tmp_path, helm, is_owned=False)
+    assert "delete" not in str(words.value)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_another_protocol_under_the_same_name_is_told_to_take_another_name(helm, tmp_path):
+    before = {"memcached": {"fullname": "cache"}, "redis": {"fullname": "cache"}}
+    living = of_kind(render("nuthatch", before), "StatefulSet")
+    with pytest.raises(Refused, match="set redis.fullname to another name than that of the pods of memcached, or"):
+        upgrade({**before, "protocol": "redis"}, living, tmp_path, helm)
+
+
 def living(item: dict, chart: str, release: str) -> dict:
     """An object with the name and kind of this, of a chart under this name in a release."""
     labels = {"app.kubernetes.io/name": chart, "app.kubernetes.io/instance": release}
@@ -102,7 +127,9 @@ def test_a_release_keeps_the_names_that_it_has(chart, alias, release, before, af
         # Somebody else's.
         ([living(item, alias, "other")], after),
     ]:
-        objects = upgrade({}, there, tmp_path, helm, chart, release)
+        # The chart under its own name would have the name that is cut.
+        values = {"nuthatch": {"fullnameOverride": "plain"}} if chart == "many" else {}
+        objects = upgrade(values, there, tmp_path, helm, chart, release)
         names = {each["metadata"]["name"] for each in of_kind(objects, "ConfigMap")}
         assert wanted in names, there
 

@@ -8,6 +8,7 @@
 {{- include "nuthatch.checkRedis" . }}
 {{- include "nuthatch.checkSizes" . }}
 {{- include "nuthatch.checkNames" . }}
+{{- include "nuthatch.checkInstances" . }}
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
 {{- include "nuthatch.checkArguments" . }}
@@ -15,8 +16,7 @@
 {{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
-{{- include "nuthatch.checkSelectors" . }}
-{{- include "nuthatch.checkServices" . }}
+{{- include "nuthatch.checkLiving" . }}
 {{- end }}
 
 {{- define "nuthatch.checkServers" -}}
@@ -74,6 +74,29 @@
 {{- if and .Values.central.enabled $own.enabled (eq (include "nuthatch.serversName" .) (include "nuthatch.fullname" .)) }}
 {{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" (include "nuthatch.serversName" .) .Values.protocol) }}
 {{- end }}
+{{- end }}
+
+{{/* This chart may be in a release more than once, below several charts. Then no two may make one object, or
+     find each other's pods. What each of them has is noted in the release, which is one map for all charts.
+     A path of templates is a chart's own. */}}
+{{- define "nuthatch.checkInstances" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- $name := include "nuthatch.name" . }}
+{{- $made := list (printf "ConfigMap %s" (include "nuthatch.fullname" .)) }}
+{{- if $own.enabled }}
+{{- $made = concat $made (list (printf "StatefulSet %s" (include "nuthatch.serversName" .)) (printf "pods with the labels name: %s and component: %s" $name .Values.protocol)) }}
+{{- end }}
+{{- if .Values.central.enabled }}
+{{- $made = append $made (printf "pods with the labels name: %s and component: central" $name) }}
+{{- end }}
+{{- $noted := .Release.nuthatch | default dict }}
+{{- range $made }}
+{{- if ne (get $noted . | default $.Template.BasePath) $.Template.BasePath }}
+{{- fail (printf "nuthatch: %s and %s would both make %s: set nameOverride and %s.fullname in one of them, each to a name of its own, or give its dependency an alias" (get $noted . | trimSuffix "/templates") ($.Template.BasePath | trimSuffix "/templates") . $.Values.protocol) }}
+{{- end }}
+{{- $_ := set $noted . $.Template.BasePath }}
+{{- end }}
+{{- $_ := set .Release "nuthatch" $noted }}
 {{- end }}
 
 {{/* All ports of a proxy are in one network, that of its pod. */}}
@@ -200,63 +223,6 @@
 {{- if gt (include "nuthatch.quantity" $request | float64) (include "nuthatch.quantity" $limit | float64) }}
 {{- fail (printf "nuthatch: %s: the request of %s, %s, is more than its limit, %s: set both" $place $name $request $limit) }}
 {{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* Selectors can't change: the API server would refuse them in the middle of an upgrade. Without a
-     cluster to look at, as in `helm template`, nothing is found. */}}
-{{- define "nuthatch.checkSelectors" -}}
-{{- $own := get .Values .Values.protocol }}
-{{- $workloads := dict }}
-{{- if $own.enabled }}
-{{- $_ := set $workloads (include "nuthatch.serversName" .) (list "StatefulSet" .Values.protocol) }}
-{{- end }}
-{{- if .Values.central.enabled }}
-{{- $_ := set $workloads (include "nuthatch.fullname" .) (list "Deployment" "central") }}
-{{- end }}
-{{- range $name, $workload := $workloads }}
-{{- with lookup "apps/v1" (first $workload) $.Release.Namespace $name }}
-{{- $labels := dig "spec" "selector" "matchLabels" dict . }}
-{{- $wanted := include "nuthatch.podSelector" (dict "chart" $ "component" (last $workload)) | fromYaml }}
-{{- if ne (toJson $labels) (toJson $wanted) }}
-{{- fail (printf "nuthatch: the pods of %s %s are found by %s, and Kubernetes can't change this to %s: leave nameOverride, and an alias of the chart, as they were at the installation, or delete the %s first" (first $workload) $name (toJson $labels) (toJson $wanted) (first $workload)) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* What can't change of a Service that is there: whether it has an address, and the class of a load
-     balancer. A class that the cluster has set by itself is not the chart's to remove. */}}
-{{- define "nuthatch.checkServices" -}}
-{{- if (get .Values .Values.protocol).enabled }}
-{{- include "nuthatch.checkAddress" (dict "chart" . "name" (include "nuthatch.serversName" .) "isHeadless" true "value" (printf "%s.fullname" .Values.protocol)) }}
-{{- end }}
-{{- if .Values.central.enabled }}
-{{- $name := include "nuthatch.fullname" . }}
-{{- include "nuthatch.checkAddress" (dict "chart" . "name" $name "isHeadless" false "value" "fullnameOverride") }}
-{{- $living := lookup "v1" "Service" .Release.Namespace $name | default dict }}
-{{- $class := dig "spec" "loadBalancerClass" "" $living }}
-{{- $wanted := .Values.central.service.loadBalancerClass | default "" }}
-{{- if and (eq (dig "spec" "type" "" $living) "LoadBalancer") (eq .Values.central.service.type "LoadBalancer") (ne $class $wanted) }}
-{{- $owners := dig "metadata" "managedFields" list $living }}
-{{- $isOwn := or $wanted (not $owners) }}
-{{- range $owners }}
-{{- if and (hasPrefix "helm" (get . "manager" | toString | lower)) (hasKey (dig "fieldsV1" "f:spec" dict .) "f:loadBalancerClass") }}
-{{- $isOwn = true }}
-{{- end }}
-{{- end }}
-{{- if $isOwn }}
-{{- fail (printf "nuthatch: the load balancer of Service %s has the class %q, and Kubernetes can't change this to %q: leave central.service.loadBalancerClass as it was, or delete the Service first" $name $class $wanted) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "nuthatch.checkAddress" -}}
-{{- with lookup "v1" "Service" .chart.Release.Namespace .name }}
-{{- if ne (eq (dig "spec" "clusterIP" "" .) "None") $.isHeadless }}
-{{- fail (printf "nuthatch: there is a Service %s %s an address of its own, and Kubernetes can't change this: set %s to another name, or delete the Service first" $.name (ternary "with" "without" $.isHeadless) $.value) }}
 {{- end }}
 {{- end }}
 {{- end }}

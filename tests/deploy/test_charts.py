@@ -56,4 +56,5 @@ def test_a_file_arrives_as_it_was():
     values = values_of("nuthatch", "config")
     (config_map,) = of_kind(render_case("nuthatch", "config"), "ConfigMap")
     wanted = {"nutcracker.yml": values["config"], "central.yml": values["central"]["config"]}
-    assert config_map["data"] == wanted
+    files = {f"{name.split('-')[0].removesuffix('.yml')}.yml": text for name, text in config_map["data"].items()}
+    assert files == wanted

@@ -62,7 +62,7 @@
 
 {{- define "nuthatch.volumes" -}}
 {{- if .Values.sidecar.enabled }}
-{{- include "nuthatch.mountedVolumes" (dict "chart" . "key" "nutcracker.yml" "prefix" .Values.sidecar.containerName) }}
+{{- include "nuthatch.mountedVolumes" (dict "chart" . "key" (include "nuthatch.sidecarFile" .) "prefix" .Values.sidecar.containerName) }}
 {{- if .Values.sidecar.socket.enabled }}
 - name: {{ .Values.sidecar.containerName }}-socket
   emptyDir:

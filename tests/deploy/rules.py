@@ -27,6 +27,8 @@ UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 
 UNITS |= {"P": 10**15, "E": 10**18, "Pi": 2**50, "Ei": 2**60}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 COMPONENT = "app.kubernetes.io/component"
+# Each object would read the schemas anew, which takes most of the time.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 
 def check(objects: list[dict], release: str, namespace: str) -> None:
@@ -135,9 +137,14 @@ def files_of(objects: list[dict], pod: dict) -> Iterator[tuple[dict, list[str]]]
         mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
         if is_proxy(container):
             folder = volumes[mounts["/etc/nuthatch"]]["configMap"]
-            pools = yaml.safe_load(data[folder["name"]][folder["items"][0]["key"]])
-            listens = [pool["listen"] for pool in pools.values()]
-            yield container, [a for each in listens for a in ([each] if isinstance(each, str) else each)]
+            yield container, listeners_of(data[folder["name"]][folder["items"][0]["key"]])
+
+
+@functools.cache
+def listeners_of(text: str) -> list[str]:
+    """What the pools of a file listen on. Most files are the same in many renderings."""
+    listens = [pool["listen"] for pool in yaml.safe_load(text).values()]
+    return [a for each in listens for a in ([each] if isinstance(each, str) else each)]
 
 
 def ports_are_distinct(objects: list[dict]) -> None:

@@ -63,6 +63,29 @@ def test_the_rules_hold_or_the_chart_says_why_not(case):
         rules.check(result, "release", "cache")
 
 
+# What is of the servers, or decides which there are. A change of nameOverride is refused.
+OF_THE_SERVERS = ("memcached.", "redis.", "protocol-", "nameOverride-")
+
+
+def test_what_is_not_of_the_servers_replaces_none():
+    compared = 0
+    for case, result in renderings().items():
+        path, _, number = case.rpartition("-")
+        if number.isdigit() and isinstance(result, list) and not case.startswith(OF_THE_SERVERS):
+            after = [item["spec"]["template"] for item in of_kind(result, "StatefulSet")]
+            if after:
+                assert after == servers_of(json.dumps(samples.companions(path))), case
+                compared += 1
+    assert compared > 100
+
+
+@functools.cache
+def servers_of(values: str) -> list[dict]:
+    """The templates of the servers' pods."""
+    objects = render("cache-api", {"nuthatch": json.loads(values)})
+    return [item["spec"]["template"] for item in of_kind(objects, "StatefulSet")]
+
+
 def test_the_matrix_is_large_and_most_of_it_is_rendered():
     results = renderings().values()
     made = [each for each in results if not isinstance(each, str)]

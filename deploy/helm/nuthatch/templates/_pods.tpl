@@ -55,14 +55,15 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Who the pods are: nobody towards the API server, and blind to the Services beside them. */}}
+{{/* Who the pods are: nobody towards the API server, and blind to the Services beside them. Takes their
+     `account` and the Secrets of their registry as `pullSecrets`. */}}
 {{- define "nuthatch.identity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .account }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-{{- with .chart.Values.imagePullSecrets }}
+{{- with .pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . | quote }}

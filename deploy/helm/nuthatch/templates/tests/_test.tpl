@@ -23,7 +23,7 @@ metadata:
   {{- include "nuthatch.metadata" (dict "chart" .chart "name" (printf "%s-test-%s" (include "nuthatch.fullname" .chart) .name) "component" "test" "annotations" $annotations) | nindent 2 }}
 spec:
   restartPolicy: Never
-  {{- include "nuthatch.identity" (dict "chart" .chart) | nindent 2 }}
+  {{- include "nuthatch.identity" (dict "pullSecrets" .chart.Values.imagePullSecrets) | nindent 2 }}
   {{- $parts := dict "chart" .chart "prefix" "nuthatch" "key" .key }}
   {{- with ternary (include "nuthatch.mountedVolumes" $parts) (include "nuthatch.passwordVolume" $parts) (ne .key "") | trim }}
   volumes:

@@ -223,7 +223,8 @@ def no_fewer_pods_than_asked(objects: list[dict]) -> None:
             count = item["spec"]["replicas"]
             assert scaler["minReplicas"] <= count <= scaler["maxReplicas"], title(item)
             (proxy,) = containers(item["spec"]["template"])
-            assert "cpu" in proxy["resources"]["requests"], title(item)
+            resources = proxy["resources"]
+            assert "cpu" in {**resources.get("limits", {}), **resources.get("requests", {})}, title(item)
 
 
 def a_roll_out_has_time(objects: list[dict]) -> None:

@@ -66,6 +66,8 @@ SAMPLES = {
     "resources": [
         {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": 1.5, "memory": "1Gi"}},
         {"requests": {"cpu": "1e3"}},
+        {"limits": {"example.com/device": 2, "hugepages-2Mi": "4Mi"}, "requests": {"example.com/device": "2"}},
+        {"requests": {"cpu": "", "memory": ""}, "limits": {"cpu": 1, "memory": ""}},
     ],
     "annotations": [ANNOTATIONS],
     "serviceAnnotations": [ANNOTATIONS],

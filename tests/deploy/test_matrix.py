@@ -258,6 +258,16 @@ def test_the_cluster_may_assign_the_users(helm):
                     assert not {"runAsUser", "runAsGroup"} & set(security), f"{name}: {security}"
 
 
+@pytest.mark.parametrize("helm", HELM)
+def test_a_limit_can_be_removed_where_helm_forgets_a_null(helm):
+    """Said in the parent chart's own file."""
+    objects = render("plain", {}, helm=helm)
+    for name, pod in lasting(objects):
+        for container in containers(pod):
+            if container["name"] != "plain":
+                assert "limits" not in container["resources"], f"{name}: {container['resources']}"
+
+
 def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():
     """As in the guide: a chart that depends on this one by a condition."""
     (deployment,) = (

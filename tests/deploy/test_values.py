@@ -297,6 +297,29 @@ BAD = [
     ("sidecar: {socket: {enabled: true, path: /run/../etc/nuthatch/a.sock}}", "write it without . and .. as /etc/nuthatch/a.sock"),
     ("sidecar: {socket: {enabled: true, path: '/run/a:b/a.sock'}}", "'/run/a:b/a.sock' does not match pattern"),
     ("sidecar: {socket: {enabled: true, path: /run/nuthatch/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}}", "at '/sidecar/socket/path': maxLength: got 108, want 107"),
+    ("sidecar: {resources: {limits: {memroy: 1Gi}}}", "at '/sidecar/resources/limits': additional properties 'memroy'"),
+    ("memcached: {resources: {limits: {cpus: 1}}}", "at '/memcached/resources/limits': additional properties 'cpus'"),
+    ("central: {resources: {limits: {a..b/c: 1}}}", "additional properties 'a..b/c' not allowed"),
+    (
+        "redis: {resources: {requests: {nvidia.com/gpu: 1}}}",
+        "redis.resources: the request of nvidia.com/gpu, 1, must be its limit as well: set both",
+    ),
+    (
+        "sidecar: {resources: {requests: {hugepages-2Mi: 2Mi}, limits: {hugepages-2Mi: 4Mi}}}",
+        "the request of hugepages-2Mi, 2Mi, must be its limit as well",
+    ),
+    ("sidecar: {resources: {limits: {a.b/c: 1.5}}}", "the limit of a.b/c, 1.5, must be a whole number"),
+    (
+        "memcached: {memoryMegabytes: 1024, resources: {limits: {memory: 64Mi}, requests: {memory: 64Mi}}}",
+        "the limit of memory, 64Mi, is less than memcached.memoryMegabytes, which is 1024",
+    ),
+    (
+        "{protocol: redis, redis: {memoryMegabytes: 65, resources: {limits: {memory: 64Mi}, requests: {memory: 1Mi}}}}",
+        "the limit of memory, 64Mi, is less than redis.memoryMegabytes, which is 65",
+    ),
+    ("central: {enabled: true, resources: {requests: {cpu: '0'}}}", "central.autoscaling measures the CPU"),
+    ("central: {enabled: true, resources: {requests: {cpu: ''}}}", "central.autoscaling measures the CPU"),
+    ("commonLabels: {a..b/x: c}", "additional properties 'a..b/x' not allowed"),
     ("central: {replicas: null}", "at '/central': missing property 'replicas'"),
     ("memcached: {replicas: null}", "at '/memcached': missing property 'replicas'"),
     ("memcached: {itemSizeMax: null}", "at '/memcached': missing property 'itemSizeMax'"),
@@ -361,6 +384,9 @@ def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, plac
         {"config": "a: {listen: [127.0.0.1:11211, 127.0.0.2:22222, 127.0.0.1:9601]}"},
         {"proxy": {"statsAddress": "/tmp/a"}, "config": "a: {listen: ['*:11211', '*:22222']}"},
         {"central": {"enabled": True, "config": "a: {listen: ['[::]:11211', '127.0.0.1:1']}"}},
+        # Kubernetes takes the limit for the request.
+        {"central": {"enabled": True, "resources": {"requests": {"cpu": ""}, "limits": {"cpu": 1}}}},
+        {"memcached": {"memoryMegabytes": 1024, "resources": {"limits": {"memory": "1Gi"}, "requests": {"memory": 1}}}},
     ],
 )
 def test_what_clashes_with_nothing_is_rendered(values):

@@ -193,7 +193,7 @@
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
 {{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}
-{{- else if not (dig "requests" "cpu" "" (.resources | default dict)) }}
+{{- else if include "nuthatch.isWithoutCpu" (include "nuthatch.resources" (dict "values" .resources) | fromYaml) }}
 {{- fail "nuthatch: central.autoscaling measures the CPU in percent of the request, so it needs central.resources.requests.cpu: set the request, or set central.autoscaling.enabled to false" }}
 {{- end }}
 {{- end }}
@@ -201,28 +201,6 @@
 {{- $unavailable := .rollingUpdate.maxUnavailable | toString }}
 {{- if and (has $surge (list "0" "0%")) (has $unavailable (list "0" "0%")) }}
 {{- fail "nuthatch: central.rollingUpdate.maxSurge and maxUnavailable are both 0, so no pod could ever be replaced: raise one of them" }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* A quantity of Kubernetes such as 100m, 1.5Gi or 1e9, as a number. */}}
-{{- define "nuthatch.quantity" -}}
-{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 }}
-{{- $number := regexFind "^[0-9.]+([eE][-+]?[0-9]+)?" . }}
-{{- mulf (float64 $number) (get $units (trimPrefix $number .)) }}
-{{- end }}
-
-{{/* A request above its limit is refused by the API server. */}}
-{{- define "nuthatch.checkResources" -}}
-{{- $chart := . }}
-{{- $all := dict "sidecar.resources" (include "nuthatch.resources" (dict "values" .Values.sidecar.resources)) "central.resources" (include "nuthatch.resources" (dict "values" .Values.central.resources)) "memcached.resources" (include "nuthatch.memcachedResources" .) "redis.resources" (include "nuthatch.redisResources" .) }}
-{{- range $place, $text := $all }}
-{{- $resources := fromYaml $text }}
-{{- range $name, $limit := $resources.limits }}
-{{- $request := dig "requests" $name "0" $resources }}
-{{- if gt (include "nuthatch.quantity" $request | float64) (include "nuthatch.quantity" $limit | float64) }}
-{{- fail (printf "nuthatch: %s: the request of %s, %s, is more than its limit, %s: set both" $place $name $request $limit) }}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -88,23 +88,3 @@ capabilities:
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
-
-{{/* A number as Kubernetes' tools write it. Helm has 134217728 of a file as 1.34217728e+08. */}}
-{{- define "nuthatch.number" -}}
-{{- regexReplaceAll "[.]?0+$" (printf "%.3f" (float64 .)) "" }}
-{{- end }}
-
-{{/* Resources of a container, those of the values over `defaults`. What is null is left out. */}}
-{{- define "nuthatch.resources" -}}
-{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (.values | default dict | deepCopy) }}
-{{- range $kind := list "requests" "limits" }}
-{{- with get $resources $kind }}
-{{ $kind }}:
-  {{- range $name, $quantity := . }}
-  {{- if not (kindIs "invalid" $quantity) }}
-  {{ $name }}: {{ kindIs "string" $quantity | ternary $quantity (include "nuthatch.number" $quantity) | quote }}
-  {{- end }}
-  {{- end }}
-{{- end }}
-{{- end }}
-{{- end }}

@@ -37,21 +37,28 @@ SAMPLES = {
     "imagePullSecrets": [["123", "1e3", "my.registry"]],
     "proxy.port": [1024, 65535, 6379],
     "hashTag": ["{}", "none", "$$", '""'],
-    "itemSizeMax": ["8m", "1024k"],
+    "proxy.limits.itemSizeMax": ["8m", "1g"],
+    "itemSizeMax": ["512k", "32m", "1536k"],
     "keysMax": [1, 16777216],
-    "lineMax": ["1k", "1m"],
+    "lineMax": ["1k", "1g"],
     "clientRequestsMax": [1, ""],
-    "clientBufferMax": ["16k", ""],
-    "clientBacklogMax": ["1g", ""],
+    "clientBufferMax": ["16k", "4m", ""],
+    "journalMax": ["0", "1k", "1g"],
+    "serverFailureRate": ["0%", "50%", "100%"],
+    "serverProbes": [0, 100],
+    "serverProbeTimeout": [1, 2147483647],
+    "maxEjected": ["0%", "34%"],
+    "maxMove": ["0%", "100%"],
+    "clientBacklogMax": ["256k", "16g", ""],
     "serverRequestsMax": [1, ""],
-    "serverBufferMax": ["64m", ""],
-    "memoryMax": ["1g", ""],
+    "serverBufferMax": ["1k", "16g", ""],
+    "memoryMax": ["1m", "1024g", ""],
     "clientConnections": [0, 100000],
-    "window": ["10m", "1h"],
-    "settle": ["30s", "1500ms"],
+    "window": ["10m", "365d"],
+    "settle": ["8760h", "1500ms"],
     "movesMax": [1, 1048576],
     "user": ["cache", "1e3"],
-    "moduleCommands": [["cl.throttle 1 1 1"]],
+    "moduleCommands": [["cl.throttle 1 1 1", "X 0 0 0", "y! 32767 -1 32767", "z 1 -32768 1"]],
     "workers": [1, 64, "auto"],
     "statsAddress": ["*", "[::]", "::", "a:", "{{b"],
     "proxy.extraArgs": [["--discovery-hold=60", "--no-watch"]],
@@ -59,7 +66,10 @@ SAMPLES = {
     "extraEnv": [VARIABLES],
     "runAsUser": [1, 4294967294, None, ""],
     "runAsGroup": [0, 1000660000, None, ""],
-    "servers": [["10.0.0.1:11211", "[fd00::1]:11211:2 y", "dns+a.b:11211"]],
+    "servers": [
+        ["10.0.0.1:11211", "[fd00::1]:11211:2 y", "dns+a.b:11211", "dns+a.b:11212:2", "[fd00::1]:65535"],
+        ["a:1:2147483647", "a:2:2147483647", "dnssrv+_a._tcp.b", "dnssrvnoa+_a._tcp.b:7", "a:11211 b", "b:1"],
+    ],
     "config": ['y: {listen: ["*:11211"], servers: ["a:11211:1"]}\n'],
     "containerName": ["nuthatch-1e3"],
     "path": ["/run/cache/y.sock", "/tmp/" + "a" * 102],
@@ -110,6 +120,8 @@ WITH = {
     "central": {"central": {"enabled": True}},
     "central.service.loadBalancerClass": {"central": {"service": {"type": "LoadBalancer"}}},
     "sidecar.socket": {"sidecar": {"socket": {"enabled": True}}},
+    "proxy.onJournalFull": {"proxy": {"onServerFailure": "rehash", "allowFlush": True}},
+    "proxy.limits.journalMax": {"proxy": {"onServerFailure": "error"}},
     "proxy.redis.user": {"redis": {"password": {"secret": "redis"}}},
     "redis.password.key": {"redis": {"password": {"secret": "redis"}}},
     "networkPolicy": {"networkPolicy": {"enabled": True}, "central": {"enabled": True}},
@@ -198,7 +210,8 @@ def others(path: str, schema: dict) -> list:
     if "enum" in schema:
         return schema["enum"]
     assert schema.get("type") == "integer", f"{path} needs samples"
-    return [schema["minimum"], min(schema["maximum"], 60)]
+    # The program must take what the schema allows to its ends.
+    return [schema["minimum"], schema["maximum"] if path.startswith("proxy.") else min(schema["maximum"], 60)]
 
 
 def each_alone(defaults: dict, schema_of) -> Iterator[tuple[str, dict]]:

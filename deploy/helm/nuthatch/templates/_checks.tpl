@@ -4,9 +4,8 @@
 {{- define "nuthatch.checks" -}}
 {{- include "nuthatch.checkServers" . }}
 {{- include "nuthatch.checkDiscovery" . }}
-{{- include "nuthatch.checkMigrate" . }}
 {{- include "nuthatch.checkRedis" . }}
-{{- include "nuthatch.checkSizes" . }}
+{{- include "nuthatch.checkProgram" . }}
 {{- include "nuthatch.checkNames" . }}
 {{- include "nuthatch.checkInstances" . }}
 {{- include "nuthatch.checkPorts" . }}
@@ -42,29 +41,9 @@
 {{- end }}
 {{- end }}
 
-{{/* A request without a time could be at the old server for ever. */}}
-{{- define "nuthatch.checkMigrate" -}}
-{{- if and .Values.proxy.migrate.window (le (int .Values.proxy.timeout) 0) (not .Values.config) }}
-{{- fail (printf "nuthatch: proxy.migrate.window needs a proxy.timeout, which is %d: set the milliseconds that a server may take to answer" (int .Values.proxy.timeout)) }}
-{{- end }}
-{{- end }}
-
 {{- define "nuthatch.checkRedis" -}}
 {{- if and (eq .Values.protocol "redis") .Values.proxy.redis.user (not .Values.redis.password.secret) }}
 {{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
-{{- end }}
-{{- end }}
-
-{{/* A size such as 64k, in kilobytes. */}}
-{{- define "nuthatch.kilobytes" -}}
-{{- mul (regexFind "^[0-9]+" .) (get (dict "k" 1 "m" 1024 "g" 1048576) (trunc -1 .)) }}
-{{- end }}
-
-{{- define "nuthatch.checkSizes" -}}
-{{- $own := .Values.proxy.limits.itemSizeMax }}
-{{- $servers := ternary .Values.memcached.itemSizeMax "" (and .Values.memcached.enabled (eq .Values.protocol "memcached")) }}
-{{- if and $own $servers (not .Values.config) (lt (include "nuthatch.kilobytes" $own | int) (include "nuthatch.kilobytes" $servers | int)) }}
-{{- fail "nuthatch: proxy.limits.itemSizeMax is less than memcached.itemSizeMax, so the proxy would refuse what the servers take: raise the one or lower the other" }}
 {{- end }}
 {{- end }}
 

@@ -237,6 +237,27 @@ def test_applications_of_one_release_may_share_a_name_if_nothing_clashes(helm):
     rules.check(render("shop", {"catalog": {"nuthatch": catalog}}, helm=helm), "release", "cache")
 
 
+@pytest.mark.parametrize("helm", HELM)
+def test_central_proxies_of_two_caches_have_names_by_which_alerts_tell_them_apart(helm):
+    values = {name: {"central": {"enabled": True}} for name in ("sessions", "pages")}
+    names = {
+        container["name"]
+        for item in of_kind(render("two", values, helm=helm), "Deployment")
+        for container in containers(item["spec"]["template"])
+        if item["metadata"]["name"] != "two"
+    }
+    assert names == {"nuthatch-sessions", "nuthatch-pages"}
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_no_proxy_is_scraped_twice(helm):
+    values = {name: {"podMonitor": {"enabled": True}} for name in ("sessions", "pages")}
+    with pytest.raises(Refused, match="would both make PodMonitors .* enable podMonitor in one of them only"):
+        render("two", values, helm=helm)
+    values["pages"]["podMonitor"]["selector"] = {"matchLabels": {"app": "b"}}
+    assert len(of_kind(render("two", values, helm=helm), "PodMonitor")) == 2
+
+
 def many() -> list[str]:
     """The names under which the chart "many" has this one."""
     dependencies = yaml.safe_load((complete("many") / "Chart.yaml").read_text())["dependencies"]

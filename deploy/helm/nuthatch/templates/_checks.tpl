@@ -68,10 +68,14 @@
 {{- if .Values.central.enabled }}
 {{- $made = append $made (printf "pods with the labels name: %s and component: central" $name) }}
 {{- end }}
+{{- if .Values.podMonitor.enabled }}
+{{- $made = append $made (printf "PodMonitors for the pods with %s, so that each proxy is scraped twice" (.Values.podMonitor.selector | default dict | toJson)) }}
+{{- end }}
 {{- $noted := .Release.nuthatch | default dict }}
 {{- range $made }}
 {{- if ne (get $noted . | default $.Template.BasePath) $.Template.BasePath }}
-{{- fail (printf "nuthatch: %s and %s would both make %s: set nameOverride and %s.fullname in one of them, each to a name of its own, or give its dependency an alias" (get $noted . | trimSuffix "/templates") ($.Template.BasePath | trimSuffix "/templates") . $.Values.protocol) }}
+{{- $right := ternary "enable podMonitor in one of them only, or let each select other pods in podMonitor.selector" (printf "set nameOverride and %s.fullname in one of them, each to a name of its own, or give its dependency an alias" $.Values.protocol) (hasPrefix "PodMonitors" .) }}
+{{- fail (printf "nuthatch: %s and %s would both make %s: %s" (get $noted . | trimSuffix "/templates") ($.Template.BasePath | trimSuffix "/templates") . $right) }}
 {{- end }}
 {{- $_ := set $noted . $.Template.BasePath }}
 {{- end }}

@@ -282,5 +282,8 @@ def a_roll_out_ends_spread_evenly(objects: list[dict]) -> None:
     for item in objects:
         if item["metadata"].get("labels", {}).get(COMPONENT) and "template" in item.get("spec", {}):
             for constraint in item["spec"]["template"]["spec"].get("topologySpreadConstraints", []):
+                # A domain in which no pod may run would keep all others at one pod each.
+                is_hard = constraint["whenUnsatisfiable"] == "DoNotSchedule"
+                assert constraint.get("nodeTaintsPolicy") == ("Honor" if is_hard else None), title(item)
                 wanted = ["pod-template-hash"] if item["kind"] == "Deployment" else None
                 assert constraint.get("matchLabelKeys") == wanted, title(item)

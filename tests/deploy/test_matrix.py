@@ -289,6 +289,26 @@ def test_a_limit_can_be_removed_where_helm_forgets_a_null(helm):
                 assert "limits" not in container["resources"], f"{name}: {container['resources']}"
 
 
+@pytest.mark.parametrize("helm", HELM)
+def test_the_pods_of_helm_test_run_where_they_may(helm):
+    place = {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "c"}
+    objects = render("nuthatch", {"tests": place, "central": {"enabled": True}}, helm=helm)
+    tests = of_kind(objects, "Pod")
+    assert len(tests) == 3
+    for pod in tests:
+        assert place.items() <= pod["spec"].items(), pod["metadata"]["name"]
+
+
+def test_helm_test_tries_what_the_release_runs():
+    """Under a quota, the limits of what runs are those of its tests."""
+    limited = {"resources": {"limits": {"cpu": 1}}}
+    values = {"sidecar": {"enabled": False}, "central": {"enabled": True, **limited}, "memcached": limited}
+    found = {pod["metadata"]["name"]: pod for pod in of_kind(render("nuthatch", values), "Pod")}
+    assert set(found) == {"release-nuthatch-test-central", "release-nuthatch-test-ping"}
+    for name, pod in found.items():
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1", name
+
+
 def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():
     """As in the guide: a chart that depends on this one by a condition."""
     (deployment,) = (

@@ -376,6 +376,67 @@ BAD = [
         "{protocol: redis, redis: {replicas: 500}, proxy: {serverConnections: 1024, workers: auto, redis: {dedicatedConnectionsMax: 65535}}}",
         "a proxy would have 1089535 connections, to 500 servers",
     ),
+    ("config: 'a: {listen: \"[::1]:11211\"}'", "config listens nowhere on port 11211"),
+    ("{config: \"a: {listen: '*:11211'}\\n---\\nb: {}\"}", "config has more than one document"),
+    ("{config: \"# a\\n---\\na: {listen: '*:11211'}\\n--- # b\\nb: {}\"}", "config has more than one document"),
+    ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0}}]}", "'10.0.0.0' does not match pattern"),
+    ("networkPolicy: {clients: [{ipBlock: {cidr: 300.0.0.0/9}}]}", "'300.0.0.0/9' does not match pattern"),
+    ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/33}}]}", "'10.0.0.0/33' does not match pattern"),
+    ("networkPolicy: {clients: [{ipBlock: {cidr: 'fd00::/129'}}]}", "'fd00::/129' does not match pattern"),
+    ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}", "maxProperties: got 2, want 1"),
+    (
+        "central: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        "[{matchExpressions: [{key: a, operator: Gt, values: [x]}]}]}}}}",
+        "'x' does not match pattern",
+    ),
+    (
+        "central: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        "[{matchExpressions: [{key: a, operator: Lt, values: ['1', '2']}]}]}}}}",
+        "maxItems: got 2, want 1",
+    ),
+    (
+        "central: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        "[{matchFields: [{key: a, operator: In, values: [b]}]}]}}}}",
+        "value must be 'metadata.name'",
+    ),
+    (
+        "central: {affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+        "[{topologyKey: a, namespaces: [A B]}]}}}",
+        "'A B' does not match pattern",
+    ),
+    (
+        "central: {affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+        "[{topologyKey: a, matchLabelKeys: [b]}]}}}",
+        "labelSelector",
+    ),
+    ("redis: {password: {key: ..}}", "'..' does not match pattern"),
+    ("redis: {password: {key: .}}", "'.' does not match pattern"),
+    ("memcached: {extraEnv: [{name: ..a}]}", "'..a' does not match pattern"),
+    (
+        "proxy: {extraEnv: [{name: A, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['a b']\"}}}]}",
+        "does not match pattern",
+    ),
+    (
+        "proxy: {extraEnv: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1k}}}]}",
+        "at '/proxy/extraEnv/0/valueFrom/resourceFieldRef/divisor'",
+    ),
+    (
+        "proxy: {extraEnv: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.memory, divisor: '3'}}}]}",
+        "at '/proxy/extraEnv/0/valueFrom/resourceFieldRef/divisor'",
+    ),
+    ("central: {spreadOver: [a..b/x]}", "'a..b/x' does not match pattern"),
+    ("image: {repository: a//b}", "'a//b' does not match pattern"),
+    ("image: {repository: Nuthatch}", "'Nuthatch' does not match pattern"),
+    ("image: {repository: registry/}", "'registry/' does not match pattern"),
+    ("memcached: {image: {repository: a/-b}}", "'a/-b' does not match pattern"),
+    ("proxy: {statsAddress: \"a\\nb\"}", "at '/proxy/statsAddress'"),
+    ("central: {service: {nodePort: 30000}}", "central.service.nodePort is for the type LoadBalancer or NodePort"),
+    (
+        "central: {service: {type: NodePort, loadBalancerSourceRanges: [10.0.0.0/8]}}",
+        "central.service.loadBalancerSourceRanges is for the type LoadBalancer, and central.service.type is NodePort",
+    ),
+    ("central: {service: {externalTrafficPolicy: Local}}", "externalTrafficPolicy is for the type LoadBalancer or"),
+    ("tests: {resources: {limits: {memory: 1Mi}}}", "tests.resources: the request of memory, 64Mi, is more"),
     ("central: {replicas: null}", "at '/central': missing property 'replicas'"),
     ("memcached: {replicas: null}", "at '/memcached': missing property 'replicas'"),
     ("memcached: {itemSizeMax: null}", "at '/memcached': missing property 'itemSizeMax'"),
@@ -440,6 +501,14 @@ def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, plac
         {"config": "a: {listen: [127.0.0.1:11211, 127.0.0.2:22222, 127.0.0.1:9601]}"},
         {"proxy": {"statsAddress": "/tmp/a"}, "config": "a: {listen: ['*:11211', '*:22222']}"},
         {"central": {"enabled": True, "config": "a: {listen: ['[::]:11211', '127.0.0.1:1']}"}},
+        {"config": "# ours\n---\nError: {listen: ['127.1:11211', '[::1]:11211']}\n"},
+        {"central": {"enabled": True, "config": "a: {listen: '0:11211'}"}},
+        # A file of central proxies has servers of its own.
+        {
+            "sidecar": {"enabled": False},
+            "memcached": {"enabled": False},
+            "central": {"enabled": True, "config": "a: {listen: '*:11211', servers: ['b:11211:1']}"},
+        },
         # Kubernetes takes the limit for the request.
         {"central": {"enabled": True, "resources": {"requests": {"cpu": ""}, "limits": {"cpu": 1}}}},
         {"memcached": {"memoryMegabytes": 1024, "resources": {"limits": {"memory": "1Gi"}, "requests": {"memory": 1}}}},

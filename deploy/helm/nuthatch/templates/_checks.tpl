@@ -18,9 +18,16 @@
 {{- include "nuthatch.checkLiving" . }}
 {{- end }}
 
+{{/* Not empty if the values make a file that a proxy of this release uses. */}}
+{{- define "nuthatch.isFileMade" -}}
+{{- if not .Values.config }}
+{{- if or .Values.sidecar.enabled (and .Values.central.enabled (not .Values.central.config)) (not .Values.central.enabled) }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{- define "nuthatch.checkServers" -}}
 {{- $protocol := .Values.protocol }}
-{{- if not .Values.config }}
+{{- if include "nuthatch.isFileMade" . }}
 {{- if and (get .Values $protocol).enabled .Values.servers }}
 {{- fail (printf "nuthatch: servers and %s.enabled contradict each other: set %s.enabled to false to use the servers from outside, or leave servers empty" $protocol $protocol) }}
 {{- else if not (or (get .Values $protocol).enabled .Values.servers) }}
@@ -172,6 +179,16 @@
 {{- with .Values.central }}
 {{- if and .service.loadBalancerClass (ne .service.type "LoadBalancer") }}
 {{- fail (printf "nuthatch: central.service.loadBalancerClass is for the type LoadBalancer, and central.service.type is %s: change the type, or leave the class empty" .service.type) }}
+{{- end }}
+{{- range $value, $isNodes := dict "loadBalancerSourceRanges" false "externalTrafficPolicy" true "nodePort" true }}
+{{- $types := ternary (list "LoadBalancer" "NodePort") (list "LoadBalancer") $isNodes }}
+{{- if and (get $.Values.central.service $value) (not (has $.Values.central.service.type $types)) }}
+{{- fail (printf "nuthatch: central.service.%s is for the type %s, and central.service.type is %s: change the type, or leave %s empty" $value (join " or " $types) $.Values.central.service.type $value) }}
+{{- end }}
+{{- end }}
+{{- $needed := get (dict "PreferClose" "1.31" "PreferSameZone" "1.34" "PreferSameNode" "1.34") (.service.trafficDistribution | default "") }}
+{{- if and .enabled $needed (not (semverCompare (printf ">=%s-0" ($needed | default "0")) $.Capabilities.KubeVersion.Version)) }}
+{{- fail (printf "nuthatch: central.service.trafficDistribution: %s needs Kubernetes %s, and the cluster has %s, which would ignore it: leave it empty" .service.trafficDistribution $needed $.Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}

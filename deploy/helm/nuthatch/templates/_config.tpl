@@ -43,7 +43,11 @@
 {{- define "nuthatch.listeners" -}}
 {{- $file := fromYaml .text }}
 {{- $found := list }}
-{{- if hasKey $file "Error" }}
+{{- $documents := regexSplit "(?m)^---([ \\t]|$)" (regexReplaceAll "(?m)^([ \\t]*|%.*)(#.*)?$\\n?" .text "" | trimPrefix "---") -1 }}
+{{- if gt (len $documents) 1 }}
+{{- fail (printf "nuthatch: %s has more than one document: remove the lines --- and what is not for the proxy" .name) }}
+{{- /* What is no YAML is a text here, a pool of this name a map. */}}
+{{- else if kindIs "string" $file.Error }}
 {{- fail (printf "nuthatch: %s is no YAML: %s" .name $file.Error) }}
 {{- end }}
 {{- range $pool, $settings := $file }}
@@ -60,7 +64,7 @@
 {{/* The host and the port of an address, as a map in JSON: no host is every host, no port a socket. */}}
 {{- define "nuthatch.address" -}}
 {{- $host := regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" | replace "localhost" "127.0.0.1" }}
-{{- $host = has $host (list "*" "0.0.0.0" "::") | ternary "" $host }}
+{{- $host = has $host (list "*" "0" "0.0.0.0" "::") | ternary "" $host }}
 {{- dict "host" $host "port" (hasPrefix "/" . | ternary "" (regexFind "[0-9]+$" .)) "text" . | toJson }}
 {{- end }}
 
@@ -116,7 +120,7 @@
 {{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- $sockets = append $sockets (splitList " " . | first) }}
-{{- else if regexMatch (printf `^(127\.0\.0\.1|localhost|0\.0\.0\.0|\*|\[::\]|\[::1\]):%s$` $port) . }}
+{{- else if regexMatch (printf `^(127\.(0\.0\.|0\.)?1|localhost|0|0\.0\.0\.0|\*|\[::\]):%s$` $port) . }}
 {{- $isReached = true }}
 {{- end }}
 {{- end }}
@@ -143,7 +147,7 @@
 {{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- fail (printf "nuthatch: %s listens on the socket %s, which central proxies have no folder for: give them a file of their own in central.config" $name .) }}
-{{- else if has . (list (printf "*:%s" $port) (printf "0.0.0.0:%s" $port) (printf "[::]:%s" $port)) }}
+{{- else if has . (list (printf "*:%s" $port) (printf "0:%s" $port) (printf "0.0.0.0:%s" $port) (printf "[::]:%s" $port)) }}
 {{- $isReached = true }}
 {{- end }}
 {{- end }}

@@ -30,6 +30,10 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ . | quote }}
     whenUnsatisfiable: {{ ternary "ScheduleAnyway" "DoNotSchedule" $.values.spreadSoftly }}
+    {{- if not $.values.spreadSoftly }}
+    # Nodes on which no such pod may run don't count, or the pods would wait for them.
+    nodeTaintsPolicy: Honor
+    {{- end }}
     {{- if $.byHash }}
     matchLabelKeys: [pod-template-hash]
     {{- end }}

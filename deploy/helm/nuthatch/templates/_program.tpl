@@ -3,7 +3,7 @@
 
 {{- define "nuthatch.checkProgram" -}}
 {{- include "nuthatch.checkItems" . }}
-{{- if not .Values.config }}
+{{- if include "nuthatch.isFileMade" . }}
 {{- include "nuthatch.checkSizes" . }}
 {{- include "nuthatch.checkTimes" . }}
 {{- include "nuthatch.checkFailures" . }}

@@ -58,7 +58,7 @@
 
 {{- define "nuthatch.checkResources" -}}
 {{- $chart := . }}
-{{- $all := dict "sidecar.resources" (include "nuthatch.resources" (dict "values" .Values.sidecar.resources)) "central.resources" (include "nuthatch.resources" (dict "values" .Values.central.resources)) "memcached.resources" (include "nuthatch.memcachedResources" .) "redis.resources" (include "nuthatch.redisResources" .) }}
+{{- $all := dict "sidecar.resources" (include "nuthatch.resources" (dict "values" .Values.sidecar.resources)) "central.resources" (include "nuthatch.resources" (dict "values" .Values.central.resources)) "memcached.resources" (include "nuthatch.memcachedResources" .) "redis.resources" (include "nuthatch.redisResources" .) "tests.resources" (include "nuthatch.resources" (dict "defaults" .Values.sidecar.resources "values" (.Values.tests | default dict).resources)) }}
 {{- range $place, $text := $all }}
 {{- include "nuthatch.checkLimits" (dict "place" $place "resources" (fromYaml $text)) }}
 {{- end }}

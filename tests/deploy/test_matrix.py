@@ -12,6 +12,7 @@ import yaml
 
 import rules
 import samples
+import values_table
 from objects import containers, files, lasting, of_kind, pods
 from rendering import Refused, complete, render
 from test_values import DEFAULTS, SCHEMA, follow
@@ -25,10 +26,7 @@ RELEASES = ["y", "on", "null", "123", "1e3", "0x10", "my.app", "1.5", "a" * 53, 
 
 def schema_of(path: str) -> dict:
     """The schema of a value."""
-    schema = SCHEMA
-    for key in path.split("."):
-        schema = follow(schema)["properties"][key]
-    return follow(schema)
+    return follow(values_table.schema_at(path, SCHEMA))
 
 
 CASES = {

@@ -549,8 +549,7 @@ def test_every_object_of_the_schema_is_closed():
 
 def follow(schema: dict) -> dict:
     """A schema in place of a reference to it."""
-    schema = schema.get("allOf", [schema])[0]
-    return SCHEMA["definitions"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+    return values_table.followed(schema, SCHEMA)
 
 
 def test_the_schema_knows_every_value_and_no_other():
@@ -566,9 +565,19 @@ def test_the_schema_knows_every_value_and_no_other():
 
 
 def test_the_readme_has_the_table_of_values():
-    table = values_table.table((CHART / "values.yaml").read_text())
+    table = values_table.table((CHART / "values.yaml").read_text(), SCHEMA)
     readme = (CHART / "README.md").read_text()
     assert table in readme, f"the table in the chart's README.md must be:\n{table}"
+
+
+def test_the_readme_says_in_words_what_a_pattern_allows():
+    """A value that may be any text is said to be one."""
+    for path in values_table.paths(DEFAULTS):
+        if values_table.is_value(path, values_table.at(DEFAULTS, path)):
+            schema = values_table.schema_at(path, SCHEMA)
+            for each in [schema, *schema.get("anyOf", []), schema.get("items", {})]:
+                each = follow(each)
+                assert "pattern" not in each or "description" in each, path
 
 
 def test_the_cases_set_every_value():

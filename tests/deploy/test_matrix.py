@@ -13,7 +13,7 @@ import yaml
 import rules
 import samples
 import values_table
-from objects import containers, files, lasting, of_kind, pods
+from objects import containers, environment, files, lasting, of_kind, pods
 from rendering import Refused, complete, render
 from test_values import DEFAULTS, SCHEMA, follow
 from tools import HELM
@@ -96,15 +96,22 @@ def test_the_program_accepts_every_file_that_is_rendered(nuthatch, tmp_path):
     for case, result in renderings().items():
         # The files of these are the user's own.
         if not isinstance(result, str) and "config" not in json.dumps(CASES[case]):
-            found.update({text: case for _, _, text in files(result)})
+            found.update({told(container, text): case for _, container, text in files(result)})
     assert len(found) > 60
-    for number, (text, case) in enumerate(found.items()):
+    for number, ((arguments, variables, text), case) in enumerate(found.items()):
         path, password = tmp_path / f"{number}.yml", tmp_path / "password"
         password.write_text("secret\n")
         path.write_text(text.replace("/run/secrets/nuthatch/redis-password", str(password)))
-        command = [nuthatch, "--test-conf", f"--conf-file={path}"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, cwd=tmp_path)
+        command = [nuthatch, "--test-conf", *arguments, f"--conf-file={path}"]
+        options = {"capture_output": True, "text": True, "timeout": 10, "cwd": tmp_path}
+        result = subprocess.run(command, env=dict(variables), **options)
         assert result.returncode == 0, f"{case}: {result.stderr}{text}"
+
+
+def told(container: dict, text: str) -> tuple:
+    """All that a proxy is told: arguments, variables and its file. Its ports are not to be had here."""
+    arguments = (word for word in container["args"] if not word.startswith(("--conf-file", "--bind")))
+    return tuple(arguments), tuple(environment(container).items()), text
 
 
 @pytest.mark.parametrize("helm", HELM)

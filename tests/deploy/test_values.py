@@ -429,6 +429,9 @@ BAD = [
     ("image: {repository: Nuthatch}", "'Nuthatch' does not match pattern"),
     ("image: {repository: registry/}", "'registry/' does not match pattern"),
     ("memcached: {image: {repository: a/-b}}", "'a/-b' does not match pattern"),
+    ("proxy: {statsAddress: 'fe80::1'}", "at '/proxy/statsAddress'"),
+    ("proxy: {statsAddress: 'a:'}", "'a:' does not match pattern"),
+    ("proxy: {statsAddress: '{{b'}", "'{{b' does not match pattern"),
     ("proxy: {statsAddress: \"a\\nb\"}", "at '/proxy/statsAddress'"),
     ("central: {service: {nodePort: 30000}}", "central.service.nodePort is for the type LoadBalancer or NodePort"),
     (

@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow};
 use nuthatch_core::limits::Limits;
@@ -18,6 +19,13 @@ use std::time::Duration;
 const SERVERS: usize = 2;
 const CLIENTS: usize = 3;
 const TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Each is shorter than the whole, and none is a multiple of another one.
+const CLOCKS: Clocks = Clocks {
+    connect: Some(Duration::from_millis(70)),
+    queue: Some(Duration::from_millis(30)),
+    response: Some(Duration::from_millis(80)),
+};
 
 const LIMITS: Limits = Limits {
     item_size_max: 500,
@@ -150,6 +158,7 @@ impl World {
             ejection: Some(ejection),
             timeout: Some(TIMEOUT),
             server_connections: 1 + usize::from(bit(0)),
+            clocks: CLOCKS,
             bulk: Bulk {
                 connections: usize::from(bit(7)),
                 min: 1000,

@@ -18,10 +18,13 @@ KINDS = {
 
 @contextmanager
 def api_server(
-    objects: list[dict], namespace: str, folder: Path, release: str = "release"
+    objects: list[dict], namespace: str, folder: Path, release: str | None = "release"
 ) -> Iterator[Path]:
-    """A kubeconfig for a server that has these objects in a namespace."""
-    there = {place(each, namespace): owned(each, namespace, release) for each in objects}
+    """A kubeconfig for a server that has these objects in a namespace, those of a release or of nobody's."""
+    there = {
+        place(each, namespace): owned(each, namespace, release) if release else each
+        for each in objects
+    }
     answers = {**discovery(), **there}
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(answers))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -26,6 +26,7 @@ CHARTS = {
     "two": "tests/deploy/charts/two",
     "many": "tests/deploy/charts/many",
     "switched": "tests/deploy/charts/switched",
+    "shop": "tests/deploy/charts/shop",
 }
 VALUES = sorted((ROOT / "tests/deploy/values").glob("*.yaml"))
 
@@ -96,11 +97,13 @@ def upgrade(
     helm: str = "helm4",
     chart: str = "nuthatch",
     release: str = "release",
+    is_owned: bool = True,
 ) -> list[dict]:
-    """The objects that an upgrade makes of these values in a cluster with these objects."""
+    """The objects that an upgrade makes of these values in a cluster with these objects, which Helm has installed
+    as this release, or which are as they are."""
     # Helm 4 would ask this server what the fields of all kinds are.
     server = ["--dry-run=server", "--disable-openapi-validation"]
-    with api_server(living, "cache", folder, release) as kubeconfig:
+    with api_server(living, "cache", folder, release if is_owned else None) as kubeconfig:
         server.append(f"--kubeconfig={kubeconfig}")
         return render(chart, values, *server, helm=helm, release=release)
 
@@ -122,7 +125,8 @@ def run_helm(helm: str, *arguments, stdin: str = "") -> str:
     result = subprocess.run(
         [CACHE / helm, *arguments],
         input=stdin,
-        env={**os.environ, **home, "KUBECONFIG": "/dev/null"},
+        # A run is too short for a garbage collection to be worth its while.
+        env={**os.environ, **home, "KUBECONFIG": "/dev/null", "GOGC": "off"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -145,7 +149,10 @@ def workspace() -> Path:
 
 @functools.cache
 def complete(chart: str) -> Path:
-    """Where a chart is, with what it depends on."""
+    """Where a chart is, with what it depends on, and what that depends on."""
     folder = workspace() / CHARTS[chart]
+    described = yaml.safe_load((folder / "Chart.yaml").read_text())
+    for name in {each["name"] for each in described.get("dependencies", [])}:
+        complete(name)
     run_helm("helm4", "dependency", "update", folder)
     return folder

@@ -27,6 +27,8 @@ UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 
 UNITS |= {"P": 10**15, "E": 10**18, "Pi": 2**50, "Ei": 2**60}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 COMPONENT = "app.kubernetes.io/component"
+# Each object would read the schemas anew, which takes most of the time.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 
 def check(objects: list[dict], release: str, namespace: str) -> None:
@@ -135,9 +137,14 @@ def files_of(objects: list[dict], pod: dict) -> Iterator[tuple[dict, list[str]]]
         mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
         if is_proxy(container):
             folder = volumes[mounts["/etc/nuthatch"]]["configMap"]
-            pools = yaml.safe_load(data[folder["name"]][folder["items"][0]["key"]])
-            listens = [pool["listen"] for pool in pools.values()]
-            yield container, [a for each in listens for a in ([each] if isinstance(each, str) else each)]
+            yield container, listeners_of(data[folder["name"]][folder["items"][0]["key"]])
+
+
+@functools.cache
+def listeners_of(text: str) -> list[str]:
+    """What the pools of a file listen on. Most files are the same in many renderings."""
+    listens = [pool["listen"] for pool in yaml.safe_load(text).values()]
+    return [a for each in listens for a in ([each] if isinstance(each, str) else each)]
 
 
 def ports_are_distinct(objects: list[dict]) -> None:
@@ -216,7 +223,8 @@ def no_fewer_pods_than_asked(objects: list[dict]) -> None:
             count = item["spec"]["replicas"]
             assert scaler["minReplicas"] <= count <= scaler["maxReplicas"], title(item)
             (proxy,) = containers(item["spec"]["template"])
-            assert "cpu" in proxy["resources"]["requests"], title(item)
+            resources = proxy["resources"]
+            assert "cpu" in {**resources.get("limits", {}), **resources.get("requests", {})}, title(item)
 
 
 def a_roll_out_has_time(objects: list[dict]) -> None:
@@ -274,5 +282,8 @@ def a_roll_out_ends_spread_evenly(objects: list[dict]) -> None:
     for item in objects:
         if item["metadata"].get("labels", {}).get(COMPONENT) and "template" in item.get("spec", {}):
             for constraint in item["spec"]["template"]["spec"].get("topologySpreadConstraints", []):
+                # A domain in which no pod may run would keep all others at one pod each.
+                is_hard = constraint["whenUnsatisfiable"] == "DoNotSchedule"
+                assert constraint.get("nodeTaintsPolicy") == ("Honor" if is_hard else None), title(item)
                 wanted = ["pod-template-hash"] if item["kind"] == "Deployment" else None
                 assert constraint.get("matchLabelKeys") == wanted, title(item)

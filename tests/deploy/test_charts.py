@@ -46,6 +46,18 @@ def test_an_old_cluster_is_refused(chart, helm):
 
 
 @pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("word", "oldest", "before"),
+    [("PreferClose", "1.31.0", "1.30.9"), ("PreferSameZone", "1.34.0", "1.33.2"), ("PreferSameNode", "1.34.0-a", "1.33.2")],
+)
+def test_a_field_that_an_old_cluster_would_ignore_is_refused(word, oldest, before, helm):
+    values = {"central": {"enabled": True, "service": {"trafficDistribution": word}}}
+    assert render("nuthatch", values, "--kube-version", oldest, helm=helm)
+    with pytest.raises(Refused, match=f"{word} needs Kubernetes {oldest[:4]}, and the cluster has v{before}"):
+        render("nuthatch", values, "--kube-version", before, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
 def test_the_chart_can_be_packed(helm, tmp_path):
     folder = rendering.complete("nuthatch")
     rendering.run_helm(helm, "package", folder, "--destination", tmp_path)
@@ -56,4 +68,5 @@ def test_a_file_arrives_as_it_was():
     values = values_of("nuthatch", "config")
     (config_map,) = of_kind(render_case("nuthatch", "config"), "ConfigMap")
     wanted = {"nutcracker.yml": values["config"], "central.yml": values["central"]["config"]}
-    assert config_map["data"] == wanted
+    files = {f"{name.split('-')[0].removesuffix('.yml')}.yml": text for name, text in config_map["data"].items()}
+    assert files == wanted

@@ -3,7 +3,6 @@
 A block "```sh e2e" is run as it stands, and the block after it is what it must print.
 """
 
-import os
 import re
 import shlex
 import subprocess
@@ -24,20 +23,49 @@ HELM = re.findall(
 WORKFLOW = ROOT / ".github/workflows/kind.yml"
 
 
-@pytest.mark.parametrize(("commands", "output"), RUN_HERE)
-def test_commands_print_what_the_guide_says(commands, output, nuthatch, tmp_path):
+# Stands for Docker, which has the image of the program: what is mounted, handed over and run is what is meant.
+DOCKER = """#!/bin/sh
+set -eu
+expected="run --rm --interactive --env HASH --env SERVERS --volume $PWD:/work:ro --workdir /work nuthatch:{version}"
+while [ "$expected" ]; do
+    word=${{expected%% *}}
+    [ "$1" = "$word" ] || {{ echo "docker: $1 in the place of $word" >&2; exit 1; }}
+    shift
+    case "$expected" in *" "*) expected=${{expected#* }} ;; *) expected= ;; esac
+done
+exec env -i HASH="${{HASH:-}}" SERVERS="${{SERVERS:-}}" {program} "$@"
+"""
+
+
+@pytest.mark.parametrize("number", range(len(RUN_HERE)))
+def test_commands_print_what_the_guide_says(number, nuthatch, tmp_path):
+    """With the programs that the guide asks for, and no other; what came before in the same terminal is there."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/nuthatch").symlink_to(nuthatch)
-    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    docker = tmp_path / "bin/docker"
+    version = yaml.safe_load((ROOT / "deploy/helm/nuthatch/Chart.yaml").read_text())["appVersion"]
+    docker.write_text(DOCKER.format(version=version, program=nuthatch))
+    docker.chmod(0o755)
+    earlier = "".join(commands for commands, _ in RUN_HERE[:number])
+    commands, output = RUN_HERE[number]
     result = subprocess.run(
-        ["bash", "-eu", "-c", commands],
-        env={"PATH": path},
+        ["bash", "-eu", "-c", f"{{ {earlier or ':'}\n}} >/dev/null\n{commands}"],
+        env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=30,
     )
     assert (result.stdout.rstrip(), result.stderr) == (output.rstrip(), "")
+
+
+def test_blocks_can_be_pasted_from_the_first_to_the_last():
+    """A program that runs on in the background is not there yet for the next line, and nothing ends it."""
+    blocks = re.findall(r"^```sh.*?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 10
+    assert [block for block in blocks if re.search(r" &$", block, re.MULTILINE)] == []
+    assert [block for block in blocks if "port-forward" in block and block.count("\n") > 1] == []
+    after = blocks[[block for block in blocks].index("helm uninstall cache-api --wait\n") + 1 :]
+    assert [block for block in after if "helm" in block] == []
 
 
 def test_no_such_block_is_forgotten():

@@ -12,7 +12,8 @@ import yaml
 
 import rules
 import samples
-from objects import containers, files, lasting, of_kind, pods
+import values_table
+from objects import containers, environment, files, lasting, of_kind, pods
 from rendering import Refused, complete, render
 from test_values import DEFAULTS, SCHEMA, follow
 from tools import HELM
@@ -25,10 +26,7 @@ RELEASES = ["y", "on", "null", "123", "1e3", "0x10", "my.app", "1.5", "a" * 53, 
 
 def schema_of(path: str) -> dict:
     """The schema of a value."""
-    schema = SCHEMA
-    for key in path.split("."):
-        schema = follow(schema)["properties"][key]
-    return follow(schema)
+    return follow(values_table.schema_at(path, SCHEMA))
 
 
 CASES = {
@@ -63,6 +61,29 @@ def test_the_rules_hold_or_the_chart_says_why_not(case):
         rules.check(result, "release", "cache")
 
 
+# What is of the servers, or decides which there are. A change of nameOverride is refused.
+OF_THE_SERVERS = ("memcached.", "redis.", "protocol-", "nameOverride-")
+
+
+def test_what_is_not_of_the_servers_replaces_none():
+    compared = 0
+    for case, result in renderings().items():
+        path, _, number = case.rpartition("-")
+        if number.isdigit() and isinstance(result, list) and not case.startswith(OF_THE_SERVERS):
+            after = [item["spec"]["template"] for item in of_kind(result, "StatefulSet")]
+            if after:
+                assert after == servers_of(json.dumps(samples.companions(path))), case
+                compared += 1
+    assert compared > 100
+
+
+@functools.cache
+def servers_of(values: str) -> list[dict]:
+    """The templates of the servers' pods."""
+    objects = render("cache-api", {"nuthatch": json.loads(values)})
+    return [item["spec"]["template"] for item in of_kind(objects, "StatefulSet")]
+
+
 def test_the_matrix_is_large_and_most_of_it_is_rendered():
     results = renderings().values()
     made = [each for each in results if not isinstance(each, str)]
@@ -75,15 +96,22 @@ def test_the_program_accepts_every_file_that_is_rendered(nuthatch, tmp_path):
     for case, result in renderings().items():
         # The files of these are the user's own.
         if not isinstance(result, str) and "config" not in json.dumps(CASES[case]):
-            found.update({text: case for _, _, text in files(result)})
+            found.update({told(container, text): case for _, container, text in files(result)})
     assert len(found) > 60
-    for number, (text, case) in enumerate(found.items()):
+    for number, ((arguments, variables, text), case) in enumerate(found.items()):
         path, password = tmp_path / f"{number}.yml", tmp_path / "password"
         password.write_text("secret\n")
         path.write_text(text.replace("/run/secrets/nuthatch/redis-password", str(password)))
-        command = [nuthatch, "--test-conf", f"--conf-file={path}"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, cwd=tmp_path)
+        command = [nuthatch, "--test-conf", *arguments, f"--conf-file={path}"]
+        options = {"capture_output": True, "text": True, "timeout": 10, "cwd": tmp_path}
+        result = subprocess.run(command, env=dict(variables), **options)
         assert result.returncode == 0, f"{case}: {result.stderr}{text}"
+
+
+def told(container: dict, text: str) -> tuple:
+    """All that a proxy is told: arguments, variables and its file. Its ports are not to be had here."""
+    arguments = (word for word in container["args"] if not word.startswith(("--conf-file", "--bind")))
+    return tuple(arguments), tuple(environment(container).items()), text
 
 
 @pytest.mark.parametrize("helm", HELM)
@@ -142,6 +170,99 @@ def test_caches_of_one_release_have_names_of_their_own(release, chart, helm):
     assert len(of_kind(objects, "StatefulSet")) == len(names)
 
 
+OWN_NAMES = {
+    name: {
+        "nuthatch": {
+            "nameOverride": name,
+            "memcached": {"fullname": f"memcached-{name}"},
+            "central": {"enabled": True},
+            "networkPolicy": {"enabled": True},
+            "podMonitor": {"enabled": name == "cart"},
+        }
+    }
+    for name in ("cart", "catalog")
+}
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_applications_of_one_release_may_each_have_a_cache(helm):
+    """Each has this chart below its own, so both are named nuthatch."""
+    objects = render("shop", OWN_NAMES, helm=helm)
+    rules.check(objects, "release", "cache")
+    servers = {item["metadata"]["name"] for item in of_kind(objects, "StatefulSet")}
+    assert servers == {"memcached-cart", "memcached-catalog"}
+    for name in ("cart", "catalog"):
+        (pod,) = (pod for owner, pod in lasting(objects) if owner == f"Deployment {name}")
+        assert pod["spec"]["volumes"][0]["configMap"]["name"] == f"release-{name}"
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize(
+    ("values", "made"),
+    [
+        ({}, "ConfigMap release-nuthatch"),
+        # The other objects have names of their own, and would find each other's pods.
+        ({"cart": {"nuthatch": {"fullnameOverride": "cart"}}}, "StatefulSet memcached-cluster"),
+        (
+            {"cart": {"nuthatch": {"fullnameOverride": "cart", "memcached": {"fullname": "cart"}}}},
+            "pods with the labels name: nuthatch and component: memcached",
+        ),
+        (
+            {
+                name: {
+                    "nuthatch": {
+                        "fullnameOverride": name,
+                        "memcached": {"enabled": False},
+                        "servers": ["a:11211"],
+                        "central": {"enabled": True},
+                    }
+                }
+                for name in ("cart", "catalog")
+            },
+            "pods with the labels name: nuthatch and component: central",
+        ),
+    ],
+)
+def test_two_caches_with_one_name_are_refused(values, made, helm):
+    with pytest.raises(Refused, match=f"shop/charts/c.*/charts/nuthatch would both make {made}: set nameOverride"):
+        render("shop", values, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_two_aliases_with_one_name_are_refused(helm):
+    values = {name: {"nameOverride": "cache", "protocol": "memcached"} for name in ("sessions", "pages")}
+    with pytest.raises(Refused, match="would both make ConfigMap release-cache: set nameOverride"):
+        render("two", values, helm=helm)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_applications_of_one_release_may_share_a_name_if_nothing_clashes(helm):
+    """One has servers, the other one a sidecar alone: no selector finds pods of both."""
+    catalog = {"fullnameOverride": "catalog", "memcached": {"enabled": False}, "servers": ["a:11211"]}
+    rules.check(render("shop", {"catalog": {"nuthatch": catalog}}, helm=helm), "release", "cache")
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_central_proxies_of_two_caches_have_names_by_which_alerts_tell_them_apart(helm):
+    values = {name: {"central": {"enabled": True}} for name in ("sessions", "pages")}
+    names = {
+        container["name"]
+        for item in of_kind(render("two", values, helm=helm), "Deployment")
+        for container in containers(item["spec"]["template"])
+        if item["metadata"]["name"] != "two"
+    }
+    assert names == {"nuthatch-sessions", "nuthatch-pages"}
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_no_proxy_is_scraped_twice(helm):
+    values = {name: {"podMonitor": {"enabled": True}} for name in ("sessions", "pages")}
+    with pytest.raises(Refused, match="would both make PodMonitors .* enable podMonitor in one of them only"):
+        render("two", values, helm=helm)
+    values["pages"]["podMonitor"]["selector"] = {"matchLabels": {"app": "b"}}
+    assert len(of_kind(render("two", values, helm=helm), "PodMonitor")) == 2
+
+
 def many() -> list[str]:
     """The names under which the chart "many" has this one."""
     dependencies = yaml.safe_load((complete("many") / "Chart.yaml").read_text())["dependencies"]
@@ -161,6 +282,36 @@ def test_the_cluster_may_assign_the_users(helm):
                 if container["name"] != "plain":
                     security = container["securityContext"]
                     assert not {"runAsUser", "runAsGroup"} & set(security), f"{name}: {security}"
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_limit_can_be_removed_where_helm_forgets_a_null(helm):
+    """Said in the parent chart's own file."""
+    objects = render("plain", {}, helm=helm)
+    for name, pod in lasting(objects):
+        for container in containers(pod):
+            if container["name"] != "plain":
+                assert "limits" not in container["resources"], f"{name}: {container['resources']}"
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_the_pods_of_helm_test_run_where_they_may(helm):
+    place = {"nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "c"}
+    objects = render("nuthatch", {"tests": place, "central": {"enabled": True}}, helm=helm)
+    tests = of_kind(objects, "Pod")
+    assert len(tests) == 3
+    for pod in tests:
+        assert place.items() <= pod["spec"].items(), pod["metadata"]["name"]
+
+
+def test_helm_test_tries_what_the_release_runs():
+    """Under a quota, the limits of what runs are those of its tests."""
+    limited = {"resources": {"limits": {"cpu": 1}}}
+    values = {"sidecar": {"enabled": False}, "central": {"enabled": True, **limited}, "memcached": limited}
+    found = {pod["metadata"]["name"]: pod for pod in of_kind(render("nuthatch", values), "Pod")}
+    assert set(found) == {"release-nuthatch-test-central", "release-nuthatch-test-ping"}
+    for name, pod in found.items():
+        assert pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1", name
 
 
 def test_a_cache_that_is_switched_off_leaves_nothing_in_the_pod():

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from exposition import free_port, running
-from objects import environment, files, proxies, settings
-from rendering import CASES, render_case
+from objects import environment, files, of_kind, proxies, settings
+from rendering import CASES, Refused, render, render_case
 from test_values import SCHEMA
 from tools import ROOT
 
@@ -20,7 +20,6 @@ VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md
 # a file of one's own, `config`, may say.
 ONLY_IN_CONFIG = {
     "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX", "DISCOVERY_HOLD",
-    "ON_SERVER_FAILURE", "JOURNAL_MAX", "ON_JOURNAL_FULL", "MAX_EJECTED",
 }
 # The variables that are no directives of a pool.
 OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}
@@ -29,6 +28,8 @@ FURTHER = {"NODE", "TZ"}
 # Directives that have other variables: `listen` has three.
 OF_LISTEN = {"LISTEN_HOST", "LISTEN_PORT", "LISTEN_SOCKET"}
 
+# Directives that have no variable.
+ONLY_IN_FILES = {"SERVER_FAILURE_RATE", "SERVER_PROBES", "SERVER_PROBE_TIMEOUT", "MAX_MOVE"}
 # The password of Redis is in a file; with it, the ConfigMap would tell it.
 PASSWORD = {"REDIS_AUTH"}
 # Where the charts mount the password.
@@ -97,7 +98,37 @@ def test_each_setting_is_where_the_program_looks_for_it():
         for _, pool in settings(render_case(chart, values)):
             written |= {directive.upper() for directive in directives(pool)}
     assert told - FURTHER == OF_THE_PROCESS
-    assert written == VARIABLES - OF_THE_PROCESS - OF_LISTEN - PASSWORD - ONLY_IN_CONFIG | {"LISTEN"}
+    assert written == VARIABLES - OF_THE_PROCESS - OF_LISTEN - PASSWORD - ONLY_IN_CONFIG | ONLY_IN_FILES | {"LISTEN"}
+
+
+@pytest.mark.parametrize("megabytes", [64, 100])
+@pytest.mark.parametrize("size", ["1k", "512k", "1023k", "1m", "1500k", "1536k", "32m", "33m", "50m", "51m"])
+def test_the_chart_refuses_the_sizes_of_items_that_memcached_refuses(size, megabytes, tmp_path):
+    values = {
+        "memcached": {"itemSizeMax": size, "memoryMegabytes": megabytes},
+        "proxy": {"limits": {"itemSizeMax": "1g"}},
+    }
+    try:
+        objects = render("nuthatch", values)
+    except Refused:
+        assert not serves(["-m", str(megabytes), "-c", "64", "-I", size], tmp_path)
+    else:
+        (servers,) = of_kind(objects, "StatefulSet")
+        assert serves(servers["spec"]["template"]["spec"]["containers"][0]["args"], tmp_path)
+
+
+def serves(arguments: list[str], folder: Path) -> bool:
+    """Whether memcached starts with these arguments; the socket is there when it listens."""
+    path = folder / "memcached.sock"
+    command = ["memcached", *arguments, "-u", "root", "-p", "0", "-U", "0", "-s", path]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 10
+        while server.poll() is None and not path.exists():
+            assert time.monotonic() < deadline, "memcached neither listens nor ends"
+            time.sleep(0.01)
+        is_serving = server.poll() is None
+        server.kill()
+    return is_serving
 
 
 def answer_of(port: int, request: bytes) -> bytes:

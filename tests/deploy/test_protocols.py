@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from objects import containers, of_kind, pods, settings
-from rendering import complete, render, render_case, run_helm, values_of
+from rendering import Refused, complete, render, render_case, run_helm, values_of
 from tools import ROOT
 
 KEPT = ROOT / "tests/deploy/rendered/default.yaml"
@@ -61,6 +61,65 @@ def test_the_socket_has_the_name_of_the_protocol():
         for _, pool in settings(objects):
             assert pool["listen"][1:] == [f"/run/nuthatch/{protocol}.sock 666"]
         assert f"value: /run/nuthatch/{protocol}.sock\n" in yaml.dump(objects)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, {"MEMCACHED_HOST": "127.0.0.1", "MEMCACHED_PORT": "11211"}),
+        ({"proxy": {"port": 11311}}, {"MEMCACHED_HOST": "127.0.0.1", "MEMCACHED_PORT": "11311"}),
+        (
+            {"proxy": {"port": 11311}, "central": {"enabled": True}, "sidecar": {"enabled": False}},
+            {"MEMCACHED_HOST": "release-nuthatch", "MEMCACHED_PORT": "11211"},
+        ),
+        (
+            {"protocol": "redis", "proxy": {"port": 7000}},
+            {"CACHE": "redis", "REDIS_HOST": "127.0.0.1", "REDIS_PORT": "7000"},
+        ),
+    ],
+)
+def test_the_application_is_told_the_port_as_well(values, told):
+    (api,) = (
+        container
+        for _, pod in pods(render("cache-api", {"nuthatch": values}))
+        for container in containers(pod)
+        if container["name"] == "cache-api"
+    )
+    assert {entry["name"]: entry["value"] for entry in api["env"]} == told
+
+
+def test_every_pod_of_the_example_can_be_of_a_registry_with_a_password():
+    values = {"imagePullSecrets": ["a"], "nuthatch": {"imagePullSecrets": ["b"], "memcached": {"imagePullSecrets": ["c"]}}}
+    found = {name: pod["spec"]["imagePullSecrets"] for name, pod in pods(render("cache-api", values))}
+    wanted = {"Deployment cache-api": "a", "Job cache-load": "a", "StatefulSet memcached-cluster": "c"}
+    assert len(found) > len(wanted)
+    assert found == {name: [{"name": wanted.get(name, "b")}] for name in found}
+
+
+def test_every_container_of_the_example_can_have_limits_for_a_quota():
+    limits = {"resources": {"limits": {"cpu": 1}}}
+    nuthatch = {part: limits for part in ("sidecar", "central", "memcached")}
+    nuthatch["central"] = {**limits, "enabled": True}
+    for name, pod in pods(render("cache-api", {**limits, "load": limits, "nuthatch": nuthatch})):
+        for container in containers(pod):
+            assert set(container["resources"]["limits"]) == {"cpu", "memory"}, f"{name}: {container['name']}"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"memcached": {"fullname": "cache-api"}}, {"fullnameOverride": "cache-api", "central": {"enabled": True}}],
+)
+def test_the_cache_of_the_example_can_not_have_the_name_of_its_application(values):
+    with pytest.raises(Refused, match="cache-api: the application is named cache-api, so the cache can't be"):
+        render("cache-api", {"nuthatch": values})
+
+
+def test_the_notes_of_the_example_say_what_a_removal_leaves():
+    words = ["install", "release", complete("cache-api"), "--dry-run=client", "--values", "-"]
+    values = {"nuthatch": {"protocol": "redis", "redis": {"password": {"secret": "secret-name"}}}}
+    notes = run_helm("helm4", *words, stdin=json.dumps(values)).split("NOTES:")[1]
+    for sentence in ("the job of the load", "instance=release,app.kubernetes.io/component=test", "the Secret secret-name"):
+        assert sentence in notes, notes
 
 
 def test_servers_from_outside_keep_their_names():
@@ -156,7 +215,7 @@ def test_the_server_and_its_probe_take_the_password_as_it_is(password, tmp_path)
     [
         ({}, ["Memcached: 2 pods", "memcached-cluster.", "connects to 127.0.0.1:11211."]),
         ({"protocol": "redis"}, ["Redis: 2 pods", "redis-cache.", "connects to 127.0.0.1:6379."]),
-        ({}, ["      initContainers:\n"]),
+        ({}, ["      initContainers:\n", "delete pod --selector app.kubernetes.io/instance=release,"]),
         ({"sidecar": {"native": False}}, ["      containers:\n"]),
         (
             {"sidecar": {"socket": {"enabled": True}}},
@@ -172,7 +231,7 @@ def test_the_server_and_its_probe_take_the_password_as_it_is(password, tmp_path)
         ),
         (
             {"protocol": "redis", "redis": {"password": {"secret": "secret-name"}}},
-            ["password of the Secret secret-name, key password."],
+            ["password of the Secret secret-name, key password.", "It also leaves the Secret"],
         ),
     ],
 )

@@ -1,12 +1,15 @@
 """What an upgrade does to what runs: no fewer proxies than there are, no changed selector, no replaced
 memcached. An API server that knows the objects of before stands in for the cluster."""
 
+import functools
 import json
 
 import pytest
+import yaml
 
-from objects import of_kind, title
+from objects import of_kind, pods, title
 from rendering import Refused, render, upgrade
+from samples import merged
 from tools import HELM, ROOT
 
 # The chart of 0.1: some values, and of each object what can't change.
@@ -74,6 +77,31 @@ def test_a_selector_that_would_change_is_refused_before_anything_is_made(kind, h
         upgrade(values, living, tmp_path, helm)
 
 
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("kind", ["StatefulSet", "Deployment", "Service"])
+@pytest.mark.parametrize(("owner", "said"), [("other", "belongs to the release other"), ("", "belongs to no release")])
+def test_nobody_is_told_to_delete_what_is_not_the_releases_own(kind, owner, said, helm, tmp_path):
+    """The most usual mistake: a second release with the names of the first one's servers."""
+    living = of_kind(render("nuthatch", AUTOSCALED, release="other"), kind)
+    for item in living:
+        # Names that the second release would have, too.
+        item["metadata"]["name"] = item["metadata"]["name"].replace("other-", "release-")
+        item["metadata"]["labels"]["app.kubernetes.io/instance"] = owner
+        item["metadata"]["annotations"] = {"meta.helm.sh/release-name": owner} if owner else {}
+    value = {"Deployment": "fullnameOverride"}.get(kind, "memcached.fullname")
+    with pytest.raises(Refused, match=f"there is a {kind} .* already, which {said}: set {value} to another") as words:
+        upgrade(AUTOSCALED, living, tmp_path, helm, is_owned=False)
+    assert "delete" not in str(words.value)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_another_protocol_under_the_same_name_is_told_to_take_another_name(helm, tmp_path):
+    before = {"memcached": {"fullname": "cache"}, "redis": {"fullname": "cache"}}
+    living = of_kind(render("nuthatch", before), "StatefulSet")
+    with pytest.raises(Refused, match="set redis.fullname to another name than that of the pods of memcached, or"):
+        upgrade({**before, "protocol": "redis"}, living, tmp_path, helm)
+
+
 def living(item: dict, chart: str, release: str) -> dict:
     """An object with the name and kind of this, of a chart under this name in a release."""
     labels = {"app.kubernetes.io/name": chart, "app.kubernetes.io/instance": release}
@@ -102,7 +130,9 @@ def test_a_release_keeps_the_names_that_it_has(chart, alias, release, before, af
         # Somebody else's.
         ([living(item, alias, "other")], after),
     ]:
-        objects = upgrade({}, there, tmp_path, helm, chart, release)
+        # The chart under its own name would have the name that is cut.
+        values = {"nuthatch": {"fullnameOverride": "plain"}} if chart == "many" else {}
+        objects = upgrade(values, there, tmp_path, helm, chart, release)
         names = {each["metadata"]["name"] for each in of_kind(objects, "ConfigMap")}
         assert wanted in names, there
 
@@ -210,3 +240,89 @@ def test_a_service_that_would_become_headless_or_no_longer_be_is_refused(helm, t
         assert upgrade(before, services, tmp_path, helm)
         with pytest.raises(Refused, match="Service cache .* another name, or delete the Service first"):
             upgrade(after, services, tmp_path, helm)
+
+
+# Values that tell clients to connect to another place, or to the same one.
+PLACES = [
+    {},
+    {"proxy": {"port": 11311}},
+    {"protocol": "redis"},
+    {"protocol": "redis", "proxy": {"port": 11211}},
+    {"sidecar": {"socket": {"enabled": True}}},
+    {"sidecar": {"socket": {"enabled": True, "path": "/run/cache/a.sock"}}},
+    {"memcached": {"replicas": 3}},
+    {"proxy": {"port": 11311}, "config": 'a: {listen: "*:11311", servers: ["a:11211:1"]}\n'},
+]
+CENTRAL = {"central": {"enabled": True}}
+
+
+def mounted(objects: list[dict]) -> dict[str, str]:
+    """The file of the ConfigMap that each pod with a proxy mounts."""
+    return {
+        name: volume["configMap"]["items"][0]["key"]
+        for name, pod in pods(objects)
+        for volume in pod["spec"].get("volumes", [])
+        if "configMap" in volume
+    }
+
+
+def files_of(objects: list[dict]) -> dict[str, str]:
+    """The files of the only ConfigMap."""
+    (config_map,) = of_kind(objects, "ConfigMap")
+    return config_map["data"]
+
+
+def places(text: str) -> set[str]:
+    """The port and the socket on which the only pool of a file listens."""
+    (pool,) = yaml.safe_load(text).values()
+    addresses = [pool["listen"]] if isinstance(pool["listen"], str) else pool["listen"]
+    return {address if address[0] == "/" else address.rsplit(":")[-1] for address in addresses}
+
+
+@pytest.mark.parametrize("after", range(len(PLACES)))
+@pytest.mark.parametrize("before", range(len(PLACES)))
+def test_a_proxy_that_runs_listens_on_where_its_clients_connect_to(before, after):
+    """A file of the same name reaches the pods that run before they are replaced; one of another name does not."""
+    old = render_cached(before)
+    new = files_of(render_cached(after))
+    for name, file in mounted(old).items():
+        assert file not in new or places(new[file]) == places(files_of(old)[file]), name
+
+
+@functools.cache
+def render_cached(place: int) -> list[dict]:
+    """The example with central proxies, which are never replaced for a new file that leads to the same place."""
+    return render("cache-api", {"nuthatch": merged(CENTRAL, PLACES[place])})
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_pods_that_start_during_the_roll_out_have_the_file_of_before(helm, tmp_path):
+    before, port = CENTRAL, merged(CENTRAL, {"proxy": {"port": 11311}})
+    old = render("nuthatch", before, helm=helm)
+    new = upgrade(port, of_kind(old, "ConfigMap"), tmp_path, helm)
+    assert files_of(new).items() > files_of(old).items()
+    (central,) = of_kind(new, "Deployment")
+    file = mounted([central])[title(central)]
+    assert places(files_of(new)[file]) == {"11311"} and file not in files_of(old)
+    (served,) = central["spec"]["template"]["spec"]["containers"]
+    assert served["ports"][0]["containerPort"] == 11311
+    # Once they are gone, so is their file.
+    assert set(files_of(upgrade(port, of_kind(new, "ConfigMap"), tmp_path, helm))) == {
+        "central-11311.yml", "nutcracker-11311.yml"
+    }
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_new_settings_of_the_same_place_reach_the_pods_that_run(helm, tmp_path):
+    old = render("nuthatch", CENTRAL, helm=helm)
+    for values in ({"memcached": {"replicas": 3}}, {"proxy": {"timeout": 5}}):
+        new = upgrade(merged(CENTRAL, values), of_kind(old, "ConfigMap"), tmp_path, helm)
+        assert set(files_of(new)) == set(files_of(old)) == {"central.yml", "nutcracker.yml"}
+        assert files_of(new) != files_of(old)
+        assert mounted(new) == mounted(old)
+
+
+@pytest.mark.parametrize("helm", HELM)
+def test_a_file_may_begin_with_spaces(helm):
+    text = "  # our cache\na:\n  listen: '*:11211'\n  servers: ['a:11211:1']\n"
+    assert files_of(render("nuthatch", {"config": text}, helm=helm)) == {"nutcracker.yml": text}

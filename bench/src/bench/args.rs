@@ -19,7 +19,7 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
                          100kb-set, 1mb-get, 1mb-set, 1000-conns, unix-a, unix-b, unix-c,
                          redis-get, redis-set, redis-p16-get, redis-p16-set, redis-mget,
                          redis-mset, redis-100kb-get, redis-100kb-set, scrape, memory,
-                         instructions; or all of a protocol: memcached, redis
+                         failure, instructions; or all of a protocol: memcached, redis
   --quick                two short repetitions and fewer instructions, to see that it works
   --reps N               repetitions of each workload (default 9)
   --seconds S            length of each run (default 0.5)
@@ -31,6 +31,7 @@ bench [options]    compare Nuthatch with nutcracker on one CPU
 /// The parts of the benchmark that are not workloads.
 pub(crate) const SCRAPE: &str = "scrape";
 pub(crate) const MEMORY: &str = "memory";
+pub(crate) const FAILURE: &str = "failure";
 pub(crate) const INSTRUCTIONS: &str = "instructions";
 
 /// What the command line asks for.
@@ -123,7 +124,7 @@ fn is_file_name_byte(byte: u8) -> bool {
 
 fn parse_parts(text: &str) -> Result<Vec<String>, String> {
     let is_part = |name: &str| {
-        [SCRAPE, MEMORY, INSTRUCTIONS].contains(&name)
+        [SCRAPE, MEMORY, FAILURE, INSTRUCTIONS].contains(&name)
             || Protocol::ALL.iter().any(|protocol| protocol.name() == name)
             || workloads::ALL.iter().any(|workload| workload.name == name)
     };

@@ -14,6 +14,8 @@ use crate::protocol::Protocol;
 const SERVER_COUNT: usize = 4;
 /// How long a server or proxy may take to listen; under valgrind that is seconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a request may take where servers fail.
+pub(crate) const FAILING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A proxy to be measured: it takes nutcracker's command line and configuration.
 #[derive(Clone, Debug)]
@@ -100,8 +102,24 @@ pub(crate) enum Supervision<'a> {
     Plain,
     /// With an admin port, which nutcracker has not.
     Watched,
+    /// With a short timeout; servers that fail are ejected.
+    Failing,
     /// Under callgrind, which writes its counts to this file when the proxy ends.
     Callgrind { counts: &'a Path },
+}
+
+impl Supervision<'_> {
+    /// Directives of the pools.
+    fn settings(self) -> String {
+        match self {
+            Self::Failing => format!(
+                "timeout: {}\n  auto_eject_hosts: true\n  server_failure_limit: 3\n  \
+                 server_retry_timeout: 30000\n  ",
+                FAILING_TIMEOUT.as_millis()
+            ),
+            _ => "timeout: 5000\n  ".to_owned(),
+        }
+    }
 }
 
 /// A running proxy.
@@ -126,10 +144,12 @@ impl Proxy {
         };
         let file = |suffix| workshop.dir.join(format!("{}-{tcp_port}.{suffix}", candidate.name));
         let (unix_path, config) = (file("sock"), file("yml"));
-        fs::write(&config, configuration(tcp_port, &unix_path, servers.protocol, &servers.ports))
-            .map_err(|error| format!("{}: {error}", config.display()))?;
+        let listeners = (tcp_port, unix_path.as_path());
+        let settings = supervision.settings();
+        let text = configuration(listeners, &settings, servers.protocol, &servers.ports);
+        fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
         let mut command = match supervision {
-            Supervision::Plain => pinned(&candidate.path, workshop.cpu),
+            Supervision::Plain | Supervision::Failing => pinned(&candidate.path, workshop.cpu),
             Supervision::Watched => {
                 let mut command = pinned(&candidate.path, workshop.cpu);
                 command.arg(format!("--admin=127.0.0.1:{admin_port}"));
@@ -177,8 +197,8 @@ impl Proxy {
 
 /// One pool for each way in, both in front of the same servers.
 fn configuration(
-    tcp_port: u16,
-    unix_path: &Path,
+    (tcp_port, unix_path): (u16, &Path),
+    settings: &str,
     protocol: Protocol,
     server_ports: &[u16],
 ) -> String {
@@ -186,7 +206,7 @@ fn configuration(
     let pool = |name: &str, listen: &str| {
         let mut pool = format!(
             "{name}:\n  listen: {listen}\n  hash: fnv1a_64\n  distribution: ketama\n  \
-             timeout: 5000\n  preconnect: true\n{protocol}  servers:\n"
+             {settings}preconnect: true\n{protocol}  servers:\n"
         );
         for (index, port) in server_ports.iter().enumerate() {
             pool += &format!("    - 127.0.0.1:{port}:1 server{index}\n");
@@ -224,7 +244,8 @@ mod tests {
     #[test]
     fn both_pools_have_all_servers() {
         let socket = Path::new("/tmp/p.sock");
-        let text = configuration(1, socket, Protocol::Memcached, &[11, 12]);
+        let settings = Supervision::Plain.settings();
+        let text = configuration((1, socket), &settings, Protocol::Memcached, &[11, 12]);
         let expected = "\
 tcp:
   listen: 127.0.0.1:1
@@ -250,7 +271,7 @@ unix:
 
     #[test]
     fn pools_of_redis_say_so() {
-        let text = configuration(1, Path::new("/tmp/p.sock"), Protocol::Redis, &[11]);
+        let text = configuration((1, Path::new("/tmp/p.sock")), "", Protocol::Redis, &[11]);
         let expected = "  preconnect: true\n  redis: true\n  servers:\n";
         assert_eq!(text.matches(expected).count(), 2, "{text}");
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 mod args;
 mod callgrind;
+mod failure;
 mod fleet;
 mod generator;
 mod machine;
@@ -57,6 +58,7 @@ fn bench(options: &Options) -> Result<(), String> {
     measure::run(options, &workshop, &mut results)?;
     scrape::run(options, &workshop, &mut results)?;
     memory::run(options, &workshop, &mut results)?;
+    failure::run(options, &workshop, &mut results)?;
     callgrind::run(options, &workshop, &mut results)?;
     print!("{}", report::summary(&results));
     if let Some(dir) = &options.out {

@@ -14,8 +14,8 @@
 //! - [`ring`]: hashes and distributions, bit for bit twemproxy's;
 //! - [`protocol`]: the interface of a protocol; [`message`]: the results of parsing; [`memcache`]:
 //!   memcached's text protocol; [`redis`]: the commands of Redis and Valkey;
-//! - [`buffer`], [`chain`], [`spares`], [`error`], [`limits`], [`stats`], [`time`]: plain values that
-//!   all of them use.
+//! - [`buffer`], [`chain`], [`spares`], [`error`], [`limits`], [`clocks`], [`stats`], [`time`]: plain values
+//!   that all of them use.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ extern crate alloc;
 
 pub mod buffer;
 pub mod chain;
+pub mod clocks;
 mod decimal;
 pub mod error;
 pub mod health;

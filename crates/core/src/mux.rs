@@ -23,6 +23,7 @@
 //! An embedder's loop in full, with a server that is a function instead of a socket:
 //!
 //! ```
+//! use nuthatch_core::clocks::Clocks;
 //! use nuthatch_core::limits::Limits;
 //! use nuthatch_core::mux::{Bulk, Mux, Options};
 //! use nuthatch_core::protocol::Protocol;
@@ -46,6 +47,7 @@
 //! let options = Options {
 //!     protocol: Protocol::Memcache,
 //!     timeout: None,
+//!     clocks: Clocks::default(),
 //!     ejection: None,
 //!     server_connections: 1,
 //!     bulk: Bulk::NONE,
@@ -86,6 +88,8 @@ mod client;
 mod clients;
 mod conn;
 mod dedicated;
+mod dirty;
+mod every_server;
 mod failure;
 mod greeting;
 mod id;
@@ -93,9 +97,11 @@ mod join;
 mod joins;
 mod journal;
 mod large;
+mod late;
 mod memory;
 mod migrate;
 mod passing;
+mod places;
 mod question;
 mod quota;
 mod replay;
@@ -113,6 +119,7 @@ pub use migrate::{Migrate, Migrating, Phase, Progress};
 pub use passing::{PASSING_MAX, Passing};
 pub use question::Question;
 
+use crate::clocks::{Clock, Clocks};
 use crate::error::ServerError;
 use crate::health::Ejection;
 use crate::limits::Limits;
@@ -128,7 +135,6 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use clients::Clients;
-use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use migrate::Migration;
 use server::Servers;
@@ -140,6 +146,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// How long a request may take from when it is queued; none for as long as it likes.
     pub timeout: Option<Duration>,
+    /// How long parts of that may take.
+    pub clocks: Clocks,
     /// When a failing server leaves the ring; none if it never does.
     pub ejection: Option<Ejection>,
     /// Connections to each server, at least 1.
@@ -166,6 +174,8 @@ pub enum Event {
         server: ServerId,
         /// Why.
         error: ServerError,
+        /// The clock that ran out, if it was closed for that.
+        clock: Option<Clock>,
         /// How many requests were answered with the error.
         requests: usize,
     },
@@ -228,95 +238,6 @@ fn next_guess(guess: usize, reply_bytes: usize) -> usize {
     reply_bytes.max(guess - guess / 8)
 }
 
-/// A list whose free places are used again. A free place keeps its old content until then, so a look-up
-/// is an index.
-#[derive(Debug)]
-struct Places<T> {
-    all: Vec<T>,
-    free: Vec<usize>,
-}
-
-impl<T> Places<T> {
-    const fn new() -> Self {
-        Self { all: Vec::new(), free: Vec::new() }
-    }
-
-    /// The place that the next one gets.
-    fn next(&self) -> usize {
-        self.free.last().copied().unwrap_or(self.all.len())
-    }
-
-    fn insert(&mut self, thing: T) {
-        match self.free.pop() {
-            Some(place) => self.all[place] = thing,
-            None => self.all.push(thing),
-        }
-    }
-
-    /// Lets the next one have this place.
-    fn free(&mut self, place: usize) {
-        self.free.push(place);
-    }
-}
-
-impl<T> Deref for Places<T> {
-    type Target = [T];
-
-    #[inline]
-    fn deref(&self) -> &[T] {
-        &self.all
-    }
-}
-
-impl<T> DerefMut for Places<T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.all
-    }
-}
-
-/// The clients or connections whose sockets need work, in the order in which they came. The list is
-/// emptied once a turn, so a list and an index are enough: a `VecDeque` costs twenty instructions more
-/// for a request.
-#[derive(Debug)]
-struct Dirty<Id> {
-    ids: Vec<Id>,
-    next: usize,
-}
-
-impl<Id: Copy> Dirty<Id> {
-    const fn new() -> Self {
-        Self { ids: Vec::new(), next: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, id: Id) {
-        self.ids.push(id);
-    }
-
-    /// Takes what has gone off the list.
-    fn forget(&mut self, gone: Id)
-    where
-        Id: PartialEq,
-    {
-        let next = self.next.min(self.ids.len());
-        self.ids.drain(..next);
-        self.next = 0;
-        self.ids.retain(|id| *id != gone);
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Id> {
-        let id = self.ids.get(self.next).copied();
-        self.next += 1;
-        if id.is_none() {
-            self.ids.clear();
-            self.next = 0;
-        }
-        id
-    }
-}
-
 /// One part in so many of `memory_max` may stay reserved for the next large values.
 const LARGE_SPARES_PART: usize = 8;
 
@@ -360,6 +281,10 @@ struct Shared {
     quotas: Quotas,
     /// What was used of the pool's quota.
     usage: Arc<Usage>,
+    /// How long a request may wait until it is written.
+    queue_max: Option<Duration>,
+    /// Since when the request that is taken now has waited to be queued; none if it had not to wait.
+    begun: Option<Instant>,
 }
 
 impl Shared {
@@ -372,6 +297,7 @@ impl Shared {
         };
         let signs = options.bulk.signs();
         Self {
+            queue_max: options.queue_max().map(|(wait, _)| wait),
             options,
             stats,
             spares,
@@ -386,6 +312,7 @@ impl Shared {
             has_quotas: false,
             quotas: Quotas::default(),
             usage: Arc::default(),
+            begun: None,
         }
     }
 
@@ -444,6 +371,7 @@ impl Mux {
         for (_, client) in &mut self.clients.list {
             client.session.set_settings(&options.redis);
         }
+        self.shared.queue_max = options.queue_max().map(|(wait, _)| wait);
         self.shared.options = options;
         self.servers.set_arbiter(&self.shared);
         if self.shared.options.ejection.is_none() {
@@ -451,7 +379,7 @@ impl Mux {
         }
         self.servers.note_standings(&self.shared);
         // Looks at once whose time is over by the new timeout.
-        self.servers.next_expiry = Some(Instant::default());
+        self.servers.look_at_all();
         self.clients.look_at_long_waits();
         self.wake_all();
     }

@@ -5,6 +5,7 @@
 //! number consistently, but not all numbers of the same instant. A figure for the whole process is
 //! the sum over the workers.
 
+use crate::clocks::Clock;
 use crate::error::ServerError;
 use crate::message::{Class, Outcome};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -276,6 +277,9 @@ counters! {
 pub struct MoreServerStats {
     /// Failures by reason, in the order of [`ServerError::OF_SERVERS`].
     pub errors: [Counter; ServerError::OF_SERVERS.len()],
+    /// Requests, and attempts to connect, that were too late, by the clock that ran out, in the order of
+    /// [`Clock::ALL`].
+    pub timeouts: [Counter; Clock::ALL.len()],
     /// The version of the server (`Version::to_bits`), 0 if not known.
     pub version: Counter,
     /// Connections begun since the start.

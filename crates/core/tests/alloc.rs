@@ -4,6 +4,7 @@
 //! The count is that of the thread that runs the test, so the tests do not disturb each other.
 #![expect(unsafe_code, reason = "an allocator that counts is the only way to see allocations")]
 
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Bulk, ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
@@ -89,6 +90,7 @@ impl Traffic {
             protocol,
             ejection: None,
             timeout: Some(Duration::from_millis(400)),
+            clocks: Clocks::default(),
             server_connections: 1,
             bulk: Bulk::NONE,
             allow_flush: false,

@@ -2,7 +2,7 @@
 //!
 //! The one rule: a server has failed only after all its addresses were tried. If an address fails
 //! at once, the next address is tried at once; an address that does not answer gets an equal share
-//! of `timeout`, and the last address gets the rest.
+//! of the time, and the last address gets the rest, until the engine ends the attempt.
 
 use crate::addresses::Target;
 use nuthatch_core::error::ServerError;
@@ -21,14 +21,14 @@ pub(crate) struct Attempt {
     next_at: Option<Instant>,
 }
 
-/// The time for an address if there is no `timeout`.
+/// The time for an address if there is neither `connect_timeout` nor `timeout`.
 const SHARE_WITHOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Attempt {
-    /// An attempt that tries these addresses in order. `timeout` is for all of them.
-    pub(crate) fn new(targets: VecDeque<Target>, timeout: Option<Duration>) -> Self {
+    /// An attempt that tries these addresses in order. `time` is for all of them.
+    pub(crate) fn new(targets: VecDeque<Target>, time: Option<Duration>) -> Self {
         let count = u32::try_from(targets.len()).unwrap_or(u32::MAX).max(1);
-        let share = timeout.map_or(SHARE_WITHOUT_TIMEOUT, |timeout| timeout / count);
+        let share = time.map_or(SHARE_WITHOUT_TIMEOUT, |time| time / count);
         Self { left: targets, share, ..Self::default() }
     }
 

@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::health::{OnFailure, OnOverflow};
 use nuthatch_core::mux::Bulk;
 use nuthatch_core::quota::{Quota, Quotas};
@@ -203,8 +204,10 @@ pub struct Pool {
     pub hash_tag: Option<HashTag>,
     /// How a number becomes a server.
     pub distribution: Distribution,
-    /// How long a server may take to connect or to answer; `None` means no limit.
+    /// How long a request may take, whatever it waits for; `None` means no limit.
     pub timeout: Option<Duration>,
+    /// How long a server may take for parts of that.
+    pub clocks: Clocks,
     /// Connections that the kernel holds before they are accepted.
     pub backlog: usize,
     /// Maximum number of clients; 0 means only the limit of open files.

@@ -78,6 +78,7 @@ fn options(shared: &SharedPool, epoch: Duration) -> Options {
         protocol: if config.redis { Protocol::Redis } else { Protocol::Memcache },
         ejection: config.ejection(),
         timeout: config.timeout,
+        clocks: config.clocks,
         server_connections: config.server_connections,
         bulk: config.bulk,
         allow_flush: config.allow_flush,

@@ -1,7 +1,7 @@
 //! A socket to a server: writes requests and reads replies.
 //!
 //! A connection is opened for the first request. Resolving the name and connecting do not block the
-//! loop; requests are queued meanwhile, and this time counts for their timeout. The addresses of a
+//! loop; requests are queued meanwhile, and this time counts for their timeouts. The addresses of a
 //! name are tried one after the other; the engine is told only when all have failed.
 
 use crate::addresses::{Addresses, Target};
@@ -186,7 +186,10 @@ impl ServerSocket {
 
     fn begin(&mut self, place: &mut Place<'_>, targets: impl IntoIterator<Item = Target>) {
         let order = place.addresses().order(targets);
-        self.attempt = Attempt::new(order, place.config.timeout);
+        // The look-up of the name has taken its part.
+        let left = place.mux.time_to_open(place.id, place.now);
+        let time = [left, place.config.timeout].into_iter().flatten().min();
+        self.attempt = Attempt::new(order, time);
         place.addresses().note_tried(&[]);
         self.connect_next(place);
     }

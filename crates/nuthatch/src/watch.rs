@@ -6,6 +6,7 @@
 use crate::addresses::Target;
 use crate::config::{Pool, Server};
 use crate::generation::SharedServer;
+use nuthatch_core::clocks::Clock;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::mux::{Event, Mux, ServerId};
 use std::mem;
@@ -76,8 +77,8 @@ impl Watch {
             (&watched.server.server, &watched.server.addresses);
         let tried = list(&addresses.tried());
         match event {
-            Event::ConnLost { error, requests: requests_failed, .. } => {
-                let reason = reason(error);
+            Event::ConnLost { error, clock, requests: requests_failed, .. } => {
+                let reason = &*reason_of_loss(error, clock);
                 if mem::replace(&mut watched.is_down, true) {
                     log::debug!(pool, server, address:%, tried, reason; "server still down");
                 } else {
@@ -187,6 +188,15 @@ pub(crate) fn tell_move(
 /// Addresses as one value of a line.
 fn list(addresses: &[String]) -> String {
     if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }
+}
+
+/// Why a connection was lost, with the directive that ended it if it is not `timeout` itself.
+fn reason_of_loss(error: ServerError, clock: Option<Clock>) -> String {
+    let part = clock.filter(|clock| *clock != Clock::Total).map(Clock::directive);
+    match part {
+        Some(part) => format!("{} ({part})", reason(error)),
+        None => reason(error).to_owned(),
+    }
 }
 
 /// The reason as clients get it, or a clearer text where twemproxy's text says too little.

@@ -105,9 +105,11 @@ impl Mux {
             let Some(client) = self.clients.list.get_mut(id.index()) else { continue };
             if matches!(client.hold, Hold::Resumable | Hold::NextInLine | Hold::TooLate) {
                 self.clients.lines.resumes = mem::take(&mut client.hold);
+                self.shared.begun = client.waits_since;
                 self.take_input(id, now);
                 self.clients.mark(id);
                 self.clients.lines.resumes = Hold::No;
+                self.shared.begun = None;
             }
         }
         // A client that was called may not want the server any longer: then the next one is called.
@@ -144,14 +146,17 @@ impl Mux {
         if self.has_waited_too_long() {
             // Nor is a transaction carried out without one of its commands.
             self.clients[id].session.note_refused();
+            if let Some((_, clock)) = self.shared.options.queue_max() {
+                self.servers.count_timeouts(conn, clock, 1);
+            }
             self.fail_here(id, expect, ServerError::TimedOut);
             return Intake::Accepted;
         }
         self.shared.stats.limit_server_queue.add(1);
         self.clients.lines.push(conn, id);
         let since = *self.clients[id].waits_since.get_or_insert(now);
-        if let Some(timeout) = self.shared.options.timeout {
-            let end = since.after(timeout);
+        if let Some(wait) = self.shared.queue_max {
+            let end = since.after(wait);
             let lines = &mut self.clients.lines;
             lines.next_end = Some(lines.next_end.map_or(end, |next| next.min(end)));
         }
@@ -242,19 +247,20 @@ impl Clients {
         self.lines.next_end = Some(Instant::default());
     }
 
-    /// Lets clients go on that have waited for a queue as long as a request may take.
+    /// Lets clients go on that have waited for a queue as long as a request may wait until it is
+    /// written.
     pub(super) fn end_long_waits(&mut self, shared: &Shared, now: Instant) {
         if self.lines.next_end.is_none_or(|at| now < at) {
             return;
         }
         self.lines.next_end = None;
-        let Some(timeout) = shared.options.timeout else { return };
+        let Some(wait) = shared.queue_max else { return };
         let list = &mut self.list;
         let (mut waiting, mut next_end) = (0, None);
         for line in &mut self.lines.by_conn {
             line.retain(|id| {
                 let client = &mut list[id.index()];
-                let end = client.waits_since.unwrap_or(now).after(timeout);
+                let end = client.waits_since.unwrap_or(now).after(wait);
                 let waits = now < end;
                 if waits {
                     waiting += 1;

@@ -8,7 +8,9 @@
 
 use super::backpressure::Hold;
 use super::client::Client;
+use super::conn::Conn;
 use super::id::ClientId;
+use super::waiter::Waiter;
 use super::{Mux, Options};
 
 /// Which clients count as bulky, and what there is for them.
@@ -127,6 +129,7 @@ impl Mux {
         let lane = self.lane(id);
         let members = self.servers.routes.members().iter();
         let mut conns = members.map(|server| &self.servers[self.servers.lane(lane, *server)]);
-        conns.any(|conn| conn.expired > 0) || self.clients.tasks.has_any_of(id)
+        let is_late = |conn: &Conn| conn.pending.iter().any(|it| it.waiter == Waiter::Nobody);
+        conns.any(is_late) || self.clients.tasks.has_any_of(id)
     }
 }

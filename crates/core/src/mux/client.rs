@@ -5,10 +5,11 @@
 //! and nobody else notices.
 
 use super::backpressure::Hold;
+use super::dirty::Dirty;
 use super::id::{ClientId, ConnId};
 use super::request::Intake;
 use super::slots::Queue;
-use super::{Dirty, Mux, Options, next_guess};
+use super::{Mux, Options, next_guess};
 use crate::buffer::Buffer;
 use crate::message::{Parsed, Scan};
 use crate::protocol::{Room, Session};
@@ -66,8 +67,8 @@ pub(super) struct Client {
     pub(super) bulk_reads: u16,
     /// Whether it uses the connections of bulky clients.
     pub(super) is_bulk: bool,
-    /// Since when the first of its waiting requests waits for room in a server's queue. All that is in
-    /// `input` has waited as long, as a held client is not read from.
+    /// Since when the first of its waiting requests waits to be queued. All that is in `input` has waited as
+    /// long, as a held client is not read from.
     pub(super) waits_since: Option<Instant>,
     pub(super) input_ended: bool,
     pub(super) must_close: bool,
@@ -329,7 +330,7 @@ impl Mux {
         self.clients.move_min = usize::MAX;
         input.consume(used, &mut self.shared.spares);
         let client = &mut self.clients[id];
-        if client.hold != Hold::Server {
+        if !matches!(client.hold, Hold::Server | Hold::Moves) {
             client.waits_since = None;
         }
         if client.input_ended {
@@ -384,9 +385,14 @@ impl Mux {
             let (session, scan) = (&mut client.session, &mut client.scan);
             match &protocol.parse_request(rest, scan, session, limits, &mut room) {
                 Parsed::Request(request, len) => match self.take(id, request, now) {
-                    Intake::Accepted => used += len,
+                    Intake::Accepted => {
+                        used += len;
+                        // What comes next did not have to wait itself.
+                        self.shared.begun = None;
+                    }
                     Intake::Moves => {
                         used += len;
+                        self.shared.begun = None;
                         break;
                     }
                     Intake::Blocked => break,

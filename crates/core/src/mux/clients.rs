@@ -3,15 +3,16 @@
 //! The one rule: a request belongs to its client until the client has its reply or is gone; then it
 //! belongs to the servers that still owe for it.
 
+use super::Shared;
 use super::backpressure::Lines;
 use super::client::Client;
+use super::dirty::Dirty;
 use super::id::{ClientId, ConnId};
 use super::joins::Joins;
 use super::journal::Notes;
 use super::memory::ENTRY_BYTES;
 use super::migrate::Moves;
 use super::slots::{SlotId, Slots, State};
-use super::{Dirty, Shared};
 use crate::message::Expect;
 use crate::spares::{SMALL_MAX, Spares};
 use alloc::collections::VecDeque;

@@ -3,13 +3,15 @@
 //! The one rule: what is queued for a server is queued in both places, bytes in `out` and a
 //! [`Pending`] behind the others, so that the order of one is the order of the other.
 
+use super::dirty::Dirty;
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
-use super::{Dirty, Mux, Shared, next_guess};
+use super::{Mux, Shared, next_guess};
 use crate::buffer::Buffer;
 use crate::chain::Chain;
+use crate::clocks::Clock;
 use crate::error::ServerError;
 use crate::memcache::Needs;
 use crate::message::{Class, Expect, Scan};
@@ -57,6 +59,8 @@ pub(super) struct Pending {
     pub(super) echo: (u8, u8),
     /// Its own size, for the figures.
     pub(super) bytes: u32,
+    /// When its client's turn came: before it was queued, if it had to wait for that.
+    pub(super) begun: Instant,
     /// When it was queued.
     pub(super) queued: Instant,
     /// When the last of it was written.
@@ -88,6 +92,10 @@ pub(super) struct Conn {
     pub(super) pending_bytes: usize,
     /// How many of the oldest have run out of time.
     pub(super) expired: usize,
+    /// Likewise, of those that are not wholly written.
+    pub(super) overdue: usize,
+    /// When to look for late requests behind others that have more time; none if there are no such requests.
+    pub(super) next_hurried: Option<Instant>,
     /// When the last reply was whole, that to the greeting at first.
     pub(super) answered: Instant,
     /// When the server last sent something, or took a part of the oldest request.
@@ -112,6 +120,8 @@ pub(super) struct Conn {
     pub(super) skip: usize,
     /// Whether it should be open although nothing is pending.
     pub(super) wanted: bool,
+    /// The clock that ran out, if it is given up for that.
+    pub(super) late_by: Option<Clock>,
     /// Whether its socket has to be closed.
     pub(super) must_close: bool,
     /// Whether it goes once its socket is closed.
@@ -137,7 +147,8 @@ struct Queues {
 impl Pending {
     pub(super) fn new(waiter: Waiter, expect: Expect, class: Class, queued: Instant) -> Self {
         let (needs, written) = (Needs::NOTHING, Instant::default());
-        Self { waiter, expect, class, needs, echo: (0, 0), bytes: 0, queued, written }
+        let (begun, echo) = (queued, (0, 0));
+        Self { waiter, expect, class, needs, echo, bytes: 0, begun, queued, written }
     }
 
     /// Whether it is not the first reply of its request: the request's bytes belong to the first.
@@ -174,6 +185,8 @@ impl Conn {
             pending: VecDeque::new(),
             pending_bytes: 0,
             expired: 0,
+            overdue: 0,
+            next_hurried: None,
             answered: Instant::default(),
             heard: Instant::default(),
             is_blamed: false,
@@ -187,6 +200,7 @@ impl Conn {
             reply_guess: 0,
             skip: 0,
             wanted: false,
+            late_by: None,
             must_close: false,
             is_retired: false,
             is_outdated: false,
@@ -336,6 +350,9 @@ impl Servers {
         let stats = &self.all[conn.server.index()].stats;
         stats.more.connects.add(1);
         stats.server_connections.add(1);
+        if let Some(wait) = shared.options.clocks.connect {
+            self.look_at(shared, now.after(wait), now);
+        }
     }
 
     /// The bytes to be written next.
@@ -373,9 +390,14 @@ impl Servers {
             pending.written = now;
             times[pending.class.label()].record(now.nanos_since(pending.queued));
         }
+        let sent = conn.unsent - unsent;
         (conn.unsent, conn.unsent_bytes) = (unsent, unsent_bytes);
+        conn.overdue = conn.overdue.saturating_sub(sent);
         if unsent == conn.pending.len() {
             conn.note_heard(now);
+        }
+        if let Some(wait) = shared.options.clocks.response {
+            self.look_at(shared, now.after(wait), now);
         }
         self.publish(id);
     }
@@ -408,11 +430,14 @@ impl Servers {
         (key, opaque): (&[u8], &[u8]),
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        if let Some(begun) = shared.begun {
+            self.note_begun(shared, id, &mut pending, begun);
+        }
         let conn = &mut self.conns[id.index()];
         let bytes = conn.out.append(&mut shared.spares, write);
         pending.bytes = u32::try_from(bytes).expect("the limits of a request are below 2^32");
-        if let (None, Some(timeout)) = (self.next_expiry, shared.options.timeout) {
-            self.next_expiry = Some(pending.queued.after(timeout));
+        if let (None, Some(wait)) = (self.next_expiry, shared.queue_max) {
+            self.next_expiry = Some(pending.queued.after(wait));
         }
         if !key.is_empty() {
             let short = |len| u8::try_from(len).expect("the parser bounds keys and opaque tokens");
@@ -455,8 +480,8 @@ impl Servers {
         self.leaving -= usize::from(mem::take(&mut conn.is_outdated));
         conn.pending.clear();
         conn.pending_bytes = 0;
-        conn.expired = 0;
-        conn.is_blamed = false;
+        (conn.expired, conn.overdue, conn.next_hurried) = (0, 0, None);
+        (conn.late_by, conn.is_blamed) = (None, false);
         conn.heard = Instant::default();
         conn.unsent = 0;
         conn.unsent_bytes = 0;

@@ -300,7 +300,8 @@ impl Mux {
     /// ran out of time, or was answered otherwise. What was sent for nobody takes no time.
     fn has_unwanted(&self, id: ConnId) -> bool {
         let conn = &self.servers[id];
-        conn.expired > 0 || conn.pending.iter().any(|pending| pending.waiter != Waiter::Nobody)
+        conn.expired + conn.overdue > 0
+            || conn.pending.iter().any(|pending| pending.waiter != Waiter::Nobody)
     }
 
     /// Gives a client's connection back once nothing on it is the client's own any more.

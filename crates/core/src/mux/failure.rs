@@ -3,13 +3,8 @@
 //! Every request that waits on a lost connection is answered with the reason. Whether the server is
 //! to blame is asked apart: an idle connection that it closes, or a stray byte, is no failure of
 //! it, or a healthy server would be ejected for it.
-//!
-//! A request that runs out of time is answered on its own; its neighbours keep their time. Its
-//! reply is thrown away when it comes. It is a failure of the server only if the server has stood still
-//! for as long: where replies flow, the queue is long. A connection on which the server has stood still
-//! for twice the time is given up.
 
-use super::conn::{Conn, ConnState, Pending};
+use super::conn::{ConnState, Pending};
 use super::id::{ConnId, ServerId};
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
@@ -18,11 +13,6 @@ use crate::error::ServerError;
 use crate::message::Outcome;
 use crate::time::Instant;
 use core::mem;
-use core::time::Duration;
-
-/// So many timeouts long the answer to one request may flow: a server that sends it byte by byte would
-/// otherwise hold the connection for ever.
-const FLOW_MAX: u32 = 8;
 
 /// Whether a failure counts against the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +89,7 @@ impl Servers {
         let conn = &self.conns[id.index()];
         let (server, requests) = (conn.server, conn.pending.len());
         // Requests that ran out of time are counted already; only others are a failure anew.
-        let is_counted = conn.is_blamed && conn.expired == requests;
+        let is_counted = conn.is_blamed && conn.is_abandoned();
         let blame = if is_counted { Blame::Nobody } else { blame };
         if (requests > 0 || blame == Blame::Server) && !is_counted {
             self.count_error(server, error);
@@ -112,7 +102,8 @@ impl Servers {
                 server.is_down = true;
                 server.stats.more.is_down.set(1);
             }
-            shared.events.push_back(Event::ConnLost { server, error, requests });
+            let clock = self.conns[id.index()].late_by;
+            shared.events.push_back(Event::ConnLost { server, error, clock, requests });
         }
         if blame == Blame::Server {
             self.count_failure(shared, server, (error, requests), now);
@@ -129,73 +120,9 @@ impl Servers {
         self.retire_if_idle(shared, id);
     }
 
-    fn count_error(&self, server: ServerId, error: ServerError) {
+    pub(super) fn count_error(&self, server: ServerId, error: ServerError) {
         if let Some(counter) = self.all[server.index()].stats.more.errors.get(error as usize) {
             counter.add(1);
-        }
-    }
-
-    fn expire_all(&mut self, (shared, answers): (&mut Shared, &mut impl Answers), now: Instant) {
-        self.next_expiry = None;
-        if shared.options.timeout.is_none() {
-            // There was one when the requests were queued.
-            return;
-        }
-        let protocol = shared.options.protocol;
-        for index in 0..self.conn_ids.len() {
-            let id = self.conn_ids[index];
-            self.expire((shared, answers), id, now);
-            let conn = &self.conns[id.index()];
-            let next = conn.pending.get(conn.expired).filter(|next| !protocol.waits(next.expect));
-            let next = next.map(|next| deadline(shared, next));
-            let late = conn.pending.front().filter(|_| conn.expired > 0);
-            let failure =
-                late.filter(|_| !conn.is_blamed).map(|late| standstill(shared, conn, late, 1));
-            let end = late.map(|late| standstill(shared, conn, late, 2));
-            self.next_expiry = [self.next_expiry, next, failure, end].into_iter().flatten().min();
-        }
-    }
-
-    fn expire(
-        &mut self,
-        (shared, answers): (&mut Shared, &mut impl Answers),
-        id: ConnId,
-        now: Instant,
-    ) {
-        let protocol = shared.options.protocol;
-        let before = self.conns[id.index()].expired;
-        loop {
-            let conn = &self.conns[id.index()];
-            let oldest = conn.pending.get(conn.expired);
-            if oldest.is_none_or(|oldest| {
-                protocol.waits(oldest.expect) || now < deadline(shared, oldest)
-            }) {
-                break;
-            }
-            let conn = &mut self.conns[id.index()];
-            let place = conn.expired;
-            let late = conn.pending[place].abandon();
-            conn.expired += 1;
-            fail((shared, answers), &late, place, ServerError::TimedOut);
-        }
-        let conn = &mut self.conns[id.index()];
-        let (server, has_more) = (conn.server, conn.expired > before);
-        let Some(late) = conn.pending.front().copied().filter(|_| conn.expired > 0) else { return };
-        let is_failure = !conn.is_blamed && standstill(shared, conn, &late, 1) <= now;
-        conn.is_blamed |= is_failure;
-        if has_more {
-            self.all[server.index()].stats.server_timedout.add(1);
-            self.count_error(server, ServerError::TimedOut);
-        }
-        if is_failure {
-            self.count_failure(shared, server, (ServerError::TimedOut, 1), now);
-        } else {
-            let failed = self.conns[id.index()].expired - before;
-            self.count_failed_requests(shared, server, (ServerError::TimedOut, failed), now);
-        }
-        if standstill(shared, &self[id], &late, 2) <= now {
-            let why = (ServerError::TimedOut, Blame::Server);
-            self.abort_conn((shared, answers), id, why, now);
         }
     }
 }
@@ -213,7 +140,7 @@ pub(super) fn complete_with(
 /// Answers a request with an error of its server; `place` is its place in the queue of its connection.
 /// A request that expects several replies gets one error for all that are still to come: the client
 /// would take a second error for the reply to its next request.
-fn fail(
+pub(super) fn fail(
     (shared, answers): (&mut Shared, &mut impl Answers),
     pending: &Pending,
     place: usize,
@@ -233,18 +160,4 @@ fn fail(
     shared.options.protocol.write_server_error(error, &mut line);
     complete_with((shared, answers), pending, (Outcome::Error, &line));
     shared.line = line;
-}
-
-/// When a request runs out of time; only asked where there is a timeout.
-fn deadline(shared: &Shared, pending: &Pending) -> Instant {
-    pending.queued.after(shared.options.timeout.unwrap_or(Duration::MAX))
-}
-
-/// When the server of a connection has stood still for so many timeouts, of which `late` is the oldest
-/// request: nothing has come from there, and nothing of the request has gone.
-fn standstill(shared: &Shared, conn: &Conn, late: &Pending, timeouts: u32) -> Instant {
-    let timeout = shared.options.timeout.unwrap_or_default();
-    let begun = conn.answered.max(late.queued);
-    let heard = conn.heard.min(begun.after(timeout * FLOW_MAX));
-    heard.max(late.queued).after(timeout * timeouts)
 }

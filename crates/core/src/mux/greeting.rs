@@ -86,6 +86,9 @@ impl Servers {
         self.refuse_unsupported((shared, answers), id, version);
         self.end_probe(id, Ok(()));
         self.mark(id);
+        if self.leaving > 0 {
+            self.retire_if_idle(shared, id);
+        }
     }
 
     /// Reports what became of a probe, if the connection was opened for one.
@@ -109,8 +112,8 @@ impl Servers {
         if conn.state == ConnState::Open { needs.lacking(conn.version) } else { None }
     }
 
-    /// Takes the requests out of the queue that the server can't serve, and answers them. None of the
-    /// queue has been written.
+    /// Takes the requests out of the queue that the server can't serve, and answers them, and those that have
+    /// run out of time. None of the queue has been written.
     fn refuse_unsupported(
         &mut self,
         (shared, answers): (&mut Shared, &mut impl Answers),
@@ -118,7 +121,12 @@ impl Servers {
         version: Version,
     ) {
         let conn = &mut self.conns[id.index()];
-        if !conn.pending.iter().any(|pending| pending.needs.lacking(version).is_some()) {
+        // A client's own connection gets all of a transaction, or commands of it would be carried out alone.
+        let late = if conn.is_dedicated { 0 } else { conn.expired.max(conn.overdue) };
+        let is_shared = !conn.is_dedicated;
+        let is_late = |index, it: &Pending| index < late || is_shared && it.is_late_behind_others();
+        let has_late = conn.pending.iter().enumerate().any(|(index, it)| is_late(index, it));
+        if !has_late && !conn.pending.iter().any(|it| it.needs.lacking(version).is_some()) {
             return;
         }
         let all = mem::take(&mut conn.pending);
@@ -126,11 +134,15 @@ impl Servers {
         let echo = mem::take(&mut conn.echo);
         let (mut out, mut echo) = (out.as_slice(), echo.as_slice());
         let expired = mem::take(&mut conn.expired);
-        (conn.unsent, conn.unsent_bytes, conn.pending_bytes) = (0, 0, 0);
+        conn.is_blamed &= late == 0;
+        (conn.unsent, conn.unsent_bytes, conn.pending_bytes, conn.overdue) = (0, 0, 0, 0);
         for (index, pending) in all.into_iter().enumerate() {
             let (request, rest) = out.split_at(pending.bytes as usize);
             let (repeated, others) = echo.split_at(pending.echo_len());
             (out, echo) = (rest, others);
+            if is_late(index, &pending) {
+                continue;
+            }
             if let Some(error) = pending.needs.lacking(version) {
                 complete_with((shared, answers), &pending, (Outcome::Error, error));
                 continue;

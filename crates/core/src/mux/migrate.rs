@@ -290,13 +290,14 @@ impl Mux {
         let next = migration.ends[migration.phase as usize];
         let is_over = migration.phase == Phase::Closing && !self.clients.tasks.is_empty();
         let next = (!is_over).then_some(next);
-        let resume = self.clients.tasks.has_paused().then_some(migration.pause[1]);
+        let resume = self.clients.tasks.next_of_paused(migration.pause[1]);
         [self.clients.tasks.next_deadline(), resume, next].into_iter().flatten().min()
     }
 
     /// Goes on to the phase of this time, and answers requests that have run out of time.
     pub(super) fn tick_migration(&mut self, now: Instant) {
         self.advance_migration(now);
+        self.end_long_pauses(now);
         self.expire_moves(now);
     }
 

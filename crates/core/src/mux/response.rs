@@ -417,6 +417,7 @@ impl Servers {
         // A server may refuse a large value before it has all of it.
         if conn.unsent > conn.pending.len() {
             conn.unsent -= 1;
+            conn.overdue = conn.overdue.saturating_sub(1);
             conn.unsent_bytes -= pending.bytes as usize;
         } else {
             let took = now.nanos_since(pending.written);

@@ -6,11 +6,13 @@
 
 use super::conn::{Conn, Pending};
 use super::dedicated::Dedicated;
+use super::dirty::Dirty;
 use super::id::{ClientId, ConnId, ServerId};
 use super::join::JoinId;
 use super::journal::Journal;
+use super::places::Places;
 use super::reply::Reply;
-use super::{Dirty, Mux, Places, Shared};
+use super::{Mux, Shared};
 use crate::error::ServerError;
 use crate::health::{Arbiter, Ejection, Health, OnFailure, Report, Standing};
 use crate::message::Outcome;
@@ -498,6 +500,7 @@ impl Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clocks::Clocks;
     use crate::limits::Limits;
     use crate::message::{Parsed, Request, Scan};
     use crate::mux::slots::{Slots, State};
@@ -542,6 +545,7 @@ mod tests {
         let options = Options {
             protocol: Protocol::Memcache,
             timeout: None,
+            clocks: Clocks::default(),
             ejection: None,
             server_connections: 1,
             bulk: Bulk::NONE,

@@ -6,6 +6,7 @@
 
 mod absence;
 mod client;
+mod deadline;
 mod kind;
 mod real;
 mod record;
@@ -15,6 +16,7 @@ mod server;
 use crate::sim::random::Random;
 use absence::Absence;
 use kind::{Asker, Kind, Memcache, Server};
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
@@ -32,6 +34,9 @@ use std::time::Duration;
 const MS: u64 = 1_000_000;
 const SETTLE: u64 = 300 * MS;
 const WINDOW: u64 = 1500 * MS;
+
+/// What every request may take where anything fails.
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What happens in a run.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,8 @@ struct Plan {
     expires: bool,
     /// When servers are ejected, which are away for a while; then the proxies are workers of one process.
     ejection: Option<Ejection>,
+    /// Whether the queues of servers are short, and everybody asks for one thing at a time.
+    is_crowded: bool,
 }
 
 impl Plan {
@@ -87,6 +94,7 @@ const GROWS: Plan = Plan {
     is_one_process: false,
     expires: false,
     ejection: None,
+    is_crowded: false,
 };
 
 /// Clients are bulky after little, and soon no longer.
@@ -136,6 +144,8 @@ struct Person<C> {
     id: ClientId,
     client: C,
     is_closed: bool,
+    /// When it asked for the one thing that it waits for.
+    asked: Option<u64>,
 }
 
 struct World<K: Kind> {
@@ -158,6 +168,8 @@ struct World<K: Kind> {
     asked: BTreeMap<Phase, u64>,
     traced: Option<String>,
     absence: Absence,
+    /// How long each request took of those of which it is known.
+    waits: Vec<Duration>,
 }
 
 fn ring_of(servers: &[usize]) -> Ring {
@@ -189,14 +201,14 @@ impl<K: Kind> World<K> {
     fn new(plan: Plan, seed: u64) -> Self {
         let options = Options {
             protocol: K::PROTOCOL,
-            timeout: (plan.faults > 0 || plan.ejection.is_some())
-                .then_some(Duration::from_millis(100)),
+            clocks: Clocks::default(),
+            timeout: (plan.faults > 0 || plan.ejection.is_some()).then_some(TIMEOUT),
             ejection: plan.ejection,
             server_connections: plan.server_connections,
             bulk: plan.bulk,
             allow_flush: true,
             redis: Arc::new(Settings { dedicated_max: 100, ..Settings::default() }),
-            limits: Limits::default(),
+            limits: if plan.is_crowded { deadline::LIMITS } else { Limits::default() },
             epoch: Duration::from_secs(1_700_000_000),
         };
         let proxy = |_| {
@@ -210,6 +222,10 @@ impl<K: Kind> World<K> {
         };
         let mut servers: Vec<K::Server> = (0..5).map(|_| K::Server::default()).collect();
         plan.old.iter().for_each(|old| servers[*old].make_old());
+        if plan.ejection.is_some() {
+            // Where another server stands in, an id of one may be that of another value.
+            (0..).zip(&mut servers).for_each(|(place, it)| it.number_from(place * 1_000_000));
+        }
         let mut records = Vec::new();
         if K::FILLS {
             let mut ring = tagged_ring_of(plan.rings[0], K::tag());
@@ -238,6 +254,7 @@ impl<K: Kind> World<K> {
             asked: BTreeMap::new(),
             traced: std::env::var("FLEET_TRACE").ok(),
             absence: Absence::new(&plan),
+            waits: Vec::new(),
             plan,
         };
         if plan.ejection.is_some() {
@@ -290,7 +307,7 @@ impl<K: Kind> World<K> {
         self.clients += 1;
         let client = K::Client::new(self.clients, &self.plan);
         self.proxies[proxy].person_of.insert(id, self.people.len());
-        self.people.push(Person { proxy, id, client, is_closed: false });
+        self.people.push(Person { proxy, id, client, is_closed: false, asked: None });
         let person = self.people.len() - 1;
         let at = self.now + self.random.below(20 * MS);
         self.push(at, Event::Ask(person));
@@ -360,7 +377,7 @@ impl<K: Kind> World<K> {
             return proxy;
         }
         if self.now >= self.end {
-            if this.client.is_satisfied() {
+            if this.client.awaits() == 0 {
                 self.proxies[proxy].mux.handle_client_eof(this.id);
             } else {
                 let at = self.now + 20 * MS;
@@ -387,9 +404,11 @@ impl<K: Kind> World<K> {
                 };
                 spared.contains(&self.now)
             });
-        if self.proxies[proxy].mux.wants_read(this.id) {
+        let asks = !self.plan.is_crowded || this.client.awaits() == 0;
+        if asks && self.proxies[proxy].mux.wants_read(this.id) {
             let mut bytes = String::new();
-            for _ in 0..self.random.pick(&[1, 1, 1, 2, 4]) {
+            let many = if self.plan.is_crowded { 1 } else { self.random.pick(&[1, 1, 1, 2, 4]) };
+            for _ in 0..many {
                 self.count += 1;
                 if self.plan.flushes && self.random.chance(10) {
                     bytes += &this.client.flush(&mut self.records, self.now);
@@ -403,6 +422,7 @@ impl<K: Kind> World<K> {
                     *self.asked.entry(progress.phase).or_default() += 1;
                 }
             }
+            this.asked = (this.client.awaits() == 1).then_some(self.now);
             let now = Instant::from_nanos(self.now);
             self.proxies[proxy].mux.handle_client_bytes(this.id, bytes.as_bytes(), now);
         }
@@ -567,7 +587,9 @@ impl<K: Kind> World<K> {
         if !output.is_empty() {
             this.mux.handle_client_written(id, output.len());
             self.people[person].client.receive(&output, &mut self.records, self.now);
+            self.note_wait(person);
         }
+        let this = &mut self.proxies[proxy];
         if this.mux.is_done(id) {
             this.mux.close_client(id);
             this.person_of.remove(&id);

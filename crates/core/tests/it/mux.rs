@@ -3,7 +3,9 @@
 
 mod away;
 mod bulk;
+mod clocks;
 mod connections;
+mod deadline;
 mod everywhere;
 mod failures;
 mod greeting;

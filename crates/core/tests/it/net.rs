@@ -4,6 +4,7 @@
 //! other side. Keys are letters: with two servers `a`, `c`, `e`, … live on server 0 and `b`, `d`,
 //! `f`, … on server 1.
 
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
@@ -26,6 +27,7 @@ pub(crate) fn options() -> Options {
         protocol: Protocol::Memcache,
         ejection: None,
         timeout: Some(Duration::from_millis(TIMEOUT_MS)),
+        clocks: Clocks::default(),
         server_connections: 1,
         bulk: Bulk::NONE,
         allow_flush: true,

@@ -15,6 +15,7 @@ pub(crate) mod resp;
 mod seen;
 
 use memcached::Memcached;
+use nuthatch_core::clocks::{Clock, Clocks};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
@@ -140,6 +141,8 @@ struct Plan {
     faults: Faults,
     /// Whether an error may come in the place of a reply.
     errors: bool,
+    /// Whether the parts of a request's way have times of their own, at random.
+    clocks: bool,
 }
 
 const CALM: Plan = Plan {
@@ -155,6 +158,7 @@ const CALM: Plan = Plan {
     changes: false,
     faults: Faults { hang: 0, die: 0, garbage: 0, surplus: 0, swap: 0, lie: 0 },
     errors: false,
+    clocks: false,
 };
 
 const STORMY: Plan = Plan {
@@ -212,6 +216,8 @@ struct Person<C> {
     says: bool,
     listens: bool,
     said_all: bool,
+    /// Since when it waits for a reply, and nothing has happened for it.
+    waits_since: u64,
 }
 
 /// A connection as its server sees it.
@@ -249,6 +255,18 @@ struct World<S: Server> {
     down_until: Vec<u64>,
 }
 
+/// How long requests and their parts may take: at least as much is set that every request ends.
+fn clocks(random: &mut Random) -> (Option<Duration>, Clocks) {
+    let mut wait = |is_set: bool, most| {
+        let wait = Duration::from_micros(200 + random.below(most));
+        (is_set || random.chance(600)).then_some(wait)
+    };
+    let timeout = wait(false, 60_000);
+    let is_set = timeout.is_none();
+    let queue = wait(is_set, 5000);
+    (timeout, Clocks { connect: wait(false, 2000), queue, response: wait(is_set, 20_000) })
+}
+
 /// The ring of these servers.
 fn ring_of(servers: &[usize]) -> Ring {
     let name = |index| Member { name: format!("server{index}").into_bytes().into(), weight: 1 };
@@ -263,10 +281,13 @@ impl<S: Server> World<S> {
         let ring = ring_of(&all);
         let ejection =
             Ejection { failure_limit: 2, retry_timeout: 2 * TIMEOUT, ..Ejection::default() };
+        let mut random = Random(seed);
+        let (timeout, clocks) = if plan.clocks { clocks(&mut random) } else { Default::default() };
         let options = Options {
             protocol: S::PROTOCOL,
             ejection: plan.ejects.then_some(ejection),
-            timeout: plan.errors.then_some(TIMEOUT),
+            timeout: if plan.clocks { timeout } else { plan.errors.then_some(TIMEOUT) },
+            clocks,
             server_connections: plan.server_connections,
             bulk: plan.bulk,
             allow_flush: true,
@@ -277,7 +298,7 @@ impl<S: Server> World<S> {
         let stats: Vec<_> = (0..plan.servers).map(|_| Arc::default()).collect();
         let mux = Mux::new(ring.clone(), options, Arc::default(), &stats);
         let mut world = Self {
-            random: Random(seed),
+            random,
             ring,
             now: 0,
             events: BinaryHeap::new(),
@@ -289,7 +310,8 @@ impl<S: Server> World<S> {
             servers: all.iter().map(|_| S::default()).collect(),
             server_of: mux.servers().iter().copied().zip(all).collect(),
             stats,
-            failed: vec![false; plan.servers],
+            // Whoever is slow for a short clock may be ejected, and its keys go elsewhere.
+            failed: vec![plan.clocks && plan.ejects; plan.servers],
             hung_until: vec![0; plan.servers],
             down_until: vec![0; plan.servers],
             mux,
@@ -313,6 +335,7 @@ impl<S: Server> World<S> {
             says: false,
             listens: false,
             said_all: false,
+            waits_since: 0,
         });
         self.connect(person);
     }
@@ -324,7 +347,7 @@ impl<S: Server> World<S> {
             self.person_of.resize(id.index() + 1, usize::MAX);
         }
         self.person_of[id.index()] = person;
-        let may_be_quiet = self.plan.limits != TINY;
+        let may_be_quiet = self.plan.limits != TINY && !self.plan.clocks;
         let person_now = &mut self.people[person];
         person_now.client = S::Client::new(may_be_quiet);
         person_now.id = Some(id);
@@ -407,6 +430,7 @@ impl<S: Server> World<S> {
         if this.client.outbox().is_empty() || !self.mux.wants_read(id) {
             return;
         }
+        this.waits_since = self.now;
         let now = Instant::from_nanos(self.now);
         let most = this.client.outbox().len().min(20_000);
         let count = self.random.length(most);
@@ -676,6 +700,10 @@ impl<S: Server> World<S> {
             self.events.push(Reverse((due, self.count, Event::Timeout)));
         }
         self.check_bounds();
+        // Redis clients also ask for what may take any time.
+        if self.plan.clocks && S::PROTOCOL == Protocol::Memcache {
+            self.check_deadlines();
+        }
     }
 
     fn answer_questions(&mut self) {
@@ -749,6 +777,24 @@ impl<S: Server> World<S> {
         }
         for (name, counter) in self.stats.iter().flat_map(|server| server.all()) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
+        }
+    }
+
+    /// Nobody waits longer for a reply than a request may take, where every request gets a place in a queue
+    /// at once.
+    fn check_deadlines(&mut self) {
+        let Options { timeout, clocks, .. } = self.mux.options();
+        let parts = clocks.queue.zip(clocks.response).map(|(queue, response)| queue + response);
+        let longest = [*timeout, parts].into_iter().flatten().min().expect("every request ends");
+        for person in &mut self.people {
+            let Some(id) = person.id else { continue };
+            let is_busy =
+                !self.mux.client_output(id).is_empty() || !person.client.outbox().is_empty();
+            if is_busy || person.client.is_satisfied() {
+                person.waits_since = self.now;
+            }
+            let waited = Duration::from_nanos(self.now - person.waits_since);
+            assert!(waited <= longest, "{waited:?} for a reply, {:?}", self.mux.options());
         }
     }
 
@@ -909,6 +955,34 @@ fn swapped_replies_are_found_out_and_never_believed() {
     check_sum(&worlds, 10, |world| world.mux.stats().desync_total.read());
 }
 
+/// How often a clock ran out.
+fn ran_out<S: Server>(world: &World<S>, clock: Clock) -> u64 {
+    world.stats.iter().map(|server| server.more.timeouts[clock as usize].read()).sum()
+}
+
+/// The three clocks at random values: no wrong answer, no late one, and all of them run out.
+fn run_clocks<S: Server>(test: &'static str, plan: Plan, count: u64) {
+    let worlds = run::<S>(test, Plan { clocks: true, ..plan }, count);
+    check_sum(&worlds, 10, |world| ran_out(world, Clock::Connect));
+    check_sum(&worlds, 10, |world| ran_out(world, Clock::Queue));
+    check_sum(&worlds, 10, |world| ran_out(world, Clock::Response));
+    check_sum(&worlds, 10, |world| ran_out(world, Clock::Total));
+    check_sum(&worlds, 100, |world| world.mux.stats().results.get_hits());
+    check_sum(&worlds, 10, timeouts);
+}
+
+#[test]
+fn whatever_the_clocks_are_every_request_is_answered_in_its_time() {
+    run_clocks::<Memcached>("sim::whatever_the_clocks", STORMY, 20);
+}
+
+#[test]
+fn with_slow_servers_and_short_clocks_only_what_is_late_fails() {
+    let faults = Faults { hang: 300, ..Faults::default() };
+    let plan = Plan { faults, errors: true, server_connections: 2, ..CALM };
+    run_clocks::<Memcached>("sim::with_slow_servers", plan, 20);
+}
+
 /// Proves that these tests would notice a wrong answer.
 #[test]
 #[should_panic(expected = "is not of")]
@@ -971,6 +1045,11 @@ fn redis_moves_under_the_tiniest_limits() {
     check_sum(&worlds, 10, |world| world.mux.stats().limit_dedicated.read());
     let storm = Plan { faults: REDIS_STORM, ejects: true, ..tiny };
     check_sum(&run::<Redis>("sim::redis_moves", storm, 6), 1, timeouts);
+}
+
+#[test]
+fn redis_is_right_or_an_error_whatever_the_clocks_are() {
+    run_clocks::<Redis>("sim::redis_is_right", REDIS_STORMY, 20);
 }
 
 /// Proves that these tests would notice a wrong answer of Redis.

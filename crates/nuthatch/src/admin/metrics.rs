@@ -8,6 +8,7 @@ use super::{Admin, pages};
 use crate::generation::{Generation, SharedPool, SharedServer};
 use crate::log;
 use crate::reload::{Reloads, Tally};
+use nuthatch_core::clocks::Clock;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::message::Class;
 use nuthatch_core::stats::{Histogram, PoolStats, ServerStats};
@@ -224,6 +225,17 @@ const SERVER: &[Family<ServerStats>] = &[
         "Times that the server missed more keys than journal_max holds.",
         |server| server.more.journal_overflows.read(),
     ),
+    counters(
+        "server_timeouts_total",
+        "Requests that were not answered in time, and attempts to connect, by the clock that ran out.",
+        "clock",
+        &[
+            (Clock::Connect.name(), |server| timeouts(server, Clock::Connect)),
+            (Clock::Queue.name(), |server| timeouts(server, Clock::Queue)),
+            (Clock::Response.name(), |server| timeouts(server, Clock::Response)),
+            (Clock::Total.name(), |server| timeouts(server, Clock::Total)),
+        ],
+    ),
     gauge("server_connections", "Connections to the server that are open now.", |server| {
         server.server_connections.read()
     }),
@@ -257,6 +269,10 @@ const SERVER: &[Family<ServerStats>] = &[
         server.out_queue_bytes.read()
     }),
 ];
+
+fn timeouts(server: &ServerStats, clock: Clock) -> u64 {
+    server.more.timeouts[clock as usize].read()
+}
 
 /// A histogram of each server, for each class of requests if there are several.
 struct Times {

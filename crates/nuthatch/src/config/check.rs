@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::health::OnOverflow;
 use nuthatch_core::mux::Bulk;
 use nuthatch_core::ring::{Distribution, Hash, pool_order};
@@ -423,6 +424,7 @@ fn blank(name: &str) -> Pool {
         hash_tag: None,
         distribution: Distribution::Ketama,
         timeout: None,
+        clocks: Clocks::default(),
         backlog: 0,
         client_connections: 0,
         pool_rate_max: 0,

@@ -106,6 +106,24 @@ pub static VARIABLES: &[Variable] = &[
         "Milliseconds that a server may take to connect or to answer.",
     ),
     plain(
+        "CONNECT_TIMEOUT",
+        "connect_timeout",
+        None,
+        "Milliseconds that it may take to open a connection to a server.",
+    ),
+    plain(
+        "QUEUE_TIMEOUT",
+        "queue_timeout",
+        None,
+        "Milliseconds that a request may wait until it is sent to its server.",
+    ),
+    plain(
+        "RESPONSE_TIMEOUT",
+        "response_timeout",
+        None,
+        "Milliseconds that a server may take to answer what was sent to it.",
+    ),
+    plain(
         "SERVER_RETRY_TIMEOUT",
         "server_retry_timeout",
         Some("2000"),

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
+use std::time::Duration;
 
+use nuthatch_core::clocks::{Clock, Clocks};
 use nuthatch_core::ring::{Distribution, Hash};
 
 use super::{Address, Config, CrossShard, Discovered, Lookup, Pool, Server, address};
@@ -54,6 +56,7 @@ const LINTS: &[fn(&Pool) -> Option<Trap>] = &[
     ejection_with_modula,
     order_of_modula,
     no_timeout,
+    clock_longer_than_timeout,
     no_such_host,
     named_by_address,
     named_by_port,
@@ -169,7 +172,8 @@ fn order_of_modula(pool: &Pool) -> Option<Trap> {
 }
 
 fn no_timeout(pool: &Pool) -> Option<Trap> {
-    if pool.timeout.is_some() {
+    // These two end all that a request may wait for.
+    if pool.timeout.is_some() || pool.clocks.queue.is_some() && pool.clocks.response.is_some() {
         return None;
     }
     Some((
@@ -177,6 +181,26 @@ fn no_timeout(pool: &Pool) -> Option<Trap> {
          ejects the server."
             .into(),
         "Set a timeout in milliseconds, such as timeout: 400.".into(),
+    ))
+}
+
+fn clock_longer_than_timeout(pool: &Pool) -> Option<Trap> {
+    let timeout = pool.timeout?;
+    let Clocks { connect, queue, response } = pool.clocks;
+    let all = [(Clock::Connect, connect), (Clock::Queue, queue), (Clock::Response, response)];
+    let is_longer = |wait: &Option<Duration>| wait.is_some_and(|wait| wait > timeout);
+    let longer = all.iter().filter(|(_, wait)| is_longer(wait));
+    let names: Vec<_> = longer.map(|(clock, _)| clock.directive()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    Some((
+        format!(
+            "timeout is {} ms and counts from the beginning, so it is over before {}, which is longer.",
+            timeout.as_millis(),
+            names.join(", ")
+        ),
+        "Set it to less than timeout, or leave it out.".into(),
     ))
 }
 
@@ -449,6 +473,11 @@ mod tests {
              once with a greater weight.",
         ),
         (
+            "connect_timeout: 400, queue_timeout: 401, response_timeout: 900, servers: [a:1:1]",
+            "p: timeout is 400 ms and counts from the beginning, so it is over before queue_timeout, \
+             response_timeout, which is longer. Set it to less than timeout, or leave it out.",
+        ),
+        (
             "redis: true, cross_shard: first_key, hash: md5, servers: [a:1:1, b:1:1]",
             "p: With cross_shard: first_key, a command with keys of several servers runs on the \
              server of its first key and sees none of the other keys there: answers can be wrong \
@@ -460,6 +489,21 @@ mod tests {
     fn each_trap_is_told_with_what_happens_and_what_to_do() {
         for (directives, trap) in TRAPS {
             assert_eq!(traps(directives), [*trap], "{directives}");
+        }
+    }
+
+    #[test]
+    fn a_pool_whose_requests_all_end_needs_no_timeout() {
+        for (clocks, is_told) in [
+            ("queue_timeout: 100, response_timeout: 100", false),
+            ("connect_timeout: 100, queue_timeout: 100, response_timeout: 100", false),
+            ("connect_timeout: 100, queue_timeout: 100", true),
+            ("connect_timeout: 100, response_timeout: 100", true),
+            ("queue_timeout: 100, response_timeout: 0", true),
+        ] {
+            let text = format!("p: {{listen: \"h:1\", {clocks}, servers: [a:1:1]}}\n");
+            let config = Config::parse(Path::new("a.yml"), text.as_bytes()).unwrap();
+            assert_eq!(warnings(&config).len(), usize::from(is_told), "{clocks}");
         }
     }
 

@@ -242,6 +242,20 @@ fn an_address_that_hangs_leaves_time_for_the_next() {
 }
 
 #[test]
+fn the_addresses_of_a_name_share_the_time_to_connect() {
+    let port = free_port();
+    let _hanging = UnansweringPort::at((FIRST, port).into());
+    let _server = server(SECOND, port, 'b', 1);
+    let settings = "timeout: 30000\nconnect_timeout: 3000";
+    let named = Named::start(settings, port, &[FIRST.into(), SECOND.into()], &[]);
+    let started = Instant::now();
+    assert_eq!(values(&mut named.proxy.conn(), 1), "b");
+    let took = started.elapsed();
+    // Half of it is for each, less what the look-up took.
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
 fn without_a_timeout_an_address_that_hangs_does_not_hold_up_the_next_for_long() {
     let port = free_port();
     let _hanging = UnansweringPort::at((FIRST, port).into());

@@ -20,6 +20,7 @@ mod away;
 mod bind_check;
 mod chaos;
 mod clients;
+mod clocks;
 mod closing;
 mod crowd;
 mod differential;

@@ -4,10 +4,10 @@
 {{- define "nuthatch.checks" -}}
 {{- include "nuthatch.checkServers" . }}
 {{- include "nuthatch.checkDiscovery" . }}
-{{- include "nuthatch.checkMigrate" . }}
 {{- include "nuthatch.checkRedis" . }}
-{{- include "nuthatch.checkSizes" . }}
+{{- include "nuthatch.checkProgram" . }}
 {{- include "nuthatch.checkNames" . }}
+{{- include "nuthatch.checkInstances" . }}
 {{- include "nuthatch.checkPorts" . }}
 {{- include "nuthatch.checkVariables" . }}
 {{- include "nuthatch.checkArguments" . }}
@@ -15,13 +15,19 @@
 {{- include "nuthatch.checkCentral" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
-{{- include "nuthatch.checkSelectors" . }}
-{{- include "nuthatch.checkServices" . }}
+{{- include "nuthatch.checkLiving" . }}
+{{- end }}
+
+{{/* Not empty if the values make a file that a proxy of this release uses. */}}
+{{- define "nuthatch.isFileMade" -}}
+{{- if not .Values.config }}
+{{- if or .Values.sidecar.enabled (and .Values.central.enabled (not .Values.central.config)) (not .Values.central.enabled) }}true{{ end }}
+{{- end }}
 {{- end }}
 
 {{- define "nuthatch.checkServers" -}}
 {{- $protocol := .Values.protocol }}
-{{- if not .Values.config }}
+{{- if include "nuthatch.isFileMade" . }}
 {{- if and (get .Values $protocol).enabled .Values.servers }}
 {{- fail (printf "nuthatch: servers and %s.enabled contradict each other: set %s.enabled to false to use the servers from outside, or leave servers empty" $protocol $protocol) }}
 {{- else if not (or (get .Values $protocol).enabled .Values.servers) }}
@@ -42,29 +48,9 @@
 {{- end }}
 {{- end }}
 
-{{/* A request without a time could be at the old server for ever. */}}
-{{- define "nuthatch.checkMigrate" -}}
-{{- if and .Values.proxy.migrate.window (le (int .Values.proxy.timeout) 0) (not .Values.config) }}
-{{- fail (printf "nuthatch: proxy.migrate.window needs a proxy.timeout, which is %d: set the milliseconds that a server may take to answer" (int .Values.proxy.timeout)) }}
-{{- end }}
-{{- end }}
-
 {{- define "nuthatch.checkRedis" -}}
 {{- if and (eq .Values.protocol "redis") .Values.proxy.redis.user (not .Values.redis.password.secret) }}
 {{- fail "nuthatch: proxy.redis.user needs a password: name its Secret in redis.password.secret" }}
-{{- end }}
-{{- end }}
-
-{{/* A size such as 64k, in kilobytes. */}}
-{{- define "nuthatch.kilobytes" -}}
-{{- mul (regexFind "^[0-9]+" .) (get (dict "k" 1 "m" 1024 "g" 1048576) (trunc -1 .)) }}
-{{- end }}
-
-{{- define "nuthatch.checkSizes" -}}
-{{- $own := .Values.proxy.limits.itemSizeMax }}
-{{- $servers := ternary .Values.memcached.itemSizeMax "" (and .Values.memcached.enabled (eq .Values.protocol "memcached")) }}
-{{- if and $own $servers (not .Values.config) (lt (include "nuthatch.kilobytes" $own | int) (include "nuthatch.kilobytes" $servers | int)) }}
-{{- fail "nuthatch: proxy.limits.itemSizeMax is less than memcached.itemSizeMax, so the proxy would refuse what the servers take: raise the one or lower the other" }}
 {{- end }}
 {{- end }}
 
@@ -74,6 +60,33 @@
 {{- if and .Values.central.enabled $own.enabled (eq (include "nuthatch.serversName" .) (include "nuthatch.fullname" .)) }}
 {{- fail (printf "nuthatch: the servers and the central proxies would both be named %s: set %s.fullname or fullnameOverride to another name" (include "nuthatch.serversName" .) .Values.protocol) }}
 {{- end }}
+{{- end }}
+
+{{/* This chart may be in a release more than once, below several charts. Then no two may make one object, or
+     find each other's pods. What each of them has is noted in the release, which is one map for all charts.
+     A path of templates is a chart's own. */}}
+{{- define "nuthatch.checkInstances" -}}
+{{- $own := get .Values .Values.protocol }}
+{{- $name := include "nuthatch.name" . }}
+{{- $made := list (printf "ConfigMap %s" (include "nuthatch.fullname" .)) }}
+{{- if $own.enabled }}
+{{- $made = concat $made (list (printf "StatefulSet %s" (include "nuthatch.serversName" .)) (printf "pods with the labels name: %s and component: %s" $name .Values.protocol)) }}
+{{- end }}
+{{- if .Values.central.enabled }}
+{{- $made = append $made (printf "pods with the labels name: %s and component: central" $name) }}
+{{- end }}
+{{- if .Values.podMonitor.enabled }}
+{{- $made = append $made (printf "PodMonitors for the pods with %s, so that each proxy is scraped twice" (.Values.podMonitor.selector | default dict | toJson)) }}
+{{- end }}
+{{- $noted := .Release.nuthatch | default dict }}
+{{- range $made }}
+{{- if ne (get $noted . | default $.Template.BasePath) $.Template.BasePath }}
+{{- $right := ternary "enable podMonitor in one of them only, or let each select other pods in podMonitor.selector" (printf "set nameOverride and %s.fullname in one of them, each to a name of its own, or give its dependency an alias" $.Values.protocol) (hasPrefix "PodMonitors" .) }}
+{{- fail (printf "nuthatch: %s and %s would both make %s: %s" (get $noted . | trimSuffix "/templates") ($.Template.BasePath | trimSuffix "/templates") . $right) }}
+{{- end }}
+{{- $_ := set $noted . $.Template.BasePath }}
+{{- end }}
+{{- $_ := set .Release "nuthatch" $noted }}
 {{- end }}
 
 {{/* All ports of a proxy are in one network, that of its pod. */}}
@@ -167,10 +180,20 @@
 {{- if and .service.loadBalancerClass (ne .service.type "LoadBalancer") }}
 {{- fail (printf "nuthatch: central.service.loadBalancerClass is for the type LoadBalancer, and central.service.type is %s: change the type, or leave the class empty" .service.type) }}
 {{- end }}
+{{- range $value, $isNodes := dict "loadBalancerSourceRanges" false "externalTrafficPolicy" true "nodePort" true }}
+{{- $types := ternary (list "LoadBalancer" "NodePort") (list "LoadBalancer") $isNodes }}
+{{- if and (get $.Values.central.service $value) (not (has $.Values.central.service.type $types)) }}
+{{- fail (printf "nuthatch: central.service.%s is for the type %s, and central.service.type is %s: change the type, or leave %s empty" $value (join " or " $types) $.Values.central.service.type $value) }}
+{{- end }}
+{{- end }}
+{{- $needed := get (dict "PreferClose" "1.31" "PreferSameZone" "1.34" "PreferSameNode" "1.34") (.service.trafficDistribution | default "") }}
+{{- if and .enabled $needed (not (semverCompare (printf ">=%s-0" ($needed | default "0")) $.Capabilities.KubeVersion.Version)) }}
+{{- fail (printf "nuthatch: central.service.trafficDistribution: %s needs Kubernetes %s, and the cluster has %s, which would ignore it: leave it empty" .service.trafficDistribution $needed $.Capabilities.KubeVersion.Version) }}
+{{- end }}
 {{- if and .enabled .autoscaling.enabled }}
 {{- if gt (int .replicas) (int .autoscaling.maxReplicas) }}
 {{- fail (printf "nuthatch: central.replicas is %d, more than central.autoscaling.maxReplicas, which is %d: raise maxReplicas, lower replicas, or set central.autoscaling.enabled to false" (int .replicas) (int .autoscaling.maxReplicas)) }}
-{{- else if not (dig "requests" "cpu" "" (.resources | default dict)) }}
+{{- else if include "nuthatch.isWithoutCpu" (include "nuthatch.resources" (dict "values" .resources) | fromYaml) }}
 {{- fail "nuthatch: central.autoscaling measures the CPU in percent of the request, so it needs central.resources.requests.cpu: set the request, or set central.autoscaling.enabled to false" }}
 {{- end }}
 {{- end }}
@@ -178,85 +201,6 @@
 {{- $unavailable := .rollingUpdate.maxUnavailable | toString }}
 {{- if and (has $surge (list "0" "0%")) (has $unavailable (list "0" "0%")) }}
 {{- fail "nuthatch: central.rollingUpdate.maxSurge and maxUnavailable are both 0, so no pod could ever be replaced: raise one of them" }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* A quantity of Kubernetes such as 100m, 1.5Gi or 1e9, as a number. */}}
-{{- define "nuthatch.quantity" -}}
-{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 }}
-{{- $number := regexFind "^[0-9.]+([eE][-+]?[0-9]+)?" . }}
-{{- mulf (float64 $number) (get $units (trimPrefix $number .)) }}
-{{- end }}
-
-{{/* A request above its limit is refused by the API server. */}}
-{{- define "nuthatch.checkResources" -}}
-{{- $chart := . }}
-{{- $all := dict "sidecar.resources" (include "nuthatch.resources" (dict "values" .Values.sidecar.resources)) "central.resources" (include "nuthatch.resources" (dict "values" .Values.central.resources)) "memcached.resources" (include "nuthatch.memcachedResources" .) "redis.resources" (include "nuthatch.redisResources" .) }}
-{{- range $place, $text := $all }}
-{{- $resources := fromYaml $text }}
-{{- range $name, $limit := $resources.limits }}
-{{- $request := dig "requests" $name "0" $resources }}
-{{- if gt (include "nuthatch.quantity" $request | float64) (include "nuthatch.quantity" $limit | float64) }}
-{{- fail (printf "nuthatch: %s: the request of %s, %s, is more than its limit, %s: set both" $place $name $request $limit) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* Selectors can't change: the API server would refuse them in the middle of an upgrade. Without a
-     cluster to look at, as in `helm template`, nothing is found. */}}
-{{- define "nuthatch.checkSelectors" -}}
-{{- $own := get .Values .Values.protocol }}
-{{- $workloads := dict }}
-{{- if $own.enabled }}
-{{- $_ := set $workloads (include "nuthatch.serversName" .) (list "StatefulSet" .Values.protocol) }}
-{{- end }}
-{{- if .Values.central.enabled }}
-{{- $_ := set $workloads (include "nuthatch.fullname" .) (list "Deployment" "central") }}
-{{- end }}
-{{- range $name, $workload := $workloads }}
-{{- with lookup "apps/v1" (first $workload) $.Release.Namespace $name }}
-{{- $labels := dig "spec" "selector" "matchLabels" dict . }}
-{{- $wanted := include "nuthatch.podSelector" (dict "chart" $ "component" (last $workload)) | fromYaml }}
-{{- if ne (toJson $labels) (toJson $wanted) }}
-{{- fail (printf "nuthatch: the pods of %s %s are found by %s, and Kubernetes can't change this to %s: leave nameOverride, and an alias of the chart, as they were at the installation, or delete the %s first" (first $workload) $name (toJson $labels) (toJson $wanted) (first $workload)) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* What can't change of a Service that is there: whether it has an address, and the class of a load
-     balancer. A class that the cluster has set by itself is not the chart's to remove. */}}
-{{- define "nuthatch.checkServices" -}}
-{{- if (get .Values .Values.protocol).enabled }}
-{{- include "nuthatch.checkAddress" (dict "chart" . "name" (include "nuthatch.serversName" .) "isHeadless" true "value" (printf "%s.fullname" .Values.protocol)) }}
-{{- end }}
-{{- if .Values.central.enabled }}
-{{- $name := include "nuthatch.fullname" . }}
-{{- include "nuthatch.checkAddress" (dict "chart" . "name" $name "isHeadless" false "value" "fullnameOverride") }}
-{{- $living := lookup "v1" "Service" .Release.Namespace $name | default dict }}
-{{- $class := dig "spec" "loadBalancerClass" "" $living }}
-{{- $wanted := .Values.central.service.loadBalancerClass | default "" }}
-{{- if and (eq (dig "spec" "type" "" $living) "LoadBalancer") (eq .Values.central.service.type "LoadBalancer") (ne $class $wanted) }}
-{{- $owners := dig "metadata" "managedFields" list $living }}
-{{- $isOwn := or $wanted (not $owners) }}
-{{- range $owners }}
-{{- if and (hasPrefix "helm" (get . "manager" | toString | lower)) (hasKey (dig "fieldsV1" "f:spec" dict .) "f:loadBalancerClass") }}
-{{- $isOwn = true }}
-{{- end }}
-{{- end }}
-{{- if $isOwn }}
-{{- fail (printf "nuthatch: the load balancer of Service %s has the class %q, and Kubernetes can't change this to %q: leave central.service.loadBalancerClass as it was, or delete the Service first" $name $class $wanted) }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "nuthatch.checkAddress" -}}
-{{- with lookup "v1" "Service" .chart.Release.Namespace .name }}
-{{- if ne (eq (dig "spec" "clusterIP" "" .) "None") $.isHeadless }}
-{{- fail (printf "nuthatch: there is a Service %s %s an address of its own, and Kubernetes can't change this: set %s to another name, or delete the Service first" $.name (ternary "with" "without" $.isHeadless) $.value) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,11 +1,53 @@
-{{/* Files of the user's, `config` and `central.config`: what they listen on must be where the pods and the
-     Service look for it. */}}
+{{/* The ConfigMap of config.yaml: the names of its files, and what the files of users, `config` and
+     `central.config`, listen on, which must be where the pods and the Service look for it. */}}
+
+{{/* A file's name says where clients connect to. A pod that runs keeps its file when they are to connect to
+     another place: its Service or its application looks for the old one until the pod is replaced. 11211 is
+     not in the name, as it was not before. */}}
+{{- define "nuthatch.sidecarFile" -}}
+{{- include "nuthatch.fileName" (dict "chart" . "name" "nutcracker" "socket" (ternary (include "nuthatch.socketPath" .) "" .Values.sidecar.socket.enabled)) }}
+{{- end }}
+
+{{- define "nuthatch.centralFile" -}}
+{{- include "nuthatch.fileName" (dict "chart" . "name" "central" "socket" "") }}
+{{- end }}
+
+{{- define "nuthatch.fileName" -}}
+{{- $port := include "nuthatch.listenPort" .chart }}
+{{- .name }}
+{{- if or .socket (ne $port "11211") }}-{{ $port }}{{ end }}
+{{- if .socket }}-{{ sha256sum .socket | trunc 8 }}{{ end -}}
+.yml
+{{- end }}
+
+{{/* If an upgrade gives one of the `files` another name: what pods that start meanwhile under the old one need,
+     as a map in JSON. Without it, as in `helm template`, those that run keep theirs all the same. */}}
+{{- define "nuthatch.filesOfBefore" -}}
+{{- $found := dict }}
+{{- $living := lookup "v1" "ConfigMap" .chart.Release.Namespace (include "nuthatch.fullname" .chart) | default dict }}
+{{- $data := dig "data" dict $living }}
+{{- range $name, $_ := .files }}
+{{- if not (hasKey $data $name) }}
+{{- $mode := regexFind "^[a-z]+" $name }}
+{{- range $before, $text := $data }}
+{{- if regexMatch (printf "^%s(-.*)?[.]yml$" $mode) $before }}
+{{- $_ := set $found $before $text }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $found }}
+{{- end }}
 
 {{/* The addresses of a nutcracker.yml, as a list in JSON. Takes the `text`, and the value's `name`. */}}
 {{- define "nuthatch.listeners" -}}
 {{- $file := fromYaml .text }}
 {{- $found := list }}
-{{- if hasKey $file "Error" }}
+{{- $documents := regexSplit "(?m)^---([ \\t]|$)" (regexReplaceAll "(?m)^([ \\t]*|%.*)(#.*)?$\\n?" .text "" | trimPrefix "---") -1 }}
+{{- if gt (len $documents) 1 }}
+{{- fail (printf "nuthatch: %s has more than one document: remove the lines --- and what is not for the proxy" .name) }}
+{{- /* What is no YAML is a text here, a pool of this name a map. */}}
+{{- else if kindIs "string" $file.Error }}
 {{- fail (printf "nuthatch: %s is no YAML: %s" .name $file.Error) }}
 {{- end }}
 {{- range $pool, $settings := $file }}
@@ -22,7 +64,7 @@
 {{/* The host and the port of an address, as a map in JSON: no host is every host, no port a socket. */}}
 {{- define "nuthatch.address" -}}
 {{- $host := regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" | replace "localhost" "127.0.0.1" }}
-{{- $host = has $host (list "*" "0.0.0.0" "::") | ternary "" $host }}
+{{- $host = has $host (list "*" "0" "0.0.0.0" "::") | ternary "" $host }}
 {{- dict "host" $host "port" (hasPrefix "/" . | ternary "" (regexFind "[0-9]+$" .)) "text" . | toJson }}
 {{- end }}
 
@@ -78,7 +120,7 @@
 {{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- $sockets = append $sockets (splitList " " . | first) }}
-{{- else if regexMatch (printf `^(127\.0\.0\.1|localhost|0\.0\.0\.0|\*|\[::\]|\[::1\]):%s$` $port) . }}
+{{- else if regexMatch (printf `^(127\.(0\.0\.|0\.)?1|localhost|0|0\.0\.0\.0|\*|\[::\]):%s$` $port) . }}
 {{- $isReached = true }}
 {{- end }}
 {{- end }}
@@ -105,7 +147,7 @@
 {{- range $listeners }}
 {{- if hasPrefix "/" . }}
 {{- fail (printf "nuthatch: %s listens on the socket %s, which central proxies have no folder for: give them a file of their own in central.config" $name .) }}
-{{- else if has . (list (printf "*:%s" $port) (printf "0.0.0.0:%s" $port) (printf "[::]:%s" $port)) }}
+{{- else if has . (list (printf "*:%s" $port) (printf "0:%s" $port) (printf "0.0.0.0:%s" $port) (printf "[::]:%s" $port)) }}
 {{- $isReached = true }}
 {{- end }}
 {{- end }}

@@ -17,7 +17,7 @@
 {{- range .Values.servers }}
 {{- /* In a file, twemproxy's format has a weight always. */}}
 {{- $words := splitn " " 2 . }}
-{{- $weight := ternary "" ":1" (regexMatch "^dnssrv|:[0-9]+:[0-9]+$" $words._0) }}
+{{- $weight := ternary "" ":1" (or (hasPrefix "dnssrv" $words._0) (eq (include "nuthatch.isWeighted" $words._0) "true")) }}
 - {{ printf "%s%s %s" $words._0 $weight ($words._1 | default "") | trim | quote }}
 {{- end }}
 {{- end }}
@@ -43,6 +43,16 @@ migrate:
 {{- range $limit, $value := ternary (omit .Values.proxy.limits "lineMax") .Values.proxy.limits $isRedis }}
 {{- if not (has $value (list nil "")) }}
 {{ $limit | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* connect_timeout, on_server_failure and so on: what is empty is left to the program. */}}
+{{- define "nuthatch.failures" -}}
+{{- range $name := list "connectTimeout" "queueTimeout" "responseTimeout" "onServerFailure" "onJournalFull" "serverFailureRate" "serverProbes" "serverProbeTimeout" "maxEjected" "maxMove" }}
+{{- $value := get $.Values.proxy $name }}
+{{- if not (has $value (list nil "")) }}
+{{ $name | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -73,6 +83,9 @@ migrate:
 {{- end }}
 {{- if $isRedis }}
 {{- include "nuthatch.redisSettings" $chart | trim | nindent 2 }}
+{{- end }}
+{{- with include "nuthatch.failures" $chart | trim }}
+{{- . | nindent 2 }}
 {{- end }}
 {{- with include "nuthatch.limits" $chart | trim }}
 {{- . | nindent 2 }}

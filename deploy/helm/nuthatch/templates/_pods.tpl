@@ -30,6 +30,10 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ . | quote }}
     whenUnsatisfiable: {{ ternary "ScheduleAnyway" "DoNotSchedule" $.values.spreadSoftly }}
+    {{- if not $.values.spreadSoftly }}
+    # Nodes on which no such pod may run don't count, or the pods would wait for them.
+    nodeTaintsPolicy: Honor
+    {{- end }}
     {{- if $.byHash }}
     matchLabelKeys: [pod-template-hash]
     {{- end }}
@@ -55,14 +59,15 @@ priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Who the pods are: nobody towards the API server, and blind to the Services beside them. */}}
+{{/* Who the pods are: nobody towards the API server, and blind to the Services beside them. Takes their
+     `account` and the Secrets of their registry as `pullSecrets`. */}}
 {{- define "nuthatch.identity" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with .account }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
-{{- with .chart.Values.imagePullSecrets }}
+{{- with .pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . | quote }}
@@ -86,24 +91,4 @@ capabilities:
   drop: [ALL]
 seccompProfile:
   type: RuntimeDefault
-{{- end }}
-
-{{/* A number as Kubernetes' tools write it. Helm has 134217728 of a file as 1.34217728e+08. */}}
-{{- define "nuthatch.number" -}}
-{{- regexReplaceAll "[.]?0+$" (printf "%.3f" (float64 .)) "" }}
-{{- end }}
-
-{{/* Resources of a container, those of the values over `defaults`. What is null is left out. */}}
-{{- define "nuthatch.resources" -}}
-{{- $resources := mergeOverwrite (.defaults | default dict | deepCopy) (.values | default dict | deepCopy) }}
-{{- range $kind := list "requests" "limits" }}
-{{- with get $resources $kind }}
-{{ $kind }}:
-  {{- range $name, $quantity := . }}
-  {{- if not (kindIs "invalid" $quantity) }}
-  {{ $name }}: {{ kindIs "string" $quantity | ternary $quantity (include "nuthatch.number" $quantity) | quote }}
-  {{- end }}
-  {{- end }}
-{{- end }}
-{{- end }}
 {{- end }}

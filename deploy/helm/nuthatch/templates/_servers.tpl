@@ -69,21 +69,3 @@ selector:
   matchLabels:
     {{- include "nuthatch.podSelector" (dict "chart" . "component" .Values.protocol) | nindent 4 }}
 {{- end }}
-
-{{/* Items with their overhead, a read buffer for each connection, and memcached itself. */}}
-{{- define "nuthatch.memcachedResources" -}}
-{{- with .Values.memcached }}
-{{- $memory := printf "%dMi" (add (div (mul .memoryMegabytes 12) 10) (div .connections 64) 16) }}
-{{- $defaults := dict "requests" (dict "cpu" .cpu "memory" $memory) "limits" (dict "memory" $memory) }}
-{{- include "nuthatch.resources" (dict "defaults" $defaults "values" .resources) | trim }}
-{{- end }}
-{{- end }}
-
-{{/* Items and connections with what lies between them, the kernel's buffers, and Redis itself. */}}
-{{- define "nuthatch.redisResources" -}}
-{{- with .Values.redis }}
-{{- $memory := printf "%dMi" (add (div (mul .memoryMegabytes 3) 2) (div .connections 64) 16) }}
-{{- $defaults := dict "requests" (dict "cpu" .cpu "memory" $memory) "limits" (dict "memory" $memory) }}
-{{- include "nuthatch.resources" (dict "defaults" $defaults "values" .resources) | trim }}
-{{- end }}
-{{- end }}

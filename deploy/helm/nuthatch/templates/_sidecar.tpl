@@ -1,7 +1,8 @@
-{{/* For other charts. The whole interface is five templates, each given `.Subcharts.nuthatch`:
+{{/* For other charts. The whole interface is six templates, each given `.Subcharts.nuthatch`:
 
      nuthatch.sidecar         the container, for initContainers (sidecar.native) or containers
-     nuthatch.host            what the application connects to
+     nuthatch.host            what the application connects to, and
+     nuthatch.port            on which port
      nuthatch.volumes         for volumes: the proxy's file, the socket's folder, the password
      nuthatch.socketMount     for volumeMounts of the application, with sidecar.socket.enabled
      nuthatch.podAnnotations  for annotations of the pod: what makes new pods, as no reload changes it
@@ -56,13 +57,18 @@
 {{- end }}
 {{- end }}
 
+{{/* A sidecar is asked where it listens, central proxies at their Service. */}}
+{{- define "nuthatch.port" -}}
+{{- ternary (include "nuthatch.listenPort" .) (include "nuthatch.knownPort" .) .Values.sidecar.enabled }}
+{{- end }}
+
 {{- define "nuthatch.socketPath" -}}
 {{- .Values.sidecar.socket.path | default (printf "/run/%s/%s.sock" .Values.sidecar.containerName .Values.protocol) }}
 {{- end }}
 
 {{- define "nuthatch.volumes" -}}
 {{- if .Values.sidecar.enabled }}
-{{- include "nuthatch.mountedVolumes" (dict "chart" . "key" "nutcracker.yml" "prefix" .Values.sidecar.containerName) }}
+{{- include "nuthatch.mountedVolumes" (dict "chart" . "key" (include "nuthatch.sidecarFile" .) "prefix" .Values.sidecar.containerName) }}
 {{- if .Values.sidecar.socket.enabled }}
 - name: {{ .Values.sidecar.containerName }}-socket
   emptyDir:

@@ -14,6 +14,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end }}
 
+{{- define "cache-api.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The chart's own objects have fixed names, which those of the cache must not have. */}}
+{{- define "cache-api.check" -}}
+{{- $cache := .Subcharts.nuthatch }}
+{{- $names := list }}
+{{- if .Values.nuthatch.central.enabled }}
+{{- $names = append $names (include "nuthatch.fullname" $cache) }}
+{{- end }}
+{{- if (get .Values.nuthatch .Values.nuthatch.protocol).enabled }}
+{{- $names = append $names (include "nuthatch.serversName" $cache) }}
+{{- end }}
+{{- if has "cache-api" $names }}
+{{- fail "cache-api: the application is named cache-api, so the cache can't be: set nuthatch.fullnameOverride, or the fullname of its servers, to another name" }}
+{{- end }}
+{{- end }}
+
 {{- define "cache-api.securityContext" -}}
 runAsNonRoot: true
 {{- if not (has .Values.runAsUser (list nil "")) }}

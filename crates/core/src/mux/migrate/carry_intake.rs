@@ -87,7 +87,7 @@ impl Mux {
         let is_single = others.clone().next().is_none();
         let phase = self.phase_of(&parts)?;
         if self.clients.tasks.must_follow(id, effect.is_read()) {
-            return Some(self.wait_for_own(id));
+            return Some(self.wait_for_own(id, now));
         }
         let plan = match phase {
             Phase::Settling => self.plan_before(one.key, others),
@@ -137,7 +137,7 @@ impl Mux {
         now: Instant,
     ) -> Intake {
         if phase != Phase::Closing && !kept.effect.is_read() && self.must_pause(now) {
-            return self.pause(id);
+            return self.pause(id, kept.expect, now);
         }
         match self.room_for_parts(id, &parts) {
             Ok(()) => {}

@@ -95,7 +95,7 @@ impl Mux {
             }
         }
         if pass.is_none() && phase != Phase::Closing && self.must_pause(now) {
-            return Some(self.pause(id));
+            return Some(self.pause(id, request.one.expect, now));
         }
         if is_old {
             match request.step {
@@ -161,7 +161,7 @@ impl Mux {
         now: Instant,
     ) -> Result<Option<Intake>, Vec<u8>> {
         if self.clients.tasks.must_follow(id, false) {
-            return Ok(Some(self.wait_for_own(id)));
+            return Ok(Some(self.wait_for_own(id, now)));
         }
         let Some(phase) = self.phase_of(&parts) else { return Ok(None) };
         let Some(Plan::To(target)) = self.plan_together(first, others) else { return Ok(None) };
@@ -174,6 +174,7 @@ impl Mux {
             Err(obstacle) => return Err(self.why(obstacle)),
         }
         // First, as the task may end at once.
+        self.clients[id].waits_since = Some(self.begun(now));
         self.clients.hold(id, Hold::Moves);
         self.begin_parts((id, Owner::Next), kept, (parts, target, phase), now);
         Ok(Some(Intake::Blocked))

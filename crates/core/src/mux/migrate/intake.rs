@@ -74,9 +74,15 @@ impl Mux {
     }
 
     /// Lets a client wait for its earlier requests for keys that move.
-    pub(super) fn wait_for_own(&mut self, id: ClientId) -> Intake {
+    pub(super) fn wait_for_own(&mut self, id: ClientId, now: Instant) -> Intake {
+        self.clients[id].waits_since = Some(self.begun(now));
         self.clients.hold(id, Hold::Moves);
         Intake::Blocked
+    }
+
+    /// When the turn of the request came that is taken now.
+    pub(super) fn begun(&self, now: Instant) -> Instant {
+        self.shared.begun.unwrap_or(now)
     }
 
     fn take_one_moving(&mut self, id: ClientId, one: &One<'_>, now: Instant) -> Intake {
@@ -87,11 +93,11 @@ impl Mux {
         let kept = self.shared.options.protocol.keep(one, key);
         let is_read = kept.effect.is_read();
         if kept.effect != Effect::Apart && self.clients.tasks.must_follow(id, is_read) {
-            return self.wait_for_own(id);
+            return self.wait_for_own(id, now);
         }
         let is_write = kept.effect != Effect::Apart && !is_read;
         if is_write && old.is_some() && self.must_pause(now) {
-            return self.pause(id);
+            return self.pause(id, one.expect, now);
         }
         let lane = self.lane(id);
         if kept.effect == Effect::Apart || is_read && phase == Phase::Settling {
@@ -207,7 +213,8 @@ impl Mux {
         self.clients[client].overhead += bytes;
         let lane = self.lane(client);
         let mut task = Box::new(Task::new(owner, (client, lane), kept, servers, phase));
-        task.deadline = self.shared.options.timeout.map(|timeout| now.after(timeout));
+        let begun = self.begun(now);
+        task.deadline = self.shared.options.timeout.map(|timeout| begun.after(timeout));
         task.bytes = bytes;
         self.clients.account_now(&mut self.shared, client);
         task
@@ -243,7 +250,7 @@ impl Mux {
         let Options { protocol, limits, .. } = self.shared.options;
         let is_read = protocol.only_reads(many);
         if self.clients.tasks.must_follow(id, is_read) {
-            return self.wait_for_own(id);
+            return self.wait_for_own(id, now);
         }
         let mut join = self.clients.joins.begin(many.merge, protocol);
         self.clients.next_request += 1;
@@ -320,7 +327,7 @@ impl Mux {
     /// that is still full comes to one that is empty already.
     fn take_flush(&mut self, id: ClientId, all: &All<'_>, now: Instant) -> Intake {
         if self.clients.tasks.must_follow(id, false) {
-            return self.wait_for_own(id);
+            return self.wait_for_own(id, now);
         }
         let lane = self.lane(id);
         // It is not one of those that there may be so many of.
@@ -336,6 +343,7 @@ impl Mux {
         let new = self.servers.routes.members()[0];
         self.begin((id, Owner::Slot(slot)), kept, (None, new), now);
         // What comes next must not be lost to the second time.
+        self.clients[id].waits_since = None;
         self.clients.hold(id, Hold::Moves);
         Intake::Accepted
     }

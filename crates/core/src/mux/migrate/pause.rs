@@ -3,7 +3,8 @@
 //! Workers do so one after the other, within milliseconds. The one rule: a write in one phase never meets a
 //! write in the other one, so no worker misses a value that another one has just moved.
 
-use crate::message::Many;
+use crate::error::ServerError;
+use crate::message::{Expect, Many};
 use crate::mux::Mux;
 use crate::mux::backpressure::Hold;
 use crate::mux::id::ClientId;
@@ -17,9 +18,31 @@ impl Mux {
         pause.is_some_and(|[from, to]| from <= now && now < to)
     }
 
-    pub(super) fn pause(&mut self, id: ClientId) -> Intake {
-        self.clients.tasks.note_paused(id);
-        self.wait_for_own(id)
+    /// Lets a client wait until all workers are in the second phase, or answers its request if it has waited
+    /// too long.
+    pub(super) fn pause(&mut self, id: ClientId, expect: Expect, now: Instant) -> Intake {
+        if self.has_waited_too_long() {
+            // Nor is a transaction carried out without one of its commands.
+            self.clients[id].session.note_refused();
+            self.fail_here(id, expect, ServerError::TimedOut);
+            return Intake::Accepted;
+        }
+        let begun = self.begun(now);
+        self.clients[id].waits_since = Some(begun);
+        self.clients.tasks.note_paused(id, self.shared.queue_max.map(|wait| begun.after(wait)));
+        self.clients.hold(id, Hold::Moves);
+        Intake::Blocked
+    }
+
+    /// Lets clients go on that have waited so for as long as a request may wait until it is written.
+    pub(super) fn end_long_pauses(&mut self, now: Instant) {
+        for id in self.clients.tasks.take_paused_until(now) {
+            let client = self.clients.list.get_mut(id.index()).filter(|client| client.id == id);
+            if let Some(client) = client.filter(|client| client.hold == Hold::Moves) {
+                client.hold = Hold::TooLate;
+                self.clients.resumable.push_back(id);
+            }
+        }
     }
 
     /// All workers are in the second phase: who waited for that goes on.
@@ -41,7 +64,7 @@ impl Mux {
     ) -> Intake {
         let only_reads = self.shared.options.protocol.only_reads(many);
         if !only_reads && self.must_pause(now) {
-            return self.pause(id);
+            return self.pause(id, many.expect, now);
         }
         self.take_many_moving(id, many, now)
     }

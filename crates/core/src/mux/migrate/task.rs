@@ -233,8 +233,8 @@ pub(in crate::mux) struct Moves {
     next_deadline: Option<Instant>,
     /// Tasks whose requests wait at an old server for something to come, over connections for their clients alone.
     waiting: Vec<MoveId>,
-    /// Clients whose next request waits until all workers are in the second phase.
-    paused: Vec<ClientId>,
+    /// Clients whose next request waits until all workers are in the second phase, and until when at most.
+    paused: Vec<(ClientId, Option<Instant>)>,
     /// Clients whose next request has its keys at their new servers, or why not.
     passes: BTreeMap<ClientId, Vec<u8>>,
     /// What is known of clients' transactions.
@@ -357,18 +357,25 @@ impl Moves {
     }
 
     /// Notes that a client's next request waits until all workers are in the second phase.
-    pub(super) fn note_paused(&mut self, client: ClientId) {
-        self.paused.push(client);
+    pub(super) fn note_paused(&mut self, client: ClientId, until: Option<Instant>) {
+        self.paused.push((client, until));
     }
 
-    /// Whether a client waits so.
-    pub(super) fn has_paused(&self) -> bool {
-        !self.paused.is_empty()
+    /// When the first of them goes on: at `end`, where all may, or before; none if none waits so.
+    pub(super) fn next_of_paused(&self, end: Instant) -> Option<Instant> {
+        self.paused.iter().map(|(_, until)| until.map_or(end, |until| until.min(end))).min()
     }
 
     /// The clients that need not wait any longer.
     pub(super) fn take_paused(&mut self) -> Vec<ClientId> {
-        core::mem::take(&mut self.paused)
+        core::mem::take(&mut self.paused).into_iter().map(|(client, _)| client).collect()
+    }
+
+    /// The clients that have waited too long.
+    pub(super) fn take_paused_until(&mut self, now: Instant) -> Vec<ClientId> {
+        let is_late =
+            |(_, until): &mut (ClientId, Option<Instant>)| until.is_some_and(|at| at <= now);
+        self.paused.extract_if(.., is_late).map(|(client, _)| client).collect()
     }
 
     /// Notes that the keys of a client's next request are at their new servers, or with `error` why not.

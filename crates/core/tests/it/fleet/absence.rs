@@ -168,7 +168,7 @@ impl<K: Kind> World<K> {
     }
 }
 
-const EJECTION: Ejection = Ejection {
+pub(super) const EJECTION: Ejection = Ejection {
     failure_limit: 2,
     failure_rate: None,
     retry_timeout: Duration::from_millis(150),
@@ -180,7 +180,7 @@ const EJECTION: Ejection = Ejection {
     on_overflow: OnOverflow::Return,
 };
 
-const AWAY: Plan = Plan {
+pub(super) const AWAY: Plan = Plan {
     proxies: 3,
     people: 4,
     rings: &[&[0, 1, 2]],

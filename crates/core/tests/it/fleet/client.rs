@@ -69,8 +69,8 @@ impl Asker for Client {
         Self { number, asked: 0, pending, inbox, seen, trusts_silence }
     }
 
-    fn is_satisfied(&self) -> bool {
-        self.pending.is_empty()
+    fn awaits(&self) -> usize {
+        self.pending.len()
     }
 
     /// What was asked and not answered stays unknown.

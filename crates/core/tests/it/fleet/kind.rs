@@ -21,6 +21,8 @@ pub(crate) trait Server: Default {
     fn has_marks(&mut self, now: u64) -> bool;
     /// It has not what a move needs.
     fn make_old(&mut self);
+    /// The ids that it gives are greater than this number.
+    fn number_from(&mut self, first: u64);
     /// It has a value from the start on.
     fn fill(&mut self, key: &str, value: u64);
 }
@@ -28,7 +30,8 @@ pub(crate) trait Server: Default {
 /// A client of one proxy: it asks for anything, and notes what it is told.
 pub(crate) trait Asker {
     fn new(number: usize, plan: &Plan) -> Self;
-    fn is_satisfied(&self) -> bool;
+    /// How many replies it waits for.
+    fn awaits(&self) -> usize;
     /// What was asked and not answered stays unknown.
     fn leave(&mut self);
     /// Asks for something; the value that it writes, if any, is `value`. With `spares_some`, some keys are

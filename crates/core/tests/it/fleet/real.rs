@@ -1,6 +1,7 @@
 //! The steps of a key that moves, with two real memcacheds.
 
 use super::{MIGRATE, ring_of, stats_of};
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Bulk, ClientId, Mux, Options};
 use nuthatch_core::protocol::Protocol;
@@ -108,6 +109,7 @@ impl World {
 #[ignore = "needs memcached: run make it"]
 fn real_servers_answer_the_steps_as_these_tests_believe() {
     let options = Options {
+        clocks: Clocks::default(),
         protocol: Protocol::Memcache,
         timeout: None,
         ejection: None,

@@ -78,6 +78,10 @@ impl Server for Memcached {
         self.is_old = true;
     }
 
+    fn number_from(&mut self, first: u64) {
+        self.next_cas = first;
+    }
+
     fn fill(&mut self, _key: &str, _value: u64) {
         unreachable!("a memcached may lose values")
     }

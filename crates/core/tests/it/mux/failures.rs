@@ -17,7 +17,12 @@ fn a_lost_server_answers_every_waiting_request_with_the_reason() {
     net.answer(1, &(hit("b", "2") + "END\r\nEND\r\n"));
     const RESET: &str = "SERVER_ERROR Connection reset by peer\r\n";
     assert_eq!(net.got(client), RESET.to_owned() + &hit("b", "2") + RESET + "END\r\n" + RESET);
-    let lost = Event::ConnLost { server: net.server(0), error: ServerError::Reset, requests: 3 };
+    let lost = Event::ConnLost {
+        server: net.server(0),
+        error: ServerError::Reset,
+        clock: None,
+        requests: 3,
+    };
     assert_eq!(net.events, [lost]);
     assert_eq!(net.mux.stats().forward_error.read(), 3);
     net.check_idle();

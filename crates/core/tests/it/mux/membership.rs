@@ -209,8 +209,10 @@ fn a_new_timeout_is_that_of_clients_that_wait_for_room_too() {
         net.later(99);
         assert_eq!(net.got(clients[2]), "", "{before:?}");
         net.later(1);
-        assert_eq!(net.got(clients[2]), "SERVER_ERROR Connection timed out\r\n", "{before:?}");
-        assert_eq!(net.got(clients[1]), "", "{before:?}: its request has still time");
+        for client in &clients[1..] {
+            // One of them had room for its request.
+            assert_eq!(net.got(*client), "SERVER_ERROR Connection timed out\r\n", "{before:?}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys that move to another server, step by step.
 
-use super::{hit, set};
+use super::{TIMED_OUT, hit, set};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
@@ -468,6 +468,31 @@ fn all_servers_are_emptied_twice() {
         net.answer(0, "OK\r\n");
     }
     assert_eq!((net.got(client), net.asked(1)), ("OK\r\n".into(), LOOK.into()));
+}
+
+#[test]
+fn what_comes_after_a_flush_that_waited_for_room_has_all_its_time() {
+    let limits = Limits { server_requests_max: 2, ..Limits::default() };
+    let mut net = Net::with_limits(1, limits);
+    migrate(&mut net, &["new"]).expect("no keys move yet");
+    net.answer(1, "HD c10\r\n");
+    net.later(SETTLED_MS);
+    let (other, client) = (net.client(), net.client());
+    net.say(other, "get b\r\nget c\r\n");
+    net.asked(1);
+    net.say(client, "flush_all\r\nget a\r\n");
+    net.later(300);
+    assert_eq!(net.asked(0), "");
+    net.answer(1, &"VA 1 c12 f0 t-1\r\n1\r\n".repeat(2));
+    for _ in 0..2 {
+        net.answer(1, "OK\r\n");
+        net.answer(0, "OK\r\n");
+    }
+    assert_eq!(net.got(client), "OK\r\n");
+    net.later(TIMEOUT_MS - 1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
 }
 
 /// Changes from one ring to another, and looks whether keys move.

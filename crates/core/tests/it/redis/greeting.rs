@@ -98,7 +98,7 @@ fn a_refused_greeting_fails_the_requests_that_wait_for_it() {
         net.answer(2, "$1\r\n2\r\n*1\r\n$1\r\n2\r\n");
         net.answer(0, &answer);
         assert_eq!(net.got(client), format!("{text}$1\r\n2\r\n{text}{text}"), "{answer}");
-        let lost = Event::ConnLost { server: net.server(0), error, requests: 3 };
+        let lost = Event::ConnLost { server: net.server(0), error, clock: None, requests: 3 };
         assert_eq!(net.events, [lost], "{answer}");
         let stats = net.mux.stats();
         assert_eq!(stats.forward_error.read(), 3);

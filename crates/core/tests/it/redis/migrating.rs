@@ -2,6 +2,7 @@
 
 use super::{ABORTED, OK, QUEUED, TIMED_OUT, array, bulk, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Migrate, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -349,6 +350,132 @@ fn nothing_is_taken_away_from_the_old_server_before_all_workers_are_in_the_secon
         net.later(1);
         assert_eq!(begun(&net), 1, "{request} goes on");
     }
+}
+
+/// One time for all: to wait for the other workers, for the key to come, for the reply.
+#[test]
+fn a_request_for_a_key_that_moves_has_one_time_for_all_that_it_waits_for() {
+    for request in ["INCR k", "MSET k 1", "RENAME k j", "WATCH k"] {
+        let mut net = moving(WITH_PAUSE);
+        let client = net.client();
+        net.say(client, &requests(request));
+        net.later(PAUSE_MS);
+        net.asked(NEW);
+        net.later(TIMEOUT_MS - PAUSE_MS - 1);
+        assert_eq!(net.got(client), "", "{request}");
+        net.later(1);
+        assert_eq!(net.got(client), TIMED_OUT, "{request}");
+    }
+}
+
+#[test]
+fn a_request_whose_key_was_brought_has_the_rest_of_its_time() {
+    let mut net = moving(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("WATCH k"));
+    net.later(300);
+    bring_nothing(&mut net);
+    assert_eq!(net.asked(OWN), requests("WATCH k"));
+    net.later(TIMEOUT_MS - 300 - 1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_transaction_whose_key_was_brought_has_the_rest_of_its_time() {
+    let mut net = moving(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET k 1"));
+    net.later(TIMEOUT_MS - 2);
+    bring_nothing(&mut net);
+    assert_eq!(net.asked(OWN), requests("MULTI;SET k 1"));
+    assert_eq!(net.got(client), OK);
+    net.later(1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_request_that_waited_for_room_before_its_key_was_brought_has_the_rest_of_its_time() {
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    change(&mut net, MIGRATE);
+    net.later(SETTLED_MS);
+    let (other, client) = (net.client(), net.client());
+    net.say(other, &requests("RANDOMKEY"));
+    net.asked(NEW);
+    net.say(client, &requests("WATCH k"));
+    net.later(100);
+    assert_eq!(net.asked(NEW), "");
+    net.answer(NEW, "$-1\r\n");
+    net.later(200);
+    bring_nothing(&mut net);
+    assert_eq!(net.asked(OWN), requests("WATCH k"));
+    net.later(TIMEOUT_MS - 300 - 1);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+}
+
+#[test]
+fn a_transaction_with_a_command_that_waited_too_long_for_the_other_workers_is_not_carried_out() {
+    let mut net = Net::redis(1);
+    let clocks = Clocks { queue: Some(Duration::from_millis(30)), ..Clocks::default() };
+    net.mux.set_options(Options { clocks, ..net.mux.options().clone() });
+    change(&mut net, WITH_PAUSE);
+    net.later(SETTLED_MS);
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET k 1"));
+    assert_eq!(net.got(client), OK);
+    let next = net.mux.next_timeout().map(|at| at.since(net.now()).as_millis());
+    assert_eq!(next, Some(30));
+    net.later(29);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(PAUSE_MS);
+    net.say(client, &requests("EXEC"));
+    assert_eq!(net.got(client), ABORTED);
+}
+
+#[test]
+fn a_request_that_waits_for_the_other_workers_ends_with_its_time() {
+    // It has waited for room before.
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    let mut net = Net::with(engine(1, Options { limits, ..redis_options() }, None));
+    change(&mut net, WITH_PAUSE);
+    net.later(SETTLED_MS - PAUSE_MS - 310);
+    let (other, client) = (net.client(), net.client());
+    net.say(other, &requests("GET k"));
+    net.say(client, &requests("SET k 1"));
+    net.later(320);
+    net.answer(OLD, "$-1\r\n");
+    assert_eq!(net.asked(OLD), requests("GET k"), "the pause has begun");
+    net.later(TIMEOUT_MS - 320 - 1);
+    assert_eq!(net.got(client), "");
+    let next = net.mux.next_timeout().map(|at| at.since(net.now()).as_millis());
+    assert_eq!(next, Some(1));
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(PAUSE_MS);
+    assert_eq!(net.asked(OLD), "", "it is not carried out");
+}
+
+#[test]
+fn a_request_that_waits_for_an_earlier_one_of_its_client_has_no_more_time_than_others() {
+    let mut net = moving(MIGRATE);
+    let client = net.client();
+    net.say(client, &requests("INCR k"));
+    net.later(300);
+    net.say(client, &requests("INCR j"));
+    net.later(100);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.later(299);
+    assert_eq!(net.got(client), "");
+    net.later(1);
+    assert_eq!(net.got(client), TIMED_OUT);
 }
 
 #[test]

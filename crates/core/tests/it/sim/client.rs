@@ -215,7 +215,8 @@ impl Client {
         if !noreply {
             let reply = Expected::Line(STORAGE);
             self.expected.push_back(Expectation { reply, wrote: vec![wrote] });
-        } else if command == "set" {
+        } else if command == "set" && self.may_be_quiet {
+            // Elsewhere any of them may have failed in silence.
             self.unheard.push(wrote);
         }
     }

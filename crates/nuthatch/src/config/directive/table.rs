@@ -49,7 +49,7 @@ pub static DIRECTIVES: &[Directive] = &[
         kind: Kind::Timeout(|pool| &mut pool.timeout),
         default: Some("-1"),
         pools: Pools::All,
-        doc: "How long a server may take to connect or to answer; -1 or 0 means no limit.",
+        doc: "How long a request may take, whatever it waits for; -1 or 0 means no limit.",
     },
     Directive {
         name: "backlog",
@@ -187,6 +187,29 @@ pub static DIRECTIVES: &[Directive] = &[
         default: Some("false"),
         pools: Pools::All,
         doc: "Let clients empty all servers, as with flush_all and FLUSHALL.",
+    },
+    Directive {
+        name: "connect_timeout",
+        kind: Kind::Timeout(|pool| &mut pool.clocks.connect),
+        default: Some("-1"),
+        pools: Pools::All,
+        doc: "How long it may take to open a connection to a server, name look-up and greeting included; -1 \
+            or 0 means only timeout.",
+    },
+    Directive {
+        name: "queue_timeout",
+        kind: Kind::Timeout(|pool| &mut pool.clocks.queue),
+        default: Some("-1"),
+        pools: Pools::All,
+        doc: "How long a request may wait until it is sent to its server; -1 or 0 means only timeout.",
+    },
+    Directive {
+        name: "response_timeout",
+        kind: Kind::Timeout(|pool| &mut pool.clocks.response),
+        default: Some("-1"),
+        pools: Pools::All,
+        doc: "How long a server may take to answer a request that was sent to it; -1 or 0 means only \
+            timeout.",
     },
     Directive {
         name: "redis_user",

@@ -20,10 +20,14 @@
 apiVersion: v1
 kind: Pod
 metadata:
-  {{- include "nuthatch.metadata" (dict "chart" .chart "name" (printf "%s-test-%s" (include "nuthatch.fullname" .chart) .name) "component" "test" "annotations" $annotations) | nindent 2 }}
+  {{- include "nuthatch.metadata" (dict "chart" .chart "name" (printf "%s-test-%s" (include "nuthatch.fullname" .chart) .name) "component" "test" "annotations" (merge $annotations ((.chart.Values.tests | default dict).podAnnotations | default dict)) "labels" (.chart.Values.tests | default dict).podLabels) | nindent 2 }}
 spec:
   restartPolicy: Never
-  {{- include "nuthatch.identity" (dict "chart" .chart) | nindent 2 }}
+  {{- $own := .chart.Values.tests | default dict }}
+  {{- include "nuthatch.identity" (dict "pullSecrets" .chart.Values.imagePullSecrets "account" $own.serviceAccountName) | nindent 2 }}
+  {{- with include "nuthatch.placement" (dict "values" (omit $own "affinity" "spreadOver")) | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- $parts := dict "chart" .chart "prefix" "nuthatch" "key" .key }}
   {{- with ternary (include "nuthatch.mountedVolumes" $parts) (include "nuthatch.passwordVolume" $parts) (ne .key "") | trim }}
   volumes:
@@ -39,7 +43,7 @@ spec:
       image: {{ include "nuthatch.image" .chart | quote }}
       imagePullPolicy: {{ .chart.Values.image.pullPolicy }}
       resources:
-        {{- include "nuthatch.resources" (dict "values" .values.resources) | trim | nindent 8 }}
+        {{- include "nuthatch.resources" (dict "defaults" .values.resources "values" $own.resources) | trim | nindent 8 }}
       securityContext:
         {{- include "nuthatch.proxySecurityContext" .chart | nindent 8 }}
       terminationMessagePolicy: FallbackToLogsOnError

@@ -54,8 +54,8 @@ impl Asker for Client {
         Self { number, asked: 0, pending, inbox, keeps_all, expires, open: None }
     }
 
-    fn is_satisfied(&self) -> bool {
-        self.pending.is_empty()
+    fn awaits(&self) -> usize {
+        self.pending.len()
     }
 
     fn leave(&mut self) {

@@ -86,6 +86,8 @@ impl Server for Redis {
         self.is_old = true;
     }
 
+    fn number_from(&mut self, _first: u64) {}
+
     fn fill(&mut self, key: &str, value: u64) {
         let value = match &key[..1] {
             "d" => Value::Text(format!("v{value}:")),

@@ -5,6 +5,7 @@ use super::server::Redis;
 use crate::fleet::kind::Server;
 use crate::fleet::{MIGRATE, ring_of, stats_of};
 use crate::sim::resp::array;
+use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Bulk, ClientId, ConnId, Mux, Options, Phase};
 use nuthatch_core::protocol::Protocol;
@@ -31,6 +32,7 @@ impl Pair {
         let options = Options {
             protocol: Protocol::Redis,
             timeout: None,
+            clocks: Clocks::default(),
             ejection: None,
             server_connections: 1,
             bulk: Bulk::NONE,

@@ -57,6 +57,13 @@ impl Client {
         self.bulk_reads = bulk.reads;
     }
 
+    /// Notes that a request has so many bytes.
+    pub(super) fn note_size(&mut self, bytes: usize, bulk: &Bulk) {
+        if bytes >= bulk.min {
+            self.note_bulk(bulk);
+        }
+    }
+
     /// Whether it asks for much, or uses the connections of those who do.
     #[inline(always)]
     pub(super) fn is_or_was_bulk(&self) -> bool {

@@ -409,9 +409,7 @@ impl Mux {
                     let client = &mut self.clients[id];
                     client.need = *need;
                     // Known before the request is sent, so the first one does no harm already.
-                    if *need >= self.shared.signs.min {
-                        client.note_bulk(&self.shared.signs);
-                    }
+                    client.note_size(*need, &self.shared.signs);
                     break;
                 }
             }

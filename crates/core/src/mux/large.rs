@@ -50,9 +50,7 @@ impl Mux {
         if moves || len > SMALL_MAX {
             self.clients[id].expect_large(len);
         }
-        if len >= self.shared.signs.min {
-            self.clients[id].note_bulk(&self.shared.signs);
-        }
+        self.clients[id].note_size(len, &self.shared.signs);
         if moves {
             self.clients.moves = Some(conn);
             return Intake::Moves;

@@ -110,6 +110,7 @@ mod request;
 mod response;
 mod server;
 mod slots;
+mod slow;
 mod waiter;
 
 pub use bulk::Bulk;
@@ -118,6 +119,7 @@ pub use id::{ClientId, ConnId, ServerId};
 pub use migrate::{Migrate, Migrating, Phase, Progress};
 pub use passing::{PASSING_MAX, Passing};
 pub use question::Question;
+pub use slow::{KEY_SHOWN, Slow};
 
 use crate::clocks::{Clock, Clocks};
 use crate::error::ServerError;
@@ -138,6 +140,7 @@ use clients::Clients;
 use core::time::Duration;
 use migrate::Migration;
 use server::Servers;
+use slow::SlowLog;
 
 /// How a pool's multiplexer works.
 #[derive(Clone, Debug)]
@@ -281,6 +284,7 @@ struct Shared {
     quotas: Quotas,
     /// What was used of the pool's quota.
     usage: Arc<Usage>,
+    slow: SlowLog,
     /// How long a request may wait until it is written.
     queue_max: Option<Duration>,
     /// Since when the request that is taken now has waited to be queued; none if it had not to wait.
@@ -312,6 +316,7 @@ impl Shared {
             has_quotas: false,
             quotas: Quotas::default(),
             usage: Arc::default(),
+            slow: SlowLog::default(),
             begun: None,
         }
     }

@@ -200,6 +200,12 @@ impl Ring {
         }
     }
 
+    /// The hash of a key, by which it has its place.
+    #[must_use]
+    pub fn key_hash(&self, key: &[u8]) -> u32 {
+        self.hash_of(self.part_of(key))
+    }
+
     /// How the member of `key` is found, and up to `next` members that would have the key after
     /// that.
     ///

@@ -117,6 +117,8 @@ counters! {
         limit_server_queue,
         /// Clients closed because the worker's buffers reached `memory_max`.
         limit_memory,
+        /// Requests that took `slow_after` or longer.
+        slow_requests,
         /// Requests refused because of `pool_rate_max`.
         limit_pool_rate,
         /// Requests refused because of `pool_requests_max`.

@@ -92,6 +92,7 @@ pub const PATHS: &[(&str, &str)] = &[
         "/servers/NAME/return?pool=POOL",
         "POST only, from localhost only: lets a server return once it answers",
     ),
+    ("/slow", "from localhost only: the last slow requests of each pool, see slow_after"),
     ("/route?key=KEY&pool=POOL", "the server that owns a key"),
 ];
 
@@ -298,6 +299,10 @@ impl Admin {
             "/metrics" => self.make(|admin| text(metrics::write(admin))).await,
             "/config" => self.make(|admin| page(StatusCode::OK, &pages::config(admin))).await,
             "/servers" => self.make(|admin| page(StatusCode::OK, &pages::servers(admin))).await,
+            "/slow" if !is_local => {
+                page(StatusCode::FORBIDDEN, &json!({ "error": commands::NOT_LOCAL }))
+            }
+            "/slow" => self.make(|admin| page(StatusCode::OK, &pages::slow(admin))).await,
             "/route" => match pages::way(self, request.uri().query().unwrap_or_default()) {
                 Ok(found) => page(StatusCode::OK, &found),
                 Err(why) => page(StatusCode::BAD_REQUEST, &json!({ "error": why })),

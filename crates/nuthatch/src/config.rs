@@ -220,6 +220,10 @@ pub struct Pool {
     pub address_rate_max: usize,
     /// As `pool_requests_max`, for the clients of each address.
     pub address_requests_max: usize,
+    /// How long a request takes that is slow; none if no request is.
+    pub slow_after: Option<Duration>,
+    /// Whether the slow log has keys; if not, only their hashes.
+    pub slow_keys: bool,
     /// Whether idle connections of clients and servers are probed (`SO_KEEPALIVE`).
     pub tcpkeepalive: bool,
     /// Whether several processes may listen on the same port (`SO_REUSEPORT`).

@@ -17,6 +17,7 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
     let mut mux = Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker));
     mux.share_arbiter();
     mux.set_quotas(shared.pool.quotas(), &shared.usages.pool);
+    mux.set_slow(shared.pool.slow_after.filter(|after| !after.is_zero()));
     mux
 }
 
@@ -24,6 +25,7 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
 pub(crate) fn apply_settings(mux: &mut Mux, shared: &SharedPool) {
     mux.set_options(options(shared, mux.options().epoch));
     mux.set_quotas(shared.pool.quotas(), &shared.usages.pool);
+    mux.set_slow(shared.pool.slow_after.filter(|after| !after.is_zero()));
 }
 
 /// Tells an engine which servers another generation of its pool has. `is_same` says whether a server of

@@ -7,6 +7,7 @@ use crate::addresses::Addresses;
 use crate::config::{Pool, Server};
 use crate::question::Baseline;
 use crate::resolve::Resolver;
+use crate::slow::SlowLog;
 use crate::usages::Usages;
 use nuthatch_core::health::Seen;
 use nuthatch_core::ring::{Distribution, Ring};
@@ -33,6 +34,8 @@ pub(crate) struct SharedPool {
     pub(crate) baseline: Arc<Baseline>,
     /// What its clients have used of their quotas.
     pub(crate) usages: Arc<Usages>,
+    /// Its last slow requests.
+    pub(crate) slow: Arc<SlowLog>,
     /// The resolver of the process.
     pub(crate) resolver: Resolver,
 }
@@ -144,6 +147,7 @@ impl SharedPool {
             servers: pool.servers.iter().map(server).collect(),
             baseline: Arc::default(),
             usages: Arc::default(),
+            slow: Arc::default(),
             pool: Arc::new(pool),
             resolver: resolver.clone(),
         }

@@ -46,6 +46,7 @@ pub mod route;
 mod run;
 pub mod running;
 mod server;
+mod slow;
 mod sockets;
 mod stats_port;
 mod suggest;

@@ -88,6 +88,13 @@ impl PoolSockets {
         }
     }
 
+    /// Passes on which requests were slow.
+    pub(crate) fn pass_slow(&mut self, now: Instant) {
+        if self.mux.has_slow() {
+            self.shared.slow.take(&mut self.mux, &self.watch, now);
+        }
+    }
+
     /// Passes on what is to be known about its servers.
     pub(crate) fn pass_reports(&mut self, reports: &mpsc::Sender<Told>) {
         while let Some((id, report)) = self.mux.next_report() {

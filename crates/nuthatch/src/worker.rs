@@ -355,6 +355,7 @@ impl Worker {
             let pool = &mut self.pools[index];
             pool.watch.tell(&pool.shared.pool, &mut pool.mux);
             pool.pass_reports(&self.reports);
+            pool.pass_slow(now);
         }
     }
 

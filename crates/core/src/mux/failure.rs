@@ -109,6 +109,11 @@ impl Servers {
             self.count_failure(shared, server, (error, requests), now);
         }
         self.end_probe(id, Err(error));
+        if shared.slow.is_on() {
+            for (place, pending) in self.conns[id.index()].pending.iter().enumerate() {
+                self.note_slow(shared, id, (pending, place), Err(error), now);
+            }
+        }
         let pending = mem::take(&mut self.conns[id.index()].pending);
         for (place, pending) in pending.iter().enumerate() {
             fail((shared, answers), pending, place, error);

@@ -264,7 +264,7 @@ impl Servers {
             match conn.deadline_at(shared, place) {
                 Some((at, clock)) if at <= now => {
                     conn.expired += 1;
-                    failed += self.abandon((shared, answers), id, (place, clock));
+                    failed += self.abandon((shared, answers), id, (place, clock), now);
                 }
                 _ => return failed,
             }
@@ -286,7 +286,7 @@ impl Servers {
             match conn.deadline_at(shared, place) {
                 Some((at, clock)) if at <= now => {
                     conn.overdue += 1;
-                    failed += self.abandon((shared, answers), id, (place, clock));
+                    failed += self.abandon((shared, answers), id, (place, clock), now);
                 }
                 _ => return failed,
             }
@@ -313,7 +313,7 @@ impl Servers {
             latest = latest.max(begun);
             match conn.deadline_at(shared, place).filter(|_| is_hurried) {
                 Some((at, clock)) if at <= now => {
-                    failed += self.abandon((shared, answers), id, (place, clock));
+                    failed += self.abandon((shared, answers), id, (place, clock), now);
                 }
                 Some((at, _)) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {}
@@ -330,10 +330,14 @@ impl Servers {
         (shared, answers): (&mut Shared, &mut impl Answers),
         id: ConnId,
         (place, clock): (usize, Clock),
+        now: Instant,
     ) -> usize {
         let late = self.conns[id.index()].pending[place].abandon();
         if late.waiter == Waiter::Nobody {
             return 0;
+        }
+        if shared.slow.is_on() {
+            self.note_slow(shared, id, (&late, place), Err(ServerError::TimedOut), now);
         }
         self.count_timeouts(id, clock, 1);
         fail((shared, answers), &late, place, ServerError::TimedOut);

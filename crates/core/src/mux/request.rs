@@ -9,6 +9,7 @@ use super::conn::Pending;
 use super::id::{ClientId, ConnId};
 use super::join::{Join, SplitError};
 use super::slots::State;
+use super::slow::KEY_KEPT;
 use super::waiter::Waiter;
 use super::{Event, Mux, Options};
 use crate::error::ServerError;
@@ -216,7 +217,11 @@ impl Mux {
         }
         self.count_one(one);
         let slot = self.clients.new_slot(&mut self.shared, id, 1, one.expect);
-        let echo = if one.echoes { (key, one.opaque) } else { (&b""[..], &b""[..]) };
+        let echo = match one.echoes {
+            true => (key, one.opaque),
+            false if self.shared.slow.is_on() => (&key[..key.len().min(KEY_KEPT)], &b""[..]),
+            false => (&b""[..], &b""[..]),
+        };
         let pending = Pending::new(Waiter::Slot(slot), one.expect, one.class, now);
         let pending = Pending { needs: one.needs, ..pending };
         let is_large = one.wire.size_hint() >= LARGE;

@@ -394,6 +394,9 @@ impl Servers {
         (outcome, reply_bytes): (Outcome, usize),
         now: Instant,
     ) {
+        if now.nanos_since(pending.begun) >= shared.slow.min {
+            self.note_slow(shared, id, (pending, 0), Ok((outcome, reply_bytes)), now);
+        }
         let conn = &mut self.conns[id.index()];
         if pending.class.is_read() {
             conn.learn(reply_bytes);

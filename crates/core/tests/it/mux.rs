@@ -23,6 +23,7 @@ mod passing;
 mod questions;
 mod quiet;
 mod quotas;
+mod slow;
 mod timeouts;
 mod window;
 

@@ -12,6 +12,10 @@ use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// The answer to who asks from elsewhere.
+pub(super) const NOT_LOCAL: &str = "this is for the proxy's own machine or pod: send the request to localhost there, or \
+     use kubectl port-forward";
+
 /// A request that changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
@@ -52,10 +56,7 @@ impl Command {
             );
         }
         if *self != (Self::Reload { is_forced: false }) && !is_local {
-            return Err(
-                "this is for the proxy's own machine or pod: send the request to localhost there, or \
-                        use kubectl port-forward",
-            );
+            return Err(NOT_LOCAL);
         }
         Ok(())
     }

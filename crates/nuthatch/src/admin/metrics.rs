@@ -95,6 +95,9 @@ const POOL: &[Family<PoolStats>] = &[
             ("flush", |pool| pool.cmd_flush.read()),
         ],
     ),
+    counter("slow_requests_total", "Requests that took slow_after or longer.", |pool| {
+        pool.slow_requests.read()
+    }),
     counter("meta_requests_total", "Meta requests; commands_total counts them too.", |pool| {
         pool.cmd_meta.read()
     }),

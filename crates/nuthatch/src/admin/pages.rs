@@ -71,6 +71,16 @@ pub(super) fn ring_hash(ring: &Ring) -> u64 {
     ring.fingerprint() >> 12
 }
 
+/// The last slow requests of each pool.
+pub(super) fn slow(admin: &Admin) -> Value {
+    let generation = admin.generation();
+    let pools = generation.pools.iter().map(|shared| {
+        let requests = shared.slow.page(shared.pool.slow_keys);
+        (shared.pool.name.clone(), requests)
+    });
+    json!({ "pools": Map::from_iter(pools) })
+}
+
 pub(super) fn servers(admin: &Admin) -> Value {
     let generation = admin.generation();
     let pools = generation.pools.iter().map(|shared| {

@@ -427,6 +427,8 @@ fn blank(name: &str) -> Pool {
         clocks: Clocks::default(),
         backlog: 0,
         client_connections: 0,
+        slow_after: None,
+        slow_keys: false,
         pool_rate_max: 0,
         pool_requests_max: 0,
         address_rate_max: 0,

@@ -173,6 +173,13 @@ pub static VARIABLES: &[Variable] = &[
         "Maximum number of clients; 0 means only the limit of open files.",
     ),
     plain(
+        "SLOW_AFTER",
+        "slow_after",
+        None,
+        "Milliseconds from which on a request stands in /slow.",
+    ),
+    plain("SLOW_KEYS", "slow_keys", None, "Whether /slow shows keys; if not, only their hashes."),
+    plain(
         "POOL_RATE_MAX",
         "pool_rate_max",
         None,

@@ -58,6 +58,7 @@ mod redis_resp3;
 mod redis_transcripts;
 mod reload;
 mod routing;
+mod slow;
 mod stalled_log;
 mod start;
 mod stats;

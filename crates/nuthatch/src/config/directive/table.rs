@@ -66,6 +66,20 @@ pub static DIRECTIVES: &[Directive] = &[
         doc: "Maximum number of clients; 0 means only the limit of open files.",
     },
     Directive {
+        name: "slow_after",
+        kind: Kind::Timeout(|pool| &mut pool.slow_after),
+        default: Some("-1"),
+        pools: Pools::All,
+        doc: "How long a request must take to stand in /slow; -1 or 0 means no request does.",
+    },
+    Directive {
+        name: "slow_keys",
+        kind: Kind::Flag(|pool| &mut pool.slow_keys),
+        default: Some("false"),
+        pools: Pools::All,
+        doc: "Whether /slow shows keys; if not, only their hashes.",
+    },
+    Directive {
         name: "pool_rate_max",
         kind: Kind::Count(|pool| &mut pool.pool_rate_max, RATE),
         default: Some("0"),

@@ -57,9 +57,10 @@ impl ClientSocket {
         scratch: &mut [u8],
         now: Instant,
     ) -> Fate {
+        let max = piece_max(mux, READ_MAX);
         let read = match mux.client_input(id) {
             Some(input) => {
-                let read = recv_onto(&self.fd, input);
+                let read = recv_onto(&self.fd, input, max);
                 mux.handle_client_filled(id, read.unwrap_or(0), now);
                 read
             }
@@ -119,17 +120,18 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Writes the ready replies, of a large one at most [`WRITE_MAX`] bytes, and watches for the next events.
+    /// Writes the ready replies, of a large one a piece, and watches for the next events.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
         let mut is_full = false;
+        let max = piece_max(mux, WRITE_MAX);
         while !is_full && !mux.client_output(id).is_empty() {
             let output = mux.client_output(id);
-            let output = output.get(..WRITE_MAX).unwrap_or(output);
+            let output = output.get(..max).unwrap_or(output);
             match send(&self.fd, output, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     mux.handle_client_written(id, count);
-                    if count == WRITE_MAX {
+                    if count == max {
                         return Fate::Continues;
                     }
                 }
@@ -187,18 +189,24 @@ const WRITE_MAX: usize = 512 * 1024;
 /// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
 pub(crate) const READ_MAX: usize = 128 * 1024;
 
-/// One read to the end of a buffer that has room, of at most about [`READ_MAX`] bytes.
-pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<usize> {
+/// How much is read or written at once: whatever there is, unless the pool keeps bulk apart.
+#[inline]
+pub(crate) fn piece_max(mux: &Mux, apart: usize) -> usize {
+    if mux.options().bulk.connections > 0 { apart } else { usize::MAX }
+}
+
+/// One read to the end of a buffer that has room, of about `max` bytes at most.
+pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>, max: usize) -> io::Result<usize> {
     let len = bytes.len();
-    let is_much = bytes.capacity() - len > READ_MAX
-        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > READ_MAX as u64);
+    let is_much = bytes.capacity() - len > max
+        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > max as u64);
     if !is_much {
         let read = recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty());
         return read.map(|(count, _)| count);
     }
     // Only a part of the room can be read into if it holds bytes. To write them costs little: they are in the
     // cache when the kernel writes there.
-    bytes.resize(len + READ_MAX, 0);
+    bytes.resize(len + max, 0);
     let read = recv(fd, &mut bytes[len..], RecvFlags::empty()).map(|(count, _)| count);
     bytes.truncate(len + read.unwrap_or(0));
     read

@@ -71,7 +71,7 @@ fn every_path_of_the_list_is_there() {
     let watched = Watched::start("timeout: 400", &[memcached.entry()]);
     let index = watched.json("/");
     let paths: Vec<&str> = index["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(paths.len(), 10);
+    assert_eq!(paths.len(), 11);
     // The others change something.
     for path in paths.into_iter().filter(|path| *path != "/reload" && !path.contains("NAME")) {
         let path = path.split('&').next().unwrap();

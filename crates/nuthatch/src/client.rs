@@ -189,10 +189,10 @@ const WRITE_MAX: usize = 512 * 1024;
 /// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
 pub(crate) const READ_MAX: usize = 128 * 1024;
 
-/// How much is read or written at once: whatever there is, unless the pool keeps bulk apart.
+/// How much is read or written at once: whatever there is, unless clients that ask for little would wait.
 #[inline]
 pub(crate) fn piece_max(mux: &Mux, apart: usize) -> usize {
-    if mux.options().bulk.connections > 0 { apart } else { usize::MAX }
+    if mux.keeps_bulk_apart() { apart } else { usize::MAX }
 }
 
 /// One read to the end of a buffer that has room, of about `max` bytes at most.

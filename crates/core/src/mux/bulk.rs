@@ -72,6 +72,14 @@ impl Client {
 }
 
 impl Mux {
+    /// Whether there are clients that ask for little beside others that ask for much.
+    #[inline]
+    pub fn keeps_bulk_apart(&self) -> bool {
+        let stats = &self.shared.stats;
+        let bulky = stats.bulk_clients.read();
+        bulky > 0 && bulky < stats.client_connections.read()
+    }
+
     /// Which of a server's connections a client uses: the same one until nothing of the client is on its
     /// way, so that what the client asks of the server stays in order however many there are.
     #[inline(always)]

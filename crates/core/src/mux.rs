@@ -92,6 +92,7 @@ mod dirty;
 mod every_server;
 mod failure;
 mod greeting;
+mod gutter;
 mod id;
 mod join;
 mod joins;
@@ -222,6 +223,11 @@ pub enum Event {
     },
     /// A server that comes back has refused to remove a key that was changed while it was away.
     RemovalRefused {
+        /// Which server.
+        server: ServerId,
+    },
+    /// A server of the gutter has refused to bound how long a value stays. The key was removed there.
+    CapRefused {
         /// Which server.
         server: ServerId,
     },

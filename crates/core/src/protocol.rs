@@ -4,8 +4,10 @@
 //! protocol needs a variant here and an arm in each `match`.
 
 mod away;
+mod gutter;
 mod moving;
 
+pub use gutter::{Cap, Capped};
 pub use moving::MOVE_NEEDS;
 
 use crate::error::ServerError;

@@ -16,7 +16,7 @@ use super::{Mux, Shared};
 use crate::error::ServerError;
 use crate::health::{Arbiter, Ejection, Health, OnFailure, Report, Standing};
 use crate::message::Outcome;
-use crate::ring::Ring;
+use crate::ring::{Distribution, Hash, Ring};
 use crate::route::{Rehash, Routes};
 use crate::stats::ServerStats;
 use crate::time::Instant;
@@ -47,6 +47,8 @@ pub(super) struct Server {
     pub(super) replay_round: Option<u32>,
     /// Whether it is to be reported how its first connection does.
     pub(super) is_probed: bool,
+    /// Whether it has refused to bound how long a value stays.
+    pub(super) has_refused_cap: bool,
     pub(super) stats: Arc<ServerStats>,
 }
 
@@ -98,6 +100,8 @@ pub(super) trait Answers {
 #[derive(Debug)]
 pub(super) struct Servers {
     pub(super) routes: Routes,
+    /// The servers of the gutter, on a ring of their own.
+    pub(super) gutter: Routes,
     pub(super) all: Places<Server>,
     /// Decides when a server is ejected and when it returns; none if another one decides, or nobody.
     pub(super) arbiter: Option<Box<Arbiter>>,
@@ -186,6 +190,10 @@ impl Servers {
     pub(super) fn new(shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) -> Self {
         let mut servers = Self {
             routes: Routes::new(ring.clone(), Vec::new()),
+            gutter: Routes::new(
+                Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, Vec::new(), 0),
+                Vec::new(),
+            ),
             all: Places::new(),
             arbiter: None,
             reports: VecDeque::new(),
@@ -225,15 +233,25 @@ impl Servers {
         is_same: impl Fn(ServerId) -> bool,
     ) -> Vec<ServerId> {
         let before = self.routes.members().to_vec();
-        let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
-        for &id in before.iter().rev().filter(|id| is_same(**id)) {
-            known.entry(self.all[id.index()].name.clone()).or_default().push(id);
-        }
+        let known = self.known(&before, is_same);
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
         self.note_standings(shared);
         self.set_arbiter(shared);
         before.into_iter().filter(|id| !stay.contains(id)).collect()
+    }
+
+    /// The servers that stay what they are, by their names.
+    pub(super) fn known(
+        &self,
+        before: &[ServerId],
+        is_same: impl Fn(ServerId) -> bool,
+    ) -> BTreeMap<Box<[u8]>, Vec<ServerId>> {
+        let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
+        for &id in before.iter().rev().filter(|id| is_same(**id)) {
+            known.entry(self.all[id.index()].name.clone()).or_default().push(id);
+        }
+        known
     }
 
     /// Servers are no longer in the pool: each of them goes when its requests are answered.
@@ -261,17 +279,28 @@ impl Servers {
         shared: &mut Shared,
         ring: Ring,
         stats: &[Arc<ServerStats>],
-        mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
+        known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
     ) {
+        let mut routes = self.routes_of(shared, ring, stats, known);
+        routes.follow(&self.routes);
+        self.routes = routes;
+    }
+
+    /// The routes of a ring, whose members become servers unless they are `known`.
+    pub(super) fn routes_of(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
+    ) -> Routes {
         assert_eq!(ring.members().len(), stats.len(), "a block of figures for every server");
         let mut members = Vec::with_capacity(stats.len());
         for (member, stats) in ring.members().iter().zip(stats) {
             let kept = known.get_mut(&member.name).and_then(Vec::pop);
             members.push(kept.unwrap_or_else(|| self.add_server(shared, &member.name, stats)));
         }
-        let mut routes = Routes::new(ring, members);
-        routes.follow(&self.routes);
-        self.routes = routes;
+        Routes::new(ring, members)
     }
 
     fn add_server(
@@ -294,6 +323,7 @@ impl Servers {
             journal: None,
             replay_round: None,
             is_probed: false,
+            has_refused_cap: false,
             stats: Arc::clone(stats),
         });
         for place in self.conns_of(shared, id) {
@@ -434,7 +464,7 @@ impl Servers {
 
     /// How a server is ejected, if it can be: one that is about to leave the pool is not.
     fn ejection_of(&self, shared: &Shared, id: ServerId) -> Option<Ejection> {
-        shared.options.ejection.filter(|_| self.routes.members().contains(&id))
+        shared.options.ejection.filter(|_| self.has(id))
     }
 
     /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
@@ -447,14 +477,14 @@ impl Servers {
 
     /// The connection to wait for, if it is about to be decided who serves the keys of a server.
     pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
-        if self.routes.is_whole() {
+        if self.routes.is_whole() && (self.gutter.members().is_empty() || self.gutter.is_whole()) {
             return None;
         }
-        let standing = |id: &&ServerId| self.all[id.index()].health.standing;
+        let standing = |id: &ServerId| self.all[id.index()].health.standing;
         let is_undecided =
-            |id: &&ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
-        let undecided = self.routes.members().iter().find(is_undecided)?;
-        Some(self.lane(lane, *undecided))
+            |id: &ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
+        let undecided = self.pool().find(is_undecided)?;
+        Some(self.lane(lane, undecided))
     }
 
     /// Why a server gets no requests, if it gets none.
@@ -480,9 +510,12 @@ impl Servers {
             self.arbiter = None;
             return;
         };
-        let members: Vec<u64> = self.routes.members().iter().map(|id| id.to_bits()).collect();
         let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
-        arbiter.set_servers(0, &members, ejection);
+        // Each of the two has its own share of servers that may be away.
+        for (number, routes) in [(0, &self.routes), (1, &self.gutter)] {
+            let members: Vec<u64> = routes.members().iter().map(|id| id.to_bits()).collect();
+            arbiter.set_servers(number, &members, ejection);
+        }
     }
 
     /// Lets requests go where they should by how the servers stand.
@@ -493,7 +526,9 @@ impl Servers {
             _ => Rehash::AllKeys,
         };
         let health = |id: ServerId| &self.all[id.index()].health;
-        self.routes.set_standings(|id| health(id).is_live(), |id| health(id).is_away(), rehash);
+        let (is_live, is_away) = (|id| health(id).is_live(), |id: ServerId| health(id).is_away());
+        self.routes.set_standings(is_live, is_away, rehash);
+        self.gutter.set_standings(is_live, is_away, Rehash::TheirKeys);
     }
 }
 

@@ -178,6 +178,7 @@ pub(super) const EJECTION: Ejection = Ejection {
     on_failure: OnFailure::Rehash,
     journal_max: 1 << 20,
     on_overflow: OnOverflow::Return,
+    gutter_ttl: Duration::from_secs(1),
 };
 
 pub(super) const AWAY: Plan = Plan {

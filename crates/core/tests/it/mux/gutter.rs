@@ -3,7 +3,7 @@
 use super::{REFUSED, hit};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, OnOverflow};
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Event, Options, ServerId};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -208,6 +208,29 @@ fn without_a_gutter_server_that_is_used_the_client_is_told_so() {
     set_gutter(&mut net, &[]);
     net.say(client, "get a\r\n");
     assert_eq!(net.got(client), NO_GUTTER);
+}
+
+/// Another worker may use it still, or again.
+#[test]
+fn while_it_is_decided_about_a_gutter_server_its_requests_wait() {
+    let mut net = pool(ejection(), options());
+    net.mux.share_arbiter();
+    let (client, server, gutter) = (net.client(), net.server(0), net.mux.gutter_servers()[0]);
+    for order in [Order::Leave(ServerError::Refused), Order::GoAway] {
+        net.mux.obey(server, order, 1, net.now());
+    }
+    net.mux.obey(gutter, Order::Leave(ServerError::Reset), 1, net.now());
+    net.say(client, "get a\r\n");
+    assert_eq!((net.asked(2), net.got(client)), (String::new(), String::new()));
+    net.mux.obey(gutter, Order::GoAway, 1, net.now());
+    net.settle_now();
+    assert_eq!(net.got(client), NO_GUTTER);
+    net.mux.obey(gutter, Order::Close, 2, net.now());
+    net.say(client, "get a\r\n");
+    assert_eq!((net.asked(2), net.got(client)), (String::new(), String::new()));
+    net.mux.obey(gutter, Order::Return, 2, net.now());
+    net.settle_now();
+    assert_eq!(net.asked(2), "delete a\r\nget a\r\n");
 }
 
 #[test]

@@ -29,7 +29,7 @@ struct Watched {
 impl Watch {
     /// Notes which servers there are now, in the order of the pool.
     pub(crate) fn note_servers(&mut self, mux: &Mux, servers: &[Arc<SharedServer>]) {
-        for (&id, server) in mux.servers().iter().zip(servers) {
+        for (&id, server) in mux.servers().iter().chain(mux.gutter_servers()).zip(servers) {
             let places = self.0.len().max(id.index() + 1);
             self.0.resize_with(places, || None);
             let before = self.at(id).map(|watched| (watched.is_down, watched.is_kept));
@@ -144,6 +144,11 @@ impl Watched {
                 let reason = "it refused to remove keys that were changed while it was away";
                 log::warn!(pool, server, address:%, reason; "server stays away");
             }
+            Event::CapRefused { .. } => {
+                let reason =
+                    "it refused to bound how long a value stays: such keys are removed there";
+                log::warn!(pool, server, address:%, reason; "gutter server keeps no values");
+            }
             Event::ConnLost { .. }
             | Event::Answers { .. }
             | Event::Desync { .. }
@@ -165,6 +170,7 @@ fn server_of(event: Event) -> Option<ServerId> {
         | Event::Kept { server, .. }
         | Event::JournalFull { server }
         | Event::RemovalRefused { server }
+        | Event::CapRefused { server }
         | Event::Returned { server } => Some(server),
     }
 }

@@ -17,6 +17,7 @@ use super::capacity::{self, CONNECTIONS_MAX};
 use super::clash::Listeners;
 use super::directive::{DIRECTIVES, Directive, Kind, Pools};
 use super::finding::{ConfigErrors, Finding, Report};
+use super::gutter;
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::secret::Secret;
 use super::value::{self, Fault};
@@ -75,7 +76,9 @@ impl Checks {
         }
         report.notes.sort_by_key(|finding| finding.mark);
         for pool in &mut pools {
-            pool.servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+            for servers in [&mut pool.servers, &mut pool.gutter_servers] {
+                servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+            }
         }
         pools.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
         Ok(Config {
@@ -107,6 +110,7 @@ impl Checks {
         self.protocol(raw);
         self.password(raw);
         self.combinations(raw);
+        self.gutter(raw);
         self.migration(raw);
     }
 
@@ -189,6 +193,7 @@ impl Checks {
             }
             (Ok(()), Kind::Listen) => self.listen_clash(),
             (Ok(()), Kind::Servers) => self.server_clash(),
+            (Ok(()), Kind::GutterServers) => self.gutter_clash(),
             (Ok(()), Kind::ModuleCommands) => self.module_command_clash(),
             (Ok(()), _) => None,
         };
@@ -227,6 +232,24 @@ impl Checks {
         }
         let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
         Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    /// Whether the gutter server that was just read has the name of an earlier one, or of a server of the pool.
+    fn gutter_clash(&mut self) -> Option<(String, String)> {
+        let pool = self.pools.last()?;
+        let name = &pool.gutter_servers.last()?.name;
+        if self.server_names.insert(name.clone()) {
+            return None;
+        }
+        let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
+        Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    fn gutter(&mut self, raw: &RawPool) {
+        let pool = self.pools.last().expect("the pool was pushed before its gutter");
+        let (errors, notes) = gutter::check(pool, raw);
+        self.report.errors.extend(errors);
+        self.report.notes.extend(notes);
     }
 
     /// Whether the command that was just read was described before.
@@ -408,7 +431,7 @@ impl Checks {
 fn has_control(directive: &Directive, text: &str) -> bool {
     match (directive.kind, text.rsplit_once(' ')) {
         (Kind::HashTag, _) => false,
-        (Kind::Servers, Some((configured, name))) => {
+        (Kind::Servers | Kind::GutterServers, Some((configured, name))) => {
             configured.contains(char::is_control) || name.contains('\0')
         }
         _ => text.contains(char::is_control),
@@ -442,6 +465,7 @@ fn blank(name: &str) -> Pool {
         server_retry_timeout: Duration::ZERO,
         server_failure_limit: 0,
         on_server_failure: None,
+        gutter_ttl: Duration::ZERO,
         journal_max: 0,
         on_journal_full: None,
         server_failure_rate: 0,
@@ -462,6 +486,7 @@ fn blank(name: &str) -> Pool {
         dedicated_connections_max: 0,
         module_commands: Vec::new(),
         servers: Vec::new(),
+        gutter_servers: Vec::new(),
         discovered: Vec::new(),
         discovered_max: 0,
         allow_flush: false,

@@ -139,7 +139,18 @@ pub static VARIABLES: &[Variable] = &[
         "ON_SERVER_FAILURE",
         "on_server_failure",
         None,
-        "What becomes of the keys of a failing server: rehash, error or miss.",
+        "What becomes of a failing server's keys: rehash, error, miss or gutter.",
+    ),
+    composed(
+        "GUTTER_SERVERS",
+        None,
+        "The servers for these keys with gutter, in the form of SERVERS.",
+    ),
+    plain(
+        "GUTTER_TTL",
+        "gutter_ttl",
+        None,
+        "How long a value may stay in a gutter server, such as 60s.",
     ),
     plain(
         "JOURNAL_MAX",
@@ -334,9 +345,15 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
         Entry { directive: scalar("listen", "listen".into()), value: Value::Many(listen) },
         Entry {
             directive: scalar("SERVERS", "servers".into()),
-            value: Value::Many(split_servers(&servers)),
+            value: Value::Many(split_servers("SERVERS", &servers)),
         },
     ];
+    if let Some(gutter) = value("GUTTER_SERVERS") {
+        entries.push(Entry {
+            directive: scalar("GUTTER_SERVERS", "gutter_servers".into()),
+            value: Value::Many(split_servers("GUTTER_SERVERS", &gutter)),
+        });
+    }
     for known in VARIABLES {
         if let (Some(directive), Some(text)) = (known.directive, text(known)) {
             let value = match Directive::find(directive) {
@@ -424,8 +441,8 @@ fn split(name: &str, text: &str) -> impl Iterator<Item = Scalar> {
     items.enumerate().map(move |(i, item)| scalar(&format!("{name}[{i}]"), item.into()))
 }
 
-fn split_servers(text: &str) -> Vec<Scalar> {
-    split("SERVERS", text).map(|item| server(&item.label, &item.text)).collect()
+fn split_servers(name: &str, text: &str) -> Vec<Scalar> {
+    split(name, text).map(|item| server(&item.label, &item.text)).collect()
 }
 
 fn server(label: &str, text: &str) -> Scalar {

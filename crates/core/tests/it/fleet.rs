@@ -669,7 +669,9 @@ impl<K: Kind> World<K> {
         let lease = if is_sure { 0 } else { 5000 * MS };
         let marks = self.servers.iter_mut().any(|server| server.has_marks(self.now + lease));
         assert!(!marks, "a mark is left");
-        self.plan.gutter.to_vec().into_iter().for_each(|server| self.check_cap(server));
+        for server in self.plan.gutter {
+            self.check_cap(*server);
+        }
         K::check(&self.records, &self.plan);
     }
 

@@ -22,7 +22,7 @@ fn proxy(settings: &str, gutter: &[String]) -> (Observed, RefusingPort) {
 
 /// Each request that stores, or says how long something stays, and how long its item stays then: at most 60
 /// seconds, or as long as the client wants if that is less. None if the item is not there. `K` stands for the key,
-/// `NOW+` for a time of the wall clock, and what is before `;` comes first.
+/// `NOW+` for a time of the wall clock, `ITS` for the item's cas id, and what is before `;` comes first.
 const OF_MEMCACHED: &[(&str, Option<u64>)] = &[
     ("set K 0 0 1\r\n1", Some(60)),
     ("set K 0 7 1\r\n1", Some(7)),
@@ -39,7 +39,8 @@ const OF_MEMCACHED: &[(&str, Option<u64>)] = &[
     ("set K 0 5 1\r\n1;replace K 0 0 1\r\n1", Some(60)),
     ("set K 0 5 1\r\n1;append K 0 0 1\r\n1", Some(5)),
     ("set K 0 5 1\r\n1;prepend K 0 0 1\r\n1", Some(5)),
-    ("ms K 1 C0 E77 T5\r\n1;cas K 0 0 1 77\r\n1", Some(60)),
+    ("set K 0 5 1\r\n1;cas K 0 0 1 ITS\r\n1", Some(60)),
+    ("set K 0 5 1\r\n1;ms K 1 CITS\r\n1", Some(60)),
     ("set K 0 5 1\r\n1;incr K 1", Some(5)),
     ("set K 0 5 1\r\n1;decr K 1", Some(5)),
     ("set K 0 5 1\r\n1;touch K 0", Some(60)),
@@ -55,7 +56,6 @@ const OF_MEMCACHED: &[(&str, Option<u64>)] = &[
     ("ms K 1 TNOW+5000\r\n1", Some(60)),
     ("ms K 1 F7 q\r\n1\r\nmn", Some(60)),
     ("ms K 1 ME\r\n1", Some(60)),
-    ("ms K 1 MA N0\r\n1", Some(60)),
     ("ms K 1 T5\r\n1;ms K 1 MR\r\n1", Some(60)),
     ("ms K 1 T5\r\n1;ms K 1 MP\r\n1", Some(5)),
     ("mg K N0", Some(60)),
@@ -81,6 +81,11 @@ fn no_item_of_memcached_stays_longer_in_the_gutter_than_it_may() {
         let begun = Instant::now();
         for request in requests.split(';') {
             let mut request = request.replace('K', &format!("key{number}"));
+            if request.contains("ITS") {
+                directly.send(format!("mg key{number} c\r\n"));
+                let line = String::from_utf8(directly.read_line().unwrap()).unwrap();
+                request = request.replace("ITS", line.trim_end().strip_prefix("HD c").unwrap());
+            }
             if let Some((before, after)) = request.split_once("NOW+") {
                 let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
                 let at = now + after[..end].parse::<u64>().unwrap();
@@ -99,7 +104,9 @@ fn no_item_of_memcached_stays_longer_in_the_gutter_than_it_may() {
         let line = String::from_utf8(directly.read_line().unwrap()).unwrap();
         // A second of memcached's clock may be over at any time, and another one with each that passed.
         let passed = begun.elapsed().as_secs() + 2;
-        let time = line.trim_end().strip_prefix("HD t").map(|time| time.parse::<i64>().unwrap());
+        // Flags of a stale item, or of one that is to be filled, follow.
+        let word = line.trim_end().split(' ').nth(1);
+        let time = word.map(|word| word.strip_prefix('t').unwrap().parse::<i64>().unwrap());
         let expected = stays.map(|most| i64::try_from(most).unwrap());
         let fits = match (time, expected) {
             (Some(time), Some(most)) => {

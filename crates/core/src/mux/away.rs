@@ -127,8 +127,8 @@ impl Mux {
     #[cold]
     pub(super) fn look_after_drains(&mut self, now: Instant) {
         self.servers.has_drains = false;
-        for index in 0..self.servers.routes.members().len() {
-            let id = self.servers.routes.members()[index];
+        let servers: Vec<ServerId> = self.servers.pool().collect();
+        for id in servers {
             let Drain::Begun(round) = self.servers.all[id.index()].health.drain else { continue };
             if self.servers.conns.iter().any(|conn| conn.server == id && conn.owner.is_some()) {
                 self.servers.has_drains = true;
@@ -175,7 +175,7 @@ impl Mux {
         self.wake_all_for(id);
     }
 
-    fn forget_journal(&mut self, id: ServerId) {
+    pub(super) fn forget_journal(&mut self, id: ServerId) {
         let server = &mut self.servers.all[id.index()];
         server.stats.more.journal_keys.set(0);
         server.stats.more.journal_bytes.set(0);

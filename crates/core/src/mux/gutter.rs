@@ -12,6 +12,7 @@ use super::request::Intake;
 use super::server::Servers;
 use super::waiter::Waiter;
 use super::{Event, Mux, Shared};
+use crate::error::ServerError;
 use crate::health::Standing;
 use crate::message::{All, Many, Merge, One, Wire};
 use crate::protocol::{Cap, Capped};
@@ -142,7 +143,7 @@ impl Mux {
         let Some(ejection) = self.shared.options.ejection else { return };
         let server = &mut self.servers.all[id.index()];
         let tries = match (ending, why) {
-            (Ending::Done, _) => return,
+            (Ending::Done, _) => return self.clean_next(id, now),
             (Ending::Refused, why) => {
                 server.stats.more.caps_refused.add(1);
                 if !core::mem::replace(&mut server.has_refused_cap, true) {
@@ -156,13 +157,33 @@ impl Mux {
             (Ending::Lost, Why::Uncapped(tries)) => tries + 1,
             (Ending::Lost, _) => 0,
         };
-        // As long as it fails, its last try comes before it is ejected: then its journal has the key.
         if server.health.is_live() && tries < ejection.failure_limit {
-            let note = Note { server: id, journal: 0, what, why: Why::Uncapped(tries) };
-            return self.remove(self.servers.lane(0, id), note, now);
+            return self.remove_uncapped(id, (what, tries), now);
+        }
+        if server.health.is_live() {
+            // It does not do what it has to do. It returns without the key.
+            self.servers.propose(&self.shared, id, ServerError::Unremoved);
         }
         if let Removal::Key(key) = what {
             self.remember((id, None), &key, true, &ejection);
+        }
+    }
+
+    fn remove_uncapped(&mut self, id: ServerId, (what, tries): (Removal, u32), now: Instant) {
+        let note = Note { server: id, journal: 0, what, why: Why::Uncapped(tries) };
+        self.remove(self.servers.lane(0, id), note, now);
+    }
+
+    /// Removes one of the keys that should have been removed before, from a server that was used on nevertheless,
+    /// because too many were away. It answers again.
+    fn clean_next(&mut self, id: ServerId, now: Instant) {
+        let server = &mut self.servers.all[id.index()];
+        let Some(journal) = server.journal.as_mut().filter(|_| server.health.is_live()) else {
+            return;
+        };
+        match journal.next() {
+            Some(what) => self.remove_uncapped(id, (what, 0), now),
+            None => self.forget_journal(id),
         }
     }
 }

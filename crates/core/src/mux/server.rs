@@ -468,7 +468,7 @@ impl Servers {
     }
 
     /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
-    fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
+    pub(super) fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
         let health = &mut self.all[id.index()].health;
         (health.standing, health.error) = (Standing::Left, Some(error));
         self.reports.push_back((id, Report::Failing(error)));

@@ -3,7 +3,7 @@
 use super::{REFUSED, hit};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order, Report};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Event, Options, ServerId};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -233,6 +233,18 @@ fn while_it_is_decided_about_a_gutter_server_its_requests_wait() {
     assert_eq!(net.asked(2), "delete a\r\nget a\r\n");
 }
 
+/// No client begins anything there that would have to end first.
+#[test]
+fn a_gutter_server_is_drained_at_once() {
+    let mut net = pool(ejection(), options());
+    net.mux.share_arbiter();
+    let gutter = net.mux.gutter_servers()[0];
+    net.mux.obey(gutter, Order::Drain, 3, net.now());
+    net.settle_now();
+    net.later(1);
+    assert_eq!(net.mux.next_report(), Some((gutter, Report::Done(3))));
+}
+
 #[test]
 fn a_share_of_servers_that_may_be_away_is_of_the_pool_or_of_the_gutter() {
     let half = Ejection { ejected_max: 50, ..ejection() };
@@ -404,6 +416,66 @@ fn what_lost_its_cap_at_a_server_that_is_used_on_is_removed_at_once() {
     assert_eq!(net.asked(4), words(&["DEL", "a"]));
     net.answer(4, ":1\r\n");
     assert!(!net.mux.is_ejected(net.mux.gutter_servers()[0]));
+}
+
+/// It is slow, which alone is no failure.
+#[test]
+fn a_server_that_does_not_remove_in_time_what_lost_its_cap_is_ejected_and_returns_without_it() {
+    let (mut net, client) = redis_away(HELLO_7);
+    net.say(client, "GET a\r\n");
+    net.answer(4, ":0\r\n$-1\r\n");
+    net.say(client, "SET a 1\r\n");
+    net.asked(4);
+    // The reply of the write comes, and nothing else in time.
+    net.later(390);
+    net.answer(4, "+OK\r\n");
+    net.later(10);
+    assert_eq!(net.asked(4), words(&["DEL", "a"]));
+    net.later(190);
+    net.answer(4, ":1\r\n");
+    let gutter = net.mux.gutter_servers()[0];
+    assert!(!net.mux.is_ejected(gutter));
+    net.later(210);
+    assert!(net.mux.is_ejected(gutter));
+    for ms in [RETRY_MS, 100, 100] {
+        net.later(ms);
+    }
+    assert_eq!(net.asked(4), words(&["DEL", "a"]));
+    net.answer(4, ":1\r\n");
+    assert!(!net.mux.is_ejected(gutter));
+    net.leave(client);
+    assert!(net.mux.memory() < 300, "only the journal of the server that is away is left");
+}
+
+#[test]
+fn a_server_that_is_used_on_is_cleaned_when_it_answers_again() {
+    let half = Ejection { ejected_max: 50, ..ejection() };
+    let mut mux = engine(2, redis_options(), Some(half));
+    let (ring, stats) = gutter_ring(&["gutter0"]);
+    mux.set_gutter(ring, &stats, |_| true);
+    let mut net = Net::with(mux);
+    let client = net.client();
+    net.accepts = false;
+    net.say(client, "GET a\r\n");
+    net.close_server(0, ServerError::Refused);
+    net.accepts = true;
+    for key in ["a", "c"] {
+        net.say(client, &format!("SET {key} 1\r\n"));
+        net.asked(4);
+        net.close_server(4, ServerError::Reset);
+    }
+    let gutter = net.mux.gutter_servers()[0];
+    assert!(!net.mux.is_ejected(gutter), "one of one is too many");
+    net.say(client, "SET e 1\r\n");
+    let first = net.asked(4);
+    assert!(first.ends_with(&eval("e")), "{first}");
+    net.answer(4, ":0\r\n+OK\r\n:1\r\n");
+    for key in ["a", "c"] {
+        assert_eq!(net.asked(4), words(&["DEL", key]));
+        net.answer(4, ":1\r\n");
+    }
+    assert_eq!(net.asked(4), "");
+    assert_eq!(net.mux.server_stats(gutter).more.journal_bytes.read(), 0);
 }
 
 #[test]

@@ -355,6 +355,22 @@ fn a_write_of_redis_is_followed_by_its_cap() {
     assert_eq!(net.mux.requests_in_flight(), 0);
 }
 
+/// A request that moved with its memory would come behind its cap.
+#[test]
+fn a_large_write_of_redis_comes_before_its_cap() {
+    let (mut net, client) = redis_away(HELLO_7);
+    net.say(client, "GET a\r\n");
+    net.answer(4, ":0\r\n$-1\r\n");
+    net.asked(4);
+    for len in [300_000, 300_001, 300_002] {
+        let set = words(&["SET", "a", &"x".repeat(len)]);
+        net.say(client, &set);
+        let sent = net.asked(4);
+        assert!(sent == set + &cap("a"), "{}", &sent[..sent.len().min(200)]);
+        net.answer(4, "+OK\r\n:1\r\n");
+    }
+}
+
 fn eval(key: &str) -> String {
     let script = "local t=redis.call('PTTL',KEYS[1]) if t<0 or t>tonumber(ARGV[1]) then \
         return redis.call('PEXPIRE',KEYS[1],ARGV[1]) end return 0";

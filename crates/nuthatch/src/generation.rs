@@ -250,7 +250,7 @@ impl SharedPool {
 
 /// The servers of a pool, and after them those of its gutter.
 fn listed(pool: &Pool) -> impl Iterator<Item = (&Server, bool)> {
-    let gutter = pool.gutter_servers.iter().map(|server| (server, true));
+    let gutter = pool.gutter().iter().map(|server| (server, true));
     pool.servers.iter().map(|server| (server, false)).chain(gutter)
 }
 

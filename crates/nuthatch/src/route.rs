@@ -6,7 +6,6 @@
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use nuthatch_core::health::OnFailure;
 use nuthatch_core::ring::Ring;
 use serde_json::{Value, json};
 
@@ -37,8 +36,8 @@ pub fn run(
         let server = &pool.servers[ring.route(key)];
         write_key(&mut answers, key)?;
         write!(answers, "\t{hash:08x}\t{}", escaped(&server.name))?;
-        if has_gutter(pool) {
-            let server = &pool.gutter_servers[gutter.route(key)];
+        if !pool.gutter().is_empty() {
+            let server = &pool.gutter()[gutter.route(key)];
             write!(answers, "\t{}", escaped(&server.name))?;
         }
         writeln!(answers)
@@ -68,11 +67,6 @@ pub(crate) fn for_each_key(
     Ok(())
 }
 
-/// Whether other servers have the keys of a server that is away, and nothing else.
-fn has_gutter(pool: &Pool) -> bool {
-    pool.on_server_failure == Some(OnFailure::Gutter) && !pool.gutter_servers.is_empty()
-}
-
 /// All steps from a key to its server, as JSON.
 pub(crate) fn explain(pool: &Pool, (ring, gutter): (&Ring, &Ring), key: &[u8]) -> Value {
     let found = ring.explain(key, NEXT_SERVERS);
@@ -90,8 +84,8 @@ pub(crate) fn explain(pool: &Pool, (ring, gutter): (&Ring, &Ring), key: &[u8]) -
     answer["server"] = server.name.as_str().into();
     answer["address"] = server.address.to_string().into();
     answer["next"] = next.collect();
-    if has_gutter(pool) {
-        let server = &pool.gutter_servers[gutter.explain(key, 0).member];
+    if !pool.gutter().is_empty() {
+        let server = &pool.gutter()[gutter.explain(key, 0).member];
         answer["gutter"] = server.name.as_str().into();
         answer["gutter_address"] = server.address.to_string().into();
     }

@@ -88,7 +88,7 @@ pub(crate) fn connections(pool: &Pool) -> usize {
 
 /// What [`connections`] computes, in the words of the configuration.
 pub(super) fn formula(pool: &Pool) -> &'static str {
-    match (pool.redis, pool.gutter_servers.is_empty()) {
+    match (pool.redis, pool.gutter().is_empty()) {
         (true, true) => {
             "2 × servers × (server_connections + bulk_connections) + dedicated_connections_max"
         }

@@ -92,9 +92,18 @@ fn texts(value: &Value) -> Vec<&Scalar> {
 }
 
 impl Pool {
+    /// The servers of the gutter; none if they are listed and not used.
+    #[must_use]
+    pub fn gutter(&self) -> &[Server] {
+        match self.on_server_failure {
+            Some(OnFailure::Gutter) => &self.gutter_servers,
+            _ => &[],
+        }
+    }
+
     /// The servers of the pool and of its gutter.
     pub(crate) fn all_servers(&self) -> impl Iterator<Item = &Server> {
-        self.servers.iter().chain(&self.gutter_servers)
+        self.servers.iter().chain(self.gutter())
     }
 
     /// The ring of the gutter; without members if the pool has none.
@@ -102,7 +111,7 @@ impl Pool {
     pub fn gutter_ring(&self, seed: u64) -> Ring {
         let member =
             |server: &Server| Member { name: server.name.as_bytes().into(), weight: server.weight };
-        let members = self.gutter_servers.iter().map(member).collect();
+        let members = self.gutter().iter().map(member).collect();
         Ring::new(self.distribution, self.hash, self.hash_tag, members, seed)
     }
 }

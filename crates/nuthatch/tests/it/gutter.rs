@@ -317,6 +317,23 @@ fn pages_metrics_and_routes_say_which_servers_are_of_the_gutter() {
     assert_eq!((words.len(), words[0], words[3]), (4, "k", "g0"), "{line}");
 }
 
+#[test]
+fn the_log_says_which_server_is_one_of_the_gutter() {
+    let gutter = RefusingPort::new();
+    let (mut proxy, _dead) = proxy("", &[format!("{} g0", gutter.entry())]);
+    let mut conn = proxy.proxy.conn();
+    for _ in 0..2 {
+        conn.ask("get k\r\n", "SERVER_ERROR Connection refused\r\n");
+    }
+    conn.ask("get k\r\n", "SERVER_ERROR the server is away, and so are all gutter servers\r\n");
+    let pool = proxy.proxy.port;
+    let words = format!("server ejected\",\"pool\":\"pool{pool}\",\"server\":\"g0\"");
+    proxy.wait_for_log(&words);
+    let lines = proxy.log("server ejected");
+    let of_gutter: Vec<bool> = lines.iter().map(|line| line.contains("gutter")).collect();
+    assert_eq!(of_gutter, [false, true], "{lines:?}");
+}
+
 /// A reload adds and removes gutter servers while a server is away; nothing old is read.
 #[test]
 #[ignore = "needs memcached: run make it"]

@@ -81,7 +81,7 @@ fn what_is_wrong_with_a_gutter_is_told_at_its_place_with_what_would_be_right() {
         (
             &["on_server_failure: guter"],
             "a.yml:4:22: p.on_server_failure: \"guter\": conf: directive \"on_server_failure\" is not \
-             \"rehash\", \"error\", \"miss\" or \"gutter\"; did you mean \"gutter\"?",
+             \"rehash\", \"error\", \"miss\" or \"gutter\"; did you mean gutter? It is one of rehash, error, miss, gutter",
         ),
     ] {
         assert_eq!(faults(&pool(lines)), [expected], "{lines:?}");
@@ -103,6 +103,8 @@ fn a_gutter_that_is_not_used_is_told_of() {
     let config = read(&pool(&["gutter_servers: [g:1:1]", "gutter_ttl: 5s"]));
     let notes: Vec<_> =
         config.notes.iter().map(|note| (note.wrong.as_str(), &*note.right)).collect();
+    let pool = &config.pools[0];
+    assert_eq!((pool.gutter(), pool.gutter_ring(0).members().len()), (&[][..], 0));
     let right = "add on_server_failure: gutter, or remove it";
     assert_eq!(
         notes,

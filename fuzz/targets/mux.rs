@@ -332,6 +332,11 @@ impl World {
         ids.map(|server| self.mux.server_stats(*server)).collect()
     }
 
+    fn is_any_away(&self) -> bool {
+        let mut ids = self.mux.servers().iter().chain(self.mux.gutter_servers());
+        ids.any(|id| self.mux.is_ejected(*id))
+    }
+
     /// Everything is written, answered and read, servers that are away return, and then nothing is left.
     fn finish(&mut self) {
         for _ in 0..10_000 {

@@ -112,6 +112,7 @@ mod response;
 mod server;
 mod slots;
 mod slow;
+mod standing;
 mod waiter;
 
 pub use bulk::Bulk;

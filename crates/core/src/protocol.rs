@@ -7,7 +7,6 @@ mod away;
 mod gutter;
 mod moving;
 
-pub use gutter::{Cap, Capped};
 pub use moving::MOVE_NEEDS;
 
 use crate::error::ServerError;

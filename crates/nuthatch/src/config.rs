@@ -25,6 +25,7 @@ use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
 mod address;
+mod blank;
 pub mod capacity;
 mod check;
 pub(crate) mod clash;

@@ -9,8 +9,7 @@ use super::number::{self, Number, Numbers};
 use super::version::LINE_MAX;
 use super::words::Words;
 use super::{Head, LINE_END, Needs};
-use crate::message::{One, Wire};
-use crate::protocol::{Cap, Capped};
+use crate::message::{Cap, Capped, One, Wire};
 use alloc::vec::Vec;
 use core::time::Duration;
 

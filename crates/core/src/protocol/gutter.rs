@@ -1,32 +1,12 @@
 //! What a protocol does so that no value stays longer in a gutter server than it may.
 
-use crate::memcache::{self, Head, Needs};
-use crate::message::{Class, Expect, One};
+use crate::memcache::{self, Head};
+use crate::message::{Cap, Capped, Class, Expect, One};
 use crate::protocol::Protocol;
 use crate::redis;
 use crate::version::Version;
 use alloc::vec::Vec;
 use core::time::Duration;
-
-/// How long a value may stay.
-#[derive(Clone, Copy, Debug)]
-pub struct Cap {
-    /// From now on.
-    pub ttl: Duration,
-    /// The wall clock, as the time since 1970.
-    pub wall: Duration,
-}
-
-/// What a gutter server gets for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capped {
-    /// The request as it is.
-    AsIs,
-    /// What was written in its place, which needs this of the server.
-    Rewritten(Needs),
-    /// Nothing: the client gets this error.
-    Refused(&'static [u8]),
-}
 
 impl Protocol {
     /// Appends a request for a gutter server to `out`, if it has to be another one than it is.

@@ -97,9 +97,7 @@ pub(super) fn formula(pool: &Pool) -> &'static str {
              dedicated_connections_max"
         }
         (false, true) => "servers × (server_connections + bulk_connections)",
-        (false, false) => {
-            "(servers + gutter_servers) × (server_connections + bulk_connections)"
-        }
+        (false, false) => "(servers + gutter_servers) × (server_connections + bulk_connections)",
     }
 }
 

@@ -141,17 +141,8 @@ pub static VARIABLES: &[Variable] = &[
         None,
         "What becomes of a failing server's keys: rehash, error, miss or gutter.",
     ),
-    composed(
-        "GUTTER_SERVERS",
-        None,
-        "The servers for these keys with gutter, in the form of SERVERS.",
-    ),
-    plain(
-        "GUTTER_TTL",
-        "gutter_ttl",
-        None,
-        "How long a value may stay in a gutter server, such as 60s.",
-    ),
+    composed("GUTTER_SERVERS", None, "The servers that get these keys then, as in SERVERS."),
+    plain("GUTTER_TTL", "gutter_ttl", None, "How long a value may stay there, such as 60s."),
     plain(
         "JOURNAL_MAX",
         "journal_max",
@@ -343,17 +334,10 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
 
     let mut entries = vec![
         Entry { directive: scalar("listen", "listen".into()), value: Value::Many(listen) },
-        Entry {
-            directive: scalar("SERVERS", "servers".into()),
-            value: Value::Many(split_servers("SERVERS", &servers)),
-        },
+        servers_of("SERVERS", "servers", &servers),
     ];
-    if let Some(gutter) = value("GUTTER_SERVERS") {
-        entries.push(Entry {
-            directive: scalar("GUTTER_SERVERS", "gutter_servers".into()),
-            value: Value::Many(split_servers("GUTTER_SERVERS", &gutter)),
-        });
-    }
+    let gutter = value("GUTTER_SERVERS");
+    entries.extend(gutter.map(|text| servers_of("GUTTER_SERVERS", "gutter_servers", &text)));
     for known in VARIABLES {
         if let (Some(directive), Some(text)) = (known.directive, text(known)) {
             let value = match Directive::find(directive) {
@@ -441,8 +425,10 @@ fn split(name: &str, text: &str) -> impl Iterator<Item = Scalar> {
     items.enumerate().map(move |(i, item)| scalar(&format!("{name}[{i}]"), item.into()))
 }
 
-fn split_servers(name: &str, text: &str) -> Vec<Scalar> {
-    split(name, text).map(|item| server(&item.label, &item.text)).collect()
+/// The servers of a variable, as a directive.
+fn servers_of(name: &str, directive: &str, text: &str) -> Entry {
+    let servers = split(name, text).map(|item| server(&item.label, &item.text));
+    Entry { directive: scalar(name, directive.into()), value: Value::Many(servers.collect()) }
 }
 
 fn server(label: &str, text: &str) -> Scalar {

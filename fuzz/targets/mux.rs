@@ -146,7 +146,7 @@ impl World {
         let ejection = Ejection {
             failure_limit: 2,
             retry_timeout: 2 * TIMEOUT,
-            on_failure: [OnFailure::Rehash, OnFailure::Error, OnFailure::Miss, OnFailure::Rehash]
+            on_failure: [OnFailure::Rehash, OnFailure::Error, OnFailure::Miss, OnFailure::Gutter]
                 [usize::from(bits >> 2 & 3)],
             probes: 2 * u32::from(bit(4)),
             journal_max: if bit(5) == 0 { 0 } else { 200 },
@@ -171,12 +171,15 @@ impl World {
             limits: LIMITS,
             epoch: Duration::ZERO,
         };
-        let mux = Mux::new(
+        let mut mux = Mux::new(
             ring,
             options,
             Arc::default(),
             &(0..SERVERS).map(|_| Arc::default()).collect::<Vec<_>>(),
         );
+        let members = vec![Member { name: b"gutter"[..].into(), weight: 1 }];
+        let gutter = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);
+        mux.set_gutter(gutter, &[Arc::default()], |_| true);
         let inboxes = vec![Vec::new(); mux.conns().len()];
         Self { mux, protocol, now: Instant::default(), clients: [None; CLIENTS], inboxes }
     }
@@ -325,7 +328,13 @@ impl World {
 
     /// The figures of each server.
     fn server_stats(&self) -> Vec<&ServerStats> {
-        self.mux.servers().iter().map(|server| self.mux.server_stats(*server)).collect()
+        let ids = self.mux.servers().iter().chain(self.mux.gutter_servers());
+        ids.map(|server| self.mux.server_stats(*server)).collect()
+    }
+
+    fn is_any_away(&self) -> bool {
+        let mut ids = self.mux.servers().iter().chain(self.mux.gutter_servers());
+        ids.any(|id| self.mux.is_ejected(*id))
     }
 
     /// Everything is written, answered and read, servers that are away return, and then nothing is left.
@@ -342,14 +351,14 @@ impl World {
             let is_owed =
                 |server: &ServerStats| server.in_queue.read() + server.out_queue.read() > 0;
             let is_any_owed = self.server_stats().into_iter().any(is_owed);
-            let is_any_away = self.mux.servers().iter().any(|id| self.mux.is_ejected(*id));
+            let is_any_away = self.is_any_away();
             if self.mux.requests_in_flight() == 0 && !is_any_owed && !is_any_away {
                 break;
             }
             self.wait(1);
         }
         assert_eq!(self.mux.requests_in_flight(), 0, "all is answered");
-        assert!(!self.mux.servers().iter().any(|id| self.mux.is_ejected(*id)), "all return");
+        assert!(!self.is_any_away(), "all return");
         for who in 0..CLIENTS {
             self.read(who, usize::MAX);
             self.leave(who);

@@ -40,6 +40,8 @@ pub enum ServerError {
     Ejected,
     /// The server refused to remove what was changed while it was away; no client gets this.
     Unremoved,
+    /// A server is away, and so are all gutter servers; this error belongs to no single server.
+    NoGutter,
 }
 
 impl ServerError {
@@ -81,6 +83,7 @@ impl ServerError {
             Self::NoServers => "no_servers",
             Self::Ejected => "ejected",
             Self::Unremoved => "unremoved",
+            Self::NoGutter => "no_gutter",
         }
     }
 
@@ -103,6 +106,7 @@ impl ServerError {
             Self::Database => "the server refused the pool's database",
             Self::Ejected => "the server is ejected by the operator",
             Self::Unremoved => "the server refused to remove keys that it has missed",
+            Self::NoGutter => "the server is away, and so are all gutter servers",
         }
     }
 }

@@ -47,6 +47,9 @@ pub struct Ejection {
     pub journal_max: usize,
     /// What happens when more keys were changed than could be remembered.
     pub on_overflow: OnOverflow,
+    /// How long a value may stay in a gutter server; at least a second, and at most what memcached takes for
+    /// a relative time, thirty days.
+    pub gutter_ttl: Duration,
 }
 
 impl Default for Ejection {
@@ -62,6 +65,7 @@ impl Default for Ejection {
             on_failure: OnFailure::Rehash,
             journal_max: 0,
             on_overflow: OnOverflow::Return,
+            gutter_ttl: Duration::from_secs(60),
         }
     }
 }
@@ -86,6 +90,8 @@ pub enum OnFailure {
     Error,
     /// Reads find nothing; writes are dropped, and say so where the protocol can.
     Miss,
+    /// The gutter has its keys: servers that are there only for this, and keep a value for `gutter_ttl` at most.
+    Gutter,
 }
 
 /// What happens to a server when more of its keys were changed than could be remembered.

@@ -10,6 +10,7 @@
 
 mod absent;
 mod base64;
+mod cap;
 mod command;
 mod meta;
 mod moving;
@@ -23,6 +24,7 @@ mod words;
 
 pub use absent::{is_plain_key, write_absent, write_flush, write_removal};
 pub use base64::{KeyRoom, decode_key};
+pub use cap::{cap_head, cap_one};
 pub use command::{COMMANDS, Command};
 pub use moving::{
     LEASE_SECONDS, is_same_value, judge, keep, keep_part, read_told, shows_cas, write_ask,

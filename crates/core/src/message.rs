@@ -4,10 +4,12 @@
 //! multiplexer does not parse. The values borrow from the bytes that they were parsed from, so
 //! nothing is copied or allocated between a client's bytes and a server's queue.
 
+mod cap;
 mod moving;
 mod reply;
 mod request;
 
+pub use cap::{Cap, Capped};
 pub use moving::{Ask, Effect, Kept, Known, Told, Verdict};
 pub use reply::{Expect, Greeting, Merge, Outcome, Outcomes, Response, Scan};
 pub use request::{

@@ -92,6 +92,7 @@ mod dirty;
 mod every_server;
 mod failure;
 mod greeting;
+mod gutter;
 mod id;
 mod join;
 mod joins;
@@ -111,6 +112,7 @@ mod response;
 mod server;
 mod slots;
 mod slow;
+mod standing;
 mod waiter;
 
 pub use bulk::Bulk;
@@ -222,6 +224,11 @@ pub enum Event {
     },
     /// A server that comes back has refused to remove a key that was changed while it was away.
     RemovalRefused {
+        /// Which server.
+        server: ServerId,
+    },
+    /// A server of the gutter has refused to bound how long a value stays. The key was removed there.
+    CapRefused {
         /// Which server.
         server: ServerId,
     },

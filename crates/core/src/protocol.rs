@@ -4,6 +4,7 @@
 //! protocol needs a variant here and an arm in each `match`.
 
 mod away;
+mod gutter;
 mod moving;
 
 pub use moving::MOVE_NEEDS;

@@ -11,6 +11,7 @@ mod absent;
 mod arguments;
 mod array;
 mod binding;
+mod cap;
 pub mod command;
 mod dedicated;
 mod fragment;
@@ -28,6 +29,7 @@ mod settings;
 
 pub use absent::{NULL, is_out_of_reach, write_absent, write_flush, write_removal};
 pub use arguments::{Arguments, split_first, take_request};
+pub use cap::write_cap;
 pub use fragment::{next_key, write_cursor, write_fragment};
 pub use frame::{integer, is_null};
 pub use greeting::{parse_greeting, write_greeting};

@@ -304,6 +304,8 @@ pub struct MoreServerStats {
     pub removals_refused: Counter,
     /// Times that more keys were changed than could be remembered.
     pub journal_overflows: Counter,
+    /// Values whose time the server, one of the gutter, refused to bound.
+    pub caps_refused: Counter,
     /// 1 from the loss of a connection until the next reply of the server.
     pub is_down: Counter,
     /// Time to open a connection, including the name look-up.

@@ -3,7 +3,7 @@
 //! The one rule: what differs stands in a line of its own, and no line has a secret.
 
 use crate::config::directive::{DIRECTIVES, Kind};
-use crate::config::{Pool, Secret};
+use crate::config::{Pool, Secret, Server};
 use crate::diff;
 use crate::discover::{self, Answers};
 use crate::generation::Generation;
@@ -78,7 +78,12 @@ fn differences(old: &Pool, new: &Pool) -> Vec<String> {
     for directive in DIRECTIVES.iter().filter(|directive| !directive.is_ignored()) {
         let (was, is) = (directive.shown(&mut before), directive.shown(&mut after));
         match directive.kind {
-            Kind::Servers => found.extend(servers(old, new)),
+            Kind::Servers => {
+                found.extend(servers("server", [&old.servers, &new.servers]));
+            }
+            Kind::GutterServers => {
+                found.extend(servers("gutter server", [&old.gutter_servers, &new.gutter_servers]));
+            }
             Kind::Secret(slot)
                 if is_other(slot(&mut before).as_ref(), slot(&mut after).as_ref()) =>
             {
@@ -95,10 +100,10 @@ fn is_other(before: Option<&Secret>, after: Option<&Secret>) -> bool {
     before.map(Secret::expose) != after.map(Secret::expose)
 }
 
-fn servers(old: &Pool, new: &Pool) -> Vec<String> {
-    let by_name = |pool: &Pool| -> BTreeMap<String, BTreeSet<String>> {
+fn servers(what: &str, [old, new]: [&[Server]; 2]) -> Vec<String> {
+    let by_name = |servers: &[Server]| -> BTreeMap<String, BTreeSet<String>> {
         let mut all = BTreeMap::<_, BTreeSet<_>>::new();
-        for server in &pool.servers {
+        for server in servers {
             // All servers of an entry for DNS have its text.
             let place = match server.discovered {
                 true => format!("{}:{}", server.address, server.weight),
@@ -111,12 +116,12 @@ fn servers(old: &Pool, new: &Pool) -> Vec<String> {
     let (before, after) = (by_name(old), by_name(new));
     let shown = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
     let changed = after.iter().filter_map(|(name, is)| match before.get(name) {
-        None => Some(format!("server {name} added ({})", shown(is))),
-        Some(was) if was != is => Some(format!("server {name} {} -> {}", shown(was), shown(is))),
+        None => Some(format!("{what} {name} added ({})", shown(is))),
+        Some(was) if was != is => Some(format!("{what} {name} {} -> {}", shown(was), shown(is))),
         Some(_) => None,
     });
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    changed.chain(gone.map(|name| format!("server {name} removed"))).collect()
+    changed.chain(gone.map(|name| format!("{what} {name} removed"))).collect()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, HashTag, Member, Ring};
 
 mod address;
+mod blank;
 pub mod capacity;
 mod check;
 pub(crate) mod clash;
@@ -34,6 +35,7 @@ mod discovered;
 pub mod environment;
 mod failure;
 mod finding;
+mod gutter;
 mod kubernetes;
 pub mod lint;
 mod raw;
@@ -242,6 +244,8 @@ pub struct Pool {
     pub server_failure_limit: usize,
     /// What happens to the requests for the keys of a server that is away, if the pool says so.
     pub on_server_failure: Option<OnFailure>,
+    /// How long a value may stay in a gutter server, at least a second.
+    pub gutter_ttl: Duration,
     /// Bytes, in each worker, for the keys that a server misses; only with [`Self::on_server_failure`].
     pub journal_max: usize,
     /// What happens to a server that has missed more.
@@ -284,6 +288,8 @@ pub struct Pool {
     /// The servers in the order of the ring: shorter names first, then by bytes. Without
     /// [`Self::discovered`], at least one.
     pub servers: Vec<Server>,
+    /// The servers of the gutter, in the same order; only used with [`OnFailure::Gutter`].
+    pub gutter_servers: Vec<Server>,
     /// The entries that DNS turns into further servers, in the order of the configuration.
     pub discovered: Vec<Discovered>,
     /// Maximum number of servers of one such entry.

@@ -14,7 +14,9 @@ pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ring = shared.ring(seed(epoch, worker));
     let stats = Arc::clone(&shared.workers[worker]);
-    let mut mux = Mux::new(ring, options(shared, epoch), stats, &shared.server_stats(worker));
+    let [servers, gutter] = shared.server_stats(worker);
+    let mut mux = Mux::new(ring, options(shared, epoch), stats, &servers);
+    mux.set_gutter(shared.gutter_ring(), &gutter, |_| true);
     mux.share_arbiter();
     mux.set_quotas(shared.pool.quotas(), &shared.usages.pool);
     mux.set_slow(shared.pool.slow_after.filter(|after| !after.is_zero()));
@@ -38,7 +40,7 @@ pub(crate) fn apply_servers(
     now: Instant,
 ) {
     let ring = shared.ring(seed(mux.options().epoch, worker));
-    let stats = shared.server_stats(worker);
+    let [stats, _] = shared.server_stats(worker);
     let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
     let migrate = migrate(&shared.pool);
     // A change that comes while keys still move is one that was forced.
@@ -48,6 +50,18 @@ pub(crate) fn apply_servers(
         let begun = mux.migrate_servers(ring, &stats, is_same, (migrate, now));
         begun.expect("no keys move any longer");
     }
+}
+
+/// Tells an engine which servers the gutter of its pool has.
+pub(crate) fn apply_gutter(
+    mux: &mut Mux,
+    shared: &SharedPool,
+    worker: usize,
+    is_same: impl Fn(ServerId, &SharedServer) -> bool,
+) {
+    let [_, stats] = shared.server_stats(worker);
+    let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
+    mux.set_gutter(shared.gutter_ring(), &stats, is_same);
 }
 
 /// How keys of a pool move.

@@ -26,9 +26,11 @@ pub(crate) struct SharedPool {
     pub(crate) pool: Arc<Pool>,
     /// The ring with all servers on it.
     pub(crate) ring: Arc<Ring>,
+    /// The ring of the gutter, perhaps without members.
+    pub(crate) gutter_ring: Arc<Ring>,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<PoolStats>]>,
-    /// Its servers, in the order of the pool.
+    /// Its servers, in the order of the pool, and after them those of the gutter.
     pub(crate) servers: Arc<[Arc<SharedServer>]>,
     /// The values that `stats` subtracts.
     pub(crate) baseline: Arc<Baseline>,
@@ -44,6 +46,8 @@ pub(crate) struct SharedPool {
 #[derive(Debug)]
 pub struct SharedServer {
     pub(crate) server: Server,
+    /// Whether it is one of the gutter.
+    pub(crate) is_gutter: bool,
     /// Its figures, one block a worker.
     pub(crate) workers: Arc<[Arc<ServerStats>]>,
     /// Which of its addresses is used.
@@ -106,24 +110,25 @@ pub(crate) fn since_epoch() -> Duration {
 
 impl SharedServer {
     /// A server without figures.
-    pub(crate) fn new(server: Server, workers: usize) -> Self {
+    pub(crate) fn new(server: Server, is_gutter: bool, workers: usize) -> Self {
         let workers = (0..workers).map(|_| Arc::default()).collect();
-        Self::with(server, workers)
+        Self::with(server, is_gutter, workers)
     }
 
-    fn with(server: Server, workers: Arc<[Arc<ServerStats>]>) -> Self {
+    fn with(server: Server, is_gutter: bool, workers: Arc<[Arc<ServerStats>]>) -> Self {
         let number = NEXT_SERVER.fetch_add(1, Ordering::Relaxed);
-        Self { server, workers, addresses: Arc::default(), number, verdict: Arc::default() }
+        let (addresses, verdict) = (Arc::default(), Arc::default());
+        Self { server, is_gutter, workers, addresses, number, verdict }
     }
 
     /// The same server as `before`, unless its address is another: then only the figures go on.
     fn after(before: &Arc<Self>, server: Server, is_same_data: bool) -> Arc<Self> {
-        let workers = Arc::clone(&before.workers);
+        let (workers, is_gutter) = (Arc::clone(&before.workers), before.is_gutter);
         if !is_same_data || before.server.address != server.address {
-            return Arc::new(Self::with(server, workers));
+            return Arc::new(Self::with(server, is_gutter, workers));
         }
         let (addresses, verdict) = (Arc::clone(&before.addresses), Arc::clone(&before.verdict));
-        Arc::new(Self { server, workers, addresses, number: before.number, verdict })
+        Arc::new(Self { server, is_gutter, workers, addresses, number: before.number, verdict })
     }
 
     /// Whether `other` is the same server, perhaps with another weight.
@@ -139,12 +144,15 @@ impl SharedServer {
 
 impl SharedPool {
     fn new(id: u64, pool: Pool, workers: usize, resolver: &Resolver) -> Self {
-        let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), workers));
+        let new = |(server, is_gutter): (&Server, bool)| {
+            Arc::new(SharedServer::new(server.clone(), is_gutter, workers))
+        };
         Self {
             id,
             ring: Arc::new(pool.ring(0)),
+            gutter_ring: Arc::new(pool.gutter_ring(0)),
             workers: (0..workers).map(|_| Arc::default()).collect(),
-            servers: pool.servers.iter().map(server).collect(),
+            servers: listed(&pool).map(new).collect(),
             baseline: Arc::default(),
             usages: Arc::default(),
             slow: Arc::default(),
@@ -153,34 +161,44 @@ impl SharedPool {
         }
     }
 
-    /// The pool with other settings. A server is known by its name.
+    /// The pool with other settings. A server is known by its name, as one of the pool or of the gutter.
     fn after(&self, pool: Pool) -> Self {
-        let mut known: HashMap<&str, Vec<&Arc<SharedServer>>> = HashMap::new();
+        let mut known: HashMap<(&str, bool), Vec<&Arc<SharedServer>>> = HashMap::new();
         for server in self.servers.iter().rev() {
-            known.entry(&server.server.name).or_default().push(server);
+            known.entry((&server.server.name, server.is_gutter)).or_default().push(server);
         }
         let is_same_data = self.pool.redis_db == pool.redis_db;
-        let servers = pool.servers.iter().map(|server| {
-            let before = known.get_mut(server.name.as_str()).and_then(Vec::pop);
+        let servers = listed(&pool).map(|(server, is_gutter)| {
+            let before = known.get_mut(&(server.name.as_str(), is_gutter)).and_then(Vec::pop);
             match before {
                 Some(before) => SharedServer::after(before, server.clone(), is_same_data),
-                None => Arc::new(SharedServer::new(server.clone(), self.workers.len())),
+                None => Arc::new(SharedServer::new(server.clone(), is_gutter, self.workers.len())),
             }
         });
         Self {
             ring: Arc::new(pool.ring(0)),
+            gutter_ring: Arc::new(pool.gutter_ring(0)),
             servers: servers.collect(),
             pool: Arc::new(pool),
             ..self.clone()
         }
     }
 
+    /// The servers of the ring, and those of the gutter.
+    fn parts(&self) -> (&[Arc<SharedServer>], &[Arc<SharedServer>]) {
+        self.servers.split_at(self.pool.servers.len())
+    }
+
     /// Whether a later generation of the pool has the same servers in the same places of the ring.
     pub(crate) fn has_servers_of(&self, later: &Self) -> bool {
-        let pairs = || self.servers.iter().zip(later.servers.iter());
-        self.servers.len() == later.servers.len()
-            && pairs().all(|(now, then)| now.is(then))
+        are_same(self.parts().0, later.parts().0)
             && self.ring.fingerprint() == later.ring.fingerprint()
+    }
+
+    /// Whether a later generation of the pool has the same gutter.
+    pub(crate) fn has_gutter_of(&self, later: &Self) -> bool {
+        are_same(self.parts().1, later.parts().1)
+            && self.gutter_ring.fingerprint() == later.gutter_ring.fingerprint()
     }
 
     /// Until when keys still move after the last change: microseconds since 1970. None if no keys move.
@@ -208,15 +226,36 @@ impl SharedPool {
         }
     }
 
-    /// The figures of its servers in one worker.
-    pub(crate) fn server_stats(&self, worker: usize) -> Vec<Arc<ServerStats>> {
-        self.servers.iter().map(|server| Arc::clone(&server.workers[worker])).collect()
+    /// The ring of the gutter for one worker.
+    pub(crate) fn gutter_ring(&self) -> Ring {
+        Ring::clone(&self.gutter_ring)
     }
 
-    /// Each server with its ring number.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Arc<SharedServer>)> {
-        self.servers.iter().enumerate()
+    /// The figures of its servers in one worker: of those on the ring, and of those in the gutter.
+    pub(crate) fn server_stats(&self, worker: usize) -> [Vec<Arc<ServerStats>>; 2] {
+        let (servers, gutter) = self.parts();
+        [servers, gutter]
+            .map(|part| part.iter().map(|server| Arc::clone(&server.workers[worker])).collect())
     }
+
+    /// Each server with its ring and its number there.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (&Ring, usize, &Arc<SharedServer>)> {
+        let (servers, gutter) = self.parts();
+        let of_ring = servers.iter().enumerate().map(|(number, it)| (&*self.ring, number, it));
+        let of_gutter =
+            gutter.iter().enumerate().map(|(number, it)| (&*self.gutter_ring, number, it));
+        of_ring.chain(of_gutter)
+    }
+}
+
+/// The servers of a pool, and after them those of its gutter.
+fn listed(pool: &Pool) -> impl Iterator<Item = (&Server, bool)> {
+    let gutter = pool.gutter().iter().map(|server| (server, true));
+    pool.servers.iter().map(|server| (server, false)).chain(gutter)
+}
+
+fn are_same(now: &[Arc<SharedServer>], then: &[Arc<SharedServer>]) -> bool {
+    now.len() == then.len() && now.iter().zip(then).all(|(now, then)| now.is(then))
 }
 
 impl Generation {

@@ -14,6 +14,9 @@ use std::time::Duration;
 use std::{io, thread, time};
 use tokio::sync::oneshot;
 
+/// Tells the arbiter's number of a pool from that of the pool's gutter.
+const GUTTER: u64 = 1 << 63;
+
 /// What the thread is told.
 #[derive(Debug)]
 pub(crate) enum Told {
@@ -121,9 +124,13 @@ impl Judge {
         let before = std::mem::take(&mut self.pools);
         for shared in &generation.pools {
             let Some(ejection) = shared.pool.ejection() else { continue };
-            let servers: Vec<u64> = shared.servers.iter().map(|server| server.number).collect();
-            self.arbiter.set_servers(shared.id, &servers, ejection);
-            self.pools.insert(shared.id);
+            // The share of servers that may be away is one of the pool, and another one of its gutter.
+            for (id, is_gutter) in [(shared.id, false), (shared.id | GUTTER, true)] {
+                let of_part = shared.servers.iter().filter(|it| it.is_gutter == is_gutter);
+                let servers: Vec<u64> = of_part.map(|server| server.number).collect();
+                self.arbiter.set_servers(id, &servers, ejection);
+                self.pools.insert(id);
+            }
         }
         before.difference(&self.pools).for_each(|gone| self.arbiter.remove_pool(*gone));
         self.generation = generation;

@@ -123,7 +123,7 @@ pub(crate) fn files_max<'p>(pools: impl IntoIterator<Item = &'p Pool>) -> usize 
         Address::Tcp { host, .. } => !config::is_ip(host),
         Address::Unix(_) => false,
     };
-    let looks_up = |pool: &Pool| !pool.discovered.is_empty() || pool.servers.iter().any(is_name);
+    let looks_up = |pool: &Pool| !pool.discovered.is_empty() || pool.all_servers().any(is_name);
     let is_service = |entry: &&Discovered| matches!(entry.lookup, Lookup::Pods { .. });
     let (mut look_ups, mut services) = (0, 0);
     for pool in pools {

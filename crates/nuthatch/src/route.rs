@@ -27,15 +27,20 @@ pub fn run(
     output: impl Write,
 ) -> io::Result<()> {
     let mut answers = io::BufWriter::with_capacity(1 << 16, output);
-    let mut ring = pool.ring(0);
+    let (mut ring, mut gutter) = (pool.ring(0), pool.gutter_ring(0));
     let mut answer = |key: &[u8]| -> io::Result<()> {
         if question.json {
-            return writeln!(answers, "{}", json_line(&explain(pool, &ring, key)));
+            return writeln!(answers, "{}", json_line(&explain(pool, (&ring, &gutter), key)));
         }
         let hash = pool.hash.hash(pool.hashed_part(key));
         let server = &pool.servers[ring.route(key)];
         write_key(&mut answers, key)?;
-        writeln!(answers, "\t{hash:08x}\t{}", escaped(&server.name))
+        write!(answers, "\t{hash:08x}\t{}", escaped(&server.name))?;
+        if !pool.gutter().is_empty() {
+            let server = &pool.gutter()[gutter.route(key)];
+            write!(answers, "\t{}", escaped(&server.name))?;
+        }
+        writeln!(answers)
     };
     if question.keys.is_empty() {
         for_each_key(input, answer)?;
@@ -63,7 +68,7 @@ pub(crate) fn for_each_key(
 }
 
 /// All steps from a key to its server, as JSON.
-pub(crate) fn explain(pool: &Pool, ring: &Ring, key: &[u8]) -> Value {
+pub(crate) fn explain(pool: &Pool, (ring, gutter): (&Ring, &Ring), key: &[u8]) -> Value {
     let found = ring.explain(key, NEXT_SERVERS);
     let hash = pool.hash.hash(found.part);
     let server = &pool.servers[found.member];
@@ -79,5 +84,10 @@ pub(crate) fn explain(pool: &Pool, ring: &Ring, key: &[u8]) -> Value {
     answer["server"] = server.name.as_str().into();
     answer["address"] = server.address.to_string().into();
     answer["next"] = next.collect();
+    if !pool.gutter().is_empty() {
+        let server = &pool.gutter()[gutter.explain(key, 0).member];
+        answer["gutter"] = server.name.as_str().into();
+        answer["gutter_address"] = server.address.to_string().into();
+    }
     answer
 }

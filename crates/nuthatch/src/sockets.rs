@@ -58,10 +58,13 @@ impl PoolSockets {
         // What the log is to say of the servers as they were.
         self.watch.tell(&self.shared.pool, &mut self.mux);
         engine::apply_settings(&mut self.mux, &shared);
+        let is_same = |id, server: &SharedServer| {
+            self.watch.server(id).is_some_and(|before| before.is(server))
+        };
+        if !self.shared.has_gutter_of(&shared) {
+            engine::apply_gutter(&mut self.mux, &shared, worker, is_same);
+        }
         if !self.shared.has_servers_of(&shared) {
-            let is_same = |id, server: &SharedServer| {
-                self.watch.server(id).is_some_and(|before| before.is(server))
-            };
             engine::apply_servers(&mut self.mux, &shared, worker, is_same, now);
         }
         self.watch.note_servers(&self.mux, &shared.servers);

@@ -247,7 +247,7 @@ fn write_pool(json: &mut String, shared: &SharedPool) -> std::fmt::Result {
         json.push_str(if index > 0 { ", " } else { "" });
         write!(json, "\"{name}\":{}", sum(index))?;
     }
-    for (number, server) in shared.numbered() {
+    for (number, server) in shared.servers.iter().enumerate() {
         json.push_str(if number > 0 { "," } else { ", " });
         write!(json, "\"{}\": {{", Escaped(&server.server.name))?;
         write_server(json, server)?;

@@ -29,7 +29,7 @@ struct Watched {
 impl Watch {
     /// Notes which servers there are now, in the order of the pool.
     pub(crate) fn note_servers(&mut self, mux: &Mux, servers: &[Arc<SharedServer>]) {
-        for (&id, server) in mux.servers().iter().zip(servers) {
+        for (&id, server) in mux.servers().iter().chain(mux.gutter_servers()).zip(servers) {
             let places = self.0.len().max(id.index() + 1);
             self.0.resize_with(places, || None);
             let before = self.at(id).map(|watched| (watched.is_down, watched.is_kept));
@@ -75,15 +75,16 @@ impl Watch {
         let Some(watched) = self.at(id) else { return };
         let (Server { name: server, address, .. }, addresses) =
             (&watched.server.server, &watched.server.addresses);
+        let gutter = watched.server.is_gutter.then_some(true);
         let tried = list(&addresses.tried());
         match event {
             Event::ConnLost { error, clock, requests: requests_failed, .. } => {
                 let reason = &*reason_of_loss(error, clock);
                 if mem::replace(&mut watched.is_down, true) {
-                    log::debug!(pool, server, address:%, tried, reason; "server still down");
+                    log::debug!(pool, server, gutter, address:%, tried, reason; "server still down");
                 } else {
                     log::warn!(
-                        pool, server, address:%, tried, reason, requests_failed; "server down"
+                        pool, server, gutter, address:%, tried, reason, requests_failed; "server down"
                     );
                 }
             }
@@ -92,13 +93,13 @@ impl Watch {
                 if mem::take(&mut watched.is_down) {
                     // The address that was tried last is the one that answers.
                     let (connected_to, reason) = (tried, "server replied");
-                    log::warn!(pool, server, address:%, connected_to, reason; "server up");
+                    log::warn!(pool, server, gutter, address:%, connected_to, reason; "server up");
                 }
             }
             Event::Desync { requests: requests_failed, .. } => {
                 let reason = "reply did not match the request";
                 log::error!(
-                    pool, server, address:%, tried, reason, requests_failed;
+                    pool, server, gutter, address:%, tried, reason, requests_failed;
                     "server connection closed"
                 );
             }
@@ -111,38 +112,44 @@ impl Watched {
     /// Logs whether a server is used.
     fn tell_standing(&mut self, config: &Pool, event: Event, tried: &str) {
         let (pool, Server { name: server, address, .. }) = (&config.name, &self.server.server);
+        let gutter = self.server.is_gutter.then_some(true);
         match event {
             Event::Ejected { error, .. } => {
                 let (reason, retry) = (reason(error), config.server_retry_timeout);
                 let retry_ms = retry.as_millis();
-                log::warn!(pool, server, address:%, tried, reason, retry_ms; "server ejected");
+                log::warn!(pool, server, gutter, address:%, tried, reason, retry_ms; "server ejected");
             }
             Event::GivenUp { .. } => {
                 let reason = "not reachable while its keys move: their values stay there";
-                log::warn!(pool, server, address:%, tried, reason; "old server given up");
+                log::warn!(pool, server, gutter, address:%, tried, reason; "old server given up");
             }
             Event::Returned { .. } => {
                 let reason = match config.server_probes {
                     0 => "server_retry_timeout is over",
                     _ => "it answers probes",
                 };
-                log::warn!(pool, server, address:%, reason; "server back on the ring");
+                log::warn!(pool, server, gutter, address:%, reason; "server back on the ring");
             }
             Event::Kept { error, .. } => {
                 let (reason, max_ejected) = (reason(error), config.max_ejected);
                 if !mem::replace(&mut self.is_kept, true) {
                     log::warn!(
-                        pool, server, address:%, tried, reason, max_ejected; "failing server kept"
+                        pool, server, gutter, address:%, tried, reason, max_ejected; "failing server kept"
                     );
                 }
             }
             Event::JournalFull { .. } => {
                 let journal_max = config.journal_max;
-                log::warn!(pool, server, address:%, journal_max; "journal full");
+                log::warn!(pool, server, gutter, address:%, journal_max; "journal full");
             }
             Event::RemovalRefused { .. } => {
                 let reason = "it refused to remove keys that were changed while it was away";
-                log::warn!(pool, server, address:%, reason; "server stays away");
+                log::warn!(pool, server, gutter, address:%, reason; "server stays away");
+            }
+            Event::CapRefused { .. } => {
+                let reason =
+                    "it refused to bound how long a value stays: such keys are removed there";
+                log::warn!(pool, server, address:%, reason; "gutter server keeps no values");
             }
             Event::ConnLost { .. }
             | Event::Answers { .. }
@@ -165,6 +172,7 @@ fn server_of(event: Event) -> Option<ServerId> {
         | Event::Kept { server, .. }
         | Event::JournalFull { server }
         | Event::RemovalRefused { server }
+        | Event::CapRefused { server }
         | Event::Returned { server } => Some(server),
     }
 }

@@ -81,8 +81,12 @@ impl Numbers {
 }
 
 impl Number {
-    const fn positive(magnitude: u64) -> Self {
+    pub(super) const fn positive(magnitude: u64) -> Self {
         Self { is_negative: false, magnitude }
+    }
+
+    pub(super) const fn negative(magnitude: u64) -> Self {
+        Self { is_negative: true, magnitude }
     }
 
     /// The plain form: a minus sign if the number is negative, and digits without leading zeros.

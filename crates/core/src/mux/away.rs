@@ -7,7 +7,7 @@ use super::conn::{Conn, ConnState};
 use super::failure::Blame;
 use super::id::{ClientId, ConnId, ServerId};
 use super::join::SplitError;
-use super::journal::{First, Note, Removal};
+use super::journal::{First, Note, Removal, Why};
 use super::request::Intake;
 use super::{Event, Mux};
 use crate::error::ServerError;
@@ -19,6 +19,7 @@ use crate::protocol::Protocol;
 use crate::redis::command::Permission;
 use crate::time::Instant;
 use alloc::vec::Vec;
+use core::iter;
 
 /// Where a request goes whose server is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Mux {
     pub fn obey(&mut self, id: ServerId, order: Order, round: u32, now: Instant) {
         // What was decided before the pool was told not to eject comes too late.
         let ejects = self.shared.options.ejection.is_some();
-        if !ejects || !self.servers.routes.members().contains(&id) {
+        if !ejects || !self.servers.has(id) {
             return;
         }
         match order {
@@ -126,8 +127,8 @@ impl Mux {
     #[cold]
     pub(super) fn look_after_drains(&mut self, now: Instant) {
         self.servers.has_drains = false;
-        for index in 0..self.servers.routes.members().len() {
-            let id = self.servers.routes.members()[index];
+        let servers: Vec<ServerId> = self.servers.pool().collect();
+        for id in servers {
             let Drain::Begun(round) = self.servers.all[id.index()].health.drain else { continue };
             if self.servers.conns.iter().any(|conn| conn.server == id && conn.owner.is_some()) {
                 self.servers.has_drains = true;
@@ -166,22 +167,29 @@ impl Mux {
     fn use_again(&mut self, id: ServerId) {
         let server = &mut self.servers.all[id.index()];
         server.health = Health::default();
+        server.has_refused_cap = false;
         server.stats.more.is_ejected.set(0);
-        server.stats.more.journal_keys.set(0);
-        server.stats.more.journal_bytes.set(0);
-        let bytes = server.journal.take().map_or(0, |journal| journal.bytes());
-        self.clients.memory -= bytes;
+        self.forget_journal(id);
         self.shared.events.push_back(Event::Returned { server: id });
         self.servers.note_standings(&self.shared);
         self.wake_all_for(id);
     }
 
+    pub(super) fn forget_journal(&mut self, id: ServerId) {
+        let server = &mut self.servers.all[id.index()];
+        server.stats.more.journal_keys.set(0);
+        server.stats.more.journal_bytes.set(0);
+        let bytes = server.journal.take().map_or(0, |journal| journal.bytes());
+        self.clients.memory -= bytes;
+    }
+
     /// Uses every server: the pool does not eject any longer.
     pub(super) fn use_all_again(&mut self) {
-        for index in 0..self.servers.routes.members().len() {
-            let id = self.servers.routes.members()[index];
-            if !self.servers.all[id.index()].health.is_live() {
-                self.use_again(id);
+        let servers: Vec<ServerId> = self.servers.pool().collect();
+        for id in servers {
+            match self.servers.all[id.index()].health.standing {
+                Standing::Live => self.forget_journal(id),
+                _ => self.use_again(id),
             }
         }
     }
@@ -249,7 +257,7 @@ impl Mux {
             }
             Standing::Away | Standing::Replaying => {}
         }
-        if ejection.on_failure == OnFailure::Rehash {
+        if matches!(ejection.on_failure, OnFailure::Rehash | OnFailure::Gutter) {
             return self.stand_in((lane, request, owner), key, reads, &ejection, now);
         }
         if !reads {
@@ -257,7 +265,7 @@ impl Mux {
         }
         match ejection.on_failure {
             OnFailure::Miss => Around::Nowhere,
-            OnFailure::Error | OnFailure::Rehash => Around::Refuse(error),
+            OnFailure::Error | OnFailure::Rehash | OnFailure::Gutter => Around::Refuse(error),
         }
     }
 
@@ -291,14 +299,16 @@ impl Mux {
         ejection: &Ejection,
         now: Instant,
     ) -> Around {
-        let Some(other) = self.servers.routes.plan_around(key) else {
-            return Around::Refuse(ServerError::NoServers);
+        let (other, error) = match ejection.on_failure {
+            OnFailure::Gutter => (self.servers.plan_gutter(key), ServerError::NoGutter),
+            _ => (self.servers.routes.plan_around(key), ServerError::NoServers),
         };
+        let Some(other) = other else { return Around::Refuse(error) };
         let conn = self.servers.lane(lane, other);
         match self.servers.all[other.index()].health.standing {
             Standing::Live => {}
             Standing::Left | Standing::Closing => return Around::Wait(conn),
-            Standing::Away | Standing::Replaying => return Around::Refuse(ServerError::NoServers),
+            Standing::Away | Standing::Replaying => return Around::Refuse(error),
         }
         let way = self.over(conn, request);
         if ejection.journal_max == 0 || way == Around::Wait(conn) {
@@ -307,18 +317,18 @@ impl Mux {
         let first = self.remember((owner, Some(conn)), key, !reads, ejection);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
-            let since = Some(self.servers.routes.changes());
+            let why = Why::StandsIn(self.servers.ring_changes());
             let what = Removal::Key(key.into());
             let journal = self.servers.all[owner.index()].journal.as_ref();
             let journal = journal.map_or(0, |journal| journal.number);
-            self.remove(conn, Note { server: owner, journal, what, stands_in_since: since }, now);
+            self.remove(conn, Note { server: owner, journal, what, why }, now);
         }
         way
     }
 
     /// Notes in the journal of a server that a key of it is used elsewhere, over this connection, or was to be
     /// changed.
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         (owner, conn): (ServerId, Option<ConnId>),
         key: &[u8],
@@ -328,7 +338,7 @@ impl Mux {
         if ejection.journal_max == 0 {
             return First::Nothing;
         }
-        let ring = self.servers.routes.changes();
+        let ring = self.servers.ring_changes();
         let server = &mut self.servers.all[owner.index()];
         let journal = server.journal_or_new(&mut self.shared);
         let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
@@ -357,7 +367,7 @@ impl Mux {
         now: Instant,
     ) -> Intake {
         match self.around((self.lane(id), None, owner), key, one.class == Class::Get, now) {
-            Around::To(conn) => self.send_now(id, conn, (one, key), now),
+            Around::To(conn) => self.send_instead(id, conn, (one, key, iter::empty()), now),
             Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
             Around::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
@@ -377,6 +387,13 @@ impl Mux {
         now: Instant,
     ) -> Intake {
         let (one, lane) = (&group.one, self.lane(id));
+        if let Some(error) = group.alone
+            && self.servers.all[owner.index()].health.is_away()
+            && self.shared.options.ejection.is_some_and(|it| it.on_failure == OnFailure::Gutter)
+        {
+            // It may write keys that it does not name, which nobody would remove or cap.
+            return self.refuse_group(id, error);
+        }
         let reads = one.class == Class::Get;
         self.clients.next_request += 1;
         let request = self.clients.next_request;
@@ -395,7 +412,9 @@ impl Mux {
             way = Some(next);
         }
         match way {
-            Some(Around::To(conn)) => self.send_now(id, conn, (one, one.key), now),
+            Some(Around::To(conn)) => {
+                self.send_instead(id, conn, (one, one.key, group.others), now)
+            }
             Some(Around::Refuse(error)) => {
                 self.fail_here(id, one.expect, error);
                 Intake::Accepted
@@ -417,7 +436,8 @@ impl Mux {
         let is_made_up = all.permission == Permission::Flush
             && ejection.on_failure != OnFailure::Error
             && ejection.journal_max > 0
-            && unused.len() < self.servers.routes.members().len();
+            && (unused.len() < self.servers.routes.members().len()
+                || !self.servers.gutter_for(all).is_empty());
         if !is_made_up {
             return Some(error);
         }

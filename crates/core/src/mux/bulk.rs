@@ -142,8 +142,8 @@ impl Mux {
     /// the request and so runs out of time later.
     fn may_be_late(&self, id: ClientId) -> bool {
         let lane = self.lane(id);
-        let members = self.servers.routes.members().iter();
-        let mut conns = members.map(|server| &self.servers[self.servers.lane(lane, *server)]);
+        let servers = self.servers.pool();
+        let mut conns = servers.map(|server| &self.servers[self.servers.lane(lane, server)]);
         let is_late = |conn: &Conn| conn.pending.iter().any(|it| it.waiter == Waiter::Nobody);
         conns.any(is_late) || self.clients.tasks.has_any_of(id)
     }

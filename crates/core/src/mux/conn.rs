@@ -304,8 +304,8 @@ impl Mux {
 
     /// Wants the first connection of every server open (`preconnect`).
     pub fn preconnect(&mut self) {
-        for index in 0..self.servers.routes.members().len() {
-            let server = self.servers.routes.members()[index];
+        let servers: Vec<ServerId> = self.servers.pool().collect();
+        for server in servers {
             let id = self.servers.conns[self.servers.conns_of(&self.shared, server).start].id;
             self.servers[id].wanted = true;
             self.servers.mark(id);

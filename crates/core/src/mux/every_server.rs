@@ -52,6 +52,14 @@ impl Mux {
             }
             join.add_keyless(conn);
         }
+        for server in self.servers.gutter_for(all) {
+            let conn = self.servers.lane(lane, server);
+            if self.must_wait(conn) {
+                self.clients.joins.reuse(join);
+                return self.wait_for(id, conn, all.expect, now);
+            }
+            join.add_keyless(conn);
+        }
         if all.permission == Permission::Flush {
             self.shared.stats.cmd_flush.add(1);
         }

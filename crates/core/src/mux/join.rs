@@ -254,6 +254,11 @@ impl Join {
         self.protocol.write_fragment(head, step, keys, out);
     }
 
+    /// The keys of a fragment, each with what belongs to it.
+    pub(super) fn parts_of(&self, number: u32) -> impl Iterator<Item = &[u8]> {
+        self.keys_of(number).map(|key| &self.text[key.start..key.end])
+    }
+
     /// The first key of a fragment.
     pub(super) fn first_key(&self, number: u32) -> &[u8] {
         let key = &self.keys[self.fragments[number as usize].first];

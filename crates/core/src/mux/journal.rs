@@ -216,8 +216,20 @@ pub(super) struct Note {
     /// The number of its journal.
     pub(super) journal: u32,
     pub(super) what: Removal,
-    /// For a removal from a server that stands in: since which change of the ring.
-    pub(super) stands_in_since: Option<u64>,
+    pub(super) why: Why,
+}
+
+/// Why something is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The server has missed it.
+    Missed,
+    /// The server stands in, since this change of the ring.
+    StandsIn(u64),
+    /// It is not removed yet: the server, one of the gutter, is to bound how long it stays.
+    Cap,
+    /// The server may have it without that bound; so many tries to remove it were lost.
+    Uncapped(u32),
 }
 
 /// Which removal a reply is for.

@@ -4,13 +4,13 @@
 
 use super::conn::Pending;
 use super::id::{ConnId, ServerId};
-use super::journal::{Ending, Note, Removal};
+use super::journal::{Ending, Note, Removal, Why};
 use super::server::Servers;
 use super::waiter::Waiter;
 use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{OnOverflow, Report, Standing};
-use crate::message::Class;
+use crate::message::{Class, Expect};
 use crate::protocol::MOVE_NEEDS;
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -59,7 +59,7 @@ impl Mux {
             }
             let Some(journal) = &mut self.servers.all[id.index()].journal else { break };
             journal.on_their_way += 1;
-            let note = Note { server: id, journal: journal.number, what, stands_in_since: None };
+            let note = Note { server: id, journal: journal.number, what, why: Why::Missed };
             self.remove(conn, note, now);
         }
         let server = &mut self.servers.all[id.index()];
@@ -89,32 +89,47 @@ impl Mux {
                 *expect
             }
         };
+        self.send_note(conn, note, (&request, expect), now);
+        self.shared.spares.give(request);
+    }
+
+    /// Sends a request of our own.
+    pub(super) fn send_note(
+        &mut self,
+        conn: ConnId,
+        note: Note,
+        (request, expect): (&[u8], Expect),
+        now: Instant,
+    ) {
         let waiter = Waiter::Note(self.clients.notes.add(note));
         let pending = Pending::new(waiter, expect, Class::Other, now);
         self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
-            out.extend_from_slice(&request);
+            out.extend_from_slice(request);
         });
-        self.shared.spares.give(request);
     }
 
     #[cold]
     pub(super) fn take_notes(&mut self, now: Instant) {
         while let Some((note, ending)) = self.clients.notes.next_ended() {
-            let Note { server: id, journal: number, what, stands_in_since } = note;
-            if !self.servers.routes.members().contains(&id) {
+            let Note { server: id, journal: number, what, why } = note;
+            if !self.servers.has(id) {
+                continue;
+            }
+            if matches!(why, Why::Cap | Why::Uncapped(_)) {
+                self.end_cap(id, (what, why), ending, now);
                 continue;
             }
             let server = &mut self.servers.all[id.index()];
             // One of an earlier journal says nothing.
             let journal = server.journal.as_mut().filter(|journal| journal.number == number);
             let Some(journal) = journal else { continue };
-            match (stands_in_since, what) {
-                (Some(ring), Removal::Key(key)) if ending == Ending::Done => {
+            match (why, what) {
+                (Why::StandsIn(ring), Removal::Key(key)) if ending == Ending::Done => {
                     journal.note_clean(&key, ring);
                 }
-                (Some(_), Removal::Key(key)) => journal.note_unclean(&key),
-                (Some(_), Removal::All(..)) => {}
-                (None, what) => {
+                (Why::StandsIn(_), Removal::Key(key)) => journal.note_unclean(&key),
+                (Why::StandsIn(_), Removal::All(..)) => {}
+                (_, what) => {
                     journal.on_their_way -= 1;
                     self.end_removal(id, what, ending);
                     if self.servers.all[id.index()].replay_round.is_some() {

@@ -273,6 +273,11 @@ impl Mux {
                     self.clients.end_join(&mut self.shared, join, many.class);
                     return Intake::Accepted;
                 }
+                if !is_whole {
+                    self.send_fragments_around(many, join, now);
+                    self.clients.account(&mut self.shared, id);
+                    return Intake::Accepted;
+                }
                 self.send_fragments((many.expect, many.class), join, now, |join, number, out| {
                     join.write_fragment(number, (many.head, many.step), out);
                 });
@@ -362,7 +367,7 @@ impl Mux {
         self.servers.routes.plan_all(first, others.into_iter().flatten())
     }
 
-    fn refuse_group(&mut self, id: ClientId, error: &[u8]) -> Intake {
+    pub(super) fn refuse_group(&mut self, id: ClientId, error: &[u8]) -> Intake {
         self.refuse(id, error, Limit::Grammar);
         Intake::Accepted
     }

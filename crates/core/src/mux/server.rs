@@ -13,11 +13,10 @@ use super::journal::Journal;
 use super::places::Places;
 use super::reply::Reply;
 use super::{Mux, Shared};
-use crate::error::ServerError;
-use crate::health::{Arbiter, Ejection, Health, OnFailure, Report, Standing};
+use crate::health::{Arbiter, Health, Report};
 use crate::message::Outcome;
-use crate::ring::Ring;
-use crate::route::{Rehash, Routes};
+use crate::ring::{Distribution, Hash, Ring};
+use crate::route::Routes;
 use crate::stats::ServerStats;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -47,6 +46,8 @@ pub(super) struct Server {
     pub(super) replay_round: Option<u32>,
     /// Whether it is to be reported how its first connection does.
     pub(super) is_probed: bool,
+    /// Whether it has refused to bound how long a value stays.
+    pub(super) has_refused_cap: bool,
     pub(super) stats: Arc<ServerStats>,
 }
 
@@ -98,6 +99,8 @@ pub(super) trait Answers {
 #[derive(Debug)]
 pub(super) struct Servers {
     pub(super) routes: Routes,
+    /// The servers of the gutter, on a ring of their own.
+    pub(super) gutter: Routes,
     pub(super) all: Places<Server>,
     /// Decides when a server is ejected and when it returns; none if another one decides, or nobody.
     pub(super) arbiter: Option<Box<Arbiter>>,
@@ -186,6 +189,10 @@ impl Servers {
     pub(super) fn new(shared: &mut Shared, ring: Ring, stats: &[Arc<ServerStats>]) -> Self {
         let mut servers = Self {
             routes: Routes::new(ring.clone(), Vec::new()),
+            gutter: Routes::new(
+                Ring::new(Distribution::Ketama, Hash::Fnv1a_64, None, Vec::new(), 0),
+                Vec::new(),
+            ),
             all: Places::new(),
             arbiter: None,
             reports: VecDeque::new(),
@@ -225,15 +232,25 @@ impl Servers {
         is_same: impl Fn(ServerId) -> bool,
     ) -> Vec<ServerId> {
         let before = self.routes.members().to_vec();
-        let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
-        for &id in before.iter().rev().filter(|id| is_same(**id)) {
-            known.entry(self.all[id.index()].name.clone()).or_default().push(id);
-        }
+        let known = self.known(&before, is_same);
         self.set_ring(shared, ring, stats, known);
         let stay: BTreeSet<ServerId> = self.routes.members().iter().copied().collect();
         self.note_standings(shared);
         self.set_arbiter(shared);
         before.into_iter().filter(|id| !stay.contains(id)).collect()
+    }
+
+    /// The servers that stay what they are, by their names.
+    pub(super) fn known(
+        &self,
+        before: &[ServerId],
+        is_same: impl Fn(ServerId) -> bool,
+    ) -> BTreeMap<Box<[u8]>, Vec<ServerId>> {
+        let mut known: BTreeMap<Box<[u8]>, Vec<ServerId>> = BTreeMap::new();
+        for &id in before.iter().rev().filter(|id| is_same(**id)) {
+            known.entry(self.all[id.index()].name.clone()).or_default().push(id);
+        }
+        known
     }
 
     /// Servers are no longer in the pool: each of them goes when its requests are answered.
@@ -261,17 +278,28 @@ impl Servers {
         shared: &mut Shared,
         ring: Ring,
         stats: &[Arc<ServerStats>],
-        mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
+        known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
     ) {
+        let mut routes = self.routes_of(shared, ring, stats, known);
+        routes.follow(&self.routes);
+        self.routes = routes;
+    }
+
+    /// The routes of a ring, whose members become servers unless they are `known`.
+    pub(super) fn routes_of(
+        &mut self,
+        shared: &mut Shared,
+        ring: Ring,
+        stats: &[Arc<ServerStats>],
+        mut known: BTreeMap<Box<[u8]>, Vec<ServerId>>,
+    ) -> Routes {
         assert_eq!(ring.members().len(), stats.len(), "a block of figures for every server");
         let mut members = Vec::with_capacity(stats.len());
         for (member, stats) in ring.members().iter().zip(stats) {
             let kept = known.get_mut(&member.name).and_then(Vec::pop);
             members.push(kept.unwrap_or_else(|| self.add_server(shared, &member.name, stats)));
         }
-        let mut routes = Routes::new(ring, members);
-        routes.follow(&self.routes);
-        self.routes = routes;
+        Routes::new(ring, members)
     }
 
     fn add_server(
@@ -294,6 +322,7 @@ impl Servers {
             journal: None,
             replay_round: None,
             is_probed: false,
+            has_refused_cap: false,
             stats: Arc::clone(stats),
         });
         for place in self.conns_of(shared, id) {
@@ -392,108 +421,6 @@ impl Servers {
     #[inline]
     pub(super) fn mark(&mut self, id: ConnId) {
         self.conns[id.index()].mark(id, &mut self.dirty);
-    }
-
-    /// Notes that a server failed, and so many of its requests.
-    pub(super) fn count_failure(
-        &mut self,
-        shared: &Shared,
-        id: ServerId,
-        (error, requests): (ServerError, usize),
-        now: Instant,
-    ) {
-        let Some(ejection) = self.ejection_of(shared, id) else { return };
-        let server = &mut self.all[id.index()];
-        let counts = (requests, server.stats.responses.read());
-        if !server.health.is_live() {
-            // Nobody would remove what it has missed meanwhile.
-            if server.replay_round.take().is_some() {
-                self.reports.push_back((id, Report::Failing(error)));
-            }
-        } else if server.health.note_failure(&ejection, counts, now) {
-            self.propose(shared, id, error);
-        }
-    }
-
-    /// Notes that requests of a server failed although it did not stand still.
-    pub(super) fn count_failed_requests(
-        &mut self,
-        shared: &Shared,
-        id: ServerId,
-        (error, requests): (ServerError, usize),
-        now: Instant,
-    ) {
-        let ejection = self.ejection_of(shared, id).filter(|_| requests > 0);
-        let Some(ejection) = ejection else { return };
-        let server = &mut self.all[id.index()];
-        let counts = (requests, server.stats.responses.read());
-        if server.health.note_failed_requests(&ejection, counts, now) {
-            self.propose(shared, id, error);
-        }
-    }
-
-    /// How a server is ejected, if it can be: one that is about to leave the pool is not.
-    fn ejection_of(&self, shared: &Shared, id: ServerId) -> Option<Ejection> {
-        shared.options.ejection.filter(|_| self.routes.members().contains(&id))
-    }
-
-    /// Asks the arbiter to eject a server. It gets no more requests until that is decided.
-    fn propose(&mut self, shared: &Shared, id: ServerId, error: ServerError) {
-        let health = &mut self.all[id.index()].health;
-        (health.standing, health.error) = (Standing::Left, Some(error));
-        self.reports.push_back((id, Report::Failing(error)));
-        self.note_standings(shared);
-    }
-
-    /// The connection to wait for, if it is about to be decided who serves the keys of a server.
-    pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
-        if self.routes.is_whole() {
-            return None;
-        }
-        let standing = |id: &&ServerId| self.all[id.index()].health.standing;
-        let is_undecided =
-            |id: &&ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
-        let undecided = self.routes.members().iter().find(is_undecided)?;
-        Some(self.lane(lane, *undecided))
-    }
-
-    /// Why a server gets no requests, if it gets none.
-    #[inline]
-    pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
-        let health = &self.all[id.index()].health;
-        (!health.is_live()).then(|| health.error.unwrap_or(ServerError::NoServers))
-    }
-
-    /// The figures of a server that is ejected.
-    pub(super) fn note_ejected(&self, shared: &Shared, id: ServerId, now: Instant) {
-        let stats = &self.all[id.index()].stats;
-        let at = shared.options.epoch + now.since(Instant::default());
-        stats.server_ejected_at.set(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
-        stats.more.ejections.add(1);
-        stats.more.is_ejected.set(1);
-        shared.stats.server_ejects.add(1);
-    }
-
-    /// The pool ejects servers by itself, as it is told now, or does not.
-    pub(super) fn set_arbiter(&mut self, shared: &Shared) {
-        let Some(ejection) = shared.options.ejection.filter(|_| !shared.has_other_arbiter) else {
-            self.arbiter = None;
-            return;
-        };
-        let members: Vec<u64> = self.routes.members().iter().map(|id| id.to_bits()).collect();
-        let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
-        arbiter.set_servers(0, &members, ejection);
-    }
-
-    /// Lets requests go where they should by how the servers stand.
-    pub(super) fn note_standings(&mut self, shared: &Shared) {
-        let rehash = match shared.options.ejection {
-            Some(ejection) if ejection.on_failure != OnFailure::Rehash => Rehash::Nothing,
-            Some(ejection) if ejection.journal_max > 0 => Rehash::TheirKeys,
-            _ => Rehash::AllKeys,
-        };
-        let health = |id: ServerId| &self.all[id.index()].health;
-        self.routes.set_standings(|id| health(id).is_live(), |id| health(id).is_away(), rehash);
     }
 }
 

@@ -47,6 +47,8 @@ struct Plan {
     bulk: Bulk,
     /// The servers at first, and after each change.
     rings: &'static [&'static [usize]],
+    /// The servers of the gutter.
+    gutter: &'static [usize],
     migrates: bool,
     /// How long other proxies are waited for, in nanoseconds.
     settle: u64,
@@ -83,6 +85,7 @@ const GROWS: Plan = Plan {
     server_connections: 1,
     bulk: Bulk::NONE,
     rings: &[&[0, 1, 2], &[0, 3, 4]],
+    gutter: &[],
     migrates: true,
     settle: SETTLE,
     faults: 0,
@@ -215,8 +218,10 @@ impl<K: Kind> World<K> {
             let ring = tagged_ring_of(plan.rings[0], K::tag());
             let stats = stats_of(plan.rings[0]);
             let mut mux = Mux::new(ring, options.clone(), Arc::default(), &stats);
+            mux.set_gutter(ring_of(plan.gutter), &stats_of(plan.gutter), |_| true);
             mux.share_arbiter();
-            let server_of = mux.servers().iter().copied().zip(plan.rings[0].to_vec()).collect();
+            let ids = mux.servers().iter().chain(mux.gutter_servers()).copied();
+            let server_of = ids.zip([plan.rings[0], plan.gutter].concat()).collect();
             let (wires, person_of) = (Vec::new(), BTreeMap::new());
             Proxy { mux, wires, server_of, person_of, next_timeout: None, ordered_at: 0 }
         };
@@ -528,6 +533,9 @@ impl<K: Kind> World<K> {
             self.trace((proxy, conn, server), asked, &reply);
             rest.clone_from(&inbox);
             replies.extend_from_slice(&reply);
+            if K::CAPS_AT_ONCE {
+                self.check_cap(server);
+            }
         }
         if !inbox.is_empty() {
             self.inboxes.insert((proxy, conn, epoch), inbox);
@@ -651,7 +659,8 @@ impl<K: Kind> World<K> {
             assert_eq!(proxy.mux.stats().migration.in_flight.read(), 0);
             if let Some(last) = self.plan.rings.last() {
                 let lanes = (self.plan.server_connections + self.plan.bulk.connections) * K::LANES;
-                let own = proxy.mux.conns().len() - last.len() * lanes;
+                let servers = last.len() + self.plan.gutter.len();
+                let own = proxy.mux.conns().len() - servers * lanes;
                 assert!(own == 0 || K::FILLS, "connections are left");
             }
         }
@@ -660,7 +669,20 @@ impl<K: Kind> World<K> {
         let lease = if is_sure { 0 } else { 5000 * MS };
         let marks = self.servers.iter_mut().any(|server| server.has_marks(self.now + lease));
         assert!(!marks, "a mark is left");
+        for server in self.plan.gutter {
+            self.check_cap(*server);
+        }
         K::check(&self.records, &self.plan);
+    }
+
+    /// Checks that no value stays longer in the gutter than it may.
+    fn check_cap(&mut self, server: usize) {
+        let Some(ejection) = self.plan.ejection else { return };
+        if self.plan.gutter.contains(&server) {
+            let stay = self.servers[server].longest_stay(self.now);
+            let ttl = ejection.gutter_ttl;
+            assert!(Duration::from_nanos(stay) <= ttl, "uncapped: {stay} ns at server {server}");
+        }
     }
 
     fn sum(&self, name: &str) -> u64 {

@@ -9,6 +9,7 @@ mod deadline;
 mod everywhere;
 mod failures;
 mod greeting;
+mod gutter;
 mod large;
 mod leaving;
 mod lies;

@@ -126,6 +126,10 @@ impl Net {
         self.mux.servers()[number]
     }
 
+    fn all_servers(&self) -> impl Iterator<Item = ServerId> {
+        self.mux.servers().iter().chain(self.mux.gutter_servers()).copied()
+    }
+
     /// The figures of the server at this place.
     pub(crate) fn stats(&self, number: usize) -> &ServerStats {
         self.mux.server_stats(self.server(number))
@@ -359,7 +363,7 @@ impl Net {
     /// A figure below zero would be a huge one.
     fn check_figures(&self) {
         let stats = self.mux.stats();
-        let servers = self.mux.servers().iter().map(|server| self.mux.server_stats(*server));
+        let servers = self.all_servers().map(|server| self.mux.server_stats(server));
         let servers = servers.flat_map(ServerStats::all);
         for (name, counter) in stats.all().chain(servers) {
             assert!(counter.read() < 1 << 60, "{name} is below zero");
@@ -373,7 +377,7 @@ impl Net {
         assert_eq!(self.mux.requests_in_flight(), 0);
         assert_eq!(self.mux.memory(), 0);
         assert!(!self.mux.has_resumable());
-        for server in self.mux.servers().iter().map(|server| self.mux.server_stats(*server)) {
+        for server in self.all_servers().map(|server| self.mux.server_stats(server)) {
             for gauge in [
                 &server.in_queue,
                 &server.in_queue_bytes,

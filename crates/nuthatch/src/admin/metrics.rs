@@ -228,6 +228,11 @@ const SERVER: &[Family<ServerStats>] = &[
         "Times that the server missed more keys than journal_max holds.",
         |server| server.more.journal_overflows.read(),
     ),
+    counter(
+        "server_caps_refused_total",
+        "Values whose time the gutter server refused to bound; they are removed there.",
+        |server| server.more.caps_refused.read(),
+    ),
     counters(
         "server_timeouts_total",
         "Requests that were not answered in time, and attempts to connect, by the clock that ran out.",
@@ -380,10 +385,16 @@ fn write_servers(text: &mut Text, generation: &Generation) {
         "Share of the configured ring that the server owns, 0 to 1.",
     );
     for shared in &generation.pools {
-        for (number, server) in shared.numbered() {
+        for (ring, number, server) in shared.numbered() {
             let labels = server_labels(shared, server);
-            text.sample("server_ring_share", &labels, shared.ring.share_of(number));
+            text.sample("server_ring_share", &labels, ring.share_of(number));
         }
+    }
+    let help = "1 if the server is one of the gutter, else 0; its ring is that of the gutter.";
+    text.head("server_gutter", Kind::Gauge, help);
+    for (shared, server) in each_server(generation) {
+        let labels = server_labels(shared, server);
+        text.sample("server_gutter", &labels, u8::from(server.is_gutter));
     }
     text.head(
         "server_errors_total",

@@ -85,7 +85,7 @@ pub(super) fn servers(admin: &Admin) -> Value {
     let generation = admin.generation();
     let pools = generation.pools.iter().map(|shared| {
         let servers = shared.numbered();
-        let servers = servers.map(|(number, of)| server(of, &shared.ring, number, &of.workers));
+        let servers = servers.map(|(ring, number, of)| server(of, ring, number, &of.workers));
         (shared.pool.name.clone(), servers.collect())
     });
     json!({ "pools": Map::from_iter(pools) })
@@ -107,6 +107,7 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
         "tried": addresses.tried(),
         "versions": versions(stats),
         "weight": server.weight,
+        "gutter": shared.is_gutter,
         "ring_share": ring.share_of(number),
         "points": ring.points_of(number),
         "state": figures::state(&workers),
@@ -119,6 +120,7 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
             "overflows": sum(|stats| &stats.more.journal_overflows),
             "refused": sum(|stats| &stats.more.removals_refused),
         },
+        "caps_refused": sum(|stats| &stats.more.caps_refused),
         "probes": sum(|stats| &stats.more.probes),
         "connections": sum(|stats| &stats.server_connections),
         "requests": sum(|stats| &stats.requests),
@@ -200,14 +202,14 @@ pub(super) fn way(admin: &Admin, query: &str) -> Result<Value, String> {
     if !generation.pools.iter().any(|shared| is_key(&shared.pool)) {
         return Err(wrong.into());
     }
-    let SharedPool { pool, ring, .. } = choose(&generation, name.as_deref())?;
+    let SharedPool { pool, ring, gutter_ring, .. } = choose(&generation, name.as_deref())?;
     if !is_key(pool) {
         return Err(wrong.into());
     }
     if pool.servers.is_empty() {
         return Err(format!("the pool {} has no servers now", pool.name));
     }
-    Ok(route::explain(pool, ring, &key))
+    Ok(route::explain(pool, (ring, gutter_ring), &key))
 }
 
 /// The bytes that a text stands for.

@@ -81,22 +81,30 @@ impl Capacity {
 
 /// How many connections one worker may have to the servers of a pool.
 pub(crate) fn connections(pool: &Pool) -> usize {
-    let shared = pool.servers.len().saturating_mul(pool.server_connections + pool.bulk.connections);
+    let each = pool.server_connections + pool.bulk.connections;
+    let shared = pool.all_servers().count().saturating_mul(each);
     shared.saturating_mul(versions(pool)).saturating_add(dedicated(pool))
 }
 
 /// What [`connections`] computes, in the words of the configuration.
 pub(super) fn formula(pool: &Pool) -> &'static str {
-    if pool.redis {
-        "2 × servers × (server_connections + bulk_connections) + dedicated_connections_max"
-    } else {
-        "servers × (server_connections + bulk_connections)"
+    match (pool.redis, pool.gutter().is_empty()) {
+        (true, true) => {
+            "2 × servers × (server_connections + bulk_connections) + dedicated_connections_max"
+        }
+        (true, false) => {
+            "2 × (servers + gutter_servers) × (server_connections + bulk_connections) + \
+             dedicated_connections_max"
+        }
+        (false, true) => "servers × (server_connections + bulk_connections)",
+        (false, false) => "(servers + gutter_servers) × (server_connections + bulk_connections)",
     }
 }
 
 /// The greatest `server_connections` with which [`connections`] is not above [`CONNECTIONS_MAX`].
 pub(super) fn server_connections_max(pool: &Pool) -> usize {
-    let each = (CONNECTIONS_MAX - dedicated(pool)) / (pool.servers.len() * versions(pool)).max(1);
+    let servers = pool.all_servers().count();
+    let each = (CONNECTIONS_MAX - dedicated(pool)) / (servers * versions(pool)).max(1);
     each.saturating_sub(pool.bulk.connections)
 }
 
@@ -162,6 +170,8 @@ mod tests {
         assert_eq!(count("server_connections: 3"), 8);
         assert_eq!(count("server_connections: 3, redis: true"), 16 + 256);
         assert_eq!(count("redis: true, dedicated_connections_max: 0"), 8);
+        let gutter = "on_server_failure: gutter, gutter_servers: [g:1:1]";
+        assert_eq!(count(&format!("server_connections: 3, {gutter}")), 12);
         let files_max = Some(2 * (3 + 8 + 256) + 16);
         let config = pool("redis: true");
         assert_eq!(Capacity { workers: 2, files_max }.check(&config), Ok(None));

@@ -6,21 +6,20 @@
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use nuthatch_core::clocks::Clocks;
 use nuthatch_core::health::OnOverflow;
-use nuthatch_core::mux::Bulk;
-use nuthatch_core::ring::{Distribution, Hash, pool_order};
+use nuthatch_core::ring::pool_order;
 
+use super::blank::blank;
 use super::capacity::{self, CONNECTIONS_MAX};
 use super::clash::Listeners;
 use super::directive::{DIRECTIVES, Directive, Kind, Pools};
 use super::finding::{ConfigErrors, Finding, Report};
+use super::gutter;
 use super::raw::{Entry, RawPool, Scalar, Value};
 use super::secret::Secret;
 use super::value::{self, Fault};
-use super::{Checked, Config, CrossShard, Discovered, Limits, Pool, Source};
+use super::{Checked, Config, Discovered, Pool, Source};
 use crate::suggest;
 
 /// Reads a source and checks all of it.
@@ -75,7 +74,9 @@ impl Checks {
         }
         report.notes.sort_by_key(|finding| finding.mark);
         for pool in &mut pools {
-            pool.servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+            for servers in [&mut pool.servers, &mut pool.gutter_servers] {
+                servers.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
+            }
         }
         pools.sort_by(|a, b| pool_order(a.name.as_bytes(), b.name.as_bytes()));
         Ok(Config {
@@ -107,6 +108,7 @@ impl Checks {
         self.protocol(raw);
         self.password(raw);
         self.combinations(raw);
+        self.gutter(raw);
         self.migration(raw);
     }
 
@@ -189,6 +191,7 @@ impl Checks {
             }
             (Ok(()), Kind::Listen) => self.listen_clash(),
             (Ok(()), Kind::Servers) => self.server_clash(),
+            (Ok(()), Kind::GutterServers) => self.gutter_clash(),
             (Ok(()), Kind::ModuleCommands) => self.module_command_clash(),
             (Ok(()), _) => None,
         };
@@ -227,6 +230,24 @@ impl Checks {
         }
         let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
         Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    /// Whether the gutter server that was just read has the name of an earlier one, or of a server of the pool.
+    fn gutter_clash(&mut self) -> Option<(String, String)> {
+        let pool = self.pools.last()?;
+        let name = &pool.gutter_servers.last()?.name;
+        if self.server_names.insert(name.clone()) {
+            return None;
+        }
+        let wrong = format!("conf: pool '{}' has servers with same name '{name}'", pool.name);
+        Some((wrong, "keep one of them, or give them different names".into()))
+    }
+
+    fn gutter(&mut self, raw: &RawPool) {
+        let pool = self.pools.last().expect("the pool was pushed before its gutter");
+        let (errors, notes) = gutter::check(pool, raw);
+        self.report.errors.extend(errors);
+        self.report.notes.extend(notes);
     }
 
     /// Whether the command that was just read was described before.
@@ -408,80 +429,9 @@ impl Checks {
 fn has_control(directive: &Directive, text: &str) -> bool {
     match (directive.kind, text.rsplit_once(' ')) {
         (Kind::HashTag, _) => false,
-        (Kind::Servers, Some((configured, name))) => {
+        (Kind::Servers | Kind::GutterServers, Some((configured, name))) => {
             configured.contains(char::is_control) || name.contains('\0')
         }
         _ => text.contains(char::is_control),
     }
-}
-
-/// A pool in which every directive has its default.
-fn blank(name: &str) -> Pool {
-    let mut pool = Pool {
-        name: name.into(),
-        listen: Vec::new(),
-        hash: Hash::Fnv1a_64,
-        hash_tag: None,
-        distribution: Distribution::Ketama,
-        timeout: None,
-        clocks: Clocks::default(),
-        backlog: 0,
-        client_connections: 0,
-        slow_after: None,
-        slow_keys: false,
-        pool_rate_max: 0,
-        pool_requests_max: 0,
-        address_rate_max: 0,
-        address_requests_max: 0,
-        tcpkeepalive: false,
-        reuseport: false,
-        preconnect: false,
-        auto_eject_hosts: false,
-        server_connections: 0,
-        bulk: Bulk::NONE,
-        server_retry_timeout: Duration::ZERO,
-        server_failure_limit: 0,
-        on_server_failure: None,
-        journal_max: 0,
-        on_journal_full: None,
-        server_failure_rate: 0,
-        server_probes: 0,
-        server_probe_timeout: Duration::ZERO,
-        max_ejected: 100,
-        redis: false,
-        redis_user: None,
-        redis_auth: None,
-        redis_auth_file: None,
-        redis_db: 0,
-        cross_shard: CrossShard::Error,
-        migrate_window: Duration::ZERO,
-        migrate_settle: Duration::ZERO,
-        migrate_moves_max: 0,
-        max_move: 100,
-        allow_keys: false,
-        dedicated_connections_max: 0,
-        module_commands: Vec::new(),
-        servers: Vec::new(),
-        discovered: Vec::new(),
-        discovered_max: 0,
-        allow_flush: false,
-        limits: Limits {
-            item_size_max: 0,
-            keys_max: 0,
-            line_max: 0,
-            client_requests_max: 0,
-            client_buffer_max: 0,
-            client_backlog_max: 0,
-            server_requests_max: 0,
-            server_buffer_max: 0,
-            memory_max: 0,
-        },
-        _checked: Checked,
-    };
-    for directive in DIRECTIVES {
-        if let Some(default) = directive.default {
-            directive.set(&mut pool, default).expect("a test reads every default of the table");
-        }
-    }
-    pool
 }

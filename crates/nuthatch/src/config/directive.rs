@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::secret::Secret;
 use super::value::{self, Bounds, Fault};
-use super::{Discovered, Pool, Server, address, discovered, failure, redis};
+use super::{Discovered, Pool, Server, address, discovered, failure, gutter, redis};
 
 mod table;
 
@@ -51,6 +51,8 @@ pub enum Kind {
     Listen,
     /// The servers: a list.
     Servers,
+    /// The servers of the gutter: a list.
+    GutterServers,
     /// The name of a hash.
     Hash,
     /// The name of a distribution.
@@ -108,7 +110,14 @@ impl Directive {
     /// Whether it may be given several values.
     #[must_use]
     pub const fn takes_list(&self) -> bool {
-        matches!(self.kind, Kind::Listen | Kind::Servers | Kind::ModuleCommands | Kind::Ignored)
+        matches!(
+            self.kind,
+            Kind::Listen
+                | Kind::Servers
+                | Kind::GutterServers
+                | Kind::ModuleCommands
+                | Kind::Ignored
+        )
     }
 
     /// Whether a password may stand in its value, also by mistake in the place of a path: then no
@@ -137,6 +146,7 @@ impl Directive {
                 let discovered = pool.discovered.iter().map(Discovered::to_string);
                 plain.map(Server::to_string).chain(discovered).collect()
             }
+            Kind::GutterServers => pool.gutter_servers.iter().map(Server::to_string).collect(),
             Kind::Hash => pool.hash.name().into(),
             Kind::Distribution => pool.distribution.name().into(),
             Kind::HashTag => {
@@ -172,6 +182,10 @@ impl Directive {
                     Some(entry) => pool.discovered.push(Discovered { index, ..entry? }),
                     None => pool.servers.push(Server { index, ..address::server(text)? }),
                 }
+            }
+            Kind::GutterServers => {
+                let index = pool.gutter_servers.len();
+                pool.gutter_servers.push(Server { index, ..gutter::server(text)? });
             }
             Kind::Hash => pool.hash = value::hash(text)?,
             Kind::Distribution => pool.distribution = value::distribution(text)?,

@@ -139,8 +139,10 @@ pub static VARIABLES: &[Variable] = &[
         "ON_SERVER_FAILURE",
         "on_server_failure",
         None,
-        "What becomes of the keys of a failing server: rehash, error or miss.",
+        "What becomes of a failing server's keys: rehash, error, miss or gutter.",
     ),
+    composed("GUTTER_SERVERS", None, "The servers that get these keys then, as in SERVERS."),
+    plain("GUTTER_TTL", "gutter_ttl", None, "How long a value may stay there, such as 60s."),
     plain(
         "JOURNAL_MAX",
         "journal_max",
@@ -332,11 +334,10 @@ pub(super) fn pool(variable: impl Fn(&str) -> Option<String>) -> RawPool {
 
     let mut entries = vec![
         Entry { directive: scalar("listen", "listen".into()), value: Value::Many(listen) },
-        Entry {
-            directive: scalar("SERVERS", "servers".into()),
-            value: Value::Many(split_servers(&servers)),
-        },
+        servers_of("SERVERS", "servers", &servers),
     ];
+    let gutter = value("GUTTER_SERVERS");
+    entries.extend(gutter.map(|text| servers_of("GUTTER_SERVERS", "gutter_servers", &text)));
     for known in VARIABLES {
         if let (Some(directive), Some(text)) = (known.directive, text(known)) {
             let value = match Directive::find(directive) {
@@ -424,8 +425,10 @@ fn split(name: &str, text: &str) -> impl Iterator<Item = Scalar> {
     items.enumerate().map(move |(i, item)| scalar(&format!("{name}[{i}]"), item.into()))
 }
 
-fn split_servers(text: &str) -> Vec<Scalar> {
-    split("SERVERS", text).map(|item| server(&item.label, &item.text)).collect()
+/// The servers of a variable, as a directive.
+fn servers_of(name: &str, directive: &str, text: &str) -> Entry {
+    let servers = split(name, text).map(|item| server(&item.label, &item.text));
+    Entry { directive: scalar(name, directive.into()), value: Value::Many(servers.collect()) }
 }
 
 fn server(label: &str, text: &str) -> Scalar {

@@ -15,8 +15,12 @@ const RATE_REQUESTS_MIN: u64 = 20;
 /// Less than a probe needs on any network.
 const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
-static MODES: [(&str, OnFailure); 3] =
-    [("rehash", OnFailure::Rehash), ("error", OnFailure::Error), ("miss", OnFailure::Miss)];
+static MODES: [(&str, OnFailure); 4] = [
+    ("rehash", OnFailure::Rehash),
+    ("error", OnFailure::Error),
+    ("miss", OnFailure::Miss),
+    ("gutter", OnFailure::Gutter),
+];
 
 static OVERFLOWS: [(&str, OnOverflow); 3] =
     [("flush", OnOverflow::Flush), ("stay", OnOverflow::Stay), ("return", OnOverflow::Return)];
@@ -32,7 +36,7 @@ fn find<T: Copy>(
 }
 
 pub(super) fn on_failure(text: &str) -> Result<OnFailure, Fault> {
-    find(&MODES, text, "is not \"rehash\", \"error\" or \"miss\"")
+    find(&MODES, text, "is not \"rehash\", \"error\", \"miss\" or \"gutter\"")
 }
 
 pub(super) fn on_overflow(text: &str) -> Result<OnOverflow, Fault> {
@@ -88,6 +92,7 @@ impl Pool {
             on_failure: self.on_server_failure.unwrap_or(OnFailure::Rehash),
             journal_max: if self.on_server_failure.is_some() { self.journal_max } else { 0 },
             on_overflow: self.on_overflow(),
+            gutter_ttl: self.gutter_ttl,
         })
     }
 }
@@ -115,7 +120,12 @@ mod tests {
     #[test]
     fn every_word_has_its_meaning() {
         for (word, mode) in MODES {
-            let set = ejection(&format!("on_server_failure: {word},")).unwrap();
+            let gutter = match mode {
+                OnFailure::Gutter => "gutter_servers: [\"g:1:1\"], gutter_ttl: 2m,",
+                _ => "",
+            };
+            let set = ejection(&format!("on_server_failure: {word}, {gutter}")).unwrap();
+            assert_eq!(set.gutter_ttl.as_secs(), if gutter.is_empty() { 60 } else { 120 });
             assert_eq!((set.on_failure, set.journal_max), (mode, 8 << 20));
             assert_eq!(name(mode), word);
         }

@@ -210,7 +210,7 @@ fn no_such_host(pool: &Pool) -> Option<Trap> {
         Address::Tcp { host, .. } => !address::is_possible_host(host),
         Address::Unix(_) => false,
     };
-    let server = pool.servers.iter().find(host)?;
+    let server = pool.all_servers().find(host)?;
     let Address::Tcp { host, .. } = &server.address else { return None };
     Some((
         format!(
@@ -300,7 +300,7 @@ fn named_by_nothing(pool: &Pool) -> Option<Trap> {
 
 fn one_address_twice(pool: &Pool) -> Option<Trap> {
     let mut by_address: HashMap<_, &Server> = HashMap::new();
-    let twice = pool.servers.iter().find_map(|server| match by_address.entry(&server.address) {
+    let twice = pool.all_servers().find_map(|server| match by_address.entry(&server.address) {
         Occupied(first) => Some((*first.get(), server)),
         Vacant(place) => {
             place.insert(server);

@@ -8,6 +8,7 @@ use super::directive::{DIRECTIVES, Kind, Pools};
 use super::*;
 
 mod discovered;
+mod gutter;
 mod redis_pools;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -1044,7 +1045,7 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
         let cells = documented(directive.name);
         let takes = match directive.kind {
             Kind::Listen => "an address or a list".into(),
-            Kind::Servers | Kind::ModuleCommands => "a list".into(),
+            Kind::Servers | Kind::GutterServers | Kind::ModuleCommands => "a list".into(),
             Kind::Hash | Kind::Distribution | Kind::CrossShard | Kind::Word(_) => "a name".into(),
             Kind::OnServerFailure | Kind::OnJournalFull => "a name".into(),
             Kind::HashTag => "two characters".into(),

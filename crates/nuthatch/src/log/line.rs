@@ -60,7 +60,8 @@ pub(super) fn write_json(
     line.write_all(b"}\n")
 }
 
-/// Calls `f` with each named figure of a record, in the order in which they stand there.
+/// Calls `f` with each named figure of a record, in the order in which they stand there; one that is none is left
+/// out.
 fn each_figure(
     record: &Record<'_>,
     f: impl FnMut(&str, &Value<'_>) -> io::Result<()>,
@@ -68,10 +69,28 @@ fn each_figure(
     struct Each<F>(F);
     impl<'v, F: FnMut(&str, &Value<'_>) -> io::Result<()>> VisitSource<'v> for Each<F> {
         fn visit_pair(&mut self, name: Key<'v>, value: Value<'v>) -> Result<(), kv::Error> {
+            let mut none = IsNone(false);
+            if value.visit(&mut none).is_ok() && none.0 {
+                return Ok(());
+            }
             (self.0)(name.as_str(), &value).map_err(kv::Error::from)
         }
     }
     record.key_values().visit(&mut Each(f)).map_err(io::Error::other)
+}
+
+/// Whether a figure is none.
+struct IsNone(bool);
+
+impl<'v> VisitValue<'v> for IsNone {
+    fn visit_any(&mut self, _: Value<'_>) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.0 = true;
+        Ok(())
+    }
 }
 
 /// A figure that is a whole number, which JSON has without quotes.
@@ -115,6 +134,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use log::Level;
+    use log::kv::ToValue;
 
     use super::*;
 
@@ -136,6 +156,17 @@ mod tests {
             line(write_text, "server ejected", &figures),
             "[2026-11-23 19:00:00.123] WARN  server ejected pool=cache reason=\"Is down\" ms=30\n"
         );
+    }
+
+    #[test]
+    fn a_figure_that_is_none_is_left_out() {
+        let (none, is_there) = (None::<bool>, Some(true));
+        let figures = [("gutter", none.to_value()), ("ms", 30.into())];
+        let text = line(write_text, "server ejected", &figures);
+        assert!(text.ends_with("WARN  server ejected ms=30\n"), "{text}");
+        let figures = [("gutter", is_there.to_value())];
+        let text = line(write_text, "server ejected", &figures);
+        assert!(text.ends_with("WARN  server ejected gutter=true\n"), "{text}");
     }
 
     #[test]

@@ -144,8 +144,11 @@ fn nuthatch(text: &mut Text, source: &Source<'_>) {
     text.line("pool", escaped(&pool.name));
     text.line("workers", workers.len());
     text.line("accepting_clients", u8::from(accepts));
-    text.line("servers", servers.len());
-    for (number, shared) in servers.iter().enumerate() {
+    let (of_ring, gutter): (Vec<_>, Vec<_>) = servers.iter().partition(|it| !it.is_gutter);
+    text.line("servers", of_ring.len());
+    let named = of_ring.into_iter().enumerate().map(|(number, it)| (it, format!("server{number}")));
+    let gutter = gutter.into_iter().enumerate().map(|(number, it)| (it, format!("gutter{number}")));
+    for (shared, name) in named.chain(gutter) {
         let (server, stats) = (&shared.server, shared.stats());
         let sum = |counter| figures::of_server(stats.clone(), counter);
         let line = format!(
@@ -158,7 +161,7 @@ fn nuthatch(text: &mut Text, source: &Source<'_>) {
             sum(|stats| &stats.in_queue),
             sum(|stats| &stats.out_queue),
         );
-        text.line(&format!("server{number}"), line);
+        text.line(&name, line);
     }
     for (name, value) in source.figures.all() {
         text.line(name, value);

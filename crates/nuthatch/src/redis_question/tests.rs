@@ -44,7 +44,7 @@ fn client(pool: &Pool, said: &[&str]) -> Session {
 /// What a client is told who has said some lines before, of a pool with two workers.
 fn told_in(pool: &Pool, said: &[&str], question: &str) -> String {
     let workers = [Arc::new(PoolStats::default()), Arc::default()];
-    let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), 2));
+    let server = |server: &Server| Arc::new(SharedServer::new(server.clone(), false, 2));
     let servers: &Vec<_> = &pool.servers.iter().map(server).collect();
     workers[0].client_connections.set(2);
     workers[1].client_connections.set(1);

@@ -87,6 +87,14 @@ const FAIL: Pool = Pool {
     promise: JOURNAL,
 };
 
+/// Other servers have the keys meanwhile, and fail like all others.
+const GUTTER: Pool = Pool {
+    name: "gutter",
+    settings: "on_server_failure: gutter\nserver_failure_limit: 1\nserver_retry_timeout: 300\n\
+               gutter_ttl: 5s",
+    promise: JOURNAL,
+};
+
 /// A new process does not know what the old one remembered: docs/failures.md.
 const JOURNAL: Promise = Promise { no_stale: true, survives_upgrade: false };
 
@@ -345,6 +353,18 @@ fn with_a_journal_nothing_stale_comes_back_to_redis_whatever_befalls_its_servers
 }
 
 #[test]
+#[ignore = "needs memcached: run make it"]
+fn with_a_gutter_nothing_stale_comes_back_to_memcached_whatever_befalls_its_servers() {
+    Run::of(Protocol::Memcached, GUTTER).expect_kept();
+}
+
+#[test]
+#[ignore = "needs redis-server: run make it"]
+fn with_a_gutter_nothing_stale_comes_back_to_redis_whatever_befalls_its_servers() {
+    Run::of(Protocol::Redis, GUTTER).expect_kept();
+}
+
+#[test]
 #[ignore = "needs memcached and nutcracker: run make it"]
 fn servers_that_stand_still_and_go_on_make_nutcracker_stale() {
     let ejecting = Run {
@@ -362,7 +382,7 @@ fn servers_that_stand_still_and_go_on_make_nutcracker_stale() {
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn servers_that_stand_still_and_go_on_leave_nothing_stale_where_it_is_promised() {
-    for pool in [REHASH, MISS, FAIL] {
+    for pool in [REHASH, MISS, FAIL, GUTTER] {
         let length = Length::Rounds(5);
         Run { deck: STANDSTILLS, length, ..Run::of(Protocol::Memcached, pool) }.expect_kept();
     }
@@ -389,7 +409,7 @@ fn a_long_run_of_troubles_keeps_every_promise() {
     let from_environment = |name: &str, default: u64| {
         env::var(name).map_or(default, |text| text.parse().expect("a number"))
     };
-    let ours = [PLAIN, REHASH, MISS, FAIL, AS_TWEMPROXY];
+    let ours = [PLAIN, REHASH, MISS, FAIL, GUTTER, AS_TWEMPROXY];
     let runs: Vec<_> = ours
         .into_iter()
         .flat_map(|pool| [Protocol::Memcached, Protocol::Redis].map(|kind| Run::of(kind, pool)))

@@ -31,6 +31,7 @@ mod example;
 mod failures;
 mod fake;
 mod full_server;
+mod gutter;
 mod handover;
 mod harness;
 mod hit_rate;

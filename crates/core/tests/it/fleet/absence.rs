@@ -40,6 +40,8 @@ impl Absence {
         if let Some(ejection) = plan.ejection {
             let servers: Vec<u64> = plan.rings[0].iter().map(|server| *server as u64).collect();
             arbiter.set_servers(0, &servers, ejection);
+            let gutter: Vec<u64> = plan.gutter.iter().map(|server| *server as u64).collect();
+            arbiter.set_servers(1, &gutter, ejection);
         }
         Self {
             arbiter,
@@ -77,12 +79,15 @@ impl<K: Kind> World<K> {
         if self.plan.ejection.is_none() || self.now > CALM || !self.random.chance(12) {
             return;
         }
-        let server = self.plan.rings[0][self.random.index(self.plan.rings[0].len())];
+        let servers = [self.plan.rings[0], self.plan.gutter].concat();
+        let server = servers[self.random.index(servers.len())];
         let until = self.now + 20 * MS + self.random.below(900 * MS);
         self.absence.begun += 1;
         if self.random.chance(500) {
-            // What waits for the end of this would otherwise be overtaken.
-            self.absence.stands[server] = until.max(self.absence.stands[server]);
+            // What waits for the end of an earlier one would otherwise be overtaken.
+            if self.now >= self.absence.stands[server] {
+                self.absence.stands[server] = until;
+            }
             return;
         }
         if self.now < self.absence.refuses[server] {
@@ -163,7 +168,10 @@ impl<K: Kind> World<K> {
 
     fn figure(&self, read: impl Fn(&nuthatch_core::stats::MoreServerStats) -> u64) -> u64 {
         let muxes = self.proxies.iter().map(|proxy| &proxy.mux);
-        let servers = muxes.flat_map(|mux| mux.servers().iter().map(|id| mux.server_stats(*id)));
+        let servers = muxes.flat_map(|mux| {
+            let ids = mux.servers().iter().chain(mux.gutter_servers());
+            ids.map(|id| mux.server_stats(*id))
+        });
         servers.map(|stats| read(&stats.more)).sum()
     }
 }
@@ -178,6 +186,7 @@ pub(super) const EJECTION: Ejection = Ejection {
     on_failure: OnFailure::Rehash,
     journal_max: 1 << 20,
     on_overflow: OnOverflow::Return,
+    gutter_ttl: Duration::from_secs(1),
 };
 
 pub(super) const AWAY: Plan = Plan {
@@ -213,6 +222,22 @@ fn servers_are_away_and_come_back_and_nothing_is_stale() {
     }
     runs::<Memcache>(Plan { server_connections: 2, flushes: true, ..AWAY }, 3);
     super::check_moves(&runs::<Memcache>(Plan { bulk: super::BULK, ..AWAY }, 3));
+}
+
+const GUTTER: Plan = Plan {
+    gutter: &[3, 4],
+    ejection: Some(Ejection { on_failure: OnFailure::Gutter, ..EJECTION }),
+    ..AWAY
+};
+
+#[test]
+fn with_a_gutter_nothing_is_stale_and_nothing_stays_there() {
+    let worlds = runs::<Memcache>(GUTTER, 8);
+    let replayed: u64 = worlds.iter().map(|it| it.figure(|more| more.replayed.read())).sum();
+    assert!(replayed > 10, "{replayed}");
+    runs::<Memcache>(Plan { server_connections: 2, flushes: true, expires: true, ..GUTTER }, 6);
+    runs::<Redis>(GUTTER, 8);
+    runs::<Redis>(Plan { server_connections: 2, flushes: true, ..GUTTER }, 6);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) trait Server: Default {
     fn evict(&mut self, place: usize);
     /// Whether a mark is left.
     fn has_marks(&mut self, now: u64) -> bool;
+    /// How long the value that stays longest does; `u64::MAX` for one that stays for ever.
+    fn longest_stay(&mut self, now: u64) -> u64;
     /// It has not what a move needs.
     fn make_old(&mut self);
     /// The ids that it gives are greater than this number.
@@ -53,6 +55,8 @@ pub(crate) trait Kind {
     const PROTOCOL: Protocol;
     /// How many kinds of connections a server has.
     const LANES: usize;
+    /// Whether a request itself says how long a value stays, rather than the next one.
+    const CAPS_AT_ONCE: bool;
     /// Whether every key has a value at first.
     const FILLS: bool;
     type Server: Server;
@@ -70,6 +74,7 @@ pub(crate) struct Memcache;
 impl Kind for Memcache {
     const PROTOCOL: Protocol = Protocol::Memcache;
     const LANES: usize = 1;
+    const CAPS_AT_ONCE: bool = true;
     const FILLS: bool = false;
     type Server = Memcached;
     type Client = Client;

@@ -24,6 +24,7 @@ impl Kind for Pool {
     const PROTOCOL: Protocol = Protocol::Redis;
     /// Those that speak RESP2, and those that speak RESP3.
     const LANES: usize = 2;
+    const CAPS_AT_ONCE: bool = false;
     const FILLS: bool = true;
     type Server = Redis;
     type Client = Client;

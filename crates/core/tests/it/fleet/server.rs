@@ -74,6 +74,13 @@ impl Server for Memcached {
         Some(self.answer(&words, data))
     }
 
+    fn longest_stay(&mut self, now: u64) -> u64 {
+        self.now = now;
+        self.drop_expired();
+        let stays = self.items.values().map(|item| item.expires.map_or(u64::MAX, |at| at - now));
+        stays.max().unwrap_or_default()
+    }
+
     fn make_old(&mut self) {
         self.is_old = true;
     }

@@ -276,7 +276,23 @@ pub static DIRECTIVES: &[Directive] = &[
         default: None,
         pools: Pools::All,
         doc: "What happens to the keys of a server that fails: rehash gives them to other servers, \
-            error refuses their requests, miss finds nothing. Not set, auto_eject_hosts decides.",
+            error refuses their requests, miss finds nothing, gutter gives them to gutter_servers. \
+            Not set, auto_eject_hosts decides.",
+    },
+    Directive {
+        name: "gutter_servers",
+        kind: Kind::GutterServers,
+        default: None,
+        pools: Pools::All,
+        doc: "The servers that have the keys of servers that fail, with on_server_failure: gutter: a list as \
+            that of servers, without dns+, dnssrv+ and k8s+.",
+    },
+    Directive {
+        name: "gutter_ttl",
+        kind: Kind::Span(|pool| &mut pool.gutter_ttl),
+        default: Some("60s"),
+        pools: Pools::All,
+        doc: "How long a value may stay in a gutter server, whatever the client wants: 1s to 30d.",
     },
     Directive {
         name: "journal_max",

@@ -15,8 +15,9 @@ use super::reply::Protocol;
 /// The times in the configuration, in milliseconds: a reload changes from one to the other.
 pub(super) const TIMEOUTS: [u64; 2] = [60, 90];
 
-/// So many servers.
+/// So many servers, and so many of a gutter, if the pool has one.
 const SERVERS: usize = 3;
+const GUTTER: usize = 2;
 
 /// The memory of the first server, which is full.
 const SMALL_MEMCACHED: &[&str] = &["-m", "1", "-M", "-I", "512k"];
@@ -119,7 +120,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn start(program: Program, protocol: Protocol, settings: &str, seed: u64) -> Self {
-        let places: Vec<_> = (0..SERVERS)
+        let gutter = if settings.contains(": gutter") { GUTTER } else { 0 };
+        let places: Vec<_> = (0..SERVERS + gutter)
             .map(|nth| {
                 let (port, is_small) = (free_port(), nth == 0);
                 let server = Server::start(protocol, port, is_small);
@@ -222,7 +224,13 @@ fn config(port: u16, settings: &str, timeout: usize, (host, places): (&str, &[Pl
         .zip(places)
         .map(|(nth, place)| format!("{host}:{}:1 s{nth}", place.relay.port))
         .collect();
-    pool(port, &format!("{settings}\ntimeout: {}", TIMEOUTS[timeout]), &entries)
+    let (servers, gutter) = entries.split_at(SERVERS);
+    let gutter = match gutter {
+        [] => String::new(),
+        gutter => format!("gutter_servers: [{}]", gutter.join(", ")),
+    };
+    let settings = format!("{settings}\n{gutter}\ntimeout: {}", TIMEOUTS[timeout]);
+    pool(port, &settings, servers)
 }
 
 fn flags(admin: u16, dns: &Dnsmasq) -> [String; 2] {

@@ -82,6 +82,13 @@ impl Server for Redis {
         self.items.keys().any(|key| ends.iter().any(|end| key.ends_with(end)))
     }
 
+    fn longest_stay(&mut self, now: u64) -> u64 {
+        self.now = now;
+        self.drop_expired();
+        let stays = self.items.values().map(|item| item.expires.map_or(u64::MAX, |at| at - now));
+        stays.max().unwrap_or_default()
+    }
+
     fn make_old(&mut self) {
         self.is_old = true;
     }
@@ -169,6 +176,10 @@ impl Redis {
                 let expires = self.after(millis);
                 let item = self.items.get_mut(*key);
                 integer(item.map(|item| item.expires = expires).is_some())
+            }
+            ("PEXPIRE", [_, key, millis, "LT"]) => {
+                let is_longer = !(0..=number(millis)).contains(&self.ttl(key));
+                if is_longer { self.answer(&["PEXPIRE", key, millis]) } else { integer(0) }
             }
             ("PTTL", [_, key]) => integer(self.ttl(key)),
             ("RENAME", [_, from, to]) => match self.items.remove(*from) {
@@ -340,6 +351,9 @@ impl Redis {
                     self.items.remove(*place);
                 }
                 integer(is_held)
+            }
+            (_, [key, millis]) if script.starts_with("local t=redis.call('PTTL',KEYS[1])") => {
+                self.answer(&["PEXPIRE", key, millis, "LT"])
             }
             _ => panic!("{script} {words:?}"),
         }

@@ -238,6 +238,10 @@ impl Run {
         }
         let Tally { wrong, lost, .. } = client.tally;
         assert_eq!((wrong, lost), (0, 0), "{self:?}: {:?}", client.tally);
+        while world.uncapped() > 0 {
+            assert!(Instant::now() < deadline, "{self:?}: {} stay for ever", world.uncapped());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A line of the table of figures, below its heads.

@@ -236,7 +236,9 @@ fn with_a_gutter_nothing_is_stale_and_nothing_stays_there() {
     let replayed: u64 = worlds.iter().map(|it| it.figure(|more| more.replayed.read())).sum();
     assert!(replayed > 10, "{replayed}");
     runs::<Memcache>(Plan { server_connections: 2, flushes: true, expires: true, ..GUTTER }, 6);
+    super::check_moves(&runs::<Memcache>(Plan { bulk: super::BULK, ..GUTTER }, 3));
     runs::<Redis>(GUTTER, 8);
+    runs::<Redis>(Plan { bulk: super::BULK, ..GUTTER }, 3);
     runs::<Redis>(Plan { server_connections: 2, flushes: true, ..GUTTER }, 6);
 }
 

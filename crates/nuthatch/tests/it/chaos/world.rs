@@ -151,6 +151,24 @@ impl World {
         self.places.len()
     }
 
+    /// How many values of the gutter's Redis servers stay for ever.
+    pub(super) fn uncapped(&self) -> u64 {
+        let gutter = self.places.iter().skip(SERVERS).filter_map(|place| match &place.server {
+            Server::Redis(server) => Some(server),
+            Server::Memcached(_) => None,
+        });
+        let uncapped = gutter.map(|server| {
+            let told = server.conn().call(["INFO", "keyspace"]).unwrap();
+            let told = String::from_utf8(told).unwrap();
+            let count = |name: &str| {
+                let rest = told.split_once(name).map_or("0", |(_, rest)| rest);
+                rest.split([',', '\r']).next().unwrap().parse::<u64>().unwrap()
+            };
+            count("keys=") - count("expires=")
+        });
+        uncapped.sum()
+    }
+
     pub(super) fn begin(&mut self, server: usize, trouble: Trouble) {
         let place = &mut self.places[server];
         match trouble {

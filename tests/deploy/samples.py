@@ -53,6 +53,7 @@ SAMPLES = {
     "connectTimeout": [1, 2000],
     "queueTimeout": [1, 2000],
     "responseTimeout": [1, 2000],
+    "slowAfter": [1, 2000],
     "serverProbeTimeout": [1, 2147483647],
     "maxEjected": ["0%", "34%"],
     "maxMove": ["0%", "100%"],

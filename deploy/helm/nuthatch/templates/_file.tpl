@@ -49,7 +49,7 @@ migrate:
 
 {{/* connect_timeout, on_server_failure and so on: what is empty is left to the program. */}}
 {{- define "nuthatch.failures" -}}
-{{- range $name := list "connectTimeout" "queueTimeout" "responseTimeout" "onServerFailure" "onJournalFull" "serverFailureRate" "serverProbes" "serverProbeTimeout" "maxEjected" "maxMove" }}
+{{- range $name := list "connectTimeout" "queueTimeout" "responseTimeout" "onServerFailure" "onJournalFull" "serverFailureRate" "serverProbes" "serverProbeTimeout" "maxEjected" "slowAfter" "maxMove" }}
 {{- $value := get $.Values.proxy $name }}
 {{- if not (has $value (list nil "")) }}
 {{ $name | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}
@@ -80,6 +80,9 @@ migrate:
   server_connections: {{ .serverConnections | int }}
   preconnect: {{ .preconnect }}
   allow_flush: {{ .allowFlush }}
+  {{- if .slowKeys }}
+  slow_keys: true
+  {{- end }}
 {{- end }}
 {{- if $isRedis }}
 {{- include "nuthatch.redisSettings" $chart | trim | nindent 2 }}

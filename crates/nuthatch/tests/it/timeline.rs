@@ -48,7 +48,7 @@ impl Mode {
     fn settings(self) -> String {
         match self {
             Self::Nutcracker | Self::AutoEject => "auto_eject_hosts: true".to_owned(),
-            Self::Rehash | Self::Error | Self::Miss => {
+            Self::Rehash | Self::Error | Self::Miss | Self::Gutter => {
                 format!("on_server_failure: {}", self.name())
             }
         }
@@ -110,14 +110,14 @@ fn sums(curve: &Curve, times: Times) -> (usize, usize, usize) {
 
 /// What holds in each mode while a server is away and when it returns.
 fn check<C: Cache + 'static>() {
-    for mode in [Mode::Rehash, Mode::Error, Mode::Miss] {
+    for mode in [Mode::Rehash, Mode::Error, Mode::Miss, Mode::Gutter] {
         let curve = watch::<C>(mode, "", SHORT);
         let (stale, errors, misses) = sums(&curve, SHORT);
         assert_eq!(stale, 0, "{mode:?}");
         // With `miss`, writes say that they were not carried out.
         assert_eq!(
             (errors > 0, misses > 0),
-            (mode != Mode::Rehash, mode != Mode::Error),
+            (matches!(mode, Mode::Error | Mode::Miss), mode != Mode::Error),
             "{mode:?}"
         );
         // At its end, all is as before.

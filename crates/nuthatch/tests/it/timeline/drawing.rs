@@ -18,11 +18,12 @@ pub(super) enum Mode {
     Rehash,
     Error,
     Miss,
+    Gutter,
 }
 
 impl Mode {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Nutcracker, Self::AutoEject, Self::Rehash, Self::Error, Self::Miss];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Nutcracker, Self::AutoEject, Self::Rehash, Self::Error, Self::Miss, Self::Gutter];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -31,6 +32,7 @@ impl Mode {
             Self::Rehash => "rehash",
             Self::Error => "error",
             Self::Miss => "miss",
+            Self::Gutter => "gutter",
         }
     }
 
@@ -41,6 +43,7 @@ impl Mode {
             Self::Rehash => "#2f86d6",
             Self::Error => "#e0701a",
             Self::Miss => "#2f9e5a",
+            Self::Gutter => "#c9a227",
         }
     }
 }
@@ -175,8 +178,8 @@ pub(super) fn svg(curves: &[Curve]) -> String {
         curves.iter().for_each(|curve| line(&mut text, panel, curve));
         text.push_str("</g>\n");
     }
-    for (nth, mode) in Mode::ALL.into_iter().enumerate() {
-        let (left, y) = (LEFT + nth as f64 * 145.0, height - 14.0);
+    let (mut left, y) = (LEFT, height - 14.0);
+    for mode in Mode::ALL {
         writeln!(
             text,
             "<path d=\"M{left} {y}h20\" stroke=\"{}\" stroke-width=\"2.5\"/><text x=\"{}\" y=\"{}\">{}</text>",
@@ -186,6 +189,8 @@ pub(super) fn svg(curves: &[Curve]) -> String {
             mode.name()
         )
         .unwrap();
+        // A letter is about so wide.
+        left += 50.0 + 7.0 * mode.name().len() as f64;
     }
     text.push_str("</svg>\n");
     text

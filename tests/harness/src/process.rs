@@ -104,7 +104,7 @@ impl Process {
     }
 
     /// Stops it until SIGCONT: it keeps its sockets and says nothing.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         self.signal(Signal::STOP);
         let tasks = format!("/proc/{}/task", self.id());
         // Its threads may go on for a moment after the signal.
@@ -114,7 +114,11 @@ impl Process {
                 status.contains("\nState:\tT")
             })
         };
-        wait_until(self, || "not stopped".to_owned(), is_stopped);
+        let by = Instant::now() + PATIENCE;
+        while !is_stopped() {
+            assert!(Instant::now() < by, "not stopped");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Ends it where it stands; to one that has ended already, nothing happens.

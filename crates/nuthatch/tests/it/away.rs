@@ -127,7 +127,7 @@ fn absence<C: Cache>(program: Program, settings: &str) -> (Seen, Seen) {
     let mut conn = proxy.conn();
     let keys: Vec<String> = (0..KEYS).map(|number| format!("key{number}")).collect();
     assert!(keys.iter().all(|key| C::set(&mut conn, key, "old")));
-    servers[0].process().signal(Signal::STOP);
+    servers[0].process().stop();
     let deadline = Instant::now() + PATIENCE;
     let ejections = || {
         let text = Conn::tcp(("127.0.0.1", proxy.stats_port)).read_to_end();

@@ -18,7 +18,7 @@ fn slow(proxy: &Observed) -> Vec<Value> {
 
 /// Asks while the server stands still for a moment.
 fn ask_slowly(server: &Memcached, conn: &mut Conn, request: &str, reply: &str) {
-    server.process.signal(Signal::STOP);
+    server.process.stop();
     conn.send(request);
     std::thread::sleep(Duration::from_millis(150));
     server.process.signal(Signal::CONT);

@@ -62,7 +62,7 @@ fn watch<C: Cache + 'static>(mode: Mode, more: &str, times: Times) -> Curve {
     let running = Load::<C>::start(&proxy);
     thread::sleep(times.before);
     let stopped = Instant::now();
-    servers[0].process().signal(Signal::STOP);
+    servers[0].process().stop();
     thread::sleep(times.stopped);
     servers[0].process().signal(Signal::CONT);
     thread::sleep(times.after);

@@ -121,7 +121,8 @@ impl World {
         let world = Self { shape, ours: Ours::Proxy { proxy, admin, _servers: servers }, plain };
         let mut connections = 0;
         for greeting in shape.protocol.greetings() {
-            connections += (workers * server_connections * 3) as u64;
+            // One of them is for bulk.
+            connections += (workers * (server_connections + 1) * 3) as u64;
             world.connect_all(connections, greeting);
         }
         world
@@ -131,7 +132,8 @@ impl World {
     fn connect_all(&self, connections: u64, greeting: &[u8]) {
         let begun = Instant::now();
         // FNV-1a puts keys that differ in their last byte beside each other, often on one server.
-        let keys: Vec<_> = (0..50).map(|nth| format!("{nth}warm")).collect();
+        // So many that their clients get the connections for bulk from their second request on.
+        let keys: Vec<_> = (0..300).map(|nth| format!("{nth}warm")).collect();
         let request = self.shape.protocol.get(&keys);
         let mut clients = Vec::new();
         loop {
@@ -147,9 +149,11 @@ impl World {
                 client.send(greeting);
                 self.shape.protocol.read_greeting(client);
             }
-            clients[first..].iter_mut().for_each(|client| client.send(&request));
-            for client in &mut clients[first..] {
-                self.shape.protocol.read_values(client);
+            for _ in 0..2 {
+                clients[first..].iter_mut().for_each(|client| client.send(&request));
+                for client in &mut clients[first..] {
+                    self.shape.protocol.read_values(client);
+                }
             }
         }
     }

@@ -119,8 +119,7 @@ fn a_unix_client_gets_all_replies_too() {
 #[ignore = "needs memcached: run make it"]
 fn a_client_that_is_one_too_many_reads_why_whatever_it_has_sent() {
     let server = Memcached::start();
-    let mut proxy =
-        Proxy::with_pool(Program::UnderTest, "client_connections: 1", &[server.entry()]);
+    let proxy = Proxy::with_pool(Program::UnderTest, "client_connections: 1", &[server.entry()]);
     // The proxy may still have the connection that looked whether it listens.
     let is_served = |conn: &mut Conn| {
         conn.send("get k\r\n");

@@ -99,7 +99,7 @@ fn clients_that_ask_for_large_multigets_with_the_default_limits_hold_no_more_tha
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn what_a_thousand_clients_pile_up_behind_a_stuck_reply_has_the_bound_that_is_documented() {
-    let mut pool = StuckPool::start();
+    let pool = StuckPool::start();
     let (stuck, good) = (pool.stuck_key.clone(), pool.good_key.clone());
     let behind = |request: &str| format!("get {stuck}\r\n{}", request.repeat(1023));
     let letters: String = (b'a'..=b'z').map(|letter| format!(" {}", char::from(letter))).collect();
@@ -135,7 +135,7 @@ fn what_a_thousand_clients_pile_up_behind_a_stuck_reply_has_the_bound_that_is_do
     }
     // What is left of it is used again. How much is held at once depends on the moment, so the most of
     // several times counts.
-    let mut most_of_three = || {
+    let most_of_three = || {
         for (_, clients, bytes) in kinds[..3].iter().cycle().take(9) {
             pool.pile_up(*clients, bytes.as_bytes());
         }
@@ -183,7 +183,7 @@ impl StuckPool {
 
     /// Has clients send `bytes`, as far as they are taken, while the first server hangs. Says how much
     /// the proxy has ever held.
-    fn pile_up(&mut self, clients: usize, bytes: &[u8]) -> u64 {
+    fn pile_up(&self, clients: usize, bytes: &[u8]) -> u64 {
         self.servers[0].process.stop();
         let clients: Vec<_> = (0..clients)
             .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, self.proxy.port)).unwrap())

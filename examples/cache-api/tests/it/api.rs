@@ -140,7 +140,7 @@ fn a_connection_that_was_idle_while_the_cache_was_restarted_fails_nobody() {
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
-    let mut cache = Memcached::start();
+    let cache = Memcached::start();
     let api = Api::over_port(cache.port);
     api.store("one", "1");
     api.store("two", "2");
@@ -158,7 +158,7 @@ fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
 #[test]
 #[ignore = "needs memcached: run make it"]
 fn sigterm_lets_a_request_finish_and_ends_with_0() {
-    let mut cache = Memcached::start();
+    let cache = Memcached::start();
     let mut api = Api::over_port(cache.port);
     api.store("k", "v");
     cache.process.stop();

@@ -84,7 +84,7 @@ fn a_cache_that_is_away_is_a_503_and_fails_nobody_when_it_is_back() {
 #[test]
 #[ignore = "needs redis-server: run make it"]
 fn a_cache_that_hangs_is_a_503_in_time_and_its_late_answer_is_nobodys() {
-    let mut cache = Redis::start();
+    let cache = Redis::start();
     let api = Api::over_redis(cache.port, &[]);
     api.store("one", "1");
     api.store("two", "2");

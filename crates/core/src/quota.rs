@@ -77,8 +77,9 @@ impl Usage {
         if quota.per_second == 0 {
             return;
         }
-        let next = |full_at: u64| full_at.max(now.as_nanos()) + quota.interval();
-        // The bucket may go below zero by as many requests as there are workers.
+        // What is taken in any case makes no debt: nobody is refused for longer than a second because of it.
+        let most = now.as_nanos() + SECOND;
+        let next = |full_at: u64| (full_at.max(now.as_nanos()) + quota.interval()).min(most);
         let _ = self.full_at.fetch_update(Relaxed, Relaxed, |full_at| Some(next(full_at)));
     }
 
@@ -86,6 +87,11 @@ impl Usage {
     pub(crate) fn note(&self, before: u32, now: u32) {
         // It wraps around and back.
         self.in_flight.fetch_add(u64::from(now).wrapping_sub(u64::from(before)), Relaxed);
+    }
+
+    /// Whether nothing is used, so that it may be forgotten.
+    pub fn is_unused(&self, now: Instant) -> bool {
+        self.full_at.load(Relaxed) <= now.as_nanos() && self.in_flight() == 0
     }
 
     /// Requests in flight.
@@ -123,6 +129,14 @@ mod tests {
             assert_eq!(taken(&usage, quota, at_ms(5500)), all / 2);
             assert_eq!(taken(&usage, quota, at_ms(60_000)), all, "no more than a second's worth");
         }
+    }
+
+    #[test]
+    fn what_is_taken_above_the_quota_makes_no_debt() {
+        let (usage, quota) = (Usage::default(), Quota { per_second: 10, in_flight: 0 });
+        (0..1000).for_each(|_| usage.take(quota, at_ms(0)));
+        assert!(usage.reached(quota, at_ms(50)).is_some() && !usage.is_unused(at_ms(999)));
+        assert!(usage.reached(quota, at_ms(100)).is_none() && usage.is_unused(at_ms(1000)));
     }
 
     #[test]

@@ -73,14 +73,14 @@ impl PoolSockets {
         self.shared = shared;
         self.preconnect();
         let clients: Vec<_> = self.clients.iter().flatten().map(|client| client.id).collect();
-        clients.into_iter().for_each(|id| self.share_quota(id));
+        clients.into_iter().for_each(|id| self.share_quota(id, now));
     }
 
     /// Lets a client share the quota of its address with the others from there, if the pool has one.
-    pub(crate) fn share_quota(&mut self, id: ClientId) {
+    pub(crate) fn share_quota(&mut self, id: ClientId, now: Instant) {
         let Some(Some(client)) = self.clients.get(id.index()) else { return };
         if self.shared.pool.quotas().address.is_set() {
-            self.mux.set_address(id, || self.shared.usages.of(client.address()));
+            self.mux.set_address(id, || self.shared.usages.of(client.address(), now));
         }
     }
 

@@ -290,7 +290,7 @@ impl Worker {
                 let places = pool.clients.len().max(id.index() + 1);
                 pool.clients.resize_with(places, || None);
                 pool.clients[id.index()] = Some(socket);
-                pool.share_quota(id);
+                pool.share_quota(id, now);
             }
             Err(error) => {
                 log::error!(error:%; "closed a client that epoll could not watch");

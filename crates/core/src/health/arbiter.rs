@@ -27,7 +27,7 @@ const STAY_MAX: u32 = 16;
 /// What a worker is to do about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Let clients end what they have begun there, and let them begin no more. To be confirmed.
+    /// Let clients end what they have begun there; once none has anything there, let none begin. To be confirmed.
     Drain,
     /// Send it no more requests, for this reason. To be confirmed by [`Report::Done`].
     Leave(ServerError),
@@ -291,10 +291,16 @@ impl Arbiter {
         match command {
             Command::Drain => {
                 seat.is_held = true;
-                if seat.state == State::Live {
-                    seat.error = ServerError::Ejected;
-                    let state = State::Draining(self.workers, now.after(DRAIN_MAX));
-                    self.decide_together(server, state, Order::Drain);
+                match seat.state {
+                    State::Live => {
+                        seat.error = ServerError::Ejected;
+                        let state = State::Draining(self.workers, now.after(DRAIN_MAX));
+                        self.decide_together(server, state, Order::Drain);
+                    }
+                    State::Replaying(..) | State::Closing(..) => {
+                        self.fall_back(server, ServerError::Ejected, now);
+                    }
+                    State::Draining(..) | State::Leaving(_) | State::Away(_) => {}
                 }
             }
             Command::Eject => {

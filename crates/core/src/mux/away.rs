@@ -153,6 +153,10 @@ impl Mux {
         let server = &mut self.servers.all[id.index()];
         let was_used = server.health.standing == Standing::Left;
         server.health.standing = Standing::Away;
+        // What the operator wants holds for one return.
+        if let Some(journal) = &mut server.journal {
+            journal.forgives = false;
+        }
         server.replay_round = None;
         let error = server.health.error.unwrap_or(ServerError::Other);
         if was_used {
@@ -188,7 +192,10 @@ impl Mux {
         let servers: Vec<ServerId> = self.servers.pool().collect();
         for id in servers {
             match self.servers.all[id.index()].health.standing {
-                Standing::Live => self.forget_journal(id),
+                Standing::Live => {
+                    self.servers.all[id.index()].health.drain = Drain::No;
+                    self.forget_journal(id);
+                }
                 _ => self.use_again(id),
             }
         }

@@ -61,6 +61,8 @@ pub(super) struct Pending {
     pub(super) bytes: u32,
     /// When its client's turn came: before it was queued, if it had to wait for that.
     pub(super) begun: Instant,
+    /// Whether it removes a key for what comes behind it, and so is sent also if it is late.
+    pub(super) is_removal: bool,
     /// When it was queued.
     pub(super) queued: Instant,
     /// When the last of it was written.
@@ -147,8 +149,8 @@ struct Queues {
 impl Pending {
     pub(super) fn new(waiter: Waiter, expect: Expect, class: Class, queued: Instant) -> Self {
         let (needs, written) = (Needs::NOTHING, Instant::default());
-        let (begun, echo) = (queued, (0, 0));
-        Self { waiter, expect, class, needs, echo, bytes: 0, begun, queued, written }
+        let (begun, echo, is_removal) = (queued, (0, 0), false);
+        Self { waiter, expect, class, needs, echo, bytes: 0, is_removal, begun, queued, written }
     }
 
     /// Whether it is not the first reply of its request: the request's bytes belong to the first.

@@ -124,7 +124,9 @@ impl Servers {
         // A client's own connection gets all of a transaction, or commands of it would be carried out alone.
         let late = if conn.is_dedicated { 0 } else { conn.expired.max(conn.overdue) };
         let is_shared = !conn.is_dedicated;
-        let is_late = |index, it: &Pending| index < late || is_shared && it.is_late_behind_others();
+        let is_late = |index, it: &Pending| {
+            !it.is_removal && (index < late || is_shared && it.is_late_behind_others())
+        };
         let has_late = conn.pending.iter().enumerate().any(|(index, it)| is_late(index, it));
         if !has_late && !conn.pending.iter().any(|it| it.needs.lacking(version).is_some()) {
             return;

@@ -46,6 +46,8 @@ impl Mux {
             && let Some(refusal) = self.quota_reached(id, now)
         {
             counter(&self.shared.stats, refusal).add(1);
+            // What was brought for it is not for the client's next request.
+            drop(self.clients.tasks.take_pass(id));
             // Nor is a transaction carried out without one of its commands.
             self.clients[id].session.note_refused();
             let error = self.shared.options.protocol.refusal(refusal);
@@ -103,6 +105,8 @@ impl Asks {
             Request::Many(many) => many.expect,
             Request::All(all) => all.expect,
             Request::Cursor(cursor) => cursor.expect,
+            // What it is, is known when the replies to the requests before it are here.
+            Request::Dedicated(request) if request.replies == 0 => return None,
             Request::Dedicated(request) => match request.step {
                 Step::Watch | Step::Queue | Step::Block => request.one.expect,
                 Step::Unwatch | Step::End | Step::Abort | Step::Subscribe | Step::Reset => {

@@ -102,7 +102,8 @@ impl Mux {
         now: Instant,
     ) {
         let waiter = Waiter::Note(self.clients.notes.add(note));
-        let pending = Pending::new(waiter, expect, Class::Other, now);
+        let pending =
+            Pending { is_removal: true, ..Pending::new(waiter, expect, Class::Other, now) };
         self.servers.send(&mut self.shared, conn, pending, (b"", b""), |out| {
             out.extend_from_slice(request);
         });

@@ -128,7 +128,7 @@ impl Servers {
             class: pending.class,
             ended: now,
             took: Duration::from_nanos(took),
-            waited: (pending.written > pending.queued)
+            waited: (pending.written >= pending.queued)
                 .then(|| pending.written.since(pending.begun)),
             bytes: (pending.bytes, end.map_or(0, |(_, reply)| reply)),
             failed: end.err(),

@@ -266,6 +266,21 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
 }
 
 #[test]
+fn a_server_that_is_drained_while_it_returns_stays_away() {
+    let mut arbiter = ejected(2);
+    for ms in [1000, 1100] {
+        arbiter.tick(at_ms(ms));
+        arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+    }
+    arbiter.tick(at_ms(1200));
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Returning);
+    assert!(arbiter.command(0, Command::Drain, at_ms(1200)));
+    confirm(&mut arbiter, 0, at_ms(1201));
+    arbiter.tick(at_ms(60_000));
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+}
+
+#[test]
 fn a_server_of_which_not_all_is_known_stays_away_if_the_pool_wants_that() {
     for (on_overflow, tries) in
         [(OnOverflow::Stay, 0), (OnOverflow::Return, 1), (OnOverflow::Flush, 1)]

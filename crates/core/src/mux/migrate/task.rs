@@ -384,7 +384,7 @@ impl Moves {
     }
 
     /// What became of the keys of a client's next request; says so once.
-    pub(super) fn take_pass(&mut self, client: ClientId) -> Option<Vec<u8>> {
+    pub(in crate::mux) fn take_pass(&mut self, client: ClientId) -> Option<Vec<u8>> {
         self.passes.remove(&client)
     }
 

@@ -2,7 +2,7 @@
 //! before it returns.
 
 use super::{REFUSED, hit, set};
-use crate::net::{Net, engine, options};
+use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
 use nuthatch_core::limits::Limits;
@@ -116,6 +116,23 @@ fn a_key_that_was_forgotten_to_make_room_counts_as_held_again_if_its_removal_fai
     assert!(!net.mux.is_ejected(net.server(0)));
     net.got(client);
     net.check_idle();
+}
+
+/// The read behind a removal on the same connection needs none of its own.
+#[test]
+fn a_removal_is_sent_also_if_it_is_late_when_the_connection_opens() {
+    let (mut net, one) =
+        away(Ejection { retry_timeout: Duration::from_secs(100), ..ejection(OnFailure::Rehash) });
+    let two = net.client();
+    net.accepts = false;
+    net.say(one, "get a\r\n");
+    net.later(TIMEOUT_MS - 1);
+    net.say(two, "get a\r\n");
+    net.later(1);
+    net.open_server(1);
+    assert_eq!(net.asked(1), "delete a\r\nget a\r\n");
+    net.answer(1, "DELETED\r\nEND\r\n");
+    assert_eq!(net.got(two), "END\r\n");
 }
 
 #[test]

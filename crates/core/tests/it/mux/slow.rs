@@ -21,6 +21,7 @@ fn a_request_is_slow_from_the_time_on_that_was_set() {
         let mut net = Net::new(1);
         net.mux.set_slow(kept);
         let client = net.client();
+        net.later(5);
         net.say(client, "get quick\r\n");
         net.later(19);
         net.answer(0, "END\r\n");
@@ -30,7 +31,9 @@ fn a_request_is_slow_from_the_time_on_that_was_set() {
         net.say(client, "get a b\r\ndelete gone\r\n");
         net.later(30);
         net.answer(0, &(hit("a", "1") + "SERVER_ERROR no\r\n"));
-        let told: Vec<_> = slow(&mut net)
+        let entries = slow(&mut net);
+        let waits: Vec<_> = entries.iter().map(|it| it.waited).collect();
+        let told: Vec<_> = entries
             .iter()
             .map(|it| {
                 let key = String::from_utf8_lossy(it.key()).into_owned();
@@ -43,6 +46,10 @@ fn a_request_is_slow_from_the_time_on_that_was_set() {
             (String::new(), Class::Get, ms(30), (9, 5), false, false),
             ("gone".to_owned(), Class::Delete, ms(30), (13, 17), true, true),
         ];
+        assert!(
+            kept.is_none() || waits.iter().all(|wait| *wait == Some(Duration::ZERO)),
+            "{waits:?}"
+        );
         if kept.is_none() {
             assert_eq!(told, []);
         } else {

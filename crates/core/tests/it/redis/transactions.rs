@@ -1,6 +1,6 @@
 //! `MULTI`, `EXEC`, `DISCARD` and `WATCH`: over a connection of the client's own, to one server.
 
-use super::{ABORTED, CROSS_SHARD, OK, QUEUED, array, requests};
+use super::{ABORTED, CROSS_SHARD, OK, QUEUED, array, confirmation, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, Order, Report};
@@ -348,6 +348,33 @@ fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
     net.say(second, &requests("WATCH a"));
     net.answer(2, OK);
     assert_eq!(net.got(second), OK, "it is used again");
+}
+
+#[test]
+fn a_reload_that_ends_ejection_ends_a_drain() {
+    let mut net = Net::with(engine(1, redis_options(), Some(Ejection::default())));
+    net.mux.share_arbiter();
+    let client = net.client();
+    net.mux.obey(net.server(0), Order::Drain, 7, net.now());
+    net.later(1);
+    net.mux.set_options(redis_options());
+    net.say(client, &requests("BLPOP a 0"));
+    assert_eq!(net.got(client), "", "it is asked");
+}
+
+#[test]
+fn a_quota_refuses_nothing_that_no_server_is_asked() {
+    let mut net = Net::redis(1);
+    let client = net.client();
+    net.say(client, &requests("SUBSCRIBE a"));
+    net.answer(2, &confirmation("subscribe", "a", 1));
+    net.got(client);
+    let pool = Quota { per_second: 1, in_flight: 0 };
+    net.mux.set_quotas(Quotas { pool, ..Quotas::default() }, &Arc::default());
+    net.say(client, &requests("UNSUBSCRIBE a;PING;MULTI"));
+    net.answer(2, &confirmation("unsubscribe", "a", 0));
+    let told = confirmation("unsubscribe", "a", 0) + "+PONG\r\n" + OK;
+    assert_eq!(net.got(client), told, "a transaction has begun");
 }
 
 #[test]

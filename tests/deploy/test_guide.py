@@ -3,6 +3,7 @@
 A block "```sh e2e" is run as it stands, and the block after it is what it must print.
 """
 
+import json
 import re
 import shlex
 import subprocess
@@ -137,6 +138,25 @@ def test_the_notes_have_the_lines_of_the_guide():
     for line in block.splitlines():
         if "{{" in line:
             assert line in notes.splitlines(), line
+
+
+def test_the_guide_says_what_to_edit_in_the_manifests_and_what_to_delete_first():
+    words = " ".join(TEXT.split())
+    manifests = sorted((ROOT / "deploy/k8s").glob("*.yaml"))
+    assert all(f"deploy/k8s/{path.name}" in words for path in manifests)
+    objects = [item for path in manifests for item in yaml.safe_load_all(path.read_text()) if item]
+    images = {image for item in objects for image in re.findall(r'"image": "([^"]+)"', json.dumps(item))}
+    own = {image for image in images if image.startswith("nuthatch")}
+    assert own and all("/" not in image for image in own)
+    assert "each `image:` in the file, which has no registry" in words
+    jobs = {item["metadata"]["name"] for item in objects if item["kind"] == "Job"}
+    assert jobs and all(f"`kubectl delete job {job}`" in words for job in jobs)
+
+
+def test_the_guide_says_how_helm_4_takes_over_a_number_that_kubectl_has_set():
+    words = " ".join(TEXT.split())
+    after = words[words.index("after `kubectl scale`, Helm 4 refuses"):]
+    assert "`--force-conflicts`" in after[:120]
 
 
 def test_the_workflow_runs_blocks_that_there_are():

@@ -84,6 +84,27 @@ def servers_of(values: str) -> list[dict]:
     return [item["spec"]["template"] for item in of_kind(objects, "StatefulSet")]
 
 
+# The example has the native sidecar only; the other one is of the charts in tests/deploy/charts.
+WITHOUT_EFFECT = {"sidecar.native", "sidecar.preStopSleepSeconds"}
+
+
+def test_every_value_arrives_in_the_objects():
+    seen = {}
+    for case, result in renderings().items():
+        path, _, number = case.rpartition("-")
+        if number.isdigit() and isinstance(result, list):
+            before = objects_of(json.dumps(samples.companions(path)))
+            seen[path] = seen.get(path, False) or result != before
+    assert len(seen) > 150
+    assert {path for path, has_effect in seen.items() if not has_effect} == WITHOUT_EFFECT
+
+
+@functools.cache
+def objects_of(values: str) -> list[dict] | str:
+    """All objects, or why there are none."""
+    return rendered(json.loads(values))
+
+
 def test_the_matrix_is_large_and_most_of_it_is_rendered():
     results = renderings().values()
     made = [each for each in results if not isinstance(each, str)]

@@ -12,8 +12,6 @@ SOAK_ROUNDS ?= 20
 
 # Tests with real programs wait for timeouts most of the time, so two cores have time for four at once.
 WAITING = --test-threads=4
-# The command of the README, without the minutes that the linker takes to make the program a little faster.
-QUICK_RELEASE = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 .PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images e2e
 
@@ -56,7 +54,7 @@ it:
 	  --skip a_long_run --skip redis_clients --skip redis_transcripts
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
 	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes
-	$(QUICK_RELEASE) $(CARGO) run --release --quiet -- demo --once
+	$(CARGO) run --quiet -- demo --once
 
 # What is random, with seeds of this moment, SOAK_ROUNDS of them for each plan of the simulation. The
 # other recipes have fixed seeds. A failure prints its seed.
@@ -72,7 +70,7 @@ chaos: deps
 	$(CARGO) test -p nuthatch --test it chaos::a_long_run -- --ignored --nocapture
 
 fuzz:
-	fuzz/run 8
+	fuzz/run 5
 
 # 500,000 requests in each of two shapes; FUZZ_SEEDS, FUZZ_REQUESTS and FUZZ_FAULTS say otherwise.
 fuzz-differential:

@@ -28,8 +28,8 @@ struct Times {
 }
 
 const SHORT: Times = Times {
-    before: Duration::from_millis(500),
-    stopped: Duration::from_millis(1500),
+    before: Duration::from_millis(300),
+    stopped: Duration::from_millis(1300),
     after: Duration::from_millis(2500),
     step: Duration::from_millis(100),
 };

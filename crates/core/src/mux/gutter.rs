@@ -13,7 +13,6 @@ use super::server::Servers;
 use super::waiter::Waiter;
 use super::{Event, Mux, Shared};
 use crate::error::ServerError;
-use crate::health::Standing;
 use crate::message::{All, Cap, Capped, Many, Merge, One, Wire};
 use crate::ring::Ring;
 use crate::route::Plan;
@@ -94,9 +93,7 @@ impl Mux {
     pub(super) fn send_fragments_around(&mut self, many: &Many<'_>, join: Join, now: Instant) {
         let protocol = self.shared.options.protocol;
         let capped = protocol.cap_head(many.head, self.cap(now));
-        self.shared.stats.fragments.add(join.fragments.len() as u64);
-        let id = self.clients.joins.next_id();
-        self.clients.slots.slot(join.slot).join = Some(id);
+        let id = self.begin_join(&join);
         for (number, fragment) in (0..).zip(&join.fragments) {
             let conn = fragment.conn;
             let is_capped = self.servers.is_in_gutter(conn);
@@ -232,9 +229,8 @@ impl Servers {
         match self.gutter.plan(key) {
             Plan::To(server) => Some(server),
             Plan::Around(server) => {
-                let standing = self.all[server.index()].health.standing;
-                let is_away = matches!(standing, Standing::Away | Standing::Replaying);
-                // Of any other it is known soon whether it is used.
+                // Of any that is not away it is known soon whether it is used.
+                let is_away = self.all[server.index()].health.is_away();
                 if is_away { self.gutter.plan_around(key) } else { Some(server) }
             }
             Plan::Refuse(_) => None,

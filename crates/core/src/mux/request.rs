@@ -7,7 +7,7 @@
 use super::backpressure::Hold;
 use super::conn::Pending;
 use super::id::{ClientId, ConnId};
-use super::join::{Join, SplitError};
+use super::join::{Join, JoinId, SplitError};
 use super::slots::State;
 use super::slow::KEY_KEPT;
 use super::waiter::Waiter;
@@ -379,9 +379,7 @@ impl Mux {
         now: Instant,
         write: impl Fn(&Join, u32, &mut Vec<u8>),
     ) {
-        self.shared.stats.fragments.add(join.fragments.len() as u64);
-        let id = self.clients.joins.next_id();
-        self.clients.slots.slot(join.slot).join = Some(id);
+        let id = self.begin_join(&join);
         for (number, fragment) in (0..).zip(&join.fragments) {
             let pending = Pending::new(Waiter::Fragment(id, number), expect, class, now);
             self.servers.send(&mut self.shared, fragment.conn, pending, (b"", b""), |out| {
@@ -389,6 +387,15 @@ impl Mux {
             });
         }
         self.clients.joins.insert(join);
+    }
+
+    /// Counts the fragments of a request, and gives it the id by which their answers find it.
+    #[inline]
+    pub(super) fn begin_join(&mut self, join: &Join) -> JoinId {
+        self.shared.stats.fragments.add(join.fragments.len() as u64);
+        let id = self.clients.joins.next_id();
+        self.clients.slots.slot(join.slot).join = Some(id);
+        id
     }
 
     pub(super) fn fail_here(&mut self, id: ClientId, expect: Expect, error: ServerError) {

@@ -298,9 +298,7 @@ impl Mux {
         (join, moves): (Join, Vec<(Option<ServerId>, ServerId)>),
         now: Instant,
     ) {
-        self.shared.stats.fragments.add(join.fragments.len() as u64);
-        let join_id = self.clients.joins.next_id();
-        self.clients.slots.slot(join.slot).join = Some(join_id);
+        let join_id = self.begin_join(&join);
         let mut tasks = Vec::new();
         for (number, fragment) in (0..).zip(&join.fragments) {
             if fragment.conn == NO_CONN {

@@ -163,6 +163,8 @@ fn suite(port: u16, servers: &[u16]) -> (u32, String) {
         .args(["-p", "direct_flush", "--timeout", "20", "--session-timeout", "400"])
         .args(["-m", "not onlycluster and not redismod", "--tb", "line"])
         .args(["--redis-url", &format!("redis://127.0.0.1:{port}/0")])
+        // Else they look for a Redis with modules at a port of this machine that another test may use.
+        .args(["--redismod-url", &format!("redis://127.0.0.1:{}/0", servers[0])])
         .args(FILES.map(|name| format!("tests/test_{name}.py")))
         .output()
         .unwrap();

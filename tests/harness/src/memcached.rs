@@ -37,7 +37,8 @@ impl Memcached {
                 .args(arguments),
         );
         let mut server = Self { process, port };
-        let accepts = || TcpStream::connect((address, port)).is_ok();
+        let id = server.process.id();
+        let accepts = || is_process((address, port), id);
         wait_until(&mut server.process, || "memcached".to_owned(), accepts);
         server
     }
@@ -72,6 +73,22 @@ impl Drop for Memcached {
         // It has nothing to lose, and takes a second to heed SIGTERM.
         self.process.kill();
     }
+}
+
+/// Whether the server at an address is this process: another program may have taken the port first.
+fn is_process(address: (Ipv4Addr, u16), id: u32) -> bool {
+    if TcpStream::connect(address).is_err() {
+        return false;
+    }
+    let mut conn = Conn::tcp(address);
+    conn.send("stats\r\n");
+    let own = format!("STAT pid {id}\r\n");
+    while let Ok(line) = conn.read_line() {
+        if line == own.as_bytes() || line == b"END\r\n" {
+            return line != b"END\r\n";
+        }
+    }
+    false
 }
 
 /// memcached refuses to run as root unless told as whom.

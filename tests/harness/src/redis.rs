@@ -43,7 +43,8 @@ impl Redis {
                 .args(settings),
         );
         let mut server = Self { process, port, dir };
-        wait_until(&mut server.process, || "redis-server".to_owned(), || answers(port));
+        let id = server.process.id();
+        wait_until(&mut server.process, || "redis-server".to_owned(), || is_process(port, id));
         server
     }
 
@@ -77,12 +78,16 @@ impl Drop for Redis {
     }
 }
 
-/// Whether a server answers on the port, be it with an error.
-fn answers(port: u16) -> bool {
+/// Whether the server on the port is this process: another program may have taken the port first. One that
+/// refuses to tell answers, too.
+fn is_process(port: u16, id: u32) -> bool {
     crate::process::accepts(port) && {
         let mut conn = Conn::tcp((Ipv4Addr::LOCALHOST, port));
-        conn.send(command(["PING"]));
-        conn.read_resp().is_ok()
+        conn.send(command(["INFO", "server"]));
+        let own = format!("\r\nprocess_id:{id}\r\n");
+        conn.read_resp().is_ok_and(|reply| {
+            reply.starts_with(b"-") || String::from_utf8_lossy(&reply).contains(&own)
+        })
     }
 }
 

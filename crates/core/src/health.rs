@@ -12,14 +12,21 @@
 //!      └──────────────────────── closing ◄──────────────────────────────── replaying ◄────┘
 //! ```
 //!
+//! With `slow_start`, a server goes round from away over replaying and closing ten times, and each time a tenth
+//! more of its keys is used there ([`Share`]); others stand in for the rest.
+//!
 //! While a server is away, what happens to the requests for its keys is the pool's choice ([`OnFailure`]).
 //! Writes of that time are remembered by key, in a journal, and their keys are removed from the server
 //! before it gets requests again. twemproxy (`server_failure`, `server_pool_update`) has the first arrow,
 //! and goes back to live after `retry_timeout`, untested.
 
 mod arbiter;
+mod order;
+mod share;
 
-pub use arbiter::{Arbiter, Command, Decision, Order, Report, Seen, Stage, To};
+pub use arbiter::Arbiter;
+pub use order::{Command, Decision, Order, Report, Seen, Stage, To};
+pub use share::Share;
 
 use crate::error::ServerError;
 use crate::time::Instant;
@@ -39,6 +46,8 @@ pub struct Ejection {
     pub probes: u32,
     /// How long a probe may take.
     pub probe_timeout: Duration,
+    /// In which time a server that returns gets its keys back, where others stand in for it; zero for at once.
+    pub slow_start: Duration,
     /// The share of a pool's servers that may be away at the same time, in percent.
     pub ejected_max: u32,
     /// What happens to the requests for the keys of a server that is away.
@@ -61,12 +70,33 @@ impl Default for Ejection {
             retry_timeout: Duration::from_secs(30),
             probes: 0,
             probe_timeout: Duration::from_secs(1),
+            slow_start: Duration::ZERO,
             ejected_max: 100,
             on_failure: OnFailure::Rehash,
             journal_max: 0,
             on_overflow: OnOverflow::Return,
             gutter_ttl: Duration::from_secs(60),
         }
+    }
+}
+
+impl Ejection {
+    /// Whether others stand in for a server, and may go on with a part of its keys while it returns. Where the
+    /// ring is that of the other servers (twemproxy), more keys than its own move when it returns, all at once.
+    #[must_use]
+    pub fn starts_slowly(&self) -> bool {
+        let stand_in = match self.on_failure {
+            OnFailure::Rehash => self.journal_max > 0,
+            OnFailure::Gutter => true,
+            OnFailure::Error | OnFailure::Miss => false,
+        };
+        stand_in && !self.slow_start.is_zero()
+    }
+
+    /// How the servers of the gutter are ejected: they have no keys of their own that could return one by one.
+    #[must_use]
+    pub fn of_gutter(self) -> Self {
+        Self { slow_start: Duration::ZERO, ..self }
     }
 }
 
@@ -110,6 +140,10 @@ pub enum OnOverflow {
 pub(crate) struct Health {
     /// Whether the worker uses the server.
     pub(crate) standing: Standing,
+    /// Of which keys it is used, unless it is left. One that is live has all of them.
+    pub(crate) share: Share,
+    /// Whether it will be live when it is closed no longer.
+    pub(crate) is_last_close: bool,
     /// Why the server was ejected.
     pub(crate) error: Option<ServerError>,
     /// Whether it is drained.
@@ -130,11 +164,11 @@ pub(crate) enum Standing {
     Live,
     /// It sends none; another worker still may.
     Left,
-    /// Nobody does: others may stand in for the server.
+    /// Nobody does, but for its share of the keys: others may stand in for the server.
     Away,
     /// Likewise; what the server has missed is removed there.
     Replaying,
-    /// Nobody stands in for it any more; requests wait until it is live.
+    /// Nobody stands in for it any more; requests wait until it has more keys, or is live.
     Closing,
 }
 
@@ -151,6 +185,11 @@ pub(crate) enum Drain {
 }
 
 impl Health {
+    /// That of a server that has got this share of its keys back; the error is why it was ejected.
+    pub(crate) fn warm(share: Share, error: Option<ServerError>) -> Self {
+        Self { standing: Standing::Away, share, error, ..Self::default() }
+    }
+
     /// Whether the worker sends requests to the server.
     pub(crate) fn is_live(&self) -> bool {
         self.standing == Standing::Live
@@ -159,6 +198,16 @@ impl Health {
     /// Whether others stand in for the server.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self.standing, Standing::Away | Standing::Replaying)
+    }
+
+    /// Whether others stand in for the server, or will again although they do not now.
+    pub(crate) fn stays_away(&self) -> bool {
+        self.is_away() || self.standing == Standing::Closing && !self.is_last_close
+    }
+
+    /// Of which keys the worker sends requests there.
+    pub(crate) fn used(&self) -> Share {
+        if self.standing == Standing::Left { Share::NONE } else { self.share }
     }
 
     /// Notes that the server answered.
@@ -175,7 +224,7 @@ impl Health {
         counts: (usize, u64),
         now: Instant,
     ) -> bool {
-        if !self.is_live() {
+        if self.used() == Share::NONE {
             return false;
         }
         self.in_a_row += 1;
@@ -193,7 +242,7 @@ impl Health {
         (requests, answered): (usize, u64),
         now: Instant,
     ) -> bool {
-        let is_failing = self.is_live()
+        let is_failing = self.used() != Share::NONE
             && ejection
                 .failure_rate
                 .is_some_and(|rate| self.exceeds(rate, requests, answered, now));

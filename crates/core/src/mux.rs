@@ -81,6 +81,7 @@
 //! }
 //! ```
 
+mod around;
 mod away;
 mod backpressure;
 mod bulk;
@@ -204,6 +205,11 @@ pub enum Event {
         server: ServerId,
         /// Its last failure.
         error: ServerError,
+    },
+    /// A server that was away is used for some of its keys, and soon for all.
+    Warming {
+        /// Which server.
+        server: ServerId,
     },
     /// A server is used again.
     Returned {

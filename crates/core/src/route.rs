@@ -4,6 +4,7 @@
 //! same when the ring changes.
 
 use crate::error::ServerError;
+use crate::health::Share;
 use crate::mux::ServerId;
 use crate::ring::Ring;
 use alloc::boxed::Box;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 pub enum Plan {
     /// To one server.
     To(ServerId),
-    /// This server has the key and is not used now.
+    /// This server has the key and is not used for it now.
     Around(ServerId),
     /// To no server: the client gets this error.
     Refuse(ServerError),
@@ -28,8 +29,8 @@ pub(crate) struct Routes {
     members: Vec<ServerId>,
     /// Whether there are members, and each of them is used.
     is_whole: bool,
-    /// Which members are used.
-    used: Vec<bool>,
+    /// Of which of its keys each member is used.
+    used: Vec<Share>,
     /// The ring without the members that are away, if some are and others have their keys.
     around: Option<Box<Ring>>,
     /// Whether that ring counts for all keys, as twemproxy has it, or only for those of members that are away.
@@ -51,7 +52,7 @@ pub(crate) enum Rehash {
 
 impl Routes {
     pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
-        let (is_whole, used) = (!members.is_empty(), members.iter().map(|_| true).collect());
+        let (is_whole, used) = (!members.is_empty(), members.iter().map(|_| Share::ALL).collect());
         Self { ring, members, is_whole, used, around: None, around_for_all: false, changes: 0 }
     }
 
@@ -98,7 +99,13 @@ impl Routes {
         let ring = self.around.as_deref_mut().filter(|_| self.around_for_all);
         let member = ring.unwrap_or(&mut self.ring).route(key);
         let server = self.members[member];
-        if self.used[member] { Plan::To(server) } else { Plan::Around(server) }
+        let share = self.used[member];
+        let is_used = match share {
+            Share::ALL => true,
+            Share::NONE => false,
+            _ => share.has(self.ring.key_hash(key)),
+        };
+        if is_used { Plan::To(server) } else { Plan::Around(server) }
     }
 
     /// The server that stands in for a key whose own server is away; none if all are away.
@@ -117,15 +124,16 @@ impl Routes {
         others.all(|key| self.plan(key) == plan).then_some(plan)
     }
 
-    /// Says which servers are used, and which are away.
+    /// Says of which keys servers are used, and which are away.
     pub(crate) fn set_standings(
         &mut self,
-        is_used: impl Fn(ServerId) -> bool,
+        used: impl Fn(ServerId) -> Share,
         is_away: impl Fn(ServerId) -> bool,
         rehash: Rehash,
     ) {
-        self.used = self.members.iter().map(|&server| is_used(server)).collect();
-        self.is_whole = !self.members.is_empty() && !self.used.contains(&false);
+        self.used = self.members.iter().map(|&server| used(server)).collect();
+        self.is_whole =
+            !self.members.is_empty() && self.used.iter().all(|share| *share == Share::ALL);
         let there: Vec<bool> = self.members.iter().map(|&server| !is_away(server)).collect();
         let all_there = !there.contains(&false);
         self.around_for_all = rehash == Rehash::AllKeys && !all_there;

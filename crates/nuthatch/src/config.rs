@@ -256,6 +256,8 @@ pub struct Pool {
     pub server_probes: usize,
     /// How long a probe may take.
     pub server_probe_timeout: Duration,
+    /// In which time a server that returns gets its keys back, where others go on with the rest.
+    pub server_slow_start: Duration,
     /// How many of 100 servers may be ejected at the same time.
     pub max_ejected: u8,
     /// Whether the pool speaks Redis; if not, it speaks memcached.

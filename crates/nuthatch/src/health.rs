@@ -5,7 +5,7 @@
 
 use crate::generation::{Generation, Verdict, since_epoch};
 use crate::inbox::{Inbox, Message};
-use nuthatch_core::health::{Arbiter, Command, Decision, Report, Stage, To};
+use nuthatch_core::health::{Arbiter, Command, Decision, OnFailure, Report, Stage, To};
 use nuthatch_core::time::Instant;
 use std::collections::BTreeSet;
 use std::sync::mpsc::RecvTimeoutError;
@@ -125,10 +125,14 @@ impl Judge {
         for shared in &generation.pools {
             let Some(ejection) = shared.pool.ejection() else { continue };
             // The share of servers that may be away is one of the pool, and another one of its gutter.
-            for (id, is_gutter) in [(shared.id, false), (shared.id | GUTTER, true)] {
+            let gutter = shared.id | GUTTER;
+            let stand_ins =
+                if ejection.on_failure == OnFailure::Gutter { gutter } else { shared.id };
+            let parts = [(shared.id, false, ejection), (gutter, true, ejection.of_gutter())];
+            for (id, is_gutter, ejection) in parts {
                 let of_part = shared.servers.iter().filter(|it| it.is_gutter == is_gutter);
                 let servers: Vec<u64> = of_part.map(|server| server.number).collect();
-                self.arbiter.set_servers(id, &servers, ejection);
+                self.arbiter.set_servers(id, &servers, (ejection, stand_ins));
                 self.pools.insert(id);
             }
         }

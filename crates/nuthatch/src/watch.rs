@@ -123,11 +123,15 @@ impl Watched {
                 let reason = "not reachable while its keys move: their values stay there";
                 log::warn!(pool, server, gutter, address:%, tried, reason; "old server given up");
             }
+            Event::Warming { .. } => {
+                let reason = return_reason(config);
+                let slow_start_ms = config.server_slow_start.as_millis();
+                log::warn!(
+                    pool, server, gutter, address:%, reason, slow_start_ms; "server gets its keys back"
+                );
+            }
             Event::Returned { .. } => {
-                let reason = match config.server_probes {
-                    0 => "server_retry_timeout is over",
-                    _ => "it answers probes",
-                };
+                let reason = return_reason(config);
                 log::warn!(pool, server, gutter, address:%, reason; "server back on the ring");
             }
             Event::Kept { error, .. } => {
@@ -173,7 +177,16 @@ fn server_of(event: Event) -> Option<ServerId> {
         | Event::JournalFull { server }
         | Event::RemovalRefused { server }
         | Event::CapRefused { server }
+        | Event::Warming { server }
         | Event::Returned { server } => Some(server),
+    }
+}
+
+/// Why a server that was ejected is used again.
+fn return_reason(config: &Pool) -> &'static str {
+    match config.server_probes {
+        0 => "server_retry_timeout is over",
+        _ => "it answers probes",
     }
 }
 

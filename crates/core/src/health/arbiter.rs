@@ -4,7 +4,8 @@
 //! it, and a worker uses it again only when no worker lets others stand in for it. Otherwise one worker
 //! could read at the server what another one has replaced elsewhere.
 
-use super::{Ejection, OnOverflow};
+use super::order::{Command, Decision, Order, Report, Seen, Stage, To};
+use super::{Ejection, OnOverflow, Share};
 use crate::error::ServerError;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -24,114 +25,18 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// A server that fails again soon stays away twice as long each time, up to so many times `retry_timeout`.
 const STAY_MAX: u32 = 16;
 
-/// What a worker is to do about a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Let clients end what they have begun there; once none has anything there, let none begin. To be confirmed.
-    Drain,
-    /// Send it no more requests, for this reason. To be confirmed by [`Report::Done`].
-    Leave(ServerError),
-    /// Nobody sends it requests: do what the pool wants for a server that is away.
-    GoAway,
-    /// Open a new connection to it, and report [`Report::Probed`].
-    Probe,
-    /// Remove there what it has missed. To be confirmed.
-    Replay,
-    /// Let requests for its keys wait, and remove there what it has missed since. To be confirmed.
-    Close,
-    /// Use it.
-    Return,
-    /// The operator wants it back: what it has refused to remove may stay there.
-    Forgive,
-    /// Go on using it: too many servers are away.
-    Keep,
-}
-
-/// Who gets an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
-    /// Every worker.
-    All,
-    /// The worker with this number.
-    One(usize),
-}
-
-/// What a worker says of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// It should be ejected.
-    Failing(ServerError),
-    /// The order of this round is carried out.
-    Done(u32),
-    /// The order of this round can't be carried out, because the server failed.
-    Failed(u32, ServerError),
-    /// What the server has missed is not all known: what is removed there does not suffice.
-    Overflowed,
-    /// What became of a probe.
-    Probed(Result<(), ServerError>),
-}
-
-/// What an operator wants of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Eject it, until [`Command::Return`].
-    Eject,
-    /// Likewise, when the clients have ended what they have begun there: transactions, blocking commands and
-    /// subscriptions.
-    Drain,
-    /// Use it again, once it answers.
-    Return,
-}
-
-/// How a server stands, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// How far it is from being used.
-    pub stage: Stage,
-    /// Why it is not used.
-    pub error: Option<ServerError>,
-    /// When it is tried next.
-    pub next_try: Option<Instant>,
-    /// Whether the operator has ejected it.
-    pub by_operator: bool,
-}
-
-/// How far a server is from being used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It is used.
-    Live,
-    /// It is used until clients have ended what they have begun there.
-    Draining,
-    /// Workers leave it.
-    Leaving,
-    /// It is probed now and then.
-    Away,
-    /// It stays away until the operator lets it return.
-    Held,
-    /// What it has missed is removed there.
-    Returning,
-}
-
-/// An order, with whom and what it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The server's number.
-    pub server: u64,
-    /// Who is to carry it out.
-    pub to: To,
-    /// What is to be done.
-    pub order: Order,
-    /// The round that the worker names when it is done.
-    pub round: u32,
-}
-
 /// What is known of a server.
 #[derive(Debug)]
 struct Seat {
     pool: u64,
+    /// The pool whose servers stand in for it.
+    stand_ins: u64,
     ejection: Ejection,
     state: State,
+    /// Of which of its keys it is used, unless workers leave it.
+    share: Share,
+    /// Likewise, once it is closed no longer.
+    next_share: Share,
     /// Counts up with each order that is to be confirmed.
     round: u32,
     error: ServerError,
@@ -154,6 +59,8 @@ enum State {
     /// So many workers are not done.
     Replaying(usize, Instant),
     Closing(usize, Instant),
+    /// It has a share of its keys, and gets more then.
+    Warming(Instant),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,14 +90,23 @@ impl Arbiter {
         Self { workers, seats: BTreeMap::new(), decisions: VecDeque::new() }
     }
 
-    /// These are the servers of a pool now, and this is when they are ejected. A server that is new is live.
-    pub fn set_servers(&mut self, pool: u64, servers: &[u64], ejection: Ejection) {
+    /// These are the servers of a pool now, and this is when they are ejected, and the pool whose servers stand
+    /// in for them. A server that is new is live.
+    pub fn set_servers(
+        &mut self,
+        pool: u64,
+        servers: &[u64],
+        (ejection, stand_ins): (Ejection, u64),
+    ) {
         self.seats.retain(|server, seat| seat.pool != pool || servers.contains(server));
         for &server in servers {
             let seat = self.seats.entry(server).or_insert(Seat {
                 pool,
                 ejection,
+                stand_ins,
                 state: State::Live,
+                share: Share::ALL,
+                next_share: Share::ALL,
                 round: 0,
                 error: ServerError::Refused,
                 is_held: false,
@@ -198,7 +114,7 @@ impl Arbiter {
                 stay: ejection.retry_timeout,
                 returned_at: None,
             });
-            seat.ejection = ejection;
+            (seat.ejection, seat.stand_ins) = (ejection, stand_ins);
         }
     }
 
@@ -207,14 +123,19 @@ impl Arbiter {
         let servers = self.seats.iter().filter(|(_, seat)| seat.pool == pool);
         let servers: Vec<u64> = servers.map(|(server, _)| *server).collect();
         for server in servers {
-            match self.seats[&server].state {
+            let seat = &self.seats[&server];
+            match seat.state {
                 State::Draining(..) | State::Leaving(_) => {
                     self.decide(server, To::All, Order::Keep);
+                }
+                // A worker may use it, so others stand in for no more of its keys.
+                State::Replaying(..) | State::Closing(..) if seat.share != Share::NONE => {
+                    self.decide(server, To::All, Order::Warm(seat.share));
                 }
                 State::Replaying(..) | State::Closing(..) => {
                     self.decide(server, To::All, Order::GoAway);
                 }
-                State::Live | State::Away(_) => {}
+                State::Live | State::Away(_) | State::Warming(_) => {}
             }
             self.seats.remove(&server);
         }
@@ -231,6 +152,7 @@ impl Arbiter {
         let next = |seat: &Seat| match seat.state {
             State::Away(Probing { ends: Some(at), .. }) => Some(at),
             State::Away(Probing { next, .. }) => (!seat.stays()).then_some(next),
+            State::Warming(next) => (!seat.stays()).then(|| self.next_share_at(seat, next)),
             State::Draining(_, at) | State::Replaying(_, at) | State::Closing(_, at) => Some(at),
             State::Live | State::Leaving(_) => None,
         };
@@ -247,11 +169,14 @@ impl Arbiter {
             State::Leaving(_) => (Stage::Leaving, None),
             State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
             State::Away(probing) => (Stage::Away, Some(probing.next)),
-            State::Replaying(..) | State::Closing(..) => (Stage::Returning, None),
+            _ if seat.share != Share::NONE => (Stage::Warming, None),
+            State::Replaying(..) | State::Closing(..) | State::Warming(_) => {
+                (Stage::Returning, None)
+            }
         };
         let error = (stage != Stage::Live).then_some(seat.error);
         let next_try = next_try.filter(|_| stage == Stage::Away);
-        Some(Seen { stage, error, next_try, by_operator: seat.is_held })
+        Some(Seen { stage, error, next_try, share: seat.share, by_operator: seat.is_held })
     }
 
     /// Takes what a worker says.
@@ -260,6 +185,7 @@ impl Arbiter {
         match (report, seat.state) {
             (Report::Failing(error), State::Live) => self.eject(server, error, now),
             (Report::Failing(error), State::Draining(..)) => self.leave(server, error),
+            (Report::Failing(error), State::Warming(_)) => self.fall_back(server, error, now),
             (Report::Failing(error), State::Replaying(..) | State::Closing(..)) => {
                 self.fall_back(server, error, now);
             }
@@ -274,8 +200,7 @@ impl Arbiter {
                 seat.has_overflowed = true;
                 // It is on the way back with what could not be remembered.
                 if seat.stays() && matches!(state, State::Replaying(..) | State::Closing(..)) {
-                    let error = seat.error;
-                    self.fall_back(server, error, now);
+                    self.stop_return(server, now);
                 }
             }
             (Report::Probed(outcome), State::Away(probing)) if probing.ends.is_some() => {
@@ -292,7 +217,7 @@ impl Arbiter {
             Command::Drain => {
                 seat.is_held = true;
                 match seat.state {
-                    State::Live => {
+                    State::Live | State::Warming(_) => {
                         seat.error = ServerError::Ejected;
                         let state = State::Draining(self.workers, now.after(DRAIN_MAX));
                         self.decide_together(server, state, Order::Drain);
@@ -307,7 +232,7 @@ impl Arbiter {
                 seat.is_held = true;
                 match seat.state {
                     State::Live | State::Draining(..) => self.leave(server, ServerError::Ejected),
-                    State::Replaying(..) | State::Closing(..) => {
+                    State::Replaying(..) | State::Closing(..) | State::Warming(_) => {
                         self.fall_back(server, ServerError::Ejected, now);
                     }
                     State::Leaving(_) | State::Away(_) => {}
@@ -321,9 +246,10 @@ impl Arbiter {
                         self.decide(server, To::All, Order::Forgive);
                     }
                     State::Draining(..) => {
-                        seat.state = State::Live;
+                        seat.state = seat.used(now);
                         self.decide(server, To::All, Order::Keep);
                     }
+                    State::Warming(next) => *next = now,
                     _ => {}
                 }
             }
@@ -344,6 +270,9 @@ impl Arbiter {
                     if probing.ends.is_none() && probing.next <= now && !seat.stays() =>
                 {
                     self.try_server(server, probing, now);
+                }
+                State::Warming(next) if self.next_share_at(seat, next) <= now && !seat.stays() => {
+                    self.replay(server, now);
                 }
                 State::Draining(_, at) if at <= now => self.leave(server, ServerError::Ejected),
                 State::Replaying(_, at) | State::Closing(_, at) if at <= now => {
@@ -379,9 +308,16 @@ impl Arbiter {
         if (away + 1) * 100 > of_pool().count() * ejected_max {
             return self.decide(server, To::All, Order::Keep);
         }
+        self.leave_for_long(server, error, now);
+    }
+
+    /// The server stays away for longer each time that it fails again soon.
+    fn leave_for_long(&mut self, server: u64, error: ServerError, now: Instant) {
         let seat = self.seat(server);
         let retry = seat.ejection.retry_timeout;
-        let is_flapping = seat.returned_at.is_some_and(|at| now < at.after(seat.stay));
+        let is_returning = !matches!(seat.state, State::Live | State::Draining(..));
+        let is_soon = seat.returned_at.is_some_and(|at| now < at.after(seat.stay));
+        let is_flapping = is_returning || is_soon;
         let longer = (seat.stay * 2).min(retry * STAY_MAX);
         seat.stay = if is_flapping { longer } else { retry };
         self.leave(server, error);
@@ -395,6 +331,10 @@ impl Arbiter {
     /// The server stays away, or is away again.
     fn fall_back(&mut self, server: u64, error: ServerError, now: Instant) {
         let seat = self.seat(server);
+        if seat.share != Share::NONE {
+            // Workers use it for a share of its keys.
+            return self.leave_for_long(server, error, now);
+        }
         seat.error = error;
         seat.state = State::Away(Probing::after(now.after(seat.ejection.retry_timeout)));
         seat.round = seat.round.wrapping_add(1);
@@ -414,20 +354,73 @@ impl Arbiter {
             }
             State::Draining(..) => self.leave(server, ServerError::Ejected),
             State::Leaving(_) => {
+                seat.share = Share::NONE;
                 seat.state = State::Away(Probing::after(now.after(seat.stay)));
                 self.decide(server, To::All, Order::GoAway);
             }
-            State::Replaying(..) => {
-                let state = State::Closing(self.workers, now.after(REPLAY_MAX));
-                self.decide_together(server, state, Order::Close);
-            }
-            State::Closing(..) => {
-                (seat.state, seat.returned_at) = (State::Live, Some(now));
-                seat.has_overflowed = false;
-                self.decide(server, To::All, Order::Return);
-            }
-            State::Live | State::Away(_) => {}
+            State::Replaying(..) => self.close(server, now),
+            State::Closing(..) => self.give_keys(server, now),
+            State::Live | State::Away(_) | State::Warming(_) => {}
         }
+    }
+
+    /// Lets workers remove from a server what it has missed.
+    fn replay(&mut self, server: u64, now: Instant) {
+        let state = State::Replaying(self.workers, now.after(REPLAY_MAX));
+        self.decide_together(server, state, Order::Replay);
+    }
+
+    fn close(&mut self, server: u64, now: Instant) {
+        let seat = &self.seats[&server];
+        let is_slow = seat.ejection.starts_slowly() && self.has_stand_in(seat);
+        let next_share = if is_slow { seat.share.more() } else { Share::ALL };
+        self.seat(server).next_share = next_share;
+        let state = State::Closing(self.workers, now.after(REPLAY_MAX));
+        self.decide_together(server, state, Order::Close(next_share));
+    }
+
+    /// A server that gets its keys back gets no more for now; one that has none stays away.
+    fn stop_return(&mut self, server: u64, now: Instant) {
+        let seat = self.seat(server);
+        if seat.share == Share::NONE {
+            let error = seat.error;
+            return self.fall_back(server, error, now);
+        }
+        seat.state = seat.used(now);
+        seat.round = seat.round.wrapping_add(1);
+        let share = seat.share;
+        self.decide(server, To::All, Order::Warm(share));
+    }
+
+    /// When a server gets more of its keys: at once, if nobody is left who stands in for it.
+    fn next_share_at(&self, seat: &Seat, next: Instant) -> Instant {
+        if self.has_stand_in(seat) { next } else { Instant::default() }
+    }
+
+    /// Whether another server can have a part of the keys. In a pool of one server, requests may name any keys
+    /// together, which a gutter would have to refuse.
+    fn has_stand_in(&self, seat: &Seat) -> bool {
+        let seats = || self.seats.values();
+        let is_alone = seats().filter(|it| it.pool == seat.pool).count() == 1;
+        !is_alone && seats().any(|it| it.pool == seat.stand_ins && it.state == State::Live)
+    }
+
+    /// What a server has missed is removed: it is used for more of its keys.
+    fn give_keys(&mut self, server: u64, now: Instant) {
+        let seat = self.seat(server);
+        if seat.share == Share::NONE {
+            seat.returned_at = Some(now);
+        }
+        seat.share = seat.next_share;
+        seat.state = seat.used(now);
+        let order = match seat.state {
+            State::Live => Order::Return,
+            _ => Order::Warm(seat.share),
+        };
+        if order == Order::Return {
+            seat.has_overflowed = false;
+        }
+        self.decide(server, To::All, order);
     }
 
     /// Probes a server, or lets it return if it need not be.
@@ -435,8 +428,7 @@ impl Arbiter {
         let workers = self.workers;
         let seat = self.seat(server);
         if probing.good >= seat.ejection.probes {
-            let state = State::Replaying(workers, now.after(REPLAY_MAX));
-            return self.decide_together(server, state, Order::Replay);
+            return self.replay(server, now);
         }
         let ends = Some(now.after(seat.ejection.probe_timeout));
         seat.state = State::Away(Probing { ends, sent: probing.sent + 1, ..probing });
@@ -460,6 +452,14 @@ impl Arbiter {
 }
 
 impl Seat {
+    /// How a server stands that is used for its share of the keys.
+    fn used(&self, now: Instant) -> State {
+        match self.share {
+            Share::ALL => State::Live,
+            _ => State::Warming(now.after(self.ejection.slow_start / Share::STEPS)),
+        }
+    }
+
     /// Whether the server stays away until the operator lets it return.
     fn stays(&self) -> bool {
         self.is_held || self.has_overflowed && self.ejection.on_overflow == OnOverflow::Stay

@@ -237,9 +237,13 @@ impl Mux {
             Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
             // Its connection is closed before others stand in.
-            Some(Plan::Around(server)) if bound == Some(server) => Ok(server),
+            Some(Plan::Around(server))
+                if bound == Some(server) && self.servers.why_unused(server).is_some() =>
+            {
+                Ok(server)
+            }
             Some(Plan::Around(server)) => {
-                let error = self.servers.why_unused(server);
+                let error = self.servers.all[server.index()].health.error;
                 Err(NoServer::Failed(error.unwrap_or(ServerError::NoServers)))
             }
             _ => Err(NoServer::Refused(Refusal::CrossShard)),

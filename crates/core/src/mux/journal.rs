@@ -130,6 +130,22 @@ impl Journal {
         First::Purge
     }
 
+    /// These keys are used at the server again, from which all that it has missed is removed.
+    pub(super) fn end_absence(&mut self, is_back: impl Fn(&[u8]) -> bool) {
+        self.has_overflowed = false;
+        let (bytes, unchanged) = (&mut self.bytes, &mut self.unchanged);
+        self.keys.retain(|key, entry| {
+            let stays = !is_back(key);
+            if !stays {
+                *bytes -= key.len() + ENTRY_BYTES;
+                *unchanged -= usize::from(!entry.is_changed);
+            }
+            stays
+        });
+        let keys = &self.keys;
+        self.changed.retain(|key| keys.contains_key(key));
+    }
+
     /// Makes room: what is only known to be clean can be cleaned again.
     fn forget_unchanged(&mut self) {
         self.keys.retain(|_, entry| entry.is_changed);

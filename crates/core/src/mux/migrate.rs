@@ -55,6 +55,7 @@ pub(super) use task::{MoveId, Moves};
 
 use super::id::ServerId;
 use super::{Event, Mux};
+use crate::health::Share;
 use crate::memcache::LEASE_SECONDS;
 use crate::ring::Ring;
 use crate::route::{Plan, Rehash, Routes};
@@ -215,7 +216,7 @@ impl Mux {
             return Ok(());
         }
         let mut before = self.servers.routes.clone();
-        before.set_standings(|_| true, |_| false, Rehash::Nothing);
+        before.set_standings(|_| Share::ALL, |_| false, Rehash::Nothing);
         let leaving = self.servers.replace(&mut self.shared, ring, stats, is_same);
         // A proxy that changes last may have requests on their way that it has sent before.
         let settle = migrate.settle + self.shared.options.timeout.unwrap_or_default();
@@ -263,7 +264,7 @@ impl Mux {
     fn give_up_absent(&mut self) {
         let Some(migration) = &mut self.migration else { return };
         for id in migration.before.members().to_vec() {
-            if self.servers.why_unused(id).is_some() {
+            if !self.servers.all[id.index()].health.is_live() {
                 migration.peer(id).is_given_up = true;
             }
         }

@@ -6,7 +6,7 @@ use super::Shared;
 use super::id::{ConnId, ServerId};
 use super::server::Servers;
 use crate::error::ServerError;
-use crate::health::{Arbiter, Ejection, OnFailure, Report, Standing};
+use crate::health::{Arbiter, Ejection, OnFailure, Report, Share, Standing};
 use crate::route::Rehash;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -24,11 +24,11 @@ impl Servers {
         let Some(ejection) = self.ejection_of(shared, id) else { return };
         let server = &mut self.all[id.index()];
         let counts = (requests, server.stats.responses.read());
-        if !server.health.is_live() {
+        let is_returning = server.replay_round.is_some();
+        if is_returning {
             // Nobody would remove what it has missed meanwhile.
-            if server.replay_round.take().is_some() {
-                self.reports.push_back((id, Report::Failing(error)));
-            }
+            server.replay_round = None;
+            self.reports.push_back((id, Report::Failing(error)));
         } else if server.health.note_failure(&ejection, counts, now) {
             self.propose(shared, id, error);
         }
@@ -76,11 +76,11 @@ impl Servers {
         Some(self.lane(lane, undecided))
     }
 
-    /// Why a server gets no requests, if it gets none.
+    /// Why a server gets no requests, if it gets none. One that has got some of its keys back gets requests.
     #[inline]
     pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
         let health = &self.all[id.index()].health;
-        (!health.is_live()).then(|| health.error.unwrap_or(ServerError::NoServers))
+        (health.used() == Share::NONE).then(|| health.error.unwrap_or(ServerError::NoServers))
     }
 
     /// The figures of a server that is ejected.
@@ -101,9 +101,11 @@ impl Servers {
         };
         let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
         // Each of the two has its own share of servers that may be away.
-        for (number, routes) in [(0, &self.routes), (1, &self.gutter)] {
+        let parts = [(0, &self.routes, ejection), (1, &self.gutter, ejection.of_gutter())];
+        let stand_ins = u64::from(ejection.on_failure == OnFailure::Gutter);
+        for (number, routes, ejection) in parts {
             let members: Vec<u64> = routes.members().iter().map(|id| id.to_bits()).collect();
-            arbiter.set_servers(number, &members, ejection);
+            arbiter.set_servers(number, &members, (ejection, stand_ins));
         }
     }
 
@@ -115,8 +117,8 @@ impl Servers {
             _ => Rehash::AllKeys,
         };
         let health = |id: ServerId| &self.all[id.index()].health;
-        let (is_live, is_away) = (|id| health(id).is_live(), |id: ServerId| health(id).is_away());
-        self.routes.set_standings(is_live, is_away, rehash);
-        self.gutter.set_standings(is_live, is_away, Rehash::TheirKeys);
+        let (used, is_away) = (|id| health(id).used(), |id: ServerId| health(id).stays_away());
+        self.routes.set_standings(used, is_away, rehash);
+        self.gutter.set_standings(used, is_away, Rehash::TheirKeys);
     }
 }

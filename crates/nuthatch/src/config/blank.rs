@@ -44,6 +44,7 @@ pub(super) fn blank(name: &str) -> Pool {
         server_failure_rate: 0,
         server_probes: 0,
         server_probe_timeout: Duration::ZERO,
+        server_slow_start: Duration::ZERO,
         max_ejected: 100,
         redis: false,
         redis_user: None,

@@ -88,6 +88,7 @@ impl Pool {
             retry_timeout: self.server_retry_timeout,
             probes: count(self.server_probes),
             probe_timeout: self.server_probe_timeout.max(PROBE_TIMEOUT_MIN),
+            slow_start: self.server_slow_start,
             ejected_max: self.max_ejected.into(),
             on_failure: self.on_server_failure.unwrap_or(OnFailure::Rehash),
             journal_max: if self.on_server_failure.is_some() { self.journal_max } else { 0 },
@@ -115,6 +116,7 @@ mod tests {
         let old = ejection("auto_eject_hosts: true,").unwrap();
         assert_eq!((old.on_failure, old.journal_max, old.ejected_max), (OnFailure::Rehash, 0, 100));
         assert_eq!((old.failure_limit, old.failure_rate), (2, None));
+        assert!(!old.starts_slowly());
     }
 
     #[test]
@@ -127,6 +129,8 @@ mod tests {
             let set = ejection(&format!("on_server_failure: {word}, {gutter}")).unwrap();
             assert_eq!(set.gutter_ttl.as_secs(), if gutter.is_empty() { 60 } else { 120 });
             assert_eq!((set.on_failure, set.journal_max), (mode, 8 << 20));
+            let stand_in = matches!(mode, OnFailure::Rehash | OnFailure::Gutter);
+            assert_eq!((set.slow_start.as_secs(), set.starts_slowly()), (10, stand_in));
             assert_eq!(name(mode), word);
         }
         for (word, overflow) in OVERFLOWS {

@@ -1,5 +1,7 @@
 //! What the arbiter decides, report by report.
 
+mod warming;
+
 use super::*;
 use alloc::vec::Vec;
 
@@ -12,7 +14,7 @@ fn at_ms(ms: u64) -> Instant {
 
 fn arbiter(workers: usize, servers: u64, ejection: Ejection) -> Arbiter {
     let mut arbiter = Arbiter::new(workers);
-    arbiter.set_servers(POOL, &(0..servers).collect::<Vec<_>>(), ejection);
+    arbiter.set_servers(POOL, &(0..servers).collect::<Vec<_>>(), (ejection, POOL));
     arbiter
 }
 
@@ -83,7 +85,7 @@ fn a_server_returns_after_probes_and_when_every_worker_is_done() {
     arbiter.tick(at_ms(1220));
     assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Replay)]);
     confirm(&mut arbiter, 0, at_ms(1230));
-    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Close)]);
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Close(Share::ALL))]);
     arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1231));
     assert_eq!(orders(&mut arbiter), [], "one worker still lets others stand in");
     arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1231));
@@ -178,7 +180,7 @@ fn not_more_servers_are_away_than_may_be() {
 fn other_pools_do_not_count() {
     let half = Ejection { ejected_max: 50, ..ejection() };
     let mut arbiter = arbiter(1, 2, half);
-    arbiter.set_servers(POOL + 1, &[10, 11], half);
+    arbiter.set_servers(POOL + 1, &[10, 11], (half, POOL + 1));
     arbiter.report(10, FAILING, at_ms(0));
     arbiter.report(0, FAILING, at_ms(0));
     assert_eq!(orders(&mut arbiter), [(10, To::All, LEAVE), (0, To::All, LEAVE)]);
@@ -318,7 +320,7 @@ fn nobody_waits_for_a_decision_about_a_server_of_a_pool_that_is_gone() {
 #[test]
 fn a_server_that_a_reload_brings_is_live_and_one_that_stays_is_as_it_was() {
     let mut arbiter = ejected(1);
-    arbiter.set_servers(POOL, &[0, 9], ejection());
+    arbiter.set_servers(POOL, &[0, 9], (ejection(), POOL));
     assert_eq!(arbiter.standing(0).unwrap().next_try, Some(at_ms(1000)));
     assert_eq!(arbiter.standing(9).unwrap().stage, Stage::Live);
     arbiter.report(1, FAILING, at_ms(1));

@@ -7,7 +7,7 @@ use super::kind::{Kind, Memcache};
 use super::redis::Pool as Redis;
 use super::{Event, GROWS, MS, Plan, World, run_kind};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Arbiter, Decision, Ejection, OnFailure, OnOverflow, To};
+use nuthatch_core::health::{Arbiter, Decision, Ejection, OnFailure, OnOverflow, Order, To};
 use nuthatch_core::mux::ServerId;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,9 +39,10 @@ impl Absence {
         let mut arbiter = Arbiter::new(plan.proxies);
         if let Some(ejection) = plan.ejection {
             let servers: Vec<u64> = plan.rings[0].iter().map(|server| *server as u64).collect();
-            arbiter.set_servers(0, &servers, ejection);
+            let stand_ins = u64::from(ejection.on_failure == OnFailure::Gutter);
+            arbiter.set_servers(0, &servers, (ejection, stand_ins));
             let gutter: Vec<u64> = plan.gutter.iter().map(|server| *server as u64).collect();
-            arbiter.set_servers(1, &gutter, ejection);
+            arbiter.set_servers(1, &gutter, (ejection.of_gutter(), 1));
         }
         Self {
             arbiter,
@@ -182,6 +183,7 @@ pub(super) const EJECTION: Ejection = Ejection {
     retry_timeout: Duration::from_millis(150),
     probes: 2,
     probe_timeout: Duration::from_millis(80),
+    slow_start: Duration::ZERO,
     ejected_max: 100,
     on_failure: OnFailure::Rehash,
     journal_max: 1 << 20,
@@ -222,6 +224,39 @@ fn servers_are_away_and_come_back_and_nothing_is_stale() {
     }
     runs::<Memcache>(Plan { server_connections: 2, flushes: true, ..AWAY }, 3);
     super::check_moves(&runs::<Memcache>(Plan { bulk: super::BULK, ..AWAY }, 3));
+}
+
+/// With steps that last for a tenth of this, servers fail again in each of them.
+const SLOW: Duration = Duration::from_millis(400);
+
+#[test]
+fn servers_that_get_their_keys_back_slowly_have_nothing_stale() {
+    let slowly = |plan: Plan| Plan {
+        ejection: plan.ejection.map(|it| Ejection { slow_start: SLOW, ..it }),
+        ..plan
+    };
+    for plan in [AWAY, Plan { server_connections: 2, flushes: true, ..AWAY }] {
+        check_steps(&runs::<Memcache>(slowly(plan), 12));
+        check_steps(&runs::<Redis>(slowly(plan), 12));
+    }
+    for plan in [GUTTER, Plan { server_connections: 2, flushes: true, expires: true, ..GUTTER }] {
+        check_steps(&runs::<Memcache>(slowly(plan), 8));
+    }
+    for plan in [GUTTER, Plan { server_connections: 2, flushes: true, ..GUTTER }] {
+        check_steps(&runs::<Redis>(slowly(plan), 8));
+    }
+}
+
+/// Checks that servers failed before they had all of their keys, and that others got all.
+fn check_steps<K: Kind>(worlds: &[World<K>]) {
+    let steps = |order: fn(&Order) -> bool| {
+        let decisions = worlds.iter().flat_map(|world| &world.absence.decisions);
+        decisions.filter(|it| order(&it.order)).count()
+    };
+    let warm = steps(|order| matches!(order, Order::Warm(_)));
+    let returns = steps(|order| *order == Order::Return);
+    let leaves = steps(|order| matches!(order, Order::Leave(_)));
+    assert!(returns > 0 && leaves > returns && warm > 4 * returns, "{warm} {returns} {leaves}");
 }
 
 const GUTTER: Plan = Plan {

@@ -3,7 +3,7 @@
 use super::{REFUSED, hit};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order, Report};
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order, Report, Share};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Event, Options, ServerId};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -225,7 +225,7 @@ fn while_it_is_decided_about_a_gutter_server_its_requests_wait() {
     net.mux.obey(gutter, Order::GoAway, 1, net.now());
     net.settle_now();
     assert_eq!(net.got(client), NO_GUTTER);
-    net.mux.obey(gutter, Order::Close, 2, net.now());
+    net.mux.obey(gutter, Order::Close(Share::ALL), 2, net.now());
     net.say(client, "get a\r\n");
     assert_eq!((net.asked(2), net.got(client)), (String::new(), String::new()));
     net.mux.obey(gutter, Order::Return, 2, net.now());

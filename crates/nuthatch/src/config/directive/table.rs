@@ -335,6 +335,14 @@ pub static DIRECTIVES: &[Directive] = &[
         doc: "How long a probe may take.",
     },
     Directive {
+        name: "server_slow_start",
+        kind: Kind::Span(|pool| &mut pool.server_slow_start),
+        default: Some("10s"),
+        pools: Pools::All,
+        doc: "In which time a server that returns gets its keys back, a tenth after the other; 0s for all at \
+            once. Only with on_server_failure: rehash or gutter.",
+    },
+    Directive {
         name: "max_ejected",
         kind: Kind::Percent(|pool| &mut pool.max_ejected),
         default: Some("100%"),

@@ -1,0 +1,191 @@
+//! Servers that get their keys back one tenth after the other.
+
+use super::*;
+use crate::health::OnFailure;
+use alloc::vec;
+
+fn slow() -> Ejection {
+    Ejection {
+        probes: 0,
+        slow_start: Duration::from_secs(10),
+        on_failure: OnFailure::Rehash,
+        journal_max: 1,
+        on_overflow: OnOverflow::Stay,
+        ..ejection()
+    }
+}
+
+/// Server 0 of `servers`, which failed at 0 ms, has a tenth of its keys at 1000 ms.
+fn warming(servers: u64, ejection: Ejection) -> Arbiter {
+    let mut arbiter = arbiter(2, servers, ejection);
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    step(&mut arbiter, 1000);
+    assert_eq!(orders(&mut arbiter)[2..], step_to(Share::NONE.more()));
+    arbiter
+}
+
+/// All workers do what is to be done at this time.
+fn step(arbiter: &mut Arbiter, ms: u64) {
+    arbiter.tick(at_ms(ms));
+    confirm(arbiter, 0, at_ms(ms));
+    confirm(arbiter, 0, at_ms(ms));
+}
+
+fn step_to(share: Share) -> [(u64, To, Order); 3] {
+    let last = if share == Share::ALL { Order::Return } else { Order::Warm(share) };
+    [Order::Replay, Order::Close(share), last].map(|order| (0, To::All, order))
+}
+
+#[test]
+fn a_server_gets_a_tenth_of_its_keys_after_the_other() {
+    let mut arbiter = warming(4, slow());
+    let mut share = Share::NONE.more();
+    for ms in (2000..=10_000).step_by(1000) {
+        let seen = arbiter.standing(0).unwrap();
+        assert_eq!((seen.stage, seen.share), (Stage::Warming, share));
+        assert_eq!(arbiter.next_tick(), Some(at_ms(ms)));
+        arbiter.tick(at_ms(ms - 1));
+        assert_eq!(orders(&mut arbiter), []);
+        share = share.more();
+        step(&mut arbiter, ms);
+        assert_eq!(orders(&mut arbiter), step_to(share));
+    }
+    assert_eq!((share, arbiter.next_tick()), (Share::ALL, None));
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Live);
+}
+
+#[test]
+fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
+    let all = step_to(Share::ALL);
+    for ejection in [
+        Ejection { on_failure: OnFailure::Miss, ..slow() },
+        Ejection { on_failure: OnFailure::Error, ..slow() },
+        Ejection { journal_max: 0, ..slow() },
+        Ejection { slow_start: Duration::ZERO, ..slow() },
+        slow().of_gutter(),
+    ] {
+        let mut arbiter = arbiter(1, 4, ejection);
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        step(&mut arbiter, 1000);
+        assert_eq!(orders(&mut arbiter)[2..], all);
+    }
+    // The only other one fails, and comes back after it.
+    let mut arbiter = warming(2, slow());
+    arbiter.report(1, FAILING, at_ms(1500));
+    confirm(&mut arbiter, 1, at_ms(1500));
+    orders(&mut arbiter);
+    assert!(arbiter.next_tick().unwrap() <= at_ms(1500));
+    step(&mut arbiter, 1500);
+    assert_eq!(orders(&mut arbiter), all);
+}
+
+#[test]
+fn a_gutter_goes_on_with_a_part_of_the_keys_of_any_server_but_the_only_one() {
+    let ejection = Ejection { on_failure: OnFailure::Gutter, ..slow() };
+    for (servers, gutter, share) in [
+        (&[0, 1][..], &[5][..], Share::NONE.more()),
+        (&[0], &[5], Share::ALL),
+        (&[0, 1], &[], Share::ALL),
+    ] {
+        let mut arbiter = Arbiter::new(1);
+        arbiter.set_servers(POOL, servers, (ejection, POOL + 1));
+        arbiter.set_servers(POOL + 1, gutter, (ejection.of_gutter(), POOL + 1));
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        step(&mut arbiter, 1000);
+        assert_eq!(orders(&mut arbiter)[2..], step_to(share), "{servers:?} {gutter:?}");
+    }
+}
+
+#[test]
+fn every_worker_leaves_a_server_that_fails_with_a_share_of_its_keys() {
+    // While it waits for more, and in each stage of a step.
+    for stage in 0..3 {
+        let mut arbiter = warming(4, slow());
+        let now = at_ms(2000);
+        if stage > 0 {
+            arbiter.tick(now);
+        }
+        if stage > 1 {
+            confirm(&mut arbiter, 0, now);
+        }
+        orders(&mut arbiter);
+        let ends = [
+            (FAILING, ServerError::Reset),
+            (Report::Failed(round(&arbiter, 0), ServerError::Closed), ServerError::Closed),
+        ];
+        let (report, error) = ends[stage % 2];
+        arbiter.report(0, report, now);
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Leave(error))], "{stage}");
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), now);
+        assert_eq!(orders(&mut arbiter), [], "another worker still uses it");
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), now);
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        assert_eq!(arbiter.next_tick(), Some(at_ms(4000)), "it failed again soon");
+    }
+}
+
+#[test]
+fn the_operator_ejects_and_drains_a_server_that_has_a_share_of_its_keys() {
+    let leave = (0, To::All, Order::Leave(ServerError::Ejected));
+    let mut arbiter = warming(4, slow());
+    arbiter.command(0, Command::Eject, at_ms(1500));
+    assert_eq!(orders(&mut arbiter), [leave]);
+
+    let mut arbiter = warming(4, slow());
+    arbiter.command(0, Command::Drain, at_ms(1500));
+    arbiter.command(0, Command::Return, at_ms(1600));
+    let both = [Order::Drain, Order::Keep].map(|order| (0, To::All, order));
+    assert_eq!(orders(&mut arbiter), both);
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Warming, "it has a share as before");
+    step(&mut arbiter, 2600);
+    assert_eq!(orders(&mut arbiter), step_to(Share::NONE.more().more()));
+
+    arbiter.command(0, Command::Drain, at_ms(2700));
+    confirm(&mut arbiter, 0, at_ms(2700));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain), leave]);
+}
+
+#[test]
+fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_wants_it() {
+    for stage in 0..3 {
+        let mut arbiter = warming(4, slow());
+        if stage > 0 {
+            arbiter.tick(at_ms(2000));
+        }
+        if stage > 1 {
+            confirm(&mut arbiter, 0, at_ms(2000));
+        }
+        orders(&mut arbiter);
+        arbiter.report(0, Report::Overflowed, at_ms(2000));
+        let back =
+            if stage > 0 { vec![(0, To::All, Order::Warm(Share::NONE.more()))] } else { vec![] };
+        assert_eq!(orders(&mut arbiter), back);
+        assert_eq!(arbiter.next_tick(), None);
+        arbiter.tick(at_ms(9000));
+        assert_eq!(orders(&mut arbiter), []);
+        arbiter.command(0, Command::Return, at_ms(9000));
+        step(&mut arbiter, 9000);
+        assert_eq!(orders(&mut arbiter), step_to(Share::NONE.more().more()));
+    }
+}
+
+#[test]
+fn a_pool_that_is_gone_leaves_a_server_its_share() {
+    for stage in 0..3 {
+        let mut arbiter = warming(4, slow());
+        if stage > 0 {
+            arbiter.tick(at_ms(2000));
+        }
+        if stage > 1 {
+            confirm(&mut arbiter, 0, at_ms(2000));
+        }
+        orders(&mut arbiter);
+        arbiter.remove_pool(POOL);
+        let back =
+            if stage > 0 { vec![(0, To::All, Order::Warm(Share::NONE.more()))] } else { vec![] };
+        assert_eq!(orders(&mut arbiter), back);
+    }
+}

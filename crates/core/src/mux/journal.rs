@@ -353,6 +353,32 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_used_at_their_server_again_begin_anew_and_others_do_not() {
+        let mut journal = Journal::default();
+        for text in [b"a", b"b", b"c"] {
+            journal.note(text, text != b"c", (1, None), MANY);
+            journal.note_clean(text, 1);
+        }
+        while journal.next().is_some() {}
+        journal.note(b"b", true, (1, None), MANY);
+        journal.end_absence(|key| key != b"b");
+        assert_eq!((journal.bytes(), journal.len()), (ENTRY_BYTES + 1, 1));
+        assert_eq!(journal.note(b"b", true, (1, None), MANY), First::Nothing);
+        for text in [b"a", b"c"] {
+            assert_eq!(journal.note(text, true, (1, None), MANY), First::Purge);
+        }
+        assert_eq!(
+            (journal.next(), journal.next(), journal.next()),
+            (key(b"b"), key(b"a"), key(b"c"))
+        );
+        // What did not fit in is made up for with what was removed.
+        journal.note(b"d", true, (1, None), 0);
+        assert!(journal.has_overflowed());
+        journal.end_absence(|_| false);
+        assert!(!journal.has_overflowed());
+    }
+
+    #[test]
     fn a_journal_that_is_full_says_what_it_could_not_keep() {
         let mut journal = Journal::default();
         let max = 2 * (ENTRY_BYTES + 1);

@@ -26,6 +26,7 @@ mod quiet;
 mod quotas;
 mod slow;
 mod timeouts;
+mod warming;
 mod window;
 
 const TIMED_OUT: &str = "SERVER_ERROR Connection timed out\r\n";

@@ -28,7 +28,7 @@ fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
     (ring, names.iter().map(|_| Arc::default()).collect())
 }
 
-fn migrate(net: &mut Net, names: &[&str]) -> Result<(), Migrating> {
+pub(super) fn migrate(net: &mut Net, names: &[&str]) -> Result<(), Migrating> {
     let (ring, stats) = ring_of(names);
     let now = net.now();
     let result = net.mux.migrate_servers(ring, &stats, |_| true, (MIGRATE, now));

@@ -1,0 +1,255 @@
+//! Servers that get their keys back one tenth after the other.
+
+use super::{REFUSED, hit, migrating, set};
+use crate::net::{Net, engine, options, redis_options};
+use nuthatch_core::error::ServerError;
+use nuthatch_core::health::{Ejection, OnFailure, Order};
+use nuthatch_core::mux::{ClientId, Event, Options};
+use std::time::Duration;
+
+const RETRY_MS: u64 = 1000;
+const STEP_MS: u64 = 1000;
+
+fn ejection() -> Ejection {
+    Ejection {
+        failure_limit: 1,
+        retry_timeout: Duration::from_millis(RETRY_MS),
+        probes: 0,
+        slow_start: 10 * Duration::from_millis(STEP_MS),
+        on_failure: OnFailure::Rehash,
+        journal_max: 1 << 20,
+        ..Ejection::default()
+    }
+}
+
+/// A pool of two servers, of which the first has a tenth of its keys.
+fn warming(options: Options) -> (Net, ClientId) {
+    warming_of(2, options)
+}
+
+fn warming_of(servers: usize, options: Options) -> (Net, ClientId) {
+    let mut net = Net::with(engine(servers, options, Some(ejection())));
+    net.accepts = false;
+    let client = net.client();
+    let key = key_of(&net, 0);
+    net.say(client, &format!("get {key}\r\n"));
+    net.close_server(0, ServerError::Refused);
+    assert_eq!(net.got(client), REFUSED);
+    net.accepts = true;
+    net.later(RETRY_MS);
+    assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));
+    (net, client)
+}
+
+/// Many keys, of all servers.
+fn keys() -> impl Iterator<Item = String> {
+    (0..700).map(|nth| format!("key{nth}"))
+}
+
+/// A key of a server.
+fn key_of(net: &Net, server: usize) -> String {
+    let is_its = |key: &String| net.mux.ring().explain(key.as_bytes(), 0).member == server;
+    keys().find(is_its).expect("each server has some")
+}
+
+/// Asks for all keys. Says which ones the first server is asked for, and which of the others were asked for the
+/// first time since it has failed.
+fn ask_all(net: &mut Net, client: ClientId) -> (Vec<String>, Vec<String>) {
+    let (mut back, mut away) = (Vec::new(), Vec::new());
+    for key in keys() {
+        net.say(client, &format!("get {key}\r\n"));
+        let other = net.asked(1);
+        let removal = if other.starts_with("delete ") { "NOT_FOUND\r\n" } else { "" };
+        if !other.is_empty() {
+            net.answer(1, &format!("{removal}END\r\n"));
+        } else {
+            net.asked(0);
+            net.answer(0, "END\r\n");
+            back.push(key);
+            continue;
+        }
+        if !removal.is_empty() {
+            away.push(key);
+        }
+    }
+    net.got(client);
+    (back, away)
+}
+
+#[test]
+fn each_step_brings_a_tenth_of_the_keys_back_and_keeps_those_before() {
+    let (mut net, client) = warming(options());
+    let mut before: Vec<String> = Vec::new();
+    let mut counts = Vec::new();
+    for _ in 0..10 {
+        let (now, _) = ask_all(&mut net, client);
+        assert!(before.iter().all(|key| now.contains(key)));
+        counts.push(now.len() - before.len());
+        before = now;
+        net.later(STEP_MS);
+    }
+    assert_eq!(net.events.last(), Some(&Event::Returned { server: net.server(0) }));
+    // About half of the 700 keys are those of the first server.
+    assert!((300..380).contains(&before.len()), "{before:?}");
+    assert!(counts.iter().all(|count| (15..60).contains(count)), "{counts:?}");
+    net.check_idle();
+}
+
+/// A key that has returned, and one that has not.
+fn one_of_each(net: &mut Net, client: ClientId) -> (String, String) {
+    let (back, away) = ask_all(net, client);
+    (back[0].clone(), away[0].clone())
+}
+
+#[test]
+fn what_is_changed_elsewhere_is_removed_before_the_key_returns_and_what_has_returned_is_not() {
+    let (mut net, client) = warming(options());
+    let (back, away) = one_of_each(&mut net, client);
+    net.say(client, &format!("delete {away}\r\n"));
+    net.answer(1, "NOT_FOUND\r\n");
+    assert_eq!(net.got(client), "NOT_FOUND\r\n");
+    net.say(client, &set(&back, "1"));
+    assert_eq!(net.asked(0), set(&back, "1"));
+    net.answer(0, "STORED\r\n");
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), format!("delete {away}\r\n"));
+    // Meanwhile, the key that has returned does not wait.
+    net.say(client, &format!("get {back}\r\n"));
+    assert_eq!(net.asked(0), format!("get {back}\r\n"));
+    net.answer(0, &("DELETED\r\n".to_owned() + &hit(&back, "1")));
+    assert_eq!(net.got(client), "STORED\r\n".to_owned() + &hit(&back, "1"));
+}
+
+#[test]
+fn a_server_that_fails_with_a_share_of_its_keys_is_left_with_all_of_them() {
+    let (mut net, client) = warming(options());
+    let (back, _) = one_of_each(&mut net, client);
+    net.say(client, &format!("get {back}\r\n"));
+    assert_eq!(net.asked(0), format!("get {back}\r\n"));
+    net.close_server(0, ServerError::Reset);
+    net.got(client);
+    net.say(client, &format!("get {back}\r\n"));
+    // What the other one has of it is of the absence before.
+    assert_eq!(net.asked(1), format!("delete {back}\r\nget {back}\r\n"));
+    assert_eq!(net.asked(0), "");
+    let ejected = |event: &&Event| matches!(event, Event::Ejected { .. });
+    assert_eq!(net.events.iter().filter(ejected).count(), 2);
+}
+
+#[test]
+fn a_request_for_all_servers_goes_to_one_with_a_share_of_its_keys() {
+    let (mut net, client) = warming(options());
+    net.say(client, "flush_all\r\n");
+    for server in [0, 1] {
+        assert_eq!(net.asked(server), "flush_all\r\n");
+        net.answer(server, "OK\r\n");
+    }
+    assert_eq!(net.got(client), "OK\r\n");
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "", "it has not missed it");
+}
+
+#[test]
+fn what_a_server_with_a_share_of_its_keys_has_of_the_others_moves_nowhere() {
+    let (mut net, client) = warming(options());
+    let (_, away) = one_of_each(&mut net, client);
+    net.say(client, &format!("delete {away}\r\n"));
+    net.answer(1, "NOT_FOUND\r\n");
+    assert_eq!(net.got(client), "NOT_FOUND\r\n");
+    migrating::migrate(&mut net, &["new"]).expect("no keys move yet");
+    assert_eq!(net.asked(2), "ms nuthatch-migration 0 T1 c\r\n\r\n");
+    net.answer(2, "HD c10\r\n");
+    // The old server still has the value that was deleted.
+    net.say(client, &format!("get {away}\r\n"));
+    assert_eq!(net.asked(0), "");
+    net.asked(2);
+    net.answer(2, "EN\r\n");
+    assert_eq!((net.asked(0), net.got(client)), (String::new(), "END\r\n".to_owned()));
+}
+
+#[test]
+fn a_server_that_is_kept_has_the_share_that_it_had() {
+    let (mut net, client) = warming(options());
+    let (_, away) = one_of_each(&mut net, client);
+    let now = net.now();
+    for order in [Order::Leave(ServerError::Reset), Order::Keep] {
+        net.mux.obey(net.server(0), order, 1, now);
+    }
+    net.say(client, &format!("get {away}\r\n"));
+    assert_eq!(net.asked(0), "");
+    assert!(net.asked(1).ends_with(&format!("get {away}\r\n")));
+}
+
+#[test]
+fn the_steps_of_one_server_do_not_remove_the_keys_of_another_that_is_away() {
+    let (mut net, client) = warming_of(3, options());
+    let now = net.now();
+    let key = key_of(&net, 1);
+    for order in [Order::Leave(ServerError::Reset), Order::GoAway] {
+        net.mux.obey(net.server(1), order, 1, now);
+    }
+    let get = format!("get {key}\r\n");
+    net.say(client, &get);
+    assert_eq!(net.asked(2), format!("delete {key}\r\n{get}"));
+    net.answer(2, "NOT_FOUND\r\nEND\r\n");
+    for _ in 0..3 {
+        net.later(STEP_MS);
+        net.say(client, &get);
+        assert_eq!(net.asked(2), get);
+        net.answer(2, "END\r\n");
+    }
+    assert!(net.mux.is_ejected(net.server(0)));
+}
+
+/// A command of Redis.
+fn command(words: &[&str]) -> String {
+    let words: Vec<String> =
+        words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    format!("*{}\r\n{}", words.len(), words.concat())
+}
+
+/// Begins a transaction with a key. Says at which server it is, over which connection; none if it is refused.
+fn begin(net: &mut Net, client: ClientId, key: &str) -> Option<(usize, usize)> {
+    net.say(client, &(command(&["MULTI"]) + &command(&["SET", key, "1"])));
+    let own = (4..net.mux.conns().len()).find(|conn| !net.asked(*conn).is_empty());
+    if let Some(conn) = own {
+        net.answer(conn, "+OK\r\n+QUEUED\r\n");
+    }
+    assert_eq!(net.got(client).contains("-ERR Connection refused"), own.is_none());
+    own.map(|conn| (usize::from(net.mux.server_of(net.conn(conn)) != net.server(0)), conn))
+}
+
+#[test]
+fn a_transaction_is_only_about_keys_that_have_returned() {
+    let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
+    net.accepts = false;
+    let client = net.client();
+    net.say(client, &command(&["GET", "a"]));
+    net.close_server(0, ServerError::Refused);
+    net.got(client);
+    net.accepts = true;
+    net.later(RETRY_MS);
+    let (mut back, mut away) = (Vec::new(), Vec::new());
+    for key in keys() {
+        let begun = begin(&mut net, client, &key);
+        net.say(client, &command(&["DISCARD"]));
+        match begun {
+            Some((server, conn)) => {
+                net.asked(conn);
+                net.answer(conn, "+OK\r\n");
+                if server == 0 {
+                    back.push(key);
+                }
+            }
+            None => away.push(key),
+        }
+        net.got(client);
+    }
+    assert!((15..60).contains(&back.len()), "{back:?}");
+    assert!((250..350).contains(&away.len()), "{}", away.len());
+    // Nor does a transaction at the server bring a key there that has not returned.
+    let (_, conn) = begin(&mut net, client, &back[0]).expect("it has returned");
+    net.say(client, &command(&["SET", &away[0], "1"]));
+    assert_eq!(net.asked(conn), "");
+    assert_eq!(net.got(client), "-ERR Connection refused\r\n");
+}

@@ -149,6 +149,7 @@ impl World {
             on_failure: [OnFailure::Rehash, OnFailure::Error, OnFailure::Miss, OnFailure::Gutter]
                 [usize::from(bits >> 2 & 3)],
             probes: 2 * u32::from(bit(4)),
+            slow_start: 5 * TIMEOUT * u32::from(bit(4)),
             journal_max: if bit(5) == 0 { 0 } else { 200 },
             on_overflow: if bit(6) == 0 { OnOverflow::Return } else { OnOverflow::Flush },
             ..Ejection::default()

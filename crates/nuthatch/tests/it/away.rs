@@ -21,6 +21,8 @@ pub(crate) trait Cache {
     where
         Self: Sized;
     fn process(&self) -> &Process;
+    /// A connection to it.
+    fn direct(&self) -> Conn;
     /// Whether it was acknowledged.
     fn set(conn: &mut Conn, key: &str, value: &str) -> bool;
     fn delete(conn: &mut Conn, key: &str) -> bool;
@@ -38,6 +40,10 @@ impl Cache for Memcached {
 
     fn process(&self) -> &Process {
         &self.process
+    }
+
+    fn direct(&self) -> Conn {
+        self.conn()
     }
 
     fn set(conn: &mut Conn, key: &str, value: &str) -> bool {
@@ -71,6 +77,10 @@ impl Cache for Redis {
 
     fn process(&self) -> &Process {
         &self.process
+    }
+
+    fn direct(&self) -> Conn {
+        self.conn()
     }
 
     fn set(conn: &mut Conn, key: &str, value: &str) -> bool {
@@ -180,7 +190,7 @@ const EJECT: &str = "hash: md5\ntimeout: 100\nserver_retry_timeout: 300\nserver_
 #[ignore = "needs memcached and redis-server: run make it"]
 fn with_a_journal_nothing_stale_comes_back() {
     for mode in ["rehash", "error", "miss", "gutter"] {
-        let settings = format!("{EJECT}on_server_failure: {mode}");
+        let settings = format!("{EJECT}on_server_failure: {mode}\nserver_slow_start: 500ms");
         for (away, back) in [
             absence::<Memcached>(Program::UnderTest, &settings),
             absence::<Redis>(Program::UnderTest, &settings),

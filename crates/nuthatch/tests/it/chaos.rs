@@ -73,7 +73,8 @@ const AS_TWEMPROXY: Pool = Pool {
 /// What was written meanwhile is removed from a server before it returns.
 const REHASH: Pool = Pool {
     name: "rehash",
-    settings: "on_server_failure: rehash\nserver_failure_limit: 1\nserver_retry_timeout: 300",
+    settings: "on_server_failure: rehash\nserver_failure_limit: 1\nserver_retry_timeout: 300\n\
+               server_slow_start: 500ms",
     promise: JOURNAL,
 };
 const MISS: Pool = Pool {
@@ -91,7 +92,7 @@ const FAIL: Pool = Pool {
 const GUTTER: Pool = Pool {
     name: "gutter",
     settings: "on_server_failure: gutter\nserver_failure_limit: 1\nserver_retry_timeout: 300\n\
-               gutter_ttl: 5s",
+               gutter_ttl: 5s\nserver_slow_start: 500ms",
     promise: JOURNAL,
 };
 

@@ -60,6 +60,7 @@ mod redis_transcripts;
 mod reload;
 mod routing;
 mod slow;
+mod slow_start;
 mod stalled_log;
 mod start;
 mod stats;

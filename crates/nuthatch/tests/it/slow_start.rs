@@ -1,0 +1,90 @@
+//! Servers that return, and get their keys back one tenth after the other.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::away::Cache;
+use crate::conn::PATIENCE;
+use crate::harness::{Memcached, Program, Redis, named};
+use crate::observed::Observed;
+
+const KEYS: usize = 300;
+
+const SETTINGS: &str = "hash: md5\ntimeout: 100\nserver_retry_timeout: 300\nserver_failure_limit: 1\n\
+                        on_server_failure: rehash\nserver_slow_start: 2s\n";
+
+/// One server of three stands still and goes on, with the values that it had. While it gets its keys back, each key
+/// is changed and read again and again.
+fn watch<C: Cache>(more: &str, servers: &[C], entries: &[String]) {
+    let command = Program::UnderTest.command();
+    let arguments = ["--workers", "2"];
+    let mut proxy = Observed::start(command, &format!("{SETTINGS}{more}"), entries, &arguments);
+    // Two clients, so that two workers serve.
+    let mut clients = [proxy.proxy.conn(), proxy.proxy.conn()];
+    let keys: Vec<String> = (0..KEYS).map(|number| format!("key{number}")).collect();
+    assert!(keys.iter().all(|key| C::set(&mut clients[0], key, "old")));
+    let mut direct = C::direct(&servers[0]);
+    let own: Vec<&String> =
+        keys.iter().filter(|key| C::get(&mut direct, key) == Ok(Some("old".into()))).collect();
+    servers[0].process().stop();
+    let deadline = Instant::now() + PATIENCE;
+    while away(&proxy).is_none_or(|away| away["stage"] == "leaving") {
+        assert!(Instant::now() < deadline, "it is not ejected");
+        own.iter().take(3).for_each(|key| drop(C::get(&mut clients[1], key)));
+    }
+    servers[0].process().signal(Signal::CONT);
+    let (mut round, mut seen, mut counts) = (0, BTreeSet::new(), Vec::new());
+    loop {
+        assert!(Instant::now() < deadline, "it is not back");
+        let before = away(&proxy);
+        round += 1;
+        for (number, key) in own.iter().enumerate() {
+            let value = format!("{round}");
+            assert!(C::set(&mut clients[number % 2], key, &value), "{key}");
+            // The first use in each worker removes what another server may have from before.
+            let found = C::get(&mut clients[(number + 1) % 2], key);
+            assert!(found == Ok(Some(value)) || found == Ok(None), "{key} is {found:?}");
+        }
+        let text = Ok(Some(format!("{round}")));
+        let there = own.iter().filter(|key| C::get(&mut direct, key) == text).count();
+        let after = away(&proxy);
+        if before == after {
+            let percent = after.as_ref().map_or(Some(100), |away| away["keys_percent"].as_u64());
+            let percent = usize::try_from(percent.unwrap()).unwrap();
+            let expected = own.len() * percent / 100;
+            assert!(there.abs_diff(expected) < 15, "{there} of {}: {percent} %", own.len());
+            seen.insert(percent);
+            counts.push(there);
+        }
+        if before.is_none() {
+            break;
+        }
+    }
+    assert!(counts.is_sorted(), "{counts:?}");
+    assert!(seen.len() > 5 && counts.last() == Some(&own.len()), "{seen:?} {counts:?}");
+    proxy.wait_for_log("server back on the ring");
+    assert!(!proxy.log("server gets its keys back").is_empty());
+}
+
+/// How the first server is away; none if it is used for all of its keys.
+fn away(proxy: &Observed) -> Option<Value> {
+    let page: Value = serde_json::from_str(&proxy.page("/servers")).unwrap();
+    let pool = page["pools"].as_object().unwrap().values().next().unwrap();
+    let server = pool.as_array().unwrap().iter().find(|it| it["name"] == "r1").unwrap();
+    Some(server["away"].clone()).filter(|away| !away.is_null())
+}
+
+#[test]
+#[ignore = "needs memcached and redis-server: run make it"]
+fn a_server_that_returns_gets_its_keys_back_one_tenth_after_the_other() {
+    let servers = Memcached::start_many(3);
+    let entry =
+        |(number, server): (usize, &Memcached)| format!("{} r{}", server.entry(), number + 1);
+    let entries: Vec<String> = servers.iter().enumerate().map(entry).collect();
+    watch("", &servers, &entries);
+    let servers = Redis::start_many(3);
+    watch("redis: true\n", &servers, &named(&servers));
+}

@@ -226,7 +226,7 @@ impl Mux {
         self.servers.mark(conn);
     }
 
-    /// Closes connections to a server.
+    /// Closes connections to a server. One that is not open yet has the requests that came in this turn.
     fn close_conns(
         &mut self,
         id: ServerId,
@@ -235,7 +235,8 @@ impl Mux {
     ) {
         for index in (0..self.servers.conns.len()).rev() {
             let conn = &self.servers.conns[index];
-            if conn.server == id && conn.state != ConnState::Closed && which(conn) {
+            let is_used = conn.state != ConnState::Closed || !conn.pending.is_empty();
+            if conn.server == id && is_used && which(conn) {
                 let (conn, why) = (conn.id, (error, Blame::Nobody));
                 self.servers.abort_conn((&mut self.shared, &mut self.clients), conn, why, now);
             }

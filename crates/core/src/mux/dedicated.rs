@@ -230,11 +230,12 @@ impl Mux {
                 return Ok(bound);
             }
             let server = only.or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
-            let unused = self.servers.why_unused(server);
-            return unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)));
+            return self.used(server);
         }
         match self.plan_own(request) {
-            Some(Plan::To(server)) if bound.is_none_or(|bound| bound == server) => Ok(server),
+            Some(Plan::To(server)) if bound == Some(server) => Ok(server),
+            // The old server of keys that move may not be used.
+            Some(Plan::To(server)) if bound.is_none() => self.used(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
             // Its connection is closed before others stand in.
             Some(Plan::Around(server))
@@ -248,6 +249,12 @@ impl Mux {
             }
             _ => Err(NoServer::Refused(Refusal::CrossShard)),
         }
+    }
+
+    /// The server, unless it gets no requests.
+    fn used(&self, server: ServerId) -> Result<ServerId, NoServer> {
+        let unused = self.servers.why_unused(server);
+        unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
     }
 
     /// Keeps a command of a transaction until a key says for which server it is.

@@ -8,6 +8,7 @@ mod binding;
 mod blocking;
 mod greeting;
 mod large;
+mod left;
 mod lies;
 mod migrating;
 mod passing;
@@ -21,6 +22,7 @@ mod subscriptions;
 mod transactions;
 
 const TIMED_OUT: &str = "-ERR Connection timed out\r\n";
+const REFUSED: &str = "-ERR Connection refused\r\n";
 const RESET: &str = "-ERR Connection reset by peer\r\n";
 const DESYNC: &str = "-ERR Invalid argument\r\n";
 const CROSS_SHARD: &str = "-CROSSSLOT Keys in request don't hash to the same server: use a hash_tag \

@@ -201,8 +201,9 @@ impl Servers {
         }
         let server = &self.all[conn.server.index()];
         let is_undecided = matches!(server.health.standing, Standing::Left | Standing::Closing);
-        if is_undecided && !server.is_leaving {
-            // They are called when it is known who serves them.
+        if is_undecided && self.has(conn.server) {
+            // They are called when it is known who serves them. About a server that has left the pool, nobody
+            // decides.
             return 0;
         }
         let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);

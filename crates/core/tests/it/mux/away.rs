@@ -6,7 +6,7 @@ use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Event, Options};
+use nuthatch_core::mux::{ClientId, Event, Migrate, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -288,4 +288,40 @@ fn with_too_many_away_a_failing_server_is_used_on() {
     assert_eq!(net.asked(1), "get b\r\n");
     net.answer(1, "END\r\n");
     assert_eq!(net.got(client), REFUSED.repeat(2) + "END\r\n");
+}
+
+/// Nobody decides about a server that has left the pool.
+#[test]
+fn what_waits_for_a_server_that_was_left_goes_on_when_the_server_leaves_the_pool() {
+    for migrates in [true, false] {
+        let pool = engine(1, Options { timeout: None, ..options() }, Some(Ejection::default()));
+        let mut net = Net::with(pool);
+        net.mux.share_arbiter();
+        let client = net.client();
+        net.mux.obey(net.server(0), Order::Leave(ServerError::Ejected), 1, net.now());
+        net.say(client, "get a\r\n");
+        let member = Member { name: b"new"[..].into(), weight: 1 };
+        let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, vec![member], 1);
+        let (stats, now) = ([Arc::default()], net.now());
+        let migrate = Migrate {
+            settle: Duration::from_secs(1),
+            window: Duration::from_secs(10),
+            moves_max: 100,
+            pause: Duration::ZERO,
+            seed: 1,
+        };
+        match migrates {
+            true => net.mux.migrate_servers(ring, &stats, |_| true, (migrate, now)).unwrap(),
+            false => net.mux.set_servers(ring, &stats, |_| true),
+        }
+        net.settle_now();
+        assert_eq!(net.asked(0), "");
+        if migrates {
+            // The new server is asked for its numbers first.
+            assert!(net.asked(1).starts_with("ms nuthatch-migration "));
+            net.answer(1, &"HD c10\r\n".repeat(2));
+        }
+        let asked = net.asked(1);
+        assert!(asked.ends_with(" a c f t v\r\n") || asked == "get a\r\n", "{migrates}: {asked}");
+    }
 }

@@ -50,8 +50,8 @@ impl Health {
         self.sender.clone()
     }
 
-    /// These are the pools from now on. To be called before a worker serves them: what it reports of a server
-    /// that is not known is lost, and the worker would wait for ever for what becomes of the server.
+    /// These are the pools from now on. To be called before a worker serves them: a server that is not known is
+    /// not ejected.
     pub(crate) fn announce(&mut self, generation: &Arc<Generation>) {
         self.is_needed |= generation.pools.iter().any(|shared| shared.pool.ejection().is_some());
         if self.is_needed {

@@ -22,6 +22,11 @@ const REPLAY_MAX: Duration = Duration::from_secs(10);
 /// How long clients may take to end what they have begun on a server that is drained.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// When workers that have not left a server are told again, for the first time; each further time, the wait is
+/// twice as long, up to the maximum. So a worker that is slow gets to the last order before the next one comes.
+const LEAVE_AGAIN: Duration = Duration::from_millis(100);
+const LEAVE_AGAIN_MAX: Duration = Duration::from_secs(10);
+
 /// A server that fails again soon stays away twice as long each time, up to so many times `retry_timeout`.
 const STAY_MAX: u32 = 16;
 
@@ -53,8 +58,8 @@ enum State {
     Live,
     /// On so many workers, clients have begun something there.
     Draining(usize, Instant),
-    /// So many workers have not left it.
-    Leaving(usize),
+    /// So many workers have not left it; when they are told again, and how long they had until then.
+    Leaving(usize, Instant, Duration),
     Away(Probing),
     /// So many workers are not done.
     Replaying(usize, Instant),
@@ -125,7 +130,7 @@ impl Arbiter {
         for server in servers {
             let seat = &self.seats[&server];
             match seat.state {
-                State::Draining(..) | State::Leaving(_) => {
+                State::Draining(..) | State::Leaving(..) => {
                     self.decide(server, To::All, Order::Keep);
                 }
                 // A worker may use it, so others stand in for no more of its keys.
@@ -153,8 +158,11 @@ impl Arbiter {
             State::Away(Probing { ends: Some(at), .. }) => Some(at),
             State::Away(Probing { next, .. }) => (!seat.stays()).then_some(next),
             State::Warming(next) => (!seat.stays()).then(|| self.next_share_at(seat, next)),
-            State::Draining(_, at) | State::Replaying(_, at) | State::Closing(_, at) => Some(at),
-            State::Live | State::Leaving(_) => None,
+            State::Draining(_, at)
+            | State::Leaving(_, at, _)
+            | State::Replaying(_, at)
+            | State::Closing(_, at) => Some(at),
+            State::Live => None,
         };
         self.seats.values().filter_map(next).min()
     }
@@ -166,7 +174,7 @@ impl Arbiter {
         let (stage, next_try) = match seat.state {
             State::Live => (Stage::Live, None),
             State::Draining(..) => (Stage::Draining, None),
-            State::Leaving(_) => (Stage::Leaving, None),
+            State::Leaving(..) => (Stage::Leaving, None),
             State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
             State::Away(probing) => (Stage::Away, Some(probing.next)),
             _ if seat.share != Share::NONE => (Stage::Warming, None),
@@ -181,10 +189,17 @@ impl Arbiter {
 
     /// Takes what a worker says.
     pub fn report(&mut self, server: u64, report: Report, now: Instant) {
-        let Some(seat) = self.seats.get(&server) else { return };
+        let Some(seat) = self.seats.get(&server) else {
+            if matches!(report, Report::Failing(_)) {
+                // The worker's pool is about to end, or it is told of other servers: it waits in vain for others.
+                let (to, order) = (To::All, Order::Keep);
+                self.decisions.push_back(Decision { server, to, order, round: 0 });
+            }
+            return;
+        };
         match (report, seat.state) {
             (Report::Failing(error), State::Live) => self.eject(server, error, now),
-            (Report::Failing(error), State::Draining(..)) => self.leave(server, error),
+            (Report::Failing(error), State::Draining(..)) => self.leave(server, error, now),
             (Report::Failing(error), State::Warming(_)) => self.fall_back(server, error, now),
             (Report::Failing(error), State::Replaying(..) | State::Closing(..)) => {
                 self.fall_back(server, error, now);
@@ -225,17 +240,19 @@ impl Arbiter {
                     State::Replaying(..) | State::Closing(..) => {
                         self.fall_back(server, ServerError::Ejected, now);
                     }
-                    State::Draining(..) | State::Leaving(_) | State::Away(_) => {}
+                    State::Draining(..) | State::Leaving(..) | State::Away(_) => {}
                 }
             }
             Command::Eject => {
                 seat.is_held = true;
                 match seat.state {
-                    State::Live | State::Draining(..) => self.leave(server, ServerError::Ejected),
+                    State::Live | State::Draining(..) => {
+                        self.leave(server, ServerError::Ejected, now);
+                    }
                     State::Replaying(..) | State::Closing(..) | State::Warming(_) => {
                         self.fall_back(server, ServerError::Ejected, now);
                     }
-                    State::Leaving(_) | State::Away(_) => {}
+                    State::Leaving(..) | State::Away(_) => {}
                 }
             }
             Command::Return => {
@@ -274,7 +291,12 @@ impl Arbiter {
                 State::Warming(next) if self.next_share_at(seat, next) <= now && !seat.stays() => {
                     self.replay(server, now);
                 }
-                State::Draining(_, at) if at <= now => self.leave(server, ServerError::Ejected),
+                State::Draining(_, at) if at <= now => {
+                    self.leave(server, ServerError::Ejected, now);
+                }
+                State::Leaving(_, at, wait) if at <= now => {
+                    self.tell_to_leave(server, (wait * 2).min(LEAVE_AGAIN_MAX), now);
+                }
                 State::Replaying(_, at) | State::Closing(_, at) if at <= now => {
                     self.fall_back(server, ServerError::TimedOut, now);
                 }
@@ -320,12 +342,20 @@ impl Arbiter {
         let is_flapping = is_returning || is_soon;
         let longer = (seat.stay * 2).min(retry * STAY_MAX);
         seat.stay = if is_flapping { longer } else { retry };
-        self.leave(server, error);
+        self.leave(server, error, now);
     }
 
-    fn leave(&mut self, server: u64, error: ServerError) {
+    fn leave(&mut self, server: u64, error: ServerError, now: Instant) {
         self.seat(server).error = error;
-        self.decide_together(server, State::Leaving(self.workers), Order::Leave(error));
+        self.tell_to_leave(server, LEAVE_AGAIN, now);
+    }
+
+    /// Tells all workers, also those that have left, to leave a server. Until all have, nobody stands in for it,
+    /// however long that takes.
+    fn tell_to_leave(&mut self, server: u64, wait: Duration, now: Instant) {
+        let error = self.seat(server).error;
+        let state = State::Leaving(self.workers, now.after(wait), wait);
+        self.decide_together(server, state, Order::Leave(error));
     }
 
     /// The server stays away, or is away again.
@@ -345,15 +375,15 @@ impl Arbiter {
         let seat = self.seat(server);
         match &mut seat.state {
             State::Draining(left, _)
-            | State::Leaving(left)
+            | State::Leaving(left, ..)
             | State::Replaying(left, _)
             | State::Closing(left, _)
                 if *left > 1 =>
             {
                 *left -= 1;
             }
-            State::Draining(..) => self.leave(server, ServerError::Ejected),
-            State::Leaving(_) => {
+            State::Draining(..) => self.leave(server, ServerError::Ejected, now),
+            State::Leaving(..) => {
                 seat.share = Share::NONE;
                 seat.state = State::Away(Probing::after(now.after(seat.stay)));
                 self.decide(server, To::All, Order::GoAway);

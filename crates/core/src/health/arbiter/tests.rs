@@ -187,7 +187,50 @@ fn other_pools_do_not_count() {
     arbiter.remove_pool(POOL);
     orders(&mut arbiter);
     arbiter.report(1, FAILING, at_ms(0));
+    assert_eq!(orders(&mut arbiter), [(1, To::All, Order::Keep)]);
+}
+
+/// An order may come before its worker knows the server, or be for a worker that ends.
+#[test]
+fn a_worker_that_does_not_leave_a_server_is_told_again() {
+    let mut arbiter = arbiter(2, 4, ejection());
+    arbiter.report(0, FAILING, at_ms(0));
+    let first = round(&arbiter, 0);
+    let mut told = Vec::new();
+    for ms in 0..60_000 {
+        arbiter.tick(at_ms(ms));
+        if orders(&mut arbiter).contains(&(0, To::All, LEAVE)) {
+            told.push(ms);
+            // Of two workers, only one ever answers.
+            arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(ms));
+            assert_eq!(orders(&mut arbiter), [], "the other one may use the server");
+            assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Leaving);
+        }
+        assert!(arbiter.next_tick().is_some_and(|at| at > at_ms(ms)));
+    }
+    assert_eq!(
+        told[..6],
+        [0, 100, 300, 700, 1500, 3100],
+        "a worker that is slow is not told more and more"
+    );
+    assert!(told.windows(2).all(|two| two[1] - two[0] <= 10_000), "{told:?}");
+    // What was said of an earlier order does not count for this one.
+    arbiter.report(0, Report::Done(first), at_ms(60_000));
     assert_eq!(orders(&mut arbiter), []);
+    arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(60_000));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+}
+
+/// The worker has stopped to use it, and waits for what becomes of it.
+#[test]
+fn a_worker_goes_on_using_a_server_about_which_nobody_decides() {
+    let mut arbiter = arbiter(2, 4, ejection());
+    arbiter.report(9, FAILING, at_ms(0));
+    assert_eq!(orders(&mut arbiter), [(9, To::All, Order::Keep)]);
+    for report in [Report::Done(1), Report::Overflowed, Report::Probed(Ok(()))] {
+        arbiter.report(9, report, at_ms(0));
+        assert_eq!(orders(&mut arbiter), [], "{report:?}");
+    }
 }
 
 #[test]
@@ -324,5 +367,5 @@ fn a_server_that_a_reload_brings_is_live_and_one_that_stays_is_as_it_was() {
     assert_eq!(arbiter.standing(0).unwrap().next_try, Some(at_ms(1000)));
     assert_eq!(arbiter.standing(9).unwrap().stage, Stage::Live);
     arbiter.report(1, FAILING, at_ms(1));
-    assert_eq!(orders(&mut arbiter), [], "it has left the pool");
+    assert_eq!(orders(&mut arbiter), [(1, To::All, Order::Keep)], "it has left the pool");
 }

@@ -178,9 +178,9 @@ pub(crate) enum Drain {
     /// It is not.
     #[default]
     No,
-    /// Clients have begun something there; the round of the order.
+    /// Clients have begun something there, and none begins anything more; the round of the order.
     Begun(u32),
-    /// None has, nor can one.
+    /// None has anything there.
     Done,
 }
 

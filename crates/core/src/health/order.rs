@@ -7,7 +7,8 @@ use crate::time::Instant;
 /// What a worker is to do about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Let clients end what they have begun there; once none has anything there, let none begin. To be confirmed.
+    /// Let clients end what they have begun there, and begin nothing more. To be confirmed when none has anything
+    /// there.
     Drain,
     /// Send it no more requests, for this reason. To be confirmed by [`Report::Done`].
     Leave(ServerError),

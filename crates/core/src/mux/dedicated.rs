@@ -121,14 +121,16 @@ impl Mux {
             own.server == server && own.is_resp3 == is_resp3
         };
         let own = self.clients[id].dedicated.filter(fits);
+        let is_drained = self.servers.all[server.index()].health.drain != Drain::No;
+        if is_drained && !self.clients[id].session.is_bound() {
+            // Only what was begun before goes on.
+            return self.refuse_dedicated(id, request, &NoServer::Failed(ServerError::Ejected));
+        }
         let conn = match own {
             Some(conn) => conn,
             None if has_replies_due && self.clients[id].dedicated.is_some() => {
                 self.clients.hold(id, Hold::Replies);
                 return Intake::Blocked;
-            }
-            None if self.servers.all[server.index()].health.drain == Drain::Done => {
-                return self.refuse_dedicated(id, request, &NoServer::Failed(ServerError::Ejected));
             }
             None => match self.acquire(id, server) {
                 Some(conn) => conn,
@@ -273,7 +275,12 @@ impl Mux {
     }
 
     fn refuse_dedicated(&mut self, id: ClientId, request: &Dedicate<'_>, why: &NoServer) -> Intake {
-        self.clients[id].session.note_refused();
+        let session = &mut self.clients[id].session;
+        match request.step {
+            // No server knows of the transaction, and the client expects it to be over.
+            Step::End | Step::Abort => session.note_step(request.step, 0),
+            _ => session.note_refused(),
+        }
         let refusal = match why {
             NoServer::Failed(error) => {
                 self.fail_here(id, request.one.expect, *error);

@@ -9,6 +9,8 @@ use nuthatch_core::mux::Options;
 use nuthatch_core::quota::{Quota, Quotas};
 use std::sync::Arc;
 
+const EJECTED: &str = "-ERR the server is ejected by the operator\r\n";
+
 /// The first connection for one client alone.
 const OWN: usize = 4;
 
@@ -330,17 +332,26 @@ fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
     net.say(first, &requests("MULTI;SET a 1"));
     net.answer(2, "+OK\r\n+QUEUED\r\n");
     net.mux.obey(net.server(0), Order::Drain, 7, net.now());
+    let begins = |net: &mut Net| {
+        for request in ["WATCH a", "BLPOP a 0", "SUBSCRIBE a"] {
+            net.say(second, &requests(request));
+            assert_eq!(net.got(second), EJECTED, "{request}");
+        }
+        net.say(second, &requests("MULTI;SET a 1;EXEC"));
+        assert_eq!(net.got(second), OK.to_owned() + EJECTED + ABORTED);
+    };
+    begins(&mut net);
     net.later(1);
     assert_eq!(net.mux.next_report(), None, "a transaction is open");
-    net.say(first, &requests("EXEC"));
-    net.answer(2, "*1\r\n+OK\r\n");
+    // The next one does not begin behind it.
+    net.say(first, &requests("GET a;EXEC;MULTI;SET a 2;EXEC"));
+    assert_eq!(net.asked(2), requests("MULTI;SET a 1;GET a;EXEC"));
+    net.answer(2, &(QUEUED.to_owned() + "*2\r\n+OK\r\n$-1\r\n"));
+    let told = OK.to_owned() + &QUEUED.repeat(2) + "*2\r\n+OK\r\n$-1\r\n" + OK + EJECTED + ABORTED;
+    assert_eq!(net.got(first), told);
     net.later(1);
     assert_eq!(net.mux.next_report(), Some((net.server(0), Report::Done(7))));
-    net.got(first);
-    for request in ["WATCH a", "BLPOP a 0"] {
-        net.say(second, &requests(request));
-        assert_eq!(net.got(second), "-ERR the server is ejected by the operator\r\n");
-    }
+    begins(&mut net);
     net.say(second, &requests("GET a"));
     net.answer(0, "$-1\r\n");
     assert_eq!(net.got(second), "$-1\r\n", "what is no transaction goes on");
@@ -348,6 +359,24 @@ fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
     net.say(second, &requests("WATCH a"));
     net.answer(2, OK);
     assert_eq!(net.got(second), OK, "it is used again");
+}
+
+#[test]
+fn a_transaction_whose_end_is_refused_is_over() {
+    for order in [Order::Drain, Order::Leave(ServerError::Ejected)] {
+        let mut net = Net::with(engine(2, redis_options(), Some(Ejection::default())));
+        net.mux.share_arbiter();
+        let client = net.client();
+        for server in [0, 1] {
+            net.mux.obey(net.server(server), order, 7, net.now());
+        }
+        // No key says for which server it is.
+        net.say(client, &requests("MULTI;PING;EXEC"));
+        let told = net.got(client);
+        assert!(told.starts_with(&(OK.to_owned() + QUEUED + "-ERR ")), "{told}");
+        net.say(client, &requests("MULTI"));
+        assert_eq!(net.got(client), OK, "{told}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::joins::Joins;
 use super::journal::Notes;
 use super::memory::ENTRY_BYTES;
 use super::migrate::Moves;
+use super::quota::Gone;
 use super::slots::{SlotId, Slots, State};
 use crate::message::Expect;
 use crate::spares::{SMALL_MAX, Spares};
@@ -36,6 +37,8 @@ pub(super) struct Clients {
     pub(super) tasks: Moves,
     /// Keys that are removed because of servers that were away.
     pub(super) notes: Notes,
+    /// Those that have gone.
+    pub(super) gone: Gone,
     /// How many of them have requests on the way over a connection of their own, or had last.
     pub(super) on_dedicated: usize,
     /// How many use the connections of bulky clients.
@@ -63,6 +66,7 @@ impl Default for Clients {
             lines: Lines::default(),
             tasks: Moves::default(),
             notes: Notes::default(),
+            gone: Gone::default(),
             on_dedicated: 0,
             bulky: 0,
             next_request: 0,
@@ -113,11 +117,13 @@ impl Clients {
     /// As [`super::Mux::close_client`].
     pub(super) fn close(&mut self, shared: &mut Shared, id: ClientId) {
         let mut client = self.list.remove(id.index());
-        (client.requests, client.silent) = (0, 0);
-        client.publish_in_flight(&shared.usage);
+        let mut unanswered = client.silent;
         while let Some(slot) = self.slots.pop(&mut client.queue) {
             match self.slots.slot(slot).state {
-                State::Waiting => self.orphan(shared, slot),
+                State::Waiting => {
+                    unanswered += 1;
+                    self.orphan(shared, slot);
+                }
                 _ => {
                     let reply = self.slots.remove(slot).reply;
                     let is_large = reply.capacity() > SMALL_MAX;
@@ -125,6 +131,7 @@ impl Clients {
                 }
             }
         }
+        self.note_gone(shared, &mut client, unanswered);
         self.stop_waiting(id, client.hold);
         self.on_dedicated -= usize::from(client.is_on_dedicated);
         self.bulky -= usize::from(client.is_bulk);

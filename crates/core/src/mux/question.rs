@@ -63,7 +63,8 @@ impl Mux {
                 return Some(Question { slot: id, client, what });
             }
             // Its client went away before anybody looked.
-            self.clients.slots.remove(id);
+            let client = self.clients.slots.remove(id).client;
+            self.clients.end_gone(&self.shared, client);
             self.clients.reply_spares.give(what);
         }
     }

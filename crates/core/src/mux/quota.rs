@@ -3,16 +3,31 @@
 //! The one rule: only a request that a server would be asked counts, and it is refused before anything is
 //! sent; so the client's other requests, and a transaction's end, are as always.
 
-use super::Mux;
 use super::client::Client;
+use super::clients::Clients;
 use super::id::ClientId;
 use super::request::Intake;
+use super::{Mux, Shared};
 use crate::message::{Expect, Request, Step};
 use crate::protocol::Refusal;
 use crate::quota::{Quotas, Reached, Usage};
 use crate::stats::{Counter, PoolStats};
 use crate::time::Instant;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+
+/// Clients that have gone while servers still owed for them: their requests count until they are answered.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    clients: BTreeMap<ClientId, Owed>,
+}
+
+/// What is owed for a client that has gone.
+#[derive(Debug)]
+struct Owed {
+    requests: u32,
+    address: Option<Arc<Usage>>,
+}
 
 impl Mux {
     /// Changes the quotas. Workers of the same pool share its `usage`.
@@ -116,6 +131,39 @@ impl Asks {
             _ => return None,
         };
         Some(Self::AndMayBeRefused(expect))
+    }
+}
+
+impl Clients {
+    /// A client goes, and so many of its requests are not answered.
+    pub(super) fn note_gone(&mut self, shared: &Shared, client: &mut Client, requests: u32) {
+        (client.requests, client.silent) = (if shared.has_quotas { requests } else { 0 }, 0);
+        client.publish_in_flight(&shared.usage);
+        if client.in_flight_told > 0 {
+            let owed = Owed { requests: client.in_flight_told, address: client.address.take() };
+            self.gone.clients.insert(client.id, owed);
+        }
+    }
+
+    /// A request of a client that has gone is answered.
+    #[inline]
+    pub(super) fn end_gone(&mut self, shared: &Shared, id: ClientId) {
+        if !self.gone.clients.is_empty() {
+            self.note_answered(shared, id);
+        }
+    }
+
+    #[cold]
+    fn note_answered(&mut self, shared: &Shared, id: ClientId) {
+        let Some(owed) = self.gone.clients.get_mut(&id) else { return };
+        shared.usage.note(1, 0);
+        if let Some(address) = &owed.address {
+            address.note(1, 0);
+        }
+        owed.requests -= 1;
+        if owed.requests == 0 {
+            self.gone.clients.remove(&id);
+        }
     }
 }
 

@@ -91,8 +91,8 @@ impl Clients {
         match slot.state {
             State::Silent => return self.end_silence(shared, id),
             State::Orphan => {
-                self.slots.remove(id);
-                return;
+                let client = self.slots.remove(id).client;
+                return self.end_gone(shared, client);
             }
             State::Waiting | State::Ready | State::Barrier => {}
         }
@@ -181,8 +181,8 @@ impl Clients {
     /// A request without reply is done.
     fn end_silence(&mut self, shared: &mut Shared, id: SlotId) {
         let slot = self.slots.remove(id);
-        let Some(client) = self.list.get_mut(slot.client.index()) else { return };
-        if client.id == slot.client {
+        let client = self.list.get_mut(slot.client.index());
+        if let Some(client) = client.filter(|client| client.id == slot.client) {
             client.silent -= 1;
             client.overhead -= ENTRY_BYTES;
             client.account_less(&mut self.memory);
@@ -194,6 +194,8 @@ impl Clients {
                 Hold::Replies => self.pass_switch(slot.client),
                 _ => {}
             }
+        } else {
+            self.end_gone(shared, slot.client);
         }
     }
 

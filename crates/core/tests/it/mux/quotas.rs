@@ -1,7 +1,7 @@
 //! Clients that send more than their quota: what they are told, and what servers are asked.
 
 use super::hit;
-use crate::net::{Net, options};
+use crate::net::{Net, TIMEOUT_MS, options};
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::ClientId;
 use nuthatch_core::quota::{Quota, Quotas, Usage};
@@ -75,7 +75,7 @@ fn a_pool_has_a_rate_for_all_addresses_and_silent_requests_stay_silent() {
 }
 
 #[test]
-fn requests_in_flight_are_those_of_all_clients_until_they_are_answered_or_leave() {
+fn requests_in_flight_are_those_of_all_clients_until_they_are_answered() {
     for (pool, address, error) in [
         (Quota::default(), in_flight(2), ADDRESS_REQUESTS),
         (in_flight(2), Quota::default(), POOL_REQUESTS),
@@ -91,14 +91,6 @@ fn requests_in_flight_are_those_of_all_clients_until_they_are_answered_or_leave(
         net.answer(0, "END\r\nSTORED\r\n");
         assert_eq!(net.got(clients[0]), "END\r\n".to_owned() + error);
         assert_eq!((usage.in_flight(), own.in_flight()), (0, 0));
-        net.asked(0);
-        // What a client that leaves has asked for no longer counts.
-        net.say(clients[0], "get a\r\nget b\r\n");
-        net.leave(clients[0]);
-        assert_eq!((usage.in_flight(), own.in_flight()), (0, 0));
-        net.say(clients[1], "get c\r\n");
-        net.answer(0, "END\r\nEND\r\nEND\r\n");
-        assert_eq!(net.got(clients[1]), "END\r\n");
         net.check_idle();
     }
 }
@@ -135,4 +127,59 @@ fn quotas_that_change_hold_for_clients_that_are_there() {
     assert_eq!(net.got(client), "END\r\n".repeat(3) + ADDRESS_REQUESTS);
     assert_eq!((usage.in_flight(), own.in_flight()), (0, 0));
     net.check_idle();
+}
+
+/// Or a client that connects, asks and leaves again and again would have as many as it likes.
+#[test]
+fn requests_of_clients_that_have_left_count_until_they_are_answered() {
+    for (pool, address, error) in [
+        (Quota::default(), in_flight(5), ADDRESS_REQUESTS),
+        (in_flight(5), Quota::default(), POOL_REQUESTS),
+    ] {
+        let mut net = Net::new(2);
+        let usage = limited(&mut net, pool, address);
+        let own = Arc::<Usage>::default();
+        let used = || (usage.in_flight(), own.in_flight());
+        let first = client_of(&mut net, &own);
+        // The second reply waits for the first, and the last is for nobody.
+        net.say(first, "get a\r\nget b\r\nset a 0 0 1 noreply\r\nx\r\n");
+        net.answer(1, "END\r\n");
+        assert_eq!(used(), (3, 3));
+        net.leave(first);
+        assert_eq!(used(), (2, 2));
+        let second = client_of(&mut net, &own);
+        net.say(second, "get a c b\r\n");
+        net.leave(second);
+        assert_eq!(used(), (3, 3), "of several keys, as one");
+        // The proxy itself answers this.
+        net.answers_questions = false;
+        let third = client_of(&mut net, &own);
+        net.say(third, "get a\r\nstats\r\n");
+        net.leave(third);
+        let last = client_of(&mut net, &own);
+        assert_eq!(used(), (5, 5));
+        net.say(last, "get a\r\n");
+        assert_eq!(net.got(last), error);
+        for (server, reply, left) in [
+            (0, "END\r\n", 4),
+            (0, "STORED\r\n", 3),
+            (0, "END\r\n", 3),
+            (1, "END\r\n", 2),
+            (0, "END\r\n", 1),
+        ] {
+            net.answer(server, reply);
+            assert_eq!(used(), (left, left));
+        }
+        net.answers_questions = true;
+        net.settle_now();
+        assert_eq!(used(), (0, 0));
+        // Or when their time is over.
+        net.say(last, "get a\r\n");
+        net.leave(last);
+        assert_eq!(used(), (1, 1));
+        net.later(TIMEOUT_MS);
+        assert_eq!(used(), (0, 0));
+        net.answer(0, "END\r\n");
+        net.check_idle();
+    }
 }

@@ -69,14 +69,29 @@ impl Capacity {
             ));
         }
         let with_servers = needed.saturating_add(connections);
-        Ok((with_servers > files_max).then(|| {
+        let left = files_max.saturating_sub(with_servers);
+        let is_short = with_servers > files_max
+            || connections > files_max / 2 && clients_max(pools).is_none_or(|max| max > left);
+        Ok(is_short.then(|| {
+            let room = match left {
+                0 | 1 => "hardly any client could connect".to_owned(),
+                left => format!("at most {left} clients could connect"),
+            };
             format!(
                 "The connections to servers ({count}) are {connections} and may need \
-                 {with_servers} open files, but the limit is {files_max}: hardly any client could \
-                 connect. Raise the limit (ulimit -n), or lower {remedies}."
+                 {with_servers} open files, but the limit is {files_max}: {room}. Raise the limit \
+                 (ulimit -n), or lower {remedies}."
             )
         }))
     }
+}
+
+/// The maximum number of clients of all pools; none if one of them has none.
+fn clients_max(pools: &[Pool]) -> Option<usize> {
+    pools.iter().try_fold(0, |all: usize, pool| {
+        let max = Some(pool.client_connections).filter(|max| *max > 0)?;
+        Some(all.saturating_add(max))
+    })
 }
 
 /// How many connections one worker may have to the servers of a pool.
@@ -148,7 +163,7 @@ mod tests {
     #[test]
     fn what_fits_is_told_nothing() {
         assert_eq!(check(1, Some(1024), 1), Ok(None));
-        assert_eq!(check(4, Some(4 * (4 + 2 * 50) + 16), 50), Ok(None));
+        assert_eq!(check(4, Some(2 * 4 * 2 * 50), 50), Ok(None));
         assert_eq!(check(8, None, 65535), Ok(None));
     }
 
@@ -156,7 +171,38 @@ mod tests {
     fn more_server_connections_than_files_are_warned_of() {
         let warning = check(4, Some(4 * (4 + 2 * 50) + 15), 50).unwrap().unwrap();
         assert!(warning.contains(" are 400 and may need 432 open files"), "{warning}");
-        assert!(warning.contains("the limit is 431"), "{warning}");
+        assert!(warning.contains("the limit is 431: hardly any client could"), "{warning}");
+    }
+
+    #[test]
+    fn server_connections_that_leave_few_files_for_clients_are_warned_of() {
+        for (files_max, clients) in [
+            (4 * (4 + 2 * 50) + 16, Some("hardly any client")),
+            (4 * (4 + 2 * 50) + 18, Some("at most 2 clients")),
+            (799, Some("at most 367 clients")),
+            (800, None),
+        ] {
+            let warning = check(4, Some(files_max), 50).unwrap();
+            let room = clients.map(|clients| format!("limit is {files_max}: {clients} could"));
+            let tells = |room: String| warning.as_ref().is_some_and(|it| it.contains(&room));
+            assert!(room.map_or(warning.is_none(), tells), "{files_max}: {warning:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_that_takes_as_few_clients_is_told_nothing() {
+        for (one, two, warns) in [(100, 259, false), (100, 260, true), (0, 1, true), (1, 0, true)] {
+            let mut config = config(50);
+            let mut other = config.pools[0].clone();
+            other.servers.clear();
+            config.pools.push(other);
+            for (pool, max) in config.pools.iter_mut().zip([one, two]) {
+                pool.client_connections = max;
+            }
+            // Two more listeners for each worker.
+            let capacity = Capacity { workers: 4, files_max: Some(799) };
+            assert_eq!(capacity.check(&config).unwrap().is_some(), warns, "{one} {two}");
+        }
     }
 
     #[test]
@@ -172,10 +218,8 @@ mod tests {
         assert_eq!(count("redis: true, dedicated_connections_max: 0"), 8);
         let gutter = "on_server_failure: gutter, gutter_servers: [g:1:1]";
         assert_eq!(count(&format!("server_connections: 3, {gutter}")), 12);
-        let files_max = Some(2 * (3 + 8 + 256) + 16);
+        let files_max = Some(2 * (3 + 8 + 256) + 15);
         let config = pool("redis: true");
-        assert_eq!(Capacity { workers: 2, files_max }.check(&config), Ok(None));
-        let files_max = files_max.map(|max| max - 1);
         assert_eq!(
             Capacity { workers: 2, files_max }.check(&config).unwrap().unwrap(),
             "The connections to servers (servers × (server_connections + bulk_connections) × workers, \

@@ -65,8 +65,8 @@ pub enum Kind {
     Count(Slot<usize>, Bounds),
     /// A number of bytes, perhaps with a unit.
     Size(Slot<usize>, Bounds),
-    /// Milliseconds; 0 and -1 mean no limit.
-    Timeout(Slot<Option<Duration>>),
+    /// Milliseconds; 0 and -1 mean none, and the text says what that is for.
+    Timeout(Slot<Option<Duration>>, &'static str),
     /// Milliseconds.
     Milliseconds(Slot<Duration>),
     /// A name without spaces.
@@ -155,7 +155,7 @@ impl Directive {
             }
             Kind::Flag(slot) => (*slot(pool)).into(),
             Kind::Count(slot, _) | Kind::Size(slot, _) => (*slot(pool)).into(),
-            Kind::Timeout(slot) => slot(pool).map_or(json!(-1), milliseconds),
+            Kind::Timeout(slot, _) => slot(pool).map_or(json!(-1), milliseconds),
             Kind::Milliseconds(slot) => milliseconds(*slot(pool)),
             Kind::Word(slot) => slot(pool).clone().into(),
             Kind::Secret(slot) => slot(pool).as_ref().map(Secret::to_string).into(),
@@ -193,7 +193,7 @@ impl Directive {
             Kind::Flag(slot) => *slot(pool) = value::flag(text)?,
             Kind::Count(slot, bounds) => *slot(pool) = value::count(text, bounds)?,
             Kind::Size(slot, bounds) => *slot(pool) = value::size(text, bounds)?,
-            Kind::Timeout(slot) => *slot(pool) = value::timeout(text)?,
+            Kind::Timeout(slot, none) => *slot(pool) = value::timeout(text, none)?,
             Kind::Milliseconds(slot) => *slot(pool) = value::milliseconds(text)?,
             Kind::Word(slot) => *slot(pool) = Some(value::word(text)?),
             Kind::Secret(slot) => *slot(pool) = Some(Secret::from_text(text)?),

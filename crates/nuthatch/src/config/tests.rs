@@ -217,6 +217,16 @@ const WRONG_VALUES: &[(&str, &str)] = &[
              write a number of milliseconds from 0 to 2147483647, 0 or -1 for no timeout",
     ),
     (
+        "slow_after: 1s",
+        "4:15: alpha.slow_after: \"1s\": conf: directive \"slow_after\" is not a number; \
+             write a number of milliseconds from 0 to 2147483647, 0 or -1 to show no request",
+    ),
+    (
+        "queue_timeout: 2147483648",
+        "4:18: alpha.queue_timeout: \"2147483648\": conf: directive \"queue_timeout\" is out of range; \
+             write a number of milliseconds from 0 to 2147483647, 0 or -1 for timeout alone",
+    ),
+    (
         "preconnect: yes",
         "4:15: alpha.preconnect: \"yes\": conf: directive \"preconnect\" \
              is not \"true\" or \"false\"; write true or false",
@@ -1054,7 +1064,7 @@ fn every_directive_stands_in_the_documentation_with_bounds_and_default() {
             Kind::Size(_, bounds) => {
                 format!("{} to {}", in_units(bounds.min), in_units(bounds.max))
             }
-            Kind::Timeout(_) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
+            Kind::Timeout(..) | Kind::Milliseconds(_) => "ms to 2147483647".into(),
             Kind::Percent(_) => "0% to 100%".into(),
             Kind::Span(_) => "0s to 365d".into(),
             Kind::Secret(_) => "a text".into(),

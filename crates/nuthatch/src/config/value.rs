@@ -140,12 +140,12 @@ pub(super) fn milliseconds(text: &str) -> Result<Duration, Fault> {
         .ok_or_else(|| Fault::new("is out of range", right()))
 }
 
-/// A time in milliseconds; 0 and -1 are none, as for twemproxy's `timeout`.
-pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
+/// A time in milliseconds; 0 and -1 are none, as for twemproxy's `timeout`. `none` says what that is for.
+pub(super) fn timeout(text: &str, none: &str) -> Result<Option<Duration>, Fault> {
     match text {
         "-1" => Ok(None),
         _ => {
-            let none = |fault: Fault| fault.or("0 or -1 for no timeout");
+            let none = |fault: Fault| fault.or(&format!("0 or -1 {none}"));
             let timeout = milliseconds(text).map_err(none)?;
             Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
         }
@@ -254,12 +254,12 @@ mod tests {
 
     #[test]
     fn a_timeout_of_zero_or_minus_one_is_none() {
-        assert_eq!(timeout("0"), Ok(None));
-        assert_eq!(timeout("-1"), Ok(None));
-        assert_eq!(timeout("400"), Ok(Some(Duration::from_millis(400))));
-        assert_eq!(timeout("2147483647"), Ok(Some(Duration::from_millis(2_147_483_647))));
-        assert_eq!(timeout("2147483648").unwrap_err().wrong, "is out of range");
-        assert_eq!(timeout("-2").unwrap_err().wrong, "is not a number");
+        assert_eq!(timeout("0", ""), Ok(None));
+        assert_eq!(timeout("-1", ""), Ok(None));
+        assert_eq!(timeout("400", ""), Ok(Some(Duration::from_millis(400))));
+        assert_eq!(timeout("2147483647", ""), Ok(Some(Duration::from_millis(2_147_483_647))));
+        assert_eq!(timeout("2147483648", "").unwrap_err().wrong, "is out of range");
+        assert_eq!(timeout("-2", "").unwrap_err().wrong, "is not a number");
         assert_eq!(milliseconds("-1").unwrap_err().wrong, "is not a number");
     }
 

@@ -46,7 +46,7 @@ pub static DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: "timeout",
-        kind: Kind::Timeout(|pool| &mut pool.timeout),
+        kind: Kind::Timeout(|pool| &mut pool.timeout, "for no timeout"),
         default: Some("-1"),
         pools: Pools::All,
         doc: "How long a request may take, whatever it waits for; -1 or 0 means no limit.",
@@ -67,7 +67,7 @@ pub static DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: "slow_after",
-        kind: Kind::Timeout(|pool| &mut pool.slow_after),
+        kind: Kind::Timeout(|pool| &mut pool.slow_after, "to show no request"),
         default: Some("-1"),
         pools: Pools::All,
         doc: "How long a request must take to stand in /slow; -1 or 0 means no request does.",
@@ -204,7 +204,7 @@ pub static DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: "connect_timeout",
-        kind: Kind::Timeout(|pool| &mut pool.clocks.connect),
+        kind: Kind::Timeout(|pool| &mut pool.clocks.connect, "for timeout alone"),
         default: Some("-1"),
         pools: Pools::All,
         doc: "How long it may take to open a connection to a server, name look-up and greeting included; -1 \
@@ -212,14 +212,14 @@ pub static DIRECTIVES: &[Directive] = &[
     },
     Directive {
         name: "queue_timeout",
-        kind: Kind::Timeout(|pool| &mut pool.clocks.queue),
+        kind: Kind::Timeout(|pool| &mut pool.clocks.queue, "for timeout alone"),
         default: Some("-1"),
         pools: Pools::All,
         doc: "How long a request may wait until it is sent to its server; -1 or 0 means only timeout.",
     },
     Directive {
         name: "response_timeout",
-        kind: Kind::Timeout(|pool| &mut pool.clocks.response),
+        kind: Kind::Timeout(|pool| &mut pool.clocks.response, "for timeout alone"),
         default: Some("-1"),
         pools: Pools::All,
         doc: "How long a server may take to answer a request that was sent to it; -1 or 0 means only \

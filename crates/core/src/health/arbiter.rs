@@ -456,6 +456,9 @@ impl Arbiter {
     /// Probes a server, or lets it return if it need not be.
     fn try_server(&mut self, server: u64, probing: Probing, now: Instant) {
         let workers = self.workers;
+        if probing.sent == 0 {
+            self.decide(server, To::All, Order::Disconnect);
+        }
         let seat = self.seat(server);
         if probing.good >= seat.ejection.probes {
             return self.replay(server, now);

@@ -39,6 +39,7 @@ impl Mux {
             }
             Order::Leave(error) => self.leave(id, (error, round), now),
             Order::GoAway => self.go_away(id, now),
+            Order::Disconnect => self.close_conns(id, (ServerError::TimedOut, |_| true), now),
             Order::Probe => self.probe_server(id, now),
             Order::Replay => self.begin_replay(id, Standing::Replaying, round, now),
             Order::Close(share) => {
@@ -65,6 +66,10 @@ impl Mux {
                     self.wake_all_for(id);
                 }
             }
+        }
+        if self.clients.notes.has_ended() {
+            // A removal that was lost with its connection stands in the journal before the next order.
+            self.take_notes(now);
         }
     }
 

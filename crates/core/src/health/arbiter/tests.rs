@@ -41,6 +41,7 @@ fn confirm(arbiter: &mut Arbiter, server: u64, now: Instant) {
 }
 
 const FAILING: Report = Report::Failing(ServerError::Reset);
+const DISCONNECT: (u64, To, Order) = (0, To::All, Order::Disconnect);
 const LEAVE: Order = Order::Leave(ServerError::Reset);
 
 /// Ejects server 0 at 0 ms.
@@ -75,7 +76,7 @@ fn a_server_returns_after_probes_and_when_every_worker_is_done() {
     assert_eq!(orders(&mut arbiter), []);
     // Workers take turns, so that one that hangs delays the return only.
     arbiter.tick(at_ms(1000));
-    assert_eq!(orders(&mut arbiter), [(0, To::One(0), Order::Probe)]);
+    assert_eq!(orders(&mut arbiter), [DISCONNECT, (0, To::One(0), Order::Probe)]);
     arbiter.report(0, Report::Probed(Ok(())), at_ms(1010));
     arbiter.tick(at_ms(1109));
     assert_eq!(orders(&mut arbiter), []);
@@ -100,7 +101,8 @@ fn a_probe_that_fails_or_hangs_begins_the_wait_anew() {
         arbiter.tick(at_ms(1000));
         arbiter.report(0, Report::Probed(Ok(())), at_ms(1000));
         arbiter.tick(at_ms(1100));
-        assert_eq!(orders(&mut arbiter).len(), 2);
+        let probe = (0, To::One(0), Order::Probe);
+        assert_eq!(orders(&mut arbiter), [DISCONNECT, probe, probe]);
         let failed_at = match answer {
             Some(outcome) => {
                 arbiter.report(0, Report::Probed(outcome), at_ms(1100));
@@ -221,6 +223,31 @@ fn a_worker_that_does_not_leave_a_server_is_told_again() {
     assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
 }
 
+/// What it has in its sockets is carried out before what it has missed is removed, as `PROBE_GAP` is between.
+#[test]
+fn before_a_server_is_tried_every_worker_stops_waiting_for_it() {
+    for (probes, first) in [(2, (0, To::One(0), Order::Probe)), (0, (0, To::All, Order::Replay))] {
+        let mut arbiter = arbiter(2, 4, Ejection { probes, ..ejection() });
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        orders(&mut arbiter);
+        arbiter.tick(at_ms(1000));
+        assert_eq!(orders(&mut arbiter), [DISCONNECT, first]);
+        // A worker that has only begun to remove keys when the server fails has connections again.
+        if probes == 0 {
+            arbiter.report(0, FAILING, at_ms(1000));
+            orders(&mut arbiter);
+            arbiter.tick(at_ms(2000));
+            assert_eq!(orders(&mut arbiter), [DISCONNECT, first]);
+            continue;
+        }
+        // Nobody has asked it anything since.
+        arbiter.report(0, Report::Probed(Err(ServerError::Refused)), at_ms(1000));
+        arbiter.tick(at_ms(2000));
+        assert_eq!(orders(&mut arbiter), [(0, To::One(1), Order::Probe)]);
+    }
+}
+
 /// The worker has stopped to use it, and waits for what becomes of it.
 #[test]
 fn a_worker_goes_on_using_a_server_about_which_nobody_decides() {
@@ -264,7 +291,7 @@ fn the_operator_ejects_a_server_and_lets_it_return() {
     assert_eq!(orders(&mut arbiter), []);
     assert!(arbiter.command(0, Command::Return, at_ms(100_000)));
     arbiter.tick(at_ms(100_000));
-    let wanted = [(0, To::All, Order::Forgive), (0, To::One(0), Order::Probe)];
+    let wanted = [(0, To::All, Order::Forgive), DISCONNECT, (0, To::One(0), Order::Probe)];
     assert_eq!(orders(&mut arbiter), wanted, "it is tested, too");
     assert!(!arbiter.command(9, Command::Return, at_ms(0)), "there is no such server");
 }
@@ -336,10 +363,10 @@ fn a_server_of_which_not_all_is_known_stays_away_if_the_pool_wants_that() {
         arbiter.report(0, Report::Overflowed, at_ms(10));
         orders(&mut arbiter);
         arbiter.tick(at_ms(1000));
-        assert_eq!(orders(&mut arbiter).len(), tries, "{on_overflow:?}");
+        assert_eq!(orders(&mut arbiter).len(), 2 * tries, "{on_overflow:?}");
         arbiter.command(0, Command::Return, at_ms(1000));
         arbiter.tick(at_ms(1000));
-        assert_eq!(orders(&mut arbiter).len(), 2 - tries);
+        assert_eq!(orders(&mut arbiter).len(), 3 - 2 * tries);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that are away, with a journal: what other servers are asked meanwhile, and what the server is asked
 //! before it returns.
 
-use super::{REFUSED, hit, set};
+use super::{REFUSED, TIMED_OUT, hit, set};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
@@ -324,4 +324,25 @@ fn what_waits_for_a_server_that_was_left_goes_on_when_the_server_leaves_the_pool
         let asked = net.asked(1);
         assert!(asked.ends_with(" a c f t v\r\n") || asked == "get a\r\n", "{migrates}: {asked}");
     }
+}
+
+/// Or what a server that stood still was asked before could be carried out after it has returned.
+#[test]
+fn nobody_waits_for_what_a_server_was_asked_before_it_is_probed() {
+    let options = Options { timeout: None, server_connections: 2, ..options() };
+    let mut net = Net::with(engine(1, options, Some(Ejection::default())));
+    net.mux.share_arbiter();
+    let clients = [net.client(), net.client()];
+    for client in clients {
+        net.say(client, &set("a", "1"));
+    }
+    net.mux.obey(net.server(0), Order::Leave(ServerError::Ejected), 1, net.now());
+    net.mux.obey(net.server(0), Order::GoAway, 1, net.now());
+    net.settle_now();
+    assert!(net.is_connected(0) && net.is_connected(1));
+    net.mux.obey(net.server(0), Order::Disconnect, 1, net.now());
+    net.settle_now();
+    assert!(!net.is_connected(0) && !net.is_connected(1));
+    assert_eq!(clients.map(|client| net.got(client)), [TIMED_OUT, TIMED_OUT]);
+    net.check_idle();
 }

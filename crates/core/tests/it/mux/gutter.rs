@@ -416,6 +416,28 @@ fn what_may_be_without_its_cap_is_removed() {
 }
 
 #[test]
+fn what_lost_its_cap_is_removed_before_its_server_returns_though_nothing_else_happens() {
+    let (mut net, client) = redis_away(crate::net::HELLO);
+    net.mux.share_arbiter();
+    net.say(client, &words(&["SET", "a", "1"]));
+    net.asked(4);
+    net.answer(4, ":0\r\n+OK\r\n");
+    assert_eq!(net.got(client), "+OK\r\n", "the cap is on its way");
+    while net.mux.next_report().is_some() {}
+    let (gutter, now) = (net.mux.gutter_servers()[0], net.now());
+    let leave = Order::Leave(ServerError::TimedOut);
+    for order in [leave, Order::GoAway, Order::Disconnect, Order::Replay] {
+        net.mux.obey(gutter, order, 9, now);
+    }
+    net.settle_now();
+    assert_eq!(net.asked(4), words(&["DEL", "a"]));
+    assert_eq!(net.mux.next_report(), Some((gutter, Report::Done(9))), "it was left");
+    assert_eq!(net.mux.next_report(), None, "the key is not removed yet");
+    net.answer(4, ":1\r\n");
+    assert_eq!(net.mux.next_report(), Some((gutter, Report::Done(9))));
+}
+
+#[test]
 fn what_lost_its_cap_at_a_server_that_is_used_on_is_removed_at_once() {
     let mut net = pool(Ejection { failure_limit: 3, ..ejection() }, redis_options());
     let client = net.client();

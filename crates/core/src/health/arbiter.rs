@@ -4,6 +4,9 @@
 //! it, and a worker uses it again only when no worker lets others stand in for it. Otherwise one worker
 //! could read at the server what another one has replaced elsewhere.
 
+mod seat;
+
+use self::seat::{Probing, Seat, State};
 use super::order::{Command, Decision, Order, Report, Seen, Stage, To};
 use super::{Ejection, OnOverflow, Share};
 use crate::error::ServerError;
@@ -29,56 +32,6 @@ const LEAVE_AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// A server that fails again soon stays away twice as long each time, up to so many times `retry_timeout`.
 const STAY_MAX: u32 = 16;
-
-/// What is known of a server.
-#[derive(Debug)]
-struct Seat {
-    pool: u64,
-    /// The pool whose servers stand in for it.
-    stand_ins: u64,
-    ejection: Ejection,
-    state: State,
-    /// Of which of its keys it is used, unless workers leave it.
-    share: Share,
-    /// Likewise, once it is closed no longer.
-    next_share: Share,
-    /// Counts up with each order that is to be confirmed.
-    round: u32,
-    error: ServerError,
-    /// Whether the operator has ejected it.
-    is_held: bool,
-    has_overflowed: bool,
-    /// How long it stays away this time, and when it was used again last.
-    stay: Duration,
-    returned_at: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Live,
-    /// On so many workers, clients have begun something there.
-    Draining(usize, Instant),
-    /// So many workers have not left it; when they are told again, and how long they had until then.
-    Leaving(usize, Instant, Duration),
-    Away(Probing),
-    /// So many workers are not done.
-    Replaying(usize, Instant),
-    Closing(usize, Instant),
-    /// It has a share of its keys, and gets more then.
-    Warming(Instant),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Probing {
-    /// When the next probe is sent.
-    next: Instant,
-    /// When the one that is under way has failed.
-    ends: Option<Instant>,
-    /// How many have succeeded in a row.
-    good: u32,
-    /// How many were sent.
-    sent: usize,
-}
 
 /// Decides for the workers of a process.
 #[derive(Debug)]
@@ -481,27 +434,6 @@ impl Arbiter {
             Err(_) => (0, seat.ejection.retry_timeout.max(PROBE_GAP)),
         };
         seat.state = State::Away(Probing { next: now.after(wait), ends: None, good, ..probing });
-    }
-}
-
-impl Seat {
-    /// How a server stands that is used for its share of the keys.
-    fn used(&self, now: Instant) -> State {
-        match self.share {
-            Share::ALL => State::Live,
-            _ => State::Warming(now.after(self.ejection.slow_start / Share::STEPS)),
-        }
-    }
-
-    /// Whether the server stays away until the operator lets it return.
-    fn stays(&self) -> bool {
-        self.is_held || self.has_overflowed && self.ejection.on_overflow == OnOverflow::Stay
-    }
-}
-
-impl Probing {
-    fn after(next: Instant) -> Self {
-        Self { next, ends: None, good: 0, sent: 0 }
     }
 }
 

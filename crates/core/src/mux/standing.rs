@@ -79,8 +79,13 @@ impl Servers {
     /// Why a server gets no requests, if it gets none. One that has got some of its keys back gets requests.
     #[inline]
     pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
-        let health = &self.all[id.index()].health;
-        (health.used() == Share::NONE).then(|| health.error.unwrap_or(ServerError::NoServers))
+        let is_unused = self.all[id.index()].health.used() == Share::NONE;
+        is_unused.then(|| self.why_left(id))
+    }
+
+    /// Why a server is not used for all of its keys.
+    pub(super) fn why_left(&self, id: ServerId) -> ServerError {
+        self.all[id.index()].health.error.unwrap_or(ServerError::NoServers)
     }
 
     /// The figures of a server that is ejected.

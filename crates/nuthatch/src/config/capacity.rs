@@ -185,7 +185,7 @@ mod tests {
             let warning = check(4, Some(files_max), 50).unwrap();
             let room = clients.map(|clients| format!("limit is {files_max}: {clients} could"));
             let tells = |room: String| warning.as_ref().is_some_and(|it| it.contains(&room));
-            assert!(room.map_or(warning.is_none(), tells), "{files_max}: {warning:?}");
+            assert!(room.map_or_else(|| warning.is_none(), tells), "{files_max}: {warning:?}");
         }
     }
 

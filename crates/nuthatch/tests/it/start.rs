@@ -426,7 +426,7 @@ fn what_is_accepted_starts_with_every_number_at_its_ends() {
     for directive in DIRECTIVES.iter().filter(|directive| directive.pools != Pools::Redis) {
         let (least, greatest) = match directive.kind {
             Kind::Count(_, bounds) | Kind::Size(_, bounds) => (bounds.min, bounds.max),
-            Kind::Timeout(_) | Kind::Milliseconds(_) => (0, i32::MAX as u64),
+            Kind::Timeout(..) | Kind::Milliseconds(_) => (0, i32::MAX as u64),
             _ => continue,
         };
         let name = directive.name;

@@ -203,8 +203,11 @@ impl World {
             let mut rest = asked.as_bytes();
             while let Some((request, len)) = parse(rest) {
                 rest = &rest[len..];
-                let words: Vec<String> =
-                    request.elements().iter().map(|it| it.text().unwrap().to_owned()).collect();
+                let words: Vec<String> = request
+                    .elements()
+                    .iter()
+                    .map(|it| it.text().expect("text").to_owned())
+                    .collect();
                 if let Some(left_at) = self.left_at.filter(|_| self.net.mux.server_of(id) == away) {
                     assert!(id.index() < OWN, "{words:?} on a connection for one client");
                     let number = words[1].strip_prefix('k').and_then(|it| it.parse::<u64>().ok());

@@ -21,7 +21,7 @@ fn warming(servers: u64, ejection: Ejection) -> Arbiter {
     arbiter.report(0, FAILING, at_ms(0));
     confirm(&mut arbiter, 0, at_ms(0));
     step(&mut arbiter, 1000);
-    assert_eq!(orders(&mut arbiter)[2..], step_to(Share::NONE.more()));
+    assert_eq!(orders(&mut arbiter)[3..], step_to(Share::NONE.more()));
     arbiter
 }
 
@@ -69,7 +69,7 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
         arbiter.report(0, FAILING, at_ms(0));
         confirm(&mut arbiter, 0, at_ms(0));
         step(&mut arbiter, 1000);
-        assert_eq!(orders(&mut arbiter)[2..], all);
+        assert_eq!(orders(&mut arbiter)[3..], all);
     }
     // The only other one fails, and comes back after it.
     let mut arbiter = warming(2, slow());
@@ -95,7 +95,7 @@ fn a_gutter_goes_on_with_a_part_of_the_keys_of_any_server_but_the_only_one() {
         arbiter.report(0, FAILING, at_ms(0));
         confirm(&mut arbiter, 0, at_ms(0));
         step(&mut arbiter, 1000);
-        assert_eq!(orders(&mut arbiter)[2..], step_to(share), "{servers:?} {gutter:?}");
+        assert_eq!(orders(&mut arbiter)[3..], step_to(share), "{servers:?} {gutter:?}");
     }
 }
 

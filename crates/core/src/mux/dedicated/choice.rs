@@ -1,0 +1,115 @@
+//! Which server a client's own connection leads to, and what becomes of a request for which there is none.
+
+use crate::error::ServerError;
+use crate::message::{Dedicate, Limit, Step, Wire};
+use crate::mux::Mux;
+use crate::mux::id::{ClientId, ServerId};
+use crate::mux::request::Intake;
+use crate::protocol::Refusal;
+use crate::route::Plan;
+
+/// Why a request gets no connection.
+pub(super) enum NoServer {
+    /// The client is told this.
+    Refused(Refusal),
+    /// The client is told what the parser wrote.
+    Alone,
+    /// There is no server.
+    Failed(ServerError),
+}
+
+impl Mux {
+    /// The server of a request: that of its keys, or that to which the client is bound.
+    pub(super) fn dedicated_server(
+        &mut self,
+        id: ClientId,
+        request: &Dedicate<'_>,
+    ) -> Result<ServerId, NoServer> {
+        let is_alone = self.servers.routes.members().len() == 1;
+        if request.alone.is_some() && !is_alone {
+            return Err(NoServer::Alone);
+        }
+        let client = &self.clients[id];
+        let own = client.dedicated.map(|own| self.servers.conns[own.index()].server);
+        let bound = own.filter(|_| client.session.is_bound());
+        if !request.has_key {
+            let routes = &mut self.servers.routes;
+            let only = routes.members().first().copied().filter(|_| is_alone);
+            // Commands without keys are the same on any server, and a blocking command whose keys can't be
+            // found is refused by any.
+            let is_anywhere = matches!(request.step, Step::End | Step::Abort | Step::Block);
+            let any = match routes.plan(request.one.key) {
+                Plan::To(server) if is_anywhere => Some(server),
+                _ => None,
+            };
+            if let Some(bound) = bound {
+                return Ok(bound);
+            }
+            let server = only.or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
+            return self.used(server);
+        }
+        match self.plan_own(request) {
+            Some(Plan::To(server)) if bound == Some(server) => Ok(server),
+            // The connection is closed before others stand in, unless the server is used for other keys.
+            Some(Plan::Around(server)) => match self.used(server) {
+                Err(_) if bound == Some(server) => Ok(server),
+                Err(error) => Err(error),
+                Ok(_) => Err(NoServer::Failed(self.servers.why_left(server))),
+            },
+            // The old server of keys that move may not be used, either.
+            Some(Plan::To(server)) if bound.is_none() => self.used(server),
+            Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
+            _ => Err(NoServer::Refused(Refusal::CrossShard)),
+        }
+    }
+
+    /// The server, unless it gets no requests.
+    fn used(&self, server: ServerId) -> Result<ServerId, NoServer> {
+        let unused = self.servers.why_unused(server);
+        unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
+    }
+
+    /// Keeps a command of a transaction until a key says for which server it is.
+    pub(super) fn keep_or_refuse(
+        &mut self,
+        id: ClientId,
+        request: &Dedicate<'_>,
+        why: &NoServer,
+    ) -> Intake {
+        let bytes = match request.one.wire {
+            Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => bytes,
+            Wire::Words { .. } => b"",
+        };
+        let is_keyless = matches!(why, NoServer::Refused(Refusal::NoKey));
+        if is_keyless && request.step == Step::Queue && self.clients[id].session.keep(bytes) {
+            let queued = self.shared.options.protocol.queued();
+            self.clients.answer_here(&mut self.shared, id, queued);
+            return Intake::Accepted;
+        }
+        self.refuse_dedicated(id, request, why)
+    }
+
+    pub(super) fn refuse_dedicated(
+        &mut self,
+        id: ClientId,
+        request: &Dedicate<'_>,
+        why: &NoServer,
+    ) -> Intake {
+        let session = &mut self.clients[id].session;
+        match request.step {
+            // No server knows of the transaction, and the client expects it to be over.
+            Step::End | Step::Abort => session.note_step(request.step, 0),
+            _ => session.note_refused(),
+        }
+        let refusal = match why {
+            NoServer::Failed(error) => {
+                self.fail_here(id, request.one.expect, *error);
+                return Intake::Accepted;
+            }
+            NoServer::Refused(refusal) => self.shared.options.protocol.refusal(*refusal),
+            NoServer::Alone => request.alone.unwrap_or_default(),
+        };
+        self.refuse(id, refusal, Limit::Grammar);
+        Intake::Accepted
+    }
+}

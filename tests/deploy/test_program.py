@@ -12,7 +12,7 @@ from exposition import free_port, running
 from objects import environment, files, of_kind, proxies, settings
 from rendering import CASES, Refused, render, render_case
 from test_values import SCHEMA
-from tools import ROOT
+from tools import NO_DNS, ROOT
 
 # Those of docs/config.md, which the program's own tests compare with the program. Signals are none.
 VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md").read_text(), re.M))
@@ -53,7 +53,7 @@ def check(nuthatch, tmp_path):
         ]
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
-            env=environment(container),
+            env={**environment(container), **NO_DNS},
             cwd=tmp_path,
             capture_output=True,
             text=True,

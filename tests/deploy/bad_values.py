@@ -369,6 +369,32 @@ BAD = [
     ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/33}}]}", "'10.0.0.0/33' does not match pattern"),
     ("networkPolicy: {clients: [{ipBlock: {cidr: 'fd00::/129'}}]}", "'fd00::/129' does not match pattern"),
     ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}", "maxProperties: got 2, want 1"),
+    *(
+        (f"networkPolicy: {{{peers}: [{{ipBlock: {{cidr: '{cidr}', except: [{inside}, '{outside}']}}}}]}}", answer)
+        for peers, cidr, inside, outside, answer in [
+            ("clients", "10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16", "192.168.0.0/16, which is not in cidr, 10.0"),
+            ("monitoring", "10.128.0.0/9", "10.128.0.0/10", "10.127.0.0/16", "networkPolicy.monitoring: except has 10.127"),
+            ("clients", "10.0.0.0/9", "10.0.0.0/10", "10.0.0.0/8", "10.0.0.0/8, which is not in cidr"),
+            ("clients", "0.0.0.0/0", "10.0.0.0/8", "fd00::/8", "fd00::/8, which is not in cidr, 0.0.0.0/0"),
+            ("clients", "::/0", "fd00::/8", "10.0.0.0/8", "10.0.0.0/8, which is not in cidr, ::/0"),
+            ("clients", "10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/8", "10.1.2.3/8, which is all of cidr, 10.0.0.0/8"),
+            ("clients", "fd00::/8", "fd01::/16", "fe00::/16", "fe00::/16, which is not in cidr, fd00::/8"),
+            ("clients", "fd00:0:0:8::/61", "fd00:0:0:f::/64", "fd00:0:0:7::/64", "fd00:0:0:7::/64, which is not in"),
+            ("clients", "2001:DB8::/32", "2001:db8:1::/48", "2001:db8::/32", "2001:db8::/32, which is all of cidr"),
+        ]
+    ),
+    *(
+        (f"networkPolicy: {{clients: [{{ipBlock: {{cidr: '{each}/64'}}}}]}}", f"{each}/64 is no range of addresses")
+        for each in ("1:2:3", "1::2::3", "1:::2", ":1:2:3:4:5:6:7", "1:2:3:4::5:6:7:8", "1:2:3:4:5:6:7:")
+    ),
+    (
+        "central: {service: {type: LoadBalancer, loadBalancerSourceRanges: ['fd00::/8', 'fd00:1/48']}}",
+        "'fd00:1/48' does not match pattern",
+    ),
+    (
+        "central: {service: {type: LoadBalancer, loadBalancerSourceRanges: ['fd00::/8', 'fd00:1:2/48']}}",
+        "loadBalancerSourceRanges: fd00:1:2/48 is no range of addresses",
+    ),
     (
         "central: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
         "[{matchExpressions: [{key: a, operator: Gt, values: [x]}]}]}}}}",

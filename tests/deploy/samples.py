@@ -22,7 +22,14 @@ VARIABLES = [
     {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
     {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "123", "key": "1e3"}}},
 ]
-PEERS = [{"podSelector": {"matchLabels": {"a": "1e3"}}}, {"ipBlock": {"cidr": "fd00::/8"}}]
+PEERS = [
+    {"podSelector": {"matchLabels": {"a": "1e3"}}},
+    {"ipBlock": {"cidr": "fd00::/8"}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "255.255.255.255/32"]}},
+    {"ipBlock": {"cidr": "10.128.0.0/9", "except": ["10.128.0.0/10", "10.255.3.4/10"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["::/1", "::1/128", "FD00::/8", "1:2:3:4:5:6:7:8/128", "1:2:3:4:5:6:7::/112"]}},
+    {"ipBlock": {"cidr": "fd00:0:0:8::/61", "except": ["fd00:0:0:f::/64", "FD00::9:0:0:0:0/64", "fd00::a:1:2:3:0/65"]}},
+]
 DIGEST = "sha256:" + "0" * 64
 
 # By the last part of the path, or by the whole of it.

@@ -3,6 +3,8 @@
 The rule: an answer is in Helm 4's words, or in the chart's own.
 """
 
+import json
+
 BAD = [
     ("proxi: {}", "additional properties 'proxi' not allowed"),
     ("proxy: {tiemout: 400}", "at '/proxy': additional properties 'tiemout' not allowed"),
@@ -183,6 +185,22 @@ BAD = [
     ("central: {affinity: {podAffinity: {required: []}}}", "additional properties 'required'"),
     ("config: 'a: {listen: 127.0.0.1:11212}'", "config listens nowhere on port 11211"),
     ("config: 'a: ['", "config is no YAML"),
+    *(
+        (json.dumps({"config": text}), f"config has {found}, and the proxy takes no aliases")
+        for text, found in [
+            ('a: {listen: "*:11211", servers: &s ["a:1:1"]}\nb: {listen: "*:1", servers: *s}\n', "*s"),
+            ('a: &a\n  listen: "*:11211"\nb:\n  <<: *a\n  listen: "*:1"\n', "<<:"),
+            ('a:\n  <<: {listen: "*:11211"}\n', "<<:"),
+            ('a:\n  listen: &l "*:11211"\nb:\n  listen:\n    - "*:1"\n    - *l\n', "*l"),
+            ('a: {hash: &a md5, listen: ["*:11211"], distribution: "a", timeout: [*a]}\n', "*a"),
+            ("a:\n  listen: *:11211\n", "*:11211"),
+            ("a:\n  listen:\n    *a\n", "*a"),
+        ]
+    ),
+    (
+        json.dumps({"central": {"enabled": True, "config": "a: &a {listen: '*:11211'}\nb: *a\n"}}),
+        "central.config has *a, and the proxy takes no aliases",
+    ),
     ("config: 'a: b'", "config: pool a has no settings"),
     (
         "config: 'a: {listen: [127.0.0.1:11211, /run/nuthatch/memcached.sock]}'",

@@ -346,6 +346,51 @@ BAD = [
     ("proxy: {onServerFailure: retry}", "at '/proxy/onServerFailure': value must be one of '', 'rehash'"),
     ("proxy: {onJournalFull: flush}", "proxy.onJournalFull is flush, and proxy.allowFlush is false"),
     ("proxy: {onServerFailure: miss, timeout: 0}", "proxy.onServerFailure needs a proxy.timeout, which is 0"),
+    ("proxy: {onServerFailure: gutter}", "proxy.onServerFailure is gutter, and there are no gutter servers: list them in"),
+    ("proxy: {gutter: {servers: g:11211}}", "at '/proxy/gutter/servers': got string, want array"),
+    ("proxy: {gutter: {servers: [g]}}", "at '/proxy/gutter/servers/0': 'g' does not match pattern"),
+    ("proxy: {gutter: {servers: ['dnssrv+_a._tcp.b']}}", "'dnssrv+_a._tcp.b' does not match pattern"),
+    ("proxy: {gutter: {ttl: 60}}", "at '/proxy/gutter/ttl'"),
+    ("proxy: {gutter: {time: 60s}}", "additional properties 'time' not allowed"),
+    *(
+        (json.dumps({"proxy": {"onServerFailure": "gutter", "gutter": {"servers": ["g:11211"]} | gutter} | others}), answer)
+        for gutter, others, answer in [
+            ({}, {"distribution": "random"}, "proxy.onServerFailure is gutter, and proxy.distribution is random"),
+            ({}, {"timeout": 0}, "proxy.onServerFailure needs a proxy.timeout, which is 0"),
+            ({"ttl": "999ms"}, {}, "proxy.gutter.ttl is 999ms, and the proxy accepts 1s to 30d"),
+            ({"ttl": "31d"}, {}, "proxy.gutter.ttl is 31d, and the proxy accepts 1s to 30d"),
+            ({"servers": ["dns+g:11211"]}, {}, "has dns+g:11211, and a gutter takes no servers from DNS or Kubernetes"),
+            ({"servers": ["fd00::1:11211"]}, {}, "proxy.gutter.servers has fd00::1:11211, in which the end"),
+            ({"servers": ["g:65536"]}, {}, "proxy.gutter.servers has g:65536, with a port beyond 65535"),
+            ({"servers": ["g:1:2147483648"]}, {}, "proxy.gutter.servers has g:1:2147483648, with a weight"),
+            ({"servers": ["g:11211", "h:11211 g"]}, {}, "proxy.gutter.servers has two with the name g"),
+            (
+                {"servers": ["a:1:2147483647", "b:1:2147483647", "c:1:2"]},
+                {},
+                "the sum of the weights in proxy.gutter.servers, 4294967296",
+            ),
+            (
+                {"servers": ["memcached-cluster-1.memcached-cluster:11211"]},
+                {},
+                "has memcached-cluster-1.memcached-cluster:11211, which is one of the servers that the proxy uses",
+            ),
+            (
+                {"servers": ["memcached-cluster-1.memcached-cluster:11211:1 g"]},
+                {},
+                "has memcached-cluster-1.memcached-cluster:11211:1 g, which is one of the servers that the proxy uses",
+            ),
+            (
+                {"servers": [f"g{number}:11211" for number in range(15)]},
+                {"workers": 64, "serverConnections": 1024},
+                "1114112 connections, to 17 servers, more than it can have, 1048576",
+            ),
+        ]
+    ),
+    (
+        "{servers: ['a:11211:1 x'], memcached: {enabled: false}, "
+        "proxy: {onServerFailure: gutter, gutter: {servers: ['b:11211:1 x']}}}",
+        "proxy.gutter.servers has b:11211:1 x, which is one of the servers that the proxy uses all the time",
+    ),
     ("proxy: {serverFailureRate: 50}", "at '/proxy/serverFailureRate': got number, want string"),
     ("proxy: {maxEjected: 101%}", "'101%' does not match pattern"),
     ("proxy: {serverProbes: 101}", "at '/proxy/serverProbes': maximum: got 101, want 100"),

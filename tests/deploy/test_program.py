@@ -20,7 +20,6 @@ VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md
 # a file of one's own, `config`, may say.
 ONLY_IN_CONFIG = {
     "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX", "DISCOVERY_HOLD",
-    "GUTTER_SERVERS", "GUTTER_TTL",
 }
 # The variables that are no directives of a pool.
 OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}

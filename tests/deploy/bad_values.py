@@ -3,6 +3,8 @@
 The rule: an answer is in Helm 4's words, or in the chart's own.
 """
 
+import json
+
 BAD = [
     ("proxi: {}", "additional properties 'proxi' not allowed"),
     ("proxy: {tiemout: 400}", "at '/proxy': additional properties 'tiemout' not allowed"),
@@ -183,6 +185,22 @@ BAD = [
     ("central: {affinity: {podAffinity: {required: []}}}", "additional properties 'required'"),
     ("config: 'a: {listen: 127.0.0.1:11212}'", "config listens nowhere on port 11211"),
     ("config: 'a: ['", "config is no YAML"),
+    *(
+        (json.dumps({"config": text}), f"config has {found}, and the proxy takes no aliases")
+        for text, found in [
+            ('a: {listen: "*:11211", servers: &s ["a:1:1"]}\nb: {listen: "*:1", servers: *s}\n', "*s"),
+            ('a: &a\n  listen: "*:11211"\nb:\n  <<: *a\n  listen: "*:1"\n', "<<:"),
+            ('a:\n  <<: {listen: "*:11211"}\n', "<<:"),
+            ('a:\n  listen: &l "*:11211"\nb:\n  listen:\n    - "*:1"\n    - *l\n', "*l"),
+            ('a: {hash: &a md5, listen: ["*:11211"], distribution: "a", timeout: [*a]}\n', "*a"),
+            ("a:\n  listen: *:11211\n", "*:11211"),
+            ("a:\n  listen:\n    *a\n", "*a"),
+        ]
+    ),
+    (
+        json.dumps({"central": {"enabled": True, "config": "a: &a {listen: '*:11211'}\nb: *a\n"}}),
+        "central.config has *a, and the proxy takes no aliases",
+    ),
     ("config: 'a: b'", "config: pool a has no settings"),
     (
         "config: 'a: {listen: [127.0.0.1:11211, /run/nuthatch/memcached.sock]}'",
@@ -328,6 +346,51 @@ BAD = [
     ("proxy: {onServerFailure: retry}", "at '/proxy/onServerFailure': value must be one of '', 'rehash'"),
     ("proxy: {onJournalFull: flush}", "proxy.onJournalFull is flush, and proxy.allowFlush is false"),
     ("proxy: {onServerFailure: miss, timeout: 0}", "proxy.onServerFailure needs a proxy.timeout, which is 0"),
+    ("proxy: {onServerFailure: gutter}", "proxy.onServerFailure is gutter, and there are no gutter servers: list them in"),
+    ("proxy: {gutter: {servers: g:11211}}", "at '/proxy/gutter/servers': got string, want array"),
+    ("proxy: {gutter: {servers: [g]}}", "at '/proxy/gutter/servers/0': 'g' does not match pattern"),
+    ("proxy: {gutter: {servers: ['dnssrv+_a._tcp.b']}}", "'dnssrv+_a._tcp.b' does not match pattern"),
+    ("proxy: {gutter: {ttl: 60}}", "at '/proxy/gutter/ttl'"),
+    ("proxy: {gutter: {time: 60s}}", "additional properties 'time' not allowed"),
+    *(
+        (json.dumps({"proxy": {"onServerFailure": "gutter", "gutter": {"servers": ["g:11211"]} | gutter} | others}), answer)
+        for gutter, others, answer in [
+            ({}, {"distribution": "random"}, "proxy.onServerFailure is gutter, and proxy.distribution is random"),
+            ({}, {"timeout": 0}, "proxy.onServerFailure needs a proxy.timeout, which is 0"),
+            ({"ttl": "999ms"}, {}, "proxy.gutter.ttl is 999ms, and the proxy accepts 1s to 30d"),
+            ({"ttl": "31d"}, {}, "proxy.gutter.ttl is 31d, and the proxy accepts 1s to 30d"),
+            ({"servers": ["dns+g:11211"]}, {}, "has dns+g:11211, and a gutter takes no servers from DNS or Kubernetes"),
+            ({"servers": ["fd00::1:11211"]}, {}, "proxy.gutter.servers has fd00::1:11211, in which the end"),
+            ({"servers": ["g:65536"]}, {}, "proxy.gutter.servers has g:65536, with a port beyond 65535"),
+            ({"servers": ["g:1:2147483648"]}, {}, "proxy.gutter.servers has g:1:2147483648, with a weight"),
+            ({"servers": ["g:11211", "h:11211 g"]}, {}, "proxy.gutter.servers has two with the name g"),
+            (
+                {"servers": ["a:1:2147483647", "b:1:2147483647", "c:1:2"]},
+                {},
+                "the sum of the weights in proxy.gutter.servers, 4294967296",
+            ),
+            (
+                {"servers": ["memcached-cluster-1.memcached-cluster:11211"]},
+                {},
+                "has memcached-cluster-1.memcached-cluster:11211, which is one of the servers that the proxy uses",
+            ),
+            (
+                {"servers": ["memcached-cluster-1.memcached-cluster:11211:1 g"]},
+                {},
+                "has memcached-cluster-1.memcached-cluster:11211:1 g, which is one of the servers that the proxy uses",
+            ),
+            (
+                {"servers": [f"g{number}:11211" for number in range(15)]},
+                {"workers": 64, "serverConnections": 1024},
+                "1114112 connections, to 17 servers, more than it can have, 1048576",
+            ),
+        ]
+    ),
+    (
+        "{servers: ['a:11211:1 x'], memcached: {enabled: false}, "
+        "proxy: {onServerFailure: gutter, gutter: {servers: ['b:11211:1 x']}}}",
+        "proxy.gutter.servers has b:11211:1 x, which is one of the servers that the proxy uses all the time",
+    ),
     ("proxy: {serverFailureRate: 50}", "at '/proxy/serverFailureRate': got number, want string"),
     ("proxy: {maxEjected: 101%}", "'101%' does not match pattern"),
     ("proxy: {serverProbes: 101}", "at '/proxy/serverProbes': maximum: got 101, want 100"),
@@ -369,6 +432,32 @@ BAD = [
     ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/33}}]}", "'10.0.0.0/33' does not match pattern"),
     ("networkPolicy: {clients: [{ipBlock: {cidr: 'fd00::/129'}}]}", "'fd00::/129' does not match pattern"),
     ("networkPolicy: {clients: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}", "maxProperties: got 2, want 1"),
+    *(
+        (f"networkPolicy: {{{peers}: [{{ipBlock: {{cidr: '{cidr}', except: [{inside}, '{outside}']}}}}]}}", answer)
+        for peers, cidr, inside, outside, answer in [
+            ("clients", "10.0.0.0/8", "10.1.0.0/16", "192.168.0.0/16", "192.168.0.0/16, which is not in cidr, 10.0"),
+            ("monitoring", "10.128.0.0/9", "10.128.0.0/10", "10.127.0.0/16", "networkPolicy.monitoring: except has 10.127"),
+            ("clients", "10.0.0.0/9", "10.0.0.0/10", "10.0.0.0/8", "10.0.0.0/8, which is not in cidr"),
+            ("clients", "0.0.0.0/0", "10.0.0.0/8", "fd00::/8", "fd00::/8, which is not in cidr, 0.0.0.0/0"),
+            ("clients", "::/0", "fd00::/8", "10.0.0.0/8", "10.0.0.0/8, which is not in cidr, ::/0"),
+            ("clients", "10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/8", "10.1.2.3/8, which is all of cidr, 10.0.0.0/8"),
+            ("clients", "fd00::/8", "fd01::/16", "fe00::/16", "fe00::/16, which is not in cidr, fd00::/8"),
+            ("clients", "fd00:0:0:8::/61", "fd00:0:0:f::/64", "fd00:0:0:7::/64", "fd00:0:0:7::/64, which is not in"),
+            ("clients", "2001:DB8::/32", "2001:db8:1::/48", "2001:db8::/32", "2001:db8::/32, which is all of cidr"),
+        ]
+    ),
+    *(
+        (f"networkPolicy: {{clients: [{{ipBlock: {{cidr: '{each}/64'}}}}]}}", f"{each}/64 is no range of addresses")
+        for each in ("1:2:3", "1::2::3", "1:::2", ":1:2:3:4:5:6:7", "1:2:3:4::5:6:7:8", "1:2:3:4:5:6:7:")
+    ),
+    (
+        "central: {service: {type: LoadBalancer, loadBalancerSourceRanges: ['fd00::/8', 'fd00:1/48']}}",
+        "'fd00:1/48' does not match pattern",
+    ),
+    (
+        "central: {service: {type: LoadBalancer, loadBalancerSourceRanges: ['fd00::/8', 'fd00:1:2/48']}}",
+        "loadBalancerSourceRanges: fd00:1:2/48 is no range of addresses",
+    ),
     (
         "central: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
         "[{matchExpressions: [{key: a, operator: Gt, values: [x]}]}]}}}}",

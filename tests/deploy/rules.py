@@ -27,8 +27,10 @@ UNITS = {"": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9, "T": 
 UNITS |= {"P": 10**15, "E": 10**18, "Pi": 2**50, "Ei": 2**60}
 UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 COMPONENT = "app.kubernetes.io/component"
-# Each object would read the schemas anew, which takes most of the time.
-kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
+# Each object would look for the schemas and read them anew, which takes most of the time.
+for name in ("schema_contents", "all_versions"):
+    setattr(kubernetes_validate.utils, name, functools.cache(getattr(kubernetes_validate.utils, name)))
+KUBERNETES = kubernetes_validate.latest_version()
 
 
 def check(objects: list[dict], release: str, namespace: str) -> None:
@@ -83,9 +85,7 @@ def the_api_server_knows_the_fields(objects: list[dict]) -> None:
 @functools.cache
 def fields_are_known(item: str) -> None:
     """As text, since most objects are the same in many renderings."""
-    kubernetes_validate.validate(
-        json.loads(item), kubernetes_validate.latest_version(), strict=True
-    )
+    kubernetes_validate.validate(json.loads(item), KUBERNETES, strict=True)
 
 
 def selectors(objects: list[dict]) -> Iterator[tuple[dict, dict]]:
@@ -143,7 +143,7 @@ def files_of(objects: list[dict], pod: dict) -> Iterator[tuple[dict, list[str]]]
 @functools.cache
 def listeners_of(text: str) -> list[str]:
     """What the pools of a file listen on. Most files are the same in many renderings."""
-    listens = [pool["listen"] for pool in yaml.safe_load(text).values()]
+    listens = [pool["listen"] for pool in yaml.load(text, yaml.CSafeLoader).values()]
     return [a for each in listens for a in ([each] if isinstance(each, str) else each)]
 
 

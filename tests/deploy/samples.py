@@ -22,7 +22,14 @@ VARIABLES = [
     {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
     {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "123", "key": "1e3"}}},
 ]
-PEERS = [{"podSelector": {"matchLabels": {"a": "1e3"}}}, {"ipBlock": {"cidr": "fd00::/8"}}]
+PEERS = [
+    {"podSelector": {"matchLabels": {"a": "1e3"}}},
+    {"ipBlock": {"cidr": "fd00::/8"}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "255.255.255.255/32"]}},
+    {"ipBlock": {"cidr": "10.128.0.0/9", "except": ["10.128.0.0/10", "10.255.3.4/10"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["::/1", "::1/128", "FD00::/8", "1:2:3:4:5:6:7:8/128", "1:2:3:4:5:6:7::/112"]}},
+    {"ipBlock": {"cidr": "fd00:0:0:8::/61", "except": ["fd00:0:0:f::/64", "FD00::9:0:0:0:0/64", "fd00::a:1:2:3:0/65"]}},
+]
 DIGEST = "sha256:" + "0" * 64
 
 # By the last part of the path, or by the whole of it.
@@ -48,6 +55,11 @@ SAMPLES = {
     "poolRequestsMax": [0, 1000000000],
     "addressRateMax": [0, 1000000000],
     "addressRequestsMax": [0, 1000000000],
+    "proxy.gutter.servers": [
+        ["g:11211"],
+        ["g:11212:3 y", "[fd00::1]:11211", "10.0.0.9:65535:2147483647", "g:11211 1e3", "memcached-cluster-2.memcached-cluster:11211"],
+    ],
+    "ttl": ["1s", "30d", ""],
     "serverFailureRate": ["0%", "50%", "100%"],
     "serverProbes": [0, 100],
     "connectTimeout": [1, 2000],
@@ -136,6 +148,8 @@ WITH = {
     "proxy.migrate.settle": {"proxy": {"migrate": {"window": "10m"}}},
     "proxy.migrate.movesMax": {"proxy": {"migrate": {"window": "10m"}}},
     "sidecar.socket": {"sidecar": {"socket": {"enabled": True}}},
+    "proxy.gutter": {"proxy": {"onServerFailure": "gutter", "gutter": {"servers": ["g:11211"]}}},
+    "proxy.onServerFailure": {"proxy": {"gutter": {"servers": ["g:11211"]}}},
     "proxy.onJournalFull": {"proxy": {"onServerFailure": "rehash", "allowFlush": True}},
     "proxy.limits.journalMax": {"proxy": {"onServerFailure": "error"}},
     "proxy.redis.user": {"redis": {"password": {"secret": "redis"}}},
@@ -182,6 +196,7 @@ SWITCHES = [
     {"proxy": {"migrate": {"window": "10m"}}},
     {"proxy": {"timeout": -1}},
     {"proxy": {"onServerFailure": "miss"}},
+    {"proxy": {"onServerFailure": "gutter", "gutter": {"servers": ["g:11211", "h:11211:2 on"]}}},
     {"proxy": {"runAsUser": None}},
     {"admin": {"port": 11211}},
     {"networkPolicy": {"enabled": True}},

@@ -9,8 +9,8 @@ import queries
 from exposition import labels_by_metric, scrape
 from objects import of_kind
 from queries import FILES, all_queries, for_prometheus, grouped_by, names_in, rules
-from rendering import render_case
-from tools import CACHE, ROOT
+from rendering import Refused, complete, objects_of, render_case, run_helm
+from tools import CACHE, HELM, ROOT
 
 GUIDE = ROOT / "docs/kubernetes.md"
 CASES_OF_ALERTS = ROOT / "tests/deploy/alerts.yaml"
@@ -150,3 +150,25 @@ def test_the_pod_monitor_finds_every_proxy():
     assert keep["sourceLabels"] == ["__meta_kubernetes_pod_container_name"]
     assert (keep["action"], keep["regex"]) == ("keep", "nuthatch(-.+)?")
     assert (fleet["targetLabel"], fleet["replacement"]) == ("fleet", "sessions")
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("word", ["'123'", "'1e3'", "'0x10'", "'y'", "'on'", "'null'", "e1", "1.2.3", "123a"])
+def test_a_fleet_is_a_text_however_it_looks(word, helm):
+    (monitor,) = of_kind(objects_of(render_fleet(word, helm)), "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["relabelings"][1]["replacement"] == word.strip("'")
+
+
+@pytest.mark.parametrize("helm", HELM)
+@pytest.mark.parametrize("word", ["123", "1e3", "0x10", "1.5", "y", "n", "on", "[a]"])
+def test_a_fleet_that_is_no_text_without_quotes_is_refused(word, helm):
+    """Helm reads 1e3 as 1000 and y as true, and no label would tell what its user wrote."""
+    with pytest.raises(Refused, match="podMonitor[./]fleet.*[sS]tring"):
+        render_fleet(word, helm)
+
+
+def render_fleet(word: str, helm: str) -> str:
+    """What Helm makes of a file with the word for the fleet."""
+    values = f"podMonitor:\n  enabled: true\n  fleet: {word}\n"
+    return run_helm(helm, "template", "release", complete("nuthatch"), "--values", "-", stdin=values)

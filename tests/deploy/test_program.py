@@ -12,7 +12,7 @@ from exposition import free_port, running
 from objects import environment, files, of_kind, proxies, settings
 from rendering import CASES, Refused, render, render_case
 from test_values import SCHEMA
-from tools import ROOT
+from tools import NO_DNS, ROOT
 
 # Those of docs/config.md, which the program's own tests compare with the program. Signals are none.
 VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md").read_text(), re.M))
@@ -20,7 +20,6 @@ VARIABLES = set(re.findall(r"^\| `(?!SIG)([A-Z_]+)` \|", (ROOT / "docs/config.md
 # a file of one's own, `config`, may say.
 ONLY_IN_CONFIG = {
     "RESOLV_CONF", "DNS_TTL_MIN", "DNS_TTL_MAX", "DISCOVERY_WAIT", "DISCOVERED_MAX", "DISCOVERY_HOLD",
-    "GUTTER_SERVERS", "GUTTER_TTL",
 }
 # The variables that are no directives of a pool.
 OF_THE_PROCESS = {"ADMIN_LISTEN", "LOG_FORMAT", "LOG_LEVEL", "WORKERS"}
@@ -53,7 +52,7 @@ def check(nuthatch, tmp_path):
         ]
         result = subprocess.run(
             [nuthatch, *arguments, "--test-conf"],
-            env=environment(container),
+            env={**environment(container), **NO_DNS},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -148,3 +148,13 @@ def test_a_sidecar_and_a_central_proxy_listen_where_they_are_asked():
     assert sidecar["listen"] == ["127.0.0.1:11211", "/run/nuthatch/memcached.sock 666"]
     assert central["listen"] == ["*:11211"]
     assert {**sidecar, "listen": None} == {**central, "listen": None}
+
+
+@pytest.mark.parametrize(("mode", "servers"), [("gutter", ["g:11211:1", "h:11212:2 x"]), ("error", None), ("", None)])
+def test_the_gutter_is_in_the_file_in_the_mode_that_has_one(mode, servers):
+    """In others, the program says that the list has no effect."""
+    gutter = {"servers": ["g:11211", "h:11212:2 x"], "ttl": "5m"}
+    values = {"proxy": {"onServerFailure": mode, "gutter": gutter}, "central": {"enabled": True}}
+    for _, pool in settings(rendered("cache-api", values)):
+        assert pool.get("gutter_servers") == servers
+        assert pool.get("gutter_ttl") == (servers and "5m")

@@ -69,6 +69,9 @@ def test_a_request_above_its_limit_is_refused_however_it_is_written(memory, plac
         {"proxy": {"statsAddress": "/tmp/a"}, "config": "a: {listen: ['*:11211', '*:22222']}"},
         {"central": {"enabled": True, "config": "a: {listen: ['[::]:11211', '127.0.0.1:1']}"}},
         {"config": "# ours\n---\nError: {listen: ['127.1:11211', '[::1]:11211']}\n"},
+        # An anchor without an alias, and stars that begin none.
+        {"config": "# it's *a and \"b\na: &a\n  listen: ['127.0.0.1:11211', \"*:1\"] # *c\n  hash_tag: \"\\\"*\"\n"},
+        {"config": "'a': {listen: '127.0.0.1:11211', servers: [a:1:1 *b, 'c:1:1 - *d', \"e:1:1\n    *f\"]}\n"},
         {"central": {"enabled": True, "config": "a: {listen: '0:11211'}"}},
         # A file of central proxies has servers of its own.
         {

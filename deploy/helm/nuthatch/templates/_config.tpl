@@ -39,8 +39,18 @@
 {{- toJson $found }}
 {{- end }}
 
+{{/* The first alias of a YAML file, or merge key: a star or << where a value or a key begins, not in quotes and
+     not in a comment. */}}
+{{- define "nuthatch.firstAlias" -}}
+{{- $plain := regexReplaceAll `(?m)(^|[\s:,\[{-])("(\\.|[^"\\])*"|'[^']*'|#.*$)` . "${1}_" }}
+{{- regexFind `(?m)(^[ \t]*|[:?-][ \t]+|[\[{,][ \t]*)(\*[^\s,\[\]{}]*|<<[ \t]*:)` $plain | regexFind `(\*|<<).*` }}
+{{- end }}
+
 {{/* The addresses of a nutcracker.yml, as a list in JSON. Takes the `text`, and the value's `name`. */}}
 {{- define "nuthatch.listeners" -}}
+{{- with include "nuthatch.firstAlias" .text }}
+{{- fail (printf "nuthatch: %s has %s, and the proxy takes no aliases or merge keys of YAML: write the value itself, in quotes if it begins with a star, as \"*:11211\"" $.name .) }}
+{{- end }}
 {{- $file := fromYaml .text }}
 {{- $found := list }}
 {{- $documents := regexSplit "(?m)^---([ \\t]|$)" (regexReplaceAll "(?m)^([ \\t]*|%.*)(#.*)?$\\n?" .text "" | trimPrefix "---") -1 }}

@@ -14,12 +14,27 @@
 - {{ printf "%s-%d.%s:%s:1" $name $i $name $port | quote }}
 {{- end }}
 {{- else }}
-{{- range .Values.servers }}
-{{- /* In a file, twemproxy's format has a weight always. */}}
+{{- include "nuthatch.listed" .Values.servers }}
+{{- end }}
+{{- end }}
+
+{{/* A list of servers from outside. In a file, twemproxy's format has a weight always. */}}
+{{- define "nuthatch.listed" -}}
+{{- range . }}
 {{- $words := splitn " " 2 . }}
 {{- $weight := ternary "" ":1" (or (hasPrefix "dnssrv" $words._0) (eq (include "nuthatch.isWeighted" $words._0) "true")) }}
 - {{ printf "%s%s %s" $words._0 $weight ($words._1 | default "") | trim | quote }}
 {{- end }}
+{{- end }}
+
+{{/* The gutter, in the mode that has one; in others it would have no effect. */}}
+{{- define "nuthatch.gutter" -}}
+{{- if eq (.Values.proxy.onServerFailure | default "") "gutter" }}
+{{- with .Values.proxy.gutter.ttl }}
+gutter_ttl: {{ . }}
+{{- end }}
+gutter_servers:
+  {{- include "nuthatch.listed" .Values.proxy.gutter.servers | trim | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -88,6 +103,9 @@ migrate:
 {{- include "nuthatch.redisSettings" $chart | trim | nindent 2 }}
 {{- end }}
 {{- with include "nuthatch.failures" $chart | trim }}
+{{- . | nindent 2 }}
+{{- end }}
+{{- with include "nuthatch.gutter" $chart | trim }}
 {{- . | nindent 2 }}
 {{- end }}
 {{- with include "nuthatch.limits" $chart | trim }}

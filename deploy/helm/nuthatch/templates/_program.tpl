@@ -82,6 +82,19 @@
 {{- if and .onServerFailure (le (int .timeout) 0) }}
 {{- fail (printf "nuthatch: proxy.onServerFailure needs a proxy.timeout, which is %d: without it, a server that hangs never fails" (int .timeout)) }}
 {{- end }}
+{{- if eq (.onServerFailure | default "") "gutter" }}
+{{- if eq .distribution "random" }}
+{{- fail "nuthatch: proxy.onServerFailure is gutter, and proxy.distribution is random, which draws a server for each request: choose another distribution, such as ketama" }}
+{{- else if not (dig "servers" list (.gutter | default dict)) }}
+{{- fail "nuthatch: proxy.onServerFailure is gutter, and there are no gutter servers: list them in proxy.gutter.servers, or choose another mode" }}
+{{- end }}
+{{- with dig "ttl" "" .gutter }}
+{{- $milliseconds := include "nuthatch.milliseconds" . | int64 }}
+{{- if or (lt $milliseconds (int64 1000)) (gt $milliseconds (int64 2592000000)) }}
+{{- fail (printf "nuthatch: proxy.gutter.ttl is %s, and the proxy accepts 1s to 30d" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -110,43 +123,70 @@
 {{- regexMatch "^dnssrv.*:[0-9]+$|^k8s[+][^:]+:[^:]+:[0-9]+$|:[0-9]+:[0-9]+$" . }}
 {{- end }}
 
-{{/* A server is known by its name, or else by its host, with the port if this is not 11211. */}}
+{{/* No two servers may have one name, and none may be in the gutter as well. */}}
 {{- define "nuthatch.checkEntries" -}}
-{{- $names := list }}
+{{- $known := dict }}
+{{- $own := get .Values .Values.protocol }}
+{{- $lists := list (dict "value" "servers" "entries" .Values.servers) }}
+{{- if eq (.Values.proxy.onServerFailure | default "") "gutter" }}
+{{- if and $own.enabled (eq .Values.proxy.discovery "list") }}
+{{- $lists = list (dict "value" "servers" "entries" (include "nuthatch.servers" . | fromYamlArray)) }}
+{{- end }}
+{{- $lists = append $lists (dict "value" "proxy.gutter.servers" "entries" .Values.proxy.gutter.servers) }}
+{{- end }}
+{{- range $lists }}
+{{- $value := .value }}
 {{- $weights := 0 }}
-{{- range .Values.servers }}
-{{- $words := splitn " " 2 . }}
+{{- range .entries }}
+{{- $weights = include "nuthatch.checkEntry" (dict "value" $value "entry" . "known" $known) | int64 | add $weights }}
+{{- end }}
+{{- if gt $weights 4294967295 }}
+{{- fail (printf "nuthatch: the sum of the weights in %s, %d, is beyond 4294967295: divide all by the same number" $value $weights) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* An `entry` of a `value`, beside those that are `known`, by name and by address. Its weight. A server is
+     known by its name, or else by its host, with the port if this is not 11211. */}}
+{{- define "nuthatch.checkEntry" -}}
+{{- $words := splitn " " 2 .entry }}
 {{- $isWeighted := include "nuthatch.isWeighted" $words._0 | eq "true" }}
 {{- $weight := ternary (regexFind "[0-9]+$" $words._0) "1" $isWeighted }}
 {{- $place := ternary (regexReplaceAll ":[0-9]+$" $words._0 "") $words._0 $isWeighted }}
 {{- $port := regexFind "[0-9]+$" $place }}
 {{- $host := regexReplaceAll ":[0-9]+$" $place "" }}
 {{- $isFound := regexMatch "^(dns|dnssrv|dnssrvnoa|k8s)[+]" $place }}
-{{- if and (contains ":" $host) (not (hasPrefix "[" $host)) (not $isFound) }}
-{{- fail (printf "nuthatch: servers has %s, in which the end of the address can't be told: write an IPv6 address in brackets, as [fd00::1]:11211" .) }}
+{{- $isOfTheGutter := ne .value "servers" }}
+{{- if and $isFound $isOfTheGutter }}
+{{- fail (printf "nuthatch: %s has %s, and a gutter takes no servers from DNS or Kubernetes: list each as host:port" .value .entry) }}
+{{- else if and (contains ":" $host) (not (hasPrefix "[" $host)) (not $isFound) }}
+{{- fail (printf "nuthatch: %s has %s, in which the end of the address can't be told: write an IPv6 address in brackets, as [fd00::1]:11211" .value .entry) }}
 {{- else if and $isFound $words._1 }}
-{{- fail (printf "nuthatch: servers has %s, and servers from DNS or Kubernetes have names of their own: remove the name" .) }}
+{{- fail (printf "nuthatch: %s has %s, and servers from DNS or Kubernetes have names of their own: remove the name" .value .entry) }}
 {{- else if or (gt (len $port) 5) (gt ($port | default "1" | int64) 65535) }}
-{{- fail (printf "nuthatch: servers has %s, with a port beyond 65535" .) }}
+{{- fail (printf "nuthatch: %s has %s, with a port beyond 65535" .value .entry) }}
 {{- else if or (gt (len $weight) 10) (gt (int64 $weight) 2147483647) }}
-{{- fail (printf "nuthatch: servers has %s, with a weight beyond 2147483647" .) }}
+{{- fail (printf "nuthatch: %s has %s, with a weight beyond 2147483647" .value .entry) }}
 {{- end }}
 {{- $name := $words._1 | default (ternary $host $place (and (eq $port "11211") (not $isFound))) | trimPrefix "[" | replace "]" "" }}
-{{- if has $name $names }}
-{{- fail (printf "nuthatch: servers has two with the name %s: remove one, or give them different names, as host:port:weight name" $name) }}
+{{- $other := get .known (printf "name %s" $name) | default (ternary (get .known (printf "address %s" $place)) "" $isOfTheGutter) }}
+{{- if and $other (ne $other .value) }}
+{{- fail (printf "nuthatch: %s has %s, which is one of the servers that the proxy uses all the time: when it fails, its keys need another server, so remove it" .value .entry) }}
+{{- else if hasKey .known (printf "name %s" $name) }}
+{{- fail (printf "nuthatch: %s has two with the name %s: remove one, or give them different names, as host:port:weight name" .value $name) }}
 {{- end }}
-{{- $names = append $names $name }}
-{{- $weights = add $weights (int64 $weight) }}
-{{- end }}
-{{- if gt $weights 4294967295 }}
-{{- fail (printf "nuthatch: the sum of the weights in servers, %d, is beyond 4294967295: divide all by the same number" $weights) }}
-{{- end }}
+{{- $_ := set .known (printf "name %s" $name) .value }}
+{{- $_ := set .known (printf "address %s" $place) .value }}
+{{- $weight }}
 {{- end }}
 
 {{- define "nuthatch.checkConnections" -}}
 {{- $own := get .Values .Values.protocol }}
 {{- $servers := ternary (int $own.replicas) (len (.Values.servers | default list)) $own.enabled }}
 {{- $proxy := .Values.proxy }}
+{{- if eq ($proxy.onServerFailure | default "") "gutter" }}
+{{- $servers = add $servers (len $proxy.gutter.servers) }}
+{{- end }}
 {{- $each := mul $servers $proxy.serverConnections | int64 }}
 {{- if eq .Values.protocol "redis" }}
 {{- $each = add (mul 2 $each) $proxy.redis.dedicatedConnectionsMax }}

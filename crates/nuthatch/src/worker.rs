@@ -136,18 +136,19 @@ impl Worker {
 
     /// The maximum time of the next wait.
     fn patience(&self) -> Option<Duration> {
-        let busy = |pool: &PoolSockets| !pool.corked.is_empty() || pool.mux.has_resumable();
-        if self.pools.iter().any(busy) {
-            return Some(Duration::ZERO);
-        }
         let now = self.now;
-        let timeouts =
-            self.pools.iter().flat_map(|pool| [pool.mux.next_timeout(), pool.next_attempt]);
-        let timeouts = timeouts.flatten();
-        let drains = self.pools.iter().filter_map(|pool| pool.drain.as_ref());
-        let drain_turns = drains.map(|drain| drain.next_turn(now));
-        let next = timeouts.chain(self.lingering.next_timeout()).chain(self.accept_again);
-        next.chain(drain_turns).chain(self.drain_by).map(|at| at.since(now)).min()
+        let own = [self.lingering.next_timeout(), self.accept_again, self.drain_by];
+        let mut next = own.into_iter().flatten().min();
+        for pool in &self.pools {
+            if !pool.corked.is_empty() || pool.mux.has_resumable() {
+                return Some(Duration::ZERO);
+            }
+            let turn = pool.drain.as_ref().map(|drain| drain.next_turn(now));
+            for at in [pool.mux.next_timeout(), pool.next_attempt, turn].into_iter().flatten() {
+                next = Some(next.map_or(at, |other| other.min(at)));
+            }
+        }
+        next.map(|at| at.since(now))
     }
 
     /// Reads from all ready sockets.

@@ -75,9 +75,9 @@ impl Mux {
     /// Whether there are clients that ask for little beside others that ask for much.
     #[inline]
     pub fn keeps_bulk_apart(&self) -> bool {
-        let stats = &self.shared.stats;
-        let bulky = stats.bulk_clients.read();
-        bulky > 0 && bulky < stats.client_connections.read()
+        // Most of the time there are none.
+        let bulky = self.clients.bulky;
+        bulky > 0 && bulky < self.clients.list.len()
     }
 
     /// Which of a server's connections a client uses: the same one until nothing of the client is on its

@@ -371,7 +371,7 @@ impl Mux {
                 break;
             }
             left -= 1;
-            if client.requests > 0 && client.requests >= self.shared.signs.requests {
+            if client.requests >= self.shared.signs.requests {
                 client.note_bulk(&self.shared.signs);
             }
             if !client.fits_window(&self.shared.options.limits) {

@@ -343,6 +343,8 @@ BAD = [
     ("proxy: {limits: {journalMax: 2g}}", "journalMax is 2g, more than the proxy accepts: at most 1g"),
     ("proxy: {migrate: {window: 366d}}", "proxy.migrate.window is 366d, more than the proxy accepts: at most 365d"),
     ("proxy: {migrate: {settle: 8761h}}", "proxy.migrate.settle is 8761h, more than the proxy accepts"),
+    ("proxy: {serverSlowStart: 10}", "at '/proxy/serverSlowStart'"),
+    ("proxy: {serverSlowStart: 366d}", "proxy.serverSlowStart is 366d, more than the proxy accepts: at most 365d"),
     ("proxy: {onServerFailure: retry}", "at '/proxy/onServerFailure': value must be one of '', 'rehash'"),
     ("proxy: {onJournalFull: flush}", "proxy.onJournalFull is flush, and proxy.allowFlush is false"),
     ("proxy: {onServerFailure: miss, timeout: 0}", "proxy.onServerFailure needs a proxy.timeout, which is 0"),

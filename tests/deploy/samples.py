@@ -67,6 +67,7 @@ SAMPLES = {
     "responseTimeout": [1, 2000],
     "slowAfter": [1, 2000],
     "serverProbeTimeout": [1, 2147483647],
+    "serverSlowStart": ["0s", "365d", ""],
     "maxEjected": ["0%", "34%"],
     "maxMove": ["0%", "100%"],
     "clientBacklogMax": ["256k", "16g", ""],

@@ -64,7 +64,7 @@ migrate:
 
 {{/* connect_timeout, on_server_failure and so on: what is empty is left to the program. */}}
 {{- define "nuthatch.failures" -}}
-{{- range $name := list "connectTimeout" "queueTimeout" "responseTimeout" "onServerFailure" "onJournalFull" "serverFailureRate" "serverProbes" "serverProbeTimeout" "maxEjected" "slowAfter" "maxMove" }}
+{{- range $name := list "connectTimeout" "queueTimeout" "responseTimeout" "onServerFailure" "onJournalFull" "serverFailureRate" "serverProbes" "serverProbeTimeout" "serverSlowStart" "maxEjected" "slowAfter" "maxMove" }}
 {{- $value := get $.Values.proxy $name }}
 {{- if not (has $value (list nil "")) }}
 {{ $name | snakecase }}: {{ kindIs "string" $value | ternary $value (int64 $value) }}

@@ -69,6 +69,11 @@
 {{- fail (printf "nuthatch: proxy.migrate.%s is %s, more than the proxy accepts: at most 365d" $part $time) }}
 {{- end }}
 {{- end }}
+{{- with .Values.proxy.serverSlowStart }}
+{{- if gt (include "nuthatch.milliseconds" . | int64) ($year | int64) }}
+{{- fail (printf "nuthatch: proxy.serverSlowStart is %s, more than the proxy accepts: at most 365d" .) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.proxy.migrate.window (le (int .Values.proxy.timeout) 0) }}
 {{- fail (printf "nuthatch: proxy.migrate.window needs a proxy.timeout, which is %d: set the milliseconds that a server may take to answer" (int .Values.proxy.timeout)) }}
 {{- end }}

@@ -5,7 +5,8 @@
 
 use super::kind::{Kind, Memcache};
 use super::redis::Pool as Redis;
-use super::{Event, GROWS, MS, Plan, World, run_kind};
+use super::world::Event;
+use super::{GROWS, MS, Plan, World, run_kind};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Arbiter, Decision, Ejection, OnFailure, OnOverflow, Order, To};
 use nuthatch_core::mux::ServerId;

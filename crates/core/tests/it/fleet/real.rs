@@ -1,6 +1,7 @@
 //! The steps of a key that moves, with two real memcacheds.
 
-use super::{MIGRATE, ring_of, stats_of};
+use super::MIGRATE;
+use super::world::{ring_of, stats_of};
 use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{Bulk, ClientId, Mux, Options};

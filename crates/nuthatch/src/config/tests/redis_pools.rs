@@ -10,6 +10,7 @@ use nuthatch_core::stats::PoolStats;
 use nuthatch_core::time::Instant;
 
 use super::super::finding::Finding;
+use super::documentation::DOCUMENTATION;
 use super::*;
 use crate::question::{About, Baseline, answer};
 use crate::verdict::{self, Colour};

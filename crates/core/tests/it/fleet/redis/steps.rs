@@ -2,8 +2,9 @@
 //! proxy writes at a moment that chance would rarely find.
 
 use super::server::Redis;
+use crate::fleet::MIGRATE;
 use crate::fleet::kind::Server;
-use crate::fleet::{MIGRATE, ring_of, stats_of};
+use crate::fleet::world::{ring_of, stats_of};
 use crate::sim::resp::array;
 use nuthatch_core::clocks::Clocks;
 use nuthatch_core::limits::Limits;

@@ -29,7 +29,7 @@ FURTHER = {"NODE", "TZ"}
 OF_LISTEN = {"LISTEN_HOST", "LISTEN_PORT", "LISTEN_SOCKET"}
 
 # Directives that have no variable.
-ONLY_IN_FILES = {"SERVER_FAILURE_RATE", "SERVER_PROBES", "SERVER_PROBE_TIMEOUT", "MAX_MOVE"}
+ONLY_IN_FILES = {"SERVER_FAILURE_RATE", "SERVER_PROBES", "SERVER_PROBE_TIMEOUT", "SERVER_SLOW_START", "MAX_MOVE"}
 # The password of Redis is in a file; with it, the ConfigMap would tell it.
 PASSWORD = {"REDIS_AUTH"}
 # Where the charts mount the password.

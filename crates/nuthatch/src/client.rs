@@ -57,10 +57,10 @@ impl ClientSocket {
         scratch: &mut [u8],
         now: Instant,
     ) -> Fate {
-        let max = piece_max(mux, READ_MAX);
+        let others_wait = mux.keeps_bulk_apart();
         let read = match mux.client_input(id) {
             Some(input) => {
-                let read = recv_onto(&self.fd, input, max);
+                let read = recv_onto(&self.fd, input, others_wait);
                 mux.handle_client_filled(id, read.unwrap_or(0), now);
                 read
             }
@@ -124,14 +124,14 @@ impl ClientSocket {
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
         let mut is_full = false;
-        let max = piece_max(mux, WRITE_MAX);
         while !is_full && !mux.client_output(id).is_empty() {
             let output = mux.client_output(id);
-            let output = output.get(..max).unwrap_or(output);
-            match send(&self.fd, output, SendFlags::NOSIGNAL) {
+            let is_large = output.len() > WRITE_MAX && mux.keeps_bulk_apart();
+            let piece = if is_large { &output[..WRITE_MAX] } else { output };
+            match send(&self.fd, piece, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     mux.handle_client_written(id, count);
-                    if count == max {
+                    if is_large && count == WRITE_MAX {
                         return Fate::Continues;
                     }
                 }
@@ -189,24 +189,24 @@ const WRITE_MAX: usize = 512 * 1024;
 /// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
 pub(crate) const READ_MAX: usize = 128 * 1024;
 
-/// How much is read or written at once: whatever there is, unless clients that ask for little would wait.
-#[inline]
-pub(crate) fn piece_max(mux: &Mux, apart: usize) -> usize {
-    if mux.keeps_bulk_apart() { apart } else { usize::MAX }
-}
-
-/// One read to the end of a buffer that has room, of about `max` bytes at most.
-pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>, max: usize) -> io::Result<usize> {
+/// One read to the end of a buffer that has room: of whatever there is, unless clients that ask for little would
+/// wait for it.
+pub(crate) fn recv_onto(
+    fd: impl AsFd,
+    bytes: &mut Vec<u8>,
+    others_wait: bool,
+) -> io::Result<usize> {
     let len = bytes.len();
-    let is_much = bytes.capacity() - len > max
-        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > max as u64);
+    let is_much = others_wait
+        && bytes.capacity() - len > READ_MAX
+        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > READ_MAX as u64);
     if !is_much {
         let read = recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty());
         return read.map(|(count, _)| count);
     }
     // Only a part of the room can be read into if it holds bytes. To write them costs little: they are in the
     // cache when the kernel writes there.
-    bytes.resize(len + max, 0);
+    bytes.resize(len + READ_MAX, 0);
     let read = recv(fd, &mut bytes[len..], RecvFlags::empty()).map(|(count, _)| count);
     bytes.truncate(len + read.unwrap_or(0));
     read

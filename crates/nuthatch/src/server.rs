@@ -6,7 +6,7 @@
 
 use crate::addresses::{Addresses, Target};
 use crate::attempt::Attempt;
-use crate::client::{READ_MAX, piece_max, recv_into, recv_onto};
+use crate::client::{READ_MAX, recv_into, recv_onto};
 use crate::config::{Address, Pool};
 use crate::generation::SharedServer;
 use crate::inbox::Inbox;
@@ -337,11 +337,12 @@ impl ServerSocket {
     fn read_once(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) -> Option<usize> {
         let fd = self.fd.as_ref()?;
         let (id, now) = (place.id, place.now);
-        let max = piece_max(place.mux, READ_MAX);
+        let others_wait = place.mux.keeps_bulk_apart();
         let (read, room) = match place.mux.conn_input(id) {
             Some(input) => {
-                let room = (input.capacity() - input.len()).min(max);
-                let read = recv_onto(fd, input, max);
+                let room = input.capacity() - input.len();
+                let room = if others_wait { room.min(READ_MAX) } else { room };
+                let read = recv_onto(fd, input, others_wait);
                 place.mux.handle_server_filled(id, now);
                 (read, room)
             }

@@ -76,8 +76,13 @@ impl Mux {
     #[inline]
     pub fn keeps_bulk_apart(&self) -> bool {
         // Most of the time there are none.
-        let bulky = self.clients.bulky;
-        bulky > 0 && bulky < self.clients.list.len()
+        self.clients.bulky > 0 && self.not_all_are_bulky()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_all_are_bulky(&self) -> bool {
+        self.clients.bulky < self.clients.list.len()
     }
 
     /// Which of a server's connections a client uses: the same one until nothing of the client is on its

@@ -25,6 +25,24 @@ fn warming(servers: u64, ejection: Ejection) -> Arbiter {
     arbiter
 }
 
+/// At 2000 ms, server 0 waits for its next keys (0), or all workers replay (1), or they close it (2).
+fn in_stage(stage: usize) -> Arbiter {
+    let mut arbiter = warming(4, slow());
+    if stage > 0 {
+        arbiter.tick(at_ms(2000));
+    }
+    if stage > 1 {
+        confirm(&mut arbiter, 0, at_ms(2000));
+    }
+    orders(&mut arbiter);
+    arbiter
+}
+
+/// What tells workers in such a stage that server 0 has the keys that it had, and no more.
+fn back_to_its_share(stage: usize) -> Vec<(u64, To, Order)> {
+    if stage > 0 { vec![(0, To::All, Order::Warm(Share::NONE.more()))] } else { vec![] }
+}
+
 /// All workers do what is to be done at this time.
 fn step(arbiter: &mut Arbiter, ms: u64) {
     arbiter.tick(at_ms(ms));
@@ -103,15 +121,7 @@ fn a_gutter_goes_on_with_a_part_of_the_keys_of_any_server_but_the_only_one() {
 fn every_worker_leaves_a_server_that_fails_with_a_share_of_its_keys() {
     // While it waits for more, and in each stage of a step.
     for stage in 0..3 {
-        let mut arbiter = warming(4, slow());
-        let now = at_ms(2000);
-        if stage > 0 {
-            arbiter.tick(now);
-        }
-        if stage > 1 {
-            confirm(&mut arbiter, 0, now);
-        }
-        orders(&mut arbiter);
+        let (mut arbiter, now) = (in_stage(stage), at_ms(2000));
         let ends = [
             (FAILING, ServerError::Reset),
             (Report::Failed(round(&arbiter, 0), ServerError::Closed), ServerError::Closed),
@@ -151,18 +161,9 @@ fn the_operator_ejects_and_drains_a_server_that_has_a_share_of_its_keys() {
 #[test]
 fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_wants_it() {
     for stage in 0..3 {
-        let mut arbiter = warming(4, slow());
-        if stage > 0 {
-            arbiter.tick(at_ms(2000));
-        }
-        if stage > 1 {
-            confirm(&mut arbiter, 0, at_ms(2000));
-        }
-        orders(&mut arbiter);
+        let mut arbiter = in_stage(stage);
         arbiter.report(0, Report::Overflowed, at_ms(2000));
-        let back =
-            if stage > 0 { vec![(0, To::All, Order::Warm(Share::NONE.more()))] } else { vec![] };
-        assert_eq!(orders(&mut arbiter), back);
+        assert_eq!(orders(&mut arbiter), back_to_its_share(stage));
         assert_eq!(arbiter.next_tick(), None);
         arbiter.tick(at_ms(9000));
         assert_eq!(orders(&mut arbiter), []);
@@ -175,17 +176,8 @@ fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_want
 #[test]
 fn a_pool_that_is_gone_leaves_a_server_its_share() {
     for stage in 0..3 {
-        let mut arbiter = warming(4, slow());
-        if stage > 0 {
-            arbiter.tick(at_ms(2000));
-        }
-        if stage > 1 {
-            confirm(&mut arbiter, 0, at_ms(2000));
-        }
-        orders(&mut arbiter);
+        let mut arbiter = in_stage(stage);
         arbiter.remove_pool(POOL);
-        let back =
-            if stage > 0 { vec![(0, To::All, Order::Warm(Share::NONE.more()))] } else { vec![] };
-        assert_eq!(orders(&mut arbiter), back);
+        assert_eq!(orders(&mut arbiter), back_to_its_share(stage));
     }
 }

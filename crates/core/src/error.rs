@@ -102,7 +102,7 @@ impl ServerError {
             Self::Local => "Resource temporarily unavailable",
             Self::Other => "Input/output error",
             Self::Loading => "the server is loading its data",
-            Self::Login => "the server refused the proxy's password",
+            Self::Login => "the server wants another password than the proxy has",
             Self::Database => "the server refused the pool's database",
             Self::Ejected => "the server is ejected by the operator",
             Self::Unremoved => "the server refused to remove keys that it has missed",

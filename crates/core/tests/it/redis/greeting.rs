@@ -74,12 +74,12 @@ fn a_refused_greeting_fails_the_requests_that_wait_for_it() {
         (
             "-WRONGPASS invalid username-password pair\r\n".to_owned(),
             ServerError::Login,
-            "-NOAUTH the server refused the proxy's password\r\n",
+            "-NOAUTH the server wants another password than the proxy has\r\n",
         ),
         (
             format!("{OK}-NOAUTH HELLO must be called with the client already authenticated\r\n"),
             ServerError::Login,
-            "-NOAUTH the server refused the proxy's password\r\n",
+            "-NOAUTH the server wants another password than the proxy has\r\n",
         ),
         (
             hello_and("-ERR DB index is out of range\r\n"),

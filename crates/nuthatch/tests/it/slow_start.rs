@@ -13,8 +13,8 @@ use crate::observed::Observed;
 
 const KEYS: usize = 300;
 
-const SETTINGS: &str = "hash: md5\ntimeout: 100\nserver_retry_timeout: 300\nserver_failure_limit: 1\n\
-                        on_server_failure: rehash\nserver_slow_start: 2s\n";
+const SETTINGS: &str = "hash: md5\ntimeout: 400\nserver_retry_timeout: 300\nserver_failure_limit: 1\n\
+                        on_server_failure: rehash\nserver_slow_start: 4s\n";
 
 /// One server of three stands still and goes on, with the values that it had. While it gets its keys back, each key
 /// is changed and read again and again.
@@ -64,7 +64,7 @@ fn watch<C: Cache>(more: &str, servers: &[C], entries: &[String]) {
         }
     }
     assert!(counts.is_sorted(), "{counts:?}");
-    assert!(seen.len() > 5 && counts.last() == Some(&own.len()), "{seen:?} {counts:?}");
+    assert!(seen.len() > 3 && counts.last() == Some(&own.len()), "{seen:?} {counts:?}");
     proxy.wait_for_log("server back on the ring");
     assert!(!proxy.log("server gets its keys back").is_empty());
 }

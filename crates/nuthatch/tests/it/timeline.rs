@@ -49,7 +49,7 @@ impl Mode {
         match self {
             Self::Nutcracker | Self::AutoEject => "auto_eject_hosts: true".to_owned(),
             Self::Rehash | Self::Error | Self::Miss | Self::Gutter => {
-                format!("on_server_failure: {}\nserver_slow_start: 1s", self.name())
+                format!("on_server_failure: {}\nserver_slow_start: 0s", self.name())
             }
         }
     }

@@ -31,6 +31,19 @@ def scrape(program: Path, folder: Path) -> str:
         return fetch(f"http://127.0.0.1:{admin}/metrics", proxy)
 
 
+def ask(address: str, port: int, request: bytes) -> bytes:
+    """The first bytes of an answer, as soon as somebody listens."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with socket.create_connection((address, port), timeout=5) as client:
+                client.sendall(request)
+                return client.recv(100)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens on port {port} of {address}"
+            time.sleep(0.05)
+
+
 def ask_for_keys(port: int) -> None:
     """Asks one by one until a server has answered and a server has failed."""
     seen, deadline = set(), time.monotonic() + 10

@@ -7,7 +7,6 @@ alone.
 
 import json
 import socket
-import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exposition import free_port, running
+from exposition import ask, free_port, running
 from objects import environment, files, is_proxy, of_kind
 from rendering import render
 from tools import HELM
@@ -33,19 +32,6 @@ STORED = {"memcached": b"STORED\r\n", "redis": b"+OK\r\n"}
 def store(protocol: str, key: str) -> bytes:
     """A request that stores something."""
     return b"set %s 0 0 1\r\nx\r\n" % key.encode() if protocol == "memcached" else b"SET %s x\r\n" % key.encode()
-
-
-def ask(address: str, port: int, request: bytes) -> bytes:
-    """The first bytes of an answer, as soon as somebody listens."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with socket.create_connection((address, port), timeout=5) as client:
-                client.sendall(request)
-                return client.recv(100)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, f"nobody listens on port {port} of {address}"
-            time.sleep(0.05)
 
 
 def rendered(protocol: str) -> list[dict]:

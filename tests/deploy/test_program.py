@@ -1,14 +1,13 @@
 """What the charts tell the program, the program understands. It is the real one: $NUTHATCH."""
 
 import re
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from exposition import free_port, running
+from exposition import ask, free_port, running
 from objects import environment, files, of_kind, proxies, settings
 from rendering import CASES, Refused, render, render_case
 from test_values import SCHEMA
@@ -78,7 +77,7 @@ def test_little_of_the_program_is_resident(nuthatch, tmp_path):
     port, stats = free_port(), free_port()
     variables = {"SERVERS": "127.0.0.1:1:1 one,127.0.0.1:2:1 two", "LISTEN_PORT": str(port)}
     with running([nuthatch, f"--stats-port={stats}"], variables, tmp_path) as proxy:
-        answer_of(port, b"version\r\n")
+        ask("127.0.0.1", port, b"version\r\n")
         rollup = Path(f"/proc/{proxy.pid}/smaps_rollup").read_text()
     (resident,) = re.findall(r"^Rss: +(\d+) kB", rollup, re.M)
     assert int(resident) < RESIDENT_KIB
@@ -129,19 +128,6 @@ def serves(arguments: list[str], folder: Path) -> bool:
         is_serving = server.poll() is None
         server.kill()
     return is_serving
-
-
-def answer_of(port: int, request: bytes) -> bytes:
-    """The first bytes of an answer, as soon as somebody listens."""
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
-                client.sendall(request)
-                return client.recv(100)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, f"nobody listens on port {port}"
-            time.sleep(0.05)
 
 
 def directives(pool: dict) -> set[str]:

@@ -9,7 +9,7 @@ use nuthatch_core::error::ServerError;
 use nuthatch_core::health::Ejection;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{
-    Bulk, ClientId, ConnId, ConnState, Event, Mux, Options, Passing, ServerId,
+    Bulk, ClientId, ConnId, ConnState, Event, Migrate, Mux, Options, Passing, ServerId,
 };
 use nuthatch_core::protocol::Protocol;
 use nuthatch_core::redis::Settings;
@@ -21,6 +21,15 @@ use std::time::Duration;
 
 /// What every request may take in these tests.
 pub(crate) const TIMEOUT_MS: u64 = 400;
+
+/// How keys move in tests that are about something else.
+pub(crate) const MIGRATE: Migrate = Migrate {
+    settle: Duration::from_secs(1),
+    window: Duration::from_secs(10),
+    moves_max: 100,
+    pause: Duration::ZERO,
+    seed: 1,
+};
 
 pub(crate) fn options() -> Options {
     Options {

@@ -2,11 +2,11 @@
 //! before it returns.
 
 use super::{REFUSED, TIMED_OUT, hit, set};
-use crate::net::{Net, TIMEOUT_MS, engine, options};
+use crate::net::{MIGRATE, Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Event, Migrate, Options};
+use nuthatch_core::mux::{ClientId, Event, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -303,15 +303,8 @@ fn what_waits_for_a_server_that_was_left_goes_on_when_the_server_leaves_the_pool
         let member = Member { name: b"new"[..].into(), weight: 1 };
         let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, vec![member], 1);
         let (stats, now) = ([Arc::default()], net.now());
-        let migrate = Migrate {
-            settle: Duration::from_secs(1),
-            window: Duration::from_secs(10),
-            moves_max: 100,
-            pause: Duration::ZERO,
-            seed: 1,
-        };
         match migrates {
-            true => net.mux.migrate_servers(ring, &stats, |_| true, (migrate, now)).unwrap(),
+            true => net.mux.migrate_servers(ring, &stats, |_| true, (MIGRATE, now)).unwrap(),
             false => net.mux.set_servers(ring, &stats, |_| true),
         }
         net.settle_now();

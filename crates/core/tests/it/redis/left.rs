@@ -2,12 +2,12 @@
 //! clients had there for themselves.
 
 use super::{OK, QUEUED, array, confirmation, requests};
-use crate::net::{Net, engine, redis_options};
+use crate::net::{MIGRATE, Net, engine, redis_options};
 use crate::property::cases;
 use crate::sim::resp::parse;
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, Order};
-use nuthatch_core::mux::{ClientId, ConnId, Migrate};
+use nuthatch_core::mux::{ClientId, ConnId};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,14 +69,7 @@ fn nothing_begins_at_an_old_server_of_keys_that_move_once_it_is_left() {
     let members = ["server0", "server1", "server2"].map(member);
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members.into(), 1);
     let (stats, now) = ([(); 3].map(|()| Arc::default()), net.now());
-    let migrate = Migrate {
-        settle: Duration::from_secs(1),
-        window: Duration::from_secs(10),
-        moves_max: 100,
-        pause: Duration::ZERO,
-        seed: 1,
-    };
-    net.mux.migrate_servers(ring, &stats, |_| true, (migrate, now)).unwrap();
+    net.mux.migrate_servers(ring, &stats, |_| true, (MIGRATE, now)).unwrap();
     let server = net.server(0);
     for order in [Order::Leave(ServerError::Ejected), Order::GoAway] {
         net.mux.obey(server, order, 1, now);

@@ -12,8 +12,8 @@
 //!      └──────────────────────── closing ◄──────────────────────────────── replaying ◄────┘
 //! ```
 //!
-//! With `slow_start`, a server goes round from away over replaying and closing ten times, and each time a tenth
-//! more of its keys is used there ([`Share`]); others stand in for the rest.
+//! With `slow_start`, closing ends with a tenth of the server's keys ([`Share`]), and others go on standing in for the
+//! rest. Each further tenth takes another round of replaying and closing, until the server is live.
 //!
 //! While a server is away, what happens to the requests for its keys is the pool's choice ([`OnFailure`]).
 //! Writes of that time are remembered by key, in a journal, and their keys are removed from the server
@@ -91,12 +91,6 @@ impl Ejection {
             OnFailure::Error | OnFailure::Miss => false,
         };
         stand_in && !self.slow_start.is_zero()
-    }
-
-    /// How the servers of the gutter are ejected: they have no keys of their own that could return one by one.
-    #[must_use]
-    pub fn of_gutter(self) -> Self {
-        Self { slow_start: Duration::ZERO, ..self }
     }
 }
 
@@ -198,6 +192,11 @@ impl Health {
     /// Whether others stand in for the server.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self.standing, Standing::Away | Standing::Replaying)
+    }
+
+    /// Whether it is not decided who serves the server's keys: requests for them wait.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self.standing, Standing::Left | Standing::Closing)
     }
 
     /// Whether others stand in for the server, or will again although they do not now.

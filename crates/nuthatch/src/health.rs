@@ -5,7 +5,7 @@
 
 use crate::generation::{Generation, Verdict, since_epoch};
 use crate::inbox::{Inbox, Message};
-use nuthatch_core::health::{Arbiter, Command, Decision, OnFailure, Report, Stage, To};
+use nuthatch_core::health::{Arbiter, Command, Decision, Report, Stage, To};
 use nuthatch_core::time::Instant;
 use std::collections::BTreeSet;
 use std::sync::mpsc::RecvTimeoutError;
@@ -13,9 +13,6 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 use std::{io, thread, time};
 use tokio::sync::oneshot;
-
-/// Tells the arbiter's number of a pool from that of the pool's gutter.
-const GUTTER: u64 = 1 << 63;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -124,17 +121,12 @@ impl Judge {
         let before = std::mem::take(&mut self.pools);
         for shared in &generation.pools {
             let Some(ejection) = shared.pool.ejection() else { continue };
-            // The share of servers that may be away is one of the pool, and another one of its gutter.
-            let gutter = shared.id | GUTTER;
-            let stand_ins =
-                if ejection.on_failure == OnFailure::Gutter { gutter } else { shared.id };
-            let parts = [(shared.id, false, ejection), (gutter, true, ejection.of_gutter())];
-            for (id, is_gutter, ejection) in parts {
+            let [servers, gutter] = [false, true].map(|is_gutter| -> Vec<u64> {
                 let of_part = shared.servers.iter().filter(|it| it.is_gutter == is_gutter);
-                let servers: Vec<u64> = of_part.map(|server| server.number).collect();
-                self.arbiter.set_servers(id, &servers, (ejection, stand_ins));
-                self.pools.insert(id);
-            }
+                of_part.map(|server| server.number).collect()
+            });
+            self.arbiter.set_servers(shared.id, (&servers, &gutter), ejection);
+            self.pools.insert(shared.id);
         }
         before.difference(&self.pools).for_each(|gone| self.arbiter.remove_pool(*gone));
         self.generation = generation;

@@ -48,20 +48,23 @@ impl Arbiter {
         Self { workers, seats: BTreeMap::new(), decisions: VecDeque::new() }
     }
 
-    /// These are the servers of a pool now, and this is when they are ejected, and the pool whose servers stand
-    /// in for them. A server that is new is live.
+    /// These are the servers of a pool and of its gutter now, and this is when they are ejected. A server that is
+    /// new is live. The share of servers that may be away is one of the pool, and another one of its gutter.
     pub fn set_servers(
         &mut self,
         pool: u64,
-        servers: &[u64],
-        (ejection, stand_ins): (Ejection, u64),
+        (servers, gutter): (&[u64], &[u64]),
+        ejection: Ejection,
     ) {
-        self.seats.retain(|server, seat| seat.pool != pool || servers.contains(server));
-        for &server in servers {
+        let part_of = |is_gutter: bool| if is_gutter { gutter } else { servers };
+        self.seats
+            .retain(|server, seat| seat.pool != pool || part_of(seat.is_gutter).contains(server));
+        let parts = [false, true].map(|part| part_of(part).iter().map(move |it| (*it, part)));
+        for (server, is_gutter) in parts.into_iter().flatten() {
             let seat = self.seats.entry(server).or_insert(Seat {
                 pool,
+                is_gutter,
                 ejection,
-                stand_ins,
                 state: State::Live,
                 share: Share::ALL,
                 next_share: Share::ALL,
@@ -72,7 +75,7 @@ impl Arbiter {
                 stay: ejection.retry_timeout,
                 returned_at: None,
             });
-            (seat.ejection, seat.stand_ins) = (ejection, stand_ins);
+            seat.ejection = ejection;
         }
     }
 
@@ -86,7 +89,7 @@ impl Arbiter {
                 State::Draining(..) | State::Leaving(..) => {
                     self.decide(server, To::All, Order::Keep);
                 }
-                // A worker may use it, so others stand in for no more of its keys.
+                // Workers use the server for these keys: nobody may stand in for them.
                 State::Replaying(..) | State::Closing(..) if seat.share != Share::NONE => {
                     self.decide(server, To::All, Order::Warm(seat.share));
                 }
@@ -216,7 +219,7 @@ impl Arbiter {
                         self.decide(server, To::All, Order::Forgive);
                     }
                     State::Draining(..) => {
-                        seat.state = seat.used(now);
+                        seat.state = seat.in_use(now);
                         self.decide(server, To::All, Order::Keep);
                     }
                     State::Warming(next) => *next = now,
@@ -277,8 +280,8 @@ impl Arbiter {
 
     fn eject(&mut self, server: u64, error: ServerError, now: Instant) {
         let seat = &self.seats[&server];
-        let (pool, ejected_max) = (seat.pool, seat.ejection.ejected_max as usize);
-        let of_pool = || self.seats.values().filter(|seat| seat.pool == pool);
+        let ejected_max = seat.ejection.ejected_max as usize;
+        let of_pool = || self.seats.values().filter(|it| it.is_beside(seat));
         let away = of_pool().filter(|seat| seat.state != State::Live).count();
         if (away + 1) * 100 > of_pool().count() * ejected_max {
             return self.decide(server, To::All, Order::Keep);
@@ -306,7 +309,9 @@ impl Arbiter {
     /// Tells all workers, also those that have left, to leave a server. Until all have, nobody stands in for it,
     /// however long that takes.
     fn tell_to_leave(&mut self, server: u64, wait: Duration, now: Instant) {
-        let error = self.seat(server).error;
+        let seat = self.seat(server);
+        seat.share = Share::NONE;
+        let error = seat.error;
         let state = State::Leaving(self.workers, now.after(wait), wait);
         self.decide_together(server, state, Order::Leave(error));
     }
@@ -337,7 +342,6 @@ impl Arbiter {
             }
             State::Draining(..) => self.leave(server, ServerError::Ejected, now),
             State::Leaving(..) => {
-                seat.share = Share::NONE;
                 seat.state = State::Away(Probing::after(now.after(seat.stay)));
                 self.decide(server, To::All, Order::GoAway);
             }
@@ -355,7 +359,8 @@ impl Arbiter {
 
     fn close(&mut self, server: u64, now: Instant) {
         let seat = &self.seats[&server];
-        let is_slow = seat.ejection.starts_slowly() && self.has_stand_in(seat);
+        // A server of the gutter has no keys of its own that could return one after the other.
+        let is_slow = !seat.is_gutter && seat.ejection.starts_slowly() && self.has_stand_in(seat);
         let next_share = if is_slow { seat.share.more() } else { Share::ALL };
         self.seat(server).next_share = next_share;
         let state = State::Closing(self.workers, now.after(REPLAY_MAX));
@@ -369,7 +374,7 @@ impl Arbiter {
             let error = seat.error;
             return self.fall_back(server, error, now);
         }
-        seat.state = seat.used(now);
+        seat.state = seat.in_use(now);
         seat.round = seat.round.wrapping_add(1);
         let share = seat.share;
         self.decide(server, To::All, Order::Warm(share));
@@ -384,8 +389,8 @@ impl Arbiter {
     /// together, which a gutter would have to refuse.
     fn has_stand_in(&self, seat: &Seat) -> bool {
         let seats = || self.seats.values();
-        let is_alone = seats().filter(|it| it.pool == seat.pool).count() == 1;
-        !is_alone && seats().any(|it| it.pool == seat.stand_ins && it.state == State::Live)
+        let is_alone = seats().filter(|it| it.is_beside(seat)).count() == 1;
+        !is_alone && seats().any(|it| it.stands_in_for(seat) && it.state == State::Live)
     }
 
     /// What a server has missed is removed: it is used for more of its keys.
@@ -395,13 +400,10 @@ impl Arbiter {
             seat.returned_at = Some(now);
         }
         seat.share = seat.next_share;
-        seat.state = seat.used(now);
-        let order = match seat.state {
-            State::Live => Order::Return,
-            _ => Order::Warm(seat.share),
-        };
-        if order == Order::Return {
-            seat.has_overflowed = false;
+        seat.state = seat.in_use(now);
+        let mut order = Order::Warm(seat.share);
+        if seat.state == State::Live {
+            (order, seat.has_overflowed) = (Order::Return, false);
         }
         self.decide(server, To::All, order);
     }

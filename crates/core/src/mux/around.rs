@@ -40,14 +40,13 @@ impl Mux {
         reads: bool,
         now: Instant,
     ) -> Around {
-        let health = &self.servers.all[owner.index()].health;
-        let error = health.error.unwrap_or(ServerError::NoServers);
+        let error = self.servers.why_left(owner);
         // The other server of a key that moves would not learn of the request.
         let is_moving = self.migration.is_some();
         let Some(ejection) = self.shared.options.ejection.filter(|_| !is_moving) else {
             return Around::Refuse(error);
         };
-        match health.standing {
+        match self.servers.all[owner.index()].health.standing {
             Standing::Live => return self.over(self.servers.lane(lane, owner), request),
             // It is known at once what becomes of the server.
             Standing::Left | Standing::Closing => {

@@ -11,7 +11,6 @@ use super::request::Intake;
 use super::server::Servers;
 use super::{Mux, Shared};
 use crate::error::ServerError;
-use crate::health::Standing;
 use crate::limits::Limits;
 use crate::message::Expect;
 use crate::time::Instant;
@@ -200,8 +199,7 @@ impl Servers {
             return usize::MAX;
         }
         let server = &self.all[conn.server.index()];
-        let is_undecided = matches!(server.health.standing, Standing::Left | Standing::Closing);
-        if is_undecided && self.has(conn.server) {
+        if server.health.is_undecided() && self.has(conn.server) {
             // They are called when it is known who serves them. About a server that has left the pool, nobody
             // decides.
             return 0;

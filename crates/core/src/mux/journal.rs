@@ -142,8 +142,6 @@ impl Journal {
             }
             stays
         });
-        let keys = &self.keys;
-        self.changed.retain(|key| keys.contains_key(key));
     }
 
     /// Makes room: what is only known to be clean can be cleaned again.

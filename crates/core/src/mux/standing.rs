@@ -24,10 +24,8 @@ impl Servers {
         let Some(ejection) = self.ejection_of(shared, id) else { return };
         let server = &mut self.all[id.index()];
         let counts = (requests, server.stats.responses.read());
-        let is_returning = server.replay_round.is_some();
-        if is_returning {
-            // Nobody would remove what it has missed meanwhile.
-            server.replay_round = None;
+        if server.replay_round.take().is_some() {
+            // A removal may be lost with what failed: the server must not return on it.
             self.reports.push_back((id, Report::Failing(error)));
         } else if server.health.note_failure(&ejection, counts, now) {
             self.propose(shared, id, error);
@@ -69,10 +67,7 @@ impl Servers {
         if self.routes.is_whole() && (self.gutter.members().is_empty() || self.gutter.is_whole()) {
             return None;
         }
-        let standing = |id: &ServerId| self.all[id.index()].health.standing;
-        let is_undecided =
-            |id: &ServerId| matches!(standing(id), Standing::Left | Standing::Closing);
-        let undecided = self.pool().find(is_undecided)?;
+        let undecided = self.pool().find(|id| self.all[id.index()].health.is_undecided())?;
         Some(self.lane(lane, undecided))
     }
 
@@ -105,13 +100,9 @@ impl Servers {
             return;
         };
         let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
-        // Each of the two has its own share of servers that may be away.
-        let parts = [(0, &self.routes, ejection), (1, &self.gutter, ejection.of_gutter())];
-        let stand_ins = u64::from(ejection.on_failure == OnFailure::Gutter);
-        for (number, routes, ejection) in parts {
-            let members: Vec<u64> = routes.members().iter().map(|id| id.to_bits()).collect();
-            arbiter.set_servers(number, &members, (ejection, stand_ins));
-        }
+        let [servers, gutter] = [&self.routes, &self.gutter]
+            .map(|routes| -> Vec<u64> { routes.members().iter().map(|id| id.to_bits()).collect() });
+        arbiter.set_servers(0, (&servers, &gutter), ejection);
     }
 
     /// Lets requests go where they should by how the servers stand.

@@ -11,7 +11,7 @@ use crate::figures;
 use crate::generation::{Generation, SharedPool, SharedServer, Verdict};
 use crate::route;
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Seen, Share, Stage};
+use nuthatch_core::health::Stage;
 use nuthatch_core::memcache;
 use nuthatch_core::ring::Ring;
 use nuthatch_core::stats::ServerStats;
@@ -151,16 +151,10 @@ fn away(shared: &SharedServer) -> Value {
     json!({
         "stage": stage,
         "reason": reason,
-        "keys_percent": keys_percent(seen),
+        "keys_percent": seen.share.percent(),
         "since_seconds": since.as_secs_f64(),
         "next_try_seconds": next_try.map(|at| at.as_secs_f64()),
     })
-}
-
-/// Of how many percent of its keys a server is used.
-fn keys_percent(seen: Seen) -> u8 {
-    let share = if seen.stage == Stage::Leaving { Share::NONE } else { seen.share };
-    share.percent()
 }
 
 /// The number of the server of this name, if it can be ejected.

@@ -2,6 +2,7 @@
 
 use super::{Ejection, OnOverflow, Share};
 use crate::error::ServerError;
+use crate::health::OnFailure;
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -9,11 +10,11 @@ use core::time::Duration;
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) pool: u64,
-    /// The pool whose servers stand in for it.
-    pub(super) stand_ins: u64,
+    /// Whether it is a server of the pool's gutter.
+    pub(super) is_gutter: bool,
     pub(super) ejection: Ejection,
     pub(super) state: State,
-    /// Of which of its keys it is used, unless workers leave it.
+    /// Of which of its keys it is used: of none, once workers are told to leave it.
     pub(super) share: Share,
     /// Likewise, once it is closed no longer.
     pub(super) next_share: Share,
@@ -56,8 +57,19 @@ pub(super) struct Probing {
 }
 
 impl Seat {
+    /// Whether both are servers of the same pool, or of the same gutter.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        (self.pool, self.is_gutter) == (other.pool, other.is_gutter)
+    }
+
+    /// Whether it gets keys of the other server while that one is away.
+    pub(super) fn stands_in_for(&self, other: &Self) -> bool {
+        let by_gutter = other.ejection.on_failure == OnFailure::Gutter;
+        self.pool == other.pool && self.is_gutter == by_gutter
+    }
+
     /// How a server stands that is used for its share of the keys.
-    pub(super) fn used(&self, now: Instant) -> State {
+    pub(super) fn in_use(&self, now: Instant) -> State {
         match self.share {
             Share::ALL => State::Live,
             _ => State::Warming(now.after(self.ejection.slow_start / Share::STEPS)),

@@ -14,7 +14,7 @@ fn at_ms(ms: u64) -> Instant {
 
 fn arbiter(workers: usize, servers: u64, ejection: Ejection) -> Arbiter {
     let mut arbiter = Arbiter::new(workers);
-    arbiter.set_servers(POOL, &(0..servers).collect::<Vec<_>>(), (ejection, POOL));
+    arbiter.set_servers(POOL, (&(0..servers).collect::<Vec<_>>(), &[]), ejection);
     arbiter
 }
 
@@ -182,7 +182,7 @@ fn not_more_servers_are_away_than_may_be() {
 fn other_pools_do_not_count() {
     let half = Ejection { ejected_max: 50, ..ejection() };
     let mut arbiter = arbiter(1, 2, half);
-    arbiter.set_servers(POOL + 1, &[10, 11], (half, POOL + 1));
+    arbiter.set_servers(POOL + 1, (&[10, 11], &[]), half);
     arbiter.report(10, FAILING, at_ms(0));
     arbiter.report(0, FAILING, at_ms(0));
     assert_eq!(orders(&mut arbiter), [(10, To::All, LEAVE), (0, To::All, LEAVE)]);
@@ -390,7 +390,7 @@ fn nobody_waits_for_a_decision_about_a_server_of_a_pool_that_is_gone() {
 #[test]
 fn a_server_that_a_reload_brings_is_live_and_one_that_stays_is_as_it_was() {
     let mut arbiter = ejected(1);
-    arbiter.set_servers(POOL, &[0, 9], (ejection(), POOL));
+    arbiter.set_servers(POOL, (&[0, 9], &[]), ejection());
     assert_eq!(arbiter.standing(0).unwrap().next_try, Some(at_ms(1000)));
     assert_eq!(arbiter.standing(9).unwrap().stage, Stage::Live);
     arbiter.report(1, FAILING, at_ms(1));

@@ -46,25 +46,25 @@ impl Mux {
                 return Ok(bound);
             }
             let server = only.or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
-            return self.used(server);
+            return self.if_used(server);
         }
         match self.plan_own(request) {
             Some(Plan::To(server)) if bound == Some(server) => Ok(server),
             // The connection is closed before others stand in, unless the server is used for other keys.
-            Some(Plan::Around(server)) => match self.used(server) {
+            Some(Plan::Around(server)) => match self.if_used(server) {
                 Err(_) if bound == Some(server) => Ok(server),
                 Err(error) => Err(error),
                 Ok(_) => Err(NoServer::Failed(self.servers.why_left(server))),
             },
             // The old server of keys that move may not be used, either.
-            Some(Plan::To(server)) if bound.is_none() => self.used(server),
+            Some(Plan::To(server)) if bound.is_none() => self.if_used(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
             _ => Err(NoServer::Refused(Refusal::CrossShard)),
         }
     }
 
     /// The server, unless it gets no requests.
-    fn used(&self, server: ServerId) -> Result<ServerId, NoServer> {
+    fn if_used(&self, server: ServerId) -> Result<ServerId, NoServer> {
         let unused = self.servers.why_unused(server);
         unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
     }

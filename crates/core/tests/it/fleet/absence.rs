@@ -40,10 +40,8 @@ impl Absence {
         let mut arbiter = Arbiter::new(plan.proxies);
         if let Some(ejection) = plan.ejection {
             let servers: Vec<u64> = plan.rings[0].iter().map(|server| *server as u64).collect();
-            let stand_ins = u64::from(ejection.on_failure == OnFailure::Gutter);
-            arbiter.set_servers(0, &servers, (ejection, stand_ins));
             let gutter: Vec<u64> = plan.gutter.iter().map(|server| *server as u64).collect();
-            arbiter.set_servers(1, &gutter, (ejection.of_gutter(), 1));
+            arbiter.set_servers(0, (&servers, &gutter), ejection);
         }
         Self {
             arbiter,

@@ -81,7 +81,6 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
         Ejection { on_failure: OnFailure::Error, ..slow() },
         Ejection { journal_max: 0, ..slow() },
         Ejection { slow_start: Duration::ZERO, ..slow() },
-        slow().of_gutter(),
     ] {
         let mut arbiter = arbiter(1, 4, ejection);
         arbiter.report(0, FAILING, at_ms(0));
@@ -89,6 +88,14 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
         step(&mut arbiter, 1000);
         assert_eq!(orders(&mut arbiter)[3..], all);
     }
+    // Servers of the gutter stand in for each other.
+    let mut arbiter = Arbiter::new(1);
+    let gutter = Ejection { on_failure: OnFailure::Gutter, ..slow() };
+    arbiter.set_servers(POOL, (&[9], &[0, 1, 2, 3]), gutter);
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    step(&mut arbiter, 1000);
+    assert_eq!(orders(&mut arbiter)[3..], all);
     // The only other one fails, and comes back after it.
     let mut arbiter = warming(2, slow());
     arbiter.report(1, FAILING, at_ms(1500));
@@ -108,8 +115,7 @@ fn a_gutter_goes_on_with_a_part_of_the_keys_of_any_server_but_the_only_one() {
         (&[0, 1], &[], Share::ALL),
     ] {
         let mut arbiter = Arbiter::new(1);
-        arbiter.set_servers(POOL, servers, (ejection, POOL + 1));
-        arbiter.set_servers(POOL + 1, gutter, (ejection.of_gutter(), POOL + 1));
+        arbiter.set_servers(POOL, (servers, gutter), ejection);
         arbiter.report(0, FAILING, at_ms(0));
         confirm(&mut arbiter, 0, at_ms(0));
         step(&mut arbiter, 1000);

@@ -114,10 +114,11 @@ impl Mux {
         let first = self.remember((owner, Some(conn)), key, !reads, ejection);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
-            let why = Why::StandsIn(self.servers.ring_changes());
-            let what = Removal::Key(key.into());
             let journal = self.servers.all[owner.index()].journal.as_ref();
-            let journal = journal.map_or(0, |journal| journal.number);
+            let (journal, since) =
+                journal.map_or((0, 0), |journal| (journal.number, journal.since(key)));
+            let why = Why::StandsIn(self.servers.ring_changes(), since);
+            let what = Removal::Key(key.into());
             self.remove(conn, Note { server: owner, journal, what, why }, now);
         }
         way

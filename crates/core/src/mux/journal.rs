@@ -23,6 +23,8 @@ pub(super) struct Journal {
     changed: VecDeque<Arc<[u8]>>,
     bytes: usize,
     has_overflowed: bool,
+    /// How often keys have returned to the server.
+    returns: u32,
     /// The request that empties all servers, which this one has missed.
     flush: Option<(Vec<u8>, Expect)>,
     /// How many keys are not to be removed from the server.
@@ -39,6 +41,8 @@ pub(super) struct Journal {
 struct Entry {
     /// Whether it is to be removed from the server.
     is_changed: bool,
+    /// How often keys had returned when it was noted first: it may have returned since it was noted before.
+    since: u32,
     /// Since which change of the ring the server that stands in has nothing old of it.
     clean_since: Option<u64>,
     /// The connection over which it is being removed there, and since which change of the ring: what follows
@@ -126,13 +130,15 @@ impl Journal {
         }
         self.unchanged += usize::from(!changes);
         let purging = conn.map(|conn| (ring, conn));
-        self.keys.insert(key, Entry { is_changed: changes, clean_since: None, purging });
+        let since = self.returns;
+        self.keys.insert(key, Entry { is_changed: changes, since, clean_since: None, purging });
         First::Purge
     }
 
     /// These keys are used at the server again, from which all that it has missed is removed.
     pub(super) fn end_absence(&mut self, is_back: impl Fn(&[u8]) -> bool) {
         self.has_overflowed = false;
+        self.returns = self.returns.wrapping_add(1);
         let (bytes, unchanged) = (&mut self.bytes, &mut self.unchanged);
         self.keys.retain(|key, entry| {
             let stays = !is_back(key);
@@ -163,9 +169,15 @@ impl Journal {
         self.flush.is_some()
     }
 
-    /// The server that stands in since this change of the ring has nothing old of a key.
-    pub(super) fn note_clean(&mut self, key: &[u8], ring: u64) {
-        if let Some(entry) = self.keys.get_mut(key) {
+    /// What [`Journal::note_clean`] is told of a key that is being removed from the server that stands in.
+    pub(super) fn since(&self, key: &[u8]) -> u32 {
+        self.keys.get(key).map_or(self.returns, |entry| entry.since)
+    }
+
+    /// The server that stands in since this change of the ring has nothing old of a key, unless the key has
+    /// returned to its own server meanwhile.
+    pub(super) fn note_clean(&mut self, key: &[u8], (ring, since): (u64, u32)) {
+        if let Some(entry) = self.keys.get_mut(key).filter(|entry| entry.since == since) {
             entry.clean_since = Some(ring);
         }
     }
@@ -203,7 +215,8 @@ impl Journal {
                     // It was forgotten to make room.
                     None => {
                         self.bytes += key.len() + ENTRY_BYTES;
-                        let entry = Entry { is_changed: true, clean_since: None, purging: None };
+                        let (since, clean_since, purging) = (self.returns, None, None);
+                        let entry = Entry { is_changed: true, since, clean_since, purging };
                         self.keys.insert(Arc::clone(&key), entry);
                         self.changed.push_back(key);
                     }
@@ -238,8 +251,8 @@ pub(super) struct Note {
 pub(super) enum Why {
     /// The server has missed it.
     Missed,
-    /// The server stands in, since this change of the ring.
-    StandsIn(u64),
+    /// The server stands in, since this change of the ring; and since when the key is noted.
+    StandsIn(u64, u32),
     /// It is not removed yet: the server, one of the gutter, is to bound how long it stays.
     Cap,
     /// The server may have it without that bound; so many tries to remove it were lost.
@@ -338,7 +351,7 @@ mod tests {
             First::Purge,
             "it is not known to be done"
         );
-        journal.note_clean(b"a", 1);
+        journal.note_clean(b"a", (1, 0));
         assert_eq!(journal.note(b"a", true, (1, None), MANY), First::Nothing);
         assert_eq!(
             journal.note(b"a", true, (2, None), MANY),
@@ -346,7 +359,7 @@ mod tests {
             "another server stands in"
         );
         // The reply of the earlier one comes late.
-        journal.note_clean(b"a", 1);
+        journal.note_clean(b"a", (1, 0));
         assert_eq!(journal.note(b"a", true, (2, None), MANY), First::Purge);
     }
 
@@ -355,7 +368,7 @@ mod tests {
         let mut journal = Journal::default();
         for text in [b"a", b"b", b"c"] {
             journal.note(text, text != b"c", (1, None), MANY);
-            journal.note_clean(text, 1);
+            journal.note_clean(text, (1, 0));
         }
         while journal.next().is_some() {}
         journal.note(b"b", true, (1, None), MANY);

@@ -125,11 +125,11 @@ impl Mux {
             let journal = server.journal.as_mut().filter(|journal| journal.number == number);
             let Some(journal) = journal else { continue };
             match (why, what) {
-                (Why::StandsIn(ring), Removal::Key(key)) if ending == Ending::Done => {
-                    journal.note_clean(&key, ring);
+                (Why::StandsIn(ring, since), Removal::Key(key)) if ending == Ending::Done => {
+                    journal.note_clean(&key, (ring, since));
                 }
-                (Why::StandsIn(_), Removal::Key(key)) => journal.note_unclean(&key),
-                (Why::StandsIn(_), Removal::All(..)) => {}
+                (Why::StandsIn(..), Removal::Key(key)) => journal.note_unclean(&key),
+                (Why::StandsIn(..), Removal::All(..)) => {}
                 (_, what) => {
                     journal.on_their_way -= 1;
                     self.end_removal(id, what, ending);

@@ -3,8 +3,10 @@
 use super::{REFUSED, hit, migrating, set};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, Order};
+use nuthatch_core::health::{Ejection, OnFailure, Order, Share};
 use nuthatch_core::mux::{ClientId, Event, Options};
+use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
+use std::sync::Arc;
 use std::time::Duration;
 
 const RETRY_MS: u64 = 1000;
@@ -199,6 +201,49 @@ fn the_steps_of_one_server_do_not_remove_the_keys_of_another_that_is_away() {
         net.answer(2, "END\r\n");
     }
     assert!(net.mux.is_ejected(net.server(0)));
+}
+
+/// The reply to a removal of the absence before, which is late, says nothing of what the gutter has got since.
+#[test]
+fn a_removal_from_before_a_key_returned_does_not_count_in_the_next_absence() {
+    let ejection = Ejection { on_failure: OnFailure::Gutter, ..ejection() };
+    let options = Options { timeout: None, server_connections: 2, ..options() };
+    let mut mux = engine(2, options, Some(ejection));
+    let member = Member { name: b"gutter"[..].into(), weight: 1 };
+    let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, vec![member], 1);
+    mux.set_gutter(ring, &[Arc::default()], |_| true);
+    mux.share_arbiter();
+    let mut net = Net::with(mux);
+    let first = Share::NONE.more();
+    let (now, server) = (net.now(), net.server(0));
+    let obey = |net: &mut Net, orders: &[Order]| {
+        for order in orders {
+            net.mux.obey(server, *order, 1, now);
+            net.settle_now();
+        }
+    };
+    let leave = [Order::Leave(ServerError::Reset), Order::GoAway];
+    let (one, two) = (net.client(), net.client());
+    // Connections 4 and 5 lead to the gutter; the clients use one each.
+    let asks = |net: &mut Net, (client, conn), key: &str| {
+        net.say(client, &format!("get {key}\r\n"));
+        net.asked(conn)
+    };
+    obey(&mut net, &[Order::Replay, Order::Close(first), Order::Warm(first)]);
+    let key = keys().find(|key| {
+        net.say(one, &format!("get {key}\r\n"));
+        !net.asked(0).is_empty()
+    });
+    let key = key.expect("one of the first tenth");
+    net.answer(0, "END\r\n");
+    obey(&mut net, &leave);
+    let with_removal = format!("delete {key}\r\nget {key}\r\n");
+    assert_eq!(asks(&mut net, (one, 4), &key), with_removal);
+    obey(&mut net, &[Order::Replay, Order::Close(first), Order::Warm(first)]);
+    obey(&mut net, &leave);
+    assert_eq!(asks(&mut net, (two, 5), &key), with_removal);
+    net.answer(4, "NOT_FOUND\r\nEND\r\n");
+    assert_eq!(asks(&mut net, (one, 4), &key), with_removal, "the other removal is on its way");
 }
 
 /// A command of Redis.

@@ -31,6 +31,7 @@ pub mod limits;
 pub mod memcache;
 pub mod message;
 pub mod mux;
+mod near;
 pub mod protocol;
 pub mod quota;
 pub mod redis;

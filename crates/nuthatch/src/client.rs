@@ -123,31 +123,44 @@ impl ClientSocket {
     /// Writes the ready replies, of a large one a piece, and watches for the next events.
     pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
         self.corked_in = None;
-        let mut is_full = false;
-        while !is_full && !mux.client_output(id).is_empty() {
+        let is_full = loop {
             let output = mux.client_output(id);
+            if output.is_empty() {
+                break false;
+            }
             let is_large = output.len() > WRITE_MAX && mux.keeps_bulk_apart();
             let piece = if is_large { &output[..WRITE_MAX] } else { output };
+            let len = piece.len();
             match send(&self.fd, piece, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     mux.handle_client_written(id, count);
-                    if is_large && count == WRITE_MAX {
-                        return Fate::Continues;
+                    match is_large {
+                        true if count == len => return Fate::Continues,
+                        false if count == len => break false,
+                        _ => {}
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => is_full = true,
+                Err(Errno::AGAIN) => break true,
                 Err(_) => {
                     mux.stats().client_err.add(1);
                     return Fate::Ends;
                 }
             }
+        };
+        if mux.wants_read(id) {
+            // Neither has it ended.
+            return self.watch(Interest { read: true, write: is_full }, poll, token);
         }
         let discards = self.discards(id, mux);
         if mux.is_done(id) {
             return if discards { Fate::Lingers } else { Fate::Ends };
         }
-        let interest = Interest { read: discards || mux.wants_read(id), write: is_full };
+        self.watch(Interest { read: discards, write: is_full }, poll, token)
+    }
+
+    #[inline]
+    fn watch(&mut self, interest: Interest, poll: &Poll, token: Token) -> Fate {
         if interest == self.interest {
             return Fate::Lives;
         }

@@ -376,29 +376,41 @@ impl Worker {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let is_little = || (1..CORK_MAX).contains(&pool.mux.client_output(id).len());
-        let worth_waiting = pool.mux.expects_more(id) && is_little();
-        if worth_waiting && socket.corked_in.is_none() {
+        if socket.corked_in.is_none() && pool.mux.expects_more(id) && is_little() {
             socket.corked_in = NonZeroU64::new(self.turns);
             pool.corked.push(id);
         } else {
-            self.write_client(index, id, now);
+            let token = Token::Client(index, Tag::of(id.to_bits()));
+            let fate = socket.write(id, &mut pool.mux, &self.poll, token);
+            self.end_write(index, id, fate, now);
         }
     }
 
-    /// In line, as each reply is written by it.
-    #[inline(always)]
     fn write_client(&mut self, index: usize, id: ClientId, now: Instant) {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let token = Token::Client(index, Tag::of(id.to_bits()));
-        match socket.write(id, &mut pool.mux, &self.poll, token) {
+        let fate = socket.write(id, &mut pool.mux, &self.poll, token);
+        self.end_write(index, id, fate, now);
+    }
+
+    /// In line, as most clients live on.
+    #[inline(always)]
+    fn end_write(&mut self, index: usize, id: ClientId, fate: Fate, now: Instant) {
+        match fate {
             Fate::Lives => {}
-            Fate::Continues => {
-                socket.corked_in = NonZeroU64::new(self.turns);
-                pool.corked.push(id);
-            }
+            Fate::Continues => self.cork(index, id),
             Fate::Lingers => self.part_with(index, id, Parting::Answered, now),
             Fate::Ends => self.close_client(index, id),
+        }
+    }
+
+    /// The rest of what a client gets is written in the next turn.
+    fn cork(&mut self, index: usize, id: ClientId) {
+        let pool = &mut self.pools[index];
+        if let Some(Some(socket)) = pool.clients.get_mut(id.index()) {
+            socket.corked_in = NonZeroU64::new(self.turns);
+            pool.corked.push(id);
         }
     }
 

@@ -13,7 +13,7 @@
 use super::command::{Command, Grammar, find};
 use super::meta;
 use super::number::{self, Numbers, Rewrite};
-use super::words::{Words, is_key, next_key};
+use super::words::{KEY_LEN_MAX, Words, is_key, key_run, next_key};
 use super::{Head, Keep, LINE_END, Needs, Shape, VALUES_END, VERSION_KEY, version};
 use crate::limits::Limits;
 use crate::message::{
@@ -80,6 +80,33 @@ impl<'a> Line<'a> {
 /// [`Parsed::PartialLine`]), so a long line that arrives in small parts is searched only once.
 #[inline(always)]
 pub fn parse_request<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
+    if searched == 0
+        && let Some((one, len)) = plain_get(input, limits)
+    {
+        return Parsed::Request(Request::One(one), len);
+    }
+    parse_line(input, searched, limits)
+}
+
+/// A `get` of one key with single spaces, the most frequent request, if all of it is here. The end of its key is
+/// also that of its line, so nothing is looked at twice: that saves a hundred instructions.
+#[inline(always)]
+fn plain_get<'a>(input: &'a [u8], limits: &Limits) -> Option<(One<'a>, usize)> {
+    let rest = input.strip_prefix(b"get ")?;
+    let end = key_run(rest);
+    let (key, [b'\r', b'\n', ..]) = rest.split_at(end) else { return None };
+    let line_len = "get ".len() + end;
+    if key.is_empty() || end > KEY_LEN_MAX || line_len > limits.line_max {
+        return None;
+    }
+    let len = line_len + LINE_END.len();
+    let expect = Shape::Value.expect(Outcomes::NONE);
+    Some((one(key, Wire::Verbatim(&input[..len]), expect, Class::Get), len))
+}
+
+/// As [`parse_request`], for any request.
+#[inline(always)]
+fn parse_line<'a>(input: &'a [u8], searched: usize, limits: &Limits) -> Parsed<'a> {
     if input[0] == BINARY_MAGIC {
         return lost(b"", Limit::Binary, input.len());
     }

@@ -8,6 +8,7 @@ use super::KeyRoom;
 use super::Shape;
 use super::words::{key_run, number, number_in_block, same_word};
 use crate::message::{Outcome, Response};
+use crate::near;
 
 /// No memcached stores a larger item: the maximum of `-I` is 1 GiB.
 const ITEM_SIZE_END: usize = 1 << 30;
@@ -41,7 +42,7 @@ pub fn parse_response(
         };
     }
     let window = &input[..input.len().min(LINE_MAX)];
-    let Some(end) = memchr::memchr(b'\n', window) else {
+    let Some(end) = near::find(b'\n', window) else {
         return unfinished(input);
     };
     let Some(line) = input[..end].strip_suffix(b"\r") else { return Response::Mismatch };

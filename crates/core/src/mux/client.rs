@@ -348,14 +348,14 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         self.arbitrate(now);
         let mut used = 0;
-        if self.clients[id].is_or_was_bulk() && !self.choose_lane(id) {
+        let client = &mut self.clients[id];
+        client.need = 0;
+        if client.is_or_was_bulk() && !self.choose_lane(id) {
             return 0;
         }
-        let client = &mut self.clients[id];
         let mut left = TURN_REQUESTS;
         let has_room = self.shared.has_resp3();
         let mut room = if has_room { mem::take(&mut self.shared.room) } else { Room::default() };
-        client.need = 0;
         while used < bytes.len() {
             let client = &mut self.clients[id];
             if client.skip > 0 {

@@ -70,23 +70,16 @@ impl Servers {
         bytes: &[u8],
         now: Instant,
     ) {
-        match self.conns[id.index()].state {
+        let conn = &mut self.conns[id.index()];
+        match conn.state {
             ConnState::Open => {}
             ConnState::Greeting => return self.take_greeting((shared, answers), id, bytes, now),
             ConnState::Closed | ConnState::Opening => return,
         }
-        self[id].note_heard(now);
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
-            let conn = &mut self.conns[id.index()];
-            let count = conn.input.top_up(rest, conn.need, &mut shared.spares);
-            self.take_filled((shared, answers), id, now);
-            let conn = &mut self.conns[id.index()];
-            if conn.state != ConnState::Open {
-                return;
-            }
-            rest = &rest[count - conn.input.give_back(count, &mut shared.spares)..];
-        }
+        conn.note_heard(now);
+        let is_alone = conn.input.is_empty();
+        let rest =
+            if is_alone { bytes } else { self.complete_input((shared, answers), id, bytes, now) };
         if rest.is_empty() {
             return;
         }
@@ -96,6 +89,30 @@ impl Servers {
             let input = &mut self.conns[id.index()].input;
             input.tail(&mut shared.spares).extend_from_slice(&rest[used..]);
         }
+    }
+
+    /// Takes the replies that began with what the server sent before. Says what is left of `bytes`:
+    /// nothing, if the connection was given up.
+    #[inline(never)]
+    fn complete_input<'a>(
+        &mut self,
+        (shared, answers): (&mut Shared, &mut impl Answers),
+        id: ConnId,
+        bytes: &'a [u8],
+        now: Instant,
+    ) -> &'a [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.conns[id.index()].input.is_empty() {
+            let conn = &mut self.conns[id.index()];
+            let count = conn.input.top_up(rest, conn.need, &mut shared.spares);
+            self.take_filled((shared, answers), id, now);
+            let conn = &mut self.conns[id.index()];
+            if conn.state != ConnState::Open {
+                return b"";
+            }
+            rest = &rest[count - conn.input.give_back(count, &mut shared.spares)..];
+        }
+        rest
     }
 
     fn take_filled(

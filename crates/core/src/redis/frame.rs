@@ -6,6 +6,7 @@
 //! costs nothing. Source: the RESP2 and RESP3 specifications.
 
 use crate::message::Scan;
+use crate::near;
 
 /// The header of a bulk string or an aggregate is not longer.
 const HEADER_MAX: usize = 32;
@@ -140,7 +141,7 @@ fn least(scan: &Scan) -> usize {
 /// The end of the line whose text begins at `start`.
 #[inline]
 fn line_end(input: &[u8], start: usize) -> LineEnd {
-    let Some(found) = memchr::memchr(b'\r', &input[start..]) else { return LineEnd::Missing };
+    let Some(found) = near::find(b'\r', &input[start..]) else { return LineEnd::Missing };
     match input.get(start + found + 1) {
         Some(b'\n') => LineEnd::At(start + found),
         Some(_) => LineEnd::Malformed,
@@ -152,7 +153,7 @@ fn line_end(input: &[u8], start: usize) -> LineEnd {
 pub(super) fn text(value: &[u8]) -> Option<&[u8]> {
     let start = match value.first()? {
         b'+' => 1,
-        b'$' => memchr::memchr(b'\n', value)? + 1,
+        b'$' => near::find(b'\n', value)? + 1,
         _ => return None,
     };
     value.get(start..value.len().checked_sub(2)?)

@@ -83,6 +83,41 @@ fn reads_of_one_key() {
     ]);
 }
 
+/// A request by the way of all requests, and by the short one of a plain `get`.
+fn check_both_ways(input: &[u8], limits: &Limits) -> bool {
+    let short = plain_get(input, limits);
+    let (is_plain, by_line) = (short.is_some(), parse_line(input, 0, limits));
+    if let Some((one, len)) = short {
+        let parsed = Parsed::Request(Request::One(one), len);
+        assert_eq!(format!("{parsed:?}"), format!("{by_line:?}"), "{}", show(input));
+    }
+    is_plain
+}
+
+#[test]
+fn a_plain_get_is_parsed_as_any_request() {
+    const BYTES: &[u8] = b" k\r\n\0\t\xff";
+    let limits = Limits::default();
+    let mut plain = 0;
+    for number in 0..BYTES.len().pow(6) {
+        let byte = |at: u32| BYTES[number / BYTES.len().pow(at) % BYTES.len()];
+        let input = [b"get".to_vec(), (0..6).map(byte).collect()].concat();
+        plain += usize::from(check_both_ways(&input, &limits));
+    }
+    // One to three bytes of a key, then what follows in the buffer.
+    let keys = |len: u32| 3_usize.pow(len) * BYTES.len().pow(3 - len);
+    assert_eq!(plain, keys(1) + keys(2) + keys(3));
+    for len in 240..=260 {
+        let input = [b"get ", &[b'k'; 260][..len], b"\r\n"].concat();
+        assert_eq!(check_both_ways(&input, &limits), len <= KEY_LEN_MAX);
+        for line_max in [len + 3, len + 4] {
+            let limits = Limits { line_max, ..limits };
+            let is_plain = check_both_ways(&input, &limits);
+            assert_eq!(is_plain, len <= KEY_LEN_MAX && line_max == len + 4);
+        }
+    }
+}
+
 #[test]
 fn storage() {
     use Class::{Cas, Set};

@@ -78,8 +78,11 @@ impl Command {
         self.subcommands.iter().find(|subcommand| subcommand.is_named(name))
     }
 
+    /// Only `name` may be in another case: a comparison in which both may be costs twice as much.
     fn is_named(&self, name: &[u8]) -> bool {
-        self.name.as_bytes().eq_ignore_ascii_case(name)
+        let own = self.name.as_bytes();
+        let mut bytes = own.iter().zip(name);
+        own.len() == name.len() && bytes.all(|(own, byte)| *own == byte.to_ascii_lowercase())
     }
 }
 

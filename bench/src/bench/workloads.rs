@@ -242,56 +242,47 @@ pub(crate) struct Counted {
     pub(crate) target: Option<f64>,
 }
 
+impl Counted {
+    const fn memcached(
+        title: &'static str,
+        requests: &'static [&'static str],
+        (short_run, long_run): (u64, u64),
+    ) -> Self {
+        let (protocol, target) = (Protocol::Memcached, None);
+        Self { title, protocol, requests, short_run, long_run, target }
+    }
+
+    const fn redis(
+        title: &'static str,
+        requests: &'static [&'static str],
+        runs: (u64, u64),
+    ) -> Self {
+        Self { protocol: Protocol::Redis, ..Self::memcached(title, requests, runs) }
+    }
+
+    const fn below(self, target: f64) -> Self {
+        Self { target: Some(target), ..self }
+    }
+}
+
+const SINGLE: (u64, u64) = (2000, 22_000);
+const IN_PIPELINES: (u64, u64) = (4000, 44_000);
+
 /// All counted workloads.
-pub(crate) const COUNTED: [Counted; 6] = [
-    Counted {
-        title: "(a) instructions",
-        protocol: Protocol::Memcached,
-        requests: &[],
-        short_run: 2000,
-        long_run: 22_000,
-        target: Some(0.25),
-    },
-    Counted {
-        title: "(b) instructions",
-        protocol: Protocol::Memcached,
-        requests: PIPELINED,
-        short_run: 4000,
-        long_run: 44_000,
-        target: Some(0.15),
-    },
-    Counted {
-        title: "(c) instructions",
-        protocol: Protocol::Memcached,
-        requests: MULTIGET,
-        short_run: 200,
-        long_run: 1700,
-        target: Some(0.35),
-    },
-    Counted {
-        title: "(redis-get) instructions",
-        protocol: Protocol::Redis,
-        requests: READS,
-        short_run: 2000,
-        long_run: 22_000,
-        target: None,
-    },
-    Counted {
-        title: "(redis-p16-get) instructions",
-        protocol: Protocol::Redis,
-        requests: PIPELINED_READS,
-        short_run: 4000,
-        long_run: 44_000,
-        target: None,
-    },
-    Counted {
-        title: "(redis-mget) instructions",
-        protocol: Protocol::Redis,
-        requests: MGET,
-        short_run: 1000,
-        long_run: 9000,
-        target: None,
-    },
+pub(crate) const COUNTED: [Counted; 13] = [
+    Counted::memcached("(a) instructions", &[], SINGLE).below(0.25),
+    Counted::memcached("(b) instructions", PIPELINED, IN_PIPELINES).below(0.15),
+    Counted::memcached("(c) instructions", MULTIGET, (200, 1700)).below(0.35),
+    Counted::memcached("(get) instructions", READS, SINGLE),
+    Counted::memcached("(set) instructions", STORES, SINGLE),
+    Counted::memcached("(p16-get) instructions", PIPELINED_READS, IN_PIPELINES),
+    Counted::memcached("(p16-set) instructions", PIPELINED_STORES, IN_PIPELINES),
+    Counted::redis("(redis-get) instructions", READS, SINGLE),
+    Counted::redis("(redis-set) instructions", STORES, SINGLE),
+    Counted::redis("(redis-p16-get) instructions", PIPELINED_READS, IN_PIPELINES),
+    Counted::redis("(redis-p16-set) instructions", PIPELINED_STORES, IN_PIPELINES),
+    Counted::redis("(redis-mget) instructions", MGET, (1000, 9000)),
+    Counted::redis("(redis-mset) instructions", MSET, (1000, 9000)),
 ];
 
 /// A workload after which the memory of a proxy that has done nothing else is read.

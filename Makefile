@@ -36,10 +36,14 @@ check:
 
 # The program as it is shipped: one file that needs no library, without the demo and its memcached.
 # The target is named, as cargo would otherwise build its own helpers statically too, and fail.
-build:
+build: crates/nuthatch/src/main.rs
 	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-T,$(CURDIR)/crates/nuthatch/order.ld" \
 	  $(CARGO) build --release --package nuthatch --bin nuthatch --no-default-features --target $(HOST)
 	install -D -s target/$(HOST)/release/nuthatch target/static/nuthatch
+
+# cargo does not know that the linker reads this list.
+crates/nuthatch/src/main.rs: crates/nuthatch/order.ld
+	touch $@
 
 unit:
 	$(CARGO) test --workspace --lib --bins --quiet

@@ -5,6 +5,9 @@
 //! other, and beside clients that ask without ever waiting. What counts are its p50 and p99 as ratios to
 //! those of the same proxy alone, in the same repetition; the medians of the repetitions are printed.
 //!
+//! Then the others ask at another memcached, through another process of the proxy: what the polite client
+//! feels of them there, it feels of the CPUs that they use, and no proxy can help it.
+//!
 //! The others run at a lower priority than the polite client and the proxies, so that what is measured
 //! is not how long the polite client waits for a CPU.
 
@@ -39,16 +42,29 @@ enum Company {
     Nobody,
     Bulk,
     Flood,
+    /// As `Bulk`, at another server.
+    BulkElsewhere,
+    FloodElsewhere,
 }
 
+/// What the polite client felt in each company.
+type AllFelt = [Felt; Company::ALL.len()];
+
 impl Company {
-    const ALL: [Self; 3] = [Self::Nobody, Self::Bulk, Self::Flood];
+    const ALL: [Self; 5] =
+        [Self::Nobody, Self::Bulk, Self::Flood, Self::BulkElsewhere, Self::FloodElsewhere];
+
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::BulkElsewhere | Self::FloodElsewhere)
+    }
 
     fn name(self) -> &'static str {
         match self {
             Self::Nobody => "alone",
             Self::Bulk => "beside bulk",
             Self::Flood => "beside flood",
+            Self::BulkElsewhere => "bulk elsewhere",
+            Self::FloodElsewhere => "flood elsewhere",
         }
     }
 }
@@ -93,18 +109,18 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> io::Result<()> {
-    let server_port = free_port()?;
-    let mut command = Command::new("memcached");
-    command.args(["-u", "nobody", "-l", "127.0.0.1", "-I", "2m", "-m", "128", "-p"]);
-    let _server = start(command.arg(server_port.to_string()), server_port)?;
-    preload(server_port)?;
+    let [(_server, server_port), (_other, other_port)] = [start_server()?, start_server()?];
     let mut all = vec![Vec::new(); options.proxies.len()];
     for rep in 0..options.reps {
         for (proxy, felt) in options.proxies.iter().zip(&mut all) {
             let (_running, port) = start_proxy(proxy, server_port)?;
-            let seen = Company::ALL.map(|company| feel(port, company, options));
+            let (_elsewhere, elsewhere) = start_proxy(proxy, other_port)?;
+            let seen = Company::ALL.map(|company| {
+                let others = if company.is_elsewhere() { elsewhere } else { port };
+                feel((port, others), company, options)
+            });
             for (company, felt) in Company::ALL.into_iter().zip(&seen) {
-                eprintln!("{rep} {:<12} {:<12} {felt:?}", proxy.name, company.name());
+                eprintln!("{rep} {:<12} {:<15} {felt:?}", proxy.name, company.name());
             }
             felt.push(seen);
         }
@@ -116,9 +132,9 @@ fn run(options: &Options) -> io::Result<()> {
 }
 
 /// Prints the medians over the repetitions.
-fn report(name: &str, felt: &[[Felt; 3]]) {
+fn report(name: &str, felt: &[AllFelt]) {
     for (place, company) in Company::ALL.into_iter().enumerate() {
-        let median = |read: &dyn Fn(&[Felt; 3]) -> f64| {
+        let median = |read: &dyn Fn(&AllFelt) -> f64| {
             let mut values: Vec<f64> = felt.iter().map(read).collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
@@ -128,27 +144,31 @@ fn report(name: &str, felt: &[[Felt; 3]]) {
         let ratio99 = median(&|all| all[place].p99 / all[0].p99);
         let others = median(&|all| all[place].others);
         println!(
-            "{name:<12} {:<12} p50 {p50:>9.0} us ({ratio50:>6.2})  p99 {p99:>9.0} us ({ratio99:>6.2})  \
+            "{name:<12} {:<15} p50 {p50:>9.0} us ({ratio50:>6.2})  p99 {p99:>9.0} us ({ratio99:>6.2})  \
              others {others:>9.0}/s",
             company.name()
         );
     }
 }
 
-/// Lets a polite client ask in this company.
-fn feel(port: u16, company: Company, options: &Options) -> Felt {
+/// Lets a polite client ask at the first port, and its company at the other one.
+fn feel((port, others): (u16, u16), company: Company, options: &Options) -> Felt {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let others: Vec<JoinHandle<()>> = match company {
+    let company: Vec<JoinHandle<()>> = match company {
         Company::Nobody => Vec::new(),
-        Company::Bulk => (0..options.bulk).map(|_| get_large(port, &stop, &count)).collect(),
-        Company::Flood => (0..options.floods).flat_map(|_| flood(port, &stop, &count)).collect(),
+        Company::Bulk | Company::BulkElsewhere => {
+            (0..options.bulk).map(|_| get_large(others, &stop, &count)).collect()
+        }
+        Company::Flood | Company::FloodElsewhere => {
+            (0..options.floods).flat_map(|_| flood(others, &stop, &count)).collect()
+        }
     };
     thread::sleep(WARM_UP);
     let (began, before) = (Instant::now(), count.load(Relaxed));
     let mut times = ask_politely(port, options.seconds).unwrap_or_default();
     let others_got = (count.load(Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
     stop.store(true, Relaxed);
-    for other in others {
+    for other in company {
         let _ = other.join();
     }
     times.sort_unstable();
@@ -231,6 +251,16 @@ fn reply_len(key: &str, bytes: usize) -> usize {
     format!("VALUE {key} 0 {bytes}\r\n").len() + bytes + "\r\nEND\r\n".len()
 }
 
+/// Starts a memcached that has the values.
+fn start_server() -> io::Result<(Running, u16)> {
+    let port = free_port()?;
+    let mut command = Command::new("memcached");
+    command.args(["-u", "nobody", "-l", "127.0.0.1", "-I", "2m", "-m", "128", "-p"]);
+    let server = start(command.arg(port.to_string()), port)?;
+    preload(port)?;
+    Ok((server, port))
+}
+
 /// Stores the values at the server itself.
 fn preload(port: u16) -> io::Result<()> {
     let mut stream = connect(port)?;
@@ -252,7 +282,7 @@ fn start_proxy(proxy: &args::Proxy, server_port: u16) -> io::Result<(Option<Runn
         return Ok((None, server_port));
     }
     let [port, stats_port] = [free_port()?, free_port()?];
-    let name = format!("nuthatch-beside-{}-{}.yml", std::process::id(), proxy.name);
+    let name = format!("nuthatch-beside-{}-{}-{server_port}.yml", std::process::id(), proxy.name);
     let config = std::env::temp_dir().join(name);
     let more: String = proxy.settings.iter().map(|line| format!("  {line}\n")).collect();
     fs::write(

@@ -6,6 +6,7 @@
 use crate::bind::canonical;
 use crate::linger::{Discarded, discard};
 use crate::poll::{Interest, Poll, Token};
+use crate::portion::Portion;
 use crate::redis_question::Ends;
 use nuthatch_core::mux::{ClientId, Mux};
 use nuthatch_core::time::Instant;
@@ -54,13 +55,12 @@ impl ClientSocket {
         &mut self,
         id: ClientId,
         mux: &mut Mux,
-        scratch: &mut [u8],
+        (scratch, portion): (&mut [u8], Portion),
         now: Instant,
     ) -> Fate {
-        let others_wait = mux.keeps_bulk_apart();
         let read = match mux.client_input(id) {
             Some(input) => {
-                let read = recv_onto(&self.fd, input, others_wait);
+                let read = recv_onto(&self.fd, input, portion.piece);
                 mux.handle_client_filled(id, read.unwrap_or(0), now);
                 read
             }
@@ -121,17 +121,22 @@ impl ClientSocket {
     }
 
     /// Writes the ready replies, of a large one a piece, and watches for the next events.
-    pub(crate) fn write(&mut self, id: ClientId, mux: &mut Mux, poll: &Poll, token: Token) -> Fate {
+    pub(crate) fn write(
+        &mut self,
+        id: ClientId,
+        mux: &mut Mux,
+        portion: Portion,
+        (poll, token): (&Poll, Token),
+    ) -> Fate {
         self.corked_in = None;
         let is_full = loop {
             let output = mux.client_output(id);
             if output.is_empty() {
                 break false;
             }
-            let is_large = output.len() > WRITE_MAX && mux.keeps_bulk_apart();
-            let piece = if is_large { &output[..WRITE_MAX] } else { output };
-            let len = piece.len();
-            match send(&self.fd, piece, SendFlags::NOSIGNAL) {
+            let is_large = output.len() > portion.piece;
+            let len = output.len().min(portion.piece);
+            match send(&self.fd, &output[..len], SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     mux.handle_client_written(id, count);
                     match is_large {
@@ -196,30 +201,18 @@ pub(crate) fn recv_into(fd: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     recv(fd, room, RecvFlags::empty()).map(|(count, _)| count)
 }
 
-/// The most that is written of a large reply in a turn: others wait meanwhile.
-const WRITE_MAX: usize = 512 * 1024;
-
-/// The most that one read takes: with a megabyte, all others would wait for the kernel to copy it.
-pub(crate) const READ_MAX: usize = 128 * 1024;
-
-/// One read to the end of a buffer that has room: of whatever there is, unless clients that ask for little would
-/// wait for it.
-pub(crate) fn recv_onto(
-    fd: impl AsFd,
-    bytes: &mut Vec<u8>,
-    others_wait: bool,
-) -> io::Result<usize> {
+/// One read of at most `most` bytes to the end of a buffer that has room.
+pub(crate) fn recv_onto(fd: impl AsFd, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     let len = bytes.len();
-    let is_much = others_wait
-        && bytes.capacity() - len > READ_MAX
-        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > READ_MAX as u64);
+    let is_much = bytes.capacity() - len > most
+        && ioctl_fionread(&fd).is_ok_and(|waiting| waiting > most as u64);
     if !is_much {
         let read = recv(fd, rustix::buffer::spare_capacity(bytes), RecvFlags::empty());
         return read.map(|(count, _)| count);
     }
     // Only a part of the room can be read into if it holds bytes. To write them costs little: they are in the
     // cache when the kernel writes there.
-    bytes.resize(len + READ_MAX, 0);
+    bytes.resize(len + most, 0);
     let read = recv(fd, &mut bytes[len..], RecvFlags::empty()).map(|(count, _)| count);
     bytes.truncate(len + read.unwrap_or(0));
     read

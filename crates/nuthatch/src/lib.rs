@@ -35,6 +35,7 @@ mod patience;
 mod pid_file;
 pub mod ping;
 mod poll;
+mod portion;
 pub mod preflight;
 pub mod process;
 mod proxy;

@@ -6,11 +6,12 @@
 
 use crate::addresses::{Addresses, Target};
 use crate::attempt::Attempt;
-use crate::client::{READ_MAX, recv_into, recv_onto};
+use crate::client::{recv_into, recv_onto};
 use crate::config::{Address, Pool};
 use crate::generation::SharedServer;
 use crate::inbox::Inbox;
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
+use crate::portion::Portion;
 use crate::resolve::{self, Found, Inquiry, Question, Receiver, Resolved, Resolver};
 use crate::watch;
 use nuthatch_core::error::ServerError;
@@ -102,7 +103,7 @@ impl ServerSocket {
     }
 
     /// Opens or closes the socket as the multiplexer requires, and writes the queued bytes.
-    pub(crate) fn sync(&mut self, place: &mut Place<'_>, share: usize) {
+    pub(crate) fn sync(&mut self, place: &mut Place<'_>, portion: Portion) {
         if place.mux.take_must_close(place.id) {
             self.close(place);
             if !place.mux.has_conn(place.id) {
@@ -113,7 +114,7 @@ impl ServerSocket {
             self.open(place);
         }
         if place.mux.conn_state(place.id).is_connected() {
-            self.write(place, share);
+            self.write(place, portion.share);
         }
     }
 
@@ -293,7 +294,7 @@ impl ServerSocket {
         &mut self,
         place: &mut Place<'_>,
         ready: Ready,
-        (scratch, share): (&mut [u8], usize),
+        (scratch, portion): (&mut [u8], Portion),
     ) {
         let Some(fd) = &self.fd else { return };
         match place.mux.conn_state(place.id) {
@@ -311,7 +312,7 @@ impl ServerSocket {
                     place.mux.mark_conn(place.id);
                 }
                 if ready.read {
-                    self.read(place, scratch, share);
+                    self.read(place, scratch, portion);
                     self.was_greeted |= place.mux.conn_state(place.id) == ConnState::Open;
                 }
             }
@@ -322,10 +323,10 @@ impl ServerSocket {
 
     /// Reads until there is no more, until the connection has had its share of the turn, or until it is
     /// closed because of a mismatch.
-    fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8], share: usize) {
+    fn read(&mut self, place: &mut Place<'_>, scratch: &mut [u8], portion: Portion) {
         let mut taken = 0;
-        while taken < share && place.mux.conn_state(place.id).is_connected() {
-            match self.read_once(place, scratch) {
+        while taken < portion.share && place.mux.conn_state(place.id).is_connected() {
+            match self.read_once(place, scratch, portion.piece) {
                 Some(count) => taken += count,
                 None => return,
             }
@@ -334,17 +335,20 @@ impl ServerSocket {
 
     /// One read into the worker's scratch buffer; a large reply is read directly into its final
     /// buffer. Returns the number of bytes if there may be more.
-    fn read_once(&mut self, place: &mut Place<'_>, scratch: &mut [u8]) -> Option<usize> {
+    fn read_once(
+        &mut self,
+        place: &mut Place<'_>,
+        scratch: &mut [u8],
+        piece: usize,
+    ) -> Option<usize> {
         let fd = self.fd.as_ref()?;
         let (id, now) = (place.id, place.now);
-        let others_wait = place.mux.keeps_bulk_apart();
         let (read, room) = match place.mux.conn_input(id) {
             Some(input) => {
                 let room = input.capacity() - input.len();
-                let room = if others_wait { room.min(READ_MAX) } else { room };
-                let read = recv_onto(fd, input, others_wait);
+                let read = recv_onto(fd, input, piece);
                 place.mux.handle_server_filled(id, now);
-                (read, room)
+                (read, room.min(piece))
             }
             None => {
                 let read = recv_into(fd, scratch);

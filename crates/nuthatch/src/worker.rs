@@ -11,6 +11,7 @@ use crate::inbox::{Apply, Inbox, Message};
 use crate::linger::{Lingering, Parting};
 use crate::listener::{Listener, too_many_clients};
 use crate::poll::{Interest, Poll, Ready, Tag, Token};
+use crate::portion::Portion;
 use crate::sockets::PoolSockets;
 use crate::takeover::traveller::Departures;
 use nuthatch_core::mux::{ClientId, ConnId, Passing};
@@ -34,8 +35,8 @@ pub(crate) struct Worker {
     now: Instant,
     /// The number of turns so far.
     turns: u64,
-    /// How many bytes a socket may read or write in this turn, about.
-    share: usize,
+    /// How many bytes a socket may read or write in this turn.
+    portion: Portion,
     /// The number of this worker.
     number: usize,
     inbox: Arc<Inbox>,
@@ -60,13 +61,8 @@ pub(crate) struct Worker {
 /// The maximum size of one read.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// How many bytes the ready sockets may read in a turn, together, and each server's write. A turn that takes
-/// longer lets those wait who have become ready meanwhile; with a shorter one, more of the time is spent
-/// on the turns themselves.
-const TURN_BYTES: usize = 512 * 1024;
-
-/// The least that each of them may.
-const SHARE_MIN: usize = 32 * 1024;
+/// So long after the last request of a client that asks for little, the next one is no longer expected.
+const LITTLE_IDLE: Duration = Duration::from_millis(100);
 
 /// With this many ready bytes, waiting for more saves nothing.
 const CORK_MAX: usize = 32 * 1024;
@@ -91,7 +87,7 @@ impl Worker {
             start,
             now: Instant::default(),
             turns: 0,
-            share: TURN_BYTES,
+            portion: Portion::new(1, false),
             number,
             inbox,
             listeners: Vec::new(),
@@ -120,12 +116,20 @@ impl Worker {
     fn turn(&mut self) -> io::Result<bool> {
         let ready = self.poll.wait(self.patience())?;
         self.now = self.read_clock();
-        self.share = (TURN_BYTES / ready.max(1)).max(SHARE_MIN);
         let now = self.now;
+        self.portion = Portion::new(ready, self.keeps_bulk_apart());
         self.read(ready, now);
         self.expire(now);
         self.flush(now);
         Ok(!self.drain_turn(now))
+    }
+
+    /// Whether clients ask for little beside others that ask for much, of whatever pool.
+    fn keeps_bulk_apart(&self) -> bool {
+        let is_late =
+            |pool: &PoolSockets| pool.mux.asked_for_little().after(LITTLE_IDLE) > self.now;
+        // Most of the time nobody asks for much.
+        self.pools.iter().any(|pool| pool.mux.has_bulk()) && self.pools.iter().any(is_late)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]
@@ -199,7 +203,8 @@ impl Worker {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         if pool.mux.wants_read(id) {
-            if socket.read(id, &mut pool.mux, &mut self.scratch, now) == Fate::Ends {
+            let room = (&mut *self.scratch, self.portion);
+            if socket.read(id, &mut pool.mux, room, now) == Fate::Ends {
                 self.close_client(index, id);
             }
         } else if socket.discards(id, &pool.mux) {
@@ -215,7 +220,7 @@ impl Worker {
     fn conn_ready(&mut self, index: usize, id: ConnId, ready: Ready, now: Instant) {
         let around = (&self.poll, &self.inbox);
         if let Some((socket, mut place)) = self.pools[index].conn(index, id, around, now) {
-            socket.ready(&mut place, ready, (&mut self.scratch, self.share));
+            socket.ready(&mut place, ready, (&mut self.scratch, self.portion));
         }
     }
 
@@ -365,7 +370,7 @@ impl Worker {
         while let Some(id) = pool.next_dirty_conn() {
             let around = (&self.poll, &self.inbox);
             if let Some((socket, mut place)) = pool.conn(index, id, around, now) {
-                socket.sync(&mut place, self.share);
+                socket.sync(&mut place, self.portion);
             }
         }
     }
@@ -381,7 +386,7 @@ impl Worker {
             pool.corked.push(id);
         } else {
             let token = Token::Client(index, Tag::of(id.to_bits()));
-            let fate = socket.write(id, &mut pool.mux, &self.poll, token);
+            let fate = socket.write(id, &mut pool.mux, self.portion, (&self.poll, token));
             self.end_write(index, id, fate, now);
         }
     }
@@ -390,7 +395,7 @@ impl Worker {
         let pool = &mut self.pools[index];
         let Some(Some(socket)) = pool.clients.get_mut(id.index()) else { return };
         let token = Token::Client(index, Tag::of(id.to_bits()));
-        let fate = socket.write(id, &mut pool.mux, &self.poll, token);
+        let fate = socket.write(id, &mut pool.mux, self.portion, (&self.poll, token));
         self.end_write(index, id, fate, now);
     }
 

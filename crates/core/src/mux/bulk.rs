@@ -12,6 +12,7 @@ use super::conn::Conn;
 use super::id::ClientId;
 use super::waiter::Waiter;
 use super::{Mux, Options};
+use crate::time::Instant;
 
 /// Which clients count as bulky, and what there is for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +73,16 @@ impl Client {
 }
 
 impl Mux {
-    /// Whether there are clients that ask for little beside others that ask for much.
+    /// Whether there are clients that ask for much.
     #[inline]
-    pub fn keeps_bulk_apart(&self) -> bool {
-        // Most of the time there are none.
-        self.clients.bulky > 0 && self.not_all_are_bulky()
+    pub fn has_bulk(&self) -> bool {
+        self.clients.bulky > 0
     }
 
-    #[cold]
-    #[inline(never)]
-    fn not_all_are_bulky(&self) -> bool {
-        self.clients.bulky < self.clients.list.len()
+    /// When a client that asks for little has asked last.
+    #[inline]
+    pub fn asked_for_little(&self) -> Instant {
+        self.clients.asked_for_little
     }
 
     /// Which of a server's connections a client uses: the same one until nothing of the client is on its

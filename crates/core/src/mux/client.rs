@@ -350,7 +350,9 @@ impl Mux {
         let mut used = 0;
         let client = &mut self.clients[id];
         client.need = 0;
-        if client.is_or_was_bulk() && !self.choose_lane(id) {
+        if !client.is_or_was_bulk() {
+            self.clients.asked_for_little = now;
+        } else if !self.choose_lane(id) {
             return 0;
         }
         let mut left = TURN_REQUESTS;

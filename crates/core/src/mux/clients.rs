@@ -16,6 +16,7 @@ use super::quota::Gone;
 use super::slots::{SlotId, Slots, State};
 use crate::message::Expect;
 use crate::spares::{SMALL_MAX, Spares};
+use crate::time::Instant;
 use alloc::collections::VecDeque;
 use core::ops::{Index, IndexMut};
 
@@ -43,6 +44,8 @@ pub(super) struct Clients {
     pub(super) on_dedicated: usize,
     /// How many use the connections of bulky clients.
     pub(super) bulky: usize,
+    /// When another one has asked last.
+    pub(super) asked_for_little: Instant,
     /// Counts up: tells a request of several keys from another.
     pub(super) next_request: u64,
     /// Bytes held for them.
@@ -69,6 +72,7 @@ impl Default for Clients {
             gone: Gone::default(),
             on_dedicated: 0,
             bulky: 0,
+            asked_for_little: Instant::default(),
             next_request: 0,
             memory: 0,
             move_min: usize::MAX,

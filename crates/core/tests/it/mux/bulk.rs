@@ -44,6 +44,12 @@ fn a_client_of_large_replies_changes_its_connection_and_others_do_not() {
     net.answer(SHARED, &hit("c", "1"));
     assert_eq!(net.got(small), hit("c", "1"), "it does not wait for the large one");
     assert_eq!(bulk_clients(&net), 1);
+    assert!(net.mux.has_bulk());
+    let before = net.now();
+    net.later(1);
+    net.answer(OF_BULK, &large());
+    net.say(client, "get a\r\n");
+    assert_eq!(net.mux.asked_for_little(), before, "the other one did");
     net.answer(OF_BULK, &large());
     net.leave(client);
     net.leave(small);

@@ -104,6 +104,16 @@ impl Mux {
         server_connections + id.index() % bulk.connections
     }
 
+    /// Whether requests of a client may be taken now, as [`Mux::choose_lane`] says.
+    #[inline(always)]
+    pub(super) fn may_ask(&mut self, id: ClientId, now: Instant) -> bool {
+        if self.clients[id].is_or_was_bulk() {
+            return self.choose_lane(id);
+        }
+        self.clients.asked_for_little = now;
+        true
+    }
+
     /// Lets a client use the connections that suit it, if it may change them now. False if it has to
     /// wait for its replies before: one that asks for much does, as it may never pause by itself.
     #[inline(never)]

@@ -348,11 +348,8 @@ impl Mux {
     fn take_requests(&mut self, id: ClientId, bytes: &[u8], now: Instant) -> usize {
         self.arbitrate(now);
         let mut used = 0;
-        let client = &mut self.clients[id];
-        client.need = 0;
-        if !client.is_or_was_bulk() {
-            self.clients.asked_for_little = now;
-        } else if !self.choose_lane(id) {
+        self.clients[id].need = 0;
+        if !self.may_ask(id, now) {
             return 0;
         }
         let mut left = TURN_REQUESTS;

@@ -204,6 +204,15 @@ impl Health {
         self.is_away() || self.standing == Standing::Closing && !self.is_last_close
     }
 
+    /// Whether the server has been found well, and is to have all of its keys soon.
+    pub(crate) fn is_returning(&self) -> bool {
+        match self.standing {
+            Standing::Live | Standing::Left => false,
+            Standing::Away => self.share != Share::NONE,
+            Standing::Replaying | Standing::Closing => true,
+        }
+    }
+
     /// Of which keys the worker sends requests there.
     pub(crate) fn used(&self) -> Share {
         if self.standing == Standing::Left { Share::NONE } else { self.share }

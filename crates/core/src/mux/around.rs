@@ -226,6 +226,10 @@ impl Mux {
     #[cold]
     pub(super) fn miss_all(&mut self, all: &All<'_>) -> Option<ServerError> {
         let members = self.servers.routes.members();
+        if !all.is_for_each() {
+            // Of its other keys, a server that returns holds what was deleted elsewhere.
+            return members.iter().find_map(|id| self.servers.why_in_part(*id));
+        }
         let unused: Vec<ServerId> =
             members.iter().copied().filter(|id| self.servers.why_unused(*id).is_some()).collect();
         let error = self.servers.why_unused(*unused.first()?)?;

@@ -87,7 +87,7 @@ impl Mux {
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
         let member = self.servers.routes.members()[server];
-        if let Some(error) = self.servers.why_unused(member) {
+        if let Some(error) = self.servers.why_in_part(member) {
             self.fail_here(id, cursor.expect, error);
             return Intake::Accepted;
         }

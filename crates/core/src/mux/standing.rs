@@ -78,9 +78,17 @@ impl Servers {
         is_unused.then(|| self.why_left(id))
     }
 
+    /// Why a server is not used for all of its keys, if it is not.
+    pub(super) fn why_in_part(&self, id: ServerId) -> Option<ServerError> {
+        (!self.all[id.index()].health.is_live()).then(|| self.why_left(id))
+    }
+
     /// Why a server is not used for all of its keys.
     pub(super) fn why_left(&self, id: ServerId) -> ServerError {
-        self.all[id.index()].health.error.unwrap_or(ServerError::NoServers)
+        let health = &self.all[id.index()].health;
+        let error = health.error.unwrap_or(ServerError::NoServers);
+        // Why it failed is no reason any longer.
+        if health.is_returning() { ServerError::Returning } else { error }
     }
 
     /// The figures of a server that is ejected.

@@ -21,8 +21,10 @@ use core::iter;
 pub(super) enum Around {
     /// Over the connection of a server that stands in.
     To(ConnId),
-    /// It waits for this connection.
+    /// It waits for room in the queue of this connection.
     Wait(ConnId),
+    /// It waits for the decision who serves the keys of this server, which comes soon.
+    Undecided(ServerId),
     /// Nowhere: its client gets this error.
     Refuse(ServerError),
     /// Nowhere: it is answered as if there were no value.
@@ -48,10 +50,7 @@ impl Mux {
         };
         match self.servers.all[owner.index()].health.standing {
             Standing::Live => return self.over(self.servers.lane(lane, owner), request),
-            // It is known at once what becomes of the server.
-            Standing::Left | Standing::Closing => {
-                return Around::Wait(self.servers.lane(lane, owner));
-            }
+            Standing::Left | Standing::Closing => return Around::Undecided(owner),
             Standing::Away | Standing::Replaying => {}
         }
         if matches!(ejection.on_failure, OnFailure::Rehash | OnFailure::Gutter) {
@@ -83,6 +82,7 @@ impl Mux {
         match self.around(place, key, reads, now) {
             Around::To(conn) => Ok(conn),
             Around::Wait(conn) => Err(SplitError::Full(conn)),
+            Around::Undecided(server) => Err(SplitError::Undecided(server)),
             Around::Refuse(error) => Err(SplitError::NoServer(error)),
             Around::Nowhere => Err(SplitError::Nowhere),
         }
@@ -104,7 +104,7 @@ impl Mux {
         let conn = self.servers.lane(lane, other);
         match self.servers.all[other.index()].health.standing {
             Standing::Live => {}
-            Standing::Left | Standing::Closing => return Around::Wait(conn),
+            Standing::Left | Standing::Closing => return Around::Undecided(other),
             Standing::Away | Standing::Replaying => return Around::Refuse(error),
         }
         let way = self.over(conn, request);
@@ -167,6 +167,7 @@ impl Mux {
         match self.around((self.lane(id), None, owner), key, one.class == Class::Get, now) {
             Around::To(conn) => self.send_instead(id, conn, (one, key, iter::empty()), now),
             Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
+            Around::Undecided(server) => self.wait_for_decision(id, server, one.expect, now),
             Around::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 Intake::Accepted

@@ -63,7 +63,7 @@ impl Mux {
                     let error = health.error.take().unwrap_or(ServerError::Other);
                     self.shared.events.push_back(Event::Kept { server: id, error });
                     self.servers.note_standings(&self.shared);
-                    self.wake_all_for(id);
+                    self.clients.call_decided(id);
                 }
             }
         }
@@ -152,8 +152,12 @@ impl Mux {
             self.shared.events.push_back(Event::Ejected { server: id, error });
         }
         self.servers.note_standings(&self.shared);
+        self.clients.call_decided(id);
         // Who waits for the server's queue has another way now.
-        self.wake_all_for(id);
+        for place in self.servers.conns_of(&self.shared, id) {
+            let conn = self.servers.conns[place].id;
+            self.clients.call_waiters(conn, usize::MAX);
+        }
     }
 
     /// Uses a server for a share of its keys; others stand in for the rest.
@@ -173,7 +177,7 @@ impl Mux {
         }
         self.servers.publish_journal(id);
         self.servers.note_standings(&self.shared);
-        self.wake_all_for(id);
+        self.clients.call_decided(id);
     }
 
     fn use_again(&mut self, id: ServerId) {
@@ -184,7 +188,7 @@ impl Mux {
         self.forget_journal(id);
         self.shared.events.push_back(Event::Returned { server: id });
         self.servers.note_standings(&self.shared);
-        self.wake_all_for(id);
+        self.clients.call_decided(id);
     }
 
     pub(super) fn forget_journal(&mut self, id: ServerId) {
@@ -206,14 +210,6 @@ impl Mux {
                 }
                 _ => self.use_again(id),
             }
-        }
-    }
-
-    /// Lets all clients look again that wait for a connection of this server.
-    fn wake_all_for(&mut self, id: ServerId) {
-        for place in self.servers.conns_of(&self.shared, id) {
-            let conn = self.servers.conns[place].id;
-            self.clients.call_waiters(conn, usize::MAX);
         }
     }
 

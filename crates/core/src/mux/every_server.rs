@@ -30,8 +30,8 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
-        if let Some(conn) = self.servers.undecided(lane) {
-            return self.wait_for(id, conn, all.expect, now);
+        if let Some(server) = self.servers.undecided() {
+            return self.wait_for_decision(id, server, all.expect, now);
         }
         if !self.servers.routes.is_whole()
             && let Some(error) = self.miss_all(all)

@@ -301,6 +301,9 @@ impl Mux {
         let protocol = self.shared.options.protocol;
         match *error {
             SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
+            SplitError::Undecided(server) => {
+                return self.wait_for_decision(id, server, many.expect, now);
+            }
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::Nowhere => self.fail_here(id, many.expect, ServerError::NoServers),
             SplitError::BadKey => {

@@ -3,7 +3,7 @@
 //! The one rule: a worker proposes to eject a server, and stops using it; the arbiter decides.
 
 use super::Shared;
-use super::id::{ConnId, ServerId};
+use super::id::ServerId;
 use super::server::Servers;
 use crate::error::ServerError;
 use crate::health::{Arbiter, Ejection, OnFailure, Report, Share, Standing};
@@ -62,13 +62,12 @@ impl Servers {
         self.note_standings(shared);
     }
 
-    /// The connection to wait for, if it is about to be decided who serves the keys of a server.
-    pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
+    /// A server of which it is about to be decided who serves its keys.
+    pub(super) fn undecided(&self) -> Option<ServerId> {
         if self.routes.is_whole() && (self.gutter.members().is_empty() || self.gutter.is_whole()) {
             return None;
         }
-        let undecided = self.pool().find(|id| self.all[id.index()].health.is_undecided())?;
-        Some(self.lane(lane, undecided))
+        self.pool().find(|id| self.all[id.index()].health.is_undecided())
     }
 
     /// Why a server gets no requests, if it gets none. One that has got some of its keys back gets requests.

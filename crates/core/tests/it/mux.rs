@@ -6,6 +6,7 @@ mod bulk;
 mod clocks;
 mod connections;
 mod deadline;
+mod deciding;
 mod everywhere;
 mod failures;
 mod greeting;

@@ -16,7 +16,7 @@ const STEP_MS: u64 = 1000;
 const RETURNING: &str =
     "-ERR the server is returning and does not have all of its keys yet: try again later\r\n";
 
-fn ejection() -> Ejection {
+pub(super) fn ejection() -> Ejection {
     Ejection {
         failure_limit: 1,
         retry_timeout: Duration::from_millis(RETRY_MS),
@@ -60,7 +60,7 @@ fn key_of(net: &Net, server: usize) -> String {
 
 /// Asks for all keys. Says which ones the first server is asked for, and which of the others were asked for the
 /// first time since it has failed.
-fn ask_all(net: &mut Net, client: ClientId) -> (Vec<String>, Vec<String>) {
+pub(super) fn ask_all(net: &mut Net, client: ClientId) -> (Vec<String>, Vec<String>) {
     let (mut back, mut away) = (Vec::new(), Vec::new());
     for key in keys() {
         net.say(client, &format!("get {key}\r\n"));

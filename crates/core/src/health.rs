@@ -305,6 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_are_late_while_a_server_is_not_used_do_not_count() {
+        let rate = FailureRate { percent: 50, requests_min: 2, window: Duration::from_secs(1) };
+        let ejection = Ejection { failure_rate: Some(rate), ..limit(1) };
+        for (standing, share) in [
+            (Standing::Left, Share::ALL),
+            (Standing::Left, Share::NONE.more()),
+            (Standing::Away, Share::NONE),
+        ] {
+            let mut health = Health { standing, share, ..Health::default() };
+            assert!(!health.note_failed_requests(&ejection, (9, 0), at_ms(0)), "{standing:?}");
+        }
+        let mut health = Health::warm(Share::NONE.more(), None);
+        assert!(health.note_failed_requests(&ejection, (9, 0), at_ms(0)));
+    }
+
+    #[test]
     fn a_share_of_failed_requests_ejects_whatever_succeeds_between_them() {
         let window = Duration::from_secs(10);
         let rate = FailureRate { percent: 50, requests_min: 20, window };

@@ -372,8 +372,10 @@ mod tests {
         }
         while journal.next().is_some() {}
         journal.note(b"b", true, (1, None), MANY);
+        assert_eq!(journal.unchanged, 2, "a was removed, c was only read");
         journal.end_absence(|key| key != b"b");
         assert_eq!((journal.bytes(), journal.len()), (ENTRY_BYTES + 1, 1));
+        assert_eq!(journal.unchanged, 0, "b alone is left");
         assert_eq!(journal.note(b"b", true, (1, None), MANY), First::Nothing);
         for text in [b"a", b"c"] {
             assert_eq!(journal.note(text, true, (1, None), MANY), First::Purge);

@@ -26,6 +26,7 @@ mod questions;
 mod quiet;
 mod quotas;
 mod slow;
+mod steps;
 mod timeouts;
 mod warming;
 mod window;

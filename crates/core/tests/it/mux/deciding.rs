@@ -1,20 +1,15 @@
 //! Clients that wait until it is decided who serves the keys of a server.
 
+use super::steps::{get, give, obey, warming};
 use super::warming::{ask_all, ejection};
 use super::{TIMED_OUT, hit};
-use crate::net::{Net, TIMEOUT_MS, engine, options};
+use crate::net::{Net, TIMEOUT_MS, options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Order, Share};
+use nuthatch_core::health::Order;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
-
-/// What gives a server so many tenths of its keys.
-fn give(tenths: usize) -> [Order; 2] {
-    let share = (0..tenths).fold(Share::NONE, |share, _| share.more());
-    [Order::Close(share), Order::Warm(share)]
-}
 
 /// A pool of two servers, of which the first is about to get the second tenth of its keys.
 struct Step {
@@ -26,40 +21,17 @@ struct Step {
     next: Vec<String>,
 }
 
-fn obey(net: &mut Net, orders: &[Order]) {
-    for order in orders {
-        let (server, now) = (net.server(0), net.now());
-        net.mux.obey(server, *order, 1, now);
-        net.settle_now();
-    }
-}
-
-/// As [`Step`], but the first server has the first tenth alone.
-fn warming(options: Options) -> (Net, ClientId) {
-    let mut mux = engine(2, options, Some(ejection()));
-    mux.share_arbiter();
-    let mut net = Net::with(mux);
-    let client = net.client();
-    obey(&mut net, &[Order::Leave(ServerError::Reset), Order::GoAway, Order::Replay]);
-    obey(&mut net, &give(1));
-    (net, client)
-}
-
 fn step(limits: Limits) -> Step {
     let options = || Options { limits, ..options() };
     // Which keys belong to which tenth is always the same.
-    let (mut other, client) = warming(options());
+    let (mut other, client) = warming(options(), ejection());
     let (back, _) = ask_all(&mut other, client);
     obey(&mut other, &give(2));
     let (next, _) = ask_all(&mut other, client);
     let next = next.into_iter().filter(|key| !back.contains(key)).collect();
-    let (mut net, client) = warming(options());
+    let (mut net, client) = warming(options(), ejection());
     obey(&mut net, &give(2)[..1]);
     Step { net, client, back, next }
-}
-
-fn get(key: &str) -> String {
-    format!("get {key}\r\n")
 }
 
 #[test]
@@ -158,4 +130,32 @@ fn a_request_of_several_keys_waits_for_the_decision_about_one_of_them() {
     assert_eq!(net.asked(0) + &net.asked(1), "");
     obey(&mut net, &give(2)[1..]);
     assert_eq!(net.asked(0), both);
+}
+
+#[test]
+fn who_waits_for_a_server_that_is_kept_or_goes_away_goes_on() {
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    for (order, place) in [(Order::Keep, 0), (Order::GoAway, 1)] {
+        let Step { mut net, client, back, .. } = step(limits);
+        obey(&mut net, &[Order::Leave(ServerError::Reset)]);
+        net.say(client, &get(&back[0]));
+        assert_eq!(net.asked(0) + &net.asked(1), "");
+        obey(&mut net, &[order]);
+        let asked = net.asked(place);
+        assert!(asked.ends_with(&get(&back[0])), "{order:?}: {asked}");
+    }
+}
+
+/// Its queue may never have room again.
+#[test]
+fn who_waits_for_room_at_a_server_that_goes_away_has_another_way() {
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    let Step { mut net, client, back, .. } = step(limits);
+    let other = net.client();
+    net.say(client, &get(&back[0]));
+    net.say(other, &get(&back[1]));
+    assert_eq!(net.asked(0), get(&back[0]));
+    obey(&mut net, &[Order::Leave(ServerError::Reset), Order::GoAway]);
+    let asked = net.asked(1);
+    assert!(asked.ends_with(&get(&back[1])), "{asked}");
 }

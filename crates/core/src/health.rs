@@ -208,9 +208,14 @@ impl Health {
     pub(crate) fn is_returning(&self) -> bool {
         match self.standing {
             Standing::Live | Standing::Left => false,
-            Standing::Away => self.share != Share::NONE,
+            Standing::Away => self.is_warming(),
             Standing::Replaying | Standing::Closing => true,
         }
+    }
+
+    /// Whether others stand in for the server, but for a share of its keys.
+    pub(crate) fn is_warming(&self) -> bool {
+        self.is_away() && self.share != Share::NONE
     }
 
     /// Of which keys the worker sends requests there.

@@ -57,7 +57,7 @@ impl Mux {
             return self.stand_in((lane, request, owner), key, reads, &ejection, now);
         }
         if !reads {
-            self.remember((owner, None), key, true, &ejection);
+            self.remember((owner, None), (key, true), &ejection, now);
         }
         match ejection.on_failure {
             OnFailure::Miss => Around::Nowhere,
@@ -111,7 +111,7 @@ impl Mux {
         if ejection.journal_max == 0 || way == Around::Wait(conn) {
             return way;
         }
-        let first = self.remember((owner, Some(conn)), key, !reads, ejection);
+        let first = self.remember((owner, Some(conn)), (key, !reads), ejection, now);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
             let journal = self.servers.all[owner.index()].journal.as_ref();
@@ -129,9 +129,9 @@ impl Mux {
     pub(super) fn remember(
         &mut self,
         (owner, conn): (ServerId, Option<ConnId>),
-        key: &[u8],
-        changes: bool,
+        (key, changes): (&[u8], bool),
         ejection: &Ejection,
+        now: Instant,
     ) -> First {
         if ejection.journal_max == 0 {
             return First::Nothing;
@@ -151,6 +151,9 @@ impl Mux {
             self.servers.all[owner.index()].stats.more.journal_overflows.add(1);
             self.shared.events.push_back(Event::JournalFull { server: owner });
             self.report(owner, Report::Overflowed);
+        }
+        if self.servers.all[owner.index()].health.is_warming() {
+            self.relieve_journal(owner, bytes_max, now);
         }
         first
     }

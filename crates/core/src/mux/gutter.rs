@@ -161,7 +161,7 @@ impl Mux {
             self.servers.propose(&self.shared, id, ServerError::Unremoved);
         }
         if let Removal::Key(key) = what {
-            self.remember((id, None), &key, true, &ejection);
+            self.remember((id, None), (&key, true), &ejection, now);
         }
     }
 

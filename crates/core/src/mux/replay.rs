@@ -45,6 +45,16 @@ impl Mux {
         self.go_on_replaying(id, now);
     }
 
+    /// Removes from a server that has got a share of its keys what it misses of the others, once half of its journal
+    /// is full: an overflow would empty the server, with the keys that it has got.
+    pub(super) fn relieve_journal(&mut self, id: ServerId, bytes_max: usize, now: Instant) {
+        let journal = self.servers.all[id.index()].journal.as_ref();
+        // What the server refuses is tried again in the next step only.
+        if journal.is_some_and(|it| it.bytes() > bytes_max / 2 && !it.was_refused) {
+            self.go_on_replaying(id, now);
+        }
+    }
+
     fn go_on_replaying(&mut self, id: ServerId, now: Instant) {
         let conn = self.servers.lane(0, id);
         let limits = self.shared.options.limits;

@@ -5,6 +5,7 @@ use super::{RESET, set};
 use crate::net::{Net, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnOverflow, Order, Report, Share};
+use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Options};
 
 /// The round of all orders.
@@ -62,15 +63,67 @@ fn stop_step(net: &mut Net) {
 #[test]
 fn what_could_not_be_remembered_is_made_up_for_though_another_worker_stops_the_step() {
     let ejection = Ejection { on_overflow: OnOverflow::Flush, journal_max: 300, ..ejection() };
-    let (mut net, client) = warming(options(), ejection);
+    let limits = Limits { server_requests_max: 1, ..Limits::default() };
+    let (mut net, client) = warming(Options { limits, ..options() }, ejection);
     let (_, away) = ask_all(&mut net, client);
     for key in &away[..5] {
         change(&mut net, client, key);
     }
-    assert_eq!(reports(&mut net), [Report::Overflowed]);
+    assert_eq!(reports(&mut net), [Report::Overflowed], "it does not answer the first removal");
     stop_step(&mut net);
     obey(&mut net, &[Order::Replay]);
-    assert!(net.asked(0).starts_with("flush_all\r\n"));
+    net.asked(0);
+    net.answer(0, "NOT_FOUND\r\n");
+    assert_eq!(net.asked(0), "flush_all\r\n");
+}
+
+/// An overflow would empty the server, with the keys that have returned.
+#[test]
+fn a_journal_that_fills_up_is_relieved_by_a_server_that_is_there() {
+    for (has_share, journal_max) in [(true, 600), (true, 6000), (false, 600)] {
+        let ejection = Ejection { on_overflow: OnOverflow::Flush, journal_max, ..ejection() };
+        let (mut net, client) = warming(options(), ejection);
+        let (_, away) = ask_all(&mut net, client);
+        obey(&mut net, &give(2));
+        net.asked(0);
+        if !has_share {
+            obey(&mut net, &[Order::Leave(ServerError::Reset), Order::GoAway]);
+        }
+        reports(&mut net);
+        let (back, _) = ask_all(&mut net, client);
+        let away: Vec<_> = away.iter().filter(|key| !back.contains(key)).take(20).collect();
+        let mut removed = Vec::new();
+        for key in &away {
+            change(&mut net, client, key);
+            let asked = net.asked(0);
+            net.answer(0, &"DELETED\r\n".repeat(asked.lines().count()));
+            removed.extend(asked.lines().map(|line| line["delete ".len()..].to_owned()));
+        }
+        assert_eq!(reports(&mut net).is_empty(), has_share, "{journal_max}");
+        assert_eq!(removed.is_empty(), !has_share, "{journal_max}");
+        obey(&mut net, &[Order::Replay]);
+        let asked = net.asked(0);
+        if has_share {
+            // What was removed already need not be removed again, and nothing is forgotten.
+            removed.extend(asked.lines().map(|line| line["delete ".len()..].to_owned()));
+            assert!(removed.iter().eq(away), "{removed:?}");
+        } else {
+            assert!(asked.starts_with("flush_all\r\n"));
+        }
+    }
+}
+
+#[test]
+fn what_the_server_refuses_to_remove_is_tried_again_in_the_next_step_only() {
+    let (mut net, client) = warming(options(), Ejection { journal_max: 300, ..ejection() });
+    let (_, away) = ask_all(&mut net, client);
+    change(&mut net, client, &away[0]);
+    assert_eq!(net.asked(0), format!("delete {}\r\n", away[0]));
+    net.answer(0, "SERVER_ERROR no\r\n");
+    change(&mut net, client, &away[1]);
+    assert_eq!(net.asked(0), "");
+    obey(&mut net, &[Order::Replay]);
+    assert_eq!(net.asked(0), format!("delete {}\r\ndelete {}\r\n", away[0], away[1]));
 }
 
 #[test]

@@ -21,6 +21,16 @@ pub enum Plan {
     Refuse(ServerError),
 }
 
+impl Plan {
+    /// The server that has the key, used for it or not.
+    pub(crate) fn server(self) -> Option<ServerId> {
+        match self {
+            Self::To(server) | Self::Around(server) => Some(server),
+            Self::Refuse(_) => None,
+        }
+    }
+}
+
 /// The ring, and the servers that are its members.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
@@ -114,14 +124,22 @@ impl Routes {
         Some(self.members[member])
     }
 
-    /// Where a request with several keys goes; none if the keys have different servers.
+    /// Where a request with several keys goes; none if the keys have different servers. It goes nowhere while their
+    /// server has got only some of them back.
     pub(crate) fn plan_all<'k>(
         &mut self,
         first: &[u8],
-        mut others: impl Iterator<Item = &'k [u8]>,
+        others: impl Iterator<Item = &'k [u8]>,
     ) -> Option<Plan> {
-        let plan = self.plan(first);
-        others.all(|key| self.plan(key) == plan).then_some(plan)
+        let (plan, mut is_in_part) = (self.plan(first), false);
+        for key in others {
+            let next = self.plan(key);
+            if next.server() != plan.server() {
+                return None;
+            }
+            is_in_part |= next != plan;
+        }
+        Some(if is_in_part { Plan::Refuse(ServerError::Returning) } else { plan })
     }
 
     /// Says of which keys servers are used, and which are away.

@@ -100,6 +100,8 @@ impl Mux {
             OnFailure::Gutter => (self.servers.plan_gutter(key), ServerError::NoGutter),
             _ => (self.servers.routes.plan_around(key), ServerError::NoServers),
         };
+        let is_returning = self.servers.all[owner.index()].health.is_returning();
+        let error = if is_returning { ServerError::Returning } else { error };
         let Some(other) = other else { return Around::Refuse(error) };
         let conn = self.servers.lane(lane, other);
         match self.servers.all[other.index()].health.standing {
@@ -206,9 +208,7 @@ impl Mux {
                 self.servers[conn].fragment_in(request, 0);
             }
             if way.is_some_and(|way| way != next) {
-                way = Some(Around::Refuse(
-                    self.servers.why_unused(owner).unwrap_or(ServerError::NoServers),
-                ));
+                way = Some(Around::Refuse(self.servers.why_left(owner)));
                 break;
             }
             way = Some(next);
@@ -222,6 +222,27 @@ impl Mux {
                 Intake::Accepted
             }
             _ => self.take_around(id, (one, one.key), owner, now),
+        }
+    }
+
+    /// A request of several keys can't go anywhere, as only some of them have returned. It waits if that is about to
+    /// change.
+    #[cold]
+    pub(super) fn refuse_in_part(
+        &mut self,
+        id: ClientId,
+        one: &One<'_>,
+        error: ServerError,
+        now: Instant,
+    ) -> Intake {
+        match self.servers.routes.plan(one.key).server() {
+            Some(server) if self.servers.all[server.index()].health.is_undecided() => {
+                self.wait_for_decision(id, server, one.expect, now)
+            }
+            _ => {
+                self.fail_here(id, one.expect, error);
+                Intake::Accepted
+            }
         }
     }
 

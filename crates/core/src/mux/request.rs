@@ -358,7 +358,8 @@ impl Mux {
                 self.refuse_group(id, error)
             }
             Some(Plan::Around(server)) => self.take_group_around(id, group, server, now),
-            Some(Plan::To(_) | Plan::Refuse(_)) => self.take_one(id, &group.one, now),
+            Some(Plan::To(_)) => self.take_one(id, &group.one, now),
+            Some(Plan::Refuse(error)) => self.refuse_in_part(id, &group.one, error, now),
         }
     }
 

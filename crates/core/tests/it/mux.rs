@@ -28,6 +28,7 @@ mod quotas;
 mod slow;
 mod steps;
 mod timeouts;
+mod together;
 mod warming;
 mod window;
 

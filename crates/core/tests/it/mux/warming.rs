@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const RETRY_MS: u64 = 1000;
-const STEP_MS: u64 = 1000;
+pub(super) const STEP_MS: u64 = 1000;
 
-const RETURNING: &str =
+pub(super) const RETURNING: &str =
     "-ERR the server is returning and does not have all of its keys yet: try again later\r\n";
 
 pub(super) fn ejection() -> Ejection {
@@ -48,12 +48,12 @@ fn warming_of(servers: usize, options: Options) -> (Net, ClientId) {
 }
 
 /// Many keys, of all servers.
-fn keys() -> impl Iterator<Item = String> {
+pub(super) fn keys() -> impl Iterator<Item = String> {
     (0..700).map(|nth| format!("key{nth}"))
 }
 
 /// A key of a server.
-fn key_of(net: &Net, server: usize) -> String {
+pub(super) fn key_of(net: &Net, server: usize) -> String {
     let is_its = |key: &String| net.mux.ring().explain(key.as_bytes(), 0).member == server;
     keys().find(is_its).expect("each server has some")
 }
@@ -251,7 +251,7 @@ fn a_removal_from_before_a_key_returned_does_not_count_in_the_next_absence() {
 }
 
 /// A command of Redis.
-fn command(words: &[&str]) -> String {
+pub(super) fn command(words: &[&str]) -> String {
     let words: Vec<String> =
         words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
     format!("*{}\r\n{}", words.len(), words.concat())
@@ -269,7 +269,7 @@ fn begin(net: &mut Net, client: ClientId, key: &str) -> Option<(usize, usize)> {
 }
 
 /// A pool of two Redis servers, of which the first is away.
-fn redis_away(options: Options) -> (Net, ClientId) {
+pub(super) fn redis_away(options: Options) -> (Net, ClientId) {
     let mut net = Net::with(engine(2, options, Some(ejection())));
     net.accepts = false;
     let client = net.client();
@@ -281,7 +281,7 @@ fn redis_away(options: Options) -> (Net, ClientId) {
 }
 
 /// Likewise, but it has a tenth of its keys.
-fn redis_warming(options: Options) -> (Net, ClientId) {
+pub(super) fn redis_warming(options: Options) -> (Net, ClientId) {
     let (mut net, client) = redis_away(options);
     net.later(RETRY_MS);
     assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));

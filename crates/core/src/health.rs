@@ -27,6 +27,7 @@ mod share;
 pub use arbiter::Arbiter;
 pub use order::{Command, Decision, Order, Report, Seen, Stage, To};
 pub use share::Share;
+pub(crate) use share::tenth_of;
 
 use crate::error::ServerError;
 use crate::time::Instant;

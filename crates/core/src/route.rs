@@ -4,7 +4,7 @@
 //! same when the ring changes.
 
 use crate::error::ServerError;
-use crate::health::Share;
+use crate::health::{Share, tenth_of};
 use crate::mux::ServerId;
 use crate::ring::Ring;
 use alloc::boxed::Box;
@@ -116,6 +116,11 @@ impl Routes {
             _ => share.has(self.ring.key_hash(key)),
         };
         if is_used { Plan::To(server) } else { Plan::Around(server) }
+    }
+
+    /// The tenth of its server's keys to which a key belongs, with the key.
+    pub(crate) fn place_of<'k>(&self, key: &'k [u8]) -> (usize, &'k [u8]) {
+        (tenth_of(self.ring.key_hash(key)), key)
     }
 
     /// The server that stands in for a key whose own server is away; none if all are away.

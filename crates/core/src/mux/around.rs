@@ -117,8 +117,9 @@ impl Mux {
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
             let journal = self.servers.all[owner.index()].journal.as_ref();
-            let (journal, since) =
-                journal.map_or((0, 0), |journal| (journal.number, journal.since(key)));
+            let (journal, since) = journal.map_or((0, 0), |journal| {
+                (journal.number, journal.since(self.servers.routes.place_of(key)))
+            });
             let why = Why::StandsIn(self.servers.ring_changes(), since);
             let what = Removal::Key(key.into());
             self.remove(conn, Note { server: owner, journal, what, why }, now);
@@ -139,13 +140,14 @@ impl Mux {
             return First::Nothing;
         }
         let ring = self.servers.ring_changes();
+        let place = self.servers.routes.place_of(key);
         let server = &mut self.servers.all[owner.index()];
         let journal = server.journal_or_new(&mut self.shared);
         let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
         // Half of the memory is for clients: none is closed for a journal.
         let free = (self.shared.options.limits.memory_max / 2).saturating_sub(self.clients.memory);
         let bytes_max = ejection.journal_max.min(before + free);
-        let first = journal.note(key, changes, (ring, conn), bytes_max);
+        let first = journal.note(place, changes, (ring, conn), bytes_max);
         let overflows = journal.has_overflowed() && !had_overflowed;
         self.clients.memory = self.clients.memory - before + journal.bytes();
         self.servers.publish_journal(owner);

@@ -168,8 +168,7 @@ impl Mux {
         server.replay_round = None;
         if let Some(journal) = server.journal.as_mut().filter(|_| before != share) {
             let bytes = journal.bytes();
-            let ring = self.servers.routes.ring();
-            journal.end_absence(|key| share.has(ring.key_hash(key)));
+            journal.end_absence(share);
             self.clients.memory -= bytes - journal.bytes();
         }
         if before == Share::NONE {

@@ -189,3 +189,22 @@ fn a_removal_that_is_refused_or_lost_ends_the_step_whether_the_server_has_a_shar
         }
     }
 }
+
+#[test]
+fn a_server_that_is_lost_while_it_is_emptied_is_emptied_again() {
+    let (mut net, client) = warming(options(), ejection());
+    obey(&mut net, &[Order::Leave(ServerError::Reset), Order::GoAway]);
+    net.say(client, "flush_all\r\n");
+    assert_eq!((net.asked(0), net.asked(1)), (String::new(), "flush_all\r\n".to_owned()));
+    net.answer(1, "OK\r\n");
+    assert_eq!(net.got(client), "OK\r\n");
+    for answers in [false, true] {
+        obey(&mut net, &[Order::Replay]);
+        assert_eq!(net.asked(0), "flush_all\r\n");
+        match answers {
+            false => net.close_server(0, ServerError::Reset),
+            true => net.answer(0, "OK\r\n"),
+        }
+    }
+    assert_eq!(reports(&mut net).last(), Some(&Report::Done(ROUND)));
+}

@@ -220,7 +220,7 @@ impl Health {
     }
 
     /// Of which keys the worker sends requests there.
-    pub(crate) fn used(&self) -> Share {
+    pub(crate) fn share_asked(&self) -> Share {
         if self.standing == Standing::Left { Share::NONE } else { self.share }
     }
 
@@ -238,7 +238,7 @@ impl Health {
         counts: (usize, u64),
         now: Instant,
     ) -> bool {
-        if self.used() == Share::NONE {
+        if self.share_asked() == Share::NONE {
             return false;
         }
         self.in_a_row += 1;
@@ -256,7 +256,7 @@ impl Health {
         (requests, answered): (usize, u64),
         now: Instant,
     ) -> bool {
-        let is_failing = self.used() != Share::NONE
+        let is_failing = self.share_asked() != Share::NONE
             && ejection
                 .failure_rate
                 .is_some_and(|rate| self.exceeds(rate, requests, answered, now));

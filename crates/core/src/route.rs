@@ -40,7 +40,7 @@ pub(crate) struct Routes {
     /// Whether there are members, and each of them is used.
     is_whole: bool,
     /// Of which of its keys each member is used.
-    used: Vec<Share>,
+    shares: Vec<Share>,
     /// The ring without the members that are away, if some are and others have their keys.
     around: Option<Box<Ring>>,
     /// Whether that ring counts for all keys, as twemproxy has it, or only for those of members that are away.
@@ -62,8 +62,9 @@ pub(crate) enum Rehash {
 
 impl Routes {
     pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
-        let (is_whole, used) = (!members.is_empty(), members.iter().map(|_| Share::ALL).collect());
-        Self { ring, members, is_whole, used, around: None, around_for_all: false, changes: 0 }
+        let (is_whole, shares) =
+            (!members.is_empty(), members.iter().map(|_| Share::ALL).collect());
+        Self { ring, members, is_whole, shares, around: None, around_for_all: false, changes: 0 }
     }
 
     /// The ring as it is now, without members that are away.
@@ -109,7 +110,7 @@ impl Routes {
         let ring = self.around.as_deref_mut().filter(|_| self.around_for_all);
         let member = ring.unwrap_or(&mut self.ring).route(key);
         let server = self.members[member];
-        let share = self.used[member];
+        let share = self.shares[member];
         let is_used = match share {
             Share::ALL => true,
             Share::NONE => false,
@@ -150,13 +151,13 @@ impl Routes {
     /// Says of which keys servers are used, and which are away.
     pub(crate) fn set_standings(
         &mut self,
-        used: impl Fn(ServerId) -> Share,
+        share: impl Fn(ServerId) -> Share,
         is_away: impl Fn(ServerId) -> bool,
         rehash: Rehash,
     ) {
-        self.used = self.members.iter().map(|&server| used(server)).collect();
+        self.shares = self.members.iter().map(|&server| share(server)).collect();
         self.is_whole =
-            !self.members.is_empty() && self.used.iter().all(|share| *share == Share::ALL);
+            !self.members.is_empty() && self.shares.iter().all(|share| *share == Share::ALL);
         let there: Vec<bool> = self.members.iter().map(|&server| !is_away(server)).collect();
         let all_there = !there.contains(&false);
         self.around_for_all = rehash == Rehash::AllKeys && !all_there;

@@ -42,7 +42,7 @@ impl Mux {
         reads: bool,
         now: Instant,
     ) -> Around {
-        let error = self.servers.why_left(owner);
+        let error = self.servers.error_of(owner);
         // The other server of a key that moves would not learn of the request.
         let is_moving = self.migration.is_some();
         let Some(ejection) = self.shared.options.ejection.filter(|_| !is_moving) else {
@@ -210,7 +210,7 @@ impl Mux {
                 self.servers[conn].fragment_in(request, 0);
             }
             if way.is_some_and(|way| way != next) {
-                way = Some(Around::Refuse(self.servers.why_left(owner)));
+                way = Some(Around::Refuse(self.servers.error_of(owner)));
                 break;
             }
             way = Some(next);
@@ -255,22 +255,25 @@ impl Mux {
         let members = self.servers.routes.members();
         if !all.is_for_each() {
             // Of its other keys, a server that returns holds what was deleted elsewhere.
-            return members.iter().find_map(|id| self.servers.why_in_part(*id));
+            return members.iter().find_map(|id| self.servers.why_not_live(*id));
         }
-        let unused: Vec<ServerId> =
-            members.iter().copied().filter(|id| self.servers.why_unused(*id).is_some()).collect();
-        let error = self.servers.why_unused(*unused.first()?)?;
+        let missing: Vec<ServerId> = members
+            .iter()
+            .copied()
+            .filter(|id| self.servers.why_not_asked(*id).is_some())
+            .collect();
+        let error = self.servers.why_not_asked(*missing.first()?)?;
         let ejection = self.shared.options.ejection.unwrap_or_default();
         let protocol = self.shared.options.protocol;
         let is_made_up = all.permission == Permission::Flush
             && ejection.on_failure != OnFailure::Error
             && ejection.journal_max > 0
-            && (unused.len() < self.servers.routes.members().len()
+            && (missing.len() < self.servers.routes.members().len()
                 || !self.servers.gutter_for(all).is_empty());
         if !is_made_up {
             return Some(error);
         }
-        for id in unused {
+        for id in missing {
             let (mut request, mut expect) = (Vec::new(), all.expect);
             match protocol {
                 // A delay would count from the return.

@@ -46,8 +46,8 @@ impl Mux {
                 self.servers.all[id.index()].health.is_last_close = share == Share::ALL;
                 self.begin_replay(id, Standing::Closing, round, now);
             }
-            Order::Warm(share) => self.use_share(id, share),
-            Order::Return => self.use_again(id),
+            Order::Warm(share) => self.warm(id, share),
+            Order::Return => self.return_server(id),
             Order::Forgive => {
                 if let Some(journal) = &mut self.servers.all[id.index()].journal {
                     // An operator who has not seen a refusal does not mean it.
@@ -139,7 +139,7 @@ impl Mux {
 
     fn go_away(&mut self, id: ServerId, now: Instant) {
         let server = &mut self.servers.all[id.index()];
-        let was_used = server.health.standing == Standing::Left;
+        let was_left = server.health.standing == Standing::Left;
         (server.health.standing, server.health.share) = (Standing::Away, Share::NONE);
         // What the operator wants holds for one return.
         if let Some(journal) = &mut server.journal {
@@ -147,7 +147,7 @@ impl Mux {
         }
         server.replay_round = None;
         let error = server.health.error.unwrap_or(ServerError::Other);
-        if was_used {
+        if was_left {
             self.servers.note_ejected(&self.shared, id, now);
             self.shared.events.push_back(Event::Ejected { server: id, error });
         }
@@ -161,9 +161,9 @@ impl Mux {
     }
 
     /// Uses a server for a share of its keys; others stand in for the rest.
-    fn use_share(&mut self, id: ServerId, share: Share) {
+    fn warm(&mut self, id: ServerId, share: Share) {
         let server = &mut self.servers.all[id.index()];
-        let (before, error) = (server.health.used(), server.health.error);
+        let (before, error) = (server.health.share_asked(), server.health.error);
         server.health = Health::warm(share, error);
         server.replay_round = None;
         if let Some(journal) = server.journal.as_mut().filter(|_| before != share) {
@@ -179,7 +179,7 @@ impl Mux {
         self.clients.call_decided(id);
     }
 
-    fn use_again(&mut self, id: ServerId) {
+    fn return_server(&mut self, id: ServerId) {
         let server = &mut self.servers.all[id.index()];
         server.health = Health::default();
         server.has_refused_cap = false;
@@ -199,7 +199,7 @@ impl Mux {
     }
 
     /// Uses every server: the pool does not eject any longer.
-    pub(super) fn use_all_again(&mut self) {
+    pub(super) fn return_all(&mut self) {
         let servers: Vec<ServerId> = self.servers.pool().collect();
         for id in servers {
             match self.servers.all[id.index()].health.standing {
@@ -207,7 +207,7 @@ impl Mux {
                     self.servers.all[id.index()].health.drain = Drain::No;
                     self.forget_journal(id);
                 }
-                _ => self.use_again(id),
+                _ => self.return_server(id),
             }
         }
     }

@@ -240,7 +240,7 @@ impl Servers {
     /// The gutter servers that a request for all servers goes to as well, if it is for each of them.
     pub(super) fn gutter_for(&self, all: &All<'_>) -> Vec<ServerId> {
         let is_for_each = all.is_for_each();
-        let is_used = |id: &ServerId| is_for_each && self.why_unused(*id).is_none();
-        self.gutter.members().iter().copied().filter(is_used).collect()
+        let is_asked = |id: &ServerId| is_for_each && self.why_not_asked(*id).is_none();
+        self.gutter.members().iter().copied().filter(is_asked).collect()
     }
 }

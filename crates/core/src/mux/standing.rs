@@ -72,18 +72,18 @@ impl Servers {
 
     /// Why a server gets no requests, if it gets none. One that has got some of its keys back gets requests.
     #[inline]
-    pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
-        let is_unused = self.all[id.index()].health.used() == Share::NONE;
-        is_unused.then(|| self.why_left(id))
+    pub(super) fn why_not_asked(&self, id: ServerId) -> Option<ServerError> {
+        let gets_none = self.all[id.index()].health.share_asked() == Share::NONE;
+        gets_none.then(|| self.error_of(id))
     }
 
-    /// Why a server is not used for all of its keys, if it is not.
-    pub(super) fn why_in_part(&self, id: ServerId) -> Option<ServerError> {
-        (!self.all[id.index()].health.is_live()).then(|| self.why_left(id))
+    /// Why a server is not asked for all of its keys, if it is not.
+    pub(super) fn why_not_live(&self, id: ServerId) -> Option<ServerError> {
+        (!self.all[id.index()].health.is_live()).then(|| self.error_of(id))
     }
 
-    /// Why a server is not used for all of its keys.
-    pub(super) fn why_left(&self, id: ServerId) -> ServerError {
+    /// What clients are told for whose keys a server is not asked.
+    pub(super) fn error_of(&self, id: ServerId) -> ServerError {
         let health = &self.all[id.index()].health;
         let error = health.error.unwrap_or(ServerError::NoServers);
         // Why it failed is no reason any longer.
@@ -120,8 +120,9 @@ impl Servers {
             _ => Rehash::AllKeys,
         };
         let health = |id: ServerId| &self.all[id.index()].health;
-        let (used, is_away) = (|id| health(id).used(), |id: ServerId| health(id).stays_away());
-        self.routes.set_standings(used, is_away, rehash);
-        self.gutter.set_standings(used, is_away, Rehash::TheirKeys);
+        let (share, is_away) =
+            (|id| health(id).share_asked(), |id: ServerId| health(id).stays_away());
+        self.routes.set_standings(share, is_away, rehash);
+        self.gutter.set_standings(share, is_away, Rehash::TheirKeys);
     }
 }

@@ -42,6 +42,8 @@ pub enum ServerError {
     Unremoved,
     /// A server is away, and so are all gutter servers; this error belongs to no single server.
     NoGutter,
+    /// The server returns, and others have a part of its keys; no failure.
+    Returning,
 }
 
 impl ServerError {
@@ -84,6 +86,7 @@ impl ServerError {
             Self::Ejected => "ejected",
             Self::Unremoved => "unremoved",
             Self::NoGutter => "no_gutter",
+            Self::Returning => "returning",
         }
     }
 
@@ -107,6 +110,9 @@ impl ServerError {
             Self::Ejected => "the server is ejected by the operator",
             Self::Unremoved => "the server refused to remove keys that it has missed",
             Self::NoGutter => "the server is away, and so are all gutter servers",
+            Self::Returning => {
+                "the server is returning and does not have all of its keys yet: try again later"
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ mod share;
 pub use arbiter::Arbiter;
 pub use order::{Command, Decision, Order, Report, Seen, Stage, To};
 pub use share::Share;
+pub(crate) use share::tenth_of;
 
 use crate::error::ServerError;
 use crate::time::Instant;
@@ -204,8 +205,22 @@ impl Health {
         self.is_away() || self.standing == Standing::Closing && !self.is_last_close
     }
 
+    /// Whether the server has been found well, and is to have all of its keys soon.
+    pub(crate) fn is_returning(&self) -> bool {
+        match self.standing {
+            Standing::Live | Standing::Left => false,
+            Standing::Away => self.is_warming(),
+            Standing::Replaying | Standing::Closing => true,
+        }
+    }
+
+    /// Whether others stand in for the server, but for a share of its keys.
+    pub(crate) fn is_warming(&self) -> bool {
+        self.is_away() && self.share != Share::NONE
+    }
+
     /// Of which keys the worker sends requests there.
-    pub(crate) fn used(&self) -> Share {
+    pub(crate) fn share_asked(&self) -> Share {
         if self.standing == Standing::Left { Share::NONE } else { self.share }
     }
 
@@ -223,7 +238,7 @@ impl Health {
         counts: (usize, u64),
         now: Instant,
     ) -> bool {
-        if self.used() == Share::NONE {
+        if self.share_asked() == Share::NONE {
             return false;
         }
         self.in_a_row += 1;
@@ -241,7 +256,7 @@ impl Health {
         (requests, answered): (usize, u64),
         now: Instant,
     ) -> bool {
-        let is_failing = self.used() != Share::NONE
+        let is_failing = self.share_asked() != Share::NONE
             && ejection
                 .failure_rate
                 .is_some_and(|rate| self.exceeds(rate, requests, answered, now));
@@ -293,6 +308,22 @@ mod tests {
         assert!((0..9).all(|ms| !health.note_failure(&limit(1), (1, 0), at_ms(ms))));
         health.standing = Standing::Live;
         assert!(!health.note_failure(&limit(2), (1, 0), at_ms(10)));
+    }
+
+    #[test]
+    fn requests_that_are_late_while_a_server_is_not_used_do_not_count() {
+        let rate = FailureRate { percent: 50, requests_min: 2, window: Duration::from_secs(1) };
+        let ejection = Ejection { failure_rate: Some(rate), ..limit(1) };
+        for (standing, share) in [
+            (Standing::Left, Share::ALL),
+            (Standing::Left, Share::NONE.more()),
+            (Standing::Away, Share::NONE),
+        ] {
+            let mut health = Health { standing, share, ..Health::default() };
+            assert!(!health.note_failed_requests(&ejection, (9, 0), at_ms(0)), "{standing:?}");
+        }
+        let mut health = Health::warm(Share::NONE.more(), None);
+        assert!(health.note_failed_requests(&ejection, (9, 0), at_ms(0)));
     }
 
     #[test]

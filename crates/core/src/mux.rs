@@ -393,7 +393,7 @@ impl Mux {
         self.shared.options = options;
         self.servers.set_arbiter(&self.shared);
         if self.shared.options.ejection.is_none() {
-            self.use_all_again();
+            self.return_all();
         }
         self.servers.note_standings(&self.shared);
         // Looks at once whose time is over by the new timeout.

@@ -4,7 +4,7 @@
 //! same when the ring changes.
 
 use crate::error::ServerError;
-use crate::health::Share;
+use crate::health::{Share, tenth_of};
 use crate::mux::ServerId;
 use crate::ring::Ring;
 use alloc::boxed::Box;
@@ -21,6 +21,16 @@ pub enum Plan {
     Refuse(ServerError),
 }
 
+impl Plan {
+    /// The server that has the key, used for it or not.
+    pub(crate) fn server(self) -> Option<ServerId> {
+        match self {
+            Self::To(server) | Self::Around(server) => Some(server),
+            Self::Refuse(_) => None,
+        }
+    }
+}
+
 /// The ring, and the servers that are its members.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
@@ -30,7 +40,7 @@ pub(crate) struct Routes {
     /// Whether there are members, and each of them is used.
     is_whole: bool,
     /// Of which of its keys each member is used.
-    used: Vec<Share>,
+    shares: Vec<Share>,
     /// The ring without the members that are away, if some are and others have their keys.
     around: Option<Box<Ring>>,
     /// Whether that ring counts for all keys, as twemproxy has it, or only for those of members that are away.
@@ -52,8 +62,9 @@ pub(crate) enum Rehash {
 
 impl Routes {
     pub(crate) fn new(ring: Ring, members: Vec<ServerId>) -> Self {
-        let (is_whole, used) = (!members.is_empty(), members.iter().map(|_| Share::ALL).collect());
-        Self { ring, members, is_whole, used, around: None, around_for_all: false, changes: 0 }
+        let (is_whole, shares) =
+            (!members.is_empty(), members.iter().map(|_| Share::ALL).collect());
+        Self { ring, members, is_whole, shares, around: None, around_for_all: false, changes: 0 }
     }
 
     /// The ring as it is now, without members that are away.
@@ -99,7 +110,7 @@ impl Routes {
         let ring = self.around.as_deref_mut().filter(|_| self.around_for_all);
         let member = ring.unwrap_or(&mut self.ring).route(key);
         let server = self.members[member];
-        let share = self.used[member];
+        let share = self.shares[member];
         let is_used = match share {
             Share::ALL => true,
             Share::NONE => false,
@@ -108,32 +119,45 @@ impl Routes {
         if is_used { Plan::To(server) } else { Plan::Around(server) }
     }
 
+    /// The tenth of its server's keys to which a key belongs, with the key.
+    pub(crate) fn place_of<'k>(&self, key: &'k [u8]) -> (usize, &'k [u8]) {
+        (tenth_of(self.ring.key_hash(key)), key)
+    }
+
     /// The server that stands in for a key whose own server is away; none if all are away.
     pub(crate) fn plan_around(&mut self, key: &[u8]) -> Option<ServerId> {
         let member = self.around.as_deref_mut()?.route(key);
         Some(self.members[member])
     }
 
-    /// Where a request with several keys goes; none if the keys have different servers.
+    /// Where a request with several keys goes; none if the keys have different servers. It goes nowhere while their
+    /// server has got only some of them back.
     pub(crate) fn plan_all<'k>(
         &mut self,
         first: &[u8],
-        mut others: impl Iterator<Item = &'k [u8]>,
+        others: impl Iterator<Item = &'k [u8]>,
     ) -> Option<Plan> {
-        let plan = self.plan(first);
-        others.all(|key| self.plan(key) == plan).then_some(plan)
+        let (plan, mut is_in_part) = (self.plan(first), false);
+        for key in others {
+            let next = self.plan(key);
+            if next.server() != plan.server() {
+                return None;
+            }
+            is_in_part |= next != plan;
+        }
+        Some(if is_in_part { Plan::Refuse(ServerError::Returning) } else { plan })
     }
 
     /// Says of which keys servers are used, and which are away.
     pub(crate) fn set_standings(
         &mut self,
-        used: impl Fn(ServerId) -> Share,
+        share: impl Fn(ServerId) -> Share,
         is_away: impl Fn(ServerId) -> bool,
         rehash: Rehash,
     ) {
-        self.used = self.members.iter().map(|&server| used(server)).collect();
+        self.shares = self.members.iter().map(|&server| share(server)).collect();
         self.is_whole =
-            !self.members.is_empty() && self.used.iter().all(|share| *share == Share::ALL);
+            !self.members.is_empty() && self.shares.iter().all(|share| *share == Share::ALL);
         let there: Vec<bool> = self.members.iter().map(|&server| !is_away(server)).collect();
         let all_there = !there.contains(&false);
         self.around_for_all = rehash == Rehash::AllKeys && !all_there;

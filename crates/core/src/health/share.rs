@@ -33,10 +33,20 @@ impl Share {
         self.0 * 10
     }
 
+    /// How many tenths they are.
+    pub(crate) fn tenths(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// Whether a key with this hash is one of them.
     pub(crate) fn has(self, hash: u32) -> bool {
-        (u64::from(mix(hash)) * u64::from(Self::ALL.0)) >> 32 < u64::from(self.0)
+        tenth_of(hash) < self.tenths()
     }
+}
+
+/// The tenth of a server's keys to which one with this hash belongs, from 0.
+pub(crate) fn tenth_of(hash: u32) -> usize {
+    ((u64::from(mix(hash)) * u64::from(Share::ALL.0)) >> 32) as usize
 }
 
 /// Spreads hashes that are alike, as those of the keys of one server are. The constants are those of the last

@@ -248,3 +248,11 @@ pub struct All<'a> {
     /// What the pool must allow for it.
     pub permission: Permission,
 }
+
+impl All<'_> {
+    /// Whether it changes what each server has, or asks whether each server has it. Others collect what the servers
+    /// of the pool hold.
+    pub(crate) fn is_for_each(&self) -> bool {
+        matches!(self.merge, Merge::AllOk | Merge::Same | Merge::Least)
+    }
+}

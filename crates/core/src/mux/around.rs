@@ -21,8 +21,10 @@ use core::iter;
 pub(super) enum Around {
     /// Over the connection of a server that stands in.
     To(ConnId),
-    /// It waits for this connection.
+    /// It waits for room in the queue of this connection.
     Wait(ConnId),
+    /// It waits for the decision who serves the keys of this server, which comes soon.
+    Undecided(ServerId),
     /// Nowhere: its client gets this error.
     Refuse(ServerError),
     /// Nowhere: it is answered as if there were no value.
@@ -40,7 +42,7 @@ impl Mux {
         reads: bool,
         now: Instant,
     ) -> Around {
-        let error = self.servers.why_left(owner);
+        let error = self.servers.error_of(owner);
         // The other server of a key that moves would not learn of the request.
         let is_moving = self.migration.is_some();
         let Some(ejection) = self.shared.options.ejection.filter(|_| !is_moving) else {
@@ -48,17 +50,14 @@ impl Mux {
         };
         match self.servers.all[owner.index()].health.standing {
             Standing::Live => return self.over(self.servers.lane(lane, owner), request),
-            // It is known at once what becomes of the server.
-            Standing::Left | Standing::Closing => {
-                return Around::Wait(self.servers.lane(lane, owner));
-            }
+            Standing::Left | Standing::Closing => return Around::Undecided(owner),
             Standing::Away | Standing::Replaying => {}
         }
         if matches!(ejection.on_failure, OnFailure::Rehash | OnFailure::Gutter) {
             return self.stand_in((lane, request, owner), key, reads, &ejection, now);
         }
         if !reads {
-            self.remember((owner, None), key, true, &ejection);
+            self.remember((owner, None), (key, true), &ejection, now);
         }
         match ejection.on_failure {
             OnFailure::Miss => Around::Nowhere,
@@ -83,6 +82,7 @@ impl Mux {
         match self.around(place, key, reads, now) {
             Around::To(conn) => Ok(conn),
             Around::Wait(conn) => Err(SplitError::Full(conn)),
+            Around::Undecided(server) => Err(SplitError::Undecided(server)),
             Around::Refuse(error) => Err(SplitError::NoServer(error)),
             Around::Nowhere => Err(SplitError::Nowhere),
         }
@@ -100,23 +100,26 @@ impl Mux {
             OnFailure::Gutter => (self.servers.plan_gutter(key), ServerError::NoGutter),
             _ => (self.servers.routes.plan_around(key), ServerError::NoServers),
         };
+        let is_returning = self.servers.all[owner.index()].health.is_returning();
+        let error = if is_returning { ServerError::Returning } else { error };
         let Some(other) = other else { return Around::Refuse(error) };
         let conn = self.servers.lane(lane, other);
         match self.servers.all[other.index()].health.standing {
             Standing::Live => {}
-            Standing::Left | Standing::Closing => return Around::Wait(conn),
+            Standing::Left | Standing::Closing => return Around::Undecided(other),
             Standing::Away | Standing::Replaying => return Around::Refuse(error),
         }
         let way = self.over(conn, request);
         if ejection.journal_max == 0 || way == Around::Wait(conn) {
             return way;
         }
-        let first = self.remember((owner, Some(conn)), key, !reads, ejection);
+        let first = self.remember((owner, Some(conn)), (key, !reads), ejection, now);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
             let journal = self.servers.all[owner.index()].journal.as_ref();
-            let (journal, since) =
-                journal.map_or((0, 0), |journal| (journal.number, journal.since(key)));
+            let (journal, since) = journal.map_or((0, 0), |journal| {
+                (journal.number, journal.since(self.servers.routes.place_of(key)))
+            });
             let why = Why::StandsIn(self.servers.ring_changes(), since);
             let what = Removal::Key(key.into());
             self.remove(conn, Note { server: owner, journal, what, why }, now);
@@ -129,21 +132,22 @@ impl Mux {
     pub(super) fn remember(
         &mut self,
         (owner, conn): (ServerId, Option<ConnId>),
-        key: &[u8],
-        changes: bool,
+        (key, changes): (&[u8], bool),
         ejection: &Ejection,
+        now: Instant,
     ) -> First {
         if ejection.journal_max == 0 {
             return First::Nothing;
         }
         let ring = self.servers.ring_changes();
+        let place = self.servers.routes.place_of(key);
         let server = &mut self.servers.all[owner.index()];
         let journal = server.journal_or_new(&mut self.shared);
         let (before, had_overflowed) = (journal.bytes(), journal.has_overflowed());
         // Half of the memory is for clients: none is closed for a journal.
         let free = (self.shared.options.limits.memory_max / 2).saturating_sub(self.clients.memory);
         let bytes_max = ejection.journal_max.min(before + free);
-        let first = journal.note(key, changes, (ring, conn), bytes_max);
+        let first = journal.note(place, changes, (ring, conn), bytes_max);
         let overflows = journal.has_overflowed() && !had_overflowed;
         self.clients.memory = self.clients.memory - before + journal.bytes();
         self.servers.publish_journal(owner);
@@ -151,6 +155,9 @@ impl Mux {
             self.servers.all[owner.index()].stats.more.journal_overflows.add(1);
             self.shared.events.push_back(Event::JournalFull { server: owner });
             self.report(owner, Report::Overflowed);
+        }
+        if self.servers.all[owner.index()].health.is_warming() {
+            self.relieve_journal(owner, bytes_max, now);
         }
         first
     }
@@ -167,6 +174,7 @@ impl Mux {
         match self.around((self.lane(id), None, owner), key, one.class == Class::Get, now) {
             Around::To(conn) => self.send_instead(id, conn, (one, key, iter::empty()), now),
             Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
+            Around::Undecided(server) => self.wait_for_decision(id, server, one.expect, now),
             Around::Refuse(error) => {
                 self.fail_here(id, one.expect, error);
                 Intake::Accepted
@@ -202,9 +210,7 @@ impl Mux {
                 self.servers[conn].fragment_in(request, 0);
             }
             if way.is_some_and(|way| way != next) {
-                way = Some(Around::Refuse(
-                    self.servers.why_unused(owner).unwrap_or(ServerError::NoServers),
-                ));
+                way = Some(Around::Refuse(self.servers.error_of(owner)));
                 break;
             }
             way = Some(next);
@@ -221,25 +227,53 @@ impl Mux {
         }
     }
 
+    /// A request of several keys can't go anywhere, as only some of them have returned. It waits if that is about to
+    /// change.
+    #[cold]
+    pub(super) fn refuse_in_part(
+        &mut self,
+        id: ClientId,
+        one: &One<'_>,
+        error: ServerError,
+        now: Instant,
+    ) -> Intake {
+        match self.servers.routes.plan(one.key).server() {
+            Some(server) if self.servers.all[server.index()].health.is_undecided() => {
+                self.wait_for_decision(id, server, one.expect, now)
+            }
+            _ => {
+                self.fail_here(id, one.expect, error);
+                Intake::Accepted
+            }
+        }
+    }
+
     /// A request for all servers misses those that are not used. Returns why it can't be carried out by the
     /// others, unless what they miss can be made up for.
     #[cold]
     pub(super) fn miss_all(&mut self, all: &All<'_>) -> Option<ServerError> {
         let members = self.servers.routes.members();
-        let unused: Vec<ServerId> =
-            members.iter().copied().filter(|id| self.servers.why_unused(*id).is_some()).collect();
-        let error = self.servers.why_unused(*unused.first()?)?;
+        if !all.is_for_each() {
+            // Of its other keys, a server that returns holds what was deleted elsewhere.
+            return members.iter().find_map(|id| self.servers.why_not_live(*id));
+        }
+        let missing: Vec<ServerId> = members
+            .iter()
+            .copied()
+            .filter(|id| self.servers.why_not_asked(*id).is_some())
+            .collect();
+        let error = self.servers.why_not_asked(*missing.first()?)?;
         let ejection = self.shared.options.ejection.unwrap_or_default();
         let protocol = self.shared.options.protocol;
         let is_made_up = all.permission == Permission::Flush
             && ejection.on_failure != OnFailure::Error
             && ejection.journal_max > 0
-            && (unused.len() < self.servers.routes.members().len()
+            && (missing.len() < self.servers.routes.members().len()
                 || !self.servers.gutter_for(all).is_empty());
         if !is_made_up {
             return Some(error);
         }
-        for id in unused {
+        for id in missing {
             let (mut request, mut expect) = (Vec::new(), all.expect);
             match protocol {
                 // A delay would count from the return.

@@ -46,8 +46,8 @@ impl Mux {
                 self.servers.all[id.index()].health.is_last_close = share == Share::ALL;
                 self.begin_replay(id, Standing::Closing, round, now);
             }
-            Order::Warm(share) => self.use_share(id, share),
-            Order::Return => self.use_again(id),
+            Order::Warm(share) => self.warm(id, share),
+            Order::Return => self.return_server(id),
             Order::Forgive => {
                 if let Some(journal) = &mut self.servers.all[id.index()].journal {
                     // An operator who has not seen a refusal does not mean it.
@@ -63,7 +63,7 @@ impl Mux {
                     let error = health.error.take().unwrap_or(ServerError::Other);
                     self.shared.events.push_back(Event::Kept { server: id, error });
                     self.servers.note_standings(&self.shared);
-                    self.wake_all_for(id);
+                    self.clients.call_decided(id);
                 }
             }
         }
@@ -139,7 +139,7 @@ impl Mux {
 
     fn go_away(&mut self, id: ServerId, now: Instant) {
         let server = &mut self.servers.all[id.index()];
-        let was_used = server.health.standing == Standing::Left;
+        let was_left = server.health.standing == Standing::Left;
         (server.health.standing, server.health.share) = (Standing::Away, Share::NONE);
         // What the operator wants holds for one return.
         if let Some(journal) = &mut server.journal {
@@ -147,25 +147,28 @@ impl Mux {
         }
         server.replay_round = None;
         let error = server.health.error.unwrap_or(ServerError::Other);
-        if was_used {
+        if was_left {
             self.servers.note_ejected(&self.shared, id, now);
             self.shared.events.push_back(Event::Ejected { server: id, error });
         }
         self.servers.note_standings(&self.shared);
+        self.clients.call_decided(id);
         // Who waits for the server's queue has another way now.
-        self.wake_all_for(id);
+        for place in self.servers.conns_of(&self.shared, id) {
+            let conn = self.servers.conns[place].id;
+            self.clients.call_waiters(conn, usize::MAX);
+        }
     }
 
     /// Uses a server for a share of its keys; others stand in for the rest.
-    fn use_share(&mut self, id: ServerId, share: Share) {
+    fn warm(&mut self, id: ServerId, share: Share) {
         let server = &mut self.servers.all[id.index()];
-        let (before, error) = (server.health.used(), server.health.error);
+        let (before, error) = (server.health.share_asked(), server.health.error);
         server.health = Health::warm(share, error);
         server.replay_round = None;
         if let Some(journal) = server.journal.as_mut().filter(|_| before != share) {
             let bytes = journal.bytes();
-            let ring = self.servers.routes.ring();
-            journal.end_absence(|key| share.has(ring.key_hash(key)));
+            journal.end_absence(share);
             self.clients.memory -= bytes - journal.bytes();
         }
         if before == Share::NONE {
@@ -173,10 +176,10 @@ impl Mux {
         }
         self.servers.publish_journal(id);
         self.servers.note_standings(&self.shared);
-        self.wake_all_for(id);
+        self.clients.call_decided(id);
     }
 
-    fn use_again(&mut self, id: ServerId) {
+    fn return_server(&mut self, id: ServerId) {
         let server = &mut self.servers.all[id.index()];
         server.health = Health::default();
         server.has_refused_cap = false;
@@ -184,7 +187,7 @@ impl Mux {
         self.forget_journal(id);
         self.shared.events.push_back(Event::Returned { server: id });
         self.servers.note_standings(&self.shared);
-        self.wake_all_for(id);
+        self.clients.call_decided(id);
     }
 
     pub(super) fn forget_journal(&mut self, id: ServerId) {
@@ -196,7 +199,7 @@ impl Mux {
     }
 
     /// Uses every server: the pool does not eject any longer.
-    pub(super) fn use_all_again(&mut self) {
+    pub(super) fn return_all(&mut self) {
         let servers: Vec<ServerId> = self.servers.pool().collect();
         for id in servers {
             match self.servers.all[id.index()].health.standing {
@@ -204,16 +207,8 @@ impl Mux {
                     self.servers.all[id.index()].health.drain = Drain::No;
                     self.forget_journal(id);
                 }
-                _ => self.use_again(id),
+                _ => self.return_server(id),
             }
-        }
-    }
-
-    /// Lets all clients look again that wait for a connection of this server.
-    fn wake_all_for(&mut self, id: ServerId) {
-        for place in self.servers.conns_of(&self.shared, id) {
-            let conn = self.servers.conns[place].id;
-            self.clients.call_waiters(conn, usize::MAX);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Who has to wait: clients with too much in flight, and clients that want a full server queue.
 //!
 //! A client that has to wait is *held*: its bytes wait, first in the engine, then in its socket, and
-//! nobody else notices. The one rule: a held client is either in the queue of the connection that it
-//! waits for, or is looked at again whenever what it waits for may have changed.
+//! nobody else notices. The one rule: a held client is either in the line of the connection or of the
+//! decision that it waits for, or is looked at again whenever what it waits for may have changed.
 
 use super::client::Client;
 use super::clients::Clients;
-use super::id::{ClientId, ConnId};
+use super::id::{ClientId, ConnId, ServerId};
 use super::request::Intake;
 use super::server::Servers;
 use super::{Mux, Shared};
@@ -14,7 +14,7 @@ use crate::error::ServerError;
 use crate::limits::Limits;
 use crate::message::Expect;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -26,7 +26,7 @@ pub(super) enum Hold {
     No,
     /// The client has too much in flight or unread.
     Own,
-    /// A server that the request wants has a full queue.
+    /// A server that the request wants has a full queue, or it is not decided whether the server is used.
     Server,
     /// The client asked for a barrier, and requests before it are on their way.
     Barrier,
@@ -57,11 +57,14 @@ impl Client {
     }
 }
 
-/// Clients that wait for room in the queue of a server connection.
+/// Clients that wait for a server.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// Those of each connection, by its place; first come, first served.
+    /// Those that wait for room in the queue of a connection, by its place; first come, first served.
     by_conn: Vec<VecDeque<ClientId>>,
+    /// Those that wait for the decision who serves the keys of a server. They stand apart: a server that is used
+    /// for a share of its keys gets requests for this share meanwhile.
+    by_decision: BTreeMap<ServerId, VecDeque<ClientId>>,
     /// How many they are.
     waiting: usize,
     /// None of them has waited too long before this.
@@ -87,7 +90,11 @@ impl Lines {
 
     fn remove(&mut self, id: ClientId) {
         self.waiting -= 1;
-        self.by_conn.iter_mut().for_each(|line| line.retain(|other| *other != id));
+        self.all().for_each(|line| line.retain(|other| *other != id));
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut VecDeque<ClientId>> {
+        self.by_conn.iter_mut().chain(self.by_decision.values_mut())
     }
 
     fn has(&self, conn: ConnId) -> bool {
@@ -129,7 +136,7 @@ impl Mux {
             || lines.waiting > 0 && lines.resumes != Hold::NextInLine && lines.has(id)
     }
 
-    /// Whether the client whose requests are taken now has waited too long for a connection's queue.
+    /// Whether the client whose requests are taken now has waited too long for a server.
     pub(super) fn has_waited_too_long(&self) -> bool {
         self.clients.lines.resumes == Hold::TooLate
     }
@@ -143,16 +150,44 @@ impl Mux {
         now: Instant,
     ) -> Intake {
         if self.has_waited_too_long() {
-            // Nor is a transaction carried out without one of its commands.
-            self.clients[id].session.note_refused();
-            if let Some((_, clock)) = self.shared.options.queue_max() {
-                self.servers.count_timeouts(conn, clock, 1);
-            }
-            self.fail_here(id, expect, ServerError::TimedOut);
-            return Intake::Accepted;
+            return self.end_wait_for(id, self.servers[conn].server, expect);
         }
         self.shared.stats.limit_server_queue.add(1);
         self.clients.lines.push(conn, id);
+        self.hold_in_line(id, now)
+    }
+
+    /// Lets a client wait until it is decided who serves the keys of a server, or answers its request if it has
+    /// waited too long.
+    #[cold]
+    pub(super) fn wait_for_decision(
+        &mut self,
+        id: ClientId,
+        server: ServerId,
+        expect: Expect,
+        now: Instant,
+    ) -> Intake {
+        if self.has_waited_too_long() {
+            return self.end_wait_for(id, server, expect);
+        }
+        let lines = &mut self.clients.lines;
+        lines.by_decision.entry(server).or_default().push_back(id);
+        lines.waiting += 1;
+        self.hold_in_line(id, now)
+    }
+
+    /// Answers a request that has waited too long for a server.
+    fn end_wait_for(&mut self, id: ClientId, server: ServerId, expect: Expect) -> Intake {
+        // Nor is a transaction carried out without one of its commands.
+        self.clients[id].session.note_refused();
+        if let Some((_, clock)) = self.shared.options.queue_max() {
+            self.servers.count_timeouts(server, clock, 1);
+        }
+        self.fail_here(id, expect, ServerError::TimedOut);
+        Intake::Accepted
+    }
+
+    fn hold_in_line(&mut self, id: ClientId, now: Instant) -> Intake {
         let since = *self.clients[id].waits_since.get_or_insert(now);
         if let Some(wait) = self.shared.queue_max {
             let end = since.after(wait);
@@ -173,11 +208,20 @@ impl Mux {
         }
     }
 
-    /// As [`Mux::wake_waiters`], for all connections.
+    /// As [`Mux::wake_waiters`], for all connections; and calls those that wait for a decision which is there, or
+    /// which nobody takes any more, as the server has left the pool.
     pub(super) fn wake_all(&mut self) {
         if self.clients.lines.waiting > 0 {
             for index in 0..self.servers.conn_ids.len() {
                 self.wake_waiters(self.servers.conn_ids[index]);
+            }
+            let servers = &self.servers;
+            let is_decided =
+                |id: &ServerId| !servers.has(*id) || !servers.all[id.index()].health.is_undecided();
+            let lines = self.clients.lines.by_decision.keys();
+            let decided: Vec<ServerId> = lines.copied().filter(is_decided).collect();
+            for id in decided {
+                self.clients.call_decided(id);
             }
         }
     }
@@ -197,12 +241,6 @@ impl Servers {
         let (conn, limits) = (&self[id], &shared.options.limits);
         if conn.is_retired {
             return usize::MAX;
-        }
-        let server = &self.all[conn.server.index()];
-        if server.health.is_undecided() && self.has(conn.server) {
-            // They are called when it is known who serves them. About a server that has left the pool, nobody
-            // decides.
-            return 0;
         }
         let (requests_max, buffer_max) = (limits.server_requests_max, limits.server_buffer_max);
         let is_half_free =
@@ -229,7 +267,7 @@ impl Clients {
         self.resumable.push_back(id);
     }
 
-    /// Takes a client that goes away out of the queue in which it waits.
+    /// Takes a client that goes away out of the line in which it waits.
     pub(super) fn stop_waiting(&mut self, id: ClientId, hold: Hold) {
         if hold == Hold::Server {
             self.lines.remove(id);
@@ -246,7 +284,7 @@ impl Clients {
         self.lines.next_end = Some(Instant::default());
     }
 
-    /// Lets clients go on that have waited for a queue as long as a request may wait until it is
+    /// Lets clients go on that have waited for a server as long as a request may wait until it is
     /// written.
     pub(super) fn end_long_waits(&mut self, shared: &Shared, now: Instant) {
         if self.lines.next_end.is_none_or(|at| now < at) {
@@ -256,7 +294,7 @@ impl Clients {
         let Some(wait) = shared.queue_max else { return };
         let list = &mut self.list;
         let (mut waiting, mut next_end) = (0, None);
-        for line in &mut self.lines.by_conn {
+        for line in self.lines.all() {
             line.retain(|id| {
                 let client = &mut list[id.index()];
                 let end = client.waits_since.unwrap_or(now).after(wait);
@@ -281,6 +319,15 @@ impl Clients {
                 self.make_resumable(client);
                 self[client].hold = Hold::NextInLine;
             }
+        }
+    }
+
+    /// Calls those that wait for the decision about a server. They are not the next in line of a connection.
+    pub(super) fn call_decided(&mut self, server: ServerId) {
+        let Some(line) = self.lines.by_decision.remove(&server) else { return };
+        self.lines.waiting -= line.len();
+        for client in line {
+            self.make_resumable(client);
         }
     }
 }

@@ -30,8 +30,8 @@ impl Mux {
             return Intake::Accepted;
         }
         let lane = self.lane(id);
-        if let Some(conn) = self.servers.undecided(lane) {
-            return self.wait_for(id, conn, all.expect, now);
+        if let Some(server) = self.servers.undecided() {
+            return self.wait_for_decision(id, server, all.expect, now);
         }
         if !self.servers.routes.is_whole()
             && let Some(error) = self.miss_all(all)
@@ -42,7 +42,7 @@ impl Mux {
         let mut join = self.clients.joins.begin(all.merge, protocol);
         for index in 0..self.servers.routes.members().len() {
             let member = self.servers.routes.members()[index];
-            if self.servers.why_unused(member).is_some() {
+            if self.servers.why_not_asked(member).is_some() {
                 continue;
             }
             let conn = self.servers.lane(lane, member);
@@ -87,7 +87,7 @@ impl Mux {
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
         let member = self.servers.routes.members()[server];
-        if let Some(error) = self.servers.why_unused(member) {
+        if let Some(error) = self.servers.why_not_live(member) {
             self.fail_here(id, cursor.expect, error);
             return Intake::Accepted;
         }

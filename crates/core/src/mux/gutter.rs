@@ -13,7 +13,7 @@ use super::server::Servers;
 use super::waiter::Waiter;
 use super::{Event, Mux, Shared};
 use crate::error::ServerError;
-use crate::message::{All, Cap, Capped, Many, Merge, One, Wire};
+use crate::message::{All, Cap, Capped, Many, One, Wire};
 use crate::ring::Ring;
 use crate::route::Plan;
 use crate::stats::ServerStats;
@@ -161,7 +161,7 @@ impl Mux {
             self.servers.propose(&self.shared, id, ServerError::Unremoved);
         }
         if let Removal::Key(key) = what {
-            self.remember((id, None), &key, true, &ejection);
+            self.remember((id, None), (&key, true), &ejection, now);
         }
     }
 
@@ -237,11 +237,10 @@ impl Servers {
         }
     }
 
-    /// The gutter servers that a request for all servers goes to as well: one that changes what each of them has,
-    /// or asks whether each of them has it, but none that looks at the keys of the pool.
+    /// The gutter servers that a request for all servers goes to as well, if it is for each of them.
     pub(super) fn gutter_for(&self, all: &All<'_>) -> Vec<ServerId> {
-        let is_for_each = matches!(all.merge, Merge::AllOk | Merge::Same | Merge::Least);
-        let is_used = |id: &ServerId| is_for_each && self.why_unused(*id).is_none();
-        self.gutter.members().iter().copied().filter(is_used).collect()
+        let is_for_each = all.is_for_each();
+        let is_asked = |id: &ServerId| is_for_each && self.why_not_asked(*id).is_none();
+        self.gutter.members().iter().copied().filter(is_asked).collect()
     }
 }

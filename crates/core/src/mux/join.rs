@@ -6,7 +6,7 @@
 //! same without keys. The one rule: a value is accepted only for a key that its fragment asked for
 //! and that has no value yet.
 
-use super::id::ConnId;
+use super::id::{ConnId, ServerId};
 use super::slots::SlotId;
 use crate::error::ServerError;
 use crate::memcache::Head;
@@ -83,6 +83,8 @@ pub(super) enum SplitError {
     NoServer(ServerError),
     /// The queue of this connection takes no more.
     Full(ConnId),
+    /// It is about to be decided who serves the keys of this server.
+    Undecided(ServerId),
     /// The server of a key is not used, and what is asked of it is left out.
     Nowhere,
     /// There would be more requests for keys that move than there may be.

@@ -5,6 +5,7 @@
 //! before, when they stood in for the server once already, is removed there before the key is used.
 
 use super::id::{ConnId, ServerId};
+use crate::health::Share;
 use crate::message::Expect;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -18,23 +19,31 @@ const ENTRY_BYTES: usize = 128;
 pub(super) struct Journal {
     /// Tells it from an earlier journal of the same server.
     pub(super) number: u32,
-    keys: BTreeMap<Arc<[u8]>, Entry>,
-    /// Those to be removed from the server, in the order in which they were changed.
-    changed: VecDeque<Arc<[u8]>>,
-    bytes: usize,
+    /// Its keys, by the tenth in which they return: in one turn there is no time to look at each of them.
+    tenths: [Tenth; Share::STEPS as usize],
+    /// Those to be removed from the server, in the order in which they were changed, with their tenths.
+    changed: VecDeque<(usize, Arc<[u8]>)>,
     has_overflowed: bool,
     /// How often keys have returned to the server.
     returns: u32,
     /// The request that empties all servers, which this one has missed.
     flush: Option<(Vec<u8>, Expect)>,
-    /// How many keys are not to be removed from the server.
-    unchanged: usize,
     /// How many removals are on their way to the server.
     pub(super) on_their_way: usize,
     /// Whether the server has refused a removal.
     pub(super) was_refused: bool,
     /// Whether what the server refuses to remove may stay there.
     pub(super) forgives: bool,
+}
+
+/// The keys of one server that return together.
+#[derive(Debug, Default)]
+struct Tenth {
+    keys: BTreeMap<Arc<[u8]>, Entry>,
+    /// What they take.
+    bytes: usize,
+    /// How many of them are not to be removed from the server.
+    unchanged: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +77,7 @@ impl Journal {
 
     /// Bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.tenths.iter().map(|tenth| tenth.bytes).sum()
     }
 
     /// How many keys are to be removed from the server.
@@ -81,17 +90,18 @@ impl Journal {
         self.has_overflowed
     }
 
-    /// A key is used while the server is away; `changes` says whether its value may become another one.
-    /// `ring` counts the changes of the ring; the connection is that to the server that stands in.
+    /// A key, of this tenth, is used while the server is away; `changes` says whether its value may become another
+    /// one. `ring` counts the changes of the ring; the connection is that to the server that stands in.
     pub(super) fn note(
         &mut self,
-        key: &[u8],
+        (tenth, key): (usize, &[u8]),
         changes: bool,
         (ring, conn): (u64, Option<ConnId>),
         bytes_max: usize,
     ) -> First {
-        let Some(entry) = self.keys.get_mut(key) else {
-            return self.add(key, changes, (ring, conn), bytes_max);
+        let place = &mut self.tenths[tenth];
+        let Some(entry) = place.keys.get_mut(key) else {
+            return self.add((tenth, key), changes, (ring, conn), bytes_max);
         };
         let purging = conn.map(|conn| (ring, conn));
         let is_clean = entry.clean_since == Some(ring);
@@ -101,65 +111,46 @@ impl Journal {
         }
         if changes && !entry.is_changed {
             entry.is_changed = true;
-            self.unchanged -= 1;
-            let (key, _) = self.keys.get_key_value(key).expect("it is there");
-            self.changed.push_back(Arc::clone(key));
+            place.unchanged -= 1;
+            let (key, _) = place.keys.get_key_value(key).expect("it is there");
+            self.changed.push_back((tenth, Arc::clone(key)));
         }
         if is_clean || is_behind { First::Nothing } else { First::Purge }
     }
 
     fn add(
         &mut self,
-        key: &[u8],
+        (tenth, key): (usize, &[u8]),
         changes: bool,
         (ring, conn): (u64, Option<ConnId>),
         bytes_max: usize,
     ) -> First {
         let bytes = key.len() + ENTRY_BYTES;
-        if changes && self.bytes + bytes > bytes_max && self.unchanged > 0 {
-            self.forget_unchanged();
+        if changes && self.bytes() + bytes > bytes_max {
+            // Makes room: what is only known to be clean can be cleaned again.
+            self.tenths.iter_mut().for_each(Tenth::forget_unchanged);
         }
-        if self.bytes + bytes > bytes_max {
+        if self.bytes() + bytes > bytes_max {
             self.has_overflowed |= changes;
             return First::PurgeEachTime;
         }
-        self.bytes += bytes;
-        let key: Arc<[u8]> = key.into();
-        if changes {
-            self.changed.push_back(Arc::clone(&key));
-        }
-        self.unchanged += usize::from(!changes);
         let purging = conn.map(|conn| (ring, conn));
         let since = self.returns;
-        self.keys.insert(key, Entry { is_changed: changes, since, clean_since: None, purging });
+        let entry = Entry { is_changed: changes, since, clean_since: None, purging };
+        self.insert((tenth, key.into()), entry);
         First::Purge
     }
 
-    /// These keys are used at the server again, from which all that it has missed is removed.
-    pub(super) fn end_absence(&mut self, is_back: impl Fn(&[u8]) -> bool) {
+    /// The keys of this share are used at the server again, from which all that it has missed is removed.
+    pub(super) fn end_absence(&mut self, share: Share) {
         self.has_overflowed = false;
         self.returns = self.returns.wrapping_add(1);
-        let (bytes, unchanged) = (&mut self.bytes, &mut self.unchanged);
-        self.keys.retain(|key, entry| {
-            let stays = !is_back(key);
-            if !stays {
-                *bytes -= key.len() + ENTRY_BYTES;
-                *unchanged -= usize::from(!entry.is_changed);
-            }
-            stays
-        });
-    }
-
-    /// Makes room: what is only known to be clean can be cleaned again.
-    fn forget_unchanged(&mut self) {
-        self.keys.retain(|_, entry| entry.is_changed);
-        self.unchanged = 0;
-        self.bytes = self.keys.keys().map(|key| key.len() + ENTRY_BYTES).sum();
+        self.tenths[..share.tenths()].fill_with(Tenth::default);
     }
 
     /// A key could not be removed at the server that stands in.
-    pub(super) fn note_unclean(&mut self, key: &[u8]) {
-        if let Some(entry) = self.keys.get_mut(key) {
+    pub(super) fn note_unclean(&mut self, (tenth, key): (usize, &[u8])) {
+        if let Some(entry) = self.tenths[tenth].keys.get_mut(key) {
             entry.purging = None;
         }
     }
@@ -170,14 +161,15 @@ impl Journal {
     }
 
     /// What [`Journal::note_clean`] is told of a key that is being removed from the server that stands in.
-    pub(super) fn since(&self, key: &[u8]) -> u32 {
-        self.keys.get(key).map_or(self.returns, |entry| entry.since)
+    pub(super) fn since(&self, (tenth, key): (usize, &[u8])) -> u32 {
+        self.tenths[tenth].keys.get(key).map_or(self.returns, |entry| entry.since)
     }
 
     /// The server that stands in since this change of the ring has nothing old of a key, unless the key has
     /// returned to its own server meanwhile.
-    pub(super) fn note_clean(&mut self, key: &[u8], (ring, since): (u64, u32)) {
-        if let Some(entry) = self.keys.get_mut(key).filter(|entry| entry.since == since) {
+    pub(super) fn note_clean(&mut self, (tenth, key): (usize, &[u8]), (ring, since): (u64, u32)) {
+        let entry = self.tenths[tenth].keys.get_mut(key);
+        if let Some(entry) = entry.filter(|entry| entry.since == since) {
             entry.clean_since = Some(ring);
         }
     }
@@ -192,36 +184,51 @@ impl Journal {
         if let Some((request, expect)) = self.flush.take() {
             return Some(Removal::All(request, expect));
         }
-        let key = self.changed.pop_front()?;
-        if let Some(entry) = self.keys.get_mut(&key) {
+        let (tenth, key) = self.changed.pop_front()?;
+        let place = &mut self.tenths[tenth];
+        if let Some(entry) = place.keys.get_mut(&key) {
             entry.is_changed = false;
-            self.unchanged += 1;
+            place.unchanged += 1;
         }
         Some(Removal::Key(key))
     }
 
-    /// A removal was not carried out.
-    pub(super) fn give_back(&mut self, removal: Removal) {
-        match removal {
-            Removal::All(request, expect) => self.flush = Some((request, expect)),
-            Removal::Key(key) => {
-                match self.keys.get_mut(&key) {
-                    Some(entry) if entry.is_changed => {}
-                    Some(entry) => {
-                        entry.is_changed = true;
-                        self.unchanged -= 1;
-                        self.changed.push_back(key);
-                    }
-                    // It was forgotten to make room.
-                    None => {
-                        self.bytes += key.len() + ENTRY_BYTES;
-                        let (since, clean_since, purging) = (self.returns, None, None);
-                        let entry = Entry { is_changed: true, since, clean_since, purging };
-                        self.keys.insert(Arc::clone(&key), entry);
-                        self.changed.push_back(key);
-                    }
-                }
+    /// The removal of a key of this tenth was not carried out.
+    pub(super) fn give_back(&mut self, tenth: usize, key: Arc<[u8]>) {
+        let place = &mut self.tenths[tenth];
+        match place.keys.get_mut(&key) {
+            Some(entry) if entry.is_changed => {}
+            Some(entry) => {
+                entry.is_changed = true;
+                place.unchanged -= 1;
+                self.changed.push_back((tenth, key));
             }
+            // It was forgotten to make room.
+            None => {
+                let (since, clean_since, purging) = (self.returns, None, None);
+                let entry = Entry { is_changed: true, since, clean_since, purging };
+                self.insert((tenth, key), entry);
+            }
+        }
+    }
+
+    fn insert(&mut self, (tenth, key): (usize, Arc<[u8]>), entry: Entry) {
+        if entry.is_changed {
+            self.changed.push_back((tenth, Arc::clone(&key)));
+        }
+        let place = &mut self.tenths[tenth];
+        place.bytes += key.len() + ENTRY_BYTES;
+        place.unchanged += usize::from(!entry.is_changed);
+        place.keys.insert(key, entry);
+    }
+}
+
+impl Tenth {
+    fn forget_unchanged(&mut self) {
+        if self.unchanged > 0 {
+            self.keys.retain(|_, entry| entry.is_changed);
+            self.unchanged = 0;
+            self.bytes = self.keys.keys().map(|key| key.len() + ENTRY_BYTES).sum();
         }
     }
 }
@@ -318,74 +325,71 @@ mod tests {
     fn a_key_that_was_changed_is_removed_once_and_one_that_was_read_is_not() {
         let mut journal = Journal::default();
         for (text, changes) in [(b"a", true), (b"b", false), (b"c", true), (b"a", true)] {
-            journal.note(text, changes, (1, None), MANY);
+            journal.note((0, text), changes, (1, None), MANY);
         }
         assert_eq!(journal.len(), 2);
         assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"a"), key(b"c"), None));
         // What is changed after it was removed is removed again.
-        journal.note(b"b", true, (1, None), MANY);
-        journal.note(b"a", true, (1, None), MANY);
+        journal.note((0, b"b"), true, (1, None), MANY);
+        journal.note((0, b"a"), true, (1, None), MANY);
         assert_eq!((journal.next(), journal.next(), journal.next()), (key(b"b"), key(b"a"), None));
     }
 
     #[test]
     fn a_removal_that_fails_is_tried_again_once() {
         let mut journal = Journal::default();
-        journal.note(b"a", true, (1, None), MANY);
-        let removal = journal.next().unwrap();
-        journal.note(b"a", true, (1, None), MANY);
-        journal.give_back(removal);
+        journal.note((0, b"a"), true, (1, None), MANY);
+        assert_eq!(journal.next(), key(b"a"));
+        journal.note((0, b"a"), true, (1, None), MANY);
+        journal.give_back(0, b"a"[..].into());
         assert_eq!((journal.next(), journal.next()), (key(b"a"), None));
-        journal.note_flush(b"flush_all\r\n".to_vec(), Expect::ANY);
-        let flush = journal.next().unwrap();
-        journal.give_back(flush.clone());
-        assert_eq!((journal.next(), journal.next()), (Some(flush), None));
     }
 
     #[test]
     fn what_stands_in_is_clean_until_the_ring_changes() {
         let mut journal = Journal::default();
-        assert_eq!(journal.note(b"a", false, (1, None), MANY), First::Purge);
+        assert_eq!(journal.note((0, b"a"), false, (1, None), MANY), First::Purge);
         assert_eq!(
-            journal.note(b"a", false, (1, None), MANY),
+            journal.note((0, b"a"), false, (1, None), MANY),
             First::Purge,
             "it is not known to be done"
         );
-        journal.note_clean(b"a", (1, 0));
-        assert_eq!(journal.note(b"a", true, (1, None), MANY), First::Nothing);
+        journal.note_clean((0, b"a"), (1, 0));
+        assert_eq!(journal.note((0, b"a"), true, (1, None), MANY), First::Nothing);
         assert_eq!(
-            journal.note(b"a", true, (2, None), MANY),
+            journal.note((0, b"a"), true, (2, None), MANY),
             First::Purge,
             "another server stands in"
         );
         // The reply of the earlier one comes late.
-        journal.note_clean(b"a", (1, 0));
-        assert_eq!(journal.note(b"a", true, (2, None), MANY), First::Purge);
+        journal.note_clean((0, b"a"), (1, 0));
+        assert_eq!(journal.note((0, b"a"), true, (2, None), MANY), First::Purge);
     }
 
     #[test]
     fn keys_that_are_used_at_their_server_again_begin_anew_and_others_do_not() {
         let mut journal = Journal::default();
-        for text in [b"a", b"b", b"c"] {
-            journal.note(text, text != b"c", (1, None), MANY);
-            journal.note_clean(text, (1, 0));
+        // The second tenth has b.
+        let places = [(0, &b"a"[..]), (1, b"b"), (0, b"c")];
+        for (tenth, text) in places {
+            journal.note((tenth, text), text != b"c", (1, None), MANY);
+            journal.note_clean((tenth, text), (1, 0));
         }
         while journal.next().is_some() {}
-        journal.note(b"b", true, (1, None), MANY);
-        journal.end_absence(|key| key != b"b");
+        journal.note(places[1], true, (1, None), MANY);
+        journal.end_absence(Share::NONE.more());
         assert_eq!((journal.bytes(), journal.len()), (ENTRY_BYTES + 1, 1));
-        assert_eq!(journal.note(b"b", true, (1, None), MANY), First::Nothing);
-        for text in [b"a", b"c"] {
-            assert_eq!(journal.note(text, true, (1, None), MANY), First::Purge);
+        for (place, first) in places.into_iter().zip([First::Purge, First::Nothing, First::Purge]) {
+            assert_eq!(journal.note(place, true, (1, None), MANY), first);
         }
         assert_eq!(
             (journal.next(), journal.next(), journal.next()),
             (key(b"b"), key(b"a"), key(b"c"))
         );
         // What did not fit in is made up for with what was removed.
-        journal.note(b"d", true, (1, None), 0);
+        journal.note((0, b"d"), true, (1, None), 0);
         assert!(journal.has_overflowed());
-        journal.end_absence(|_| false);
+        journal.end_absence(Share::NONE.more());
         assert!(!journal.has_overflowed());
     }
 
@@ -394,12 +398,16 @@ mod tests {
         let mut journal = Journal::default();
         let max = 2 * (ENTRY_BYTES + 1);
         for text in [b"a", b"b"] {
-            assert_eq!(journal.note(text, true, (1, None), max), First::Purge);
+            assert_eq!(journal.note((0, text), true, (1, None), max), First::Purge);
         }
-        assert_eq!(journal.note(b"c", false, (1, None), max), First::PurgeEachTime);
+        assert_eq!(journal.note((0, b"c"), false, (1, None), max), First::PurgeEachTime);
         assert!(!journal.has_overflowed(), "nothing was changed");
-        assert_eq!(journal.note(b"c", true, (1, None), max), First::PurgeEachTime);
+        assert_eq!(journal.note((0, b"c"), true, (1, None), max), First::PurgeEachTime);
         assert!(journal.has_overflowed() && journal.bytes() == max);
-        assert_eq!(journal.note(b"a", true, (1, None), max), First::Purge, "what is there stays");
+        assert_eq!(
+            journal.note((0, b"a"), true, (1, None), max),
+            First::Purge,
+            "what is there stays"
+        );
     }
 }

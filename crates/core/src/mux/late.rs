@@ -12,7 +12,7 @@
 
 use super::conn::{Conn, ConnState, Pending};
 use super::failure::{Blame, fail};
-use super::id::ConnId;
+use super::id::{ConnId, ServerId};
 use super::server::{Answers, Servers};
 use super::waiter::Waiter;
 use super::{Mux, Options, Shared};
@@ -212,7 +212,7 @@ impl Servers {
             let conn = &self.conns[id.index()];
             let is_awaited = u64::from(!conn.pending.is_empty());
             self.all[conn.server.index()].stats.server_timedout.add(is_awaited);
-            self.count_timeouts(id, Clock::Connect, 1);
+            self.count_timeouts(conn.server, Clock::Connect, 1);
             return self.give_up_late((shared, answers), id, Clock::Connect, now);
         }
         let failed = self.expire_oldest((shared, answers), id, now)
@@ -339,14 +339,13 @@ impl Servers {
         if shared.slow.is_on() {
             self.note_slow(shared, id, (&late, place), Err(ServerError::TimedOut), now);
         }
-        self.count_timeouts(id, clock, 1);
+        self.count_timeouts(self.conns[id.index()].server, clock, 1);
         fail((shared, answers), &late, place, ServerError::TimedOut);
         1
     }
 
-    /// Counts what a clock has ended at the server of a connection.
-    pub(super) fn count_timeouts(&self, id: ConnId, clock: Clock, count: u64) {
-        let server = self.conns[id.index()].server.index();
-        self.all[server].stats.more.timeouts[clock as usize].add(count);
+    /// Counts what a clock has ended at a server.
+    pub(super) fn count_timeouts(&self, id: ServerId, clock: Clock, count: u64) {
+        self.all[id.index()].stats.more.timeouts[clock as usize].add(count);
     }
 }

@@ -45,6 +45,16 @@ impl Mux {
         self.go_on_replaying(id, now);
     }
 
+    /// Removes from a server that has got a share of its keys what it misses of the others, once half of its journal
+    /// is full: an overflow would empty the server, with the keys that it has got.
+    pub(super) fn relieve_journal(&mut self, id: ServerId, bytes_max: usize, now: Instant) {
+        let journal = self.servers.all[id.index()].journal.as_ref();
+        // What the server refuses is tried again in the next step only.
+        if journal.is_some_and(|it| it.bytes() > bytes_max / 2 && !it.was_refused) {
+            self.go_on_replaying(id, now);
+        }
+    }
+
     fn go_on_replaying(&mut self, id: ServerId, now: Instant) {
         let conn = self.servers.lane(0, id);
         let limits = self.shared.options.limits;
@@ -125,10 +135,13 @@ impl Mux {
             let journal = server.journal.as_mut().filter(|journal| journal.number == number);
             let Some(journal) = journal else { continue };
             match (why, what) {
-                (Why::StandsIn(ring, since), Removal::Key(key)) if ending == Ending::Done => {
-                    journal.note_clean(&key, (ring, since));
+                (Why::StandsIn(ring, since), Removal::Key(key)) => {
+                    let place = self.servers.routes.place_of(&key);
+                    match ending {
+                        Ending::Done => journal.note_clean(place, (ring, since)),
+                        Ending::Refused | Ending::Lost => journal.note_unclean(place),
+                    }
                 }
-                (Why::StandsIn(..), Removal::Key(key)) => journal.note_unclean(&key),
                 (Why::StandsIn(..), Removal::All(..)) => {}
                 (_, what) => {
                     journal.on_their_way -= 1;
@@ -161,7 +174,10 @@ impl Mux {
             Ending::Lost => ServerError::Other,
         };
         let before = journal.bytes();
-        journal.give_back(what);
+        match what {
+            Removal::All(request, expect) => journal.note_flush(request, expect),
+            Removal::Key(key) => journal.give_back(self.servers.routes.place_of(&key).0, key),
+        }
         self.clients.memory += journal.bytes() - before;
         if let Some(round) = server.replay_round.take() {
             self.report(id, Report::Failed(round, error));

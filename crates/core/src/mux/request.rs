@@ -301,6 +301,9 @@ impl Mux {
         let protocol = self.shared.options.protocol;
         match *error {
             SplitError::Full(conn) => return self.wait_for(id, conn, many.expect, now),
+            SplitError::Undecided(server) => {
+                return self.wait_for_decision(id, server, many.expect, now);
+            }
             SplitError::NoServer(error) => self.fail_here(id, many.expect, error),
             SplitError::Nowhere => self.fail_here(id, many.expect, ServerError::NoServers),
             SplitError::BadKey => {
@@ -355,7 +358,8 @@ impl Mux {
                 self.refuse_group(id, error)
             }
             Some(Plan::Around(server)) => self.take_group_around(id, group, server, now),
-            Some(Plan::To(_) | Plan::Refuse(_)) => self.take_one(id, &group.one, now),
+            Some(Plan::To(_)) => self.take_one(id, &group.one, now),
+            Some(Plan::Refuse(error)) => self.refuse_in_part(id, &group.one, error, now),
         }
     }
 

@@ -3,7 +3,7 @@
 //! The one rule: a worker proposes to eject a server, and stops using it; the arbiter decides.
 
 use super::Shared;
-use super::id::{ConnId, ServerId};
+use super::id::ServerId;
 use super::server::Servers;
 use crate::error::ServerError;
 use crate::health::{Arbiter, Ejection, OnFailure, Report, Share, Standing};
@@ -62,25 +62,32 @@ impl Servers {
         self.note_standings(shared);
     }
 
-    /// The connection to wait for, if it is about to be decided who serves the keys of a server.
-    pub(super) fn undecided(&self, lane: usize) -> Option<ConnId> {
+    /// A server of which it is about to be decided who serves its keys.
+    pub(super) fn undecided(&self) -> Option<ServerId> {
         if self.routes.is_whole() && (self.gutter.members().is_empty() || self.gutter.is_whole()) {
             return None;
         }
-        let undecided = self.pool().find(|id| self.all[id.index()].health.is_undecided())?;
-        Some(self.lane(lane, undecided))
+        self.pool().find(|id| self.all[id.index()].health.is_undecided())
     }
 
     /// Why a server gets no requests, if it gets none. One that has got some of its keys back gets requests.
     #[inline]
-    pub(super) fn why_unused(&self, id: ServerId) -> Option<ServerError> {
-        let is_unused = self.all[id.index()].health.used() == Share::NONE;
-        is_unused.then(|| self.why_left(id))
+    pub(super) fn why_not_asked(&self, id: ServerId) -> Option<ServerError> {
+        let gets_none = self.all[id.index()].health.share_asked() == Share::NONE;
+        gets_none.then(|| self.error_of(id))
     }
 
-    /// Why a server is not used for all of its keys.
-    pub(super) fn why_left(&self, id: ServerId) -> ServerError {
-        self.all[id.index()].health.error.unwrap_or(ServerError::NoServers)
+    /// Why a server is not asked for all of its keys, if it is not.
+    pub(super) fn why_not_live(&self, id: ServerId) -> Option<ServerError> {
+        (!self.all[id.index()].health.is_live()).then(|| self.error_of(id))
+    }
+
+    /// What clients are told for whose keys a server is not asked.
+    pub(super) fn error_of(&self, id: ServerId) -> ServerError {
+        let health = &self.all[id.index()].health;
+        let error = health.error.unwrap_or(ServerError::NoServers);
+        // Why it failed is no reason any longer.
+        if health.is_returning() { ServerError::Returning } else { error }
     }
 
     /// The figures of a server that is ejected.
@@ -113,8 +120,9 @@ impl Servers {
             _ => Rehash::AllKeys,
         };
         let health = |id: ServerId| &self.all[id.index()].health;
-        let (used, is_away) = (|id| health(id).used(), |id: ServerId| health(id).stays_away());
-        self.routes.set_standings(used, is_away, rehash);
-        self.gutter.set_standings(used, is_away, Rehash::TheirKeys);
+        let (share, is_away) =
+            (|id| health(id).share_asked(), |id: ServerId| health(id).stays_away());
+        self.routes.set_standings(share, is_away, rehash);
+        self.gutter.set_standings(share, is_away, Rehash::TheirKeys);
     }
 }

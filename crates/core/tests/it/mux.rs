@@ -6,6 +6,7 @@ mod bulk;
 mod clocks;
 mod connections;
 mod deadline;
+mod deciding;
 mod everywhere;
 mod failures;
 mod greeting;
@@ -25,7 +26,9 @@ mod questions;
 mod quiet;
 mod quotas;
 mod slow;
+mod steps;
 mod timeouts;
+mod together;
 mod warming;
 mod window;
 

@@ -46,27 +46,27 @@ impl Mux {
                 return Ok(bound);
             }
             let server = only.or(any).ok_or(NoServer::Refused(Refusal::NoKey))?;
-            return self.if_used(server);
+            return self.if_asked(server);
         }
         match self.plan_own(request) {
             Some(Plan::To(server)) if bound == Some(server) => Ok(server),
             // The connection is closed before others stand in, unless the server is used for other keys.
-            Some(Plan::Around(server)) => match self.if_used(server) {
+            Some(Plan::Around(server)) => match self.if_asked(server) {
                 Err(_) if bound == Some(server) => Ok(server),
                 Err(error) => Err(error),
-                Ok(_) => Err(NoServer::Failed(self.servers.why_left(server))),
+                Ok(_) => Err(NoServer::Failed(self.servers.error_of(server))),
             },
             // The old server of keys that move may not be used, either.
-            Some(Plan::To(server)) if bound.is_none() => self.if_used(server),
+            Some(Plan::To(server)) if bound.is_none() => self.if_asked(server),
             Some(Plan::Refuse(error)) => Err(NoServer::Failed(error)),
             _ => Err(NoServer::Refused(Refusal::CrossShard)),
         }
     }
 
     /// The server, unless it gets no requests.
-    fn if_used(&self, server: ServerId) -> Result<ServerId, NoServer> {
-        let unused = self.servers.why_unused(server);
-        unused.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
+    fn if_asked(&self, server: ServerId) -> Result<ServerId, NoServer> {
+        let reason = self.servers.why_not_asked(server);
+        reason.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
     }
 
     /// Keeps a command of a transaction until a key says for which server it is.

@@ -5,14 +5,18 @@ use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, Order, Share};
 use nuthatch_core::mux::{ClientId, Event, Options};
+use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
 use std::time::Duration;
 
 const RETRY_MS: u64 = 1000;
-const STEP_MS: u64 = 1000;
+pub(super) const STEP_MS: u64 = 1000;
 
-fn ejection() -> Ejection {
+pub(super) const RETURNING: &str =
+    "-ERR the server is returning and does not have all of its keys yet: try again later\r\n";
+
+pub(super) fn ejection() -> Ejection {
     Ejection {
         failure_limit: 1,
         retry_timeout: Duration::from_millis(RETRY_MS),
@@ -44,19 +48,19 @@ fn warming_of(servers: usize, options: Options) -> (Net, ClientId) {
 }
 
 /// Many keys, of all servers.
-fn keys() -> impl Iterator<Item = String> {
+pub(super) fn keys() -> impl Iterator<Item = String> {
     (0..700).map(|nth| format!("key{nth}"))
 }
 
 /// A key of a server.
-fn key_of(net: &Net, server: usize) -> String {
+pub(super) fn key_of(net: &Net, server: usize) -> String {
     let is_its = |key: &String| net.mux.ring().explain(key.as_bytes(), 0).member == server;
     keys().find(is_its).expect("each server has some")
 }
 
 /// Asks for all keys. Says which ones the first server is asked for, and which of the others were asked for the
 /// first time since it has failed.
-fn ask_all(net: &mut Net, client: ClientId) -> (Vec<String>, Vec<String>) {
+pub(super) fn ask_all(net: &mut Net, client: ClientId) -> (Vec<String>, Vec<String>) {
     let (mut back, mut away) = (Vec::new(), Vec::new());
     for key in keys() {
         net.say(client, &format!("get {key}\r\n"));
@@ -247,7 +251,7 @@ fn a_removal_from_before_a_key_returned_does_not_count_in_the_next_absence() {
 }
 
 /// A command of Redis.
-fn command(words: &[&str]) -> String {
+pub(super) fn command(words: &[&str]) -> String {
     let words: Vec<String> =
         words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
     format!("*{}\r\n{}", words.len(), words.concat())
@@ -260,20 +264,81 @@ fn begin(net: &mut Net, client: ClientId, key: &str) -> Option<(usize, usize)> {
     if let Some(conn) = own {
         net.answer(conn, "+OK\r\n+QUEUED\r\n");
     }
-    assert_eq!(net.got(client).contains("-ERR Connection refused"), own.is_none());
+    assert_eq!(net.got(client).contains(RETURNING), own.is_none());
     own.map(|conn| (usize::from(net.mux.server_of(net.conn(conn)) != net.server(0)), conn))
 }
 
-#[test]
-fn a_transaction_is_only_about_keys_that_have_returned() {
-    let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
+/// A pool of two Redis servers, of which the first is away.
+pub(super) fn redis_away(options: Options) -> (Net, ClientId) {
+    let mut net = Net::with(engine(2, options, Some(ejection())));
     net.accepts = false;
     let client = net.client();
     net.say(client, &command(&["GET", "a"]));
     net.close_server(0, ServerError::Refused);
-    net.got(client);
+    assert_eq!(net.got(client), "-ERR Connection refused\r\n");
     net.accepts = true;
+    (net, client)
+}
+
+/// Likewise, but it has a tenth of its keys.
+pub(super) fn redis_warming(options: Options) -> (Net, ClientId) {
+    let (mut net, client) = redis_away(options);
     net.later(RETRY_MS);
+    assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));
+    (net, client)
+}
+
+/// Each server has two connections, one for each version of the protocol. What the first server holds of the keys that have not returned may be deleted elsewhere, and others hold the rest.
+#[test]
+fn what_collects_keys_of_all_servers_is_refused_until_each_has_all_of_its_keys() {
+    let settings = Settings { allow_keys: true, ..Settings::default() };
+    let (mut net, client) = redis_away(Options { redis: Arc::new(settings), ..redis_options() });
+    let collects = [&["KEYS", "*"][..], &["DBSIZE"], &["RANDOMKEY"], &["SCAN", "0"]];
+    for (stage, error) in [("away", "-ERR Connection refused\r\n"), ("warming", RETURNING)] {
+        for words in collects {
+            net.say(client, &command(words));
+            assert_eq!(
+                (net.asked(0) + &net.asked(2), net.got(client)),
+                (String::new(), error.to_owned()),
+                "{words:?} {stage}"
+            );
+        }
+        // The other server shows its own keys, as it always does.
+        net.say(client, &command(&["SCAN", "1"]));
+        assert_eq!(net.asked(2), command(&["SCAN", "0"]));
+        net.answer(2, "*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(net.got(client), "*2\r\n$1\r\n0\r\n*0\r\n");
+        net.later(RETRY_MS);
+    }
+    for _ in 0..8 {
+        net.later(STEP_MS);
+    }
+    assert_eq!(net.events.last(), Some(&Event::Returned { server: net.server(0) }));
+    net.say(client, &command(&["DBSIZE"]));
+    assert_eq!((net.asked(0), net.asked(2)), (command(&["DBSIZE"]), command(&["DBSIZE"])));
+}
+
+#[test]
+fn what_each_server_has_to_do_is_done_by_one_with_a_share_of_its_keys() {
+    let (mut net, client) = redis_warming(Options { allow_flush: true, ..redis_options() });
+    for (words, reply) in [
+        (&["FLUSHALL"][..], "+OK\r\n"),
+        (&["SCRIPT", "LOAD", "return 1"], "$1\r\nx\r\n"),
+        (&["SCRIPT", "EXISTS", "x"], "*1\r\n:1\r\n"),
+        (&["FUNCTION", "LOAD", "x"], "$1\r\nx\r\n"),
+    ] {
+        net.say(client, &command(words));
+        for conn in [0, 2] {
+            assert_eq!(net.asked(conn), command(words));
+            net.answer(conn, reply);
+        }
+        assert_eq!(net.got(client), reply);
+    }
+}
+
+#[test]
+fn a_transaction_is_only_about_keys_that_have_returned() {
+    let (mut net, client) = redis_warming(redis_options());
     let (mut back, mut away) = (Vec::new(), Vec::new());
     for key in keys() {
         let begun = begin(&mut net, client, &key);
@@ -295,6 +360,5 @@ fn a_transaction_is_only_about_keys_that_have_returned() {
     // Nor does a transaction at the server bring a key there that has not returned.
     let (_, conn) = begin(&mut net, client, &back[0]).expect("it has returned");
     net.say(client, &command(&["SET", &away[0], "1"]));
-    assert_eq!(net.asked(conn), "");
-    assert_eq!(net.got(client), "-ERR Connection refused\r\n");
+    assert_eq!((net.asked(conn), net.got(client)), (String::new(), RETURNING.to_owned()));
 }

@@ -392,6 +392,7 @@ impl Mux {
         self.shared.queue_max = options.queue_max().map(|(wait, _)| wait);
         self.shared.options = options;
         self.servers.set_arbiter(&self.shared);
+        self.note_moving();
         if self.shared.options.ejection.is_none() {
             self.return_all();
         }

@@ -11,7 +11,7 @@ use super::order::{Command, Decision, Order, Report, Seen, Stage, To};
 use super::{Ejection, OnOverflow, Share};
 use crate::error::ServerError;
 use crate::time::Instant;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -38,6 +38,8 @@ const STAY_MAX: u32 = 16;
 pub struct Arbiter {
     workers: usize,
     seats: BTreeMap<u64, Seat>,
+    /// The pools whose keys move.
+    moving: BTreeSet<u64>,
     decisions: VecDeque<Decision>,
 }
 
@@ -45,7 +47,8 @@ impl Arbiter {
     /// An arbiter for so many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { workers, seats: BTreeMap::new(), decisions: VecDeque::new() }
+        let (seats, moving) = (BTreeMap::new(), BTreeSet::new());
+        Self { workers, seats, moving, decisions: VecDeque::new() }
     }
 
     /// These are the servers of a pool and of its gutter now, and this is when they are ejected. A server that is
@@ -77,6 +80,12 @@ impl Arbiter {
             });
             seat.ejection = ejection;
         }
+    }
+
+    /// In a worker at least, keys of these pools move to other servers, and of no other pool. Nobody stands in for
+    /// a server meanwhile, so one that comes back gets all of its keys at once.
+    pub fn set_moving(&mut self, pools: BTreeSet<u64>) {
+        self.moving = pools;
     }
 
     /// Forgets a pool. Its workers may have clients still, which then wait for no decision any longer.
@@ -385,12 +394,13 @@ impl Arbiter {
         if self.has_stand_in(seat) { next } else { Instant::default() }
     }
 
-    /// Whether another server can have a part of the keys. In a pool of one server, requests may name any keys
-    /// together, which a gutter would have to refuse.
+    /// Whether another server can have a part of the keys. While keys move, none can. In a pool of one server,
+    /// requests may name any keys together, which a gutter would have to refuse.
     fn has_stand_in(&self, seat: &Seat) -> bool {
         let seats = || self.seats.values();
         let is_alone = seats().filter(|it| it.is_beside(seat)).count() == 1;
-        !is_alone && seats().any(|it| it.stands_in_for(seat) && it.state == State::Live)
+        let may = !is_alone && !self.moving.contains(&seat.pool);
+        may && seats().any(|it| it.stands_in_for(seat) && it.state == State::Live)
     }
 
     /// What a server has missed is removed: it is used for more of its keys.

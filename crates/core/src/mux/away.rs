@@ -6,6 +6,7 @@
 use super::conn::{Conn, ConnState};
 use super::failure::Blame;
 use super::id::ServerId;
+use super::standing::POOL;
 use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{Decision, Drain, Health, Order, Report, Share, Standing, To};
@@ -89,6 +90,13 @@ impl Mux {
         if let Some(arbiter) = &mut self.servers.arbiter {
             arbiter.tick(now);
             self.decide(now);
+        }
+    }
+
+    /// Tells the own arbiter whether keys move.
+    pub(super) fn note_moving(&mut self) {
+        if let Some(arbiter) = &mut self.servers.arbiter {
+            arbiter.set_moving(self.migration.iter().map(|_| POOL).collect());
         }
     }
 

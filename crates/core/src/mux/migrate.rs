@@ -249,6 +249,7 @@ impl Mux {
             keys_per_mille,
         }));
         self.give_up_absent();
+        self.note_moving();
         if carries {
             self.note_transactions();
         }
@@ -322,6 +323,7 @@ impl Mux {
 
     fn end_migration(&mut self) {
         let Some(migration) = self.migration.take() else { return };
+        self.note_moving();
         self.clients.tasks.forget_clients();
         self.end_transactions();
         self.end_pause();

@@ -12,6 +12,9 @@ use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+/// The engine's own arbiter has one pool.
+pub(super) const POOL: u64 = 0;
+
 impl Servers {
     /// Notes that a server failed, and so many of its requests.
     pub(super) fn count_failure(
@@ -109,7 +112,7 @@ impl Servers {
         let arbiter = self.arbiter.get_or_insert_with(|| Box::new(Arbiter::new(1)));
         let [servers, gutter] = [&self.routes, &self.gutter]
             .map(|routes| -> Vec<u64> { routes.members().iter().map(|id| id.to_bits()).collect() });
-        arbiter.set_servers(0, (&servers, &gutter), ejection);
+        arbiter.set_servers(POOL, (&servers, &gutter), ejection);
     }
 
     /// Lets requests go where they should by how the servers stand.

@@ -21,7 +21,7 @@ const MIGRATE: Migrate = Migrate {
 /// From the change until values move, with the time that a request may take.
 const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;
 
-fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
+pub(super) fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
     let member = |name: &&str| Member { name: name.as_bytes().into(), weight: 1 };
     let members = names.iter().map(member).collect();
     let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, members, 1);

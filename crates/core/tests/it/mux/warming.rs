@@ -173,6 +173,53 @@ fn what_a_server_with_a_share_of_its_keys_has_of_the_others_moves_nowhere() {
     assert_eq!((net.asked(0), net.got(client)), (String::new(), "END\r\n".to_owned()));
 }
 
+/// Nobody stands in for a server while keys move.
+#[test]
+fn a_server_gets_all_of_its_keys_at_once_while_keys_move() {
+    let names = ["server0", "server1", "server2"];
+    let has_returned = |net: &Net| net.events.last() == Some(&Event::Returned { server: net.server(0) });
+    // It has a tenth of them when they begin to move.
+    let (mut net, _) = warming(Options { timeout: None, ..options() });
+    migrating::migrate(&mut net, &names).expect("no keys move yet");
+    net.later(0);
+    assert!(has_returned(&net), "{:?}", net.events);
+    assert!(!net.mux.is_ejected(net.server(0)));
+    // It fails and comes back meanwhile.
+    let fail = |net: &mut Net| {
+        // Long enough after its return: it stays away no longer than the first time.
+        net.later(2 * RETRY_MS);
+        let client = net.client();
+        let key = key_of(net, 0);
+        net.say(client, &format!("get {key}\r\n"));
+        net.close_server(0, ServerError::Reset);
+        assert!(net.mux.is_ejected(net.server(0)));
+        net.later(RETRY_MS);
+    };
+    fail(&mut net);
+    assert!(has_returned(&net), "{:?}", net.events);
+    // They move no longer.
+    let (ring, stats) = migrating::ring_of(&names);
+    net.mux.set_servers(ring, &stats, |_| true);
+    fail(&mut net);
+    assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));
+}
+
+/// A pool that begins to eject servers while keys move knows of that.
+#[test]
+fn a_server_gets_all_of_its_keys_at_once_if_it_is_ejected_only_since_keys_move() {
+    let options = Options { timeout: None, ..options() };
+    let mut net = Net::with(engine(2, options.clone(), None));
+    migrating::migrate(&mut net, &["server0", "server1", "server2"]).expect("no keys move yet");
+    net.mux.set_options(Options { ejection: Some(ejection()), ..options });
+    let client = net.client();
+    let key = key_of(&net, 0);
+    net.say(client, &format!("get {key}\r\n"));
+    net.close_server(0, ServerError::Reset);
+    assert!(net.mux.is_ejected(net.server(0)));
+    net.later(RETRY_MS);
+    assert_eq!(net.events.last(), Some(&Event::Returned { server: net.server(0) }));
+}
+
 #[test]
 fn a_server_that_is_kept_has_the_share_that_it_had() {
     let (mut net, client) = warming(options());

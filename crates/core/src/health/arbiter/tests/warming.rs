@@ -106,6 +106,61 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
     assert_eq!(orders(&mut arbiter), all);
 }
 
+/// Nobody stands in for a server while keys move.
+#[test]
+fn a_server_gets_its_keys_at_once_while_keys_of_its_pool_move() {
+    let all = step_to(Share::ALL);
+    let begin = |arbiter: &mut Arbiter| arbiter.set_moving([POOL].into());
+    // They move when it returns.
+    let mut arbiter = arbiter(2, 4, slow());
+    begin(&mut arbiter);
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    step(&mut arbiter, 1000);
+    assert_eq!(orders(&mut arbiter)[3..], all);
+    // They begin to move while it waits for more, while workers replay, and while they close it.
+    let mut waits = warming(4, slow());
+    begin(&mut waits);
+    assert!(waits.next_tick().unwrap() <= at_ms(1500));
+    step(&mut waits, 1500);
+    assert_eq!(orders(&mut waits), all);
+    let mut replays = in_stage(1);
+    begin(&mut replays);
+    confirm(&mut replays, 0, at_ms(2000));
+    confirm(&mut replays, 0, at_ms(2000));
+    assert_eq!(orders(&mut replays), all[1..]);
+    let mut closes = in_stage(2);
+    begin(&mut closes);
+    confirm(&mut closes, 0, at_ms(2000));
+    orders(&mut closes);
+    assert!(closes.next_tick().unwrap() <= at_ms(2000));
+    step(&mut closes, 2000);
+    assert_eq!(orders(&mut closes), all);
+}
+
+#[test]
+fn a_server_starts_slowly_while_keys_of_another_pool_move_and_when_its_own_move_no_longer() {
+    let mut arbiter = arbiter(2, 4, slow());
+    arbiter.set_moving([POOL, POOL + 1].into());
+    arbiter.set_moving([POOL + 1].into());
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    step(&mut arbiter, 1000);
+    assert_eq!(orders(&mut arbiter)[3..], step_to(Share::NONE.more()));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(2000)));
+}
+
+/// What is not known of it does not become known.
+#[test]
+fn a_server_of_which_not_all_is_known_gets_no_more_keys_although_keys_move() {
+    let mut arbiter = warming(4, slow());
+    arbiter.report(0, Report::Overflowed, at_ms(1500));
+    arbiter.set_moving([POOL].into());
+    assert_eq!(arbiter.next_tick(), None);
+    arbiter.tick(at_ms(9000));
+    assert_eq!(orders(&mut arbiter), []);
+}
+
 #[test]
 fn a_gutter_goes_on_with_a_part_of_the_keys_of_any_server_but_the_only_one() {
     let ejection = Ejection { on_failure: OnFailure::Gutter, ..slow() };

@@ -21,6 +21,8 @@ pub(crate) enum Told {
     Report { server: u64, report: Report },
     /// The pools and servers are these from now on.
     Serve(Arc<Generation>),
+    /// Workers serve these pools and servers now: keys may move because of that.
+    Served,
     /// The operator wants something of a server. The answer is whether it can be ejected at all.
     Command { server: u64, command: Command, reply: oneshot::Sender<bool> },
 }
@@ -54,6 +56,14 @@ impl Health {
         if self.is_needed {
             // The thread ends with the process only.
             let _ = self.sender.send(Told::Serve(Arc::clone(generation)));
+        }
+    }
+
+    /// Workers serve what was announced.
+    pub(crate) fn note_served(&self) {
+        if self.is_needed {
+            // As above.
+            let _ = self.sender.send(Told::Served);
         }
     }
 
@@ -101,6 +111,7 @@ impl Judge {
                 Some(at) => told.recv_timeout(at.since(now)),
             };
             let now = self.now();
+            self.note_moving();
             match received {
                 Ok(Told::Report { server, report }) => self.arbiter.report(server, report, now),
                 Ok(Told::Serve(generation)) => self.serve(generation),
@@ -108,7 +119,7 @@ impl Judge {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.arbiter.command(server, command, now));
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Told::Served) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.arbiter.tick(now);
@@ -130,6 +141,13 @@ impl Judge {
         }
         before.difference(&self.pools).for_each(|gone| self.arbiter.remove_pool(*gone));
         self.generation = generation;
+    }
+
+    /// Tells the arbiter of which pools keys move, as the workers' figures say. When they move no longer, nothing
+    /// is to be done at once.
+    fn note_moving(&mut self) {
+        let moving = self.generation.pools.iter().filter(|shared| shared.moves_until().is_some());
+        self.arbiter.set_moving(moving.map(|shared| shared.id).collect());
     }
 
     fn order(&mut self, now: Instant) {

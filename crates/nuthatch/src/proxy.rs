@@ -120,6 +120,7 @@ impl Proxy {
         }
         // So that whoever asked for the change finds it made. A worker that hangs applies it later.
         let _ = all_applied.recv_timeout(APPLY_MAX);
+        self.health.note_served();
         Ok(())
     }
 

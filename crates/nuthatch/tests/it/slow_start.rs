@@ -1,14 +1,17 @@
 //! Servers that return, and get their keys back one tenth after the other.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::away::Cache;
 use crate::conn::PATIENCE;
-use crate::harness::{Memcached, Program, Redis, named};
+use crate::harness::{Memcached, Program, Redis, named, pool};
+use crate::http;
 use crate::observed::Observed;
 
 const KEYS: usize = 300;
@@ -87,4 +90,43 @@ fn a_server_that_returns_gets_its_keys_back_one_tenth_after_the_other() {
     watch("", &servers, &entries);
     let servers = Redis::start_many(3);
     watch("redis: true\n", &servers, &named(&servers));
+}
+
+/// Nobody stands in for a server while keys move. A step would take ten minutes.
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn a_server_gets_all_of_its_keys_at_once_when_a_reload_moves_keys() {
+    let servers = Memcached::start_many(3);
+    let entry = |(number, it): (usize, &Memcached)| format!("{} r{}", it.entry(), number + 1);
+    let entries: Vec<String> = servers.iter().enumerate().map(entry).collect();
+    let settings = "hash: murmur\ntimeout: 400\nserver_retry_timeout: 300\non_server_failure: rehash\n\
+                    server_slow_start: 6000s\nmigrate: {window: 60s, settle: 2s}\n";
+    let arguments = ["--workers=2", "--no-watch"];
+    let command = Program::UnderTest.command();
+    let proxy = Observed::start(command, settings, &entries[..2], &arguments);
+    let post = |path: &str| {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        let page = http::ask(proxy.admin, &request);
+        assert_eq!(page.status, 200, "{}", page.body);
+    };
+    let wait_until = |what: &str, is_so: &dyn Fn(Option<Value>) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(away(&proxy)) {
+            assert!(Instant::now() < deadline, "it is not {what}: {:?}", away(&proxy));
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    post("/servers/r1/eject");
+    wait_until("ejected", &|away| away.is_some_and(|away| away["stage"] == "held"));
+    post("/servers/r1/return");
+    wait_until("warming", &|away| away.is_some_and(|away| away["stage"] == "warming"));
+    let grown = pool(proxy.proxy.port, settings, &entries);
+    fs::write(proxy.proxy.dir.join("nutcracker.yml"), grown).unwrap();
+    post("/reload");
+    wait_until("back", &|away| away.is_none());
+    // All keys have a server.
+    let mut client = proxy.proxy.conn();
+    for key in 0..KEYS {
+        client.ask(format!("get k{key}\r\n"), "END\r\n");
+    }
 }

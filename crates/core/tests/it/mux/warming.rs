@@ -177,7 +177,8 @@ fn what_a_server_with_a_share_of_its_keys_has_of_the_others_moves_nowhere() {
 #[test]
 fn a_server_gets_all_of_its_keys_at_once_while_keys_move() {
     let names = ["server0", "server1", "server2"];
-    let has_returned = |net: &Net| net.events.last() == Some(&Event::Returned { server: net.server(0) });
+    let has_returned =
+        |net: &Net| net.events.last() == Some(&Event::Returned { server: net.server(0) });
     // It has a tenth of them when they begin to move.
     let (mut net, _) = warming(Options { timeout: None, ..options() });
     migrating::migrate(&mut net, &names).expect("no keys move yet");

@@ -4,10 +4,11 @@
 //! it, and a worker uses it again only when no worker lets others stand in for it. Otherwise one worker
 //! could read at the server what another one has replaced elsewhere.
 
+mod operator;
 mod seat;
 
 use self::seat::{Probing, Seat, State};
-use super::order::{Command, Decision, Order, Report, Seen, Stage, To};
+use super::order::{Decision, Order, Report, Seen, Stage, To};
 use super::{Ejection, OnOverflow, Share};
 use crate::error::ServerError;
 use crate::time::Instant;
@@ -21,9 +22,6 @@ const PROBE_GAP: Duration = Duration::from_millis(100);
 
 /// How long the workers may take to remove what a server has missed.
 const REPLAY_MAX: Duration = Duration::from_secs(10);
-
-/// How long clients may take to end what they have begun on a server that is drained.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// When workers that have not left a server are told again, for the first time; each further time, the wait is
 /// twice as long, up to the maximum. So a worker that is slow gets to the last order before the next one comes.
@@ -190,55 +188,6 @@ impl Arbiter {
         }
     }
 
-    /// Does what the operator wants. Returns whether it can be done.
-    pub fn command(&mut self, server: u64, command: Command, now: Instant) -> bool {
-        let Some(seat) = self.seats.get_mut(&server) else { return false };
-        match command {
-            Command::Drain => {
-                seat.is_held = true;
-                match seat.state {
-                    State::Live | State::Warming(_) => {
-                        seat.error = ServerError::Ejected;
-                        let state = State::Draining(self.workers, now.after(DRAIN_MAX));
-                        self.decide_together(server, state, Order::Drain);
-                    }
-                    State::Replaying(..) | State::Closing(..) => {
-                        self.fall_back(server, ServerError::Ejected, now);
-                    }
-                    State::Draining(..) | State::Leaving(..) | State::Away(_) => {}
-                }
-            }
-            Command::Eject => {
-                seat.is_held = true;
-                match seat.state {
-                    State::Live | State::Draining(..) => {
-                        self.leave(server, ServerError::Ejected, now);
-                    }
-                    State::Replaying(..) | State::Closing(..) | State::Warming(_) => {
-                        self.fall_back(server, ServerError::Ejected, now);
-                    }
-                    State::Leaving(..) | State::Away(_) => {}
-                }
-            }
-            Command::Return => {
-                (seat.is_held, seat.has_overflowed) = (false, false);
-                match &mut seat.state {
-                    State::Away(probing) => {
-                        probing.next = now;
-                        self.decide(server, To::All, Order::Forgive);
-                    }
-                    State::Draining(..) => {
-                        seat.state = seat.in_use(now);
-                        self.decide(server, To::All, Order::Keep);
-                    }
-                    State::Warming(next) => *next = now,
-                    _ => {}
-                }
-            }
-        }
-        true
-    }
-
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
         let servers: Vec<u64> = self.seats.keys().copied().collect();
@@ -302,7 +251,7 @@ impl Arbiter {
     fn leave_for_long(&mut self, server: u64, error: ServerError, now: Instant) {
         let seat = self.seat(server);
         let retry = seat.ejection.retry_timeout;
-        let is_returning = !matches!(seat.state, State::Live | State::Draining(..));
+        let is_returning = seat.state != State::Live;
         let is_soon = seat.returned_at.is_some_and(|at| now < at.after(seat.stay));
         let is_flapping = is_returning || is_soon;
         let longer = (seat.stay * 2).min(retry * STAY_MAX);

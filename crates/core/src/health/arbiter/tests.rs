@@ -3,6 +3,7 @@
 mod warming;
 
 use super::*;
+use crate::health::Command;
 use alloc::vec::Vec;
 
 const POOL: u64 = 7;
@@ -337,19 +338,30 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
     assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
 }
 
+/// Others stand in for it: nobody has to leave it.
 #[test]
-fn a_server_that_is_drained_while_it_returns_stays_away() {
-    let mut arbiter = ejected(2);
-    for ms in [1000, 1100] {
-        arbiter.tick(at_ms(ms));
-        arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+fn a_server_that_the_operator_wants_out_while_it_returns_stays_away() {
+    for (command, steps) in
+        [Command::Drain, Command::Eject].into_iter().flat_map(|it| [(it, 0), (it, 1)])
+    {
+        let mut arbiter = ejected(2);
+        for ms in [1000, 1100] {
+            arbiter.tick(at_ms(ms));
+            arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+        }
+        arbiter.tick(at_ms(1200));
+        for _ in 0..steps {
+            confirm(&mut arbiter, 0, at_ms(1200));
+        }
+        orders(&mut arbiter);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Returning);
+        assert!(arbiter.command(0, command, at_ms(1200)));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)], "{command:?}");
+        confirm(&mut arbiter, 0, at_ms(1201));
+        arbiter.tick(at_ms(60_000));
+        assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
     }
-    arbiter.tick(at_ms(1200));
-    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Returning);
-    assert!(arbiter.command(0, Command::Drain, at_ms(1200)));
-    confirm(&mut arbiter, 0, at_ms(1201));
-    arbiter.tick(at_ms(60_000));
-    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
 }
 
 #[test]

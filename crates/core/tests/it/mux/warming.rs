@@ -3,7 +3,7 @@
 use super::{REFUSED, hit, migrating, set};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, Order, Share};
+use nuthatch_core::health::{Ejection, OnFailure, Order, Report, Share};
 use nuthatch_core::mux::{ClientId, Event, Options};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -409,4 +409,53 @@ fn a_transaction_is_only_about_keys_that_have_returned() {
     let (_, conn) = begin(&mut net, client, &back[0]).expect("it has returned");
     net.say(client, &command(&["SET", &away[0], "1"]));
     assert_eq!((net.asked(conn), net.got(client)), (String::new(), RETURNING.to_owned()));
+}
+
+#[test]
+fn a_server_that_is_drained_in_a_step_lets_a_transaction_end() {
+    let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
+    net.mux.share_arbiter();
+    let (now, server, first) = (net.now(), net.server(0), Share::NONE.more());
+    let obey = |net: &mut Net, orders: &[Order]| {
+        for order in orders {
+            net.mux.obey(server, *order, 7, now);
+            net.settle_now();
+        }
+    };
+    let leave = [Order::Leave(ServerError::Refused), Order::GoAway];
+    obey(
+        &mut net,
+        &[&leave[..], &[Order::Replay, Order::Close(first), Order::Warm(first)]].concat(),
+    );
+    let (client, other) = (net.client(), net.client());
+    let begun = keys().find_map(|key| {
+        let begun = begin(&mut net, client, &key).filter(|(server, _)| *server == 0);
+        if begun.is_none() {
+            net.say(client, &command(&["DISCARD"]));
+            (4..net.mux.conns().len()).for_each(|conn| {
+                if !net.asked(conn).is_empty() {
+                    net.answer(conn, "+OK\r\n");
+                }
+            });
+            net.got(client);
+        }
+        begun.map(|(_, conn)| (conn, key))
+    });
+    let (conn, key) = begun.expect("a key that has returned");
+    while net.mux.next_report().is_some() {}
+    obey(&mut net, &[Order::Replay, Order::Close(first.more())]);
+    while net.mux.next_report().is_some() {}
+    // Instead of more keys, this is what the arbiter orders.
+    obey(&mut net, &[Order::Warm(first), Order::Drain]);
+    net.later(1);
+    assert_eq!(net.mux.next_report(), None, "a transaction is open");
+    let begins = command(&["MULTI"]) + &command(&["SET", &key, "2"]);
+    net.say(other, &begins);
+    assert_eq!(net.got(other), "+OK\r\n-ERR the server is ejected by the operator\r\n");
+    net.say(client, &command(&["EXEC"]));
+    assert_eq!(net.asked(conn), command(&["EXEC"]));
+    net.answer(conn, "*1\r\n+OK\r\n");
+    assert_eq!(net.got(client), "*1\r\n+OK\r\n");
+    net.later(1);
+    assert_eq!(net.mux.next_report(), Some((server, Report::Done(7))));
 }

@@ -219,6 +219,52 @@ fn the_operator_ejects_and_drains_a_server_that_has_a_share_of_its_keys() {
     assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain), leave]);
 }
 
+/// Its clients end what they have begun there, whatever was to be done next.
+#[test]
+fn a_server_that_is_drained_in_a_step_goes_on_with_its_share_until_clients_are_done() {
+    for stage in 0..3 {
+        let mut arbiter = in_stage(stage);
+        let before = round(&arbiter, 0);
+        arbiter.command(0, Command::Drain, at_ms(2000));
+        let mut wanted = back_to_its_share(stage);
+        wanted.push((0, To::All, Order::Drain));
+        assert_eq!(orders(&mut arbiter), wanted);
+        let seen = arbiter.standing(0).unwrap();
+        assert_eq!((seen.stage, seen.share), (Stage::Draining, Share::NONE.more()));
+        // What was said of the step is not said of the drain.
+        arbiter.report(0, Report::Done(before), at_ms(2001));
+        arbiter.report(0, Report::Done(before), at_ms(2001));
+        assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (vec![], Some(at_ms(12_000))));
+        confirm(&mut arbiter, 0, at_ms(2002));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Leave(ServerError::Ejected))]);
+        assert_eq!(arbiter.standing(0).unwrap().share, Share::NONE);
+        confirm(&mut arbiter, 0, at_ms(2003));
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+    }
+}
+
+/// It stays away no longer when it fails the next time.
+#[test]
+fn a_server_that_the_operator_ejects_while_it_warms_has_not_failed() {
+    for stage in 0..3 {
+        let mut arbiter = in_stage(stage);
+        let before = round(&arbiter, 0);
+        arbiter.command(0, Command::Eject, at_ms(2000));
+        let leave = (0, To::All, Order::Leave(ServerError::Ejected));
+        assert_eq!(orders(&mut arbiter), [leave]);
+        arbiter.report(0, Report::Done(before), at_ms(2000));
+        arbiter.report(0, Report::Done(before), at_ms(2000));
+        assert_eq!(orders(&mut arbiter), [], "it is not left yet");
+        confirm(&mut arbiter, 0, at_ms(2000));
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+        arbiter.command(0, Command::Return, at_ms(3000));
+        step(&mut arbiter, 3000);
+        arbiter.report(0, FAILING, at_ms(3500));
+        confirm(&mut arbiter, 0, at_ms(3500));
+        assert_eq!(arbiter.next_tick(), Some(at_ms(5500)), "{stage}");
+    }
+}
+
 #[test]
 fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_wants_it() {
     for stage in 0..3 {

@@ -360,10 +360,11 @@ impl Arbiter {
         }
         seat.share = seat.next_share;
         seat.state = seat.in_use(now);
-        let mut order = Order::Warm(seat.share);
-        if seat.state == State::Live {
-            (order, seat.has_overflowed) = (Order::Return, false);
-        }
+        let is_live = seat.state == State::Live;
+        // What could not be remembered went with all the rest, or the last key has returned although it did not.
+        let is_settled = is_live || seat.ejection.on_overflow == OnOverflow::Flush;
+        seat.has_overflowed &= !is_settled;
+        let order = if is_live { Order::Return } else { Order::Warm(seat.share) };
         self.decide(server, To::All, order);
     }
 

@@ -9,7 +9,7 @@ use super::id::ServerId;
 use super::standing::POOL;
 use super::{Event, Mux};
 use crate::error::ServerError;
-use crate::health::{Decision, Drain, Health, Order, Report, Share, Standing, To};
+use crate::health::{Decision, Drain, Health, OnOverflow, Order, Report, Share, Standing, To};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
@@ -170,12 +170,18 @@ impl Mux {
 
     /// Uses a server for a share of its keys; others stand in for the rest.
     fn warm(&mut self, id: ServerId, share: Share) {
+        // The operator wants the server back, with what could not be remembered.
+        let ejection = self.shared.options.ejection.unwrap_or_default();
+        let is_wanted = ejection.on_overflow == OnOverflow::Stay;
         let server = &mut self.servers.all[id.index()];
         let (before, error) = (server.health.share_asked(), server.health.error);
         server.health = Health::warm(share, error);
         server.replay_round = None;
         if let Some(journal) = server.journal.as_mut().filter(|_| before != share) {
             let bytes = journal.bytes();
+            if is_wanted {
+                journal.forgive_overflow();
+            }
             journal.end_absence(share);
             self.clients.memory -= bytes - journal.bytes();
         }

@@ -141,9 +141,14 @@ impl Journal {
         First::Purge
     }
 
-    /// The keys of this share are used at the server again, from which all that it has missed is removed.
-    pub(super) fn end_absence(&mut self, share: Share) {
+    /// The server is to return although what could not be remembered is still there.
+    pub(super) fn forgive_overflow(&mut self) {
         self.has_overflowed = false;
+    }
+
+    /// The keys of this share are used at the server again, from which all that it has missed is removed, as far as
+    /// it is known.
+    pub(super) fn end_absence(&mut self, share: Share) {
         self.returns = self.returns.wrapping_add(1);
         self.tenths[..share.tenths()].fill_with(Tenth::default);
     }
@@ -182,6 +187,8 @@ impl Journal {
     /// The next removal to send; `None` if there is none left.
     pub(super) fn next(&mut self) -> Option<Removal> {
         if let Some((request, expect)) = self.flush.take() {
+            // It goes with all the rest.
+            self.has_overflowed = false;
             return Some(Removal::All(request, expect));
         }
         let (tenth, key) = self.changed.pop_front()?;
@@ -386,11 +393,23 @@ mod tests {
             (journal.next(), journal.next(), journal.next()),
             (key(b"b"), key(b"a"), key(b"c"))
         );
-        // What did not fit in is made up for with what was removed.
-        journal.note((0, b"d"), true, (1, None), 0);
-        assert!(journal.has_overflowed());
+    }
+
+    #[test]
+    fn what_did_not_fit_in_is_made_up_for_by_nothing_but_a_request_that_empties_the_server() {
+        let mut journal = Journal::default();
+        journal.note((0, b"a"), true, (1, None), MANY);
+        journal.note((9, b"b"), true, (1, None), 0);
+        assert_eq!((journal.next(), journal.next()), (key(b"a"), None));
         journal.end_absence(Share::NONE.more());
+        assert!(journal.has_overflowed());
+        journal.note_flush(b"flush_all\r\n".to_vec(), Expect::ANY);
+        assert!(journal.has_overflowed(), "it is not sent yet");
+        assert!(matches!(journal.next(), Some(Removal::All(..))));
         assert!(!journal.has_overflowed());
+        // What does not fit in after it is another matter.
+        journal.note((9, b"c"), true, (1, None), 0);
+        assert!(journal.has_overflowed());
     }
 
     #[test]

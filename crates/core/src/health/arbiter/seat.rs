@@ -23,6 +23,7 @@ pub(super) struct Seat {
     pub(super) error: ServerError,
     /// Whether the operator has ejected it.
     pub(super) is_held: bool,
+    /// Whether keys that it has not got back may have been changed without being remembered.
     pub(super) has_overflowed: bool,
     /// How long it stays away this time, and when it was used again last.
     pub(super) stay: Duration,

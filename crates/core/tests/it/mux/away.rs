@@ -189,7 +189,8 @@ fn a_full_journal_keeps_the_server_away_or_empties_it() {
         probed(&mut net);
         assert_eq!(net.asked(0), asked.unwrap_or_default(), "{on_overflow:?}");
         if on_overflow == OnOverflow::Flush {
-            // Once more when nobody writes any longer.
+            // Once more, when nobody writes any longer.
+            net.say(client, "delete a\r\n");
             net.answer(0, "OK\r\n");
             assert_eq!(net.asked(0), "flush_all\r\n");
             net.answer(0, "OK\r\n");

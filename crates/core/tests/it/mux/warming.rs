@@ -3,7 +3,7 @@
 use super::{REFUSED, hit, migrating, set};
 use crate::net::{Net, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, Order, Report, Share};
+use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order, Report, Share};
 use nuthatch_core::mux::{ClientId, Event, Options};
 use nuthatch_core::redis::Settings;
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -253,6 +253,97 @@ fn the_steps_of_one_server_do_not_remove_the_keys_of_another_that_is_away() {
         net.answer(2, "END\r\n");
     }
     assert!(net.mux.is_ejected(net.server(0)));
+}
+
+/// A server that is away, of which nothing can be remembered, and a change of one of its keys.
+fn forgetful(on_overflow: OnOverflow) -> (Net, ClientId) {
+    let forgets = Ejection { journal_max: 10, on_overflow, ..ejection() };
+    let mut net = Net::with(engine(2, options(), Some(forgets)));
+    net.accepts = false;
+    let client = net.client();
+    let key = key_of(&net, 0);
+    net.say(client, &format!("get {key}\r\n"));
+    net.close_server(0, ServerError::Refused);
+    assert_eq!(net.got(client), REFUSED);
+    net.accepts = true;
+    change_unnoted(&mut net, client);
+    (net, client)
+}
+
+/// A key of the first server that is not among those that return first.
+fn late_key() -> String {
+    let (mut net, client) = warming(options());
+    (0..4).for_each(|_| net.later(STEP_MS));
+    let (back, mut away) = ask_all(&mut net, client);
+    assert!(back.len() > 100, "{back:?}");
+    away.remove(0)
+}
+
+/// Changes a key of the first server, for which the other one stands in.
+fn change_unnoted(net: &mut Net, client: ClientId) {
+    net.say(client, &format!("delete {}\r\n", late_key()));
+    let asked = net.asked(1);
+    assert!(asked.contains("delete"), "{asked:?}");
+    net.answer(1, &"DELETED\r\n".repeat(asked.matches("delete").count()));
+    assert_eq!(net.got(client), "DELETED\r\n");
+}
+
+#[test]
+fn a_server_is_emptied_once_in_each_step_before_which_a_key_was_not_remembered() {
+    let (mut net, client) = forgetful(OnOverflow::Flush);
+    let server = net.server(0);
+    net.later(RETRY_MS);
+    assert_eq!(net.asked(0), "flush_all\r\n");
+    net.answer(0, "OK\r\n");
+    assert_eq!(net.events.last(), Some(&Event::Warming { server }));
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "", "all is known since");
+    change_unnoted(&mut net, client);
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "flush_all\r\n");
+    // What is changed before it is carried out is not made up for by it.
+    change_unnoted(&mut net, client);
+    net.answer(0, "OK\r\n");
+    assert_eq!(net.asked(0), "flush_all\r\n");
+    net.answer(0, "OK\r\n");
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "");
+}
+
+#[test]
+fn a_server_that_was_to_return_with_what_it_has_is_emptied_once_the_pool_wants_that() {
+    let (mut net, _) = forgetful(OnOverflow::Return);
+    net.later(RETRY_MS);
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "");
+    let empties =
+        Ejection { on_overflow: OnOverflow::Flush, ..net.mux.options().ejection.unwrap() };
+    net.mux.set_options(Options { ejection: Some(empties), ..options() });
+    net.later(STEP_MS);
+    assert_eq!(net.asked(0), "flush_all\r\n");
+}
+
+/// The operator has seen what was not remembered before, and nothing else.
+#[test]
+fn what_is_not_remembered_after_a_step_that_the_operator_wanted_is_reported_again() {
+    let (mut net, client) = forgetful(OnOverflow::Stay);
+    let overflows = |net: &Net| {
+        let is_full = |event: &&Event| matches!(event, Event::JournalFull { .. });
+        net.events.iter().filter(is_full).count()
+    };
+    change_unnoted(&mut net, client);
+    assert_eq!(overflows(&net), 1);
+    let (now, first) = (net.now(), Share::NONE.more());
+    for order in [Order::Replay, Order::Close(first), Order::Warm(first)] {
+        net.mux.obey(net.server(0), order, 7, now);
+        net.settle_now();
+    }
+    change_unnoted(&mut net, client);
+    assert_eq!(overflows(&net), 2);
+    // That it has the same share as before is no step.
+    net.mux.obey(net.server(0), Order::Warm(first), 7, now);
+    change_unnoted(&mut net, client);
+    assert_eq!(overflows(&net), 2);
 }
 
 /// The reply to a removal of the absence before, which is late, says nothing of what the gutter has got since.

@@ -280,6 +280,49 @@ fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_want
     }
 }
 
+/// A server that is emptied in a step has no old value of any key. One that returns with what it has may have old
+/// values of the keys that it has not got back yet.
+#[test]
+fn what_could_not_be_remembered_counts_until_the_server_is_emptied_or_has_all_of_its_keys() {
+    let servers = &[0, 1, 2, 3];
+    for overflows_in in 0..3 {
+        for (on_overflow, next) in
+            [(OnOverflow::Flush, Some(at_ms(2000))), (OnOverflow::Return, None)]
+        {
+            let mut arbiter = arbiter(2, 4, Ejection { on_overflow, ..slow() });
+            arbiter.report(0, FAILING, at_ms(0));
+            confirm(&mut arbiter, 0, at_ms(0));
+            // While it is away, while workers replay, and while they close it.
+            for part in 0..3 {
+                if part == overflows_in {
+                    arbiter.report(0, Report::Overflowed, at_ms(1000));
+                }
+                match part {
+                    0 => arbiter.tick(at_ms(1000)),
+                    _ => confirm(&mut arbiter, 0, at_ms(1000)),
+                }
+            }
+            let first = Share::NONE.more();
+            assert_eq!(arbiter.standing(0).unwrap().share, first);
+            arbiter.set_servers(POOL, (servers, &[]), slow());
+            assert_eq!(arbiter.next_tick(), next, "{overflows_in}");
+        }
+    }
+    let at_once = Ejection { slow_start: Duration::ZERO, ..slow() };
+    for on_overflow in [OnOverflow::Flush, OnOverflow::Return] {
+        let mut arbiter = arbiter(2, 4, Ejection { on_overflow, ..at_once });
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        arbiter.report(0, Report::Overflowed, at_ms(10));
+        step(&mut arbiter, 1000);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Live);
+        arbiter.set_servers(POOL, (servers, &[]), at_once);
+        arbiter.report(0, FAILING, at_ms(5000));
+        confirm(&mut arbiter, 0, at_ms(5000));
+        assert_eq!(arbiter.next_tick(), Some(at_ms(6000)), "it is about another absence");
+    }
+}
+
 #[test]
 fn a_pool_that_is_gone_leaves_a_server_its_share() {
     for stage in 0..3 {

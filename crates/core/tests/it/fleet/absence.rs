@@ -254,6 +254,32 @@ fn servers_that_get_their_keys_back_slowly_have_nothing_stale() {
     assert!(failed_again > 10, "{failed_again}");
 }
 
+/// So few keys are remembered that more are changed in each absence.
+const FORGETFUL: Ejection =
+    Ejection { journal_max: 500, on_overflow: OnOverflow::Flush, slow_start: SLOW, ..EJECTION };
+
+#[test]
+fn servers_of_which_not_all_is_remembered_are_emptied_and_nothing_is_stale() {
+    for slow_start in [SLOW, Duration::ZERO] {
+        let plan = with(Ejection { slow_start, ..FORGETFUL });
+        check_overflows(&runs::<Memcache>(plan, 4));
+        check_overflows(&runs::<Redis>(plan, 4));
+    }
+}
+
+fn check_overflows<K: Kind>(worlds: &[World<K>]) {
+    let overflows: u64 =
+        worlds.iter().map(|it| it.figure(|more| more.journal_overflows.read())).sum();
+    assert!(overflows > 10, "{overflows}");
+}
+
+/// Proves that the test above would notice a stale answer.
+#[test]
+#[should_panic(expected = "stale")]
+fn if_servers_are_not_emptied_a_stale_answer_is_noticed() {
+    run_kind::<Memcache>(with(Ejection { on_overflow: OnOverflow::Return, ..FORGETFUL }), 20);
+}
+
 /// Checks that servers got their keys in steps. Says how many failed before they had all.
 fn check_steps<K: Kind>(worlds: &[World<K>]) -> usize {
     let (mut steps, mut returns, mut failed_again) = (0, 0, 0);

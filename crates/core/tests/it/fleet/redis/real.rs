@@ -198,6 +198,8 @@ fn real_servers_answer_what_these_tests_believe() {
         "SET d v2",
         "DISCARD",
         "GET d",
+        "FLUSHDB",
+        "GET d",
         "FLUSHALL",
     ] {
         both.ask(line);

@@ -189,7 +189,7 @@ impl Redis {
                 }
                 None => "-ERR no such key\r\n".to_owned(),
             },
-            ("FLUSHALL", _) => {
+            ("FLUSHALL" | "FLUSHDB", _) => {
                 self.items.clear();
                 OK.to_owned()
             }

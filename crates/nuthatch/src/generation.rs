@@ -136,6 +136,11 @@ impl SharedServer {
         Arc::ptr_eq(&self.addresses, &other.addresses)
     }
 
+    /// What was decided about it; none if it is used for all of its keys.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Its figures in each worker.
     pub(crate) fn stats(&self) -> impl Iterator<Item = &ServerStats> + Clone {
         self.workers.iter().map(|stats| &**stats)

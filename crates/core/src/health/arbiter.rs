@@ -138,7 +138,8 @@ impl Arbiter {
             State::Live => (Stage::Live, None),
             State::Draining(..) => (Stage::Draining, None),
             State::Leaving(..) => (Stage::Leaving, None),
-            State::Away(probing) if seat.stays() => (Stage::Held, Some(probing.next)),
+            // It may have a share of its keys, and gets no more.
+            State::Away(_) | State::Warming(_) if seat.stays() => (Stage::Held, None),
             State::Away(probing) => (Stage::Away, Some(probing.next)),
             _ if seat.share != Share::NONE => (Stage::Warming, None),
             State::Replaying(..) | State::Closing(..) | State::Warming(_) => {
@@ -146,7 +147,6 @@ impl Arbiter {
             }
         };
         let error = (stage != Stage::Live).then_some(seat.error);
-        let next_try = next_try.filter(|_| stage == Stage::Away);
         Some(Seen { stage, error, next_try, share: seat.share, by_operator: seat.is_held })
     }
 

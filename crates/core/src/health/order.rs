@@ -95,7 +95,7 @@ pub enum Stage {
     Leaving,
     /// It is probed now and then.
     Away,
-    /// It stays away until the operator lets it return.
+    /// It stays away, or gets no more of its keys, until the operator lets it return.
     Held,
     /// It is used for a share of its keys, which grows.
     Warming,

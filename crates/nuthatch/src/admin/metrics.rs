@@ -396,6 +396,16 @@ fn write_servers(text: &mut Text, generation: &Generation) {
         let labels = server_labels(shared, server);
         text.sample("server_gutter", &labels, u8::from(server.is_gutter));
     }
+    let help = "Share of its keys for which the server is used, 0 to 1.";
+    text.head("server_keys_share", Kind::Gauge, help);
+    for (shared, server) in each_server(generation) {
+        let percent = server.verdict().map_or(100, |verdict| verdict.seen.share.percent());
+        text.sample(
+            "server_keys_share",
+            &server_labels(shared, server),
+            f64::from(percent) / 100.0,
+        );
+    }
     text.head(
         "server_errors_total",
         Kind::Counter,

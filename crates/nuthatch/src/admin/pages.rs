@@ -133,8 +133,7 @@ fn server(shared: &SharedServer, ring: &Ring, number: usize, stats: &[Arc<Server
 
 /// Why a server is not used, since when, and when it is tried next; null while it is used.
 fn away(shared: &SharedServer) -> Value {
-    let shown = *shared.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(Verdict { seen, since, next_try }) = shown else { return Value::Null };
+    let Some(Verdict { seen, since, next_try }) = shared.verdict() else { return Value::Null };
     let stage = match seen.stage {
         Stage::Live => "live",
         Stage::Draining => "draining",

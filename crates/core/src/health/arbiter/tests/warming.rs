@@ -274,7 +274,11 @@ fn a_server_of_which_not_all_is_known_gets_no_more_keys_before_the_operator_want
         assert_eq!(arbiter.next_tick(), None);
         arbiter.tick(at_ms(9000));
         assert_eq!(orders(&mut arbiter), []);
+        let held = (Stage::Held, Share::NONE.more(), false);
+        let seen = arbiter.standing(0).unwrap();
+        assert_eq!((seen.stage, seen.share, seen.by_operator), held);
         arbiter.command(0, Command::Return, at_ms(9000));
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Warming);
         step(&mut arbiter, 9000);
         assert_eq!(orders(&mut arbiter), step_to(Share::NONE.more().more()));
     }

@@ -19,7 +19,7 @@ use nuthatch_core::version::Version;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 pub(super) fn index() -> Value {
     let paths = PATHS.iter().map(|(path, what)| ((*path).to_owned(), json!(what)));

@@ -243,6 +243,51 @@ fn a_server_that_is_drained_in_a_step_goes_on_with_its_share_until_clients_are_d
     }
 }
 
+#[test]
+fn the_operator_begins_the_next_step_at_once() {
+    let mut arbiter = warming(4, slow());
+    arbiter.command(0, Command::Return, at_ms(1500));
+    assert!(arbiter.next_tick().unwrap() <= at_ms(1500));
+    step(&mut arbiter, 1500);
+    assert_eq!(orders(&mut arbiter), step_to(Share::NONE.more().more()));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(2500)));
+}
+
+/// It was used for its first keys for long enough.
+#[test]
+fn a_server_that_fails_soon_after_its_last_keys_have_returned_stays_away_no_longer() {
+    let mut arbiter = warming(4, slow());
+    for ms in (2000..=10_000).step_by(1000) {
+        step(&mut arbiter, ms);
+    }
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Live);
+    arbiter.report(0, FAILING, at_ms(10_001));
+    confirm(&mut arbiter, 0, at_ms(10_001));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(11_001)));
+}
+
+/// What workers say of a step that has ended says nothing of the next one.
+#[test]
+fn a_step_that_was_stopped_is_done_anew_by_all_workers() {
+    for stage in 1..3 {
+        let mut arbiter = in_stage(stage);
+        let before = round(&arbiter, 0);
+        arbiter.report(0, Report::Done(before), at_ms(2000));
+        arbiter.report(0, Report::Overflowed, at_ms(2000));
+        let late = |arbiter: &mut Arbiter| {
+            arbiter.report(0, Report::Done(before), at_ms(2001));
+            arbiter.report(0, Report::Failed(before, ServerError::Closed), at_ms(2001));
+        };
+        late(&mut arbiter);
+        assert_eq!(orders(&mut arbiter), back_to_its_share(stage));
+        arbiter.command(0, Command::Return, at_ms(3000));
+        arbiter.tick(at_ms(3000));
+        late(&mut arbiter);
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(3000));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Replay)]);
+    }
+}
+
 /// It stays away no longer when it fails the next time.
 #[test]
 fn a_server_that_the_operator_ejects_while_it_warms_has_not_failed() {

@@ -305,7 +305,9 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
         assert!(arbiter.command(0, Command::Drain, at_ms(0)));
         assert!(arbiter.command(0, Command::Drain, at_ms(1)), "once is enough");
         assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain)]);
-        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Draining);
+        let seen = arbiter.standing(0).unwrap();
+        let draining = (Stage::Draining, Some(ServerError::Ejected), true);
+        assert_eq!((seen.stage, seen.error, seen.by_operator), draining);
         arbiter
     };
     let mut arbiter = drained();
@@ -336,6 +338,31 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
     confirm(&mut arbiter, 0, at_ms(6));
     arbiter.tick(at_ms(20_000));
     assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
+}
+
+#[test]
+fn a_server_that_the_operator_wants_back_is_tried_at_once() {
+    let mut arbiter = ejected(1);
+    arbiter.command(0, Command::Return, at_ms(10));
+    assert!(arbiter.next_tick().unwrap() <= at_ms(10));
+    arbiter.tick(at_ms(10));
+    let wanted = [(0, To::All, Order::Forgive), DISCONNECT, (0, To::One(0), Order::Probe)];
+    assert_eq!(orders(&mut arbiter), wanted);
+}
+
+#[test]
+fn a_server_that_is_left_already_is_not_left_anew_for_the_operator() {
+    for command in [Command::Drain, Command::Eject] {
+        let mut arbiter = arbiter(2, 4, ejection());
+        arbiter.report(0, FAILING, at_ms(0));
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1));
+        orders(&mut arbiter);
+        arbiter.command(0, command, at_ms(1));
+        assert_eq!(orders(&mut arbiter), [], "{command:?}");
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(2));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+    }
 }
 
 /// Others stand in for it: nobody has to leave it.

@@ -96,8 +96,9 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
     confirm(&mut arbiter, 0, at_ms(0));
     step(&mut arbiter, 1000);
     assert_eq!(orders(&mut arbiter)[3..], all);
-    // The only other one fails, and comes back after it.
+    // The only other one of the pool fails, and comes back after it.
     let mut arbiter = warming(2, slow());
+    arbiter.set_servers(POOL + 1, (&[20, 21], &[]), slow());
     arbiter.report(1, FAILING, at_ms(1500));
     confirm(&mut arbiter, 1, at_ms(1500));
     orders(&mut arbiter);
@@ -369,6 +370,25 @@ fn what_could_not_be_remembered_counts_until_the_server_is_emptied_or_has_all_of
         arbiter.report(0, FAILING, at_ms(5000));
         confirm(&mut arbiter, 0, at_ms(5000));
         assert_eq!(arbiter.next_tick(), Some(at_ms(6000)), "it is about another absence");
+    }
+}
+
+#[test]
+fn a_server_of_which_not_all_is_known_gets_no_keys_before_the_operator_wants_it() {
+    for stage in 1..3 {
+        let mut arbiter = arbiter(2, 4, slow());
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        arbiter.tick(at_ms(1000));
+        if stage > 1 {
+            confirm(&mut arbiter, 0, at_ms(1000));
+        }
+        orders(&mut arbiter);
+        arbiter.report(0, Report::Overflowed, at_ms(1000));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        let seen = arbiter.standing(0).unwrap();
+        assert_eq!((seen.stage, seen.share), (Stage::Held, Share::NONE));
+        assert_eq!(arbiter.next_tick(), None);
     }
 }
 

@@ -283,7 +283,6 @@ impl Arbiter {
         }
         seat.error = error;
         seat.state = State::Away(Probing::after(now.after(seat.ejection.retry_timeout)));
-        seat.round = seat.round.wrapping_add(1);
         self.decide(server, To::All, Order::GoAway);
     }
 
@@ -333,7 +332,6 @@ impl Arbiter {
             return self.fall_back(server, error, now);
         }
         seat.state = seat.in_use(now);
-        seat.round = seat.round.wrapping_add(1);
         let share = seat.share;
         self.decide(server, To::All, Order::Warm(share));
     }

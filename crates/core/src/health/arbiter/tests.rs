@@ -193,6 +193,44 @@ fn other_pools_do_not_count() {
     assert_eq!(orders(&mut arbiter), [(1, To::All, Order::Keep)]);
 }
 
+/// A worker that does not know a server yet drops what it is ordered. So it may be ordered nothing that counts, but
+/// to leave the server, which it is told again: a drain ends without it, and what is kept was not left.
+#[test]
+fn nothing_else_is_ordered_before_every_worker_has_left_a_server() {
+    let mut seed = 1_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    for _ in 0..200 {
+        let mut arbiter = arbiter(2, 2, ejection());
+        let mut confirmed = 0;
+        for ms in 0..200 {
+            let now = at_ms(ms * 100);
+            let round = round(&arbiter, 0);
+            match random(9) {
+                0 => arbiter.report(0, FAILING, now),
+                1 => arbiter.report(0, Report::Overflowed, now),
+                2 => arbiter.report(0, Report::Failed(round, ServerError::Reset), now),
+                3 => arbiter.report(0, Report::Probed(Ok(())), now),
+                // The other worker says nothing.
+                4 if confirmed < round => {
+                    confirmed = round;
+                    arbiter.report(0, Report::Done(round), now);
+                }
+                5 => drop(arbiter.command(0, Command::Drain, now)),
+                6 => drop(arbiter.command(0, Command::Eject, now)),
+                7 => drop(arbiter.command(0, Command::Return, now)),
+                _ => arbiter.tick(now),
+            }
+            let is_other = |order| !matches!(order, Order::Leave(_) | Order::Drain | Order::Keep);
+            let others: Vec<_> =
+                orders(&mut arbiter).into_iter().filter(|it| is_other(it.2)).collect();
+            assert_eq!(others, []);
+        }
+    }
+}
+
 /// An order may come before its worker knows the server, or be for a worker that ends.
 #[test]
 fn a_worker_that_does_not_leave_a_server_is_told_again() {
@@ -305,7 +343,9 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
         assert!(arbiter.command(0, Command::Drain, at_ms(0)));
         assert!(arbiter.command(0, Command::Drain, at_ms(1)), "once is enough");
         assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Drain)]);
-        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Draining);
+        let seen = arbiter.standing(0).unwrap();
+        let draining = (Stage::Draining, Some(ServerError::Ejected), true);
+        assert_eq!((seen.stage, seen.error, seen.by_operator), draining);
         arbiter
     };
     let mut arbiter = drained();
@@ -336,6 +376,31 @@ fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() 
     confirm(&mut arbiter, 0, at_ms(6));
     arbiter.tick(at_ms(20_000));
     assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), None));
+}
+
+#[test]
+fn a_server_that_the_operator_wants_back_is_tried_at_once() {
+    let mut arbiter = ejected(1);
+    arbiter.command(0, Command::Return, at_ms(10));
+    assert!(arbiter.next_tick().unwrap() <= at_ms(10));
+    arbiter.tick(at_ms(10));
+    let wanted = [(0, To::All, Order::Forgive), DISCONNECT, (0, To::One(0), Order::Probe)];
+    assert_eq!(orders(&mut arbiter), wanted);
+}
+
+#[test]
+fn a_server_that_is_left_already_is_not_left_anew_for_the_operator() {
+    for command in [Command::Drain, Command::Eject] {
+        let mut arbiter = arbiter(2, 4, ejection());
+        arbiter.report(0, FAILING, at_ms(0));
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(1));
+        orders(&mut arbiter);
+        arbiter.command(0, command, at_ms(1));
+        assert_eq!(orders(&mut arbiter), [], "{command:?}");
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(2));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Held);
+    }
 }
 
 /// Others stand in for it: nobody has to leave it.

@@ -362,6 +362,20 @@ fn on_a_server_that_is_drained_what_was_begun_ends_and_nothing_is_begun() {
 }
 
 #[test]
+fn a_server_that_is_left_is_drained_no_longer() {
+    let mut net = Net::with(engine(1, redis_options(), Some(Ejection::default())));
+    net.mux.share_arbiter();
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    net.mux.obey(net.server(0), Order::Drain, 7, net.now());
+    net.mux.obey(net.server(0), Order::Leave(ServerError::Ejected), 8, net.now());
+    assert_eq!(net.mux.next_report(), Some((net.server(0), Report::Done(8))));
+    // Its transaction has ended with that, but nobody asks for it.
+    net.later(1);
+    assert_eq!(net.mux.next_report(), None);
+}
+
+#[test]
 fn a_transaction_whose_end_is_refused_is_over() {
     for order in [Order::Drain, Order::Leave(ServerError::Ejected)] {
         let mut net = Net::with(engine(2, redis_options(), Some(Ejection::default())));

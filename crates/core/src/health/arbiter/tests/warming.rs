@@ -96,8 +96,9 @@ fn a_server_gets_its_keys_at_once_if_nobody_can_go_on_with_them() {
     confirm(&mut arbiter, 0, at_ms(0));
     step(&mut arbiter, 1000);
     assert_eq!(orders(&mut arbiter)[3..], all);
-    // The only other one fails, and comes back after it.
+    // The only other one of the pool fails, and comes back after it.
     let mut arbiter = warming(2, slow());
+    arbiter.set_servers(POOL + 1, (&[20, 21], &[]), slow());
     arbiter.report(1, FAILING, at_ms(1500));
     confirm(&mut arbiter, 1, at_ms(1500));
     orders(&mut arbiter);
@@ -243,6 +244,51 @@ fn a_server_that_is_drained_in_a_step_goes_on_with_its_share_until_clients_are_d
     }
 }
 
+#[test]
+fn the_operator_begins_the_next_step_at_once() {
+    let mut arbiter = warming(4, slow());
+    arbiter.command(0, Command::Return, at_ms(1500));
+    assert!(arbiter.next_tick().unwrap() <= at_ms(1500));
+    step(&mut arbiter, 1500);
+    assert_eq!(orders(&mut arbiter), step_to(Share::NONE.more().more()));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(2500)));
+}
+
+/// It was used for its first keys for long enough.
+#[test]
+fn a_server_that_fails_soon_after_its_last_keys_have_returned_stays_away_no_longer() {
+    let mut arbiter = warming(4, slow());
+    for ms in (2000..=10_000).step_by(1000) {
+        step(&mut arbiter, ms);
+    }
+    assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Live);
+    arbiter.report(0, FAILING, at_ms(10_001));
+    confirm(&mut arbiter, 0, at_ms(10_001));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(11_001)));
+}
+
+/// What workers say of a step that has ended says nothing of the next one.
+#[test]
+fn a_step_that_was_stopped_is_done_anew_by_all_workers() {
+    for stage in 1..3 {
+        let mut arbiter = in_stage(stage);
+        let before = round(&arbiter, 0);
+        arbiter.report(0, Report::Done(before), at_ms(2000));
+        arbiter.report(0, Report::Overflowed, at_ms(2000));
+        let late = |arbiter: &mut Arbiter| {
+            arbiter.report(0, Report::Done(before), at_ms(2001));
+            arbiter.report(0, Report::Failed(before, ServerError::Closed), at_ms(2001));
+        };
+        late(&mut arbiter);
+        assert_eq!(orders(&mut arbiter), back_to_its_share(stage));
+        arbiter.command(0, Command::Return, at_ms(3000));
+        arbiter.tick(at_ms(3000));
+        late(&mut arbiter);
+        arbiter.report(0, Report::Done(round(&arbiter, 0)), at_ms(3000));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::Replay)]);
+    }
+}
+
 /// It stays away no longer when it fails the next time.
 #[test]
 fn a_server_that_the_operator_ejects_while_it_warms_has_not_failed() {
@@ -324,6 +370,25 @@ fn what_could_not_be_remembered_counts_until_the_server_is_emptied_or_has_all_of
         arbiter.report(0, FAILING, at_ms(5000));
         confirm(&mut arbiter, 0, at_ms(5000));
         assert_eq!(arbiter.next_tick(), Some(at_ms(6000)), "it is about another absence");
+    }
+}
+
+#[test]
+fn a_server_of_which_not_all_is_known_gets_no_keys_before_the_operator_wants_it() {
+    for stage in 1..3 {
+        let mut arbiter = arbiter(2, 4, slow());
+        arbiter.report(0, FAILING, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        arbiter.tick(at_ms(1000));
+        if stage > 1 {
+            confirm(&mut arbiter, 0, at_ms(1000));
+        }
+        orders(&mut arbiter);
+        arbiter.report(0, Report::Overflowed, at_ms(1000));
+        assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+        let seen = arbiter.standing(0).unwrap();
+        assert_eq!((seen.stage, seen.share), (Stage::Held, Share::NONE));
+        assert_eq!(arbiter.next_tick(), None);
     }
 }
 

@@ -154,7 +154,7 @@ impl ClientSocket {
             }
         };
         if mux.wants_read(id) {
-            // Neither has it ended.
+            // A client that is read from has not ended.
             return self.watch(Interest { read: true, write: is_full }, poll, token);
         }
         let discards = self.discards(id, mux);

@@ -174,7 +174,8 @@ impl Mux {
         let ejection = self.shared.options.ejection.unwrap_or_default();
         let is_wanted = ejection.on_overflow == OnOverflow::Stay;
         let server = &mut self.servers.all[id.index()];
-        let (before, error) = (server.health.share_asked(), server.health.error);
+        // A worker that has left the server of its own accord still has its share.
+        let (before, error) = (server.health.share, server.health.error);
         server.health = Health::warm(share, error);
         server.replay_round = None;
         if let Some(journal) = server.journal.as_mut().filter(|_| before != share) {

@@ -62,10 +62,10 @@ impl Client {
 pub(super) struct Lines {
     /// Those that wait for room in the queue of a connection, by its place; first come, first served.
     by_conn: Vec<VecDeque<ClientId>>,
-    /// Those that wait for the decision who serves the keys of a server. They stand apart: a server that is used
-    /// for a share of its keys gets requests for this share meanwhile.
+    /// Those that wait for the decision who serves the keys of a server. These clients stand apart: a server that
+    /// is used for a share of its keys gets requests for this share meanwhile. No line is empty.
     by_decision: BTreeMap<ServerId, VecDeque<ClientId>>,
-    /// How many they are.
+    /// How many clients wait in all lines.
     waiting: usize,
     /// None of them has waited too long before this.
     next_end: Option<Instant>,
@@ -91,6 +91,12 @@ impl Lines {
     fn remove(&mut self, id: ClientId) {
         self.waiting -= 1;
         self.all().for_each(|line| line.retain(|other| *other != id));
+        self.forget_empty();
+    }
+
+    /// As many servers as ever were away may have had a line.
+    fn forget_empty(&mut self) {
+        self.by_decision.retain(|_, line| !line.is_empty());
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut VecDeque<ClientId>> {
@@ -310,15 +316,13 @@ impl Clients {
             });
         }
         (self.lines.waiting, self.lines.next_end) = (waiting, next_end);
+        self.lines.forget_empty();
     }
 
     pub(super) fn call_waiters(&mut self, conn: ConnId, room: usize) {
         for _ in 0..room {
             let Some(client) = self.lines.pop(conn) else { break };
-            if self.list.get(client.index()).is_some_and(|client| client.hold == Hold::Server) {
-                self.make_resumable(client);
-                self[client].hold = Hold::NextInLine;
-            }
+            self.call(client, Hold::NextInLine);
         }
     }
 
@@ -327,7 +331,34 @@ impl Clients {
         let Some(line) = self.lines.by_decision.remove(&server) else { return };
         self.lines.waiting -= line.len();
         for client in line {
-            self.make_resumable(client);
+            self.call(client, Hold::Resumable);
         }
+    }
+
+    fn call(&mut self, client: ClientId, how: Hold) {
+        if self.list.get(client.index()).is_some_and(|client| client.hold == Hold::Server) {
+            self.make_resumable(client);
+            self[client].hold = how;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_line_once_its_last_client_has_gone() {
+        let [one, two] = [0, 1].map(|index| ClientId::new(index, 7));
+        let servers = [3, 4].map(|index| ServerId::new(index, 7));
+        let mut lines = Lines::default();
+        for (server, id) in servers.into_iter().zip([one, two]) {
+            lines.by_decision.entry(server).or_default().push_back(id);
+            lines.waiting += 1;
+        }
+        lines.remove(one);
+        assert_eq!(lines.by_decision.keys().collect::<Vec<_>>(), [&servers[1]]);
+        lines.remove(two);
+        assert_eq!((lines.by_decision.len(), lines.waiting), (0, 0));
     }
 }

@@ -187,7 +187,7 @@ impl Journal {
     /// The next removal to send; `None` if there is none left.
     pub(super) fn next(&mut self) -> Option<Removal> {
         if let Some((request, expect)) = self.flush.take() {
-            // It goes with all the rest.
+            // What could not be remembered goes with all the rest.
             self.has_overflowed = false;
             return Some(Removal::All(request, expect));
         }

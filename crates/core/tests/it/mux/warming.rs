@@ -344,6 +344,11 @@ fn what_is_not_remembered_after_a_step_that_the_operator_wanted_is_reported_agai
     net.mux.obey(net.server(0), Order::Warm(first), 7, now);
     change_unnoted(&mut net, client);
     assert_eq!(overflows(&net), 2);
+    // Nor is it one if this worker has left the server meanwhile.
+    net.mux.obey(net.server(0), Order::Leave(ServerError::Reset), 7, now);
+    net.mux.obey(net.server(0), Order::Warm(first), 7, now);
+    change_unnoted(&mut net, client);
+    assert_eq!(overflows(&net), 2);
 }
 
 /// The reply to a removal of the absence before, which is late, says nothing of what the gutter has got since.

@@ -42,7 +42,7 @@ pub enum ServerError {
     Unremoved,
     /// A server is away, and so are all gutter servers; this error belongs to no single server.
     NoGutter,
-    /// The server returns, and others have a part of its keys; no failure.
+    /// The server is about to get its keys back, or the rest of them; no failure.
     Returning,
 }
 

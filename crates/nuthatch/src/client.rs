@@ -120,7 +120,7 @@ impl ClientSocket {
         Fate::Lives
     }
 
-    /// Writes the ready replies, of a large one a piece, and watches for the next events.
+    /// Writes the ready replies, of a large one at most a piece, and watches for the next events.
     pub(crate) fn write(
         &mut self,
         id: ClientId,

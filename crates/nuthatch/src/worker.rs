@@ -126,10 +126,10 @@ impl Worker {
 
     /// Whether clients ask for little beside others that ask for much, of whatever pool.
     fn keeps_bulk_apart(&self) -> bool {
-        let is_late =
+        let asked_lately =
             |pool: &PoolSockets| pool.mux.asked_for_little().after(LITTLE_IDLE) > self.now;
         // Most of the time nobody asks for much.
-        self.pools.iter().any(|pool| pool.mux.has_bulk()) && self.pools.iter().any(is_late)
+        self.pools.iter().any(|pool| pool.mux.has_bulk()) && self.pools.iter().any(asked_lately)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]

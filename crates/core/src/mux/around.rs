@@ -150,7 +150,6 @@ impl Mux {
         let first = journal.note(place, changes, (ring, conn), bytes_max);
         let overflows = journal.has_overflowed() && !had_overflowed;
         self.clients.memory = self.clients.memory - before + journal.bytes();
-        self.servers.publish_journal(owner);
         if overflows {
             self.servers.all[owner.index()].stats.more.journal_overflows.add(1);
             self.shared.events.push_back(Event::JournalFull { server: owner });
@@ -159,6 +158,7 @@ impl Mux {
         if self.servers.all[owner.index()].health.is_warming() {
             self.relieve_journal(owner, bytes_max, now);
         }
+        self.servers.publish_journal(owner);
         first
     }
 

@@ -183,6 +183,8 @@ impl Mux {
             if is_wanted {
                 journal.forgive_overflow();
             }
+            // What the server has refused before is removed by now, unless the operator wants it to stay.
+            journal.was_refused &= journal.forgives;
             journal.end_absence(share);
             self.clients.memory -= bytes - journal.bytes();
         }

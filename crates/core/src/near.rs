@@ -3,8 +3,9 @@
 //! A search that is made for long texts costs forty instructions before it looks at the first byte. Here,
 //! the first bytes are looked at in blocks of eight, in line; only what is further away is searched so.
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = ONES << 7;
+/// A one in each byte of a block, and the top bit of each.
+pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
+pub(crate) const TOPS: u64 = ONES << 7;
 
 /// How many blocks are looked at first.
 const BLOCKS: usize = 4;
@@ -12,36 +13,29 @@ const BLOCKS: usize = 4;
 /// Where the first `wanted` is in `bytes`.
 #[inline(always)]
 pub(crate) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<8>();
-    for (index, block) in blocks.iter().take(BLOCKS).enumerate() {
-        if let Some(at) = find_in(wanted, *block) {
-            return Some(8 * index + at);
+    let (blocks, _) = bytes.as_chunks::<8>();
+    let near = &blocks[..blocks.len().min(BLOCKS)];
+    for (index, block) in near.iter().enumerate() {
+        let found = marks(wanted, u64::from_le_bytes(*block));
+        if found != 0 {
+            return Some(8 * index + found.trailing_zeros() as usize / 8);
         }
     }
-    if blocks.len() < BLOCKS && bytes.len() >= 8 && !rest.is_empty() {
-        // The last eight bytes, of which the first ones were looked at already.
-        let last = bytes.len() - 8;
-        return bytes
-            .last_chunk::<8>()
-            .and_then(|block| find_in(wanted, *block))
-            .map(|at| last + at);
-    }
-    find_far(wanted, bytes, bytes.len().min(8 * BLOCKS))
+    find_from(wanted, bytes, 8 * near.len())
 }
 
-/// Where it is among the bytes from `start` on, or in so few bytes that they are no block.
 #[inline(never)]
-fn find_far(wanted: u8, bytes: &[u8], start: usize) -> Option<usize> {
-    let start = if bytes.len() < 8 { 0 } else { start };
+fn find_from(wanted: u8, bytes: &[u8], start: usize) -> Option<usize> {
     memchr::memchr(wanted, &bytes[start..]).map(|at| start + at)
 }
 
-/// The top bits of `(d - 1) & !d` are those of the bytes of `d` that are zero, up to the first of them.
+/// The top bits of the bytes of a block that are `wanted`. Bits after the first of them have no meaning.
+///
+/// They are those of `(d - 1) & !d`, where a byte of `d` is zero if it is `wanted`.
 #[inline(always)]
-fn find_in(wanted: u8, block: [u8; 8]) -> Option<usize> {
-    let diff = u64::from_le_bytes(block) ^ (ONES * u64::from(wanted));
-    let found = diff.wrapping_sub(ONES) & !diff & TOPS;
-    (found != 0).then_some(found.trailing_zeros() as usize / 8)
+pub(crate) fn marks(wanted: u8, block: u64) -> u64 {
+    let diff = block ^ (ONES * u64::from(wanted));
+    diff.wrapping_sub(ONES) & !diff & TOPS
 }
 
 #[cfg(test)]

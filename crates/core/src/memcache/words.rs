@@ -1,5 +1,7 @@
 //! The words of a command line, and which of them are keys.
 
+use crate::near::{ONES, TOPS, marks};
+
 /// The longest key, in bytes (`KEY_MAX_LENGTH`).
 pub const KEY_LEN_MAX: usize = 250;
 
@@ -122,9 +124,6 @@ pub(super) fn same_word(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = ONES << 7;
-
 /// The number of bytes at the start that `in_block` and `alone` do not look for.
 ///
 /// Checks eight bytes at a time, because hardly anything else is done for every byte of requests
@@ -146,11 +145,10 @@ fn run_without(bytes: &[u8], in_block: impl Fn(u64) -> u64, alone: impl Fn(u8) -
     run
 }
 
-/// The top bits of the bytes that are spaces: of `(d - 1) & !d`, where `d` is zero for a space.
+/// The top bits of the bytes that are spaces.
 #[inline]
 fn is_space(block: u64) -> u64 {
-    let diff = block ^ (ONES * 0x20);
-    diff.wrapping_sub(ONES) & !diff & TOPS
+    marks(b' ', block)
 }
 
 /// The top bits of the bytes that are control bytes or spaces: those below 0x21.

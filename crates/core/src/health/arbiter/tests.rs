@@ -125,21 +125,28 @@ fn a_probe_that_fails_or_hangs_begins_the_wait_anew() {
     }
 }
 
+/// Two workers and a server that has answered its probes: the workers remove what it has missed, or close it if
+/// they have confirmed that once.
+fn returning(steps: usize) -> Arbiter {
+    let mut arbiter = ejected(2);
+    for ms in [1000, 1100] {
+        arbiter.tick(at_ms(ms));
+        arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
+    }
+    arbiter.tick(at_ms(1200));
+    for _ in 0..steps {
+        confirm(&mut arbiter, 0, at_ms(1200));
+    }
+    orders(&mut arbiter);
+    arbiter
+}
+
 #[test]
 fn a_server_that_fails_while_it_returns_is_away_again() {
     let failures: [fn(u32) -> Report; 2] =
         [|round| Report::Failed(round, ServerError::Closed), |_| FAILING];
     for (failure, steps) in failures.iter().flat_map(|it| [(it, 0), (it, 1)]) {
-        let mut arbiter = ejected(2);
-        for ms in [1000, 1100] {
-            arbiter.tick(at_ms(ms));
-            arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
-        }
-        arbiter.tick(at_ms(1200));
-        for _ in 0..steps {
-            confirm(&mut arbiter, 0, at_ms(1200));
-        }
-        orders(&mut arbiter);
+        let mut arbiter = returning(steps);
         let before = round(&arbiter, 0);
         arbiter.report(0, failure(before), at_ms(1200));
         assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
@@ -409,16 +416,7 @@ fn a_server_that_the_operator_wants_out_while_it_returns_stays_away() {
     for (command, steps) in
         [Command::Drain, Command::Eject].into_iter().flat_map(|it| [(it, 0), (it, 1)])
     {
-        let mut arbiter = ejected(2);
-        for ms in [1000, 1100] {
-            arbiter.tick(at_ms(ms));
-            arbiter.report(0, Report::Probed(Ok(())), at_ms(ms));
-        }
-        arbiter.tick(at_ms(1200));
-        for _ in 0..steps {
-            confirm(&mut arbiter, 0, at_ms(1200));
-        }
-        orders(&mut arbiter);
+        let mut arbiter = returning(steps);
         assert_eq!(arbiter.standing(0).unwrap().stage, Stage::Returning);
         assert!(arbiter.command(0, command, at_ms(1200)));
         assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)], "{command:?}");

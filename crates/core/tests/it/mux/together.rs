@@ -108,23 +108,25 @@ fn keys_for_which_different_servers_stand_in_are_refused_and_the_client_is_told_
     assert!(refused(&mut net, &away).iter().all(|told| told == RETURNING));
 }
 
+/// A pool of two servers, of which the first was ejected by the operator and has a tenth of its keys now.
+fn returned_by_operator() -> (Net, ClientId) {
+    let mut mux = engine(2, redis_options(), Some(ejection()));
+    mux.share_arbiter();
+    let mut net = Net::with(mux);
+    let client = net.client();
+    obey(&mut net, &[Order::Leave(ServerError::Ejected), Order::GoAway, Order::Replay]);
+    obey(&mut net, &give(1));
+    (net, client)
+}
+
 #[test]
 fn keys_of_which_some_have_returned_wait_for_the_next_step_if_it_has_begun() {
-    let engine = || {
-        let mut mux = engine(2, redis_options(), Some(ejection()));
-        mux.share_arbiter();
-        let mut net = Net::with(mux);
-        let client = net.client();
-        obey(&mut net, &[Order::Leave(ServerError::Ejected), Order::GoAway, Order::Replay]);
-        obey(&mut net, &give(1));
-        (net, client)
-    };
-    let (mut other, client) = engine();
+    let (mut other, client) = returned_by_operator();
     let Tenths { back, away } = tenths(&mut other, client);
     obey(&mut other, &give(2));
     let now = tenths(&mut other, client).back;
     let next = away.iter().find(|key| now.contains(key)).expect("one of the second tenth");
-    let (mut net, client) = engine();
+    let (mut net, client) = returned_by_operator();
     assert_eq!(told(&mut net, client, &union(&back[0], next)), RETURNING, "not: ejected");
     obey(&mut net, &give(2)[..1]);
     assert_eq!(told(&mut net, client, &union(&back[0], next)), "");
@@ -132,15 +134,11 @@ fn keys_of_which_some_have_returned_wait_for_the_next_step_if_it_has_begun() {
     assert_eq!(net.asked(0), union(&back[0], next));
 }
 
-/// The only other server is ejected by another worker's failures before this one is given back all of its keys.
+/// The only other server is ejected by another worker's failures before the first
+/// server has all of its keys back.
 #[test]
 fn if_nobody_stands_in_the_client_is_told_that_the_server_returns() {
-    let mut mux = engine(2, redis_options(), Some(ejection()));
-    mux.share_arbiter();
-    let mut net = Net::with(mux);
-    let client = net.client();
-    obey(&mut net, &[Order::Leave(ServerError::Ejected), Order::GoAway, Order::Replay]);
-    obey(&mut net, &give(1));
+    let (mut net, client) = returned_by_operator();
     let Tenths { away, .. } = tenths(&mut net, client);
     let (other, now) = (net.server(1), net.now());
     for order in [Order::Leave(ServerError::Reset), Order::GoAway] {

@@ -34,7 +34,15 @@ fn warming(options: Options) -> (Net, ClientId) {
 }
 
 fn warming_of(servers: usize, options: Options) -> (Net, ClientId) {
-    let mut net = Net::with(engine(servers, options, Some(ejection())));
+    let (mut net, client) = ejected(servers, options, ejection());
+    net.later(RETRY_MS);
+    assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));
+    (net, client)
+}
+
+/// A pool of which the first server has refused a client's connection.
+fn ejected(servers: usize, options: Options, ejection: Ejection) -> (Net, ClientId) {
+    let mut net = Net::with(engine(servers, options, Some(ejection)));
     net.accepts = false;
     let client = net.client();
     let key = key_of(&net, 0);
@@ -42,8 +50,6 @@ fn warming_of(servers: usize, options: Options) -> (Net, ClientId) {
     net.close_server(0, ServerError::Refused);
     assert_eq!(net.got(client), REFUSED);
     net.accepts = true;
-    net.later(RETRY_MS);
-    assert_eq!(net.events.last(), Some(&Event::Warming { server: net.server(0) }));
     (net, client)
 }
 
@@ -258,14 +264,7 @@ fn the_steps_of_one_server_do_not_remove_the_keys_of_another_that_is_away() {
 /// A server that is away, of which nothing can be remembered, and a change of one of its keys.
 fn forgetful(on_overflow: OnOverflow) -> (Net, ClientId) {
     let forgets = Ejection { journal_max: 10, on_overflow, ..ejection() };
-    let mut net = Net::with(engine(2, options(), Some(forgets)));
-    net.accepts = false;
-    let client = net.client();
-    let key = key_of(&net, 0);
-    net.say(client, &format!("get {key}\r\n"));
-    net.close_server(0, ServerError::Refused);
-    assert_eq!(net.got(client), REFUSED);
-    net.accepts = true;
+    let (mut net, client) = ejected(2, options(), forgets);
     change_unnoted(&mut net, client);
     (net, client)
 }

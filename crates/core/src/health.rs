@@ -185,7 +185,7 @@ impl Health {
         Self { standing: Standing::Away, share, error, ..Self::default() }
     }
 
-    /// Whether the worker sends requests to the server.
+    /// Whether the worker sends requests for all of its keys to the server.
     pub(crate) fn is_live(&self) -> bool {
         self.standing == Standing::Live
     }

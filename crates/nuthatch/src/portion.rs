@@ -12,7 +12,7 @@ pub(crate) struct Portion {
     pub(crate) piece: usize,
 }
 
-/// How many bytes the ready sockets may read in a turn, together, and each server's write.
+/// How many bytes the ready sockets share in a turn.
 const TURN_BYTES: usize = 512 * 1024;
 
 /// Likewise, while clients ask for little beside others that ask for much.

@@ -431,7 +431,8 @@ pub(super) fn redis_warming(options: Options) -> (Net, ClientId) {
     (net, client)
 }
 
-/// Each server has two connections, one for each version of the protocol. What the first server holds of the keys that have not returned may be deleted elsewhere, and others hold the rest.
+/// Of the keys that have not returned, the first server may hold what was deleted elsewhere, and lacks what others
+/// hold. Each server has two connections, one for each version of the protocol.
 #[test]
 fn what_collects_keys_of_all_servers_is_refused_until_each_has_all_of_its_keys() {
     let settings = Settings { allow_keys: true, ..Settings::default() };

@@ -13,9 +13,9 @@ SOAK_ROUNDS ?= 20
 # Tests with real programs wait for timeouts most of the time, so two cores have time for four at once.
 WAITING = --test-threads=4
 
-.PHONY: test fast deps check build unit it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images e2e
+.PHONY: test fast deps check build it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images both e2e-images e2e
 
-test: deps check unit it fuzz deploy-check e2e
+test: deps check it fuzz both deploy-check e2e
 
 # Without root, packages or servers: what a change needs before each commit. The one test that is left
 # out asks a running proxy for 317,520 decisions, which the core's tests check in a second.
@@ -30,7 +30,7 @@ deps:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p nuthatch --features kubernetes --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --features nuthatch/kubernetes --all-targets -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
@@ -45,19 +45,15 @@ build: crates/nuthatch/src/main.rs
 crates/nuthatch/src/main.rs: crates/nuthatch/order.ld
 	touch $@
 
-unit:
-	$(CARGO) test --workspace --lib --bins --quiet
-	$(CARGO) test -p nuthatch-core --tests --quiet
-	$(CARGO) test --workspace --doc --quiet
-
+# All packages are named each time: cargo would otherwise build what they share with other features again.
 it:
-	$(CARGO) test -p nuthatch-core --test it --quiet -- --ignored
-	$(CARGO) test -p nuthatch -p nuthatch-cache-api --tests --quiet -- --include-ignored $(WAITING) \
-	  --skip a_long_run --skip program_that_
-	tests/valkey.sh $(CARGO) test -p nuthatch --test it --quiet redis_ -- --include-ignored $(WAITING) \
+	$(CARGO) test --workspace --tests --quiet -- --include-ignored $(WAITING) --skip a_long_run --skip program_that_
+	$(CARGO) test --workspace --doc --quiet
+	tests/valkey.sh $(CARGO) test --workspace --test it --quiet redis_ -- --include-ignored $(WAITING) \
 	  --skip a_long_run --skip redis_clients --skip redis_transcripts
+	$(CARGO) test --workspace --features nuthatch/kubernetes --lib --test it --quiet kubernetes -- \
+	  --include-ignored $(WAITING)
 	$(CARGO) test -p nuthatch --no-default-features --test cli --quiet
-	$(CARGO) test -p nuthatch --features kubernetes --lib --test it --quiet -- --include-ignored kubernetes
 	$(CARGO) run --quiet -- demo --once
 
 # What is random, with seeds of this moment, SOAK_ROUNDS of them for each plan of the simulation. The
@@ -92,6 +88,10 @@ timeline:
 order: build
 	bench/order.py target/$(HOST)/release/nuthatch
 
+# The program and the images at once: the linker of each needs minutes, and one core.
+both:
+	$(MAKE) --jobs 2 build e2e-images
+
 deploy-check: deps build
 	tests/deploy/run
 
@@ -104,6 +104,9 @@ bench: build
 images:
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target nuthatch --tag nuthatch:$(VERSION) .
 	DOCKER_BUILDKIT=1 $(DOCKER) build $(IMAGE_FLAGS) --target cache-api --tag nuthatch-cache-api:$(VERSION) .
+
+e2e-images: deps
+	tests/e2e/run images
 
 e2e: deps
 	tests/e2e/run

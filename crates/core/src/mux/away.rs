@@ -150,14 +150,19 @@ impl Mux {
         let was_left = server.health.standing == Standing::Left;
         (server.health.standing, server.health.share) = (Standing::Away, Share::NONE);
         // What the operator wants holds for one return.
-        if let Some(journal) = &mut server.journal {
+        let journal = server.journal.as_mut();
+        let has_overflowed = journal.is_some_and(|journal| {
             journal.forgives = false;
-        }
+            journal.has_overflowed()
+        });
         server.replay_round = None;
         let error = server.health.error.unwrap_or(ServerError::Other);
         if was_left {
             self.servers.note_ejected(&self.shared, id, now);
             self.shared.events.push_back(Event::Ejected { server: id, error });
+        }
+        if has_overflowed {
+            self.report(id, Report::Overflowed);
         }
         self.servers.note_standings(&self.shared);
         self.clients.call_decided(id);

@@ -4,9 +4,9 @@
 use super::{REFUSED, TIMED_OUT, hit, set};
 use crate::net::{MIGRATE, Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
-use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order};
+use nuthatch_core::health::{Arbiter, Command, Ejection, OnFailure, OnOverflow, Order, Report};
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{ClientId, Event, Options};
+use nuthatch_core::mux::{ClientId, Event, Options, ServerId};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,6 +196,58 @@ fn a_full_journal_keeps_the_server_away_or_empties_it() {
             net.answer(0, "OK\r\n");
         }
         assert_eq!(net.mux.is_ejected(net.server(0)), asked.is_none(), "{on_overflow:?}");
+    }
+}
+
+/// What the operator wants holds for one return. A server that fails on its way back still has what could not be
+/// remembered, so it stays away until the operator wants it again.
+#[test]
+fn a_server_with_old_values_stays_away_again_if_its_return_fails() {
+    // Room for two keys, of which each takes 129 bytes.
+    let small = Ejection { journal_max: 300, ..ejection(OnFailure::Error) };
+    let (mut net, client) = away(small);
+    let server = net.server(0).to_bits();
+    let mut arbiter = Arbiter::new(1);
+    net.mux.share_arbiter();
+    arbiter.set_servers(0, (&[server, net.server(1).to_bits()], &[]), small);
+    arbiter.report(server, Report::Failing(ServerError::Refused), net.now());
+    decided(&mut net, &mut arbiter);
+    net.say(client, "delete a\r\ndelete c\r\ndelete e\r\n");
+    for _ in 0..2 {
+        decided_later(&mut net, &mut arbiter);
+        assert_eq!(net.asked(0), "", "the operator has not wanted it");
+        assert!(arbiter.command(server, Command::Return, net.now()));
+        decided_later(&mut net, &mut arbiter);
+        assert_eq!(net.asked(0), "delete a\r\ndelete c\r\n");
+        net.close_server(0, ServerError::Reset);
+        decided(&mut net, &mut arbiter);
+    }
+    arbiter.command(server, Command::Return, net.now());
+    decided_later(&mut net, &mut arbiter);
+    net.answer(0, "DELETED\r\nNOT_FOUND\r\n");
+    decided(&mut net, &mut arbiter);
+    assert!(!net.mux.is_ejected(net.server(0)));
+}
+
+/// Passes on what the engine and its arbiter say of each other.
+fn decided(net: &mut Net, arbiter: &mut Arbiter) {
+    loop {
+        while let Some((id, report)) = net.mux.next_report() {
+            arbiter.report(id.to_bits(), report, net.now());
+        }
+        let Some(decision) = arbiter.next_decision() else { return };
+        let (id, now) = (ServerId::from_bits(decision.server), net.now());
+        net.mux.obey(id, decision.order, decision.round, now);
+        net.settle_now();
+    }
+}
+
+/// Gives a server that is probed the time to return.
+fn decided_later(net: &mut Net, arbiter: &mut Arbiter) {
+    for ms in [RETRY_MS, 100, 100] {
+        net.later(ms);
+        arbiter.tick(net.now());
+        decided(net, arbiter);
     }
 }
 

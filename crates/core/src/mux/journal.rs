@@ -126,9 +126,8 @@ impl Journal {
         bytes_max: usize,
     ) -> First {
         let bytes = key.len() + ENTRY_BYTES;
-        if changes && self.bytes() + bytes > bytes_max {
-            // Makes room: what is only known to be clean can be cleaned again.
-            self.tenths.iter_mut().for_each(Tenth::forget_unchanged);
+        if changes {
+            self.make_room(bytes, bytes_max);
         }
         if self.bytes() + bytes > bytes_max {
             self.has_overflowed |= changes;
@@ -139,6 +138,21 @@ impl Journal {
         let entry = Entry { is_changed: changes, since, clean_since: None, purging };
         self.insert((tenth, key.into()), entry);
         First::Purge
+    }
+
+    /// Forgets what is only known to be clean, which can be cleaned again, of as few tenths as will do.
+    fn make_room(&mut self, bytes: usize, bytes_max: usize) {
+        let mut held = self.bytes();
+        for tenth in &mut self.tenths {
+            if held + bytes <= bytes_max {
+                return;
+            }
+            if tenth.is_worth_a_look() {
+                held -= tenth.bytes;
+                tenth.forget_unchanged();
+                held += tenth.bytes;
+            }
+        }
     }
 
     /// The server is to return although what could not be remembered is still there.
@@ -231,12 +245,16 @@ impl Journal {
 }
 
 impl Tenth {
+    /// Whether so many keys can be forgotten that looking at each is cheap for one: otherwise each write to a full
+    /// journal would look at all of them.
+    fn is_worth_a_look(&self) -> bool {
+        self.unchanged > self.keys.len() / 16
+    }
+
     fn forget_unchanged(&mut self) {
-        if self.unchanged > 0 {
-            self.keys.retain(|_, entry| entry.is_changed);
-            self.unchanged = 0;
-            self.bytes = self.keys.keys().map(|key| key.len() + ENTRY_BYTES).sum();
-        }
+        self.keys.retain(|_, entry| entry.is_changed);
+        self.unchanged = 0;
+        self.bytes = self.keys.keys().map(|key| key.len() + ENTRY_BYTES).sum();
     }
 }
 
@@ -428,5 +446,30 @@ mod tests {
             First::Purge,
             "what is there stays"
         );
+    }
+
+    /// Looking at all keys for each write would take a turn's time.
+    #[test]
+    fn room_is_made_in_one_tenth_and_only_where_there_is_much() {
+        let max = 32 * (ENTRY_BYTES + 1);
+        let filled = |read_max: u8| {
+            let mut journal = Journal::default();
+            for number in 0..32 {
+                let (tenth, is_read) = (usize::from(number % 2), number < read_max);
+                journal.note((tenth, &[number]), !is_read, (1, None), max);
+            }
+            journal
+        };
+        let mut journal = filled(8);
+        journal.note((9, b"x"), true, (1, None), max);
+        assert_eq!(journal.tenths.each_ref().map(|tenth| tenth.unchanged)[..2], [0, 4]);
+        assert_eq!(
+            (journal.bytes(), journal.has_overflowed()),
+            (max - 3 * (ENTRY_BYTES + 1), false)
+        );
+        // One of sixteen keys in each tenth.
+        let mut journal = filled(2);
+        assert_eq!(journal.note((9, b"x"), true, (1, None), max), First::PurgeEachTime);
+        assert!(journal.has_overflowed() && journal.bytes() == max);
     }
 }

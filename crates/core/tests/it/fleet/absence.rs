@@ -242,6 +242,8 @@ fn servers_that_get_their_keys_back_slowly_have_nothing_stale() {
     let overflows = |world: &World<_>| world.figure(|more| more.journal_overflows.read());
     let overflows: u64 = worlds.iter().map(overflows).sum();
     assert!(overflows > 10, "{overflows}");
+    let replayed: u64 = worlds.iter().map(|it| it.figure(|more| more.replayed.read())).sum();
+    assert!(replayed > 20 * overflows, "{replayed} {overflows}: no journal was relieved in time");
     for plan in [AWAY, Plan { server_connections: 2, flushes: true, ..AWAY }] {
         failed_again += check_steps(&runs::<Memcache>(slowly(plan), 8));
         failed_again += check_steps(&runs::<Redis>(slowly(plan), 8));

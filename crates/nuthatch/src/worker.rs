@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     start: time::Instant,
     /// The start of this turn.
     now: Instant,
-    /// The number of turns so far.
+    /// The number of this turn.
     turns: u64,
     /// How many bytes a socket may read or write in this turn.
     portion: Portion,
@@ -86,7 +86,7 @@ impl Worker {
             poll,
             start,
             now: Instant::default(),
-            turns: 0,
+            turns: 1,
             portion: Portion::new(1, false),
             number,
             inbox,
@@ -115,6 +115,7 @@ impl Worker {
     /// One turn of the loop. False when the worker is done.
     fn turn(&mut self) -> io::Result<bool> {
         let ready = self.poll.wait(self.patience())?;
+        self.turns += 1;
         self.now = self.read_clock();
         let now = self.now;
         self.portion = Portion::new(ready, self.keeps_bulk_apart());
@@ -342,7 +343,6 @@ impl Worker {
     /// Updates all sockets to the state of the engines. Servers first, so that they
     /// can start to work.
     fn flush(&mut self, now: Instant) {
-        self.turns += 1;
         let accepts = self.accept_again.is_none();
         for index in 0..self.pools.len() {
             self.pools[index].answer_questions(accepts, now);

@@ -13,9 +13,9 @@ SOAK_ROUNDS ?= 20
 # Tests with real programs wait for timeouts most of the time, so two cores have time for four at once.
 WAITING = --test-threads=4
 
-.PHONY: test fast deps check build it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images both e2e-images e2e
+.PHONY: test fast deps check build it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images builds e2e-images e2e
 
-test: deps check it fuzz both deploy-check e2e
+test: deps check it fuzz builds deploy-check e2e
 
 # Without root, packages or servers: what a change needs before each commit. The one test that is left
 # out asks a running proxy for 317,520 decisions, which the core's tests check in a second.
@@ -89,7 +89,7 @@ order: build
 	bench/order.py target/$(HOST)/release/nuthatch
 
 # The program and the images at once: the linker of each needs minutes, and one core.
-both:
+builds:
 	$(MAKE) --jobs 2 build e2e-images
 
 deploy-check: deps build

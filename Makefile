@@ -10,8 +10,8 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 DOCKER ?= docker
 SOAK_ROUNDS ?= 20
 
-# Tests with real programs wait for timeouts most of the time, so two cores have time for four at once.
-WAITING = --test-threads=4
+# Tests with real programs wait for timeouts most of the time, so two cores have time for five at once.
+WAITING = --test-threads=5
 
 .PHONY: test fast deps check build it soak chaos fuzz fuzz-differential hit-rate timeline deploy-check bench order images builds e2e-images e2e
 

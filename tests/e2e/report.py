@@ -56,10 +56,11 @@ class Report:
             act.seconds = time.monotonic() - begin
 
     def show(self) -> None:
-        """Prints both tables."""
+        """Prints both tables; that of the keys if an act has looked at any."""
         print()
         keys = [(act.name, *map(str, row)) for act in self.acts for row in act.keys]
-        table(("act", "server", "keys predicted", "found"), keys)
+        if keys:
+            table(("act", "server", "keys predicted", "found"), keys)
         rows = [(act.name, f"{act.seconds:.1f} s", outcome(act), act.errors) for act in self.acts]
         whole = f"{time.monotonic() - self.begin:.1f} s"
         table(("act", "time", "outcome", "errors seen"), [*rows, ("all", whole, "", "")])

@@ -45,7 +45,7 @@ build: crates/nuthatch/src/main.rs
 crates/nuthatch/src/main.rs: crates/nuthatch/order.ld
 	touch $@
 
-# All packages are named each time: cargo would otherwise build what they share with other features again.
+# `--workspace`, as a selection of packages has other features, for which cargo builds dependencies again.
 it:
 	$(CARGO) test --workspace --tests --quiet -- --include-ignored $(WAITING) --skip a_long_run --skip program_that_
 	$(CARGO) test --workspace --doc --quiet
@@ -88,7 +88,7 @@ timeline:
 order: build
 	bench/order.py target/$(HOST)/release/nuthatch
 
-# The program and the images at once: the linker of each needs minutes, and one core.
+# The program and the images at once: each linker takes minutes and uses one core.
 builds:
 	$(MAKE) --jobs 2 build e2e-images
 

@@ -245,8 +245,8 @@ impl Journal {
 }
 
 impl Tenth {
-    /// Whether so many keys can be forgotten that looking at each is cheap for one: otherwise each write to a full
-    /// journal would look at all of them.
+    /// Whether enough keys can be forgotten to be worth a look at all of them: a full journal would otherwise look
+    /// at all of its keys for each write.
     fn is_worth_a_look(&self) -> bool {
         self.unchanged > self.keys.len() / 16
     }

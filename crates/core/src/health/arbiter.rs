@@ -394,6 +394,12 @@ impl Arbiter {
             Err(_) => (0, seat.ejection.retry_timeout.max(PROBE_GAP)),
         };
         seat.state = State::Away(Probing { next: now.after(wait), ends: None, good, ..probing });
+        // The operator, who ejected the server, let it return: the operator is no longer the reason.
+        let has_new_reason = seat.error == ServerError::Ejected && !seat.is_held;
+        if let Some(error) = outcome.err().filter(|_| has_new_reason) {
+            seat.error = error;
+            self.decide(server, To::All, Order::StayAway(error));
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Order {
     Leave(ServerError),
     /// Nobody sends it requests: do what the pool wants for a server that is away.
     GoAway,
+    /// It is away for another reason than before.
+    StayAway(ServerError),
     /// Close the connections to it: nobody waits any longer for what it was asked before.
     Disconnect,
     /// Open a new connection to it, and report [`Report::Probed`].

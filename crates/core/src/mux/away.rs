@@ -40,6 +40,7 @@ impl Mux {
             }
             Order::Leave(error) => self.leave(id, (error, round), now),
             Order::GoAway => self.go_away(id, now),
+            Order::StayAway(error) => self.servers.all[id.index()].health.error = Some(error),
             Order::Disconnect => self.close_conns(id, (ServerError::TimedOut, |_| true), now),
             Order::Probe => self.probe_server(id, now),
             Order::Replay => self.begin_replay(id, Standing::Replaying, round, now),

@@ -343,6 +343,34 @@ fn the_operator_ejects_a_server_and_lets_it_return() {
 }
 
 #[test]
+fn a_server_that_fails_its_probe_is_not_away_because_of_the_operator_who_let_it_return() {
+    let refused = || Report::Probed(Err(ServerError::Refused));
+    let reason = |arbiter: &Arbiter| arbiter.standing(0).unwrap().error;
+    for (is_held_again, wanted) in [(false, ServerError::Refused), (true, ServerError::Ejected)] {
+        let mut arbiter = arbiter(2, 4, ejection());
+        arbiter.command(0, Command::Eject, at_ms(0));
+        confirm(&mut arbiter, 0, at_ms(0));
+        arbiter.command(0, Command::Return, at_ms(10));
+        arbiter.tick(at_ms(10));
+        assert_eq!(reason(&arbiter), Some(ServerError::Ejected), "nothing else is known");
+        if is_held_again {
+            arbiter.command(0, Command::Eject, at_ms(11));
+        }
+        orders(&mut arbiter);
+        arbiter.report(0, refused(), at_ms(12));
+        assert_eq!(reason(&arbiter), Some(wanted));
+        let told = [(0, To::All, Order::StayAway(ServerError::Refused))];
+        assert_eq!(orders(&mut arbiter), if is_held_again { &[][..] } else { &told });
+    }
+
+    let mut arbiter = ejected(2);
+    arbiter.tick(at_ms(1000));
+    orders(&mut arbiter);
+    arbiter.report(0, refused(), at_ms(1001));
+    assert_eq!(orders(&mut arbiter), [], "why a server was ejected does not change");
+}
+
+#[test]
 fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() {
     let leave = (0, To::All, Order::Leave(ServerError::Ejected));
     let drained = || {

@@ -229,6 +229,29 @@ fn a_server_with_old_values_stays_away_again_if_its_return_fails() {
     assert!(!net.mux.is_ejected(net.server(0)));
 }
 
+/// An operator who has let a server return wants to know what keeps it away.
+#[test]
+fn clients_are_told_why_a_server_that_the_operator_let_return_stays_away() {
+    let error = ejection(OnFailure::Error);
+    let mut net = Net::with(engine(2, options(), Some(error)));
+    let client = net.client();
+    let server = net.server(0).to_bits();
+    let mut arbiter = Arbiter::new(1);
+    net.mux.share_arbiter();
+    arbiter.set_servers(0, (&[server, net.server(1).to_bits()], &[]), error);
+    arbiter.command(server, Command::Eject, net.now());
+    decided(&mut net, &mut arbiter);
+    net.say(client, "get a\r\n");
+    assert_eq!(net.got(client), "SERVER_ERROR the server is ejected by the operator\r\n");
+    net.accepts = false;
+    arbiter.command(server, Command::Return, net.now());
+    decided_later(&mut net, &mut arbiter);
+    net.close_server(0, ServerError::Refused);
+    decided(&mut net, &mut arbiter);
+    net.say(client, "get a\r\n");
+    assert_eq!(net.got(client), REFUSED);
+}
+
 /// Passes on what the engine and its arbiter say of each other.
 fn decided(net: &mut Net, arbiter: &mut Arbiter) {
     loop {

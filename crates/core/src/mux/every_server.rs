@@ -87,6 +87,9 @@ impl Mux {
         let (own, server) = (cursor.cursor / servers as u64, cursor.cursor % servers as u64);
         let server = usize::try_from(server).expect("less than a usize");
         let member = self.servers.routes.members()[server];
+        if self.servers.all[member.index()].health.is_undecided() {
+            return self.wait_for_decision(id, member, cursor.expect, now);
+        }
         if let Some(error) = self.servers.why_not_live(member) {
             self.fail_here(id, cursor.expect, error);
             return Intake::Accepted;

@@ -463,6 +463,23 @@ fn what_collects_keys_of_all_servers_is_refused_until_each_has_all_of_its_keys()
 }
 
 #[test]
+fn a_cursor_waits_while_it_is_decided_whether_its_server_is_used() {
+    for (order, is_asked) in [(Order::Keep, true), (Order::GoAway, false)] {
+        let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
+        net.mux.share_arbiter();
+        let (client, server) = (net.client(), net.server(0));
+        net.mux.obey(server, Order::Leave(ServerError::Refused), 1, net.now());
+        net.say(client, &command(&["SCAN", "0"]));
+        assert_eq!((net.asked(0), net.got(client)), (String::new(), String::new()), "it waits");
+        net.mux.obey(server, order, 1, net.now());
+        net.settle_now();
+        let asked = if is_asked { command(&["SCAN", "0"]) } else { String::new() };
+        let told = if is_asked { "" } else { "-ERR Connection refused\r\n" };
+        assert_eq!((net.asked(0), net.got(client)), (asked, told.to_owned()));
+    }
+}
+
+#[test]
 fn what_each_server_has_to_do_is_done_by_one_with_a_share_of_its_keys() {
     let (mut net, client) = redis_warming(Options { allow_flush: true, ..redis_options() });
     for (words, reply) in [

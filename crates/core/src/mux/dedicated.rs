@@ -105,7 +105,7 @@ impl Mux {
                 self.clients.hold(id, Hold::Replies);
                 return Intake::Blocked;
             }
-            Err(why) => return self.keep_or_refuse(id, request, &why),
+            Err(why) => return self.keep_or_refuse(id, request, &why, now),
         };
         let is_resp3 = self.clients[id].session.is_resp3();
         let fits = |own: &ConnId| {
@@ -116,7 +116,8 @@ impl Mux {
         let is_drained = self.servers.all[server.index()].health.drain != Drain::No;
         if is_drained && !self.clients[id].session.is_bound() {
             // Only what was begun before goes on.
-            return self.refuse_dedicated(id, request, &NoServer::Failed(ServerError::Ejected));
+            let why = NoServer::Failed(ServerError::Ejected);
+            return self.refuse_dedicated(id, request, &why, now);
         }
         let conn = match own {
             Some(conn) => conn,
@@ -129,7 +130,7 @@ impl Mux {
                 None => {
                     self.shared.stats.limit_dedicated.add(1);
                     let why = NoServer::Refused(Refusal::Dedicated);
-                    return self.refuse_dedicated(id, request, &why);
+                    return self.refuse_dedicated(id, request, &why, now);
                 }
             },
         };

@@ -7,6 +7,7 @@ use crate::mux::id::{ClientId, ServerId};
 use crate::mux::request::Intake;
 use crate::protocol::Refusal;
 use crate::route::Plan;
+use crate::time::Instant;
 
 /// Why a request gets no connection.
 pub(super) enum NoServer {
@@ -16,6 +17,8 @@ pub(super) enum NoServer {
     Alone,
     /// There is no server.
     Failed(ServerError),
+    /// It is about to be decided whether this server is used.
+    Undecided(ServerId),
 }
 
 impl Mux {
@@ -54,7 +57,7 @@ impl Mux {
             Some(Plan::Around(server)) => match self.if_asked(server) {
                 Err(_) if bound == Some(server) => Ok(server),
                 Err(error) => Err(error),
-                Ok(_) => Err(NoServer::Failed(self.servers.error_of(server))),
+                Ok(_) => Err(self.why_none(server, self.servers.error_of(server))),
             },
             // The old server of keys that move may not be used, either.
             Some(Plan::To(server)) if bound.is_none() => self.if_asked(server),
@@ -66,7 +69,13 @@ impl Mux {
     /// The server, unless it gets no requests.
     fn if_asked(&self, server: ServerId) -> Result<ServerId, NoServer> {
         let reason = self.servers.why_not_asked(server);
-        reason.map_or(Ok(server), |error| Err(NoServer::Failed(error)))
+        reason.map_or(Ok(server), |error| Err(self.why_none(server, error)))
+    }
+
+    /// Why a server does not get a request for which it is not asked now, for this reason.
+    fn why_none(&self, server: ServerId, error: ServerError) -> NoServer {
+        let is_undecided = self.servers.all[server.index()].health.is_undecided();
+        if is_undecided { NoServer::Undecided(server) } else { NoServer::Failed(error) }
     }
 
     /// Keeps a command of a transaction until a key says for which server it is.
@@ -75,6 +84,7 @@ impl Mux {
         id: ClientId,
         request: &Dedicate<'_>,
         why: &NoServer,
+        now: Instant,
     ) -> Intake {
         let bytes = match request.one.wire {
             Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => bytes,
@@ -86,30 +96,37 @@ impl Mux {
             self.clients.answer_here(&mut self.shared, id, queued);
             return Intake::Accepted;
         }
-        self.refuse_dedicated(id, request, why)
+        self.refuse_dedicated(id, request, why, now)
     }
 
+    /// Answers a request that gets no connection. It waits if that may change soon.
     pub(super) fn refuse_dedicated(
         &mut self,
         id: ClientId,
         request: &Dedicate<'_>,
         why: &NoServer,
+        now: Instant,
     ) -> Intake {
+        let expect = request.one.expect;
+        let protocol = self.shared.options.protocol;
+        let refusal = match why {
+            NoServer::Undecided(server) => {
+                return self.wait_for_decision(id, *server, expect, now);
+            }
+            NoServer::Failed(error) => Err(*error),
+            NoServer::Refused(refusal) => Ok(protocol.refusal(*refusal)),
+            NoServer::Alone => Ok(request.alone.unwrap_or_default()),
+        };
         let session = &mut self.clients[id].session;
         match request.step {
             // No server knows of the transaction, and the client expects it to be over.
             Step::End | Step::Abort => session.note_step(request.step, 0),
             _ => session.note_refused(),
         }
-        let refusal = match why {
-            NoServer::Failed(error) => {
-                self.fail_here(id, request.one.expect, *error);
-                return Intake::Accepted;
-            }
-            NoServer::Refused(refusal) => self.shared.options.protocol.refusal(*refusal),
-            NoServer::Alone => request.alone.unwrap_or_default(),
-        };
-        self.refuse(id, refusal, Limit::Grammar);
+        match refusal {
+            Ok(refusal) => self.refuse(id, refusal, Limit::Grammar),
+            Err(error) => self.fail_here(id, expect, error),
+        }
         Intake::Accepted
     }
 }

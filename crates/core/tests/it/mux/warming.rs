@@ -462,20 +462,32 @@ fn what_collects_keys_of_all_servers_is_refused_until_each_has_all_of_its_keys()
     assert_eq!((net.asked(0), net.asked(2)), (command(&["DBSIZE"]), command(&["DBSIZE"])));
 }
 
+/// Two connections to each server are shared; the next one is its client's own.
 #[test]
-fn a_cursor_waits_while_it_is_decided_whether_its_server_is_used() {
-    for (order, is_asked) in [(Order::Keep, true), (Order::GoAway, false)] {
-        let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
-        net.mux.share_arbiter();
-        let (client, server) = (net.client(), net.server(0));
-        net.mux.obey(server, Order::Leave(ServerError::Refused), 1, net.now());
-        net.say(client, &command(&["SCAN", "0"]));
-        assert_eq!((net.asked(0), net.got(client)), (String::new(), String::new()), "it waits");
-        net.mux.obey(server, order, 1, net.now());
-        net.settle_now();
-        let asked = if is_asked { command(&["SCAN", "0"]) } else { String::new() };
-        let told = if is_asked { "" } else { "-ERR Connection refused\r\n" };
-        assert_eq!((net.asked(0), net.got(client)), (asked, told.to_owned()));
+fn a_cursor_and_a_transaction_wait_while_it_is_decided_whether_their_server_is_used() {
+    let scan = || (0, command(&["SCAN", "0"]), command(&["SCAN", "0"]));
+    let set =
+        || (4, command(&["SET", "a", "1"]), command(&["MULTI"]) + &command(&["SET", "a", "1"]));
+    let refused = "-ERR Connection refused\r\n";
+    for (order, is_used) in [(Order::Keep, true), (Order::GoAway, false)] {
+        for (conn, said, asked) in [scan(), set()] {
+            let mut net = Net::with(engine(2, redis_options(), Some(ejection())));
+            net.mux.share_arbiter();
+            let (client, server) = (net.client(), net.server(0));
+            if conn == 4 {
+                net.say(client, &command(&["MULTI"]));
+                assert_eq!(net.got(client), "+OK\r\n");
+            }
+            net.mux.obey(server, Order::Leave(ServerError::Refused), 1, net.now());
+            net.say(client, &said);
+            assert_eq!(net.got(client), "", "it waits");
+            net.mux.obey(server, order, 1, net.now());
+            net.settle_now();
+            assert_eq!(net.got(client), if is_used { "" } else { refused });
+            if is_used {
+                assert_eq!(net.asked(conn), asked);
+            }
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The thread that decides for all workers which servers are used.
 //!
 //! The one rule: only this thread knows the arbiter. Workers send it what they see, and get orders in their
-//! inboxes. It is there as long as a pool ejects servers; no request passes through it.
+//! inboxes. It is there once a pool ejects servers or moves keys; no request passes through it.
 
-use crate::generation::{Generation, Verdict, since_epoch};
+use crate::generation::{Generation, SharedPool, Verdict, since_epoch};
 use crate::inbox::{Inbox, Message};
 use nuthatch_core::health::{Arbiter, Command, Decision, Report, Stage, To};
 use nuthatch_core::time::Instant;
@@ -52,7 +52,11 @@ impl Health {
     /// These are the pools from now on. To be called before a worker serves them: a server that is not known is
     /// not ejected.
     pub(crate) fn announce(&mut self, generation: &Arc<Generation>) {
-        self.is_needed |= generation.pools.iter().any(|shared| shared.pool.ejection().is_some());
+        let decides = |shared: &SharedPool| {
+            // Old servers of keys that move are given up by all workers together.
+            shared.pool.ejection().is_some() || !shared.pool.migrate_window.is_zero()
+        };
+        self.is_needed |= generation.pools.iter().any(decides);
         if self.is_needed {
             // The thread ends with the process only.
             let _ = self.sender.send(Told::Serve(Arc::clone(generation)));

@@ -4,9 +4,11 @@
 //! it, and a worker uses it again only when no worker lets others stand in for it. Otherwise one worker
 //! could read at the server what another one has replaced elsewhere.
 
+mod giving_up;
 mod operator;
 mod seat;
 
+use self::giving_up::GivingUp;
 use self::seat::{Probing, Seat, State};
 use super::order::{Decision, Order, Report, Seen, Stage, To};
 use super::{Ejection, OnOverflow, Share};
@@ -38,6 +40,10 @@ pub struct Arbiter {
     seats: BTreeMap<u64, Seat>,
     /// The pools whose keys move.
     moving: BTreeSet<u64>,
+    /// Old servers of keys that move, from the first report until no worker asks them.
+    giving_up: BTreeMap<u64, GivingUp>,
+    /// The last round, of whatever server.
+    round: u32,
     decisions: VecDeque<Decision>,
 }
 
@@ -45,8 +51,14 @@ impl Arbiter {
     /// An arbiter for so many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        let (seats, moving) = (BTreeMap::new(), BTreeSet::new());
-        Self { workers, seats, moving, decisions: VecDeque::new() }
+        Self {
+            workers,
+            seats: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            giving_up: BTreeMap::new(),
+            round: 0,
+            decisions: VecDeque::new(),
+        }
     }
 
     /// These are the servers of a pool and of its gutter now, and this is when they are ejected. A server that is
@@ -83,6 +95,9 @@ impl Arbiter {
     /// In a worker at least, keys of these pools move to other servers, and of no other pool. Nobody stands in for
     /// a server meanwhile, so one that comes back gets all of its keys at once.
     pub fn set_moving(&mut self, pools: BTreeSet<u64>) {
+        if pools.is_empty() {
+            self.giving_up.clear();
+        }
         self.moving = pools;
     }
 
@@ -127,7 +142,8 @@ impl Arbiter {
             | State::Closing(_, at) => Some(at),
             State::Live => None,
         };
-        self.seats.values().filter_map(next).min()
+        let again = self.giving_up.values().map(GivingUp::next);
+        self.seats.values().filter_map(next).chain(again).min()
     }
 
     /// How a server stands.
@@ -152,6 +168,12 @@ impl Arbiter {
 
     /// Takes what a worker says.
     pub fn report(&mut self, server: u64, report: Report, now: Instant) {
+        match report {
+            // The server may be no longer in the pool.
+            Report::GivingUp => return self.begin_giving_up(server, now),
+            Report::Done(round) if self.confirm_held(server, round) => return,
+            _ => {}
+        }
         let Some(seat) = self.seats.get(&server) else {
             if matches!(report, Report::Failing(_)) {
                 // The worker's pool is about to end, or it is told of other servers: it waits in vain for others.
@@ -190,6 +212,7 @@ impl Arbiter {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.tell_again_to_hold(now);
         let servers: Vec<u64> = self.seats.keys().copied().collect();
         for server in servers {
             let seat = &self.seats[&server];
@@ -230,10 +253,15 @@ impl Arbiter {
 
     /// An order that all workers confirm.
     fn decide_together(&mut self, server: u64, state: State, order: Order) {
+        let round = self.next_round();
         let seat = self.seat(server);
-        seat.round = seat.round.wrapping_add(1);
-        seat.state = state;
+        (seat.round, seat.state) = (round, state);
         self.decide(server, To::All, order);
+    }
+
+    fn next_round(&mut self) -> u32 {
+        self.round = self.round.wrapping_add(1);
+        self.round
     }
 
     fn eject(&mut self, server: u64, error: ServerError, now: Instant) {

@@ -33,6 +33,10 @@ pub enum Order {
     Forgive,
     /// Go on using it: too many servers are away.
     Keep,
+    /// Ask it no more about keys that move away from it, and let requests for them wait. To be confirmed.
+    HoldMoves,
+    /// No worker asks it about keys that move away from it: go on without its values.
+    GiveUp,
 }
 
 /// Who gets an order.
@@ -55,6 +59,8 @@ pub enum Report {
     Failed(u32, ServerError),
     /// What the server has missed is not all known: what is removed there does not suffice.
     Overflowed,
+    /// Keys move away from it, and their values can't be had there.
+    GivingUp,
     /// What became of a probe.
     Probed(Result<(), ServerError>),
 }

@@ -28,9 +28,11 @@ impl Mux {
 
     /// Does what the arbiter has decided about a server. Nothing happens if the server has left the pool.
     pub fn obey(&mut self, id: ServerId, order: Order, round: u32, now: Instant) {
-        // What was decided before the pool was told not to eject comes too late.
+        // What was decided before the pool was told not to eject comes too late. Old servers of keys that move may have
+        // left the pool.
+        let is_about_moves = matches!(order, Order::HoldMoves | Order::GiveUp);
         let ejects = self.shared.options.ejection.is_some();
-        if !ejects || !self.servers.has(id) {
+        if !is_about_moves && (!ejects || !self.servers.has(id)) {
             return;
         }
         match order {
@@ -50,6 +52,8 @@ impl Mux {
             }
             Order::Warm(share) => self.warm(id, share),
             Order::Return => self.return_server(id),
+            Order::HoldMoves => self.hold_moves(id, round, now),
+            Order::GiveUp => self.give_up(id),
             Order::Forgive => {
                 if let Some(journal) = &mut self.servers.all[id.index()].journal {
                     // An operator who has not seen a refusal does not mean it.
@@ -250,7 +254,7 @@ impl Mux {
     }
 
     /// Closes connections to a server. One that is not open yet has the requests that came in this turn.
-    fn close_conns(
+    pub(super) fn close_conns(
         &mut self,
         id: ServerId,
         (error, which): (ServerError, fn(&Conn) -> bool),

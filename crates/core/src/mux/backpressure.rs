@@ -222,8 +222,9 @@ impl Mux {
                 self.wake_waiters(self.servers.conn_ids[index]);
             }
             let servers = &self.servers;
-            let is_decided =
-                |id: &ServerId| !servers.has(*id) || !servers.all[id.index()].health.is_undecided();
+            let is_undecided =
+                |id: ServerId| servers.has(id) && servers.all[id.index()].health.is_undecided();
+            let is_decided = |id: &ServerId| !is_undecided(*id) && !self.is_held(*id);
             let lines = self.clients.lines.by_decision.keys();
             let decided: Vec<ServerId> = lines.copied().filter(is_decided).collect();
             for id in decided {

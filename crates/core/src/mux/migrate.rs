@@ -28,8 +28,8 @@
 //!   during the window. If nobody asks, it stays there, and is read afterwards. A server that comes back
 //!   should be empty.
 //! - If a server of the new ring is ejected, its keys go to servers that may have old values, as always.
-//! - An old server that can't be reached for `settle` is given up. If others reach it, they may copy
-//!   values from it that were replaced.
+//! - An old server that can't be reached for `settle` is given up. If proxies of other processes reach it, they may
+//!   copy values from it that were replaced.
 //! - Two increments or two `cas` at the same time may be carried out on the same value while others
 //!   settle, if a third request, at the same time too, removes the value at the old server, or that server
 //!   drops it. One that begins when the other is answered is never carried out on an older value.
@@ -46,6 +46,7 @@ mod carry_own;
 mod carry_put;
 mod carry_send;
 mod copy;
+mod giving_up;
 mod intake;
 mod pause;
 mod step;
@@ -134,6 +135,17 @@ pub(super) struct Migration {
     keys_per_mille: u32,
 }
 
+/// Whether an old server is asked for values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum OldServer {
+    #[default]
+    Asked,
+    /// It is asked no more, but other workers may ask it still.
+    Held,
+    /// No worker asks it.
+    GivenUp,
+}
+
 /// What is known of a server.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
@@ -144,7 +156,7 @@ struct Peer {
     heard: Instant,
     /// Since when it could not be reached, as an old server.
     fails_since: Option<Instant>,
-    is_given_up: bool,
+    old: OldServer,
 }
 
 /// The number of keys of the sample from which `keys_per_mille` is estimated.
@@ -164,6 +176,10 @@ impl Migration {
         } else {
             Phase::Closing
         }
+    }
+
+    fn old_server(&self, server: ServerId) -> OldServer {
+        self.peers.get(&server).map_or(OldServer::Asked, |peer| peer.old)
     }
 
     fn peer(&mut self, server: ServerId) -> &mut Peer {
@@ -261,16 +277,6 @@ impl Mux {
         Ok(())
     }
 
-    /// An old server that is away has not been told what it has missed: its values count for nothing.
-    fn give_up_absent(&mut self) {
-        let Some(migration) = &mut self.migration else { return };
-        for id in migration.before.members().to_vec() {
-            if !self.servers.all[id.index()].health.is_live() {
-                migration.peer(id).is_given_up = true;
-            }
-        }
-    }
-
     /// How far the migration of the last change is; none if no keys move.
     pub fn migration(&self, now: Instant) -> Option<Progress> {
         self.migration.as_ref().map(|migration| migration.progress(now))
@@ -327,6 +333,9 @@ impl Mux {
         self.clients.tasks.forget_clients();
         self.end_transactions();
         self.end_pause();
+        for server in migration.before.members() {
+            self.clients.call_decided(*server);
+        }
         self.servers.let_leave(&mut self.shared, &migration.leaving);
         self.clients.memory -= mem::take(&mut self.servers.given_up);
         let MigrationStats { phase, keys_per_mille, ends_at, .. } = &self.shared.stats.migration;
@@ -352,30 +361,12 @@ impl Mux {
         else {
             return None;
         };
-        let is_given_up = migration.peers.get(&old).is_some_and(|peer| peer.is_given_up);
+        let is_given_up = migration.old_server(old) == OldServer::GivenUp;
         (old != new).then_some(((!is_given_up).then_some(old), new))
     }
 
     /// The values of a server with numbers up to this one are older than the change, as far as known.
     fn floor(&self, server: ServerId) -> Option<u64> {
         self.migration.as_ref()?.peers.get(&server)?.floor
-    }
-
-    /// Notes how an old server answered. One that can't be reached for `settle` is given up.
-    fn note_old(&mut self, server: ServerId, is_error: bool, now: Instant) {
-        let is_down = self.servers.all[server.index()].is_down;
-        let Some(migration) = &mut self.migration else { return };
-        let patience = migration.settle;
-        let peer = migration.peer(server);
-        if !is_error || !is_down {
-            peer.fails_since = None;
-            return;
-        }
-        let since = *peer.fails_since.get_or_insert(now);
-        if since.after(patience) <= now && !peer.is_given_up {
-            peer.is_given_up = true;
-            self.shared.stats.migration.servers_given_up.add(1);
-            self.shared.events.push_back(Event::GivenUp { server });
-        }
     }
 }

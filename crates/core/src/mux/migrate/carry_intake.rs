@@ -86,6 +86,9 @@ impl Mux {
         let parts = if effect == Effect::Apart { Vec::new() } else { self.parts(one.key, others) };
         let is_single = others.clone().next().is_none();
         let phase = self.phase_of(&parts)?;
+        if let Some(held) = self.held_of(&parts) {
+            return Some(self.wait_for_decision(id, held, one.expect, now));
+        }
         if self.clients.tasks.must_follow(id, effect.is_read()) {
             return Some(self.wait_for_own(id, now));
         }

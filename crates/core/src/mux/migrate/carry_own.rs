@@ -74,6 +74,9 @@ impl Mux {
 
     fn take_keyed(&mut self, id: ClientId, request: &Dedicate<'_>, now: Instant) -> Option<Intake> {
         let (parts, phase) = self.parts_of_own(request)?;
+        if let Some(held) = self.held_of(&parts) {
+            return Some(self.wait_for_decision(id, held, request.one.expect, now));
+        }
         let pass = self.clients.tasks.take_pass(id);
         if let Some(error) = pass.as_ref().filter(|error| !error.is_empty()) {
             return Some(self.refuse_own(id, error));
@@ -192,7 +195,8 @@ impl Mux {
             return None;
         }
         let is_settling = self.phase_of(&parts) == Some(Phase::Settling);
-        if is_unknown || is_old && (!is_settling || self.must_pause(now)) {
+        let is_lost = self.has_lost_old(&parts);
+        if is_unknown || is_lost || is_old && (!is_settling || self.must_pause(now)) {
             return Some(self.abort(id, request, now));
         }
         if is_old {

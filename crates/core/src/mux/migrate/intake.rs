@@ -89,6 +89,9 @@ impl Mux {
         let mut room: KeyRoom = [0; 192];
         let key = self.shared.options.protocol.key_bytes(one, &mut room);
         let Some((old, new)) = self.moved(key) else { return self.take_one(id, one, now) };
+        if let Some(held) = old.filter(|old| self.is_held(*old)) {
+            return self.wait_for_decision(id, held, one.expect, now);
+        }
         let phase = self.phase_for(old);
         let kept = self.shared.options.protocol.keep(one, key);
         let is_read = kept.effect.is_read();
@@ -261,6 +264,9 @@ impl Mux {
             let Some((old, new)) = self.moved(key) else {
                 return self.place_key(place, key, next, (is_read, now));
             };
+            if let Some(held) = old.filter(|old| self.is_held(*old)) {
+                return Err(SplitError::Undecided(held));
+            }
             let phase = self.phase_for(old);
             let read_at = old.filter(|_| is_read && phase == Phase::Settling);
             let is_closed = is_read && phase == Phase::Closing && protocol.carries();

@@ -457,6 +457,22 @@ impl Moves {
         core::mem::take(&mut self.waiting)
     }
 
+    /// The tasks of keys of an old server.
+    pub(super) fn from(&self, old: ServerId) -> Vec<MoveId> {
+        let has = |task: &Task| {
+            let rest = task.carried.rest.iter().filter_map(|part| part.old);
+            task.old.into_iter().chain(task.carried.target).chain(rest).any(|it| it == old)
+        };
+        self.all().filter(|(_, task)| has(task)).map(|(id, _)| id).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = (MoveId, &Task)> {
+        self.tasks.iter().filter_map(|(index, (generation, task))| {
+            let index = u32::try_from(index).expect("the limits keep them below 2^32");
+            Some((MoveId { index, generation: *generation }, &**task.as_ref()?))
+        })
+    }
+
     /// The tasks whose time is over, or all if there is no `now`.
     pub(super) fn late(&mut self, now: Option<Instant>) -> Vec<MoveId> {
         let is_late = |task: &Task| match (now, task.deadline) {
@@ -464,12 +480,10 @@ impl Moves {
             (Some(now), Some(deadline)) => deadline <= now,
             (Some(_), None) => false,
         };
-        let tasks = self.tasks.iter().filter_map(|(index, (generation, task))| {
-            let index = u32::try_from(index).expect("the limits keep them below 2^32");
-            Some((MoveId { index, generation: *generation }, task.as_ref()?))
-        });
         let (mut late, mut next) = (Vec::new(), None);
-        for (id, task) in tasks.filter(|(_, task)| now.is_none() || task.owner != Owner::Nobody) {
+        for (id, task) in
+            self.all().filter(|(_, task)| now.is_none() || task.owner != Owner::Nobody)
+        {
             if is_late(task) {
                 late.push(id);
             } else if let Some(deadline) = task.deadline {

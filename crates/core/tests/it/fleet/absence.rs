@@ -16,8 +16,8 @@ use std::time::Duration;
 /// When clients ask no more.
 pub(super) const END: u64 = 4000 * MS;
 
-/// When no server goes away any longer.
-const CALM: u64 = END - 1000 * MS;
+/// So long before the end, no server goes away any longer.
+const CALM: u64 = 1000 * MS;
 
 pub(super) struct Absence {
     arbiter: Arbiter,
@@ -38,11 +38,7 @@ pub(super) struct Absence {
 impl Absence {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut arbiter = Arbiter::new(plan.proxies);
-        if let Some(ejection) = plan.ejection {
-            let servers: Vec<u64> = plan.rings[0].iter().map(|server| *server as u64).collect();
-            let gutter: Vec<u64> = plan.gutter.iter().map(|server| *server as u64).collect();
-            arbiter.set_servers(0, (&servers, &gutter), ejection);
-        }
+        announce(&mut arbiter, plan, 0);
         Self {
             arbiter,
             refuses: [0; 5],
@@ -73,13 +69,33 @@ impl Absence {
     }
 }
 
+/// Tells the arbiter which servers there are.
+fn announce(arbiter: &mut Arbiter, plan: &Plan, ring: usize) {
+    let Some(ejection) = plan.ejection else { return };
+    let [servers, gutter] = [plan.rings[ring], plan.gutter]
+        .map(|servers| -> Vec<u64> { servers.iter().map(|server| *server as u64).collect() });
+    arbiter.set_servers(0, (&servers, &gutter), ejection);
+}
+
 impl<K: Kind> World<K> {
+    /// The arbiter learns of other servers before any worker.
+    pub(super) fn announce(&mut self, ring: usize) {
+        announce(&mut self.absence.arbiter, &self.plan, ring);
+    }
+
+    fn note_moving(&mut self) {
+        let now = self.instant();
+        let is_moving = self.proxies.iter().any(|proxy| proxy.mux.migration(now).is_some());
+        self.absence.arbiter.set_moving(is_moving.then_some(0).into_iter().collect());
+    }
+
     /// Lets a server go away now and then.
     pub(super) fn begin_absence(&mut self) {
-        if self.plan.ejection.is_none() || self.now > CALM || !self.random.chance(12) {
+        let is_calm = self.now > self.end - CALM;
+        if self.plan.ejection.is_none() || is_calm || !self.random.chance(12) {
             return;
         }
-        let servers = [self.plan.rings[0], self.plan.gutter].concat();
+        let servers = [self.plan.rings.concat(), self.plan.gutter.to_vec()].concat();
         let server = servers[self.random.index(servers.len())];
         let until = self.now + 20 * MS + self.random.below(900 * MS);
         self.absence.begun += 1;
@@ -117,6 +133,7 @@ impl<K: Kind> World<K> {
 
     /// Passes what a proxy reports to the arbiter.
     pub(super) fn pass_reports(&mut self, proxy: usize) {
+        self.note_moving();
         let now = self.instant();
         while let Some((id, report)) = self.proxies[proxy].mux.next_report() {
             let server = self.proxies[proxy].server_of[&id] as u64;
@@ -127,6 +144,7 @@ impl<K: Kind> World<K> {
 
     pub(super) fn tick(&mut self) {
         self.absence.next_tick = None;
+        self.note_moving();
         let now = self.instant();
         self.absence.arbiter.tick(now);
         self.send_decisions();
@@ -161,8 +179,11 @@ impl<K: Kind> World<K> {
         let now = self.instant();
         let this = &mut self.proxies[proxy];
         let id = this.server_of.iter().find(|(_, place)| **place as u64 == server);
-        let id: ServerId = *id.expect("the arbiter knows the servers of the pool").0;
-        this.mux.obey(id, order, round, now);
+        // The worker may not know the new servers yet.
+        if let Some((id, _)) = id {
+            let id: ServerId = *id;
+            this.mux.obey(id, order, round, now);
+        }
         proxy
     }
 
@@ -333,4 +354,12 @@ fn redis_servers_are_away_and_come_back_and_nothing_is_stale() {
 #[should_panic(expected = "stale")]
 fn without_a_journal_a_stale_answer_is_noticed() {
     run_kind::<Memcache>(with(Ejection { journal_max: 0, ..EJECTION }), 20);
+}
+
+/// Keys move to other servers while servers, old ones and new ones, are away.
+#[test]
+fn servers_are_away_while_keys_move_and_nothing_is_stale() {
+    let plan = Plan { rings: GROWS.rings, migrates: true, ..AWAY };
+    runs::<Memcache>(plan, 8);
+    runs::<Redis>(plan, 8);
 }

@@ -167,7 +167,7 @@ impl<K: Kind> World<K> {
             waits: Vec::new(),
             plan,
         };
-        if plan.ejection.is_some() {
+        if world.changes.is_empty() {
             world.end = absence::END;
         }
         world.enter_all();
@@ -282,6 +282,9 @@ impl<K: Kind> World<K> {
 
     pub(super) fn change(&mut self, proxy: usize, ring: usize) -> usize {
         let members = self.plan.rings[ring];
+        if proxy == 0 {
+            self.announce(ring);
+        }
         let (now, stats) = (self.instant(), stats_of(members));
         let this = &mut self.proxies[proxy];
         if self.plan.migrates {

@@ -19,7 +19,9 @@ impl<K: Kind> World<K> {
             }
         }
         // Where a mark can't be released, it goes by itself.
-        let is_sure = self.plan.old.is_empty() && self.plan.faults == 0;
+        let is_calm =
+            self.plan.faults == 0 && (self.plan.ejection.is_none() || !self.plan.migrates);
+        let is_sure = self.plan.old.is_empty() && is_calm;
         let lease = if is_sure { 0 } else { 5000 * MS };
         let marks = self.servers.iter_mut().any(|server| server.has_marks(self.now + lease));
         assert!(!marks, "a mark is left");

@@ -1,0 +1,104 @@
+//! Old servers that can't be reached, or have missed changes while they were away: their values are missed.
+//!
+//! The one rule: all workers of a process give an old server up together, each when no other one asks it any longer.
+//! Otherwise one of them could bring back a value that another one has replaced or removed. Meanwhile requests for
+//! its keys wait.
+
+use super::carry::Part;
+use super::{OldServer, Phase};
+use crate::error::ServerError;
+use crate::health::Report;
+use crate::mux::id::ServerId;
+use crate::mux::{Event, Mux};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+impl Mux {
+    /// An old server that is away has not been told what it has missed: its values count for nothing.
+    pub(super) fn give_up_absent(&mut self) {
+        let Some(migration) = &self.migration else { return };
+        let is_absent = |id: &ServerId| !self.servers.all[id.index()].health.is_live();
+        let absent: Vec<ServerId> =
+            migration.before.members().iter().copied().filter(is_absent).collect();
+        for id in absent {
+            self.want_to_give_up(id);
+        }
+    }
+
+    /// Notes how an old server answered. One that can't be reached for `settle` is given up.
+    pub(super) fn note_old(&mut self, server: ServerId, is_error: bool, now: Instant) {
+        let is_down = self.servers.all[server.index()].is_down;
+        let Some(migration) = &mut self.migration else { return };
+        let patience = migration.settle;
+        let peer = migration.peer(server);
+        if !is_error || !is_down {
+            peer.fails_since = None;
+            return;
+        }
+        let since = *peer.fails_since.get_or_insert(now);
+        if since.after(patience) <= now && peer.old == OldServer::Asked {
+            self.want_to_give_up(server);
+        }
+    }
+
+    /// Gives an old server up, at once if there are no other workers.
+    fn want_to_give_up(&mut self, server: ServerId) {
+        if !self.shared.has_other_arbiter {
+            return self.give_up(server);
+        }
+        if let Some(migration) = &mut self.migration {
+            migration.peer(server).old = OldServer::Held;
+        }
+        self.report(server, Report::GivingUp);
+    }
+
+    /// Asks an old server no more, as all workers do that confirm it.
+    pub(in crate::mux) fn hold_moves(&mut self, server: ServerId, round: u32, now: Instant) {
+        let migration = self.migration.as_mut();
+        // A worker that does not know the new servers yet still asks the old ones.
+        let Some(migration) = migration.filter(|it| it.before.members().contains(&server)) else {
+            return;
+        };
+        let is_settling = migration.phase == Phase::Settling;
+        let peer = migration.peer(server);
+        if peer.old != OldServer::GivenUp {
+            peer.old = OldServer::Held;
+        }
+        self.fail_moves_from(server, now);
+        if is_settling {
+            // Transactions of keys that move are still carried out there.
+            self.close_conns(server, (ServerError::Closed, |conn| conn.is_dedicated), now);
+        }
+        self.report(server, Report::Done(round));
+    }
+
+    /// No worker asks an old server any longer: its values are missed.
+    pub(in crate::mux) fn give_up(&mut self, server: ServerId) {
+        let Some(migration) = &mut self.migration else { return };
+        let peer = migration.peer(server);
+        if peer.old != OldServer::GivenUp {
+            peer.old = OldServer::GivenUp;
+            self.shared.stats.migration.servers_given_up.add(1);
+            self.shared.events.push_back(Event::GivenUp { server });
+            self.clients.call_decided(server);
+        }
+    }
+
+    /// Whether requests for keys of an old server wait until it is given up.
+    pub(in crate::mux) fn is_held(&self, server: ServerId) -> bool {
+        let migration = self.migration.as_ref();
+        migration.is_some_and(|migration| migration.old_server(server) == OldServer::Held)
+    }
+
+    /// An old server of these keys for which requests wait.
+    pub(super) fn held_of(&self, parts: &[Part]) -> Option<ServerId> {
+        parts.iter().filter_map(|part| part.old).find(|old| self.is_held(*old))
+    }
+
+    /// Whether one of these keys has its value from an old server no longer.
+    pub(super) fn has_lost_old(&self, parts: &[Part]) -> bool {
+        let migration = self.migration.as_ref();
+        let asks = |old| migration.is_none_or(|it| it.old_server(old) == OldServer::Asked);
+        parts.iter().filter_map(|part| part.old).any(|old| !asks(old))
+    }
+}

@@ -27,7 +27,10 @@ mod response;
 mod session;
 mod settings;
 
-pub use absent::{NULL, is_out_of_reach, write_absent, write_flush, write_removal};
+pub use absent::{
+    NULL, is_out_of_reach, names_channel, write_absent, write_flush, write_missed_flush,
+    write_removal,
+};
 pub use arguments::{Arguments, split_first, take_request};
 pub use cap::write_cap;
 pub use fragment::{next_key, write_cursor, write_fragment};

@@ -10,8 +10,6 @@ use super::{Event, Mux};
 use crate::error::ServerError;
 use crate::health::{Ejection, OnFailure, OnOverflow, Report, Standing};
 use crate::message::{All, Class, Group, One};
-use crate::protocol::Protocol;
-use crate::redis::command::Permission;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::iter;
@@ -31,15 +29,30 @@ pub(super) enum Around {
     Nowhere,
 }
 
+/// What a request does to the value of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// No value becomes another one by it.
+    Reads,
+    Changes,
+    /// There is no value: it is a channel, of which the subscribers are at its server.
+    Channel,
+}
+
+impl Use {
+    fn of_class(class: Class) -> Self {
+        if class == Class::Get { Self::Reads } else { Self::Changes }
+    }
+}
+
 impl Mux {
-    /// Where a request of one key goes, whose server is not used. `reads` says that no value becomes another
-    /// one by it. There is room for the request where it goes; of several keys, only the first needs some.
+    /// Where a request of one key goes, whose server is not used. There is room for the request where it goes; of several keys, only the first needs some.
     #[cold]
     fn around(
         &mut self,
         (lane, request, owner): (usize, Option<u64>, ServerId),
         key: &[u8],
-        reads: bool,
+        key_use: Use,
         now: Instant,
     ) -> Around {
         let error = self.servers.error_of(owner);
@@ -53,10 +66,11 @@ impl Mux {
             Standing::Left | Standing::Closing => return Around::Undecided(owner),
             Standing::Away | Standing::Replaying => {}
         }
-        if matches!(ejection.on_failure, OnFailure::Rehash | OnFailure::Gutter) {
-            return self.stand_in((lane, request, owner), key, reads, &ejection, now);
+        let has_stand_in = matches!(ejection.on_failure, OnFailure::Rehash | OnFailure::Gutter);
+        if has_stand_in && key_use != Use::Channel {
+            return self.stand_in((lane, request, owner), key, key_use, &ejection, now);
         }
-        if !reads {
+        if key_use == Use::Changes {
             self.remember((owner, None), (key, true), &ejection, now);
         }
         match ejection.on_failure {
@@ -79,7 +93,8 @@ impl Mux {
         key: &[u8],
         (reads, now): (bool, Instant),
     ) -> Result<ConnId, SplitError> {
-        match self.around(place, key, reads, now) {
+        let key_use = if reads { Use::Reads } else { Use::Changes };
+        match self.around(place, key, key_use, now) {
             Around::To(conn) => Ok(conn),
             Around::Wait(conn) => Err(SplitError::Full(conn)),
             Around::Undecided(server) => Err(SplitError::Undecided(server)),
@@ -92,7 +107,7 @@ impl Mux {
         &mut self,
         (lane, request, owner): (usize, Option<u64>, ServerId),
         key: &[u8],
-        reads: bool,
+        key_use: Use,
         ejection: &Ejection,
         now: Instant,
     ) -> Around {
@@ -113,7 +128,8 @@ impl Mux {
         if ejection.journal_max == 0 || way == Around::Wait(conn) {
             return way;
         }
-        let first = self.remember((owner, Some(conn)), (key, !reads), ejection, now);
+        let changes = key_use == Use::Changes;
+        let first = self.remember((owner, Some(conn)), (key, changes), ejection, now);
         let forgets = ejection.on_overflow == OnOverflow::Return;
         if first == First::Purge || first == First::PurgeEachTime && !forgets {
             let journal = self.servers.all[owner.index()].journal.as_ref();
@@ -171,7 +187,9 @@ impl Mux {
         owner: ServerId,
         now: Instant,
     ) -> Intake {
-        match self.around((self.lane(id), None, owner), key, one.class == Class::Get, now) {
+        let is_channel = self.shared.options.protocol.names_channel(one);
+        let key_use = if is_channel { Use::Channel } else { Use::of_class(one.class) };
+        match self.around((self.lane(id), None, owner), key, key_use, now) {
             Around::To(conn) => self.send_instead(id, conn, (one, key, iter::empty()), now),
             Around::Wait(conn) => self.wait_for(id, conn, one.expect, now),
             Around::Undecided(server) => self.wait_for_decision(id, server, one.expect, now),
@@ -200,12 +218,12 @@ impl Mux {
             // It may write keys that it does not name, which nobody would remove or cap.
             return self.refuse_group(id, error);
         }
-        let reads = one.class == Class::Get;
+        let key_use = Use::of_class(one.class);
         self.clients.next_request += 1;
         let request = self.clients.next_request;
         let mut way = None;
         for key in [one.key].into_iter().chain(group.others) {
-            let next = self.around((lane, Some(request), owner), key, reads, now);
+            let next = self.around((lane, Some(request), owner), key, key_use, now);
             if let Around::To(conn) = next {
                 self.servers[conn].fragment_in(request, 0);
             }
@@ -265,23 +283,18 @@ impl Mux {
         let error = self.servers.why_not_asked(*missing.first()?)?;
         let ejection = self.shared.options.ejection.unwrap_or_default();
         let protocol = self.shared.options.protocol;
-        let is_made_up = all.permission == Permission::Flush
-            && ejection.on_failure != OnFailure::Error
+        let mut flush = Vec::new();
+        let missed = protocol.write_missed_flush(all, &mut flush);
+        let is_made_up = ejection.on_failure != OnFailure::Error
             && ejection.journal_max > 0
             && (missing.len() < self.servers.routes.members().len()
                 || !self.servers.gutter_for(all).is_empty());
-        if !is_made_up {
-            return Some(error);
-        }
+        let Some((expect, is_whole)) = missed.filter(|_| is_made_up) else { return Some(error) };
         for id in missing {
-            let (mut request, mut expect) = (Vec::new(), all.expect);
-            match protocol {
-                // A delay would count from the return.
-                Protocol::Memcache => expect = protocol.write_flush(&mut request),
-                Protocol::Redis => all.wire.write(&mut request),
-            }
             let journal = self.servers.all[id.index()].journal_or_new(&mut self.shared);
-            journal.note_flush(request, expect);
+            if is_whole || !journal.has_flush() {
+                journal.note_flush(flush.clone(), expect);
+            }
         }
         None
     }

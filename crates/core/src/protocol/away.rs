@@ -1,9 +1,10 @@
 //! What a protocol says for servers that are away.
 
 use crate::memcache;
-use crate::message::{Expect, One, Outcome};
+use crate::message::{All, Expect, One, Outcome};
 use crate::protocol::Protocol;
 use crate::redis;
+use crate::redis::command::Permission;
 use alloc::vec::Vec;
 
 impl Protocol {
@@ -36,6 +37,27 @@ impl Protocol {
         match self {
             Self::Memcache => memcache::write_flush(out),
             Self::Redis => redis::write_flush(out),
+        }
+    }
+
+    /// Appends what a server that is away has to do later for a request to all servers, if that removes keys and nothing
+    /// else. Returns the expected reply, and whether it removes all that any such request removes.
+    pub fn write_missed_flush(self, all: &All<'_>, out: &mut Vec<u8>) -> Option<(Expect, bool)> {
+        if all.permission != Permission::Flush {
+            return None;
+        }
+        match self {
+            // A delay would count from the return.
+            Self::Memcache => Some((memcache::write_flush(out), true)),
+            Self::Redis => redis::write_missed_flush(all, out),
+        }
+    }
+
+    /// Whether what a request has in the place of a key is a channel.
+    pub fn names_channel(self, one: &One<'_>) -> bool {
+        match self {
+            Self::Memcache => false,
+            Self::Redis => redis::names_channel(one),
         }
     }
 

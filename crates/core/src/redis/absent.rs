@@ -2,8 +2,8 @@
 
 use super::arguments::Arguments;
 use super::response::Form;
-use super::{write_command, write_header};
-use crate::message::{Expect, One, Outcome, Wire};
+use super::{moving, write_command, write_header};
+use crate::message::{All, Effect, Expect, One, Outcome, Wire};
 use alloc::vec::Vec;
 
 /// Appends a request that removes a key. Returns the expected reply.
@@ -22,6 +22,31 @@ pub fn is_out_of_reach(error: &[u8]) -> bool {
 pub fn write_flush(out: &mut Vec<u8>) -> Expect {
     write_command(&[b"FLUSHDB"], out);
     Form::Status.expect()
+}
+
+/// Appends the `FLUSHALL` or `FLUSHDB` that a server has missed. Returns the expected reply, and whether it empties all
+/// databases; none if it is another request (`FUNCTION FLUSH`), or one that a server would refuse.
+pub fn write_missed_flush(all: &All<'_>, out: &mut Vec<u8>) -> Option<(Expect, bool)> {
+    let (Wire::Verbatim(bytes) | Wire::Rewritten(bytes)) = all.wire else { return None };
+    let mut words = Arguments::of(bytes);
+    let name = words.next()?;
+    let is_whole = name.eq_ignore_ascii_case(b"flushall");
+    let is_flush = is_whole || name.eq_ignore_ascii_case(b"flushdb");
+    let is_how =
+        |word: &[u8]| [&b"async"[..], b"sync"].iter().any(|how| word.eq_ignore_ascii_case(how));
+    let is_right = words.next().is_none_or(is_how) && words.next().is_none();
+    (is_flush && is_right).then(|| {
+        out.extend_from_slice(bytes);
+        (all.expect, is_whole)
+    })
+}
+
+/// Whether what a request has in the place of a key is a channel (`PUBLISH`).
+pub fn names_channel(one: &One<'_>) -> bool {
+    match one.wire {
+        Wire::Verbatim(bytes) | Wire::Rewritten(bytes) => moving::effect(bytes) == Effect::Apart,
+        Wire::Words { .. } => false,
+    }
 }
 
 /// What a command answers if there is no such key, in RESP2 and in RESP3; this one is for a single value.

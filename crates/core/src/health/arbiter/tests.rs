@@ -370,6 +370,54 @@ fn a_server_that_fails_its_probe_is_not_away_because_of_the_operator_who_let_it_
     assert_eq!(orders(&mut arbiter), [], "why a server was ejected does not change");
 }
 
+/// Server 9 is no longer in the pool.
+#[test]
+fn an_old_server_is_given_up_when_no_worker_asks_it_any_longer() {
+    let hold = (9, To::All, Order::HoldMoves);
+    let mut arbiter = arbiter(2, 4, ejection());
+    arbiter.set_moving([0].into());
+    let last_round = |arbiter: &Arbiter| arbiter.decisions.back().map(|it| it.round);
+    for _ in 0..2 {
+        arbiter.report(9, Report::GivingUp, at_ms(0));
+    }
+    let first = last_round(&arbiter).unwrap();
+    assert_eq!(orders(&mut arbiter), [hold], "once is enough");
+    arbiter.report(9, Report::Done(first), at_ms(10));
+    arbiter.tick(at_ms(99));
+    assert_eq!((orders(&mut arbiter), arbiter.next_tick()), (Vec::new(), Some(at_ms(100))));
+    arbiter.tick(at_ms(100));
+    let second = last_round(&arbiter).unwrap();
+    assert_eq!(orders(&mut arbiter), [hold], "one has not confirmed: all are told again");
+    assert_eq!(arbiter.next_tick(), Some(at_ms(300)));
+    for round in [first, second] {
+        arbiter.report(9, Report::Done(round), at_ms(110));
+        assert_eq!(orders(&mut arbiter), [], "one has confirmed this round");
+    }
+    arbiter.report(9, Report::Done(second), at_ms(120));
+    assert_eq!(orders(&mut arbiter), [(9, To::All, Order::GiveUp)]);
+    assert_eq!(arbiter.next_tick(), None);
+
+    arbiter.report(9, Report::GivingUp, at_ms(200));
+    arbiter.set_moving(BTreeSet::new());
+    assert_eq!(arbiter.next_tick(), None, "keys move no longer");
+}
+
+#[test]
+fn what_is_confirmed_of_an_old_server_is_no_other_order() {
+    let mut arbiter = arbiter(1, 4, ejection());
+    arbiter.set_moving([0].into());
+    arbiter.report(0, FAILING, at_ms(0));
+    let left = round(&arbiter, 0);
+    arbiter.report(0, Report::GivingUp, at_ms(0));
+    let held = arbiter.decisions.back().unwrap().round;
+    assert_ne!(left, held);
+    orders(&mut arbiter);
+    arbiter.report(0, Report::Done(held), at_ms(1));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GiveUp)]);
+    arbiter.report(0, Report::Done(left), at_ms(1));
+    assert_eq!(orders(&mut arbiter), [(0, To::All, Order::GoAway)]);
+}
+
 #[test]
 fn a_server_is_drained_once_no_worker_has_a_client_there_or_it_takes_too_long() {
     let leave = (0, To::All, Order::Leave(ServerError::Ejected));

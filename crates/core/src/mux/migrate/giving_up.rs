@@ -64,10 +64,13 @@ impl Mux {
         if peer.old != OldServer::GivenUp {
             peer.old = OldServer::Held;
         }
-        self.fail_moves_from(server, now);
+        for id in self.clients.tasks.from(server) {
+            self.fail_move(id, ServerError::TimedOut);
+        }
+        self.take_steps(now);
         if is_settling {
             // Transactions of keys that move are still carried out there.
-            self.close_conns(server, (ServerError::Closed, |conn| conn.is_dedicated), now);
+            self.close_conns(server, (ServerError::TimedOut, |conn| conn.is_dedicated), now);
         }
         self.report(server, Report::Done(round));
     }

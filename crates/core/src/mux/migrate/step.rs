@@ -484,15 +484,7 @@ impl Mux {
         self.clients.tasks.clear();
     }
 
-    /// Ends the tasks that ask an old server.
-    pub(super) fn fail_moves_from(&mut self, old: ServerId, now: Instant) {
-        for id in self.clients.tasks.from(old) {
-            self.fail_move(id, ServerError::Closed);
-        }
-        self.take_steps(now);
-    }
-
-    fn fail_move(&mut self, id: MoveId, error: ServerError) {
+    pub(super) fn fail_move(&mut self, id: MoveId, error: ServerError) {
         let Some(mut task) = self.clients.tasks.take(id) else { return };
         let waits = task.stage == Stage::RunOld
             && self.shared.options.protocol.waits(task.kept.expect)

@@ -373,8 +373,8 @@ fn what_waits_for_a_server_that_was_left_goes_on_when_the_server_leaves_the_pool
         let pool = engine(1, Options { timeout: None, ..options() }, Some(Ejection::default()));
         let mut net = Net::with(pool);
         net.mux.share_arbiter();
-        let client = net.client();
-        net.mux.obey(net.server(0), Order::Leave(ServerError::Ejected), 1, net.now());
+        let (client, old) = (net.client(), net.server(0));
+        net.mux.obey(old, Order::Leave(ServerError::Ejected), 1, net.now());
         net.say(client, "get a\r\n");
         let member = Member { name: b"new"[..].into(), weight: 1 };
         let ring = Ring::new(Distribution::Modula, Hash::Fnv1a_64, None, vec![member], 1);
@@ -386,6 +386,10 @@ fn what_waits_for_a_server_that_was_left_goes_on_when_the_server_leaves_the_pool
         net.settle_now();
         assert_eq!(net.asked(0), "");
         if migrates {
+            for order in [Order::HoldMoves, Order::GiveUp] {
+                net.mux.obey(old, order, 2, net.now());
+            }
+            net.settle_now();
             // The new server is asked for its numbers first.
             assert!(net.asked(1).starts_with("ms nuthatch-migration "));
             net.answer(1, &"HD c10\r\n".repeat(2));

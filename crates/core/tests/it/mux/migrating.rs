@@ -19,7 +19,7 @@ const MIGRATE: Migrate = Migrate {
 };
 
 /// From the change until values move, with the time that a request may take.
-const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;
+pub(super) const SETTLED_MS: u64 = 1000 + TIMEOUT_MS;
 
 pub(super) fn ring_of(names: &[&str]) -> (Ring, Vec<Arc<ServerStats>>) {
     let member = |name: &&str| Member { name: name.as_bytes().into(), weight: 1 };
@@ -38,7 +38,7 @@ pub(super) fn migrate(net: &mut Net, names: &[&str]) -> Result<(), Migrating> {
 
 /// A net in which all keys have moved from the server on connection 0 to the one on connection 1, whose
 /// values have numbers from 11 on.
-fn settling() -> Net {
+pub(super) fn settling() -> Net {
     let mut net = Net::new(1);
     migrate(&mut net, &["new"]).expect("no keys move yet");
     assert_eq!(net.asked(1), "ms nuthatch-migration 0 T1 c\r\n\r\n");
@@ -46,14 +46,14 @@ fn settling() -> Net {
     net
 }
 
-fn moving() -> Net {
+pub(super) fn moving() -> Net {
     let mut net = settling();
     net.later(SETTLED_MS);
     net
 }
 
-const LOOK: &str = "mg a c f t v N5\r\n";
-const PLAIN_LOOK: &str = "mg a c f t v\r\n";
+pub(super) const LOOK: &str = "mg a c f t v N5\r\n";
+pub(super) const PLAIN_LOOK: &str = "mg a c f t v\r\n";
 
 #[test]
 fn while_others_settle_the_old_server_is_read_and_both_are_written() {

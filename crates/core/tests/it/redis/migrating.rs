@@ -3,6 +3,7 @@
 use super::{ABORTED, OK, QUEUED, TIMED_OUT, array, bulk, requests};
 use crate::net::{Net, TIMEOUT_MS, engine, redis_options};
 use nuthatch_core::clocks::Clocks;
+use nuthatch_core::health::Order;
 use nuthatch_core::limits::Limits;
 use nuthatch_core::mux::{ClientId, Migrate, Options};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
@@ -127,6 +128,32 @@ fn a_transaction_whose_end_is_one_too_many_is_over() {
     assert_eq!(net.asked(NEW), requests("EXISTS a;GET a"), "it is no part of a transaction");
     net.answer(NEW, ":1\r\n$1\r\n1\r\n");
     net.check_idle();
+}
+
+/// Its keys may have been replaced by other workers, which do not know of the transaction.
+#[test]
+fn a_transaction_is_not_carried_out_once_the_old_server_of_its_keys_is_asked_no_more() {
+    let mut net = moving(MIGRATE);
+    net.mux.share_arbiter();
+    let old = net.mux.server_of(net.conn(OLD));
+    let client = in_transaction(&mut net);
+    net.mux.obey(old, Order::HoldMoves, 1, net.now());
+    net.say(client, &requests("EXEC"));
+    assert_eq!((net.asked(OWN), net.got(client)), (requests("DISCARD"), ABORTED.to_owned()));
+    net.answer(OWN, OK);
+    net.check_idle();
+
+    let mut net = settling(MIGRATE);
+    net.mux.share_arbiter();
+    let old = net.mux.server_of(net.conn(OLD));
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    assert_eq!(net.asked(OWN), requests("MULTI;SET a 1"));
+    net.answer(OWN, &(OK.to_owned() + QUEUED));
+    net.mux.obey(old, Order::HoldMoves, 1, net.now());
+    net.settle_now();
+    assert!(!net.is_connected(OWN), "the old server forgets it");
+    assert!(!net.is_open(client), "as when a server is lost");
 }
 
 /// A pool whose queues take few requests. The one of the new server is full until the time of the requests

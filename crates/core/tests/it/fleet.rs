@@ -127,7 +127,11 @@ fn run(plan: Plan, count: u64) -> Vec<World<Memcache>> {
 
 /// Runs a plan with so many seeds, or those of the environment.
 fn run_kind<K: Kind>(plan: Plan, count: u64) -> Vec<World<K>> {
-    let first = variable("FLEET_SEED").unwrap_or(1);
+    run_from(plan, 1, count)
+}
+
+fn run_from<K: Kind>(plan: Plan, first: u64, count: u64) -> Vec<World<K>> {
+    let first = variable("FLEET_SEED").unwrap_or(first);
     let count = variable("FLEET_RUNS").unwrap_or(count);
     let run = |seed| {
         let _replay = Replay(seed);

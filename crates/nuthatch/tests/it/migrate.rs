@@ -1,5 +1,6 @@
 //! Servers come and go, and their values move along.
 
+use rustix::process::Signal;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,6 +103,41 @@ fn a_change_that_had_to_wait_is_made_when_keys_no_longer_move() {
         assert!(Instant::now() < by, "the change is not made: {}", log());
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// One worker can't reach the old server; the other one asks nothing meanwhile, and could reach it afterwards.
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn all_workers_give_up_an_old_server_that_one_of_them_can_not_reach() {
+    let servers = Memcached::start_many(2);
+    let all = entries(&servers);
+    let port = free_port();
+    let settings = "hash: murmur\ntimeout: 100\nmigrate: {window: 60s, settle: 2s}";
+    let proxy =
+        Changing::start(&pool(port, settings, &all[..1]), port, &["--no-watch", "--workers=2"]);
+    let mut clients: Vec<Conn> = (0..8).map(|_| proxy.proxy.conn()).collect();
+    clients[0].ask("set a 0 0 3\r\nold\r\n", "STORED\r\n");
+    proxy.reload(&pool(port, settings, &all[1..]), "changed");
+    await_phase(&proxy, port, 2.0);
+    servers[0].process.signal(Signal::STOP);
+    let by = Instant::now() + 3 * PATIENCE;
+    let mut told = Vec::new();
+    while told != b"END\r\n" {
+        assert!(Instant::now() < by, "the old server is not given up");
+        clients[0].send("get a\r\n");
+        told = clients[0].read_line().unwrap();
+    }
+    clients[0].ask("set a 0 0 3\r\nnew\r\n", "STORED\r\n");
+    clients[0].ask("delete a\r\n", "DELETED\r\n");
+    servers[0].process.signal(Signal::CONT);
+    for client in &mut clients {
+        client.ask("get a\r\n", "END\r\n");
+    }
+    assert_eq!(
+        proxy.metric(&format!("nuthatch_migrate_servers_given_up_total{{pool=\"pool{port}\"}}")),
+        2.0,
+        "each worker"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! its keys wait.
 
 use super::carry::Part;
+use super::task::MoveId;
 use super::{OldServer, Phase};
 use crate::error::ServerError;
 use crate::health::Report;
@@ -28,13 +29,24 @@ impl Mux {
     /// Notes how an old server answered. One that can't be reached for `settle` is given up.
     pub(super) fn note_old(&mut self, server: ServerId, is_error: bool, now: Instant) {
         let is_down = self.servers.all[server.index()].is_down;
+        if is_error && is_down {
+            self.note_unreachable(server, now);
+        } else if let Some(migration) = &mut self.migration {
+            migration.peer(server).fails_since = None;
+        }
+    }
+
+    /// An old server has not answered a task in time: one that stands still lets the proxy connect.
+    pub(super) fn note_late(&mut self, id: MoveId, now: Instant) {
+        if let Some(old) = self.clients.tasks.old_asked_by(id) {
+            self.note_unreachable(old, now);
+        }
+    }
+
+    fn note_unreachable(&mut self, server: ServerId, now: Instant) {
         let Some(migration) = &mut self.migration else { return };
         let patience = migration.settle;
         let peer = migration.peer(server);
-        if !is_error || !is_down {
-            peer.fails_since = None;
-            return;
-        }
         let since = *peer.fails_since.get_or_insert(now);
         if since.after(patience) <= now && peer.old == OldServer::Asked {
             self.want_to_give_up(server);

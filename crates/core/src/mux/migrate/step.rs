@@ -469,6 +469,7 @@ impl Mux {
     pub(super) fn expire_moves(&mut self, now: Instant) {
         if self.clients.tasks.next_deadline().is_some_and(|at| at <= now) {
             for id in self.clients.tasks.late(Some(now)) {
+                self.note_late(id, now);
                 self.fail_move(id, ServerError::TimedOut);
             }
         }

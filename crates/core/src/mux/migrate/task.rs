@@ -457,6 +457,14 @@ impl Moves {
         core::mem::take(&mut self.waiting)
     }
 
+    /// The old server of which a task waits for a reply.
+    pub(super) fn old_asked_by(&self, id: MoveId) -> Option<ServerId> {
+        let (generation, task) = self.tasks.get(id.index as usize)?;
+        let task = task.as_ref().filter(|_| *generation == id.generation)?;
+        let stages = [Stage::RunOld, Stage::Fetch, Stage::Clear, Stage::ReadOld];
+        task.old.filter(|_| stages.contains(&task.stage))
+    }
+
     /// The tasks of keys of an old server.
     pub(super) fn from(&self, old: ServerId) -> Vec<MoveId> {
         let has = |task: &Task| {

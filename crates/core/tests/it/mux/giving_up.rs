@@ -102,6 +102,30 @@ fn a_worker_that_can_not_reach_an_old_server_asks_the_others_before_it_gives_it_
     net.check_idle();
 }
 
+/// It lets the proxy connect, so it is not down.
+#[test]
+fn an_old_server_that_stands_still_is_given_up_and_one_that_answers_in_time_now_and_then_is_not() {
+    for answers in [false, true] {
+        let (mut net, old) = beside_others(moving());
+        let client = net.client();
+        for turn in 0..3 {
+            net.say(client, &set("a", "1"));
+            assert_eq!(net.asked(OLD), "delete a\r\n");
+            if answers && turn == 1 {
+                net.answer(OLD, "NOT_FOUND\r\n");
+                net.answer(NEW, "STORED\r\n");
+            } else {
+                net.later(TIMEOUT_MS);
+                net.answer(OLD, "NOT_FOUND\r\n");
+            }
+            net.got(client);
+            let is_over = turn == 2 && !answers;
+            assert_eq!(net.mux.next_report(), is_over.then_some((old, Report::GivingUp)));
+            net.later(SETTLED_MS / 2);
+        }
+    }
+}
+
 #[test]
 fn who_waits_for_the_other_workers_has_as_much_time_as_others() {
     let (mut net, old) = beside_others(moving());

@@ -144,7 +144,8 @@ impl Worker {
         let now = self.now;
         let own = [self.lingering.next_timeout(), self.accept_again, self.drain_by];
         let mut next = own.into_iter().flatten().min();
-        for pool in &self.pools {
+        // What a pool that is gone waited for never comes.
+        for pool in self.pools.iter().filter(|pool| !pool.is_gone) {
             if !pool.corked.is_empty() || pool.mux.has_resumable() {
                 return Some(Duration::ZERO);
             }

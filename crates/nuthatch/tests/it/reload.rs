@@ -183,6 +183,31 @@ fn a_server_that_is_removed_answers_what_it_was_asked_and_is_closed() {
     assert!(!servers.contains(&slow.entry()), "{servers}");
 }
 
+/// The times of the requests that such a pool had are past.
+#[test]
+#[ignore = "needs memcached: run make it"]
+fn a_pool_that_is_removed_or_renamed_costs_no_cpu_time() {
+    let server = Memcached::start();
+    let servers = [server.entry()];
+    let ports = [free_port(), free_port(), free_port()];
+    let stays = pool(ports[0], "", &servers);
+    let leaves = stays.clone() + &pool(ports[1], "timeout: 400", &servers);
+    let renamed = stays.clone() + &pool(ports[2], "timeout: 400", &servers);
+    let proxy = Changing::start(&leaves, ports[0], &["--no-watch", "--workers=1"]);
+    for without in [stays, renamed] {
+        let mut client = Conn::tcp((Ipv4Addr::LOCALHOST, ports[1]));
+        client.ask("get a\r\n", "END\r\n");
+        proxy.reload(&without, "changed");
+        client.expect_closed();
+        thread::sleep(Duration::from_millis(500));
+        let before = proxy.metric("process_cpu_seconds_total");
+        thread::sleep(Duration::from_secs(1));
+        let used = proxy.metric("process_cpu_seconds_total") - before;
+        assert!(used < 0.2, "{used} seconds of CPU time in one second\n{without}");
+        proxy.reload(&leaves, "changed");
+    }
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_all_its_errors_are_told() {
     let server = misses();

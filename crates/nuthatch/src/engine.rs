@@ -31,18 +31,19 @@ pub(crate) fn apply_settings(mux: &mut Mux, shared: &SharedPool) {
 }
 
 /// Tells an engine which servers another generation of its pool has. `is_same` says whether a server of
-/// the engine is the one that the pool has under its name now.
+/// the engine is the one that the pool has under its name now. Workers count the phases of a migration from the time
+/// at which the generation was announced, as they get to it at times of their own.
 pub(crate) fn apply_servers(
     mux: &mut Mux,
     shared: &SharedPool,
     worker: usize,
     is_same: impl Fn(ServerId, &SharedServer) -> bool,
-    now: Instant,
+    (announced, now): (Instant, Instant),
 ) {
     let ring = shared.ring(seed(mux.options().epoch, worker));
     let [stats, _] = shared.server_stats(worker);
     let is_same = |id| shared.servers.iter().any(|server| is_same(id, server));
-    let migrate = migrate(&shared.pool);
+    let migrate = migrate(&shared.pool, announced);
     // A change that comes while keys still move is one that was forced.
     if migrate.window.is_zero() || mux.migration(now).is_some() {
         mux.set_servers(ring, &stats, is_same);
@@ -65,8 +66,9 @@ pub(crate) fn apply_gutter(
 }
 
 /// How keys of a pool move.
-fn migrate(config: &Pool) -> Migrate {
+fn migrate(config: &Pool, announced: Instant) -> Migrate {
     Migrate {
+        announced: Some(announced),
         settle: config.migrate_settle.max(SETTLE_MIN),
         window: config.migrate_window,
         moves_max: config.migrate_moves_max,
@@ -115,7 +117,8 @@ mod tests {
             "p: {{listen: \"h:1\", timeout: 400, migrate: {text}, servers: [\"a:1:1\"]}}\n"
         );
         let config = Config::parse(Path::new("a.yml"), text.as_bytes());
-        migrate(&config.unwrap_or_else(|errors| panic!("{errors}")).pools[0]).settle
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        migrate(&config.pools[0], Instant::default()).settle
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::listener::Listener;
 use crate::resolve::Resolved;
 use crate::takeover::traveller::{Departures, Traveller};
 use nuthatch_core::health::Decision;
+use nuthatch_core::time::Instant;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io;
@@ -38,6 +39,8 @@ pub(crate) enum Message {
 #[derive(Debug)]
 pub(crate) struct Apply {
     pub(crate) generation: Arc<Generation>,
+    /// When all workers were told, by the time that they share: what they do together counts from then on.
+    pub(crate) announced: Instant,
     /// The pool of each listener, by its number; a listener that is not here ends.
     pub(crate) pool_of: Arc<HashMap<u64, u64>>,
     /// Sockets that were opened for this worker.

@@ -15,6 +15,7 @@ use crate::patience::Patience;
 use crate::resolve::{self, Resolver};
 use crate::takeover::{Gate, Listening};
 use crate::worker::Worker;
+use nuthatch_core::time;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::io;
@@ -136,9 +137,12 @@ impl Proxy {
             self.listeners.of(&shared.pool).into_iter().map(|listener| (listener, shared.id))
         });
         let pool_of: Arc<HashMap<u64, u64>> = Arc::new(of_pool.collect());
+        let since_start = now().duration_since(self.start);
+        let announced = time::Instant::default().after(since_start);
         let apply = |listeners| {
             let (generation, pool_of) = (Arc::clone(generation), Arc::clone(&pool_of));
-            Apply { generation, pool_of, listeners, clients_max, _applied: applied.clone() }
+            let _applied = applied.clone();
+            Apply { generation, announced, pool_of, listeners, clients_max, _applied }
         };
         sockets.into_iter().map(apply).collect()
     }
@@ -256,5 +260,24 @@ mod tests {
         let why = format!("pool 'two' can't listen on {free}: pool 'one' listens on {free}");
         assert_eq!(refused.to_string(), why);
         Proxy::start(vec![one], 2).unwrap().drain();
+    }
+
+    #[test]
+    fn all_workers_are_told_the_same_time() {
+        let text = "p: {listen: \"127.0.0.1:0\", servers: [a:1:1]}\n";
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        let pools = config.unwrap_or_else(|errors| panic!("{errors}")).pools;
+        let mut proxy = Proxy::start(pools, 3).unwrap();
+        let pause = Duration::from_millis(20);
+        thread::sleep(pause);
+        let generation = proxy.published.get();
+        let sockets = proxy.listeners.change(&generation.configs()).unwrap();
+        let applies = proxy.applies(&generation, sockets, &mpsc::channel().0);
+        let since_start = proxy.start.elapsed();
+        let times = applies.iter().map(|apply| apply.announced.since(time::Instant::default()));
+        let times: Vec<Duration> = times.collect();
+        assert!(times.iter().all(|time| *time == times[0]), "{times:?}");
+        assert!(pause <= times[0] && times[0] <= since_start, "{times:?} {since_start:?}");
+        proxy.drain();
     }
 }

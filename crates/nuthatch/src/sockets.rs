@@ -53,8 +53,14 @@ impl PoolSockets {
         pool
     }
 
-    /// Serves by another generation of the pool. Requests in flight end where they are.
-    pub(crate) fn apply(&mut self, shared: SharedPool, worker: usize, now: Instant) {
+    /// Serves by another generation of the pool, which was announced to all workers at a time of its own. Requests
+    /// in flight end where they are.
+    pub(crate) fn apply(
+        &mut self,
+        shared: SharedPool,
+        worker: usize,
+        (announced, now): (Instant, Instant),
+    ) {
         // What the log is to say of the servers as they were.
         self.watch.tell(&self.shared.pool, &mut self.mux);
         engine::apply_settings(&mut self.mux, &shared);
@@ -65,7 +71,8 @@ impl PoolSockets {
             engine::apply_gutter(&mut self.mux, &shared, worker, is_same);
         }
         if !self.shared.has_servers_of(&shared) {
-            engine::apply_servers(&mut self.mux, &shared, worker, is_same, now);
+            let times = (announced, now);
+            engine::apply_servers(&mut self.mux, &shared, worker, is_same, times);
         }
         self.watch.note_servers(&self.mux, &shared.servers);
         let keepalive = shared.pool.tcpkeepalive;

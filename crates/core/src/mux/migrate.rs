@@ -73,6 +73,9 @@ use task::Task;
 /// How keys move to their new servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migrate {
+    /// When the change was announced to all workers of the process: they count the phases from then on, however
+    /// late each of them changes. None if nobody else changes: the phases count from the change.
+    pub announced: Option<Instant>,
     /// The longest time between the change of the first proxy and that of the last one. Where requests
     /// have no timeout, the longest time that one takes must be added.
     pub settle: Duration,
@@ -237,7 +240,8 @@ impl Mux {
         // A proxy that changes last may have requests on their way that it has sent before.
         let settle = migrate.settle + self.shared.options.timeout.unwrap_or_default();
         let lease = 2 * Duration::from_secs(LEASE_SECONDS) + settle;
-        let moving = now.after(settle);
+        let begun = migrate.announced.unwrap_or(now);
+        let moving = begun.after(settle);
         // As long as other proxies may read at the old servers only, reads leave the values there.
         let carries = self.shared.options.protocol.carries();
         let copies_at = if carries { moving.after(settle) } else { moving };
@@ -255,7 +259,7 @@ impl Mux {
             before,
             ends,
             settle,
-            pause: [now.after(settle.saturating_sub(pause)), moving.after(pause)],
+            pause: [begun.after(settle.saturating_sub(pause)), moving.after(pause)],
             copies_at,
             token: migrate.seed,
             phase: Phase::Settling,

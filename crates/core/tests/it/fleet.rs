@@ -50,8 +50,8 @@ struct Plan {
     /// Whether all is over before the last change is.
     ends_early: bool,
     flushes: bool,
-    /// Whether the proxies are workers of one process, which change together apart from milliseconds, and
-    /// nothing may be lost.
+    /// Whether the proxies are workers of one process, which count from one announcement however late they change,
+    /// and nothing may be lost.
     is_one_process: bool,
     /// Whether values that expire at once are written.
     expires: bool,
@@ -95,6 +95,7 @@ const BULK: Bulk = Bulk { connections: 1, min: 30, keys: 2, requests: 4, reads: 
 const FAULTY: Plan = Plan { faults: 100, evictions: 100, server_connections: 2, ..GROWS };
 
 const MIGRATE: Migrate = Migrate {
+    announced: None,
     settle: Duration::from_nanos(SETTLE),
     window: Duration::from_nanos(WINDOW),
     moves_max: 1000,

@@ -24,6 +24,7 @@ pub(crate) const TIMEOUT_MS: u64 = 400;
 
 /// How keys move in tests that are about something else.
 pub(crate) const MIGRATE: Migrate = Migrate {
+    announced: None,
     settle: Duration::from_secs(1),
     window: Duration::from_secs(10),
     moves_max: 100,

@@ -27,11 +27,13 @@ impl Worker {
         if self.drain_by.is_some() {
             return;
         }
-        let Apply { generation, pool_of, listeners, clients_max, _applied } = apply;
+        let Apply { generation, announced, pool_of, listeners, clients_max, _applied } = apply;
         self.clients_max = clients_max;
         for shared in &generation.pools {
             match self.place_of(shared.id) {
-                Some(place) => self.pools[place].apply(shared.clone(), self.number, now),
+                Some(place) => {
+                    self.pools[place].apply(shared.clone(), self.number, (announced, now));
+                }
                 None => self.add_pool(shared.clone()),
             }
         }
@@ -177,5 +179,61 @@ impl PoolSockets {
         left.into_iter().for_each(|id| self.mux.close_client(id));
         (self.clients, self.conns, self.corked) = (Vec::new(), Vec::new(), Vec::new());
         (self.drain, self.next_attempt, self.is_gone) = (None, None, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Pool};
+    use crate::generation::Generation;
+    use crate::inbox::Inbox;
+    use crate::resolve::{self, Resolver};
+    use nuthatch_core::mux::Phase;
+    use std::path::Path;
+    use std::sync::{Arc, mpsc};
+    use std::time::{self, Duration};
+
+    fn pools(servers: &str) -> Vec<Pool> {
+        let text = format!(
+            "p: {{listen: \"h:1\", timeout: 400, migrate: {{window: 1m, settle: 2s}}, servers: [{servers}]}}\n"
+        );
+        let config = Config::parse(Path::new("a.yml"), text.as_bytes());
+        config.unwrap_or_else(|errors| panic!("{errors}")).pools
+    }
+
+    fn told(generation: &Arc<Generation>, announced: Instant) -> Apply {
+        let (_applied, _) = mpsc::channel();
+        let (pool_of, listeners, clients_max) = (Arc::default(), Vec::new(), usize::MAX);
+        let generation = Arc::clone(generation);
+        Apply { generation, announced, pool_of, listeners, clients_max, _applied }
+    }
+
+    #[test]
+    fn workers_count_the_phases_of_a_migration_from_one_time_however_late_they_change() {
+        let resolver = Resolver::new(resolve::Options::default());
+        let first = Arc::new(Generation::first(pools("\"a:1:1\""), 3, &resolver));
+        let second = Arc::new(first.next(pools("\"b:1:1\""), 3));
+        let at_ms = |ms| Instant::default().after(Duration::from_millis(ms));
+        let announced = at_ms(10_000);
+        #[expect(clippy::disallowed_methods, reason = "no worker runs here")]
+        let start = time::Instant::now();
+        // A turn may have begun before the announcement that is read in it.
+        let workers = [9_700, 10_001, 11_500].into_iter().enumerate().map(|(number, ms)| {
+            let (inbox, reports) = (Arc::new(Inbox::new().unwrap()), mpsc::channel().0);
+            let first = told(&first, Instant::default());
+            let mut worker = Worker::new(number, start, inbox, reports, first).unwrap();
+            worker.apply(told(&second, announced), at_ms(ms));
+            worker
+        });
+        for mut worker in workers {
+            let mut seen = |ms| {
+                worker.expire(at_ms(ms));
+                worker.pools[0].mux.migration(at_ms(ms)).map(|seen| (seen.phase, seen.left))
+            };
+            let left = Duration::from_millis;
+            assert_eq!(seen(12_399), Some((Phase::Settling, left(74_801))));
+            assert_eq!(seen(12_400), Some((Phase::Moving, left(74_800))));
+        }
     }
 }

@@ -103,7 +103,7 @@ fn servers_come_and_go_and_nothing_is_stale() {
 
 #[test]
 fn in_one_process_nothing_is_lost() {
-    let worlds = run(PROCESS, 12);
+    let worlds = run(PROCESS, 24);
     sums(&worlds, &["keys_moved", "old_reads", "other_deletes"]);
     run(Plan { proxies: 5, people: 3, server_connections: 2, ..PROCESS }, 4);
 }

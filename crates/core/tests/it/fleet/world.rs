@@ -186,7 +186,7 @@ impl<K: Kind> World<K> {
     pub(super) fn plan_changes(&mut self) {
         // Without a timeout, a request on its way at the last change takes some of the time.
         let spread = match self.plan.faults {
-            _ if self.plan.is_one_process => 5 * MS,
+            _ if self.plan.ejection.is_some() => 5 * MS,
             0 => SETTLE - 100 * MS,
             _ => SETTLE,
         };
@@ -270,7 +270,7 @@ impl<K: Kind> World<K> {
     /// How long something takes.
     pub(super) fn delay(&mut self, server: usize) -> u64 {
         let most = match self.random.below(20) {
-            // A process changes within milliseconds, and so do its requests end.
+            // The requests of a process end within milliseconds.
             _ if self.plan.is_one_process => 8 * MS,
             0 => 25 * MS,
             1..4 => 5 * MS,
@@ -291,7 +291,10 @@ impl<K: Kind> World<K> {
             let settle = Duration::from_nanos(self.plan.settle);
             // What proxies of other processes do is not to be rare.
             let pause = if self.plan.is_one_process { MIGRATE.pause } else { MIGRATE.pause / 10 };
-            let migrate = Migrate { settle, pause, seed: proxy as u64 + 1, ..MIGRATE };
+            let announced = Instant::from_nanos(self.changes[ring - 1]);
+            let announced = self.plan.is_one_process.then_some(announced);
+            let seed = proxy as u64 + 1;
+            let migrate = Migrate { announced, settle, pause, seed, ..MIGRATE };
             let (ring, how) = (tagged_ring_of(members, K::tag()), (migrate, now));
             let changed = this.mux.migrate_servers(ring, &stats, |_| true, how);
             changed.expect("no keys move any longer");

@@ -4,13 +4,14 @@ use super::{TIMED_OUT, hit, set};
 use crate::net::{Net, TIMEOUT_MS, engine, options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::limits::Limits;
-use nuthatch_core::mux::{Bulk, Event, Migrate, Migrating, Options, Phase};
+use nuthatch_core::mux::{Bulk, ConnState, Event, Migrate, Migrating, Options, Phase};
 use nuthatch_core::ring::{Distribution, Hash, Member, Ring};
 use nuthatch_core::stats::ServerStats;
 use std::sync::Arc;
 use std::time::Duration;
 
 const MIGRATE: Migrate = Migrate {
+    announced: None,
     settle: Duration::from_secs(1),
     window: Duration::from_secs(10),
     moves_max: 4,
@@ -54,6 +55,51 @@ pub(super) fn moving() -> Net {
 
 pub(super) const LOOK: &str = "mg a c f t v N5\r\n";
 pub(super) const PLAIN_LOOK: &str = "mg a c f t v\r\n";
+
+/// Changes so long after the change was announced.
+fn late(after_ms: u64) -> Net {
+    let mut net = Net::new(1);
+    let announced = Some(net.now());
+    net.later(after_ms);
+    let ((ring, stats), now) = (ring_of(&["new"]), net.now());
+    let how = (Migrate { announced, ..MIGRATE }, now);
+    net.mux.migrate_servers(ring, &stats, |_| true, how).expect("no keys move yet");
+    net.settle_now();
+    net
+}
+
+#[test]
+fn phases_count_from_the_announcement_and_what_a_server_is_asked_from_the_change() {
+    let mut net = late(900);
+    assert_eq!(net.asked(1), "ms nuthatch-migration 0 T1 c\r\n\r\n");
+    net.later(TIMEOUT_MS - 1);
+    assert_eq!(net.mux.conn_state(net.conn(1)), ConnState::Open, "its time is not over");
+    net.answer(1, "HD c10\r\n");
+    let phase = |net: &Net| net.mux.migration(net.now()).unwrap().phase;
+    assert_eq!(phase(&net), Phase::Settling);
+    net.later(SETTLED_MS - 900 - (TIMEOUT_MS - 1));
+    assert_eq!(phase(&net), Phase::Moving);
+    let mut in_time = settling();
+    in_time.later(SETTLED_MS);
+    let left = |net: &Net| net.mux.migration(net.now()).unwrap().left;
+    assert_eq!(left(&net), left(&in_time));
+}
+
+#[test]
+fn who_changes_when_a_phase_is_over_begins_with_the_next_one() {
+    for (after_ms, expected) in [
+        (SETTLED_MS - 1, Some(Phase::Settling)),
+        (SETTLED_MS, Some(Phase::Moving)),
+        (SETTLED_MS + 10_000, Some(Phase::Closing)),
+        (SETTLED_MS + 100_000, None),
+    ] {
+        let mut net = late(after_ms);
+        net.answer(1, "HD c10\r\n");
+        net.later(0);
+        let migration = net.mux.migration(net.now());
+        assert_eq!(migration.map(|migration| migration.phase), expected, "{after_ms}");
+    }
+}
 
 #[test]
 fn while_others_settle_the_old_server_is_read_and_both_are_written() {

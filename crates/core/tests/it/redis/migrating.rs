@@ -18,6 +18,7 @@ const NEW: usize = 2;
 const OWN: usize = 4;
 
 const MIGRATE: Migrate = Migrate {
+    announced: None,
     settle: Duration::from_secs(1),
     window: Duration::from_secs(10),
     moves_max: 100,

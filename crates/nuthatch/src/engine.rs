@@ -7,11 +7,11 @@ use nuthatch_core::protocol::Protocol;
 use nuthatch_core::time::Instant;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// The engine of a pool in the worker of this number.
-pub(crate) fn new(shared: &SharedPool, worker: usize) -> Mux {
-    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// The engine of a pool in the worker of this number. `epoch` is the wall clock at the start of the process, since
+/// which times count, even if the pool comes later.
+pub(crate) fn new(shared: &SharedPool, worker: usize, epoch: Duration) -> Mux {
     let ring = shared.ring(seed(epoch, worker));
     let stats = Arc::clone(&shared.workers[worker]);
     let [servers, gutter] = shared.server_stats(worker);

@@ -17,6 +17,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A message to a worker.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Apply {
     pub(crate) generation: Arc<Generation>,
     /// When all workers were told, by the time that they share: what they do together counts from then on.
     pub(crate) announced: Instant,
+    /// The wall clock at [`Instant`] zero, as the time since 1970: for pools that are new.
+    pub(crate) epoch: Duration,
     /// The pool of each listener, by its number; a listener that is not here ends.
     pub(crate) pool_of: Arc<HashMap<u64, u64>>,
     /// Sockets that were opened for this worker.

@@ -6,7 +6,7 @@
 use crate::admin;
 use crate::config::{Pool, capacity};
 use crate::control::{Control, Wish};
-use crate::generation::{APPLY_MAX, Generation, Published};
+use crate::generation::{APPLY_MAX, Generation, Published, since_epoch};
 use crate::health::Health;
 use crate::inbox::{Apply, Inbox, Message};
 use crate::listener::{Listeners, OfWorkers};
@@ -139,10 +139,11 @@ impl Proxy {
         let pool_of: Arc<HashMap<u64, u64>> = Arc::new(of_pool.collect());
         let since_start = now().duration_since(self.start);
         let announced = time::Instant::default().after(since_start);
+        let epoch = since_epoch().saturating_sub(since_start);
         let apply = |listeners| {
             let (generation, pool_of) = (Arc::clone(generation), Arc::clone(&pool_of));
             let _applied = applied.clone();
-            Apply { generation, announced, pool_of, listeners, clients_max, _applied }
+            Apply { generation, announced, epoch, pool_of, listeners, clients_max, _applied }
         };
         sockets.into_iter().map(apply).collect()
     }

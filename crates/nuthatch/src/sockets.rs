@@ -18,6 +18,7 @@ use nuthatch_core::health::Decision;
 use nuthatch_core::mux::{ClientId, ConnId, Mux};
 use nuthatch_core::time::Instant;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// One pool's engine and the sockets around it.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub(crate) struct PoolSockets {
 
 impl PoolSockets {
     /// The sockets of a pool in the worker of this number, none of them open.
-    pub(crate) fn new(shared: SharedPool, worker: usize) -> Self {
-        let mux = engine::new(&shared, worker);
+    pub(crate) fn new(shared: SharedPool, worker: usize, epoch: Duration) -> Self {
+        let mux = engine::new(&shared, worker, epoch);
         let keepalive = shared.pool.tcpkeepalive;
         let conns = mux.conns().iter().map(|&id| ServerSocket::new(id, keepalive)).collect();
         let mut watch = Watch::default();

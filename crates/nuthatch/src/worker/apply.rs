@@ -16,6 +16,7 @@ use nuthatch_core::time::Instant;
 use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
+use std::time::Duration;
 
 /// The maximum number of waiting clients that are accepted before a listener is closed: more than wait
 /// at most listeners.
@@ -27,14 +28,15 @@ impl Worker {
         if self.drain_by.is_some() {
             return;
         }
-        let Apply { generation, announced, pool_of, listeners, clients_max, _applied } = apply;
+        let Apply { generation, announced, epoch, pool_of, listeners, clients_max, _applied } =
+            apply;
         self.clients_max = clients_max;
         for shared in &generation.pools {
             match self.place_of(shared.id) {
                 Some(place) => {
                     self.pools[place].apply(shared.clone(), self.number, (announced, now));
                 }
-                None => self.add_pool(shared.clone()),
+                None => self.add_pool(shared.clone(), epoch),
             }
         }
         self.change_listeners(listeners, &pool_of, now);
@@ -51,8 +53,8 @@ impl Worker {
         self.pools.iter().position(|pool| pool.shared.id == id)
     }
 
-    fn add_pool(&mut self, shared: SharedPool) {
-        let pool = PoolSockets::new(shared, self.number);
+    fn add_pool(&mut self, shared: SharedPool, epoch: Duration) {
+        let pool = PoolSockets::new(shared, self.number, epoch);
         // A place is free from the turn after the one in which its sockets were closed, so no event
         // of an old socket is taken for one of a new one.
         match self.pools.iter().position(|pool| pool.is_gone) {
@@ -192,7 +194,7 @@ mod tests {
     use nuthatch_core::mux::Phase;
     use std::path::Path;
     use std::sync::{Arc, mpsc};
-    use std::time::{self, Duration};
+    use std::time;
 
     fn pools(servers: &str) -> Vec<Pool> {
         let text = format!(
@@ -205,8 +207,8 @@ mod tests {
     fn told(generation: &Arc<Generation>, announced: Instant) -> Apply {
         let (_applied, _) = mpsc::channel();
         let (pool_of, listeners, clients_max) = (Arc::default(), Vec::new(), usize::MAX);
-        let generation = Arc::clone(generation);
-        Apply { generation, announced, pool_of, listeners, clients_max, _applied }
+        let (generation, epoch) = (Arc::clone(generation), Duration::ZERO);
+        Apply { generation, announced, epoch, pool_of, listeners, clients_max, _applied }
     }
 
     #[test]
@@ -234,6 +236,8 @@ mod tests {
             let left = Duration::from_millis;
             assert_eq!(seen(12_399), Some((Phase::Settling, left(74_801))));
             assert_eq!(seen(12_400), Some((Phase::Moving, left(74_800))));
+            let figures = &second.pools[0].workers[worker.number].migration;
+            assert_eq!(figures.ends_at.read(), 87_200_000);
         }
     }
 }

@@ -209,6 +209,24 @@ fn a_pool_that_is_removed_or_renamed_costs_no_cpu_time() {
 }
 
 #[test]
+fn a_pool_that_is_added_knows_the_time() {
+    let servers = [misses().entry()];
+    let ports = [free_port(), free_port()];
+    let first = pool(ports[0], "", &servers);
+    let proxy = Changing::start(&first, ports[0], &["--no-watch"]);
+    thread::sleep(Duration::from_secs(3));
+    proxy.reload(&(first + &pool(ports[1], "", &servers)), "changed");
+    let times = ports.map(|port| {
+        let mut client = Conn::tcp((Ipv4Addr::LOCALHOST, port));
+        client.send("stats\r\n");
+        let stats = String::from_utf8(client.read_until(b"END\r\n").unwrap()).unwrap();
+        let time = stats.lines().find_map(|line| line.strip_prefix("STAT time ")).unwrap();
+        time.trim().parse::<u64>().unwrap()
+    });
+    assert!(times[0].abs_diff(times[1]) <= 1, "{times:?}");
+}
+
+#[test]
 fn a_bad_file_changes_nothing_and_all_its_errors_are_told() {
     let server = misses();
     let port = free_port();

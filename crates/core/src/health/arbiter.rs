@@ -310,7 +310,9 @@ impl Arbiter {
             return self.leave_for_long(server, error, now);
         }
         seat.error = error;
-        seat.state = State::Away(Probing::after(now.after(seat.ejection.retry_timeout)));
+        // Without a wait, a server that refuses what it has missed would be asked in every turn.
+        let wait = seat.ejection.retry_timeout.max(PROBE_GAP);
+        seat.state = State::Away(Probing::after(now.after(wait)));
         self.decide(server, To::All, Order::GoAway);
     }
 

@@ -46,6 +46,7 @@ mod carry_own;
 mod carry_put;
 mod carry_send;
 mod copy;
+mod ending;
 mod giving_up;
 mod intake;
 mod pause;

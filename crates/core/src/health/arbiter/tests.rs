@@ -159,6 +159,18 @@ fn a_server_that_fails_while_it_returns_is_away_again() {
 }
 
 #[test]
+fn a_server_that_fails_while_it_returns_is_not_tried_in_every_turn() {
+    let untested = Ejection { retry_timeout: Duration::ZERO, probes: 0, ..ejection() };
+    let mut arbiter = arbiter(1, 4, untested);
+    arbiter.report(0, FAILING, at_ms(0));
+    confirm(&mut arbiter, 0, at_ms(0));
+    arbiter.tick(at_ms(0));
+    let replay = round(&arbiter, 0);
+    arbiter.report(0, Report::Failed(replay, ServerError::Other), at_ms(1));
+    assert_eq!(arbiter.next_tick(), Some(at_ms(101)));
+}
+
+#[test]
 fn a_worker_that_does_not_finish_keeps_the_server_away() {
     let mut arbiter = ejected(2);
     for ms in [1000, 1100] {

@@ -5,7 +5,7 @@
 //! its keys wait.
 
 use super::carry::Part;
-use super::task::MoveId;
+use super::task::{MoveId, Stage, Task};
 use super::{OldServer, Phase};
 use crate::error::ServerError;
 use crate::health::Report;
@@ -13,6 +13,20 @@ use crate::mux::id::ServerId;
 use crate::mux::{Event, Mux};
 use crate::time::Instant;
 use alloc::vec::Vec;
+
+impl Task {
+    /// The old server of which it waits for a reply.
+    fn old_asked(&self) -> Option<ServerId> {
+        let stages = [Stage::RunOld, Stage::Fetch, Stage::Clear, Stage::ReadOld];
+        self.old.filter(|_| stages.contains(&self.stage))
+    }
+
+    /// Whether one of its keys has this old server.
+    fn has_old(&self, old: ServerId) -> bool {
+        let rest = self.carried.rest.iter().filter_map(|part| part.old);
+        self.old.into_iter().chain(self.carried.target).chain(rest).any(|it| it == old)
+    }
+}
 
 impl Mux {
     /// An old server that is away has not been told what it has missed: its values count for nothing.
@@ -38,7 +52,10 @@ impl Mux {
 
     /// An old server has not answered a task in time: one that stands still lets the proxy connect.
     pub(super) fn note_late(&mut self, id: MoveId, now: Instant) {
-        if let Some(old) = self.clients.tasks.old_asked_by(id) {
+        let Some(task) = self.clients.tasks.take(id) else { return };
+        let old = task.old_asked();
+        self.clients.tasks.put_back(id, task);
+        if let Some(old) = old {
             self.note_unreachable(old, now);
         }
     }
@@ -76,7 +93,8 @@ impl Mux {
         if peer.old != OldServer::GivenUp {
             peer.old = OldServer::Held;
         }
-        for id in self.clients.tasks.from(server) {
+        let tasks = self.clients.tasks.all().filter(|(_, task)| task.has_old(server));
+        for id in tasks.map(|(id, _)| id).collect::<Vec<MoveId>>() {
             self.fail_move(id, ServerError::TimedOut);
         }
         self.take_steps(now);

@@ -457,24 +457,8 @@ impl Moves {
         core::mem::take(&mut self.waiting)
     }
 
-    /// The old server of which a task waits for a reply.
-    pub(super) fn old_asked_by(&self, id: MoveId) -> Option<ServerId> {
-        let (generation, task) = self.tasks.get(id.index as usize)?;
-        let task = task.as_ref().filter(|_| *generation == id.generation)?;
-        let stages = [Stage::RunOld, Stage::Fetch, Stage::Clear, Stage::ReadOld];
-        task.old.filter(|_| stages.contains(&task.stage))
-    }
-
-    /// The tasks of keys of an old server.
-    pub(super) fn from(&self, old: ServerId) -> Vec<MoveId> {
-        let has = |task: &Task| {
-            let rest = task.carried.rest.iter().filter_map(|part| part.old);
-            task.old.into_iter().chain(task.carried.target).chain(rest).any(|it| it == old)
-        };
-        self.all().filter(|(_, task)| has(task)).map(|(id, _)| id).collect()
-    }
-
-    fn all(&self) -> impl Iterator<Item = (MoveId, &Task)> {
+    /// All tasks but one that was taken.
+    pub(super) fn all(&self) -> impl Iterator<Item = (MoveId, &Task)> {
         self.tasks.iter().filter_map(|(index, (generation, task))| {
             let index = u32::try_from(index).expect("the limits keep them below 2^32");
             Some((MoveId { index, generation: *generation }, &**task.as_ref()?))

@@ -1,7 +1,7 @@
 //! Servers that get their keys back one tenth after the other.
 
 use super::{REFUSED, hit, migrating, set};
-use crate::net::{Net, engine, options, redis_options};
+use crate::net::{Net, TIMEOUT_MS, engine, options, redis_options};
 use nuthatch_core::error::ServerError;
 use nuthatch_core::health::{Ejection, OnFailure, OnOverflow, Order, Report, Share};
 use nuthatch_core::mux::{ClientId, Event, Options};
@@ -489,6 +489,23 @@ fn a_cursor_and_a_transaction_wait_while_it_is_decided_whether_their_server_is_u
             }
         }
     }
+}
+
+#[test]
+fn a_transaction_with_a_command_that_waited_too_long_for_a_decision_is_not_carried_out() {
+    let mut net = Net::with(engine(1, redis_options(), Some(ejection())));
+    net.mux.share_arbiter();
+    let client = net.client();
+    net.mux.obey(net.server(0), Order::Leave(ServerError::Refused), 1, net.now());
+    net.say(client, &(command(&["MULTI"]) + &command(&["PING"]) + &command(&["EXEC"])));
+    assert_eq!(net.got(client), "+OK\r\n", "the command waits");
+    net.later(TIMEOUT_MS);
+    assert_eq!(
+        net.got(client),
+        "-ERR Connection timed out\r\n-EXECABORT Transaction discarded because of previous errors.\r\n"
+    );
+    net.say(client, &command(&["PING"]));
+    assert_eq!(net.got(client), "+PONG\r\n", "the transaction is over");
 }
 
 #[test]

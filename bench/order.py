@@ -4,7 +4,7 @@
 A kernel maps a program's file in runs of 16 pages around each page that is used. A function that runs
 costs 64 KiB of resident memory if nothing beside it runs. This script runs the static program under
 callgrind with both protocols, a reload and probes, and writes down every function that ran;
-the linker puts these first. What is missing in the list or no longer exists costs memory, nothing else.
+the linker puts these first, and beside each other those of a proxy whose clients ask for nothing. What is missing in the list or no longer exists costs memory, nothing else.
 
     make order      builds the program without a list, runs it, writes the list
 """
@@ -46,18 +46,19 @@ INSERT BEFORE .text;
 def main() -> None:
     program = Path(sys.argv[1]).resolve()
     found = []
-    for is_whole in (False, True):
+    for extent in ("rest", "requests", "whole"):
         sections = set()
         # One profile in four lacks some of the functions that ran.
         for _ in range(4):
             with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
                 profile = Path(folder) / "profile"
-                drive(stack, program, Path(folder), profile, is_whole)
+                drive(stack, program, Path(folder), profile, extent)
                 sections |= sections_of(profile)
         found.append(sections)
-    always, whole = found
-    # What only the admin port and a changed file need lies before what every proxy needs.
-    lines = [f"    {section}\n" for section in [*sorted(whole - always), *sorted(always)]]
+    at_rest, with_requests, whole = found
+    # What only the admin port and a changed file need lies first, and what every proxy needs at rest lies last.
+    groups = [whole - with_requests - at_rest, with_requests - at_rest, at_rest]
+    lines = [f"    {section}\n" for group in groups for section in sorted(group)]
     (ROOT / "crates/nuthatch/order.ld").write_text(HEAD + "".join(lines) + TAIL)
     print(f"{len(lines)} sections")
 
@@ -105,8 +106,9 @@ def pattern(name: str) -> str:
     return name.replace("$", "?")
 
 
-def drive(stack: ExitStack, program: Path, folder: Path, profile: Path, is_whole: bool) -> None:
-    """Runs the program with requests of every kind that is frequent, and ends it."""
+def drive(stack: ExitStack, program: Path, folder: Path, profile: Path, extent: str) -> None:
+    """Runs the program at rest, with requests of every kind that is frequent, or with the admin port, too."""
+    is_whole = extent == "whole"
     ports = [free_port() for _ in range(8)]
     memcached, redis, admin, stats, *servers = ports
     for port in servers[:2]:
@@ -127,7 +129,9 @@ def drive(stack: ExitStack, program: Path, folder: Path, profile: Path, is_whole
     proxy = start(stack, words)
     for port in [*servers, memcached, redis]:
         wait_for(port)
-    for size in (10, 100_000):
+    speak(("127.0.0.1", memcached), b"version\r\n", b"\n")
+    speak(("127.0.0.1", redis), b"PING\r\n", b"\n")
+    for size in () if extent == "rest" else (10, 100_000):
         for address in (("127.0.0.1", memcached), str(folder / "unix")):
             speak(address, memcached_requests(b"x" * size), b"MN\r\n")
             speak(address, b"get key:1\r\nquit\r\n", b"")

@@ -10,6 +10,7 @@ the linker puts these first, and beside each other those of a proxy whose client
 """
 
 import functools
+import os
 import re
 import socket
 import subprocess
@@ -46,18 +47,18 @@ INSERT BEFORE .text;
 def main() -> None:
     program = Path(sys.argv[1]).resolve()
     found = []
-    for extent in ("rest", "requests", "whole"):
+    for run in (from_environment, at_rest, with_requests, with_admin_port):
         sections = set()
         # One profile in four lacks some of the functions that ran.
         for _ in range(4):
             with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
                 profile = Path(folder) / "profile"
-                drive(stack, program, Path(folder), profile, extent)
+                run(stack, program, Path(folder), profile)
                 sections |= sections_of(profile)
         found.append(sections)
-    at_rest, with_requests, whole = found
+    rest, requests, whole = found[0] | found[1], found[2], found[3]
     # What only the admin port and a changed file need lies first, and what every proxy needs at rest lies last.
-    groups = [whole - with_requests - at_rest, with_requests - at_rest, at_rest]
+    groups = [whole - requests - rest, requests - rest, rest]
     lines = [f"    {section}\n" for group in groups for section in sorted(group)]
     (ROOT / "crates/nuthatch/order.ld").write_text(HEAD + "".join(lines) + TAIL)
     print(f"{len(lines)} sections")
@@ -106,11 +107,56 @@ def pattern(name: str) -> str:
     return name.replace("$", "?")
 
 
-def drive(stack: ExitStack, program: Path, folder: Path, profile: Path, extent: str) -> None:
-    """Runs the program at rest, with requests of every kind that is frequent, or with the admin port, too."""
-    is_whole = extent == "whole"
-    ports = [free_port() for _ in range(8)]
-    memcached, redis, admin, stats, *servers = ports
+def under_callgrind(stack: ExitStack, program: Path, profile: Path, flags: list[str], **more) -> subprocess.Popen:
+    words = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={profile}"]
+    return start(stack, [*words, program, "--stats-addr=127.0.0.1", *flags], **more)
+
+
+def end(proxy: subprocess.Popen) -> None:
+    proxy.terminate()
+    assert proxy.wait(60) == 0, "the proxy has failed"
+
+
+def from_environment(stack: ExitStack, program: Path, _folder: Path, profile: Path) -> None:
+    """Runs a sidecar whose servers are not there yet."""
+    port, stats, *servers = (free_port() for _ in range(4))
+    listed = ",".join(f"127.0.0.1:{server}:1 {server}" for server in servers)
+    environment = {**os.environ, "LISTEN_PORT": str(port), "SERVERS": listed}
+    proxy = under_callgrind(stack, program, profile, [f"--stats-port={stats}"], env=environment)
+    wait_for(port)
+    speak(("127.0.0.1", port), b"version\r\n", b"\n")
+    end(proxy)
+
+
+def at_rest(stack: ExitStack, program: Path, folder: Path, profile: Path) -> None:
+    """Runs the program with clients that ask for nothing."""
+    end(serve(stack, program, folder, profile, [])[0])
+
+
+def with_requests(stack: ExitStack, program: Path, folder: Path, profile: Path) -> None:
+    """Runs the program with requests of every kind that is frequent."""
+    proxy, memcached, redis = serve(stack, program, folder, profile, [])
+    ask(folder, memcached, redis)
+    end(proxy)
+
+
+def with_admin_port(stack: ExitStack, program: Path, folder: Path, profile: Path) -> None:
+    """Likewise, with probes of the admin port, and a file that changes."""
+    admin = free_port()
+    proxy, memcached, redis = serve(stack, program, folder, profile, [f"--admin=127.0.0.1:{admin}"])
+    ask(folder, memcached, redis)
+    # Not /metrics: the size of a page is not to be had under callgrind.
+    for path in (b"/ready", b"/live"):
+        speak(("127.0.0.1", admin), b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path, b"")
+    config = folder / "nutcracker.yml"
+    config.write_text(config.read_text() + "\n# A file that changed.\n")
+    time.sleep(3)
+    end(proxy)
+
+
+def serve(stack: ExitStack, program: Path, folder: Path, profile: Path, flags: list[str]):
+    """Starts a proxy of both protocols. Returns it and the ports of its pools."""
+    memcached, redis, stats, *servers = (free_port() for _ in range(7))
     for port in servers[:2]:
         start(stack, ["memcached", "-u", "nobody", "-l", "127.0.0.1", "-U", "0", "-p", str(port)])
     for port in servers[2:]:
@@ -122,30 +168,24 @@ def drive(stack: ExitStack, program: Path, folder: Path, profile: Path, extent: 
         pool("redis", f"127.0.0.1:{redis}", servers[2:], "murmur"),
     ]
     config.write_text("".join(pools))
-    words = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={profile}"]
-    words += [program, f"--conf-file={config}", "--stats-addr=127.0.0.1", f"--stats-port={stats}"]
-    words += [f"--output={folder}/log", f"--pid-file={folder}/pid"]
-    words += [f"--admin=127.0.0.1:{admin}"] if is_whole else []
-    proxy = start(stack, words)
+    flags = [f"--conf-file={config}", f"--stats-port={stats}", *flags]
+    flags += [f"--output={folder}/log", f"--pid-file={folder}/pid"]
+    proxy = under_callgrind(stack, program, profile, flags)
     for port in [*servers, memcached, redis]:
         wait_for(port)
     speak(("127.0.0.1", memcached), b"version\r\n", b"\n")
     speak(("127.0.0.1", redis), b"PING\r\n", b"\n")
-    for size in () if extent == "rest" else (10, 100_000):
+    return proxy, memcached, redis
+
+
+def ask(folder: Path, memcached: int, redis: int) -> None:
+    for size in (10, 100_000):
         for address in (("127.0.0.1", memcached), str(folder / "unix")):
             speak(address, memcached_requests(b"x" * size), b"MN\r\n")
             speak(address, b"get key:1\r\nquit\r\n", b"")
         speak(("127.0.0.1", redis), redis_requests(b"x" * size), b"last\r\n")
     # What a pause gives back.
     time.sleep(3)
-    if is_whole:
-        # Not /metrics: the size of a page is not to be had under callgrind.
-        for path in (b"/ready", b"/live"):
-            speak(("127.0.0.1", admin), b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path, b"")
-        config.write_text(config.read_text() + "\n# A file that changed.\n")
-        time.sleep(3)
-    proxy.terminate()
-    assert proxy.wait(60) == 0, "the proxy has failed"
 
 
 def pool(name: str, listen: str, servers: list[int], key_hash: str) -> str:
@@ -196,8 +236,8 @@ def speak(address: tuple[str, int] | str, requests: bytes, last: bytes) -> None:
                 return
 
 
-def start(stack: ExitStack, words: list) -> subprocess.Popen:
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(stack: ExitStack, words: list, **more) -> subprocess.Popen:
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
     stack.callback(process.wait, 10)
     stack.callback(process.terminate)
     return process

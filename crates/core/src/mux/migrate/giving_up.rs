@@ -5,7 +5,7 @@
 //! its keys wait.
 
 use super::carry::Part;
-use super::task::{MoveId, Stage, Task};
+use super::task::{MoveId, Owner, Stage, Task};
 use super::{OldServer, Phase};
 use crate::error::ServerError;
 use crate::health::Report;
@@ -93,7 +93,8 @@ impl Mux {
         if peer.old != OldServer::GivenUp {
             peer.old = OldServer::Held;
         }
-        let tasks = self.clients.tasks.all().filter(|(_, task)| task.has_old(server));
+        let asks = |task: &Task| task.owner != Owner::Nobody && task.has_old(server);
+        let tasks = self.clients.tasks.all().filter(|(_, task)| asks(task));
         for id in tasks.map(|(id, _)| id).collect::<Vec<MoveId>>() {
             self.fail_move(id, ServerError::TimedOut);
         }

@@ -46,7 +46,8 @@ impl Use {
 }
 
 impl Mux {
-    /// Where a request of one key goes, whose server is not used. There is room for the request where it goes; of several keys, only the first needs some.
+    /// Where a request of one key goes, whose server is not used. There is room for the request where it goes; of
+    /// several keys, only the first needs some.
     #[cold]
     fn around(
         &mut self,

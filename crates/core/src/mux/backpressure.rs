@@ -186,6 +186,8 @@ impl Mux {
     fn end_wait_for(&mut self, id: ClientId, server: ServerId, expect: Expect) -> Intake {
         // Nor is a transaction carried out without one of its commands.
         self.clients[id].session.note_refused();
+        // What is known of the keys of this request says nothing about the next one.
+        self.clients.tasks.take_pass(id);
         if let Some((_, clock)) = self.shared.options.queue_max() {
             self.servers.count_timeouts(server, clock, 1);
         }

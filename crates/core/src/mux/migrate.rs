@@ -160,6 +160,8 @@ struct Peer {
     heard: Instant,
     /// Since when it could not be reached, as an old server.
     fails_since: Option<Instant>,
+    /// How many of its replies were late, one after the other.
+    lates: u32,
     old: OldServer,
 }
 

@@ -171,7 +171,8 @@ impl Mux {
         if task.kept.bytes.is_empty() && is_nothing {
             return self.on_forget(task, Vec::new());
         }
-        if self.has_moved_on(now) {
+        // Or the other workers may go on without the old server by now.
+        if self.has_moved_on(now) || task.old.is_some_and(|old| !self.asks_old(old)) {
             return self.answer_late(task, now);
         }
         self.post(id, task, (Carry::Forget, task.new), now);

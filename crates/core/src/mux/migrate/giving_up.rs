@@ -14,11 +14,19 @@ use crate::mux::{Event, Mux};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
+/// So many replies in a row must be late: a single one may be so because its request had to wait before.
+const LATES: u32 = 3;
+
 impl Task {
     /// The old server of which it waits for a reply.
     fn old_asked(&self) -> Option<ServerId> {
         let stages = [Stage::RunOld, Stage::Fetch, Stage::Clear, Stage::ReadOld];
         self.old.filter(|_| stages.contains(&self.stage))
+    }
+
+    /// Likewise, if the request does not run there: it may take long, and so say nothing.
+    fn old_asked_for_value(&self) -> Option<ServerId> {
+        self.old_asked().filter(|_| self.stage != Stage::RunOld)
     }
 
     /// Whether one of its keys has this old server.
@@ -46,16 +54,28 @@ impl Mux {
         if is_error && is_down {
             self.note_unreachable(server, now);
         } else if let Some(migration) = &mut self.migration {
-            migration.peer(server).fails_since = None;
+            let peer = migration.peer(server);
+            (peer.fails_since, peer.lates) = (None, 0);
+        }
+    }
+
+    /// Notes that a task's old server has answered.
+    pub(super) fn note_answer_of_old(&mut self, task: &Task, now: Instant) {
+        if let Some(old) = task.old_asked() {
+            self.note_old(old, false, now);
         }
     }
 
     /// An old server has not answered a task in time: one that stands still lets the proxy connect.
     pub(super) fn note_late(&mut self, id: MoveId, now: Instant) {
         let Some(task) = self.clients.tasks.take(id) else { return };
-        let old = task.old_asked();
+        let old = task.old_asked_for_value();
         self.clients.tasks.put_back(id, task);
-        if let Some(old) = old {
+        let (Some(old), Some(migration)) = (old, &mut self.migration) else { return };
+        let peer = migration.peer(old);
+        peer.fails_since.get_or_insert(now);
+        peer.lates += 1;
+        if peer.lates >= LATES {
             self.note_unreachable(old, now);
         }
     }
@@ -131,8 +151,11 @@ impl Mux {
 
     /// Whether one of these keys has its value from an old server no longer.
     pub(super) fn has_lost_old(&self, parts: &[Part]) -> bool {
+        parts.iter().filter_map(|part| part.old).any(|old| !self.asks_old(old))
+    }
+
+    pub(super) fn asks_old(&self, server: ServerId) -> bool {
         let migration = self.migration.as_ref();
-        let asks = |old| migration.is_none_or(|it| it.old_server(old) == OldServer::Asked);
-        parts.iter().filter_map(|part| part.old).any(|old| !asks(old))
+        migration.is_none_or(|it| it.old_server(server) == OldServer::Asked)
     }
 }

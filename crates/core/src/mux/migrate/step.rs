@@ -187,6 +187,9 @@ impl Mux {
         (outcome, reply): (Outcome, &'a [u8]),
         now: Instant,
     ) -> Next<'a> {
+        if !outcome.is_error() {
+            self.note_answer_of_old(task, now);
+        }
         let is_left = task.owner == Owner::Nobody && !task.is_probe() && task.stage != Stage::Copy;
         match task.stage {
             Stage::Flush(round) => self.on_flush(id, task, (outcome, reply, round), now),

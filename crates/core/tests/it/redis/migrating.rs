@@ -157,6 +157,42 @@ fn a_transaction_is_not_carried_out_once_the_old_server_of_its_keys_is_asked_no_
     assert!(!net.is_open(client), "as when a server is lost");
 }
 
+#[test]
+fn what_the_old_server_answers_when_it_is_asked_no_more_takes_nothing_away_from_the_new_one() {
+    let mut net = settling(MIGRATE);
+    net.mux.share_arbiter();
+    let old = net.mux.server_of(net.conn(OLD));
+    let client = net.client();
+    net.say(client, &requests("SET a 1"));
+    assert_eq!(net.asked(OLD), requests("SET a 1"));
+    for order in [Order::HoldMoves, Order::GiveUp] {
+        net.mux.obey(old, order, 1, net.now());
+    }
+    net.settle_now();
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.answer(OLD, OK);
+    let asked = net.asked(NEW);
+    assert!(!asked.contains(&requests("DEL a")), "{asked}");
+}
+
+#[test]
+fn what_is_known_of_the_keys_of_a_request_that_waited_too_long_is_not_for_the_next_one() {
+    let mut net = moving(MIGRATE);
+    net.mux.share_arbiter();
+    let old = net.mux.server_of(net.conn(OLD));
+    let client = net.client();
+    net.say(client, &requests("MULTI;SET a 1"));
+    assert_ne!(net.asked(NEW), "", "the key is brought");
+    net.mux.obey(old, Order::HoldMoves, 1, net.now());
+    net.settle_now();
+    assert_eq!(net.got(client), OK, "it waits for the other workers");
+    net.later(TIMEOUT_MS);
+    assert_eq!(net.got(client), TIMED_OUT);
+    net.mux.obey(old, Order::GiveUp, 1, net.now());
+    net.say(client, &requests("EXEC;MULTI;SET b 2"));
+    assert_eq!(net.got(client), ABORTED.to_owned() + OK);
+}
+
 /// A pool whose queues take few requests. The one of the new server is full until the time of the requests
 /// in it is over.
 fn with_full_queue() -> (Net, ClientId) {

@@ -32,7 +32,7 @@ const COUNTERS: &[(&str, &str, Figure)] = &[
     ),
     (
         "migrate_servers_given_up_total",
-        "Old servers given up because they could not be reached.",
+        "Old servers given up because they could not be reached, or were away.",
         |stats| &stats.servers_given_up,
     ),
     ("migrate_limit_total", "Requests refused because of migrate.moves_max.", |stats| {

@@ -167,6 +167,8 @@ fn real_servers_answer_the_steps_as_these_tests_believe() {
     }
     // Some seconds may have passed.
     let told = (890..900).fold(told, |told, left| told.replace(&format!("t{left}"), "t900"));
+    // A counter keeps its length when it becomes shorter, unless one of memcached's threads looks at it just then.
+    let told = told.replace("VALUE b 7 1\r\n1\r\n", "VALUE b 7 2\r\n1 \r\n");
     let all = "VALUE a 7 2\r\n10\r\nVALUE b 7 2\r\n1 \r\nVALUE c 7 4\r\nw10x\r\nVALUE e 1 1\r\ny\r\n\
                VALUE f 7 2\r\n10\r\nVALUE g 7 2\r\n10\r\nVALUE new 1 1\r\ny\r\nEND\r\n";
     assert!(told.ends_with(all), "{told}");

@@ -4,7 +4,8 @@
 A kernel maps a program's file in runs of 16 pages around each page that is used. A function that runs
 costs 64 KiB of resident memory if nothing beside it runs. This script runs the static program under
 callgrind with both protocols, a reload and probes, and writes down every function that ran;
-the linker puts these first, and beside each other those of a proxy whose clients ask for nothing. What is missing in the list or no longer exists costs memory, nothing else.
+the linker puts these first, and beside each other those of a proxy whose clients ask for nothing. What is
+missing in the list or no longer exists costs memory, nothing else.
 
     make order      builds the program without a list, runs it, writes the list
 """
